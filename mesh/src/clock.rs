@@ -1,0 +1,106 @@
+//! What time it is, as each program is told.
+//!
+//! Certificates, tokens and log lines are judged by the wall clock; a program gets its clock as an argument, so that a test can
+//! put one gateway a month ahead while another stays in the present. No other file calls `SystemTime::now`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A wall clock that may be shifted. Clones share the shift.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    shift_seconds: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The machine's own time.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// Moves this clock and all its clones by `seconds` against the machine's time. For drills and tests.
+    pub fn shift(&self, seconds: i64) {
+        self.shift_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        let shift = self.shift_seconds.load(Ordering::Relaxed);
+        let now = SystemTime::now();
+        let by = Duration::from_secs(shift.unsigned_abs());
+        let moved = if shift < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        moved.unwrap_or(now)
+    }
+
+    /// Whole seconds since 1970, UTC; 0 for a clock set before then.
+    #[must_use]
+    pub fn unix(&self) -> u64 {
+        unix(self.now())
+    }
+}
+
+/// Whole seconds since 1970, UTC; 0 for a time before then.
+#[must_use]
+pub fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A moment as RFC 3339 in UTC with milliseconds, written into a log line or an answer.
+pub struct Rfc3339(pub SystemTime);
+
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = since.as_secs();
+        let (year, month, day) = civil_from_days(seconds / 86_400);
+        let of_day = seconds % 86_400;
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        let milli = since.subsec_millis();
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+/// The Gregorian date of a day counted from 1970-01-01, by shifting the year to begin in March so that the leap day comes last.
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
+    let era = shifted / 146_097; // 400 years
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(seconds: u64) -> String {
+        Rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    }
+
+    #[test]
+    fn prints_the_epoch_a_leap_day_and_the_last_second_of_a_century() {
+        assert_eq!(printed(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(printed(1_709_164_799), "2024-02-28T23:59:59.000Z");
+        assert_eq!(printed(1_709_208_000), "2024-02-29T12:00:00.000Z");
+        assert_eq!(printed(4_102_444_799), "2099-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn a_shift_moves_every_clone() {
+        let clock = Clock::system();
+        let other = clock.clone();
+        let before = clock.unix();
+        other.shift(86_400);
+        assert!(clock.unix() >= before + 86_400);
+        other.shift(-86_400);
+        assert!(clock.unix() < before);
+    }
+}
