@@ -5,6 +5,10 @@
 
 pub mod alarms;
 pub mod clock;
+pub mod coalesce;
 pub mod context;
+pub mod envelope;
+pub mod headers;
 pub mod identity;
 pub mod log;
+pub mod timers;
