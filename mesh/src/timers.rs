@@ -110,6 +110,12 @@ impl Sleep {
         self.set(NEVER);
     }
 
+    /// Whether there is a deadline.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.table.slots.borrow().get(self.key).is_some_and(|slot| slot.deadline != NEVER)
+    }
+
     /// Whether the deadline has passed.
     #[must_use]
     pub fn passed(&self) -> bool {
