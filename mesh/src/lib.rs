@@ -7,5 +7,6 @@ pub mod alarms;
 pub mod clock;
 pub mod context;
 pub mod identity;
+pub mod json;
 pub mod log;
 pub mod path;
