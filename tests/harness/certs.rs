@@ -2,16 +2,16 @@
 //!
 //! Made with `rcgen`, not with `gapura-pki`: the programs must take what any careful authority writes.
 
-use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -28,8 +28,8 @@ pub struct Authority {
     /// The issuing authority's own certificate and those above it but for the root, as they follow the leaf in `cert.pem`.
     between: String,
     root: Option<Arc<Authority>>,
-    crl_number: Cell<u64>,
-    serial: Cell<u64>,
+    crl_number: AtomicU64,
+    serial: AtomicU64,
 }
 
 /// What a leaf is to say.
@@ -71,7 +71,7 @@ pub struct TrustFiles {
 /// A mesh directory that is published as `gapura-pki` does it: one generation behind one symlink.
 pub struct MeshDir {
     path: PathBuf,
-    generation: Cell<u32>,
+    generation: AtomicU32,
 }
 
 impl Authority {
@@ -80,7 +80,7 @@ impl Authority {
     pub fn root(common_name: &str) -> Arc<Self> {
         let params = authority_params(common_name, Duration::from_secs(3650 * 24 * 3600));
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Arc::new(Self { issuer, between: String::new(), root: None, crl_number: Cell::new(1), serial: Cell::new(0) })
+        Arc::new(Self { issuer, between: String::new(), root: None, crl_number: AtomicU64::new(1), serial: AtomicU64::new(0) })
     }
 
     /// An issuing authority under this root, as `gapura-pki init` makes one.
@@ -89,7 +89,7 @@ impl Authority {
         let params = authority_params(common_name, Duration::from_secs(730 * 24 * 3600));
         let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
         let between = issuer.pem();
-        Self { issuer, between, root: Some(self.clone()), crl_number: Cell::new(1), serial: Cell::new(0) }
+        Self { issuer, between, root: Some(self.clone()), crl_number: AtomicU64::new(1), serial: AtomicU64::new(0) }
     }
 
     /// A root with an issuing authority under it.
@@ -119,9 +119,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages.clone_from(&leaf.usages);
         params.use_authority_key_identifier_extension = true;
-        self.serial.set(self.serial.get() + 1);
         let mut serial = vec![0x42; 12];
-        serial.extend_from_slice(&self.serial.get().to_be_bytes());
+        serial.extend_from_slice(&self.serial.fetch_add(1, Ordering::SeqCst).to_be_bytes());
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let key = KeyPair::generate().unwrap();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
@@ -137,8 +136,7 @@ impl Authority {
     /// The CRLs with an end of their own.
     #[must_use]
     pub fn crl_until(&self, revoked: &[&Certificate], next_update: SystemTime) -> String {
-        let number = self.crl_number.get();
-        self.crl_number.set(number + 1);
+        let number = self.crl_number.fetch_add(1, Ordering::SeqCst);
         let mut pem = self.crl_numbered(number, revoked, next_update);
         if let Some(root) = &self.root {
             pem += &root.crl_numbered(number, &[], next_update);
@@ -331,7 +329,7 @@ impl MeshDir {
     #[must_use]
     pub fn create(path: &Path, files: &TrustFiles) -> Self {
         fs::create_dir_all(path).unwrap();
-        let dir = Self { path: path.to_owned(), generation: Cell::new(0) };
+        let dir = Self { path: path.to_owned(), generation: AtomicU32::new(0) };
         dir.publish(files);
         dir
     }
@@ -344,8 +342,7 @@ impl MeshDir {
 
     /// The next generation, in force for readers from one instant to the next.
     pub fn publish(&self, files: &TrustFiles) {
-        let number = self.generation.get() + 1;
-        self.generation.set(number);
+        let number = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
         let generation = format!("gen-{number:06}");
         files.write(&self.path.join(&generation));
         let next = self.path.join(".next");

@@ -163,7 +163,9 @@ impl Answer {
             }
             (bytes, body.trailers().await.unwrap().unwrap_or_default())
         });
-        let list = |map: &HeaderMap| map.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
+        let list = |map: &HeaderMap| {
+            map.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+        };
         Response {
             version: "HTTP/2".to_owned(),
             status: head.status.as_u16(),
@@ -321,4 +323,27 @@ fn status(block: &[u8]) -> Option<u16> {
         number = number * 10 + digit;
     }
     Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_status_in_each_form_a_block_may_have_it() {
+        assert_eq!(status(&[0x88]), Some(200));
+        assert_eq!(status(&[0x8c]), Some(400));
+        assert_eq!(status(&[0x48, 0x03, b'4', b'0', b'3']), Some(403));
+        assert_eq!(status(&[0x48, 0x82, 0x64, 0x02]), Some(302), "Huffman: RFC 7541, appendix C.6.1");
+        assert_eq!(status(&[0x20, 0x88]), Some(200), "behind an update of the table's size");
+        assert_eq!(status(&[]), None);
+    }
+
+    #[test]
+    fn writes_literals_of_any_length() {
+        assert_eq!(block(&[("a", "bc")]), [0, 1, b'a', 2, b'b', b'c']);
+        let long = block(&[("a", &"b".repeat(300))]);
+        assert_eq!(&long[..6], [0, 1, b'a', 127, (173 % 128 + 128) as u8, 1]); // 300 - 127 = 173
+        assert_eq!(long.len(), 6 + 300);
+    }
 }

@@ -121,7 +121,11 @@ impl TestMesh {
     /// A client's connection, speaking HTTP/1.1.
     #[must_use]
     pub fn connect(&self) -> Wire {
-        if self.public_root.is_some() { Wire::tls(self.public(), &self.client_tls(&["http/1.1"])).unwrap() } else { Wire::plain(self.public()) }
+        if self.public_root.is_some() {
+            Wire::tls(self.public(), &self.client_tls(&["http/1.1"])).unwrap()
+        } else {
+            Wire::plain(self.public())
+        }
     }
 
     /// The other side of the hop: TLS that shows `own` to the sidecar and expects the sidecar's own name.
@@ -419,7 +423,11 @@ fn write_entry(folder: &Path, name: &str, entry: &Value) {
 fn merged(base: &Value, changes: &Value) -> Value {
     let mut merged = base.as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
-        if value.is_null() { merged.remove(name) } else { merged.insert(name.clone(), value.clone()) };
+        if value.is_null() {
+            merged.remove(name)
+        } else {
+            merged.insert(name.clone(), value.clone())
+        };
     }
     Value::Object(merged)
 }

@@ -486,3 +486,50 @@ impl Stream {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Wire;
+
+    fn wire(plugin: &Plugin) -> Wire {
+        let Address::Tcp(address) = plugin.address else { panic!("a plugin on a port") };
+        Wire::plain(address)
+    }
+
+    #[test]
+    fn every_byte_is_kept_and_each_request_is_seen_with_its_body_and_trailers() {
+        let plugin = Plugin::tcp();
+        let mut wire = wire(&plugin);
+        wire.send("POST /a HTTP/1.1\r\nHost: a\r\nX-Odd_Name: 1\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(wire.response().status, 200);
+        wire.send("POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1;x\r\ni\r\n0\r\nT: 1\r\n\r\n");
+        assert_eq!(wire.response().json()["ok"], true);
+        let seen = plugin.seen();
+        assert_eq!((seen.len(), plugin.connections()), (2, 1));
+        assert!(seen.iter().all(|seen| seen.text() == "hi" && seen.complete));
+        assert_eq!(seen[0].header("x-odd_name"), Some("1"));
+        assert_eq!(seen[1].trailers, [("T".to_owned(), "1".to_owned())]);
+        assert!(plugin.got_bytes("x-oDD_name: 1\r\n"));
+        assert!(!plugin.got_bytes("x-odd-name"));
+    }
+
+    #[test]
+    fn scripts_answer_as_they_like_and_a_broken_body_is_not_complete() {
+        let plugin = Plugin::tcp();
+        plugin.answer_raw("/chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nA: b\r\n\r\n", Then::Keep);
+        plugin.answer_raw("/short", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", Then::Close);
+        let mut wire = wire(&plugin);
+        wire.get("/chunks", "");
+        let response = wire.response();
+        assert_eq!((response.text().as_str(), response.trailers.len()), ("hi", 1));
+        wire.get("/short", "");
+        assert!(wire.try_response("GET").is_err());
+        let mut wire = super::tests::wire(&plugin);
+        wire.send("POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nhi");
+        let _ = plugin.wait_for("two bytes", |seen| seen.body_length == 2);
+        drop(wire);
+        eventually("closed", || (plugin.open() == 0).then_some(()));
+        assert!(!plugin.seen().last().unwrap().complete);
+    }
+}

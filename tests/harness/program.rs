@@ -114,6 +114,14 @@ impl Invocation {
         Program { name: program.to_owned(), child, started: Instant::now(), output }
     }
 
+    /// Starts the program with its standard output going somewhere else, where it can't be read here.
+    #[must_use]
+    pub fn start_into(&self, program: &str, output: impl Into<Stdio>) -> Program {
+        let mut command = self.build(program);
+        let child = command.stdout(output).stderr(Stdio::null()).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        Program { name: program.to_owned(), child, started: Instant::now(), output: Arc::default() }
+    }
+
     /// Runs the program to its end, which has to come by itself.
     #[must_use]
     pub fn run(&self, program: &str) -> Ended {
@@ -168,7 +176,7 @@ impl Program {
 
     /// The first line that `wanted` takes, as soon as it is there.
     pub fn wait_for_line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("{}: a line for {what}\n{}{}", self.name, self.log_text(), self.errors()), || self.log().into_iter().find(&wanted))
+        eventually(&format!("{}: a line for {what}", self.name), || self.log().into_iter().find(&wanted))
     }
 
     /// The first line of the event `event`.

@@ -98,7 +98,11 @@ impl Signer {
     /// The header this signer's tokens bear.
     #[must_use]
     pub fn header(&self) -> Value {
-        if self.kid.is_empty() { json!({"alg": self.alg(), "typ": "JWT"}) } else { json!({"alg": self.alg(), "typ": "JWT", "kid": self.kid}) }
+        if self.kid.is_empty() {
+            json!({"alg": self.alg(), "typ": "JWT"})
+        } else {
+            json!({"alg": self.alg(), "typ": "JWT", "kid": self.kid})
+        }
     }
 
     /// A token of exactly these two texts, be they JSON or not.
@@ -155,7 +159,11 @@ pub fn claims_of(user: &str, company: &str) -> Value {
 pub fn claims_with(changes: &Value) -> Value {
     let mut claims: Map<String, Value> = claims_of("7", "42").as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
-        if value.is_null() { claims.remove(name) } else { claims.insert(name.clone(), value.clone()) };
+        if value.is_null() {
+            claims.remove(name)
+        } else {
+            claims.insert(name.clone(), value.clone())
+        };
     }
     Value::Object(claims)
 }
@@ -182,4 +190,21 @@ fn rsa_numbers(der: &[u8]) -> (&[u8], &[u8]) {
     let (numbers, _) = value(der);
     let (n, rest) = value(numbers);
     (unsigned(n), unsigned(value(rest).0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+
+    #[test]
+    fn the_numbers_of_an_rsa_key_verify_what_it_signed() {
+        let signer = Signer::rs256("k");
+        let token = signer.token_of("7", "42");
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let jwk = signer.jwk();
+        let number = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        let key = RsaPublicKeyComponents { n: number("n"), e: number("e") };
+        key.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+    }
 }

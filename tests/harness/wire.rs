@@ -64,7 +64,8 @@ impl Tls {
         for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
             roots.add(root.unwrap()).unwrap();
         }
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         let mut config = match own {
             Some(own) => builder.with_client_auth_cert(own.chain_der(), own.key_der()).unwrap(),
             None => builder.with_no_client_auth(),
@@ -113,6 +114,24 @@ impl Wire {
         match &self.stream {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => tls.conn.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+        }
+    }
+
+    /// Whether the handshake took up an earlier session instead of showing certificates.
+    #[must_use]
+    pub fn was_resumed(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(tls) => tls.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
+
+    /// The certificate that the other side showed.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Vec<u8> {
+        match &self.stream {
+            Stream::Plain(_) => Vec::new(),
+            Stream::Tls(tls) => tls.conn.peer_certificates().map(|chain| chain[0].to_vec()).unwrap_or_default(),
         }
     }
 
@@ -317,7 +336,9 @@ impl Wire {
             match self.some(until, &mut buffer) {
                 Ok(0) => return Ok(std::mem::take(&mut self.unread)),
                 Ok(length) => self.unread.extend_from_slice(&buffer[..length]),
-                Err(err) if matches!(err.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => return Ok(std::mem::take(&mut self.unread)),
+                Err(err) if matches!(err.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    return Ok(std::mem::take(&mut self.unread));
+                }
                 Err(err) => return Err(format!("{err} after {:?}", String::from_utf8_lossy(&self.unread))),
             }
         }
