@@ -4,6 +4,7 @@
 //! which message is unambiguous, what an answer of our own looks like.
 
 pub mod access;
+pub mod admin;
 pub mod alarms;
 pub mod body;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod path;
+pub mod program;
 pub mod pump;
 pub mod random;
 pub mod shutdown;
