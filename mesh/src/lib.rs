@@ -5,6 +5,7 @@
 
 pub mod alarms;
 pub mod clock;
+pub mod config;
 pub mod context;
 pub mod identity;
 pub mod json;
