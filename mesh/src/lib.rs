@@ -9,6 +9,7 @@ pub mod alarms;
 pub mod body;
 pub mod clock;
 pub mod coalesce;
+pub mod config;
 pub mod context;
 pub mod envelope;
 pub mod framing;
