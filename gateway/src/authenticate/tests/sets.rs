@@ -72,6 +72,9 @@ fn an_rsa_key_is_measured_in_bits() {
     short[0] = 0x7f;
     let problem = load_jwks(&jwks(&[with(Signers::ours().jwk("RS256"), &json!({"n": encode(&short)}))])).err().unwrap();
     assert!(problem[0].contains("2047 bits"), "{problem:?}");
+    let even = [&n[..255], &[n[255] & 0xfe]].concat();
+    let problem = load_jwks(&jwks(&[with(Signers::ours().jwk("RS256"), &json!({"n": encode(&even)}))])).err().unwrap();
+    assert!(problem[0].contains("is even"), "{problem:?}");
     let padded = with(Signers::ours().jwk("RS256"), &json!({"n": encode([vec![0], n].concat())}));
     assert_eq!(judged(&by_jwks(&[padded]), &Signers::ours().token(&json!({"alg": "RS256"}), &claims())), good());
 }
@@ -104,6 +107,8 @@ fn points_have_the_length_and_curve_of_their_key() {
     ] {
         assert!(load_jwks(&jwks(&[with(ours.jwk("EdDSA"), &change)])).is_err(), "{change}");
     }
+    let short = load_jwks(&jwks(&[with(key.clone(), &json!({"x": encode([1; 31]), "y": encode([1; 33])}))])).err().unwrap();
+    assert!(short[0].contains("not 32 bytes each"), "{short:?}");
     assert!(
         load_jwks(&jwks(&[with(key, &json!({"alg": "ES256"})), with(ours.jwk("EdDSA"), &json!({"alg": "EdDSA", "y": "ignored"}))])).is_ok()
     );
