@@ -8,3 +8,4 @@ pub mod clock;
 pub mod context;
 pub mod identity;
 pub mod log;
+pub mod tls;
