@@ -30,3 +30,4 @@ pub mod trace;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;
+pub mod tls;
