@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use crate::log::{Level, Log};
 use crate::shutdown::{Phase, Stop};
@@ -22,7 +22,7 @@ use crate::shutdown::{Phase, Stop};
 pub struct Running {
     addresses: Vec<(&'static str, SocketAddr)>,
     stop: Stop,
-    reload: Arc<Notify>,
+    reload: Reload,
     control: JoinHandle<io::Result<()>>,
     log: Log,
 }
@@ -45,6 +45,9 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
+/// Counts up whenever everything is to be read again.
+pub type Reload = Arc<watch::Sender<u64>>;
+
 /// Held by every worker; the drain is over when all are gone.
 pub type Alive = mpsc::Sender<()>;
 
@@ -56,7 +59,7 @@ impl Running {
     pub fn start<F: Future<Output = ()>>(
         log: Log,
         stop: Stop,
-        reload: Arc<Notify>,
+        reload: Reload,
         addresses: Vec<(&'static str, SocketAddr)>,
         serve: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
@@ -90,12 +93,12 @@ impl Running {
 
     /// Has it read its files again, as SIGHUP does.
     pub fn reload(&self) {
-        self.reload.notify_waiters();
+        self.reload.send_modify(|count| *count += 1);
     }
 
     /// The handle by which it is told to read its files again.
     #[must_use]
-    pub fn reloader(&self) -> Arc<Notify> {
+    pub fn reloader(&self) -> Reload {
         self.reload.clone()
     }
 

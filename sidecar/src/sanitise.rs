@@ -7,9 +7,9 @@
 use gapura_mesh::context::TenantId;
 use gapura_mesh::envelope::Code;
 use gapura_mesh::framing::{self, HOP};
-use gapura_mesh::headers::{Auth, HopContext, Stripped, TE, hop_context, join_cookies, scrub_hop_request};
+use gapura_mesh::headers::{Auth, HopContext, Stripped, hop_context, join_cookies, scrub_hop_request};
 use gapura_mesh::path::is_canonical;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
