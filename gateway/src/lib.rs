@@ -1,3 +1,5 @@
 //! See the README.
 
+pub mod registry;
+pub mod route;
 pub mod authenticate;

@@ -25,3 +25,6 @@ pub mod trust;
 mod verifier;
 pub mod verify;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;
