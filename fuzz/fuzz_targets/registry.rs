@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     // In force before, the good one keeps its mount whatever comes beside it.
     let built = build(Some(&good.state), &snapshot(bytes), &rules, now);
-    assert!(matches!(built.table.find("/good/x"), Found::Plugin { plugin, .. } if plugin.name().as_str() == "good"));
+    assert!(matches!(built.table.find("/good/x"), Found::Plugin { plugin, .. } if plugin.name.as_str() == "good"));
     let again = build(Some(&built.state), &snapshot(bytes), &rules, now);
     assert_eq!(again.faults, built.faults, "the same folder, the same faults");
     for fault in &built.faults {

@@ -23,24 +23,39 @@ fn dependencies(crate_dir: &str) -> Vec<String> {
     names
 }
 
-/// Every Rust file below `dir`, with its text as far as its tests.
+/// Every Rust file below `dir` that is more than a test, with its text as far as its tests.
 fn sources(dir: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
     let mut folders = vec![root().join(dir)];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-                let name = path.strip_prefix(root()).unwrap().display().to_string();
-                found.push((name, code));
+                files.push((path, text));
             }
         }
     }
-    found
+    // `#[cfg(test)] mod x;` makes `x.rs` and all of `x/` a test.
+    let mut tests = Vec::new();
+    for (path, text) in &files {
+        let home = match path.file_stem().unwrap().to_str().unwrap() {
+            "lib" | "main" | "mod" => path.parent().unwrap().to_owned(),
+            _ => path.with_extension(""),
+        };
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            let module =
+                (line == "#[cfg(test)]").then(|| lines.next()).flatten().and_then(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+            tests.extend(module.map(|name| home.join(name)));
+        }
+    }
+    let is_test = |path: &Path| tests.iter().any(|test| path.starts_with(test) || path.with_extension("") == *test);
+    let code = |text: &str| text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+    let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
+    files.iter().filter(|(path, _)| !is_test(path)).map(|(path, text)| (name(path), code(text))).collect()
 }
 
 /// The lines of `code` that are no comment and hold `word`.
@@ -123,4 +138,19 @@ fn the_reader_of_sources_finds_what_it_looks_for() {
     let mesh = sources("mesh/src");
     let (_, clock) = mesh.iter().find(|(name, _)| name == "mesh/src/clock.rs").unwrap();
     assert_eq!(lines_with(clock, "SystemTime::now").len(), 1, "comments and tests are left out, code is not");
+    let gateway = sources("gateway/src");
+    assert!(gateway.iter().any(|(name, _)| name == "gateway/src/authenticate/jws.rs"));
+    assert!(gateway.iter().all(|(name, _)| !name.contains("/tests")), "{:?}", gateway.iter().map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_dependency_has_its_sentence() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = page.split("## Dependencies").nth(1).unwrap();
+    let names = section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim());
+    let missing: Vec<&str> =
+        names.filter(|name| !name.starts_with("gapura") && *name != "lab-reporting" && !table.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "no sentence in ARCHITECTURE.md: {missing:?}");
 }
