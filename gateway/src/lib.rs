@@ -1,5 +1,7 @@
 //! See the README.
 
+pub mod authenticate;
+pub mod config;
+pub mod limits;
 pub mod registry;
 pub mod route;
-pub mod authenticate;
