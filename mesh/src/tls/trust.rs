@@ -126,10 +126,15 @@ impl TrustSet {
             return Err(TrustError::Role(cert_path, options.own_role, facts.id));
         }
         let intermediates = issuers_behind(&chain, &cert_path)?;
+        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
+        // Judged inside its own dates, so that only dates can be wrong with a set that was taken; and without the CRLs, since one that
+        // names us is no reason to stay down: it is an alarm, and others refuse us.
+        let at = options.clock.unix().clamp(facts.not_before.min(facts.not_after), facts.not_after);
+        let own = judge.judge_at(&chain, Purpose::of(options.own_role), at).map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
         let revocation = match &files.crl {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
-                let issuers: Vec<&Issuer> = roots.issuers().chain(&intermediates).collect();
+                let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
                 let algorithms = provider.signature_verification_algorithms.all;
                 let before = previous.and_then(|previous| previous.judge.revocation());
                 Some(RevocationSet::new(&ders, &issuers, algorithms, before).map_err(|err| TrustError::Crl(crl_path, err))?)
@@ -138,11 +143,7 @@ impl TrustSet {
             None if previous.is_some_and(|previous| previous.judge.revocation().is_some()) => return Err(TrustError::CrlGone(crl_path)),
             None => None,
         };
-        let judge = Arc::new(Judge::new(roots, revocation, facts.id.domain().clone(), provider.clone()));
-        // Judged inside its own dates, so that only dates can be wrong with a set that was taken.
-        let at = options.clock.unix().clamp(facts.not_before.min(facts.not_after), facts.not_after);
-        let own =
-            judge.judge_unrevoked(&chain, Purpose::of(options.own_role), at).map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
+        let judge = Arc::new(judge.with_revocation(revocation));
         let certified = Arc::new(certified);
         let time = Arc::new(Wall(options.clock.clone()));
         let server = server_config(&judge, &certified, &provider, time.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
