@@ -111,6 +111,9 @@ const OLDEST: Duration = Duration::from_secs(3600);
 /// that where a successor exists no request meets the hard end.
 const BEFORE_THE_END: u64 = 60;
 
+/// Generations whose own certificate's end is remembered without a connection: more swaps than fit into one slow handshake.
+const KEPT_ENDS: u64 = 64;
+
 impl Side {
     /// The metrics label.
     #[must_use]
@@ -198,8 +201,8 @@ impl LiveConnections {
             }
         }
         let oldest_shown = state.connections.values().map(|connection| connection.shown).min().unwrap_or(generation).min(generation);
-        // One set before the oldest in use is kept: a handshake may be under way that shows its certificate.
-        state.own_ends = state.own_ends.split_off(&oldest_shown.saturating_sub(1));
+        // Some sets before the oldest in use are kept: a handshake may be under way that shows one of their certificates.
+        state.own_ends = state.own_ends.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
         swept
     }
 

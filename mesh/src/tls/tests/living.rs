@@ -194,7 +194,7 @@ fn a_drain_reaches_every_connection_and_every_later_one() {
 }
 
 #[test]
-fn a_thousand_connections_of_one_peer_are_judged_once() {
+fn a_thousand_connections_of_one_peer_all_end() {
     let mut side = Side1::new();
     let peer = side.gateway(7);
     let guards: Vec<_> = (0..1000).map(|_| side.admit(&peer, Instant::now())).collect();
