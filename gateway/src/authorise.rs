@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use gapura_mesh::headers::Auth;
 
-use crate::authenticate::{AuthMode, Caller, VerifiedCaller};
-use crate::registry::Plugin;
+use crate::authenticate::{Caller, VerifiedCaller};
+use crate::registry::{AuthMode, Plugin};
 
 /// Leave to send one request to one plugin, for one caller.
 pub struct Permit {

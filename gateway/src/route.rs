@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapura_mesh::envelope::Code;
 use gapura_mesh::path::CanonicalPath;
 
 use crate::registry::{Found, Plugin, Table};
@@ -68,10 +69,10 @@ impl OwnPath {
 impl Error {
     /// The code of the answer (CONTRACT section 5).
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> Code {
         match self {
-            Self::NoRoute => "no_route",
-            Self::Held => "upstream_unavailable",
+            Self::NoRoute => Code::NoRoute,
+            Self::Held => Code::UpstreamUnavailable,
         }
     }
 

@@ -42,9 +42,14 @@ pub enum Route {
 /// The connections to one address.
 pub struct Hop {
     dialer: Rc<Dialer>,
-    shared: RefCell<Vec<H2>>,
-    attempt: RefCell<Option<Rc<Attempt>>>,
+    shared: Rc<Shared>,
     pool: Rc<Pool>,
+}
+
+#[derive(Default)]
+struct Shared {
+    connections: RefCell<Vec<H2>>,
+    attempt: RefCell<Option<Rc<Attempt>>>,
 }
 
 struct Dialer {
@@ -80,8 +85,8 @@ pub enum Error {
     Final(super::Error),
 }
 
-/// A sidecar takes 256 streams on each: a thousand requests under way from one worker to one plugin are a plugin that hangs.
-const SHARED_MOST: usize = 4;
+/// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
+const SHARED_MOST: usize = 64;
 
 /// TCP and TLS together, beyond the second that TCP has.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -97,14 +102,20 @@ impl Hop {
         let keep = if wanted.is_some() { KEEP } else { Duration::from_secs(3) };
         let pool = Pool::new(&core.timers, keep);
         let dialer = Rc::new(Dialer { core, trust, live, address, wanted });
-        Self { dialer, shared: RefCell::default(), attempt: RefCell::default(), pool }
+        Self { dialer, shared: Rc::default(), pool }
     }
 
     /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(&self, request: Request<Body>, route: Route, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        route: Route,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
         if route == Route::Shared && self.dialer.wanted.is_some() {
             self.send_shared(request, upload, timeout).await
         } else {
@@ -115,7 +126,7 @@ impl Hop {
     /// Closes what has idled too long.
     pub fn tidy(&self) {
         self.pool.tidy();
-        self.shared.borrow_mut().retain(H2::is_open);
+        self.shared.connections.borrow_mut().retain(H2::is_open);
     }
 
     async fn send_shared(&self, request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
@@ -144,30 +155,45 @@ impl Hop {
     async fn connection(&self) -> Result<H2, super::Error> {
         loop {
             let attempt = {
-                let mut shared = self.shared.borrow_mut();
-                shared.retain(H2::is_open);
-                if let Some(connection) = shared.iter().find(|connection| connection.has_room()) {
+                let mut connections = self.shared.connections.borrow_mut();
+                connections.retain(H2::is_open);
+                if let Some(connection) = connections.iter().find(|connection| connection.has_room()) {
                     return Ok(connection.clone());
                 }
-                if shared.len() >= SHARED_MOST {
+                if connections.len() >= SHARED_MOST {
                     return Err(super::Error::Overloaded);
                 }
-                self.attempt.borrow_mut().get_or_insert_with(|| self.dialer.attempt()).clone()
+                self.attempt()
             };
             let ended = attempt.ended.notified();
             if !attempt.done.get() {
                 ended.await;
             }
-            // The first to wake takes the result in; the others find it in the list, or the failure here.
-            if self.attempt.borrow_mut().take_if(|current| Rc::ptr_eq(current, &attempt)).is_some()
-                && let Some(connection) = attempt.take()
-            {
-                self.shared.borrow_mut().push(connection);
-            }
             if let Some(failure) = attempt.failed.borrow().clone() {
                 return Err(failure.into());
             }
         }
+    }
+
+    /// The attempt that is under way, or a new one.
+    fn attempt(&self) -> Rc<Attempt> {
+        let mut current = self.shared.attempt.borrow_mut();
+        if let Some(attempt) = &*current {
+            return attempt.clone();
+        }
+        let attempt = Rc::new(Attempt::default());
+        *current = Some(attempt.clone());
+        let (dialer, shared, started) = (self.dialer.clone(), self.shared.clone(), attempt.clone());
+        tokio::task::spawn_local(async move {
+            match dialer.connect_h2().await {
+                Ok(connection) => shared.connections.borrow_mut().push(connection),
+                Err(failure) => *started.failed.borrow_mut() = Some(failure),
+            }
+            drop(shared.attempt.borrow_mut().take());
+            started.done.set(true);
+            started.ended.notify_waiters();
+        });
+        attempt
     }
 
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
@@ -181,6 +207,114 @@ impl Hop {
                 }
                 Error::Final(error)
             }
+        }
+    }
+}
+
+impl Dialer {
+    async fn connect_h2(self: &Rc<Self>) -> Result<H2, Failure> {
+        let (io, guard) = self.connect(b"h2").await?;
+        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams).await;
+        let (connection, driver) = handshake.map_err(|_| Failure::Protocol)?;
+        let shared = connection.clone();
+        tokio::task::spawn_local(self.clone().own(driver, guard, move || shared.retire()));
+        Ok(connection)
+    }
+
+    async fn connect_h1(self: &Rc<Self>, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
+        let (io, guard) = self.connect(b"http/1.1").await?;
+        let (sender, driver) = Pool::handshake(io).await.map_err(|_| Failure::Protocol)?;
+        let link = Link::default();
+        let (retired, pool) = (link.clone(), pool.clone());
+        let retire = move || {
+            retired.retire();
+            pool.tidy();
+        };
+        let driver = async move {
+            // How it ends is told to whoever waits for an answer on it.
+            let _ = driver.await;
+        };
+        tokio::task::spawn_local(self.clone().own(driver, guard, retire));
+        Ok((sender, link))
+    }
+
+    /// Drives a connection until it is over, or until the trust in force ends it.
+    async fn own(self: Rc<Self>, driver: impl Future<Output = ()>, guard: Option<LiveGuard>, retire: impl Fn()) {
+        let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
+        let gauge = self.core.meters().connections(side);
+        gauge.add(1);
+        let mut driver = std::pin::pin!(driver);
+        match guard {
+            None => driver.await,
+            Some(guard) => {
+                let mut verdict = guard.verdict();
+                loop {
+                    tokio::select! {
+                        biased;
+                        changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
+                            (Ok(()), Verdict::Run) => {}
+                            (Ok(()), Verdict::Retire) => retire(),
+                            (Ok(()), Verdict::Cut(_)) | (Err(_), _) => break,
+                        },
+                        () = &mut driver => break,
+                    }
+                }
+            }
+        }
+        gauge.less();
+    }
+
+    async fn connect(&self, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
+        let tcp = dial::tcp(self.address).await.map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
+        let Some(wanted) = &self.wanted else { return Ok((Box::new(tcp), None)) };
+        let trust = self.trust.load_full();
+        let connector = TlsConnector::from(trust.client_config(wanted, &[protocol]));
+        let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
+        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.handshake_failed(&error)),
+            Err(_) => return Err(self.handshake_failed(&io::ErrorKind::TimedOut.into())),
+        };
+        let session = stream.get_ref().1;
+        if session.alpn_protocol() != Some(protocol) && protocol == b"h2" {
+            self.refused("alpn", "the sidecar does not speak HTTP/2 on the hop");
+            return Err(Failure::Protocol);
+        }
+        let chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
+        let peer = Peer::of_judged_chain(&chain).map_err(|refusal| Failure::Identity(refusal.to_string()))?;
+        let guard = self.live.admit(LiveSide::Hop, peer, chain, trust.generation(), Instant::now());
+        Ok((Box::new(stream), Some(guard)))
+    }
+
+    fn handshake_failed(&self, error: &io::Error) -> Failure {
+        let failure = handshake_refusal(error);
+        self.refused(failure.reason, &failure.sentence);
+        if failure.is_about_certificates || failure.is_peer_alert {
+            Failure::Identity(failure.sentence)
+        } else if failure.reason == "protocol" {
+            Failure::Protocol
+        } else {
+            Failure::Unreachable(error.kind(), failure.sentence)
+        }
+    }
+
+    /// One line for each failed handshake, with the reason and the peer's address.
+    fn refused(&self, reason: &'static str, sentence: &str) {
+        let seed = &self.core.seed;
+        seed.meters.handshake_failed(Side::Hop, reason);
+        let (address, wanted) = (self.address.to_string(), self.wanted.as_ref().map(PeerId::to_string));
+        let message = format!("the handshake with {} at {address} failed: {sentence}", wanted.as_deref().unwrap_or("the plugin"));
+        let fields = [("side", "hop".into()), ("reason", reason.into()), ("peer", address.into()), ("wanted", wanted.into())];
+        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+    }
+}
+
+impl From<Failure> for super::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable(kind, text) => Self::Unreachable(io::Error::new(kind, text)),
+            Failure::Identity(sentence) => Self::Identity(sentence),
+            Failure::Protocol => Self::Protocol,
         }
     }
 }

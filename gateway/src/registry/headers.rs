@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use gapura_mesh::headers::is_reserved;
 use gapura_mesh::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
@@ -16,12 +17,6 @@ pub struct HeaderPatterns {
     exact: Vec<Box<str>>,
     prefixes: Vec<Box<str>>,
 }
-
-/// Names that only Gapura may set (CONTRACT section 4, rule 1).
-const RESERVED: [&str; 5] = ["x-user-id", "x-company-id", "x-role", "x-request-id", "x-real-ip"];
-
-/// The beginnings of such names.
-const RESERVED_PREFIXES: [&str; 4] = ["x-plugin-", "x-internal-", "x-forwarded-", "x-gapura-"];
 
 /// Names that decide how a message is framed, belong to one connection, or that the gateway writes or drops by itself.
 const NEVER_INJECTED: [&str; 16] = [
@@ -88,7 +83,9 @@ impl HeaderPatterns {
         if name == "x-request-id" && !open {
             return Ok(());
         }
-        if RESERVED_PREFIXES.iter().any(|reserved| name.starts_with(reserved)) || (!open && RESERVED.contains(&name)) {
+        // Of a `*` only what it takes at the least is looked at; what more of reserved names it takes is held back in `takes`.
+        let least = if open { format!("{name}a") } else { name.to_owned() };
+        if is_reserved(&least) {
             return Err(format!("can't let {text} through: the name is reserved for what Gapura itself says"));
         }
         let list = if open { &mut self.prefixes } else { &mut self.exact };
@@ -116,12 +113,6 @@ impl HeaderPatterns {
         let exact = self.exact.iter().map(ToString::to_string);
         exact.chain(self.prefixes.iter().map(|prefix| format!("{prefix}*")))
     }
-}
-
-/// Whether only Gapura may set this header; the name in lower case.
-#[must_use]
-pub fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|reserved| name.starts_with(reserved))
 }
 
 /// Reads the field `inject_headers`. No fault ever holds a value: they may be secrets.

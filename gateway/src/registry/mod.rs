@@ -23,7 +23,7 @@ use gapura_mesh::json::Position;
 
 pub use build::{Built, State, build};
 pub use folder::{File, Snapshot};
-pub use headers::{HeaderPatterns, is_reserved};
+pub use headers::HeaderPatterns;
 pub use mount::{MAX_SEGMENTS, Mount, OWN_PATHS};
 pub use plugin::{AuthMode, Plugin};
 pub use table::{Found, Table};

@@ -52,7 +52,7 @@ async fn meet(
     wanted: &str,
 ) -> (Result<client::TlsStream<Stream>, HandshakeFailure>, Result<server::TlsStream<Stream>, HandshakeFailure>) {
     let (dialled, answered) = shake(gateway.client_config(&id(wanted), &[b"h2"]), sidecar.server_config()).await;
-    (dialled.map_err(|err| handshake_refusal(&err)), answered.map_err(|err| handshake_refusal(&err)))
+    (dialled.map_err(|err| gateway.explain(&err)), answered.map_err(|err| sidecar.explain(&err)))
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
 }
 
 /// What each end says when the gateway's certificate is one that the sidecar refuses.
-async fn refused(root: Ca, gateway: super::mint::Leaf, sidecar_crl: Option<&str>) -> (HandshakeFailure, HandshakeFailure) {
+async fn refused(root: &Ca, gateway: super::mint::Leaf, sidecar_crl: Option<&str>) -> (HandshakeFailure, HandshakeFailure) {
     let plugin = root.plugin();
     let pair = Pair::of(root, gateway, plugin);
     if let Some(crl) = sidecar_crl {
@@ -137,26 +137,29 @@ async fn refused(root: Ca, gateway: super::mint::Leaf, sidecar_crl: Option<&str>
 async fn each_refusal_has_its_label_here_and_its_alert_there() {
     let root = Ca::root("r");
     let gateway = root.leaf(GATEWAY, &[ClientAuth], valid(-DAY, -60));
-    let (there, here) = refused(root, gateway, None).await;
+    let (there, here) = refused(&root, gateway, None).await;
     assert_eq!((here.reason, there.reason), ("expired", "alert_expired"));
     assert!(here.sentence.contains("before our clock"), "{here:?}");
+    assert_eq!(here.peer.as_deref(), Some(GATEWAY));
 
     let root = Ca::root("r");
     let gateway = root.leaf(GATEWAY, &[ClientAuth], valid(3600, DAY));
-    let (there, here) = refused(root, gateway, None).await;
+    let (there, here) = refused(&root, gateway, None).await;
     assert_eq!((here.reason, there.reason), ("not_yet_valid", "alert_expired"));
 
     let root = Ca::root("r");
     let gateway = root.leaf(GATEWAY, &[ClientAuth], serial(77));
     let crl = root.crl(2, &[77]);
-    let (there, here) = refused(root, gateway, Some(&crl)).await;
+    let (there, here) = refused(&root, gateway, Some(&crl)).await;
     assert_eq!((here.reason, there.reason), ("revoked", "alert_revoked"));
+    assert!(here.sentence.contains("the certificate of spiffe://mesh.test/gateway/edge is revoked (serial 4d)"), "{here:?}");
+    assert_eq!((here.peer.as_deref(), there.peer), (Some(GATEWAY), None));
     assert!(there.is_peer_alert && there.is_about_certificates && here.is_about_certificates);
 
     let root = Ca::root("r");
     let gateway = root.gateway();
     let crl = root.crl_due(2, &[], super::mint::now() - 25 * 3600);
-    let (there, here) = refused(root, gateway, Some(&crl)).await;
+    let (there, here) = refused(&root, gateway, Some(&crl)).await;
     assert_eq!((here.reason, there.reason), ("crl_too_old", "alert_unknown_ca"));
 }
 

@@ -88,6 +88,14 @@ impl Ca {
     }
 
     pub(super) fn leaf(&self, id: &str, purposes: &[ExtendedKeyUsagePurpose], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        self.leaf_of(&KeyPair::generate().unwrap(), id, purposes, change)
+    }
+
+    pub(super) fn leaf_for(&self, key: &KeyPair, id: &str, purposes: &[ExtendedKeyUsagePurpose]) -> Leaf {
+        self.leaf_of(key, id, purposes, |_| {})
+    }
+
+    fn leaf_of(&self, key: &KeyPair, id: &str, purposes: &[ExtendedKeyUsagePurpose], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![uri(id)];
@@ -98,8 +106,7 @@ impl Ca {
         params.not_after = at(now() + 30 * DAY);
         params.use_authority_key_identifier_extension = true;
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer()).unwrap();
+        let certificate = params.signed_by(key, &self.issuer()).unwrap();
         Leaf { chain: vec![certificate.der().clone()], cert: certificate.pem(), key: key.serialize_pem() }
     }
 
@@ -216,7 +223,6 @@ pub(super) fn options(own_role: Role) -> TrustOptions {
 
 /// A gateway's and a sidecar's set under one root with a CRL that names nothing.
 pub(super) struct Pair {
-    pub(super) root: Ca,
     pub(super) gateway: (Leaf, Dir, TrustOptions),
     pub(super) sidecar: (Leaf, Dir, TrustOptions),
 }
@@ -225,14 +231,14 @@ impl Pair {
     pub(super) fn new() -> Self {
         let root = Ca::root("pair root");
         let (gateway, plugin) = (root.gateway(), root.plugin());
-        Self::of(root, gateway, plugin)
+        Self::of(&root, gateway, plugin)
     }
 
-    pub(super) fn of(root: Ca, gateway: Leaf, plugin: Leaf) -> Self {
+    pub(super) fn of(root: &Ca, gateway: Leaf, plugin: Leaf) -> Self {
         let crl = root.crl(1, &[]);
         let gateway_dir = Dir::of(&gateway, &root.pem, Some(&crl));
         let sidecar_dir = Dir::of(&plugin, &root.pem, Some(&crl));
-        Self { root, gateway: (gateway, gateway_dir, options(Role::Gateway)), sidecar: (plugin, sidecar_dir, options(Role::Plugin)) }
+        Self { gateway: (gateway, gateway_dir, options(Role::Gateway)), sidecar: (plugin, sidecar_dir, options(Role::Plugin)) }
     }
 
     pub(super) fn sets(&self) -> (TrustSet, TrustSet) {
