@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod authorise;
+pub mod config;
 pub mod forward;
 pub mod pipeline;
 pub mod respond;

@@ -115,6 +115,17 @@ fn every_flag_is_read() {
 }
 
 #[test]
+fn a_public_host_is_a_name_without_a_port() {
+    let hosts = |text: &str| config(&["--public-host", text]).map(|config| config.public_hosts);
+    for (text, host) in [("API.example", "api.example"), ("10.0.0.1", "10.0.0.1"), ("::1", "[::1]"), ("[::1]", "[::1]")] {
+        assert_eq!(hosts(text), Ok(vec![host.to_owned()]));
+    }
+    for text in ["", "a:1", "[::1]:1", "https://a", "a/b", "*.example", "a..b", "[10.0.0.1]"] {
+        assert!(hosts(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn existing_installations_need_no_new_names() {
     let env = [
         ("PLUGIN_DIR", "old"),
