@@ -100,7 +100,14 @@ const ANSWER_IDLE: Duration = Duration::from_secs(60);
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record. `sound` tells whether hyper read the head without
     /// indulgence.
-    pub async fn handle(&self, client: &Client, request: Request<Incoming>, sound: &AtomicBool, upgraded: &Upgraded, mut record: Box<Record>) -> Response<Body> {
+    pub async fn handle(
+        &self,
+        client: &Client,
+        request: Request<Incoming>,
+        sound: &AtomicBool,
+        upgraded: &Upgraded,
+        mut record: Box<Record>,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         record.belongs_to(&self.unrouted);
@@ -157,12 +164,19 @@ impl Pipeline {
     }
 
     /// Every check a request meets before a byte of it goes on, in this order.
-    fn admit(&self, client: &Client, mut head: Parts, body: &Incoming, record: &mut Record) -> Result<Result<Admitted, Response<Body>>, Rejection> {
+    fn admit(
+        &self,
+        client: &Client,
+        mut head: Parts,
+        body: &Incoming,
+        record: &mut Record,
+    ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/framing.rs: one message, one target
         record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
-        let route = match route::find(&table, &target.path).map_err(Rejection::Route)? { // route.rs: who answers
+        let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
+            // route.rs: who answers
             Target::Own(path) => {
                 let answer = self.own.answer(path, &head.method).ok_or(Rejection::Route(route::Error::NoRoute))?;
                 record.status = answer.status().as_u16();
@@ -324,7 +338,10 @@ impl Rejection {
     #[must_use]
     pub fn ends_connection(&self) -> bool {
         let code = self.code();
-        matches!(code, Code::BadRequest | Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge | Code::UriTooLong | Code::Internal)
+        matches!(
+            code,
+            Code::BadRequest | Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge | Code::UriTooLong | Code::Internal
+        )
     }
 }
 
@@ -364,7 +381,6 @@ async fn caught<T>(work: impl Future<Output = Result<T, Rejection>>) -> Result<T
     })
     .await
 }
-
 
 #[cfg(test)]
 mod tests {

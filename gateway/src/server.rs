@@ -67,7 +67,11 @@ impl Serve for Server {
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Rc::new(Client::new(from, self.tls.is_some(), is_proxy));
         let link = Arc::new(Link::default());
-        if http2 { self.serve_h2(io, client, link).await } else { self.serve_h1(io, client, link).await }
+        if http2 {
+            self.serve_h2(io, client, link).await
+        } else {
+            self.serve_h1(io, client, link).await
+        }
         gauge.less();
     }
 
@@ -99,7 +103,8 @@ impl Server {
         });
         let io = TokioIo::new(StrictIo::new(io, link.clone()));
         let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
-        let ended = drive(connection, hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown, &link, &self.pipeline.core, true).await;
+        let ended =
+            drive(connection, hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown, &link, &self.pipeline.core, true).await;
         if let (true, Some(tunnel)) = (ended, upgraded.take()) {
             tunnel.await;
         }

@@ -30,7 +30,9 @@ impl DoorSettings {
         } else {
             host.iter().position(|byte| *byte == b':').unwrap_or(host.len())
         };
-        self.public_hosts.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(&host[..end]) || name.as_bytes().eq_ignore_ascii_case(host))
+        self.public_hosts
+            .iter()
+            .any(|name| name.as_bytes().eq_ignore_ascii_case(&host[..end]) || name.as_bytes().eq_ignore_ascii_case(host))
     }
 
     /// Whether an address is that of a proxy to believe.

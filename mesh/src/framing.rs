@@ -93,9 +93,7 @@ fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
         (Some(line), Some(authority)) if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => return Err(Code::BadRequest),
         (Some(line), _) => line.clone(),
         // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target says.
-        (None, Some(authority)) if head.version == Version::HTTP_2 => {
-            HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?
-        }
+        (None, Some(authority)) if head.version == Version::HTTP_2 => HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?,
         (None, _) => return Err(Code::BadRequest),
     };
     if is_host(host.as_bytes()) { Ok(host) } else { Err(Code::BadRequest) }

@@ -109,7 +109,13 @@ impl Hop {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(&self, request: Request<Body>, route: Route, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        route: Route,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
         if route == Route::Shared && self.dialer.wanted.is_some() {
             self.send_shared(request, upload, timeout).await
         } else {
