@@ -240,7 +240,7 @@ impl Explain {
         let method = match text("METHOD")?.to_ascii_uppercase().parse::<Method>() {
             Ok(method) => Some(method),
             Err(_) => {
-                layers.problem("METHOD", &Origin::Default, "not a method; write GET, POST and so on");
+                layers.problem("METHOD", &Origin::Argument("METHOD"), "not a method; write GET, POST and so on");
                 None
             }
         };
@@ -273,7 +273,7 @@ fn read_signing_key(layers: &mut Layers, matches: &ArgMatches) -> Option<Invocat
     let plugin = match matches.get_one::<String>("NAME")?.parse() {
         Ok(name) => Some(name),
         Err(err) => {
-            layers.problem("NAME", &Origin::Default, format!("not a plugin's name: {err}"));
+            layers.problem("NAME", &Origin::Argument("NAME"), format!("not a plugin's name: {err}"));
             None
         }
     };

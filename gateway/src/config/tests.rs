@@ -256,10 +256,10 @@ fn subcommands_need_only_what_they_use() {
     };
     assert_eq!((explain.method.as_str(), explain.target.as_str(), explain.token_file), ("GET", "/a?b", Some("t".into())));
     assert!(load_with(&["explain", "GET", "/a"], &[]).unwrap_err().to_string().contains("--plugin-dir"));
-    assert!(load_with(&["--plugin-dir", "p", "explain", "G T", "/a"], &[]).unwrap_err().to_string().starts_with("--METHOD"));
+    assert!(load_with(&["--plugin-dir", "p", "explain", "G T", "/a"], &[]).unwrap_err().to_string().starts_with("METHOD: "));
     let signing = load_with(&["signing-key", "billing"], &[("GAPURA_SIGNING_SECRET_FILE", "s")]);
     assert!(
-        matches!(signing, Ok(Invocation::SigningKey { plugin, secret_file }) if plugin.as_str() == "billing" && secret_file == PathBuf::from("s"))
+        matches!(signing, Ok(Invocation::SigningKey { plugin, secret_file }) if plugin.as_str() == "billing" && secret_file.as_os_str() == "s")
     );
     assert!(load_with(&["signing-key", "Billing", "--signing-secret-file", "s"], &[]).is_err());
     assert!(load_with(&["signing-key", "billing"], &[]).is_err());
