@@ -108,6 +108,7 @@ impl Forward {
                 Err(hop::Error::Unsent(unsent, why)) => {
                     request = *unsent;
                     failed = why;
+                    self.instances.look_soon();
                 }
                 Err(hop::Error::Final(error)) => return Err(error),
             }

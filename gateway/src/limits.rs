@@ -17,9 +17,3 @@ pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection between two requests.
 pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
-
-/// A connection to a sidecar or plugin, which are near.
-pub const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-
-/// A hop connection retires after this, with jitter, so that a certificate is proven again and load spreads anew.
-pub const HOP_AGE: Duration = Duration::from_secs(3600);

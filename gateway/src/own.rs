@@ -1,7 +1,5 @@
 //! The paths that the gateway answers itself: does it live, can it serve, what is it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use gapura_mesh::body::Body;
 use gapura_mesh::clock::Clock;
@@ -12,7 +10,6 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::authenticate::Keys;
 use crate::route::OwnPath;
 
 /// What readiness depends on.
@@ -22,8 +19,6 @@ pub struct Own {
     pub trust: TrustStore,
     /// The certificate that clients see.
     pub public: Option<PublicStore>,
-    /// The keys that tokens are verified with.
-    pub keys: Arc<Keys>,
     /// The program's clock.
     pub clock: Clock,
     /// The program's end.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gapura_mesh::access::{LoggedPath, Record, UNROUTED};
+use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
@@ -30,6 +30,7 @@ use crate::authorise::{self, Forbidden};
 use crate::client::Client;
 use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
 use crate::forward::{self, Forward};
+use crate::limits::{ANSWER_IDLE, BODY_IDLE};
 use crate::own::Own;
 use crate::registry::{Plugin, Registry};
 use crate::respond;
@@ -90,12 +91,6 @@ struct Admitted {
     /// For how long the caller's token holds.
     token_holds: Option<Duration>,
 }
-
-/// A body of a request that brings no byte.
-const BODY_IDLE: Duration = Duration::from_secs(30);
-
-/// A body of an answer that brings no byte; not of an event stream or gRPC, which may be silent.
-const ANSWER_IDLE: Duration = Duration::from_secs(60);
 
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record. `sound` tells whether hyper read the head without

@@ -11,7 +11,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
@@ -29,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
+use crate::limits::HANDSHAKE_WITHIN;
 use crate::pipeline::{Pipeline, Upgraded};
 use drive::drive;
 use strict_io::{Link, StrictIo};
@@ -40,9 +40,6 @@ pub struct Server {
     /// How clients are spoken to; in plain HTTP if `None`.
     pub tls: Option<Arc<ServerConfig>>,
 }
-
-/// For a handshake, whoever is at the other end.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.
 const BUFFER: usize = 64 * 1024;

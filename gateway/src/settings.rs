@@ -1,13 +1,8 @@
 //! What the operator has set for the door itself.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-/// A block of addresses: `10.0.0.0/8`.
-pub trait Block: Send + Sync {
-    /// Whether an address lies in it.
-    fn contains(&self, ip: IpAddr) -> bool;
-}
+use crate::config::Cidr;
 
 /// Hosts that are served, and proxies that are believed.
 #[derive(Clone, Default)]
@@ -15,7 +10,7 @@ pub struct DoorSettings {
     /// Names a `Host` may have, in lower case; any, if empty.
     pub public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
-    pub proxies: Vec<Arc<dyn Block>>,
+    pub proxies: Vec<Cidr>,
 }
 
 impl DoorSettings {

@@ -88,7 +88,7 @@ impl State {
     fn metrics(&self) -> String {
         let mut text = Text::default();
         self.meters.render(&mut text, &[Side::Hop, Side::Plugin]);
-        gapura_mesh::metrics::render_trust(&mut text, &self.trust.load(), &self.trust_counters);
+        gapura_mesh::metrics::render_trust(&mut text, &self.trust.load(), &self.trust_counters, None);
         gapura_mesh::metrics::render_program(&mut text, &self.alarms, &self.log);
         text.into_string()
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::registry::{Host, Plugin};
 
@@ -24,6 +25,7 @@ pub struct Address {
 #[derive(Clone, Default)]
 pub struct Instances {
     table: Arc<ArcSwap<HashMap<usize, Entry>>>,
+    wanted: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -35,6 +37,9 @@ struct Entry {
 
 /// How often names are looked up again.
 pub const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// However many connects fail, names are not asked for more often.
+const LOOK_UP_LEAST: Duration = Duration::from_secs(1);
 
 /// A name server that does not answer must not hold up the others.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -53,8 +58,20 @@ impl Instances {
             });
             let entry = Entry { plugin: Arc::downgrade(plugin), addresses: Arc::new(found.collect()) };
             self.put([(place(plugin), entry.clone())], false);
+            self.look_soon();
             entry.addresses
         })
+    }
+
+    /// Asks for a look before its time: a connect has failed.
+    pub fn look_soon(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until a look is asked for, a second at least after the last.
+    pub async fn wanted(&self) {
+        tokio::time::sleep(LOOK_UP_LEAST).await;
+        self.wanted.notified().await;
     }
 
     /// Looks up the names of all `plugins`.

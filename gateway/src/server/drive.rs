@@ -11,12 +11,7 @@ use gapura_mesh::shutdown::Phase;
 use gapura_mesh::worker::Core;
 
 use super::strict_io::Link;
-
-/// For a head, from its first byte, or from the connection's first moment.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-
-/// Between two requests.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+use crate::limits::{HEAD_WITHIN, KEEP_ALIVE_IDLE};
 
 /// For a client to take what we write.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
@@ -66,7 +61,7 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
                 match waiting {
                     Waiting::First | Waiting::Closing => {}
                     Waiting::Head => deadline.reset(HEAD_WITHIN),
-                    Waiting::Idle => deadline.reset(KEEP_ALIVE),
+                    Waiting::Idle => deadline.reset(KEEP_ALIVE_IDLE),
                     Waiting::Request => deadline.unset(),
                     Waiting::Stalled(_) => deadline.reset(STALL_LIMIT),
                 }

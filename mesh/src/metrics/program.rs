@@ -11,10 +11,13 @@ use crate::tls::watch::TrustCounters;
 /// Every alarm there is: each shows at 0 until it is raised.
 const ALARMS: [&str; 8] = ["certificate", "crl", "keys", "last_good", "public_certificate", "registry", "revoked", "trust"];
 
-/// The trust set in force and its history.
-pub fn render_trust(text: &mut Text, trust: &TrustSet, counters: &TrustCounters) {
+/// The trust set in force and its history; `public` is when the certificate that clients see ends.
+pub fn render_trust(text: &mut Text, trust: &TrustSet, counters: &TrustCounters, public: Option<u64>) {
     text.family("gapura_certificate_not_after_seconds", "gauge", "When a certificate of ours ends, Unix time.");
     text.sample("gapura_certificate_not_after_seconds", &[("name", "mesh")], trust.own().not_after);
+    if let Some(public) = public {
+        text.sample("gapura_certificate_not_after_seconds", &[("name", "public")], public);
+    }
     if let Some(next) = trust.crl_next_update() {
         text.single("gapura_crl_next_update_seconds", "gauge", "When the next CRL is due, the earliest, Unix time.", next);
     }

@@ -143,10 +143,12 @@ async fn a_half_written_set_changes_nothing_and_heals() {
     assert_eq!((kept.generation(), kept.counters.reloads_faulty.load(Ordering::Relaxed)), (1, 1));
     kept.dir.write("cert.pem", &format!("{first}{second}"));
     eventually("the second misfit is told", || kept.counters.reloads_faulty.load(Ordering::Relaxed) == 2).await;
+    assert!(!kept.raised("trust"));
+    let took = eventually("it is a fault by now", || kept.raised("trust")).await;
+    assert!((3..7).contains(&took.as_secs()), "{took:?}");
     assert_eq!((kept.generation(), *good.verdict().borrow()), (1, Verdict::Run));
     kept.dir.write("key.pem", &next.key);
-    eventually("the whole is taken", || kept.generation() == 2).await;
-    assert!(!kept.raised("trust"));
+    eventually("the whole is taken", || kept.generation() == 2 && !kept.raised("trust")).await;
     kept.end().await;
 }
 
