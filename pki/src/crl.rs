@@ -66,7 +66,14 @@ impl Pki {
         let life = (this_update, held.now.plus(ttl.as_secs()));
         let der = signer.sign_crl(number, life, &revoked)?;
         check(&der, signer.certificate(), number, revoked.len()).map_err(Error::SelfCheck)?;
-        let record = Crl { issuer: signer.id().to_owned(), number, this_update: life.0, next_update: life.1, entries: revoked.len() };
+        let record = Crl {
+            issuer: signer.id().to_owned(),
+            number,
+            made_at: held.now,
+            this_update: life.0,
+            next_update: life.1,
+            entries: revoked.len(),
+        };
         held.append(vec![Event::Crl(record.clone())])?;
         let path = self.crl_path(signer.id());
         if let Some(folder) = path.parent() {

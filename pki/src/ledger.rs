@@ -166,6 +166,8 @@ pub struct Crl {
     /// Its number, higher than any before.
     pub number: u64,
     /// When it was made.
+    pub made_at: Moment,
+    /// Its thisUpdate: a little earlier, for verifiers whose clock is behind.
     pub this_update: Moment,
     /// When it is out of date.
     pub next_update: Moment,
@@ -347,6 +349,12 @@ impl Leaf {
         format!("{}/{}", self.role, self.name)
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn issued_at(&self) -> Moment {
+        self.not_before.plus(self.backdated())
+    }
+
     /// How many seconds its life begins before it was made.
     #[must_use]
     pub fn backdated(&self) -> u64 {
@@ -478,7 +486,8 @@ mod tests {
     #[test]
     fn a_crl_number_never_goes_back() {
         let mut ledger = Ledger::default();
-        let crl = |number| Crl { issuer: "i".to_owned(), number, this_update: Moment(0), next_update: Moment(9), entries: 0 };
+        let crl =
+            |number| Crl { issuer: "i".to_owned(), number, made_at: Moment(0), this_update: Moment(0), next_update: Moment(9), entries: 0 };
         ledger.apply(Event::Crl(crl(7))).unwrap();
         assert!(ledger.apply(Event::Crl(crl(7))).is_err());
         assert!(ledger.apply(Event::Crl(crl(8))).is_ok());

@@ -43,6 +43,11 @@ impl KeyProtection {
         Self::From(source, OnceLock::new())
     }
 
+    /// Whether nobody said anything and the terminal would be asked.
+    pub(crate) fn is_unsaid(&self) -> bool {
+        matches!(self, Self::From(Source::Terminal(false), _))
+    }
+
     /// The passphrase; `None` for keys in the clear.
     ///
     /// # Errors

@@ -262,6 +262,23 @@ impl Pki {
         Ok((issuer, signer))
     }
 
+    /// How a new CA's key is kept: as was said, and where nothing was said like those that are there.
+    fn protection_for_new(&self, kind: AuthorityKind) -> Result<&KeyProtection, Error> {
+        let said = match kind {
+            AuthorityKind::Root => self.root_protection.as_ref().unwrap_or(&self.protection),
+            AuthorityKind::Issuer => &self.protection,
+        };
+        if !said.is_unsaid() {
+            return Ok(said);
+        }
+        let ledger = Inventory::load(&self.dir)?;
+        let before = ledger.ledger().authorities().iter().rev().find(|authority| authority.kind == AuthorityKind::Issuer);
+        let key =
+            before.map(|authority| store::read_if_there(&ca::folder(&self.dir, &authority.id).join("key.pem"))).transpose()?.flatten();
+        let plain = key.is_some_and(|pem| !keys::is_encrypted(&String::from_utf8_lossy(&pem)));
+        Ok(if plain { &KeyProtection::Plaintext } else { said })
+    }
+
     /// Makes a root; the inventory has to be told.
     pub(crate) fn make_root(&self, id: &str, state: AuthorityState, now: Moment) -> Result<(Authority, Signer), Error> {
         let life = profile::life(now, self.settings.root_ttl.as_secs(), None);
@@ -270,7 +287,7 @@ impl Pki {
         let certificate = params.self_signed(&key).map_err(Error::minting)?;
         let folder = ca::folder(&self.dir, id);
         let key_folder = self.offline_root.as_ref().map_or_else(|| folder.clone(), |elsewhere| elsewhere.join(id));
-        ca::save(&folder, &key_folder, &certificate, &key, self.root_protection.as_ref().unwrap_or(&self.protection))?;
+        ca::save(&folder, &key_folder, &certificate, &key, self.protection_for_new(AuthorityKind::Root)?)?;
         let record = Authority {
             id: id.to_owned(),
             kind: AuthorityKind::Root,
@@ -297,7 +314,7 @@ impl Pki {
         let key = keys::generate()?;
         let certificate = signer.sign(&params, &key)?;
         let folder = ca::folder(&self.dir, id);
-        ca::save(&folder, &folder, &certificate, &key, &self.protection)?;
+        ca::save(&folder, &folder, &certificate, &key, self.protection_for_new(AuthorityKind::Issuer)?)?;
         let record = Authority {
             id: id.to_owned(),
             kind: AuthorityKind::Issuer,

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 
+use crate::ca::Signer;
 use crate::error::Error;
 use crate::issue::{IssueRequest, Issued, KeyWanted};
-use crate::ledger::{AuthorityState, Crl, Leaf, Ledger};
+use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::moment::Moment;
-use crate::pki::{Pki, Republished};
+use crate::pki::{Held, Pki, Republished};
 use crate::target::Target;
 
 /// What is to be renewed.
@@ -34,6 +35,8 @@ pub struct Renewed {
     pub skipped: Vec<(String, String)>,
     /// What should have been renewed and could not be.
     pub failed: Vec<(String, String)>,
+    /// What was done about an issuing CA near its end, or why nothing could be.
+    pub issuing_ca: Vec<String>,
     /// The CRLs that were made.
     pub crls: Vec<Crl>,
     /// Authorities whose CRL could not be made, because their key is kept offline.
@@ -50,29 +53,44 @@ impl Pki {
     pub fn renew(&self, request: &RenewRequest) -> Result<Renewed, Error> {
         let mut held = self.hold()?;
         let mut done = Renewed::default();
+        if !request.dry_run && request.targets.is_empty() {
+            done.issuing_ca = self.roll_issuer(&mut held)?;
+        }
         let (issuer, signer) = self.active_issuer(&held)?;
         if !request.dry_run {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
         }
         let requests = self.wanted(held.inventory.ledger(), request, held.now, &mut done)?;
-        match self.issue_held(&mut held, (&issuer, &signer), &requests, request.dry_run) {
-            Ok(issued) => done.issued = issued,
-            Err(Error::Io { .. } | Error::Damaged { .. }) if requests.len() > 1 => {
-                // One directory that can't be written must not keep the others from their certificates.
-                for one in &requests {
-                    match self.issue_held(&mut held, (&issuer, &signer), std::slice::from_ref(one), request.dry_run) {
-                        Ok(issued) => done.issued.extend(issued),
-                        Err(why) => done.failed.push((format!("{}/{}", one.role, one.name), why.to_string())),
-                    }
-                }
-            }
-            Err(why) => return Err(why),
-        }
+        (done.issued, done.failed) = self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
         if !request.dry_run {
             let fresh: HashSet<_> = done.issued.iter().map(|issued| issued.leaf.out.clone()).collect();
             done.republished = self.republish_but(&held, &fresh)?;
+            self.forget_keys(&held)?;
         }
         Ok(done)
+    }
+
+    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs.
+    pub(crate) fn issue_each(
+        &self,
+        held: &mut Held,
+        issuer: (&Authority, &Signer),
+        requests: &[IssueRequest],
+        dry_run: bool,
+    ) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+        match self.issue_held(held, issuer, requests, dry_run) {
+            Ok(issued) => return Ok((issued, Vec::new())),
+            Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_)) if requests.len() > 1 => {}
+            Err(why) => return Err(why),
+        }
+        let (mut issued, mut failed) = (Vec::new(), Vec::new());
+        for one in requests {
+            match self.issue_held(held, issuer, std::slice::from_ref(one), dry_run) {
+                Ok(made) => issued.extend(made),
+                Err(why) => failed.push((format!("{}/{}", one.role, one.name), why.to_string())),
+            }
+        }
+        Ok((issued, failed))
     }
 
     /// The requests that renew what was named.
@@ -119,13 +137,13 @@ pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
 }
 
 /// Whether the mesh directory of a leaf still shows it. Where it doesn't, somebody took the directory away or gave it to another.
-fn shows(leaf: &Leaf) -> bool {
+pub(crate) fn shows(leaf: &Leaf) -> bool {
     let current = mesh_dir::current(&leaf.out).ok().flatten();
     current.and_then(|current| current.chain.into_iter().next()).is_some_and(|shown| crate::keys::sha256_hex(&shown) == leaf.fingerprint)
 }
 
 /// The request that makes `leaf` once more.
-fn again(leaf: &Leaf, reuse_key: bool) -> IssueRequest {
+pub(crate) fn again(leaf: &Leaf, reuse_key: bool) -> IssueRequest {
     let key = match (&leaf.csr_key, reuse_key) {
         (Some(known), _) => KeyWanted::Known(known.clone()),
         (None, true) => KeyWanted::Kept,
