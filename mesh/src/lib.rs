@@ -3,8 +3,20 @@
 //! A file is here because at least two of the programs need it to mean the same thing: who a peer is, which header may pass,
 //! which message is unambiguous, what an answer of our own looks like.
 
+pub mod access;
 pub mod alarms;
+pub mod body;
 pub mod clock;
+pub mod coalesce;
 pub mod context;
+pub mod envelope;
+pub mod headers;
 pub mod identity;
+pub mod json;
 pub mod log;
+pub mod metrics;
+pub mod path;
+pub mod pump;
+pub mod streams;
+pub mod timers;
+pub mod trace;

@@ -1,0 +1,198 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn map(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn names(headers: &HeaderMap) -> Vec<&str> {
+    let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+fn nothing(_: &HeaderName) -> bool {
+    false
+}
+
+#[test]
+fn a_client_keeps_its_own_headers_and_loses_ours() {
+    let mut headers = map(&[
+        ("host", "a"),
+        ("accept", "*/*"),
+        ("cookie", "a=1"),
+        ("x-user-id", "root"),
+        ("x-company-id", "9"),
+        ("x-role", "admin"),
+        ("x-request-id", "a"),
+        ("x-plugin-anything", "1"),
+        ("x-internal-signature", "v1"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-real-ip", "1.2.3.4"),
+        ("x-gapura-auth", "verified"),
+        ("x-custom", "1"),
+        ("forwarded", "for=1"),
+        ("proxy", "evil"),
+        ("baggage", "a=b"),
+    ]);
+    let stripped = scrub_client_request(&mut headers, nothing);
+    assert_eq!(names(&headers), ["accept", "cookie", "host"]);
+    assert_eq!(stripped.of(Kind::Identity), 9);
+    assert_eq!(stripped.of(Kind::X), 4);
+}
+
+#[test]
+fn forward_headers_let_a_plugin_see_what_it_asks_for_and_nothing_reserved() {
+    let mut headers = map(&[("x-custom", "1"), ("x-other", "2"), ("x-role", "admin")]);
+    scrub_client_request(&mut headers, |_| true);
+    assert_eq!(names(&headers), ["x-custom", "x-other"]);
+}
+
+#[test]
+fn every_alias_of_a_name_is_dropped_each_line_counted() {
+    let mut headers =
+        map(&[("x_company_id", "9"), ("x.company.id", "9"), ("x-company_id", "9"), ("x!company$id", "9"), ("user_agent", "a")]);
+    headers.append("x_company_id", HeaderValue::from_static("8"));
+    let stripped = scrub_client_request(&mut headers, |_| true);
+    assert!(headers.is_empty());
+    assert_eq!(stripped.of(Kind::Alias), 6);
+}
+
+#[test]
+fn every_connection_line_is_read() {
+    let mut headers = map(&[
+        ("connection", "close, Cookie"),
+        ("connection", "Accept , host,content-length"),
+        ("cookie", "a"),
+        ("accept", "b"),
+        ("host", "a"),
+        ("content-length", "1"),
+        ("keep-alive", "1"),
+        ("te", "trailers"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "A"),
+        ("user-agent", "c"),
+    ]);
+    let stripped = scrub_client_request(&mut headers, nothing);
+    assert_eq!(names(&headers), ["content-length", "host", "user-agent"]);
+    assert_eq!(stripped.of(Kind::Nominated), 2);
+    assert_eq!(stripped.of(Kind::HopByHop), 6);
+}
+
+#[test]
+fn the_sidecar_lets_through_what_the_gateway_vouches_for() {
+    let mut headers = map(&[
+        ("x-request-id", "a"),
+        ("x-user-id", "7"),
+        ("x-company-id", "42"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-client-cert", "spoof"),
+        ("x-real-ip", "1"),
+        ("x-gapura-auth", "verified"),
+        ("x-gapura-vouched", "X-Custom, x-plugin-flag,x-gapura-made"),
+        ("x-gapura-made", "internal"),
+        ("x-custom", "1"),
+        ("x-plugin-flag", "on"),
+        ("x-spoof", "1"),
+        ("x_user_id", "root"),
+        ("accept", "*/*"),
+    ]);
+    let stripped = scrub_hop_request(&mut headers);
+    assert_eq!(
+        names(&headers),
+        ["accept", "x-company-id", "x-custom", "x-forwarded-for", "x-forwarded-proto", "x-plugin-flag", "x-request-id", "x-user-id"]
+    );
+    assert_eq!((stripped.of(Kind::Identity), stripped.of(Kind::X), stripped.of(Kind::Alias)), (3, 1, 1));
+}
+
+#[test]
+fn an_answer_loses_what_is_inside_the_mesh() {
+    let mut headers = map(&[
+        ("content-type", "a"),
+        ("set-cookie", "a"),
+        ("x-company-id", "42"),
+        ("X_Role", "admin"),
+        ("x-gapura-made", "internal"),
+        ("x-powered-by", "php"),
+        ("my_header", "1"),
+        ("connection", "x-secret"),
+        ("x-secret", "1"),
+        ("transfer-encoding", "chunked"),
+    ]);
+    scrub_response(&mut headers);
+    assert_eq!(names(&headers), ["content-type", "my_header", "set-cookie", "x-powered-by"]);
+}
+
+#[test]
+fn of_a_requests_trailers_only_grpc_and_what_is_asked_for_pass() {
+    let lines =
+        [("grpc-status", "0"), ("x-checksum", "1"), ("x-role", "admin"), ("x_role", "admin"), ("content-length", "1"), ("digest", "1")];
+    let mut trailers = map(&lines);
+    let stripped = scrub_request_trailers(&mut trailers, |name| name.as_str() == "x-checksum");
+    assert_eq!(names(&trailers), ["grpc-status", "x-checksum"]);
+    assert_eq!(stripped.of(Kind::Trailer), 4);
+    let mut trailers = map(&lines);
+    scrub_response_trailers(&mut trailers);
+    assert_eq!(names(&trailers), ["digest", "grpc-status", "x-checksum"]);
+}
+
+#[test]
+fn cookies_that_http2_split_are_one_field_again() {
+    let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+    join_cookies(&mut headers);
+    assert_eq!(headers.get_all(COOKIE).into_iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+}
+
+#[test]
+fn a_context_header_stands_once_and_is_valid_or_the_request_is_bad() {
+    let good =
+        map(&[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42"), ("x-role", "admin,user"), ("x-gapura-auth", "verified")]);
+    let context = hop_context(&good).unwrap();
+    assert_eq!(context.tenant.unwrap().as_str(), "42");
+    assert_eq!(context.auth, Some(Auth::Verified));
+    assert!(hop_context(&map(&[("x-request-id", "a")])).is_ok());
+    let bad: [&[(&str, &str)]; 8] = [
+        &[],
+        &[("x-user-id", "7"), ("x-company-id", "42")],
+        &[("x-request-id", "a"), ("x-request-id", "a")],
+        &[("x-request-id", "a b")],
+        &[("x-request-id", "a"), ("x-company-id", "42")],
+        &[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42"), ("x-company-id", "42")],
+        &[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42, 43")],
+        &[("x-request-id", "a"), ("x-user-id", "7"), ("x-role", "")],
+    ];
+    for lines in bad {
+        assert_eq!(hop_context(&map(lines)).err(), Some(BadContext), "{lines:?}");
+    }
+}
+
+proptest! {
+    /// A plugin that folds names as CGI does must never find one of ours after the scrub.
+    #[test]
+    fn no_folding_finds_a_name_of_ours(
+        lines in proptest::collection::vec(("[xX][-_.!~][a-zA-Z-]{0,9}|[xX][-_.](user|role|company|real)[-_.](id|ip)|[a-z]{1,5}", "[a-z, -]{0,9}"), 0..12),
+        connection in proptest::collection::vec("[a-zA-Z, _-]{0,20}", 0..3),
+    ) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        for line in &connection {
+            headers.append(CONNECTION, HeaderValue::from_str(line).unwrap());
+        }
+        let before = headers.len();
+        let stripped = scrub_client_request(&mut headers, |_| true);
+        prop_assert_eq!(before, headers.len() + stripped.total() as usize);
+        for name in headers.keys() {
+            let folded: String = name.as_str().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+            prop_assert!(!is_reserved(&folded));
+            prop_assert!(is_plain(name.as_str()));
+        }
+    }
+}
