@@ -20,6 +20,7 @@ use crate::access::Record;
 use crate::headers::{scrub_request_trailers, scrub_response_trailers};
 use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
+use crate::upstream::h1::Lease;
 
 /// A body under way.
 pub struct Body {
@@ -29,6 +30,7 @@ pub struct Body {
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
     record: Option<Box<Record>>,
+    lease: Option<Lease>,
 }
 
 enum Source {
@@ -81,7 +83,7 @@ pub enum UploadState {
 
 impl Body {
     fn of(source: Source) -> Self {
-        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None }
+        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None }
     }
 
     /// No body.
@@ -145,6 +147,17 @@ impl Body {
         self
     }
 
+    /// Gives the connection back once the body has been read to its end; a body that is dropped before closes it.
+    #[must_use]
+    pub fn leased(mut self, lease: Lease) -> Self {
+        if self.is_ended() {
+            lease.give_back();
+        } else {
+            self.lease = Some(lease);
+        }
+        self
+    }
+
     /// Whether not a byte is left to come.
     #[must_use]
     pub fn is_ended(&self) -> bool {
@@ -203,6 +216,10 @@ impl Body {
     fn finish(&mut self, state: UploadState) {
         self.source = Source::End;
         self.idle = None;
+        match (self.lease.take(), state) {
+            (Some(lease), UploadState::Finished) => lease.give_back(),
+            (lease, _) => drop(lease),
+        }
         if let Some(upload) = self.upload.take() {
             upload.set(state);
         }
@@ -308,6 +325,13 @@ impl Upload {
                 waker.wake();
             }
         }
+    }
+}
+
+impl fmt::Debug for Body {
+    /// Never a byte of what it carries.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("ended", &self.is_ended()).finish_non_exhaustive()
     }
 }
 

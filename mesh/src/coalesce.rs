@@ -5,7 +5,7 @@
 //! (measured: 8 of 38 microseconds a request). In: any byte stream. Out: two halves of one thing, [`Coalesced`], which is
 //! given to `h2` and whose flush does nothing, and [`Flusher`], with which the connection's owner really flushes after each poll.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,6 +27,7 @@ struct Shared<T> {
     io: T,
     gathered: Vec<u8>,
     written: usize,
+    writes: Rc<Cell<u64>>,
     /// `h2` keeps an error's kind only; the reason a peer refused us is in the error itself.
     failure: Option<io::Error>,
 }
@@ -36,7 +37,7 @@ const GATHER: usize = 64 * 1024;
 
 /// Wraps `io`.
 pub fn coalesce<T>(io: T) -> (Coalesced<T>, Flusher<T>) {
-    let shared = Rc::new(RefCell::new(Shared { io, gathered: Vec::new(), written: 0, failure: None }));
+    let shared = Rc::new(RefCell::new(Shared { io, gathered: Vec::new(), written: 0, writes: Rc::default(), failure: None }));
     (Coalesced { shared: shared.clone() }, Flusher { shared })
 }
 
@@ -54,6 +55,11 @@ impl<T: AsyncWrite + Unpin> Flusher<T> {
         flushed
     }
 
+    /// Rises with each write that the stream took.
+    pub fn writes(&self) -> Rc<Cell<u64>> {
+        self.shared.borrow().writes.clone()
+    }
+
     /// The error that ended the stream, once.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.shared.borrow_mut().failure.take()
@@ -68,6 +74,7 @@ impl<T: AsyncWrite + Unpin> Shared<T> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += sent;
+            self.writes.set(self.writes.get() + 1);
         }
         self.gathered.clear();
         self.written = 0;

@@ -4,19 +4,30 @@
 //! which message is unambiguous, what an answer of our own looks like.
 
 pub mod access;
+pub mod admin;
 pub mod alarms;
 pub mod body;
 pub mod clock;
 pub mod coalesce;
+pub mod config;
 pub mod context;
 pub mod envelope;
+pub mod framing;
 pub mod headers;
 pub mod identity;
 pub mod json;
+pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod path;
+pub mod program;
 pub mod pump;
+pub mod random;
+pub mod shutdown;
 pub mod streams;
 pub mod timers;
 pub mod trace;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;
+pub mod tls;

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::body::Fault;
 use crate::timers::Timers;
+use crate::upstream::h2::OpenStream;
 
 /// How long a stream may hold bytes that nobody takes.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ pub struct HopStream {
     key: usize,
     received: RefCell<Option<RecvStream>>,
     length: Option<u64>,
+    _open: Option<OpenStream>,
     /// The step in which the table first saw it hold bytes, since the last were taken.
     stalled_since: Cell<Option<u64>>,
 }
@@ -52,14 +54,16 @@ impl Streams {
         Self { inner: Rc::new(Inner { timers, budget, open: RefCell::default() }) }
     }
 
-    /// Enters a stream; `length` is what its `Content-Length` promised.
+    /// Enters a stream; `length` is what its `Content-Length` promised, `open` counts it where
+    /// it was opened.
     #[must_use]
-    pub fn enter(&self, received: RecvStream, length: Option<u64>) -> Rc<HopStream> {
+    pub fn enter(&self, received: RecvStream, length: Option<u64>, open: Option<OpenStream>) -> Rc<HopStream> {
         Rc::new_cyclic(|this| HopStream {
             table: self.inner.clone(),
             key: self.inner.open.borrow_mut().insert(this.clone()),
             received: RefCell::new(Some(received)),
             length,
+            _open: open,
             stalled_since: Cell::new(None),
         })
     }

@@ -1,0 +1,238 @@
+//! Why a caller is not let in, and what it is told.
+//!
+//! The caller learns which of the codes of the contract applies, in the words of RFC 6750, section 3; the exact reason goes to the
+//! log and to a metric as a label from a fixed list. Nothing of the token is in either.
+
+use std::fmt;
+
+use http::HeaderValue;
+
+/// Why a request has no verified caller although its route asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No `Authorization: Bearer`: 401 `token_missing`.
+    TokenMissing,
+    /// A token that is not good, whatever the time: 401 `token_invalid`.
+    TokenInvalid(Reason),
+    /// A good token whose time has passed: 401 `token_expired`.
+    TokenExpired,
+    /// A good token that names no tenant: 403 `tenant_missing`.
+    TenantMissing,
+    /// Our fault: there are no keys to verify with: 503 `keys_unavailable`.
+    KeysUnavailable,
+}
+
+/// What is wrong with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Two `Authorization` headers, or more than one space after the scheme.
+    Header,
+    /// Longer than 8 KiB.
+    TooLong,
+    /// Not three parts of base64url, or not JSON within.
+    Malformed,
+    /// A member is named twice.
+    DuplicateName,
+    /// A `typ` that is neither `JWT` nor `at+jwt`.
+    Type,
+    /// A `crit` header.
+    Critical,
+    /// An `alg` that no key of the issuer takes.
+    Algorithm,
+    /// A `kid` that no key of the issuer has.
+    UnknownKid,
+    /// No `kid`, and several keys would fit.
+    AmbiguousKey,
+    /// The signature does not verify.
+    Signature,
+    /// `iss` is not one that is configured.
+    Issuer,
+    /// `aud` is not the one that is configured.
+    Audience,
+    /// No `exp`, or one that is no time.
+    Expiry,
+    /// An `nbf` that is no time.
+    NotBefore,
+    /// `nbf` has not come yet.
+    NotYetValid,
+    /// No user, or one of another form.
+    User,
+    /// A tenant of another form.
+    Tenant,
+    /// A role of another form.
+    Role,
+}
+
+impl Error {
+    /// Every label that [`Error::label`] can give, for metrics that begin at 0.
+    pub const LABELS: [&'static str; 22] = [
+        "missing",
+        "expired",
+        "tenant_missing",
+        "keys_unavailable",
+        "header",
+        "too_long",
+        "malformed",
+        "duplicate_name",
+        "type",
+        "critical",
+        "algorithm",
+        "unknown_kid",
+        "ambiguous_key",
+        "signature",
+        "issuer",
+        "audience",
+        "expiry",
+        "not_before",
+        "not_yet_valid",
+        "user",
+        "tenant",
+        "role",
+    ];
+
+    /// The label of `gapura_tokens_rejected_total{reason}`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TokenMissing => "missing",
+            Self::TokenInvalid(reason) => reason.label(),
+            Self::TokenExpired => "expired",
+            Self::TenantMissing => "tenant_missing",
+            Self::KeysUnavailable => "keys_unavailable",
+        }
+    }
+
+    /// The `WWW-Authenticate` of a 401 (RFC 6750, section 3): without an error code where no token came, and never with a word of
+    /// the request in it. `None` for the answers that are not 401.
+    #[must_use]
+    pub fn www_authenticate(self) -> Option<HeaderValue> {
+        let text = match self {
+            Self::TokenMissing => r#"Bearer realm="gapura""#,
+            Self::TokenInvalid(_) => r#"Bearer realm="gapura", error="invalid_token", error_description="the token is not valid here""#,
+            Self::TokenExpired => r#"Bearer realm="gapura", error="invalid_token", error_description="the token has expired""#,
+            Self::TenantMissing | Self::KeysUnavailable => return None,
+        };
+        Some(HeaderValue::from_static(text))
+    }
+}
+
+impl Reason {
+    /// The label of `gapura_tokens_rejected_total{reason}`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::DuplicateName => "duplicate_name",
+            Self::Type => "type",
+            Self::Critical => "critical",
+            Self::Algorithm => "algorithm",
+            Self::UnknownKid => "unknown_kid",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::Signature => "signature",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Expiry => "expiry",
+            Self::NotBefore => "not_before",
+            Self::NotYetValid => "not_yet_valid",
+            Self::User => "user",
+            Self::Tenant => "tenant",
+            Self::Role => "role",
+        }
+    }
+}
+
+impl From<Reason> for Error {
+    fn from(reason: Reason) -> Self {
+        Self::TokenInvalid(reason)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TokenMissing => f.write_str("the request carries no bearer token"),
+            Self::TokenInvalid(reason) => write!(f, "the token is not valid: {reason}"),
+            Self::TokenExpired => f.write_str("the token has expired"),
+            Self::TenantMissing => f.write_str("the token names no tenant"),
+            Self::KeysUnavailable => f.write_str("there are no keys to verify a token with"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "the authorization header is not one scheme, one space and one token",
+            Self::TooLong => "it is longer than 8 KiB",
+            Self::Malformed => "it is not three parts of base64url with JSON within",
+            Self::DuplicateName => "a member of its header or claims is named twice",
+            Self::Type => "its typ is neither JWT nor at+jwt",
+            Self::Critical => "its header has crit",
+            Self::Algorithm => "its alg is not one that the issuer's keys take",
+            Self::UnknownKid => "its kid is not one of the issuer's keys",
+            Self::AmbiguousKey => "it has no kid and several keys would fit",
+            Self::Signature => "its signature does not verify",
+            Self::Issuer => "its iss is not a configured issuer",
+            Self::Audience => "its aud is not the configured audience",
+            Self::Expiry => "its exp is missing or not a time",
+            Self::NotBefore => "its nbf is not a time",
+            Self::NotYetValid => "its nbf has not come yet",
+            Self::User => "its user is missing or not of the allowed form",
+            Self::Tenant => "its tenant is not of the allowed form",
+            Self::Role => "a role in it is not of the allowed form",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASONS: [Reason; 18] = [
+        Reason::Header,
+        Reason::TooLong,
+        Reason::Malformed,
+        Reason::DuplicateName,
+        Reason::Type,
+        Reason::Critical,
+        Reason::Algorithm,
+        Reason::UnknownKid,
+        Reason::AmbiguousKey,
+        Reason::Signature,
+        Reason::Issuer,
+        Reason::Audience,
+        Reason::Expiry,
+        Reason::NotBefore,
+        Reason::NotYetValid,
+        Reason::User,
+        Reason::Tenant,
+        Reason::Role,
+    ];
+
+    #[test]
+    fn every_label_is_listed_once() {
+        let others = [Error::TokenMissing, Error::TokenExpired, Error::TenantMissing, Error::KeysUnavailable];
+        let mut labels: Vec<_> = others.into_iter().chain(REASONS.map(Error::from)).map(Error::label).collect();
+        let mut listed = Error::LABELS.to_vec();
+        labels.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(labels, listed);
+        listed.dedup();
+        assert_eq!(listed.len(), Error::LABELS.len());
+    }
+
+    #[test]
+    fn a_401_has_a_challenge_and_nothing_else_has() {
+        let text = |error: Error| error.www_authenticate().map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(text(Error::TokenMissing).unwrap(), r#"Bearer realm="gapura""#);
+        for error in [Error::TokenExpired, Error::from(Reason::Signature)] {
+            assert!(text(error).unwrap().starts_with(r#"Bearer realm="gapura", error="invalid_token", error_description=""#));
+        }
+        assert_eq!(text(Error::TenantMissing), None);
+        assert_eq!(text(Error::KeysUnavailable), None);
+    }
+}

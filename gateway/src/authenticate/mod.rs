@@ -1,0 +1,121 @@
+//! Decides who a request speaks for, from its bearer token.
+//!
+//! In: what the route asks for ([`AuthMode`]), the request's headers, and the time. Out: a [`Caller`]. Nothing here knows routes, paths or
+//! bodies, and nothing a request says chooses a key, an algorithm or a rule: those come from the configuration.
+//! Invariant: a [`VerifiedCaller`] exists only for a token whose signature a configured key has verified, whose every rule held, and whose
+//! time was checked for this very request, remembered or not.
+//!
+//! A token's way, each step a file: `bearer` finds it, `cache` knows it from before or `jws` takes it apart (with `json`, which refuses names
+//! said twice), `key_ring` picks the issuer and the key, `algorithm` verifies the signature, `claims` judges what it says. `settings`, `jwk` and
+//! `keys` are how the ring comes to be and is swapped.
+//!
+//! RFC 6750 (bearer tokens), 7515 (JWS), 7517 (JWK), 7518 (algorithms), 7519 (JWT), 8037 (Ed25519), 8725 (best practice), 9068 (`at+jwt`).
+//! Signatures are verified by aws-lc-rs itself and not by jsonwebtoken: that one parses an RSA key anew for each token, takes its cryptography
+//! from a process-wide provider, lets `crit`, a missing `iss` or `aud` and a future `nbf` pass unless told otherwise, and caps no length.
+//! What is ours here is the reading and the rules, none of the cryptography.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use http::HeaderMap;
+
+mod algorithm;
+mod bearer;
+mod cache;
+mod claims;
+mod error;
+mod json;
+mod jwk;
+mod jws;
+mod key_ring;
+mod keys;
+#[cfg(test)]
+mod mint;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use claims::VerifiedCaller;
+pub use error::{Error, Reason};
+pub use key_ring::KeyRing;
+pub use keys::{Keys, Reload};
+pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings};
+
+use cache::Cache;
+use json::Json;
+use jws::Jws;
+
+/// What a route asks of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// It is verified, and goes no further.
+    GatewayVerified,
+    /// It is verified, and passed on too.
+    ForwardJwt,
+    /// It must be there, and is passed on unread (`verify: false`).
+    ForwardUnverified,
+    /// It is not looked at.
+    Public,
+}
+
+/// Who a request speaks for.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Whoever the token proved.
+    Verified(Rc<VerifiedCaller>),
+    /// Whoever the plugin will find the token to prove.
+    Unverified,
+    /// Nobody in particular.
+    Public,
+}
+
+/// Verifies tokens for one worker, and remembers those it has verified.
+pub struct Authenticator {
+    keys: Keys,
+    cache: RefCell<Cache>,
+}
+
+impl Authenticator {
+    /// An authenticator that remembers nothing yet.
+    #[must_use]
+    pub fn new(keys: Keys) -> Self {
+        Self { keys, cache: RefCell::default() }
+    }
+
+    /// Who the request speaks for at `now`, in Unix seconds.
+    ///
+    /// # Errors
+    /// The code the request is to be refused with.
+    pub fn verify(&self, mode: AuthMode, headers: &HeaderMap, now: u64) -> Result<Caller, Error> {
+        match mode {
+            AuthMode::Public => Ok(Caller::Public),
+            AuthMode::ForwardUnverified => bearer::token(headers).map(|_| Caller::Unverified),
+            AuthMode::GatewayVerified | AuthMode::ForwardJwt => self.caller_of(bearer::token(headers)?, now).map(Caller::Verified),
+        }
+    }
+
+    fn caller_of(&self, token: &[u8], now: u64) -> Result<Rc<VerifiedCaller>, Error> {
+        let ring = self.keys.ring();
+        let mut cache = self.cache.borrow_mut();
+        cache.renew(ring.generation());
+        if let Some(caller) = cache.get(token) {
+            caller.in_force(now)?;
+            return Ok(caller);
+        }
+        let caller = Rc::new(verify_anew(&ring, token, now)?);
+        cache.put(token, caller.clone());
+        Ok(caller)
+    }
+}
+
+/// Nothing the token says is believed before the line that verifies its signature, but for `iss` where several issuers are configured.
+fn verify_anew(ring: &KeyRing, token: &[u8], now: u64) -> Result<VerifiedCaller, Error> {
+    let jws = Jws::parse(token)?;
+    let issuer = ring.issuer_of(&jws)?;
+    if !issuer.key_for(&jws)?.verifies(jws.signed, &jws.signature) {
+        return Err(Reason::Signature.into());
+    }
+    let payload = jws.payload()?;
+    let claims = Json::parse(&payload).map_err(Reason::from)?;
+    ring.rules(issuer).judge(&claims, now)
+}

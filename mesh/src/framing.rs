@@ -1,0 +1,223 @@
+//! The one rule of which HTTP message is unambiguous (CONTRACT section 5).
+//!
+//! In: the head of a request as hyper or h2 parsed it, both of which let through more than one reader would understand alike
+//! (measured: two hosts, an absolute target for another host, equal lengths, transfer codings in front of `chunked`). Out: the
+//! [`Target`] of the request, or the code it is refused with. Never repaired, never guessed.
+
+use std::borrow::Cow;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use crate::envelope::Code;
+use crate::path::CanonicalPath;
+
+/// How much of a head is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all names and values.
+    pub head: usize,
+    /// Fields.
+    pub fields: usize,
+    /// Bytes of the target.
+    pub target: usize,
+}
+
+/// From clients: what browsers and their cookies need (CONTRACT section 5).
+pub const DOOR: Limits = Limits { head: 32 * 1024, fields: 100, target: 8 * 1024 };
+
+/// On the hop: what the door took and the gateway added is never refused behind it.
+pub const HOP: Limits = Limits { head: 64 * 1024, fields: 128, target: 16 * 1024 };
+
+/// Where an unambiguous request goes.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The canonical path.
+    pub path: CanonicalPath<'a>,
+    /// The one host it is for, as the client wrote it.
+    pub host: Cow<'a, HeaderValue>,
+}
+
+/// Reads the target of a request.
+///
+/// # Errors
+/// The code of the refusal.
+pub fn check<'a>(head: &'a Parts, limits: &Limits) -> Result<Target<'a>, Code> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Code::MethodNotAllowed);
+    }
+    let query = head.uri.query().map_or(0, |query| query.len() + 1);
+    if head.uri.path().len() + query > limits.target {
+        return Err(Code::UriTooLong);
+    }
+    check_size(&head.headers, limits)?;
+    check_length(&head.headers)?;
+    if several(&head.headers, &AUTHORIZATION) {
+        return Err(Code::BadRequest);
+    }
+    if head.uri.query().is_some_and(|query| !query.is_ascii()) {
+        return Err(Code::BadRequest);
+    }
+    let host = host(head)?;
+    let path = CanonicalPath::parse(head.uri.path().as_bytes()).map_err(|_| Code::BadRequest)?;
+    Ok(Target { path, host })
+}
+
+/// The size of a head: 4 bytes on top of each name and value, as HTTP/1 writes them.
+fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > limits.fields || size > limits.head { Err(Code::HeadersTooLarge) } else { Ok(()) }
+}
+
+/// One length, or one `chunked`, or neither (RFC 9112, section 6.1).
+fn check_length(headers: &HeaderMap) -> Result<(), Code> {
+    let coded = headers.contains_key(TRANSFER_ENCODING);
+    let measured = headers.contains_key(CONTENT_LENGTH);
+    let chunked = || headers.get(TRANSFER_ENCODING).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let ambiguous = several(headers, &CONTENT_LENGTH) || (coded && (measured || several(headers, &TRANSFER_ENCODING) || !chunked()));
+    if ambiguous { Err(Code::BadRequest) } else { Ok(()) }
+}
+
+fn several(headers: &HeaderMap, name: &http::HeaderName) -> bool {
+    headers.get_all(name).into_iter().nth(1).is_some()
+}
+
+/// The one host of a request: `Host`, `:authority` and an absolute target must agree.
+fn host(head: &Parts) -> Result<Cow<'_, HeaderValue>, Code> {
+    let mut lines = head.headers.get_all(HOST).into_iter();
+    let (line, second) = (lines.next(), lines.next());
+    if second.is_some() {
+        return Err(Code::BadRequest);
+    }
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let host = match (line, authority) {
+        (Some(line), Some(authority)) if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => return Err(Code::BadRequest),
+        (Some(line), _) => Cow::Borrowed(line),
+        // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target says.
+        (None, Some(authority)) if head.version == Version::HTTP_2 => {
+            Cow::Owned(HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?)
+        }
+        (None, _) => return Err(Code::BadRequest),
+    };
+    if is_host(host.as_bytes()) { Ok(host) } else { Err(Code::BadRequest) }
+}
+
+/// `name`, `name:port`, an IPv4 address or a bracketed IPv6 address; no user, no path, no list (RFC 9110, section 7.2).
+fn is_host(text: &[u8]) -> bool {
+    let (name, port) = match text {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) if end > 0 && rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) => {
+                (&text[..=end], &rest[end + 1..])
+            }
+            _ => return false,
+        },
+        _ => {
+            let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+            let (name, port) = text.split_at(end);
+            if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+                return false;
+            }
+            (name, port)
+        }
+    };
+    let port_fits = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !name.is_empty() && name.len() <= 255 && port_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(method: &str, uri: &str, version: Version, lines: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri).version(version);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<(), Code> {
+        check(&parts(method, uri, Version::HTTP_11, lines), &DOOR).map(|_| ())
+    }
+
+    #[test]
+    fn a_plain_request_has_one_target() {
+        let head = parts("GET", "/a//b%7e?x=1", Version::HTTP_11, &[("host", "api.example:8443")]);
+        let target = check(&head, &DOOR).unwrap();
+        assert_eq!(target.path.as_str(), "/a/b~");
+        assert_eq!(*target.host, "api.example:8443");
+    }
+
+    #[test]
+    fn one_host_and_only_one() {
+        assert_eq!(verdict("GET", "/", &[]), Err(Code::BadRequest));
+        assert_eq!(verdict("GET", "/", &[("host", "a"), ("host", "a")]), Err(Code::BadRequest));
+        assert_eq!(verdict("GET", "http://evil/x", &[("host", "a")]), Err(Code::BadRequest));
+        assert_eq!(verdict("GET", "http://a/x", &[("host", "A")]), Ok(()));
+        assert_eq!(verdict("GET", "http://a/x", &[]), Err(Code::BadRequest));
+        for bad in ["", "a@b", "a:b", "a:123456", "a, b", "a/b", "[::1", "[]", "[::1]x", "a b"] {
+            assert_eq!(verdict("GET", "/", &[("host", bad)]), Err(Code::BadRequest), "{bad:?}");
+        }
+        for good in ["a", "a.b-c_d:1", "127.0.0.1", "[::1]:8443", "a:"] {
+            assert_eq!(verdict("GET", "/", &[("host", good)]), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn in_http2_the_authority_is_the_host_and_a_host_field_must_agree() {
+        let check = |uri: &str, lines: &[(&str, &str)]| check(&parts("GET", uri, Version::HTTP_2, lines), &DOOR).map(|_| ());
+        assert_eq!(check("https://a/x", &[]), Ok(()));
+        assert_eq!(check("https://a/x", &[("host", "a")]), Ok(()));
+        assert_eq!(check("https://a/x", &[("host", "b")]), Err(Code::BadRequest));
+        assert_eq!(check("/x", &[("host", "b")]), Ok(()));
+        assert_eq!(check("/x", &[]), Err(Code::BadRequest));
+        assert_eq!(check("https://u@a/x", &[]), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn one_length_or_one_chunked() {
+        let with = |lines: &[(&str, &str)]| {
+            let mut all = vec![("host", "a")];
+            all.extend_from_slice(lines);
+            verdict("POST", "/", &all)
+        };
+        assert_eq!(with(&[("content-length", "2")]), Ok(()));
+        assert_eq!(with(&[("transfer-encoding", "Chunked ")]), Ok(()));
+        for lines in [
+            &[("content-length", "2"), ("content-length", "2")][..],
+            &[("content-length", "2"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "identity")],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        ] {
+            assert_eq!(with(lines), Err(Code::BadRequest), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_has_its_own_answer() {
+        let long = format!("/{}", "a".repeat(8 * 1024));
+        assert_eq!(verdict("GET", &long, &[("host", "a")]), Err(Code::UriTooLong));
+        assert_eq!(verdict("GET", &long[..long.len() - 1], &[("host", "a")]), Ok(()));
+        let value = "b".repeat(33 * 1024);
+        assert_eq!(verdict("GET", "/", &[("host", "a"), ("a", &value)]), Err(Code::HeadersTooLarge));
+        let many = vec![("a", "b"); 100];
+        let with_host = |count: usize| many[..count].iter().copied().chain([("host", "a")]).collect::<Vec<_>>();
+        assert_eq!(verdict("GET", "/", &with_host(99)), Ok(()));
+        assert_eq!(verdict("GET", "/", &with_host(100)), Err(Code::HeadersTooLarge));
+    }
+
+    #[test]
+    fn tunnels_and_mirrors_are_not_served() {
+        assert_eq!(verdict("CONNECT", "a:443", &[("host", "a:443")]), Err(Code::MethodNotAllowed));
+        assert_eq!(verdict("TRACE", "/", &[("host", "a")]), Err(Code::MethodNotAllowed));
+        assert_eq!(verdict("OPTIONS", "*", &[("host", "a")]), Err(Code::BadRequest));
+    }
+}

@@ -1,0 +1,316 @@
+//! Keeps a program's trust current while it runs.
+//!
+//! In: the mesh directory, looked at four times a second (a stat of each file; the content when a stat has changed, on SIGHUP, and
+//! every 30 s whatever the stat says, since watchers of links and of network file systems miss changes). Out: a swap of the
+//! [`TrustStore`] for each set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust` for a
+//! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate out of its dates, `revoked` for
+//! one that a list names. Invariant: what does not fit changes nothing; the last good set stays in force.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::directory::{MeshFiles, Stamp, stamp};
+use super::live::{LiveConnections, Side, Swept};
+use super::refusal::{Refusal, Span};
+use super::trust::{TrustError, TrustOptions, TrustSet, TrustStore};
+use crate::alarms::Alarms;
+use crate::clock::unix;
+use crate::log::{Level, Log};
+
+/// What the keeper works with.
+pub struct Keeper {
+    /// Where the set in force is.
+    pub store: TrustStore,
+    /// The mesh directory.
+    pub dir: PathBuf,
+    /// How the program wants its set.
+    pub options: TrustOptions,
+    /// The connections to judge again.
+    pub live: LiveConnections,
+    /// Where faults are raised.
+    pub alarms: Alarms,
+    /// Where swaps and cuts are told.
+    pub log: Log,
+    /// What the metrics show.
+    pub counters: Arc<TrustCounters>,
+    /// Changes whenever everything is to be read again (SIGHUP).
+    pub reload: watch::Receiver<u64>,
+}
+
+/// What has happened to the trust of one program, for the metrics.
+#[derive(Debug, Default)]
+pub struct TrustCounters {
+    /// Sets that were put in force after the first.
+    pub reloads_ok: AtomicU64,
+    /// Directories that did not fit.
+    pub reloads_faulty: AtomicU64,
+    /// Hop connections that were closed because a CRL names the peer or its issuer.
+    pub revoked_closed: AtomicU64,
+}
+
+/// What the keeper did.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// A set came in force.
+    Swapped {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The directory does not fit.
+    Faulty(TrustError),
+    /// Connections were ended or retired.
+    Swept(Swept),
+}
+
+/// Half of what a change may take is left for reading and checking; a cut is due within a second of the loading.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// How often content is read whatever the stat says.
+const LOOK_INTO: Duration = Duration::from_secs(30);
+
+/// How long files may be replaced one by one before a set that does not fit is a fault.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When to read again, and since when nothing has fitted. Time is an argument.
+pub(super) struct Attempts<F> {
+    stamp: Stamp,
+    looked: Instant,
+    fault: Option<Fault<F>>,
+}
+
+struct Fault<F> {
+    since: Instant,
+    what: F,
+}
+
+impl<F: PartialEq + ToString> Attempts<F> {
+    pub(super) fn new(stamp: Stamp, now: Instant) -> Self {
+        Self { stamp, looked: now, fault: None }
+    }
+
+    /// Whether the content is to be read; if so, the stamp is noted as the one that was read.
+    pub(super) fn due(&mut self, stamp: Stamp, now: Instant) -> bool {
+        let due = stamp != self.stamp || now.duration_since(self.looked) >= LOOK_INTO;
+        if due {
+            self.note(stamp, now);
+        }
+        due
+    }
+
+    /// Notes a reading that was asked for.
+    pub(super) fn note(&mut self, stamp: Stamp, now: Instant) {
+        (self.stamp, self.looked) = (stamp, now);
+    }
+
+    /// What was read fits.
+    pub(super) fn fits(&mut self) {
+        self.fault = None;
+    }
+
+    /// What was read does not fit; says whether that is news.
+    pub(super) fn fails(&mut self, what: F, now: Instant) -> bool {
+        match &mut self.fault {
+            Some(fault) if fault.what == what => false,
+            Some(fault) => {
+                fault.what = what;
+                true
+            }
+            None => {
+                self.fault = Some(Fault { since: now, what });
+                true
+            }
+        }
+    }
+
+    /// The fault to raise an alarm for: it has stood longer than replacing files one by one takes.
+    pub(super) fn alarm(&self, now: Instant) -> Option<String> {
+        let lasting = |fault: &&Fault<F>| now.duration_since(fault.since) >= PATIENCE;
+        self.fault.as_ref().filter(lasting).map(|fault| fault.what.to_string())
+    }
+
+    pub(super) fn is_well(&self) -> bool {
+        self.fault.is_none()
+    }
+}
+
+/// Runs until `stop`: on the program's control runtime, once.
+pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Future<Output = ()>) {
+    let mut stop = pin!(stop);
+    let mut attempts = Attempts::new(keeper.store.load().stamp().clone(), Instant::now());
+    let mut told = Told::default();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    keeper.live.learn(&keeper.store.load());
+    loop {
+        let forced = tokio::select! {
+            () = &mut stop => return,
+            _ = ticks.tick() => false,
+            () = keeper.live.late() => false,
+            () = asked(&mut keeper.reload) => true,
+        };
+        keeper.refresh(&mut attempts, forced, &events).await;
+        keeper.sweep(&events);
+        keeper.raise_alarms(&attempts, &mut told);
+    }
+}
+
+/// Waits for the next SIGHUP; for ever once nobody can send one any more.
+pub(super) async fn asked(reload: &mut watch::Receiver<u64>) {
+    if reload.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Keeper {
+    /// Reads the directory if it is due and puts a new set in force if it fits.
+    async fn refresh(&self, attempts: &mut Attempts<TrustError>, forced: bool, events: &impl Fn(WatchEvent)) {
+        let now = Instant::now();
+        let seen = stamp(&self.dir);
+        if forced {
+            attempts.note(seen, now);
+        } else if !attempts.due(seen, now) {
+            return;
+        }
+        match self.load().await {
+            Ok(None) => attempts.fits(),
+            Ok(Some(next)) => {
+                attempts.fits();
+                let next = Arc::new(next);
+                self.live.learn(&next);
+                self.store.swap(next.clone());
+                self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
+                self.tell_swap(&next);
+                events(WatchEvent::Swapped { generation: next.generation() });
+            }
+            Err(err) => {
+                if attempts.fails(err.clone(), now) {
+                    self.counters.reloads_faulty.fetch_add(1, Ordering::Relaxed);
+                    let sentence = format!("the mesh directory does not fit and the last good set stays in force: {err}");
+                    self.log.event(Level::Warn, "trust_refused", &sentence, &[]);
+                    events(WatchEvent::Faulty(err));
+                }
+            }
+        }
+    }
+
+    /// Reads and checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile.
+    /// `None` where the content is what is in force.
+    async fn load(&self) -> Result<Option<TrustSet>, TrustError> {
+        let (dir, options, current) = (self.dir.clone(), self.options.clone(), self.store.load_full());
+        let reading = tokio::task::spawn_blocking(move || {
+            let files = MeshFiles::read(&dir)?;
+            if files.hash == *current.hash() {
+                return Ok(None);
+            }
+            TrustSet::build(&dir, &files, &options, Some(&current)).map(Some)
+        });
+        reading.await.unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
+    }
+
+    fn sweep(&self, events: &impl Fn(WatchEvent)) {
+        let swept = self.live.sweep(&self.store.load(), self.options.clock.now());
+        for (side, peer, reason) in &swept.cut {
+            if *reason == "revoked" && *side == Side::Hop {
+                self.counters.revoked_closed.fetch_add(1, Ordering::Relaxed);
+            }
+            let peer_id = peer.id.to_string();
+            let sentence = format!("the connection with {peer_id} is closed: {reason}");
+            let fields = [("peer", peer_id.as_str().into()), ("serial", peer.serial_hex().into()), ("reason", (*reason).into())];
+            self.log.event(Level::Warn, "connection_cut", &sentence, &fields);
+        }
+        if swept.retired > 0 || !swept.cut.is_empty() {
+            events(WatchEvent::Swept(swept));
+        }
+    }
+
+    fn tell_swap(&self, next: &TrustSet) {
+        let own = next.own();
+        let sentence = format!("trust set {} is in force: {}", next.generation(), own.id);
+        let fields = [
+            ("generation", next.generation().into()),
+            ("serial", own.serial_hex().into()),
+            ("not_after_seconds", own.not_after.into()),
+            ("crl_next_update_seconds", next.crl_next_update().into()),
+        ];
+        self.log.event(Level::Info, "trust_swapped", &sentence, &fields);
+    }
+
+    fn raise_alarms(&self, attempts: &Attempts<TrustError>, told: &mut Told) {
+        let trust = self.store.load();
+        let now = self.options.clock.now();
+        match attempts.alarm(Instant::now()) {
+            Some(fault) => self.alarms.raise("trust", &format!("the mesh directory does not fit: {fault}")),
+            None if attempts.is_well() => self.alarms.clear("trust"),
+            None => {}
+        }
+        self.raise_or_clear("crl", trust.crl_stale(now));
+        let own = trust.own();
+        let seconds = unix(now);
+        let out_of_date = if own.expired(seconds) {
+            Some("our own certificate has ended: every handshake will be refused; renew it with `gapura-pki renew`".to_owned())
+        } else if own.not_yet_valid(seconds) {
+            Some("our own certificate has not begun by our clock: check the clock".to_owned())
+        } else {
+            None
+        };
+        let in_date = out_of_date.is_none();
+        self.raise_or_clear("certificate", out_of_date);
+        // Whether a list names us changes with the set alone; the judgement costs a verification.
+        if told.revocation_of != trust.generation() {
+            told.revocation_of = trust.generation();
+            let revoked = match trust.own_refusal(now) {
+                Some(Refusal::Revoked { serial, .. }) => Some(format!(
+                    "crl.pem says that our own certificate, or an issuing CA of it, is revoked (serial {serial}); issue a new one"
+                )),
+                _ => None,
+            };
+            self.raise_or_clear("revoked", revoked);
+        }
+        if in_date && let Some(third) = told.life_left(trust.generation(), own.not_before, own.not_after, seconds) {
+            let left = Span(own.not_after - seconds);
+            let sentence = format!("our own certificate ends in {left}, with less than {third} of its life left; renew it");
+            self.log.event(Level::Warn, "certificate_ends_soon", &sentence, &[("not_after_seconds", own.not_after.into())]);
+        }
+    }
+
+    fn raise_or_clear(&self, name: &'static str, fault: Option<String>) {
+        match fault {
+            Some(sentence) => self.alarms.raise(name, &sentence),
+            None => self.alarms.clear(name),
+        }
+    }
+}
+
+/// What has been said of the set in force, so that it is said once.
+#[derive(Default)]
+struct Told {
+    revocation_of: u64,
+    life_of: u64,
+    warnings: u8,
+}
+
+impl Told {
+    /// The share of its life that a certificate falls short of, once for each: a third, then a tenth.
+    fn life_left(&mut self, generation: u64, not_before: u64, not_after: u64, now: u64) -> Option<&'static str> {
+        if self.life_of != generation {
+            (self.life_of, self.warnings) = (generation, 0);
+        }
+        let (life, left) = (not_after.saturating_sub(not_before), not_after.saturating_sub(now));
+        let (stage, share) = if left < life / 10 {
+            (2, "a tenth")
+        } else if left < life / 3 {
+            (1, "a third")
+        } else {
+            (0, "")
+        };
+        let news = stage > self.warnings;
+        self.warnings = self.warnings.max(stage);
+        news.then_some(share)
+    }
+}

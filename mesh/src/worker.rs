@@ -1,0 +1,147 @@
+//! A worker: one thread, one runtime, and all that its connections share without a lock.
+//!
+//! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own, that ends with the
+//! connection, with the phase, or with a caught panic that is logged. Nothing a worker owns is ever touched by another thread.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::access::{Mode, Sink};
+use crate::clock::Clock;
+use crate::listen::Accepted;
+use crate::log::{Level, Log};
+use crate::metrics::{Meters, WorkerMeters};
+use crate::random::Random;
+use crate::shutdown::{Phase, Stopping};
+use crate::streams::Streams;
+use crate::timers::Timers;
+
+/// What a worker is made from; crosses into its thread.
+#[derive(Clone)]
+pub struct Seed {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's log.
+    pub log: Log,
+    /// Which requests are logged.
+    pub access: Mode,
+    /// The program's counters.
+    pub meters: Arc<Meters>,
+    /// The program's end.
+    pub stopping: Stopping,
+}
+
+/// What the connections of one worker share.
+pub struct Core {
+    /// What it was made from.
+    pub seed: Seed,
+    /// Its deadlines.
+    pub timers: Timers,
+    /// The streams over its HTTP/2 connections on the hop.
+    pub streams: Streams,
+    /// Where its records end.
+    pub sink: Rc<Sink>,
+    /// Its source of ids.
+    pub random: Random,
+}
+
+/// What stalled streams may hold in one program.
+const STALLED_BYTES: usize = 32 * 1024 * 1024;
+
+impl Core {
+    /// The counters this worker owns.
+    #[must_use]
+    pub fn meters(&self) -> &WorkerMeters {
+        self.seed.meters.worker(self.seed.index)
+    }
+}
+
+/// Serves the connections of one program on this worker.
+pub trait Serve: 'static {
+    /// Serves one connection to its end.
+    fn connection(self: Rc<Self>, accepted: Accepted) -> impl Future<Output = ()>;
+
+    /// Called about once a second.
+    fn tidy(&self);
+}
+
+/// Starts the thread. `make` builds the program's own part inside it.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn spawn<S: Serve>(
+    seed: Seed,
+    connections: mpsc::UnboundedReceiver<Accepted>,
+    make: impl FnOnce(Rc<Core>) -> S + Send + 'static,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let name = format!("{}-{}", seed.log.service(), seed.index);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let random = Random::seeded().map_err(|_| io::Error::other("the system has no random bytes to give"))?;
+        let timers = Timers::new();
+        let streams = Streams::new(timers.clone(), STALLED_BYTES / seed.of.max(1));
+        let sink = Sink::new(seed.log.clone(), seed.access, seed.meters.clone(), seed.index);
+        let core = Rc::new(Core { seed, timers, streams, sink, random });
+        let serve = Rc::new(make(core.clone()));
+        runtime.block_on(work(&core, &serve, connections));
+        core.sink.flush();
+        Ok(())
+    })
+}
+
+async fn work<S: Serve>(core: &Rc<Core>, serve: &Rc<S>, mut connections: mpsc::UnboundedReceiver<Accepted>) {
+    let mut chores = JoinSet::new();
+    chores.spawn_local(core.timers.clone().run());
+    chores.spawn_local(core.streams.clone().run());
+    if core.sink.logs() {
+        chores.spawn_local(core.sink.clone().run(core.timers.clone()));
+    }
+    let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
+    chores.spawn_local(async move {
+        loop {
+            timers.sleep(std::time::Duration::from_secs(1)).await;
+            let Some(serve) = tidying.upgrade() else { return };
+            serve.tidy();
+        }
+    });
+    let mut tasks = JoinSet::new();
+    let mut stopping = core.seed.stopping.clone();
+    let (mut closing, mut queued) = (false, true);
+    loop {
+        tokio::select! {
+            phase = stopping.rises() => match phase {
+                Phase::Run | Phase::Draining => {}
+                Phase::Closing => closing = true,
+                Phase::Cut => break,
+            },
+            accepted = connections.recv(), if queued => match accepted {
+                Some(accepted) => { tasks.spawn_local(serve.clone().connection(accepted)); }
+                None => (closing, queued) = (true, false),
+            },
+            Some(ended) = tasks.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    core.seed.log.event(Level::Error, "panic", "a connection ended in a panic; all others go on", &[]);
+                }
+            }
+        }
+        if closing && tasks.is_empty() && connections.is_empty() {
+            return;
+        }
+    }
+    // Dropping the set cuts whatever is left.
+    if !tasks.is_empty() {
+        let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
+        core.seed.log.event(Level::Warn, "cut", "the time to drain is over; connections were cut", &[("connections", open.into())]);
+    }
+}

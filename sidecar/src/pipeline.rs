@@ -1,0 +1,191 @@
+//! The life of a request in the sidecar. Read `try_handle` first; each line is a file.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gapura_mesh::access::{LoggedPath, Record};
+use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::context::RequestId;
+use gapura_mesh::envelope::{Code, X_REQUEST_ID};
+use gapura_mesh::headers::{TRACEPARENT, scrub_response};
+use gapura_mesh::metrics::PluginMeters;
+use gapura_mesh::trace::Trace;
+use gapura_mesh::tunnel;
+use gapura_mesh::worker::Core;
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+
+use crate::authorise::{Denied, PermittedPeer};
+use crate::forward::{Error, Plugin};
+use crate::respond;
+use crate::sanitise::{self, Seen, TenantRule};
+
+/// What all requests of a worker share.
+pub struct Pipeline {
+    /// The worker.
+    pub core: Rc<Core>,
+    /// The way to the plugin.
+    pub plugin: Plugin,
+    /// Who needs no tenant.
+    pub rule: TenantRule,
+    /// The plugin's counters.
+    pub meters: Arc<PluginMeters>,
+}
+
+/// Why a request did not reach the plugin, or came back without an answer.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The peer is not on the list.
+    Denied(Denied),
+    /// The request is not one to trust.
+    Sanitise(Code),
+    /// The plugin gave no answer.
+    Forward(Error),
+    /// The plugin switched to a protocol that nobody asked for.
+    Switched,
+    /// A panic was caught.
+    Panic,
+}
+
+/// Where the pipeline leaves an upgraded connection for its owner to carry on.
+#[derive(Clone, Default)]
+pub struct Upgraded(Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>);
+
+impl Pipeline {
+    /// Answers one request; whatever happens, with one answer and one record.
+    pub async fn handle(
+        &self,
+        peer: &Result<PermittedPeer, Denied>,
+        name: &Rc<str>,
+        request: Request<Body>,
+        upgraded: &Upgraded,
+    ) -> Response<Body> {
+        let given = request.headers().get(X_REQUEST_ID).and_then(|value| RequestId::parse(value.as_bytes()).ok());
+        let request_id = given.unwrap_or_else(|| self.new_request_id());
+        let mut record = self.core.sink.begin(request_id, request.method().clone(), name.clone());
+        record.belongs_to(&self.meters);
+        if self.core.sink.logs() {
+            record.path = request.uri().path_and_query().cloned().map_or(LoggedPath::None, LoggedPath::Same);
+            record.trace_id = request.headers().get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes())).map(|trace| trace.id);
+        }
+        let work = std::panic::AssertUnwindSafe(self.try_handle(peer, request, &mut record, upgraded));
+        match caught(work).await {
+            Ok(response) => response.map(|body| body.recorded(record)),
+            Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
+        }
+    }
+
+    async fn try_handle(
+        &self,
+        peer: &Result<PermittedPeer, Denied>,
+        request: Request<Body>,
+        record: &mut Record,
+        upgraded: &Upgraded,
+    ) -> Result<Response<Body>, Rejection> {
+        let (mut head, body) = request.into_parts();
+        let permitted = peer.as_ref().map_err(|denied| Rejection::Denied(*denied))?; // authorise.rs: what the certificate proved
+        let on_upgrade = head.extensions.remove::<OnUpgrade>();
+        let mut seen = Seen::default();
+        let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
+        (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
+        let trusted = trusted.map_err(Rejection::Sanitise)?;
+        let websocket = trusted.websocket;
+        let (body, upload) = watched(body);
+        record.upload = Some(upload.clone());
+        let sent = Instant::now();
+        let answer = self.plugin.send(trusted, body, &upload).await.map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
+        record.upstream = Some(sent.elapsed());
+        let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            switched(answer, websocket, on_upgrade, upgraded)?
+        } else {
+            scrubbed(answer, record)
+        };
+        record.status = answer.status().as_u16();
+        Ok(with_id(answer, &record.request_id))
+    }
+
+    fn new_request_id(&self) -> RequestId {
+        RequestId::new_v7(self.core.seed.clock.unix() * 1000, self.core.random.next_wide())
+    }
+}
+
+impl Rejection {
+    /// The code it is answered with.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Denied(Denied) => Code::PeerDenied,
+            Self::Sanitise(code) => *code,
+            Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
+            Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
+            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => Code::RequestTimeout,
+            Self::Forward(Error::Protocol(_)) | Self::Switched => Code::UpstreamProtocol,
+            Self::Panic => Code::Internal,
+        }
+    }
+}
+
+impl Upgraded {
+    /// The rest of the connection's life, if it was upgraded.
+    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        self.0.borrow_mut().take()
+    }
+}
+
+/// The gateway has let through the trailers that may pass; the same rule holds here for what calls itself a request's.
+fn watched(body: Body) -> (Body, Rc<Upload>) {
+    if body.is_ended() {
+        return (Body::empty(), Rc::new(Upload::finished()));
+    }
+    let upload = Rc::new(Upload::default());
+    (body.trailers(Trailers::Request(Rc::new(|_| true))).watched(upload.clone()), upload)
+}
+
+fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
+    let stripped = scrub_response(answer.headers_mut());
+    for kind in gapura_mesh::headers::Kind::ALL {
+        record.stripped.add(kind, stripped.of(kind));
+    }
+    answer
+}
+
+fn switched(
+    mut answer: Response<Body>,
+    websocket: bool,
+    client: Option<OnUpgrade>,
+    upgraded: &Upgraded,
+) -> Result<Response<Body>, Rejection> {
+    let plugin = answer.extensions_mut().remove::<OnUpgrade>();
+    let to_websocket = answer.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let (true, true, Some(client), Some(plugin)) = (websocket, to_websocket, client, plugin) else { return Err(Rejection::Switched) };
+    scrub_response(answer.headers_mut());
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    *upgraded.0.borrow_mut() = Some(Box::pin(async move {
+        let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else { return };
+        let passed = Rc::default();
+        // Either end may break off a WebSocket as it likes.
+        let _ = tunnel::join(hyper_util::rt::TokioIo::new(client), hyper_util::rt::TokioIo::new(plugin), &passed).await;
+    }));
+    Ok(answer)
+}
+
+fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
+    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
+    answer
+}
+
+/// Runs `work`; a panic in it is one request's failure and not the program's.
+async fn caught<T>(work: std::panic::AssertUnwindSafe<impl Future<Output = Result<T, Rejection>>>) -> Result<T, Rejection> {
+    let mut work = std::pin::pin!(work.0);
+    std::future::poll_fn(move |cx| {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        polled.unwrap_or(std::task::Poll::Ready(Err(Rejection::Panic)))
+    })
+    .await
+}

@@ -1,0 +1,126 @@
+//! Makes of a request on the hop one that a plugin may trust.
+//!
+//! In: a request's head, from a peer that is permitted. Out: a [`Trusted`] request with the path it is for, or the code of its
+//! refusal. The gateway has done all of this already; it is done again so that no fault of the door reaches a plugin.
+//! Invariant: `Trusted` is built in `check` and nowhere else, so that nothing reaches a plugin unchecked.
+
+use gapura_mesh::context::TenantId;
+use gapura_mesh::envelope::Code;
+use gapura_mesh::framing::{self, HOP};
+use gapura_mesh::headers::{Auth, HopContext, Stripped, TE, hop_context, join_cookies, scrub_hop_request};
+use gapura_mesh::path::is_canonical;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+
+use crate::authorise::PermittedPeer;
+
+/// What excuses a request from having a tenant (rule 5 of CONTRACT section 4).
+#[derive(Clone, Debug, Default)]
+pub struct TenantRule {
+    /// Requests that the gateway marked `unverified` or `public`.
+    pub allow_none: bool,
+    /// Where there are any, only below these.
+    pub public_paths: Vec<String>,
+    /// The gateway's own probes, to exactly these.
+    pub probe_paths: Vec<String>,
+}
+
+/// A request that may reach the plugin.
+#[derive(Debug)]
+pub struct Trusted {
+    head: Parts,
+    /// The client asks for a WebSocket.
+    pub websocket: bool,
+    /// The client takes trailers.
+    pub trailers: bool,
+}
+
+/// A refusal, with what is known of the request by then.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub code: Code,
+}
+
+/// What the record of a request learns here.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Whom it acts for.
+    pub tenant: Option<TenantId>,
+    /// What was taken from it.
+    pub stripped: Stripped,
+}
+
+/// Checks a head and takes from it what may not pass.
+///
+/// # Errors
+/// The code of the refusal.
+pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &TenantRule, seen: &mut Seen) -> Result<Trusted, Code> {
+    let target = framing::check(&head, &HOP)?;
+    if !is_canonical(head.uri.path().as_bytes()) {
+        return Err(Code::BadRequest);
+    }
+    let host = target.host.into_owned();
+    let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
+    seen.tenant.clone_from(&context.tenant);
+    if context.tenant.is_none() && !rule.excuses(&head, has_body, &context) {
+        return Err(Code::TenantMissing);
+    }
+    let websocket = asks_for_websocket(&head);
+    let trailers = takes_trailers(&head.headers);
+    seen.stripped = scrub_hop_request(&mut head.headers);
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
+    head.headers.insert(HOST, host);
+    Ok(Trusted { head, websocket, trailers })
+}
+
+impl TenantRule {
+    fn excuses(&self, head: &Parts, has_body: bool, context: &HopContext) -> bool {
+        let path = head.uri.path();
+        if context.probe {
+            let bare = !has_body && head.uri.query().is_none() && !has_any(&head.headers);
+            return head.method == Method::GET && bare && self.probe_paths.iter().any(|probe| probe == path);
+        }
+        let asked_for = self.allow_none || !self.public_paths.is_empty();
+        let unproven = matches!(context.auth, Some(Auth::Unverified | Auth::Public));
+        let below = self.public_paths.is_empty() || self.public_paths.iter().any(|prefix| is_below(path, prefix));
+        asked_for && unproven && below
+    }
+}
+
+impl Trusted {
+    /// The request for the plugin, with `body`.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
+        self.head
+    }
+}
+
+/// A probe carries nothing that could speak for somebody.
+fn has_any(headers: &HeaderMap) -> bool {
+    [AUTHORIZATION, COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name))
+}
+
+/// Whether `path` is `prefix` or lies below it, by whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn asks_for_websocket(head: &Parts) -> bool {
+    let named = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && head.headers.get(UPGRADE).is_some_and(named)
+        && gapura_mesh::headers::connection_has(&head.headers, "upgrade")
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+mod tests;
