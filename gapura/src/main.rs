@@ -120,10 +120,10 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
     };
     let program = std::env::args().next().unwrap_or_else(|| "gapura".to_owned());
     if logs {
-        aside(&up.screen(&program, std::io::stderr().is_terminal())?);
+        aside(&up.screen(&program, std::io::stderr().is_terminal()));
     } else {
         let mut out = std::io::stdout();
-        let _ = out.write_all(up.screen(&program, out.is_terminal())?.as_bytes()).and_then(|()| out.flush()); // nobody may be reading
+        let _ = out.write_all(up.screen(&program, out.is_terminal()).as_bytes()).and_then(|()| out.flush()); // nobody may be reading
     }
     tokio::select! {
         () = up.keep(|sentence| aside(&format!("gapura: {sentence}"))) => {}

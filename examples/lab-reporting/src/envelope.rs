@@ -47,11 +47,14 @@ pub(crate) fn refused_for(status: StatusCode, message: &str, field: &str, why: &
 /// A document that is JSON but no envelope.
 pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
     match serde_json::to_vec(document) {
-        Ok(text) => json_text(status, text.into()),
-        Err(_) => json_text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Bytes::from_static(br#"{"ok":false,"message":"the answer could not be written","errors":{}}"#),
-        ),
+        Ok(mut text) => {
+            text.push(b'\n'); // for the person at a terminal, whose prompt stands below the answer then
+            json_text(status, text.into())
+        }
+        Err(_) => {
+            let text = Bytes::from_static(br#"{"ok":false,"message":"The answer could not be written.","errors":{}}"#);
+            json_text(StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pub struct Options {
 /// The mesh while it runs.
 pub struct Up {
     gateway: mesh::Gateway,
+    gateway_peer: Peer,
     plugins: Vec<Standing>,
     lab: Option<lab_reporting::Running>,
     issuer: Issuer,
@@ -119,35 +120,47 @@ impl Up {
             })
             .collect();
         plugin::write_registry(&state, &entries)?;
+        let gateway_leaf = authority.gateway()?;
         let settings = mesh::GatewaySettings {
             listen: options.listen,
             admin: options.admin,
             cert: &public.cert,
             key: &public.key,
             plugins: &state.path("plugins.d"),
-            mesh: &authority.gateway()?.folder,
+            mesh: &gateway_leaf.folder,
             jwks: &jwks,
             issuer: token::ISSUER,
         };
         let log = open_log("gateway", "gateway", &logs, &clock)?;
         let gateway = mesh::gateway(&settings, log, &clock).await?;
-        let mut up =
-            Self { gateway, plugins, lab, issuer, tokens: Vec::new(), tokens_due: 0, options, public, authority, logs, clock, state };
+        let mut up = Self {
+            gateway,
+            gateway_peer: gateway_leaf.peer,
+            plugins,
+            lab,
+            issuer,
+            tokens: Vec::new(),
+            tokens_due: 0,
+            options,
+            public,
+            authority,
+            logs,
+            clock,
+            state,
+        };
         up.renew_tokens()?;
         Ok(up)
     }
 
     /// The text to show, with the program called as `program`; on a terminal it stands out.
-    ///
-    /// # Errors
-    /// If no token can be made.
-    pub fn screen(&self, program: &str, terminal: bool) -> Result<String, Error> {
+    #[must_use]
+    pub fn screen(&self, program: &str, terminal: bool) -> String {
         let facts = Facts {
             now: self.clock.now(),
             door: self.gateway.address,
             door_ends: self.public.ends,
             admin: self.gateway.admin,
-            gateway: self.authority.gateway()?.peer.clone(),
+            gateway: self.gateway_peer.clone(),
             plugins: self.plugins.iter().map(Standing::facts).collect(),
             root: self.public.root.clone(),
             tokens: self.tokens.clone(),
@@ -159,7 +172,7 @@ impl Up {
             state: self.state.root().to_owned(),
             exposed: !self.gateway.address.ip().is_loopback(),
         };
-        Ok(screen::screen(&facts, Style::of(terminal)))
+        screen::screen(&facts, Style::of(terminal))
     }
 
     /// Where the front door listens, with the port that was free.
