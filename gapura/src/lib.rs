@@ -6,11 +6,9 @@
 //!
 //! This crate decides nothing about a request: gateway and sidecar are the very libraries that run in production.
 
-mod duration;
 mod error;
 mod state;
 pub mod token;
 pub mod up;
 
-pub use duration::duration;
 pub use error::Error;

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use gapura::Error;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
-use gapura::{Error, duration};
 use gapura_mesh::clock::Clock;
+use gapura_mesh::config::{address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.
@@ -152,11 +153,6 @@ impl Signals {
             _ = hangup.recv() => {}
         }
     }
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let literal = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    literal.as_deref().unwrap_or(text).parse().map_err(|_| "write an address and a port, as in 127.0.0.1:8443 or [::1]:8443".to_owned())
 }
 
 /// A line on standard error, whether anybody reads it or not.

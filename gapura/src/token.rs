@@ -120,10 +120,10 @@ impl Issuer {
     /// A token for `subject` from `now` (Unix seconds) for as long as `lifetime`.
     ///
     /// # Errors
-    /// For a lifetime of nothing or of more than a day, and if the signing fails.
+    /// For a lifetime of less than a second or more than a day, and if the signing fails.
     pub fn token(&self, subject: &Subject, now: u64, lifetime: Duration) -> Result<String, Error> {
-        if lifetime.is_zero() || lifetime > LONGEST {
-            return Err(Error::Refused("--ttl: must be longer than nothing and at most 24h".to_owned()));
+        if lifetime.as_secs() == 0 || lifetime > LONGEST {
+            return Err(Error::Refused("--ttl: must be from 1s to 24h".to_owned()));
         }
         let mut claims = json!({
             "iss": ISSUER,
@@ -205,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::open_or_make(&State::take(&folder.path().join("s")).unwrap()).unwrap();
         let subject = Subject::new("42", "7", &[]).unwrap();
-        assert!(issuer.token(&subject, 0, Duration::ZERO).is_err());
+        assert!(issuer.token(&subject, 0, Duration::from_millis(999)).is_err());
         assert!(issuer.token(&subject, 0, LONGEST + Duration::from_secs(1)).is_err());
     }
 

@@ -2,17 +2,19 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use gapura_mesh::config::exposed;
+
 use crate::error::Error;
 
 /// Refuses what nobody should reach: keys for development are no keys against a network.
 pub(crate) fn check_reach(listen: SocketAddr, admin: SocketAddr, expose_dev_keys: bool) -> Result<(), Error> {
-    if !listen.ip().is_loopback() && !expose_dev_keys {
+    if exposed(listen) && !expose_dev_keys {
         return Err(Error::Refused(format!(
             "--listen {listen} can be reached from other machines, and the keys of gapura up are for development; \
              listen on 127.0.0.1, or say --expose-dev-keys"
         )));
     }
-    if !admin.ip().is_loopback() {
+    if exposed(admin) {
         return Err(Error::Refused(format!(
             "--admin {admin} can be reached from other machines; the admin side of gapura up stays on loopback, as in --admin 127.0.0.1:9901"
         )));

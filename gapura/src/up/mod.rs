@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gapura_mesh::clock::{Clock, unix};
+use gapura_mesh::config::exposed;
 use gapura_mesh::identity::Name;
 use gapura_mesh::log::Log;
 use lab_reporting::{Config as LabConfig, Database, Listen, Log as LabLog};
@@ -170,7 +171,7 @@ impl Up {
             },
             program: program.to_owned(),
             state: self.state.root().to_owned(),
-            exposed: !self.gateway.address.ip().is_loopback(),
+            exposed: exposed(self.gateway.address),
         };
         screen::screen(&facts, Style::of(terminal))
     }
