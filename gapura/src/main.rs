@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
 use gapura::token::{Issuer, Subject};
@@ -28,9 +29,7 @@ enum Command {
     #[command(after_help = "Example, with your own plugin behind it:\n  gapura up --plugin orders=http://127.0.0.1:5000")]
     Up(UpFlags),
     /// Makes a token for the mesh that `gapura up` runs.
-    #[command(
-        after_help = "Example:\n  curl --cacert .gapura/ca.pem -H \"Authorization: Bearer $(gapura token --company 42 --user 7 --role admin)\" \\\n    https://127.0.0.1:8443/v1/plugins/lab-reporting/reports"
-    )]
+    #[command(after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h")]
     Token(TokenFlags),
 }
 
@@ -49,26 +48,26 @@ struct UpFlags {
     #[arg(long = "plugin", env = "GAPURA_PLUGIN", value_name = "NAME=URL", value_delimiter = ',')]
     plugins: Vec<OwnPlugin>,
     /// Lets the front door be reached from other machines, although its keys are for development.
-    #[arg(long, env = "GAPURA_EXPOSE_DEV_KEYS")]
+    #[arg(long, env = "GAPURA_EXPOSE_DEV_KEYS", value_parser = FalseyValueParser::new())]
     expose_dev_keys: bool,
     /// Writes the programs' lines to standard output (and the screen to standard error) instead of files in the state folder.
-    #[arg(long, env = "GAPURA_LOGS")]
+    #[arg(long, env = "GAPURA_LOGS", value_parser = FalseyValueParser::new())]
     logs: bool,
 }
 
 #[derive(clap::Args)]
 struct TokenFlags {
     /// The company the token acts for.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "GAPURA_COMPANY", value_name = "ID")]
     company: String,
     /// The user it acts for.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "GAPURA_USER", value_name = "ID")]
     user: String,
     /// A role of the user; may be given several times, or not at all.
-    #[arg(long = "role", value_name = "ROLE")]
+    #[arg(long = "role", env = "GAPURA_ROLE", value_delimiter = ',', value_name = "ROLE")]
     roles: Vec<String>,
     /// How long it lasts, 24h at most.
-    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "GAPURA_TTL", default_value = "1h", value_name = "DURATION", value_parser = duration)]
     ttl: Duration,
     /// The state folder of the `gapura up` that shall take it.
     #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
