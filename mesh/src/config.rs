@@ -15,7 +15,7 @@ use std::fmt;
 use crate::json::Position;
 
 pub use flags::{command, given};
-pub use layers::{Found, Layers};
+pub use layers::{Found, Layers, switched};
 pub use values::{AccessLog, AdminAddress, address, duration, exposed, workers};
 
 /// One row of a program's table of settings.
