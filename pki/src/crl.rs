@@ -52,6 +52,22 @@ impl Pki {
         Ok((made, skipped))
     }
 
+    /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
+    pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<(), Error> {
+        let ledger = held.inventory.ledger();
+        let old = |id: &str| ledger.crl(id).is_none_or(|crl| crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at));
+        let root = ledger.authority(signer.id()).and_then(|issuer| issuer.parent.as_deref()).and_then(|id| ledger.authority(id));
+        let root = root.filter(|root| old(&root.id) && self.root_key_at_hand(root)).cloned();
+        if old(signer.id()) {
+            self.sign_crl(held, signer)?;
+        }
+        if let Some(root) = root {
+            let root = self.signer(&root)?;
+            self.sign_crl(held, &root)?;
+        }
+        Ok(())
+    }
+
     /// Signs, checks and stores the CRL of one authority.
     pub(crate) fn sign_crl(&self, held: &mut Held, signer: &Signer) -> Result<Crl, Error> {
         let ledger = held.inventory.ledger();
@@ -102,8 +118,11 @@ impl Pki {
     }
 }
 
-/// Whether `crl` was signed by the CA of `certificate`.
-pub(crate) fn verify(crl: &[u8], certificate: &[u8]) -> Result<(), String> {
+/// Whether `crl` was signed by the CA of `certificate`, both DER.
+///
+/// # Errors
+/// A sentence about what doesn't fit.
+pub fn verify(crl: &[u8], certificate: &[u8]) -> Result<(), String> {
     let (_, ca) = X509Certificate::from_der(certificate).map_err(|_| "the CA certificate can't be read".to_owned())?;
     let (rest, parsed) = CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
     if !rest.is_empty() {

@@ -2,18 +2,25 @@
 //!
 //! In: bytes from a plugin's host, and the identity the operator named. Out: the public key, or a sentence about what doesn't fit.
 
+use std::path::{Path, PathBuf};
+
 use gapura_mesh::identity::PeerId;
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::pem::SectionKind;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
+use zeroize::Zeroizing;
+
 use crate::error::Error;
+use crate::keys::{self, sha256_hex};
+use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::profile;
+use crate::store::{self, Access};
 
 /// The public key (as SPKI) of a request for `wanted`.
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
@@ -70,6 +77,45 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
     }
 }
 
+/// A request that was made, and where it is.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The request, to be sent to the CA.
+    pub request: PathBuf,
+    /// The key, which stays.
+    pub key: PathBuf,
+    /// SHA-256 of the public key.
+    pub public_key: String,
+}
+
+/// Makes `key.pem` and `request.csr` in `out`.
+///
+/// # Errors
+/// A key is there already (or, with `reuse_key`, none), or something can't be written.
+pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
+    let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
+    store::make_dir(out)?;
+    let key = match (mesh_dir::current_key(out)?, reuse_key) {
+        (None, false) => {
+            let key = keys::generate()?;
+            store::create(&key_path, keys::to_plain_pem(&key).as_bytes(), Access::Owner)?;
+            key
+        }
+        (Some(_), false) => {
+            let way = "make the request for it with --reuse-key, or give another --out";
+            return Err(Error::Refused(format!("{} is there already; {way}", key_path.display())));
+        }
+        (Some(pem), true) => {
+            let pem = Zeroizing::new(pem);
+            let text = std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
+            keys::from_plain_pem(text).map_err(|why| Error::damaged(&key_path, why.to_string()))?
+        }
+        (None, true) => return Err(Error::Refused(format!("there is no {}; leave out --reuse-key", key_path.display()))),
+    };
+    store::replace(&request_path, make(id, &key)?.as_bytes(), Access::Everyone)?;
+    Ok(Made { request: request_path, key: key_path, public_key: sha256_hex(&key.subject_public_key_info()) })
+}
+
 /// Makes a request for `id`, signed by `key`, as PEM.
 pub(crate) fn make(id: &PeerId, key: &KeyPair) -> Result<String, Error> {
     let mut params = profile::leaf(id, &[], (Moment(0), Moment(0)))?;
@@ -106,9 +152,7 @@ fn to_der(bytes: &[u8]) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys;
     use proptest::prelude::*;
-    use rcgen::PublicKeyData;
 
     fn billing() -> PeerId {
         "spiffe://mylab.internal/plugin/billing".parse().unwrap()

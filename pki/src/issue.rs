@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gapura_mesh::identity::{Name, PeerId, Role};
+use gapura_mesh::tls::verify::Purpose;
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::ca::{self, Signer};
 use crate::csr;
 use crate::error::Error;
-use crate::judge::judge;
+use crate::judge::Court;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, Event, Leaf};
 use crate::mesh_dir::{self, Content, Staged};
@@ -122,6 +123,9 @@ impl Pki {
     pub fn issue_all(&self, requests: &[IssueRequest], dry_run: bool) -> Result<Vec<Issued>, Error> {
         let mut held = self.hold()?;
         let (issuer, signer) = self.active_issuer(&held)?;
+        if !dry_run {
+            self.freshen(&mut held, &signer)?;
+        }
         self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)
     }
 
@@ -260,20 +264,18 @@ impl Pki {
     /// Every leaf is judged as its peers will judge it, with the roots they will have.
     fn self_check(&self, minted: &[Minted], held: &Held) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
-        let roots: Vec<_> = ledger.trusted_roots(held.now).map(|root| ca::certificate(self.dir(), root)).collect::<Result<_, _>>()?;
-        let mut issuer: Option<(&str, CertificateDer<'static>)> = None;
+        let certificate = |authority| ca::certificate(self.dir(), authority);
+        let roots = ledger.trusted_roots(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        let issuers = ledger.published_issuers(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        let crls = ledger.published_issuers(held.now).chain(ledger.trusted_roots(held.now)).map(|authority| self.stored_crl(authority));
+        let crls = crls.collect::<Result<Vec<_>, _>>()?;
+        let court = Court::new(&roots, Some(&crls), &issuers, self.trust_domain()).map_err(Error::SelfCheck)?;
         for minted in minted {
-            let id = minted.leaf.issuer.as_str();
-            let certificate = match issuer.take().filter(|(known, _)| *known == id) {
-                Some((_, certificate)) => certificate,
-                None => {
-                    let authority = ledger.authority(id).ok_or_else(|| Error::Failed(format!("{id} is not in the inventory")))?;
-                    ca::certificate(self.dir(), authority)?
-                }
-            };
-            let chain = [minted.certificate.clone(), certificate.clone()];
-            judge(&chain, &roots, &minted.id, held.now).map_err(|why| Error::SelfCheck(format!("{}: {why}", minted.id)))?;
-            issuer = Some((id, certificate));
+            let authority = ledger.authority(&minted.leaf.issuer);
+            let issuer = authority.ok_or_else(|| Error::Failed(format!("{} is not in the inventory", minted.leaf.issuer)))?;
+            let chain = [minted.certificate.clone(), ca::certificate(self.dir(), issuer)?];
+            let judged = court.judge(&chain, Purpose::of(minted.leaf.role), Some(&minted.id), held.now);
+            judged.map_err(|why| Error::SelfCheck(format!("{}: {why}", minted.id)))?;
         }
         Ok(())
     }

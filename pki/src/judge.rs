@@ -1,31 +1,59 @@
-//! Whether a leaf would be let through: asked of every certificate before it leaves this program, and by `verify`.
+//! Whether a certificate would be let through: asked of every leaf before it leaves this program, and by `verify` and `check`.
 //!
-//! In: a chain, roots, CRLs, which side of the handshake, whom it should speak for, a time. Out: nothing, or a sentence.
+//! The judgement itself is `mesh::tls::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
+//! and CRLs from files.
 
-use gapura_mesh::identity::{PeerId, Role};
-use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use gapura_mesh::identity::{PeerId, TrustDomain};
+use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::provider::mesh_provider;
+use gapura_mesh::tls::revocation::RevocationSet;
+use gapura_mesh::tls::roots::Roots;
+use gapura_mesh::tls::verify::{Judge, Purpose};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::moment::Moment;
 
-const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
-const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+/// Roots and CRLs, checked and ready to judge by.
+pub(crate) struct Court(Judge);
 
-/// Judges `chain` (leaf first) as a peer would that wants exactly `wanted`.
-pub(crate) fn judge(chain: &[CertificateDer<'_>], roots: &[CertificateDer<'_>], wanted: &PeerId, now: Moment) -> Result<(), String> {
-    let (leaf, intermediates) = chain.split_first().ok_or_else(|| "no certificate".to_owned())?;
-    let anchors: Vec<_> = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
-    let leaf = EndEntityCert::try_from(leaf).map_err(|why| why.to_string())?;
-    let usage = match wanted.role() {
-        Role::Gateway => KeyUsage::required(CLIENT_AUTH),
-        Role::Plugin => KeyUsage::required(SERVER_AUTH),
-    };
-    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.0));
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, intermediates, at, usage, None, None)
-        .map_err(|why| format!("{why:?}"))?;
-    let names: Vec<&str> = leaf.valid_uri_names().collect();
-    if names != [wanted.to_string()] {
-        return Err(format!("it speaks for {names:?}, wanted {wanted}"));
+impl Court {
+    /// Takes roots and, unless revocation is not to be asked about, CRLs. `issuers` are CA certificates that may have signed a CRL; they
+    /// vouch for nothing.
+    pub(crate) fn new(
+        roots: &[CertificateDer<'static>],
+        crls: Option<&[Vec<u8>]>,
+        issuers: &[CertificateDer<'static>],
+        domain: &TrustDomain,
+    ) -> Result<Self, String> {
+        let provider = mesh_provider();
+        let anchors = Roots::new(roots).map_err(|why| why.to_string())?;
+        let revocation = match crls {
+            None => None,
+            Some(crls) => {
+                let all: Vec<CertificateDer<'static>> = roots.iter().chain(issuers).cloned().collect();
+                let signers = Roots::new(&all).map_err(|why| why.to_string())?;
+                let signers: Vec<_> = signers.issuers().collect();
+                let lists: Vec<CertificateRevocationListDer<'_>> =
+                    crls.iter().map(|der| CertificateRevocationListDer::from(der.as_slice())).collect();
+                let algorithms = provider.signature_verification_algorithms.all;
+                Some(RevocationSet::new(&lists, &signers, algorithms, None).map_err(|why| why.to_string())?)
+            }
+        };
+        Ok(Self(Judge::new(anchors, revocation, domain.clone(), provider)))
     }
-    Ok(())
+
+    /// Judges `chain` (leaf first) as the peer on the other side would; `wanted` is the identity it insists on, if it does.
+    pub(crate) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        purpose: Purpose,
+        wanted: Option<&PeerId>,
+        now: Moment,
+    ) -> Result<Peer, String> {
+        let peer = self.0.judge(chain, purpose, now.to_system()).map_err(|why| why.to_string())?;
+        match wanted.filter(|wanted| **wanted != peer.id) {
+            Some(wanted) => Err(format!("it speaks for {}, wanted {wanted}", peer.id)),
+            None => Ok(peer),
+        }
+    }
 }

@@ -3,20 +3,25 @@
 //! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
 //! that holds a CA key stays on the operator's machine.
 
+pub mod backup;
 mod ca;
+pub mod check;
 pub mod crl;
 pub mod csr;
 pub mod error;
+pub mod inspect;
 mod inventory;
 pub mod issue;
 mod judge;
 mod keys;
 pub mod ledger;
+pub mod lint;
 mod mesh_dir;
 pub mod moment;
 pub mod passphrase;
 mod pem;
 mod pki;
+pub mod probe;
 mod profile;
 pub mod renew;
 pub mod revoke;
@@ -24,6 +29,7 @@ pub mod rotate;
 pub mod settings;
 mod store;
 pub mod target;
+pub mod verify;
 
 pub use error::Error;
 pub use issue::{IssueRequest, Issued, KeyWanted};

@@ -39,13 +39,14 @@ pub(crate) struct Content {
 pub(crate) struct Staged {
     dir: PathBuf,
     fresh: PathBuf,
+    has_key: bool,
 }
 
 /// Writes and syncs the next generation of `dir` without showing it to anyone.
 pub(crate) fn stage(dir: &Path, content: &Content) -> Result<Staged, Error> {
     store::make_dir(dir)?;
     store::sweep(dir)?; // of a run that died: only the holder of the CA's lock writes here
-    let staged = Staged { dir: dir.to_owned(), fresh: store::beside(&dir.join("x"))? };
+    let staged = Staged { dir: dir.to_owned(), fresh: store::beside(&dir.join("x"))?, has_key: content.key.is_some() };
     store::make_dir(&staged.fresh)?;
     let write = |name: &str, bytes: &[u8], access| {
         let path = staged.fresh.join(name);
@@ -74,7 +75,8 @@ impl Staged {
         // In a new directory the stable names come first and lead nowhere until `current` is there; over plain files, as another tool
         // may have left them, they come last.
         let stable = |over_files: bool| {
-            for file in STABLE {
+            // Without a key of our own the one that is there, or will be brought, stays what it is.
+            for file in STABLE.into_iter().filter(|file| self.has_key || *file != "key.pem") {
                 let path = dir.join(file);
                 let target = Path::new("current").join(file);
                 let is_file = fs::symlink_metadata(&path).is_ok_and(|found| !found.file_type().is_symlink());

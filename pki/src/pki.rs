@@ -53,6 +53,17 @@ pub(crate) struct Held {
     pub(crate) now: Moment,
 }
 
+/// Roots, CRLs and issuing CAs, as PEM.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The trusted roots: `ca.pem`.
+    pub ca: String,
+    /// The CRLs: `crl.pem`.
+    pub crl: String,
+    /// The issuing CAs, to follow the leaf in `cert.pem`.
+    pub intermediates: String,
+}
+
 /// A mesh directory after its trust files were to be renewed.
 #[derive(Clone, Debug)]
 pub struct Republished {
@@ -166,6 +177,10 @@ impl Pki {
         Moment::now(&self.clock)
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// What has happened so far.
     ///
     /// # Errors
@@ -192,13 +207,18 @@ impl Pki {
         ledger.trusted_roots(self.now()).map(|root| ca::certificate(&self.dir, root)).collect()
     }
 
-    /// `ca.pem` and `crl.pem` as every mesh directory should hold them now.
+    /// What mesh directories on other machines need, as PEM.
     ///
     /// # Errors
     /// A certificate or CRL is missing or damaged.
-    pub fn trust_files(&self) -> Result<(String, String), Error> {
-        let ledger = self.ledger()?;
-        self.trust(&ledger, self.now())
+    pub fn bundle(&self) -> Result<Bundle, Error> {
+        let (ledger, now) = (self.ledger()?, self.now());
+        let (ca, crl) = self.trust(&ledger, now)?;
+        let mut intermediates = String::new();
+        for issuer in ledger.published_issuers(now) {
+            intermediates.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, issuer)?));
+        }
+        Ok(Bundle { ca, crl, intermediates })
     }
 
     fn inventory(&self) -> Result<Inventory, Error> {
@@ -380,6 +400,20 @@ impl Pki {
             done.push(Republished { out: leaf.out.clone(), label: leaf.label(), outcome });
         }
         Ok(done)
+    }
+}
+
+impl Bundle {
+    /// Writes `ca.pem`, `crl.pem` and `intermediates.pem` into `out`.
+    ///
+    /// # Errors
+    /// Something can't be written.
+    pub fn write(&self, out: &Path) -> Result<(), Error> {
+        store::make_dir(out)?;
+        for (name, text) in [("ca.pem", &self.ca), ("crl.pem", &self.crl), ("intermediates.pem", &self.intermediates)] {
+            store::replace(&out.join(name), text.as_bytes(), store::Access::Everyone)?;
+        }
+        Ok(())
     }
 }
 

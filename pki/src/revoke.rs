@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::keys::{hex, unhex};
-use crate::ledger::{AuthorityState, Crl, Event, Ledger, Reason, Revoked};
+use crate::ledger::{Crl, Event, Ledger, Reason, Revoked};
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki, Republished};
@@ -46,17 +46,17 @@ impl Pki {
         let mut held = self.hold()?;
         let (revoked, already) = self.find(&held, request, reason)?;
         let issuers: BTreeSet<String> = revoked.iter().map(|revoked| revoked.issuer.clone()).collect();
-        let signers = self.signers_of(held.inventory.ledger(), &issuers)?; // a wrong passphrase changes nothing
+        let signers = self.signers_of(&held, &issuers)?; // a wrong passphrase changes nothing
         held.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
         let crls = signers.iter().map(|signer| self.sign_crl(&mut held, signer)).collect::<Result<_, Error>>()?;
         let republished = if revoked.is_empty() { Vec::new() } else { self.republish(&held)? };
         Ok(RevocationDone { revoked, already, crls, republished })
     }
 
-    /// The keys that sign the CRLs. A tainted issuer has none: it is itself revoked, and all its leaves with it.
-    fn signers_of(&self, ledger: &Ledger, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
-        let known = issuers.iter().filter_map(|id| ledger.authority(id));
-        known.filter(|issuer| issuer.state != AuthorityState::Tainted).map(|issuer| self.signer(issuer)).collect()
+    /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted, needs none: all its leaves are refused.
+    fn signers_of(&self, held: &Held, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
+        let published = held.inventory.ledger().published_issuers(held.now);
+        published.filter(|issuer| issuers.contains(&issuer.id)).map(|issuer| self.signer(issuer)).collect()
     }
 
     fn find(&self, held: &Held, request: &RevokeRequest, reason: Reason) -> Result<(Vec<Revoked>, Vec<String>), Error> {

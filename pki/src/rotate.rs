@@ -142,7 +142,7 @@ impl Pki {
         let made = self.make(held, kind, AuthorityState::Prepared)?;
         let republished = self.republish(held)?;
         Ok(Rotated {
-            steps: vec![format!("prepared {}; its CRL is published", made.join(" and "))],
+            steps: vec![format!("prepared {}, and published its CRL", made.join(" with "))],
             republished,
             next: Some(format!("gapura-pki ca rotate {} --step activate", kind.as_str())),
             ..Rotated::default()
@@ -408,13 +408,14 @@ impl Pki {
         }
     }
 
-    /// Destroys the keys of issuers that nothing in its dates was signed by any more: a key that is not there can't be stolen.
+    /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
+    /// can't be stolen.
     pub(crate) fn forget_keys(&self, held: &Held) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let published: HashSet<&str> = ledger.published_issuers(held.now).map(|issuer| issuer.id.as_str()).collect();
         for authority in ledger.authorities() {
             let over = matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
-            if over && authority.kind == AuthorityKind::Issuer && !published.contains(authority.id.as_str()) {
+            if over && !published.contains(authority.id.as_str()) {
                 forget(&crate::ca::folder(self.dir(), &authority.id).join("key.pem"))?;
             }
         }

@@ -1,11 +1,20 @@
 //! The commands, one file each: flags to a call of the library, its answer to a [`Report`].
 
+mod backup;
+mod bundle;
+mod ca;
+mod check;
 mod crl;
+mod csr;
 mod init;
+mod inspect;
 mod issue;
+mod lint;
+mod list;
 mod renew;
 mod report;
 mod revoke;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,9 +72,20 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Init(init::Arguments),
     Issue(issue::Arguments),
+    Csr(csr::Arguments),
     Renew(renew::Arguments),
     Revoke(revoke::Arguments),
     Crl(crl::Arguments),
+    Ca(ca::Arguments),
+    Bundle(bundle::Arguments),
+    List(list::Arguments),
+    Inspect(inspect::Arguments),
+    Verify(verify::Arguments),
+    Lint(lint::Arguments),
+    Check(check::Arguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
+    Inventory(backup::InventoryArguments),
 }
 
 impl Command {
@@ -74,9 +94,20 @@ impl Command {
         match self {
             Self::Init(_) => "init",
             Self::Issue(_) => "issue",
+            Self::Csr(_) => "csr",
             Self::Renew(_) => "renew",
             Self::Revoke(_) => "revoke",
             Self::Crl(_) => "crl",
+            Self::Ca(_) => "ca",
+            Self::Bundle(_) => "bundle",
+            Self::List(_) => "list",
+            Self::Inspect(_) => "inspect",
+            Self::Verify(_) => "verify",
+            Self::Lint(_) => "lint",
+            Self::Check(_) => "check",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+            Self::Inventory(_) => "inventory",
         }
     }
 }
@@ -86,13 +117,29 @@ pub(crate) fn run(global: Global, command: Command) -> Result<Report, Error> {
     match command {
         Command::Init(arguments) => init::run(global, arguments),
         Command::Issue(arguments) => issue::run(&global.open()?, arguments),
+        Command::Csr(arguments) => csr::run(global, arguments),
         Command::Renew(arguments) => renew::run(&global.open()?, arguments),
         Command::Revoke(arguments) => revoke::run(&global.open()?, arguments),
-        Command::Crl(arguments) => crl::run(&global.open()?, arguments),
+        Command::Crl(arguments) => crl::run(global, arguments),
+        Command::Ca(arguments) => ca::run(&global.open()?, arguments),
+        Command::Bundle(arguments) => bundle::run(global, arguments),
+        Command::List(arguments) => list::run(&global.open()?, arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Verify(arguments) => verify::run(global, arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
+        Command::Check(arguments) => check::run(&global.open()?, &arguments),
+        Command::Backup(arguments) => backup::run_backup(&global.open()?, &arguments),
+        Command::Restore(arguments) => backup::run_restore(&global, &arguments),
+        Command::Inventory(arguments) => backup::run_inventory(&global.open()?, &arguments),
     }
 }
 
 impl Global {
+    /// The state directory.
+    fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     /// The passphrase source that was named, if any.
     fn named_protection(&self) -> Option<KeyProtection> {
         let source = match (&self.passphrase_file, self.passphrase_fd, &self.passphrase_command) {

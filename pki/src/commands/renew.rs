@@ -63,6 +63,9 @@ fn text(done: &Renewed, verb: &str) -> String {
     for crl in &done.crls {
         line(&mut text, format_args!("CRL of {} number {}, until {}", crl.issuer, crl.number, crl.next_update));
     }
+    for said in &done.issuing_ca {
+        line(&mut text, format_args!("issuing CA: {said}"));
+    }
     for id in &done.crls_skipped {
         line(&mut text, format_args!("CRL of {id} left as it is: its key is offline (gapura-pki crl refresh --offline-root DIR)"));
     }
@@ -75,7 +78,7 @@ fn text(done: &Renewed, verb: &str) -> String {
 fn to_json(done: &Renewed, dry_run: bool) -> Value {
     let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Value>();
     json!({
-        "renewed": done.issued.iter().map(issued_json).collect::<Value>(), "skipped": pairs(&done.skipped), "failed": pairs(&done.failed),
+        "renewed": done.issued.iter().map(issued_json).collect::<Value>(), "skipped": pairs(&done.skipped), "failed": pairs(&done.failed), "issuing_ca": done.issuing_ca,
         "crls": done.crls, "crls_skipped": done.crls_skipped, "republished": republished_json(&done.republished), "dry_run": dry_run,
     })
 }
