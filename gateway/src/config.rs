@@ -240,7 +240,7 @@ impl Explain {
         let method = match text("METHOD")?.to_ascii_uppercase().parse::<Method>() {
             Ok(method) => Some(method),
             Err(_) => {
-                layers.problem("METHOD", &Origin::Default, "not a method; write GET, POST and so on");
+                layers.problem("METHOD", &Origin::Argument("METHOD"), "not a method; write GET, POST and so on");
                 None
             }
         };
@@ -273,7 +273,7 @@ fn read_signing_key(layers: &mut Layers, matches: &ArgMatches) -> Option<Invocat
     let plugin = match matches.get_one::<String>("NAME")?.parse() {
         Ok(name) => Some(name),
         Err(err) => {
-            layers.problem("NAME", &Origin::Default, format!("not a plugin's name: {err}"));
+            layers.problem("NAME", &Origin::Argument("NAME"), format!("not a plugin's name: {err}"));
             None
         }
     };
@@ -325,19 +325,18 @@ fn whole(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "must be a whole number of bytes".to_owned())
 }
 
-/// A name as clients say it in `Host`, without a port.
+/// A name as clients say it in `Host`, without a port; an IPv6 address stands in brackets there.
 fn host(text: &str) -> Result<String, String> {
-    let is_ip = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    let is_name = text.len() <= 253
-        && text.split('.').all(|label| {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-        });
-    if is_ip || is_name {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("must be a host name without a port, such as api.example.com".to_owned())
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = bare.parse::<std::net::Ipv6Addr>() {
+        return Ok(format!("[{ip}]"));
     }
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
+    };
+    let is_name = text.len() <= 253 && text.split('.').all(is_label);
+    if is_name { Ok(text.to_ascii_lowercase()) } else { Err("must be a host name without a port, such as api.example.com".to_owned()) }
 }
 
 fn cores() -> usize {

@@ -3,16 +3,15 @@
 //! In: a checked [`Config`]. Out: a [`Loaded`], or every fault, a sentence each. Nothing is bound or started here, so that
 //! `--check` is the very same code as a start.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Role;
 use gapura_mesh::log::Log;
+use gapura_mesh::secret;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
-use zeroize::Zeroizing;
 
 use crate::authenticate::Keys;
 use crate::config::Config;
@@ -60,9 +59,9 @@ impl Loaded {
         let public = config.tls.as_ref().map(|files| PublicCertificate::load(&files.cert, &files.key));
         let public = public.transpose().map_err(|error| note(error.to_string())).ok();
         let keys = Keys::load(config.auth.clone()).map_err(|all| all.into_iter().for_each(&mut note)).ok();
-        let signer = config.signing_secret_file.as_deref().map(|file| secret(file, "--signing-secret-file", SECRET_LEAST));
+        let signer = config.signing_secret_file.as_deref().map(|file| secret::read(file, "--signing-secret-file", SECRET_LEAST));
         let signer = signer.transpose().map_err(&mut note).ok();
-        let admin_token = config.admin_token_file.as_deref().map(|file| secret(file, "--admin-token-file", 16));
+        let admin_token = config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let admin_token = admin_token.transpose().map_err(&mut note).ok();
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
         let registry = trust.as_ref().and_then(|trust| {
@@ -91,25 +90,4 @@ impl Loaded {
             warnings,
         })
     }
-}
-
-/// A secret from a file; one trailing newline is not part of it.
-///
-/// # Errors
-/// A sentence that says what is wrong and how to make a good one.
-pub fn secret(file: &Path, flag: &str, least: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes =
-        std::fs::read(file).map(Zeroizing::new).map_err(|error| format!("{flag} {}: cannot be read: {error}", file.display()))?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    if bytes.len() < least {
-        let found = bytes.len();
-        return Err(format!(
-            "{flag} {}: holds {found} bytes, at least {least} are needed; make a good one with: openssl rand -base64 48 > {}",
-            file.display(),
-            file.display()
-        ));
-    }
-    Ok(bytes)
 }

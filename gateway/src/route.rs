@@ -157,7 +157,7 @@ mod tests {
         match find(table, &CanonicalPath::parse(path.as_bytes()).unwrap()) {
             Ok(Target::Own(own)) => format!("{own:?}"),
             Ok(Target::Plugin(route)) => format!("{} {}", route.plugin.name, route.path),
-            Err(err) => err.code().to_owned(),
+            Err(err) => err.code().as_str().to_owned(),
         }
     }
 

@@ -10,8 +10,12 @@
 
 pub mod admin;
 pub mod authorise;
+pub mod config;
 pub mod forward;
 pub mod pipeline;
 pub mod respond;
+pub mod run;
 pub mod sanitise;
 pub mod server;
+
+pub use run::start;

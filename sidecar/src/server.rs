@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
-use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::tls::failure::HandshakeFailure;
 use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
 use gapura_mesh::tls::peer::Peer;
-use gapura_mesh::tls::trust::TrustStore;
+use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::worker::Serve;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -51,9 +51,10 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
         let Accepted { stream, from, slot: _slot } = accepted;
-        let proven = match self.prove(stream).await {
+        let trust = self.trust.load_full();
+        let proven = match self.prove(stream, &trust).await {
             Ok(proven) => proven,
-            Err(error) => return self.failed(&error, &from.to_string()),
+            Err(error) => return self.failed(&trust.explain(&error), &from.to_string()),
         };
         let connections = self.pipeline.core.meters().connections(Side::Hop);
         connections.add(1);
@@ -71,9 +72,8 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: std::net::TcpStream) -> io::Result<Proven> {
+    async fn prove(&self, stream: std::net::TcpStream, trust: &TrustSet) -> io::Result<Proven> {
         let stream = TcpStream::from_std(stream)?;
-        let trust = self.trust.load_full();
         let handshake = TlsAcceptor::from(trust.server_config()).accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
         let chain: Vec<_> =
@@ -86,12 +86,12 @@ impl Server {
     }
 
     /// One line for each failed handshake, with the reason and the peer's address.
-    fn failed(&self, error: &io::Error, from: &str) {
-        let failure = handshake_refusal(error);
+    fn failed(&self, failure: &HandshakeFailure, from: &str) {
         let seed = &self.pipeline.core.seed;
         seed.meters.handshake_failed(Side::Hop, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
-        let fields = [("side", "hop".into()), ("reason", failure.reason.into()), ("peer", from.into())];
+        let shown = failure.peer.clone();
+        let fields = [("side", "hop".into()), ("reason", failure.reason.into()), ("peer", from.into()), ("certificate", shown.into())];
         seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }

@@ -92,7 +92,7 @@ fn source(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Option<
         named.push(("JWT_SECRET", Origin::Env("JWT_SECRET".to_owned())));
     }
     let rank = |origin: &Origin| match origin {
-        Origin::Flag(_) => 0,
+        Origin::Flag(_) | Origin::Argument(_) => 0,
         Origin::Env(_) => 1,
         Origin::File(..) | Origin::Default => 2,
     };

@@ -115,6 +115,17 @@ fn every_flag_is_read() {
 }
 
 #[test]
+fn a_public_host_is_a_name_without_a_port() {
+    let hosts = |text: &str| config(&["--public-host", text]).map(|config| config.public_hosts);
+    for (text, host) in [("API.example", "api.example"), ("10.0.0.1", "10.0.0.1"), ("::1", "[::1]"), ("[::1]", "[::1]")] {
+        assert_eq!(hosts(text), Ok(vec![host.to_owned()]));
+    }
+    for text in ["", "a:1", "[::1]:1", "https://a", "a/b", "*.example", "a..b", "[10.0.0.1]"] {
+        assert!(hosts(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn existing_installations_need_no_new_names() {
     let env = [
         ("PLUGIN_DIR", "old"),
@@ -245,10 +256,10 @@ fn subcommands_need_only_what_they_use() {
     };
     assert_eq!((explain.method.as_str(), explain.target.as_str(), explain.token_file), ("GET", "/a?b", Some("t".into())));
     assert!(load_with(&["explain", "GET", "/a"], &[]).unwrap_err().to_string().contains("--plugin-dir"));
-    assert!(load_with(&["--plugin-dir", "p", "explain", "G T", "/a"], &[]).unwrap_err().to_string().starts_with("--METHOD"));
+    assert!(load_with(&["--plugin-dir", "p", "explain", "G T", "/a"], &[]).unwrap_err().to_string().starts_with("METHOD: "));
     let signing = load_with(&["signing-key", "billing"], &[("GAPURA_SIGNING_SECRET_FILE", "s")]);
     assert!(
-        matches!(signing, Ok(Invocation::SigningKey { plugin, secret_file }) if plugin.as_str() == "billing" && secret_file == PathBuf::from("s"))
+        matches!(signing, Ok(Invocation::SigningKey { plugin, secret_file }) if plugin.as_str() == "billing" && secret_file.as_os_str() == "s")
     );
     assert!(load_with(&["signing-key", "Billing", "--signing-secret-file", "s"], &[]).is_err());
     assert!(load_with(&["signing-key", "billing"], &[]).is_err());

@@ -15,7 +15,7 @@ use gapura_mesh::body::{Body, Upload};
 use gapura_mesh::identity::PeerId;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
-use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::tls::failure::HandshakeFailure;
 use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide, Verdict};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::TrustStore;
@@ -272,8 +272,11 @@ impl Dialer {
         let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
         let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(self.handshake_failed(&error)),
-            Err(_) => return Err(self.handshake_failed(&io::ErrorKind::TimedOut.into())),
+            Ok(Err(error)) => return Err(self.handshake_failed(&error, trust.explain(&error))),
+            Err(_) => {
+                let error = io::ErrorKind::TimedOut.into();
+                return Err(self.handshake_failed(&error, trust.explain(&error)));
+            }
         };
         let session = stream.get_ref().1;
         if session.alpn_protocol() != Some(protocol) && protocol == b"h2" {
@@ -286,8 +289,7 @@ impl Dialer {
         Ok((Box::new(stream), Some(guard)))
     }
 
-    fn handshake_failed(&self, error: &io::Error) -> Failure {
-        let failure = handshake_refusal(error);
+    fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {
         self.refused(failure.reason, &failure.sentence);
         if failure.is_about_certificates || failure.is_peer_alert {
             Failure::Identity(failure.sentence)

@@ -66,6 +66,8 @@ const HOLD: Duration = Duration::from_secs(5);
 /// One file's claim while clashes are being settled.
 struct Claim<'a> {
     file: &'a str,
+    /// The file with its folder, as faults name it.
+    path: String,
     reading: &'a Reading,
     /// What is to be in force: the new version, or the last good one.
     chosen: Option<InForce>,
@@ -96,11 +98,12 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
         }
         Err(message) => return keep(previous, &snapshot.folder, message),
     };
-    let readings: Vec<(&super::File, Reading)> =
-        files.iter().map(|file| (file, file::read(&file.name, file.content.as_deref().map_err(String::as_str), rules))).collect();
+    let path = |file: &super::File| format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
+    let read = |file: &super::File| file::read(&path(file), file.content.as_deref().map_err(String::as_str), rules);
+    let readings: Vec<(&super::File, Reading)> = files.iter().map(|file| (file, read(file))).collect();
     let nothing = State::default();
     let before = previous.unwrap_or(&nothing);
-    let mut claims: Vec<Claim<'_>> = readings.iter().map(|(file, reading)| claim(file, reading, before)).collect();
+    let mut claims: Vec<Claim<'_>> = readings.iter().map(|(file, reading)| claim(file, path(file), reading, before)).collect();
     let mut faults: Vec<Fault> = readings.iter().flat_map(|(_, reading)| reading.faults.clone()).collect();
     settle(&mut claims, before, &mut faults);
     faults.sort();
@@ -169,7 +172,7 @@ fn keep(previous: Option<&State>, folder: &str, message: &str) -> Built {
 }
 
 /// What a file wants before it is compared with the others.
-fn claim<'a>(file: &'a super::File, reading: &'a Reading, state: &State) -> Claim<'a> {
+fn claim<'a>(file: &'a super::File, path: String, reading: &'a Reading, state: &State) -> Claim<'a> {
     let before = state.files.get(&file.name).and_then(|state| state.in_force.clone());
     let (chosen, is_old) = match (&reading.plugin, &file.content) {
         (Some(plugin), Ok(text)) => {
@@ -180,7 +183,7 @@ fn claim<'a>(file: &'a super::File, reading: &'a Reading, state: &State) -> Clai
         }
         _ => (before.clone(), true),
     };
-    Claim { file: &file.name, reading, chosen, is_old, before }
+    Claim { file: &file.name, path, reading, chosen, is_old, before }
 }
 
 /// Lets what is in force keep its name and mount, and falls back where a new version wants one that is taken. What was in force
@@ -253,7 +256,7 @@ fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: boo
     } else {
         format!("\"{field}\" {text} is also claimed by {files}; none of them loads until one gives way")
     };
-    Fault { file: claim.file.to_owned(), position: Some(position), message }
+    Fault { file: claim.path.clone(), position: Some(position), message }
 }
 
 impl Wanted {

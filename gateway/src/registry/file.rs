@@ -26,7 +26,7 @@ pub(super) struct Reading {
 /// A broken text is not searched for more mounts than this.
 const CLAIMS_MAX: usize = 16;
 
-/// Reads a file's bytes, or takes the reason why there are none.
+/// Reads a file's bytes, or takes the reason why there are none. `file` is what faults call it.
 pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> Reading {
     let fault = |fault: json::Fault| Fault { file: file.to_owned(), position: Some(fault.position), message: fault.message };
     let bytes = match content {

@@ -125,6 +125,9 @@ impl Registry {
             until_full_read: FULL_READ_POLLS,
         };
         watcher.publish(built, true);
+        if let Some(folder) = &watcher.settings.last_good {
+            watcher.last_good_written(last_good::write(folder, &watcher.state));
+        }
         Ok((registry, watcher))
     }
 
@@ -216,7 +219,7 @@ impl Watcher {
         }
     }
 
-    /// Puts a table in force and says so. The first one is written to the last good copy by the caller's first look.
+    /// Puts a table in force and says so.
     fn publish(&mut self, built: Built, is_reload: bool) {
         let Built { table, state, faults, warnings, changes } = built;
         let files: BTreeSet<&str> = faults.iter().map(|fault| fault.file.as_str()).collect();
@@ -245,13 +248,6 @@ impl Watcher {
         }
         self.faults = faults;
         self.state = state;
-    }
-
-    /// Writes the copy of what a start found; the folder is on this machine and the program is not serving yet.
-    pub fn write_last_good(&self) {
-        if let Some(folder) = &self.settings.last_good {
-            self.last_good_written(last_good::write(folder, &self.state));
-        }
     }
 
     fn last_good_written(&self, written: std::io::Result<()>) {

@@ -119,9 +119,9 @@ fn a_faulty_file_keeps_its_last_good_version_and_the_others_take_effect() {
     assert!(Arc::ptr_eq(&arc(&first, "/a"), &arc(&built, "/a")));
     assert_eq!((who(&built, "/c"), who(&built, "/d"), who(&built, "/b")), ("b".into(), "d".into(), "none".into()));
     assert_eq!(built.faults.len(), 2, "{:?}", built.faults);
-    assert!(said(&built)[0].starts_with("a.json:1:1: the field \"auth_mode\" is missing"));
+    assert!(said(&built)[0].starts_with("plugins.d/a.json:1:1: the field \"auth_mode\" is missing"));
     assert!(
-        said(&built)[1].starts_with("a.json:1:73: unknown field \"auth_mod\"; the nearest valid name is \"auth_mode\""),
+        said(&built)[1].starts_with("plugins.d/a.json:1:73: unknown field \"auth_mod\"; the nearest valid name is \"auth_mode\""),
         "{:?}",
         built.faults
     );
@@ -174,13 +174,13 @@ fn at_start_neither_of_two_claimants_loads() {
     assert_eq!(
         said(&built),
         [
-            "a.json:1:40: \"mount\" /x is also claimed by b.json; none of them loads until one gives way",
-            "b.json:1:40: \"mount\" /x is also claimed by a.json; none of them loads until one gives way",
+            "plugins.d/a.json:1:40: \"mount\" /x is also claimed by b.json; none of them loads until one gives way",
+            "plugins.d/b.json:1:40: \"mount\" /x is also claimed by a.json; none of them loads until one gives way",
         ]
     );
     let built = life.put("b.json", plugin("a", "/y")).reload();
     assert_eq!(said(&built).len(), 2);
-    assert!(said(&built)[0].starts_with("a.json:1:10: \"name\" a is also claimed by b.json"));
+    assert!(said(&built)[0].starts_with("plugins.d/a.json:1:10: \"name\" a is also claimed by b.json"));
     assert_eq!((who(&built, "/x"), who(&built, "/y")), ("held".into(), "held".into()));
     assert!(life.put("b.json", plugin("b", "/y")).reload().faults.is_empty());
 }
@@ -195,8 +195,8 @@ fn on_a_clash_what_is_in_force_keeps_its_name_and_mount() {
     assert_eq!(
         said(&built),
         [
-            "a.json:1:40: \"mount\" /m is taken by m.json, which is in force and keeps it; choose another or remove one of the files",
-            "z.json:1:10: \"name\" m is taken by m.json, which is in force and keeps it; choose another or remove one of the files",
+            "plugins.d/a.json:1:40: \"mount\" /m is taken by m.json, which is in force and keeps it; choose another or remove one of the files",
+            "plugins.d/z.json:1:10: \"name\" m is taken by m.json, which is in force and keeps it; choose another or remove one of the files",
         ]
     );
     // What is in force may also change everything else about itself.
@@ -210,7 +210,7 @@ fn a_version_that_lost_falls_back_and_may_push_out_who_took_its_place() {
     life.put("a.json", plugin("a", "/1")).put("b.json", plugin("b", "/2")).reload();
     let built = life.put("a.json", plugin("a", "/2")).put("c.json", plugin("c", "/1")).reload();
     assert_eq!((who(&built, "/1"), who(&built, "/2")), ("a".into(), "b".into()));
-    assert_eq!(built.faults.iter().map(|fault| fault.file.as_str()).collect::<Vec<_>>(), ["a.json", "c.json"]);
+    assert_eq!(built.faults.iter().map(|fault| fault.file.as_str()).collect::<Vec<_>>(), ["plugins.d/a.json", "plugins.d/c.json"]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_renamed_file_keeps_its_mount_against_a_newcomer() {
     let first = life.put("m.json", plugin("m", "/m")).reload();
     let built = life.remove("m.json").put("a.json", plugin("a", "/m")).put("z.json", plugin("m", "/m")).reload();
     assert!(Arc::ptr_eq(&arc(&first, "/m"), &arc(&built, "/m")));
-    assert_eq!(built.faults.iter().map(|fault| fault.file.as_str()).collect::<Vec<_>>(), ["a.json"]);
+    assert_eq!(built.faults.iter().map(|fault| fault.file.as_str()).collect::<Vec<_>>(), ["plugins.d/a.json"]);
 }
 
 #[test]
@@ -326,7 +326,7 @@ proptest! {
                         prop_assert_ne!(who(&built, mount.as_str()), "root");
                     }
                 }
-                let is_faulty = built.faults.iter().any(|fault| fault.file == *name);
+                let is_faulty = built.faults.iter().any(|fault| fault.file == format!("plugins.d/{name}"));
                 let in_force = built.state.files[name].in_force.as_ref().map(|in_force| (*in_force.plugin).clone());
                 if is_faulty {
                     let kept = before.files.get(name).and_then(|state| state.in_force.as_ref()).map(|in_force| (*in_force.plugin).clone());

@@ -185,6 +185,12 @@ fn a_stronger_mode_is_greater() {
     assert!(modes.is_sorted() && modes.iter().filter(|mode| mode.is_verified()).count() == 2);
 }
 
+#[test]
+fn the_sample_registry_is_good() {
+    let plugin = read_with(include_str!("../../../../plugins.d/lab-reporting.json"), &rules(false)).unwrap();
+    assert_eq!((plugin.name.as_str(), plugin.mount.as_str()), ("lab-reporting", "/v1/plugins/lab-reporting"));
+}
+
 fn field() -> impl Strategy<Value = String> {
     let known: Vec<&'static str> = [KNOWN, RESTRICTING, LATER, &["nmae"]].concat();
     let value = prop_oneof![

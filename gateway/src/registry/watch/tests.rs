@@ -98,8 +98,8 @@ fn any_fault_at_start_is_an_error_with_all_of_them() {
     world.put("b.json", "nope");
     world.put("c.json", &plugin("c", "/c"));
     let faults = world.open().map(|_| ()).unwrap_err();
-    assert_eq!(faults.iter().filter(|fault| fault.file == "a.json").count(), 5);
-    assert_eq!(faults.iter().filter(|fault| fault.file == "b.json").count(), 1);
+    assert_eq!(faults.iter().filter(|fault| fault.file.ends_with("/a.json")).count(), 5);
+    assert_eq!(faults.iter().filter(|fault| fault.file.ends_with("/b.json")).count(), 1);
     world.put("a.json", &plugin("a", "/a"));
     world.put("b.json", &plugin("b", "/b"));
     assert!(world.open().is_ok());
@@ -123,8 +123,7 @@ async fn a_last_good_copy_carries_a_start_over_a_broken_folder() {
     world.put("c.json", "{\"mount\": \"/c\"");
     assert!(world.open().is_err(), "there is no copy yet");
     fs::remove_file(world.folder.path().join("c.json")).unwrap();
-    let (_, watcher) = world.open().unwrap();
-    watcher.write_last_good();
+    world.open().unwrap();
     assert!(world.alarms.raised().is_empty());
 
     world.put("a.json", "{\"mount\": \"/a\"");
@@ -137,7 +136,7 @@ async fn a_last_good_copy_carries_a_start_over_a_broken_folder() {
     fs::remove_file(world.folder.path().join("a.json")).unwrap();
     fs::remove_file(world.folder.path().join("b.json")).unwrap();
     let (registry, _) = world.open().unwrap();
-    assert_eq!((who(&registry, "/a"), who(&registry, "/b")), ("a".into(), "b".into()));
+    assert_eq!((who(&registry, "/a"), who(&registry, "/b2")), ("a".into(), "b".into()));
 
     fs::write(copy.path().join("a.json"), "broken too").unwrap();
     world.put("a.json", "{");
