@@ -74,6 +74,12 @@ CREATE TABLE IF NOT EXISTS reports (
 CREATE INDEX IF NOT EXISTS reports_of_a_company ON reports (company_id, id);
 ";
 
+/// `INSERT OR IGNORE` would use up an id for each row it ignores.
+const SEED: &str = "
+INSERT INTO reports (company_id, number, title, patient, body)
+SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM reports WHERE company_id = ?1 AND number = ?2)
+";
+
 /// Reports to try things with: company, number, title, patient, body.
 const SEEDS: [[&str; 5]; 5] = [
     ["42", "S-1001", "Blood count", "Patient A", "Haemoglobin 13.9 g/dl, leucocytes 6.1 /nl, platelets 240 /nl"],
@@ -96,10 +102,7 @@ impl Store {
         connection.execute_batch(SCHEMA)?;
         if seed {
             for report in SEEDS {
-                connection.execute(
-                    "INSERT OR IGNORE INTO reports (company_id, number, title, patient, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    report,
-                )?;
+                connection.execute(SEED, report)?;
             }
         }
         let (jobs, waiting) = sync_channel::<Job>(WAITING_JOBS);
@@ -244,6 +247,8 @@ mod tests {
         let listed = store.list(Company::named("42"), Page { limit: 100, after: 0 }).await.unwrap();
         assert_eq!(listed.reports.len(), 3);
         assert_eq!(listed.next_after, None);
+        let Added::Report(next) = store.add(Company::named("42"), report("N-1"), None).await.unwrap() else { panic!("refused") };
+        assert_eq!(next.id, 6, "seeding again used up ids");
     }
 
     #[tokio::test]

@@ -76,6 +76,10 @@ impl Authority {
     fn leaf(&mut self, role: Role, name: Name) -> Result<Leaf, Error> {
         let folder = self.folder_of(role, &name);
         if standing(&folder, self.clock.now()).is_none() {
+            self.issue(role, &name)?;
+        }
+        if standing(&folder, self.clock.now()).is_none() {
+            // The leaf is new now, so it is the revocation lists that grow old.
             self.pki.crl_refresh().map_err(|err| failed(&err))?;
             self.issue(role, &name)?;
         }
@@ -163,6 +167,10 @@ mod tests {
         assert_ne!(cert(&gateway), first);
         assert_ne!(cert(&plugin), other);
         assert!(standing(&gateway.folder, clock.now()).is_some());
+
+        clock.shift(60 * DAY);
+        let later = Authority::open(&state, &clock).unwrap().gateway().unwrap();
+        assert!(standing(&later.folder, clock.now()).is_some(), "a folder left alone for two months still works");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Options {
 
 /// The mesh while it runs.
 pub struct Up {
-    gateway: mesh::Gateway,
+    gateway: mesh::Program,
     gateway_peer: Peer,
     plugins: Vec<Standing>,
     lab: Option<lab_reporting::Running>,
@@ -69,7 +69,7 @@ struct Standing {
     sample: Option<PathBuf>,
     answers: bool,
     peer: Peer,
-    sidecar: mesh::Sidecar,
+    sidecar: mesh::Program,
 }
 
 /// The people that tokens are made for: company, user, role.
@@ -95,6 +95,7 @@ impl Up {
         let public = public::ensure(&state, options.listen.ip(), clock.now())?;
 
         let mut authority = authority::Authority::open(&state, &clock)?;
+        let gateway_leaf = authority.gateway()?;
         let lab = if options.plugins.iter().any(|own| own.name.as_str() == lab_reporting::NAME) {
             None
         } else {
@@ -121,7 +122,6 @@ impl Up {
             })
             .collect();
         plugin::write_registry(&state, &entries)?;
-        let gateway_leaf = authority.gateway()?;
         let settings = mesh::GatewaySettings {
             listen: options.listen,
             admin: options.admin,
@@ -133,7 +133,7 @@ impl Up {
             issuer: token::ISSUER,
         };
         let log = open_log("gateway", "gateway", &logs, &clock)?;
-        let gateway = mesh::gateway(&settings, log, &clock).await?;
+        let gateway = mesh::gateway(&settings, log, &clock)?;
         let mut up = Self {
             gateway,
             gateway_peer: gateway_leaf.peer,
@@ -274,7 +274,7 @@ async fn stand(
 ) -> Result<Standing, Error> {
     let leaf = authority.plugin(&name)?;
     let log = open_log("sidecar", &format!("sidecar-{name}"), logs, clock)?;
-    let sidecar = mesh::sidecar(&mesh::SidecarSettings { plugin: &at, mesh: &leaf.folder }, log, clock).await?;
+    let sidecar = mesh::sidecar(&mesh::SidecarSettings { plugin: &at, mesh: &leaf.folder }, log, clock)?;
     let answers = sample.is_some() || answers(&at).await;
     Ok(Standing { name, at, sample, answers, peer: leaf.peer, sidecar })
 }

@@ -169,7 +169,8 @@ fn reachable(door: SocketAddr) -> SocketAddr {
 
 fn date_and_days(ends: SystemTime, now: SystemTime) -> String {
     let date: String = Rfc3339(ends).to_string().chars().take(10).collect();
-    match unix(ends).saturating_sub(unix(now)) / 86_400 {
+    // To the nearest day: thirty days less a moment are thirty days.
+    match (unix(ends).saturating_sub(unix(now)) + 43_200) / 86_400 {
         0 => format!("{date} (today)"),
         1 => format!("{date} (1 day)"),
         days => format!("{date} ({days} days)"),
