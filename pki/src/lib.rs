@@ -1,1 +1,42 @@
-//! See the README.
+//! The certificates of one mesh: a root, an issuing CA, a leaf for every gateway and plugin, CRLs, and the record of them all.
+//!
+//! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
+//! that holds a CA key stays on the operator's machine.
+
+pub mod backup;
+mod ca;
+pub mod check;
+pub mod crl;
+pub mod csr;
+pub mod error;
+pub mod inspect;
+mod inventory;
+pub mod issue;
+mod judge;
+mod keys;
+pub mod ledger;
+pub mod lint;
+mod mesh_dir;
+pub mod moment;
+pub mod passphrase;
+mod pem;
+mod pki;
+pub mod probe;
+mod profile;
+pub mod renew;
+pub mod revoke;
+pub mod rotate;
+pub mod settings;
+mod store;
+pub mod target;
+pub mod verify;
+
+pub use error::Error;
+pub use issue::{IssueRequest, Issued, KeyWanted};
+pub use ledger::Reason;
+pub use passphrase::KeyProtection;
+pub use pki::{LOCK_TIMEOUT, Outcome, Pki, Republished};
+pub use renew::{RenewRequest, Renewed};
+pub use revoke::{RevocationDone, RevokeRequest};
+pub use rotate::{RotateRequest, Rotated, Step};
+pub use target::Target;

@@ -1,0 +1,167 @@
+//! A CA that can sign: its certificate, its opened key, and what it signs with them.
+//!
+//! In: the folder of an authority and whatever opens its key. Out: certificates and CRLs, in memory. Invariant: certificate and key
+//! belong together and the certificate is the one the inventory knows, else no [`Signer`] comes to be.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    Certificate, CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, PublicKeyData, RevocationReason,
+};
+use rcgen::{RevokedCertParams, SerialNumber};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::error::Error;
+use crate::keys::{self, sha256_hex, unhex};
+use crate::ledger::{Authority, Reason, Revoked};
+use crate::moment::Moment;
+use crate::passphrase::KeyProtection;
+use crate::pem;
+use crate::store::{self, Access};
+
+/// An authority whose key is open.
+pub(crate) struct Signer {
+    id: String,
+    certificate: CertificateDer<'static>,
+    key_id: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// The folder an authority's certificate and key live in.
+pub(crate) fn folder(dir: &Path, id: &str) -> PathBuf {
+    dir.join("authorities").join(id)
+}
+
+/// An authority's certificate, checked against the inventory.
+pub(crate) fn certificate(dir: &Path, authority: &Authority) -> Result<CertificateDer<'static>, Error> {
+    let path = folder(dir, &authority.id).join("cert.pem");
+    let mend = "put the file back, or run `gapura-pki restore` with the last backup";
+    let found = pem::certificates(&store::read(&path)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+    let [certificate] = <[_; 1]>::try_from(found)
+        .map_err(|found| Error::damaged(&path, format!("{} certificates found, one was written; {mend}", found.len())))?;
+    let fingerprint = sha256_hex(&certificate);
+    if fingerprint != authority.fingerprint {
+        let why = format!("the certificate has SHA-256 {fingerprint}, but {} was written; {mend}", authority.fingerprint);
+        return Err(Error::damaged(&path, why));
+    }
+    Ok(certificate)
+}
+
+/// Stores a new authority's files; the inventory learns of it afterwards.
+pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &KeyPair, protection: &KeyProtection) -> Result<(), Error> {
+    store::make_dir(folder)?;
+    store::make_dir(key_folder)?;
+    let pem = match protection.passphrase()? {
+        Some(passphrase) => keys::to_encrypted_pem(key, &passphrase)?,
+        None => keys::to_plain_pem(key),
+    };
+    // Left by a run that died before the inventory knew of this authority: no one ever saw what is in there.
+    for stale in [key_folder.join("key.pem"), folder.join("cert.pem")] {
+        match std::fs::remove_file(&stale) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &stale)(error)),
+            _ => {}
+        }
+    }
+    store::create(&key_folder.join("key.pem"), pem.as_bytes(), Access::Owner)?;
+    store::create(&folder.join("cert.pem"), cert.pem().as_bytes(), Access::Everyone)?;
+    store::sync_dir(key_folder)?;
+    store::sync_dir(folder)?;
+    store::sync_parent(folder)
+}
+
+impl Signer {
+    /// Takes a new CA's certificate and key.
+    pub(crate) fn new(id: &str, certificate: CertificateDer<'static>, key: KeyPair) -> Result<Self, Error> {
+        let path = Path::new(id);
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| Error::damaged(path, "not a certificate"))?;
+        if parsed.public_key().raw != key.subject_public_key_info().as_slice() {
+            return Err(Error::damaged(path, "key.pem is not the key of cert.pem; run `gapura-pki restore` with the last backup"));
+        }
+        let key_id = subject_key_id(&parsed).ok_or_else(|| Error::damaged(path, "the CA certificate has no subject key identifier"))?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(Error::minting)?;
+        Ok(Self { id: id.to_owned(), certificate, key_id, issuer })
+    }
+
+    /// Opens the CA `authority` of the state directory `dir`; its key may be kept in another folder.
+    pub(crate) fn open(dir: &Path, authority: &Authority, keys_in: Option<&Path>, protection: &KeyProtection) -> Result<Self, Error> {
+        let certificate = certificate(dir, authority)?;
+        let path = match keys_in {
+            Some(elsewhere) => elsewhere.join(&authority.id).join("key.pem"),
+            None => folder(dir, &authority.id).join("key.pem"),
+        };
+        let bytes = store::read_if_there(&path)?.ok_or_else(|| {
+            let hint = "if it is kept offline, say where with --offline-root DIR";
+            Error::Refused(format!("the key of {} is needed, but {} is not there; {hint}", authority.id, path.display()))
+        })?;
+        let text = zeroize::Zeroizing::new(String::from_utf8(bytes).map_err(|_| Error::damaged(&path, "not a PEM file"))?);
+        let key = if keys::is_encrypted(&text) {
+            let passphrase = protection.passphrase()?.ok_or_else(|| {
+                let ways = "--passphrase-file, --passphrase-fd or --passphrase-command";
+                Error::Passphrase(format!("{} is encrypted; give its passphrase with {ways}", path.display()))
+            })?;
+            keys::from_encrypted_pem(&text, &passphrase).map_err(|why| Error::Passphrase(format!("{}: {why}", path.display())))?
+        } else {
+            let mend = "run `gapura-pki restore` with the last backup";
+            keys::from_plain_pem(&text).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?
+        };
+        Self::new(&authority.id, certificate, key)
+    }
+
+    /// Which authority this is.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its certificate.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Signs a certificate for `public_key`.
+    pub(crate) fn sign(&self, params: &CertificateParams, public_key: &impl PublicKeyData) -> Result<Certificate, Error> {
+        params.signed_by(public_key, &self.issuer).map_err(Error::minting)
+    }
+
+    /// Signs a CRL.
+    pub(crate) fn sign_crl(&self, number: u64, life: (Moment, Moment), revoked: &[&Revoked]) -> Result<Vec<u8>, Error> {
+        let entry = |revoked: &&Revoked| {
+            let serial = unhex(&revoked.serial).ok_or_else(|| Error::Failed(format!("{} is not a serial", revoked.serial)))?;
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&serial),
+                revocation_time: revoked.revoked_at.to_time(),
+                reason_code: code(revoked.reason),
+                invalidity_date: None,
+            })
+        };
+        let params = CertificateRevocationListParams {
+            this_update: life.0.to_time(),
+            next_update: life.1.to_time(),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect::<Result<_, Error>>()?,
+            // The CA's own key id, not one the library would make up.
+            key_identifier_method: KeyIdMethod::PreSpecified(self.key_id.clone()),
+        };
+        let crl = params.signed_by(&self.issuer).map_err(Error::minting)?;
+        Ok(crl.der().to_vec())
+    }
+}
+
+/// RFC 5280 wants no reason at all where none is given.
+fn code(reason: Reason) -> Option<RevocationReason> {
+    match reason {
+        Reason::Unspecified => None,
+        Reason::KeyCompromise => Some(RevocationReason::KeyCompromise),
+        Reason::CaCompromise => Some(RevocationReason::CaCompromise),
+        Reason::Superseded => Some(RevocationReason::Superseded),
+        Reason::Cessation => Some(RevocationReason::CessationOfOperation),
+    }
+}
+
+fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
+}

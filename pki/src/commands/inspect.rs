@@ -1,0 +1,69 @@
+//! `inspect FILE|HOST:PORT|-`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use gapura_mesh::clock::Clock;
+use gapura_pki::inspect::{Item, inspect, inspect_chain};
+use gapura_pki::moment::Moment;
+use gapura_pki::{Error, probe};
+use serde_json::{Value, json};
+
+use crate::commands::issue::read;
+use crate::commands::report::line;
+use crate::commands::{Report, duration};
+
+/// Show what is in a file, or what a server shows.
+///
+/// Reads certificates, requests, CRLs and keys, PEM or DER; of a private key only what its public half tells. A mesh directory is shown
+/// file by file.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  gapura-pki inspect /etc/gapura/edge/cert.pem
+  gapura-pki inspect 127.0.0.1:19443          (what a sidecar really shows)
+  cat request.csr | gapura-pki inspect -")]
+pub(crate) struct Arguments {
+    /// A file, a mesh directory, HOST:PORT, or - for stdin.
+    what: String,
+    /// How long to wait for a server.
+    #[arg(long, default_value = "5s", value_parser = duration, value_name = "TIME")]
+    timeout: Duration,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<Report, Error> {
+    let now = Moment::now(&Clock::system());
+    let path = Path::new(&arguments.what);
+    let items = if path.is_dir() {
+        let mut items = Vec::new();
+        for name in ["cert.pem", "ca.pem", "crl.pem", "key.pem"] {
+            let file = path.join(name);
+            if file.exists() {
+                items.extend(in_file(&file, inspect(&read(&file)?, now))?);
+            }
+        }
+        items
+    } else if arguments.what == "-" || path.exists() {
+        in_file(path, inspect(&read(path)?, now))?
+    } else if let Some((_, port)) = arguments.what.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+    {
+        inspect_chain(&probe::served(&arguments.what, arguments.timeout)?, now)
+    } else {
+        let what = &arguments.what;
+        return Err(Error::Failed(format!("there is no file {what}, and it is not HOST:PORT; see gapura-pki inspect --help")));
+    };
+    let mut text = String::new();
+    for item in &items {
+        for (label, value) in &item.lines {
+            line(&mut text, format_args!("{label:<14} {value}"));
+        }
+        text.push('\n');
+    }
+    text.pop();
+    Ok(Report::done(json!({ "items": items.iter().map(|item| item.facts.clone()).collect::<Value>() }), text))
+}
+
+fn in_file(path: &Path, found: Result<Vec<Item>, Error>) -> Result<Vec<Item>, Error> {
+    found.map_err(|why| Error::Failed(format!("{}: {why}", path.display())))
+}

@@ -1,0 +1,115 @@
+//! `verify CERT --as client|server`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gapura_mesh::clock::Clock;
+use gapura_mesh::identity::PeerId;
+use gapura_mesh::tls::verify::Purpose;
+use gapura_pki::Error;
+use gapura_pki::inspect::inspect_chain;
+use gapura_pki::moment::Moment;
+use gapura_pki::verify::{VerifyRequest, certificates_in, crls_in, trust_in_mesh_dir, verify};
+use serde_json::json;
+
+use crate::commands::report::line;
+use crate::commands::{Global, Report};
+
+/// Say what gateway and sidecar would say to a certificate, by the code that they run in a handshake.
+///
+/// Roots and CRLs are those of --bundle and --crl, else of the mesh directory CERT is in, else of this installation. Exit 1 when it
+/// would be refused.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  gapura-pki verify /etc/gapura/billing/cert.pem --as server --id spiffe://mylab.internal/plugin/billing
+  gapura-pki verify /etc/gapura/edge --as client --at 2027-06-01T00:00:00Z
+  gapura-pki verify peer.pem --as client --bundle ca.pem --crl crl.pem")]
+pub(crate) struct Arguments {
+    /// The certificate with its intermediates, or a mesh directory.
+    cert: PathBuf,
+    /// `client`: a gateway's, which dials; `server`: a plugin's, which answers.
+    #[arg(long = "as", value_name = "SIDE")]
+    side: Side,
+    /// The identity the other end insists on.
+    #[arg(long, value_name = "URI")]
+    id: Option<String>,
+    /// The trusted roots.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// The CRLs.
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// Do not ask about revocation.
+    #[arg(long, conflicts_with = "crl")]
+    no_crl: bool,
+    /// When: RFC 3339, a date, or Unix seconds; now if not said.
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Side {
+    Client,
+    Server,
+}
+
+pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
+    let id: Option<PeerId> =
+        arguments.id.as_deref().map(|text| text.parse().map_err(|why| Error::Usage(format!("--id {text:?}: {why}")))).transpose()?;
+    let at = arguments.at.as_deref().map_or_else(|| Ok(Moment::now(&Clock::system())), str::parse)?;
+    let chain = certificates_in(&arguments.cert)?;
+    let (mut roots, mut crls, mut issuers) = (Vec::new(), None, Vec::new());
+    if arguments.bundle.is_none() {
+        let folder = if arguments.cert.is_dir() { Some(arguments.cert.as_path()) } else { arguments.cert.parent() };
+        let beside = folder.filter(|folder| folder.join("ca.pem").exists());
+        (roots, crls, issuers) = match beside {
+            Some(folder) => trust_in_mesh_dir(folder)?,
+            None => global.open()?.trust_material()?,
+        };
+    }
+    if let Some(path) = &arguments.bundle {
+        roots = certificates_in(path)?;
+    }
+    if let Some(path) = &arguments.crl {
+        crls = Some(crls_in(path)?);
+    }
+    if arguments.no_crl {
+        crls = None;
+    }
+    let purpose = match arguments.side {
+        Side::Client => Purpose::Client,
+        Side::Server => Purpose::Server,
+    };
+    let with_crls = crls.is_some();
+    let request = VerifyRequest { chain, purpose, id, roots, crls, issuers, at };
+    let verdict = verify(&request)?;
+    let side = match arguments.side {
+        Side::Client => "client",
+        Side::Server => "server",
+    };
+    let mut text = String::new();
+    match (&verdict.peer, &verdict.refusal) {
+        (Some((id, serial)), _) => {
+            line(&mut text, format_args!("accepted as {side}: {id}"));
+            line(&mut text, format_args!("  serial      {serial}"));
+            line(&mut text, format_args!("  chain       leads to a root of {}; purpose ok; valid at {at}", request.roots.len()));
+            let revocation = if with_crls { "not revoked" } else { "NOT ASKED: no CRL was given" };
+            line(&mut text, format_args!("  revocation  {revocation}"));
+        }
+        (None, why) => {
+            line(&mut text, format_args!("refused as {side}: {}", why.as_deref().unwrap_or("no reason")));
+            for item in inspect_chain(request.chain.get(..1).unwrap_or_default(), at) {
+                for (label, value) in item.lines.iter().filter(|(label, _)| ["names", "valid", "usage", "issuer"].contains(label)) {
+                    line(&mut text, format_args!("  {label:<11} {value}"));
+                }
+            }
+            line(&mut text, format_args!("  judged at   {at}"));
+        }
+    }
+    let accepted = verdict.peer.is_some();
+    let json = json!({
+        "ok": accepted, "as": side, "id": verdict.peer.as_ref().map(|(id, _)| id), "serial": verdict.peer.as_ref().map(|(_, serial)| serial),
+        "refusal": verdict.refusal, "at": at, "revocation_checked": with_crls,
+    });
+    Ok(Report { json, text, exit: if accepted { 0 } else { 1 } })
+}

@@ -1,0 +1,147 @@
+//! CRLs: signed, numbered, checked, stored; refreshed before they are out of date.
+//!
+//! Invariant: a number is in the inventory before its CRL is on the disk, and never used twice, whatever crashed in between.
+
+use std::path::PathBuf;
+
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+
+use crate::ca::{self, Signer};
+use crate::error::Error;
+use crate::ledger::{Authority, AuthorityKind, Crl, Event};
+use crate::pem;
+use crate::pki::{Held, Pki, Republished};
+use crate::store::{self, Access};
+
+/// What a refresh did.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    /// The CRLs that were made.
+    pub made: Vec<Crl>,
+    /// Authorities whose CRL could not be made, because their key is kept offline.
+    pub skipped: Vec<String>,
+    /// The mesh directories that got them.
+    pub republished: Vec<Republished>,
+}
+
+impl Pki {
+    /// Signs every CRL anew and gives them to all mesh directories.
+    ///
+    /// # Errors
+    /// A key can't be opened, or something can't be written.
+    pub fn crl_refresh(&self) -> Result<Refreshed, Error> {
+        let mut held = self.hold()?;
+        let (made, skipped) = self.refresh_crls(&mut held)?;
+        let republished = self.republish(&held)?;
+        Ok(Refreshed { made, skipped, republished })
+    }
+
+    /// Signs the CRL of every authority that peers may meet.
+    pub(crate) fn refresh_crls(&self, held: &mut Held) -> Result<(Vec<Crl>, Vec<String>), Error> {
+        let ledger = held.inventory.ledger();
+        let wanted: Vec<Authority> = ledger.published_issuers(held.now).chain(ledger.trusted_roots(held.now)).cloned().collect();
+        let (mut signers, mut skipped) = (Vec::new(), Vec::new());
+        for authority in &wanted {
+            if authority.kind == AuthorityKind::Root && !self.root_key_at_hand(authority) {
+                skipped.push(authority.id.clone());
+            } else {
+                signers.push(self.signer(authority)?); // all keys open before the first number is used
+            }
+        }
+        let made = signers.iter().map(|signer| self.sign_crl(held, signer)).collect::<Result<_, Error>>()?;
+        Ok((made, skipped))
+    }
+
+    /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
+    pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<(), Error> {
+        let ledger = held.inventory.ledger();
+        let old = |id: &str| ledger.crl(id).is_none_or(|crl| crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at));
+        let root = ledger.authority(signer.id()).and_then(|issuer| issuer.parent.as_deref()).and_then(|id| ledger.authority(id));
+        let root = root.filter(|root| old(&root.id) && self.root_key_at_hand(root)).cloned();
+        if old(signer.id()) {
+            self.sign_crl(held, signer)?;
+        }
+        if let Some(root) = root {
+            let root = self.signer(&root)?;
+            self.sign_crl(held, &root)?;
+        }
+        Ok(())
+    }
+
+    /// Signs, checks and stores the CRL of one authority.
+    pub(crate) fn sign_crl(&self, held: &mut Held, signer: &Signer) -> Result<Crl, Error> {
+        let ledger = held.inventory.ledger();
+        let missing = || Error::Failed(format!("{} is not in the inventory", signer.id()));
+        let authority = ledger.authority(signer.id()).ok_or_else(missing)?;
+        let ttl = if self.is_offline(authority) { self.settings().offline_root_crl_ttl } else { self.settings().crl_ttl };
+        let revoked = ledger.revoked_by(signer.id(), held.now);
+        // The time as the number: it rises even where a restored backup no longer knows the last one.
+        let number = ledger.crl(signer.id()).map_or(0, |last| last.number + 1).max(held.now.0);
+        // Verifiers whose clock is behind must take it too; but no earlier than the CA itself.
+        let this_update = held.now.minus(crate::profile::BACKDATE).max(authority.not_before);
+        let life = (this_update, held.now.plus(ttl.as_secs()));
+        let der = signer.sign_crl(number, life, &revoked)?;
+        check(&der, signer.certificate(), number, revoked.len()).map_err(Error::SelfCheck)?;
+        let record = Crl {
+            issuer: signer.id().to_owned(),
+            number,
+            made_at: held.now,
+            this_update: life.0,
+            next_update: life.1,
+            entries: revoked.len(),
+        };
+        held.append(vec![Event::Crl(record.clone())])?;
+        let path = self.crl_path(signer.id());
+        if let Some(folder) = path.parent() {
+            store::make_dir(folder)?;
+            store::sweep(folder)?;
+        }
+        store::replace(&path, pem::encode("X509 CRL", &der).as_bytes(), Access::Everyone)?;
+        Ok(record)
+    }
+
+    /// The last CRL of an authority, as DER.
+    pub(crate) fn stored_crl(&self, authority: &Authority) -> Result<Vec<u8>, Error> {
+        let path = self.crl_path(&authority.id);
+        let mend = "run `gapura-pki crl refresh`";
+        let bytes = store::read_if_there(&path)?.ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
+        let found = pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        let [der] = <[_; 1]>::try_from(found).map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
+        verify(&der, &ca::certificate(&self.dir().to_owned(), authority)?)
+            .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        Ok(der)
+    }
+
+    /// Where the CRL of an authority is kept.
+    pub(crate) fn crl_path(&self, id: &str) -> PathBuf {
+        self.dir().join("crl").join(format!("{id}.pem"))
+    }
+}
+
+/// Whether `crl` was signed by the CA of `certificate`, both DER.
+///
+/// # Errors
+/// A sentence about what doesn't fit.
+pub fn verify(crl: &[u8], certificate: &[u8]) -> Result<(), String> {
+    let (_, ca) = X509Certificate::from_der(certificate).map_err(|_| "the CA certificate can't be read".to_owned())?;
+    let (rest, parsed) = CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
+    if !rest.is_empty() {
+        return Err("bytes follow the CRL".to_owned());
+    }
+    if parsed.issuer().as_raw() != ca.subject().as_raw() {
+        return Err(format!("the CRL is of `{}`, not of `{}`", parsed.issuer(), ca.subject()));
+    }
+    parsed.verify_signature(ca.public_key()).map_err(|_| format!("the CRL's signature is not by `{}`", ca.subject()))
+}
+
+/// Reads a CRL back as a verifier would, before anyone sees it.
+fn check(crl: &[u8], certificate: &[u8], number: u64, entries: usize) -> Result<(), String> {
+    verify(crl, certificate)?;
+    let (_, parsed) = CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
+    let found = parsed.crl_number().and_then(|number| u64::try_from(number).ok());
+    if found != Some(number) {
+        return Err(format!("CRL number {found:?}, wanted {number}"));
+    }
+    let listed = parsed.iter_revoked_certificates().count();
+    if listed == entries { Ok(()) } else { Err(format!("{listed} entries, wanted {entries}")) }
+}

@@ -1,0 +1,205 @@
+//! Certificate signing requests. Only the public key of one is ever used; what else it asks for must not contradict what it will get.
+//!
+//! In: bytes from a plugin's host, and the identity the operator named. Out: the public key, or a sentence about what doesn't fit.
+
+use std::path::{Path, PathBuf};
+
+use gapura_mesh::identity::PeerId;
+use rcgen::{KeyPair, PublicKeyData};
+use rustls::pki_types::pem::SectionKind;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::keys::{self, sha256_hex};
+use crate::mesh_dir;
+use crate::moment::Moment;
+use crate::pem;
+use crate::profile;
+use crate::store::{self, Access};
+
+/// The public key (as SPKI) of a request for `wanted`.
+pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
+    let refused = |why: String| Error::Refused(format!("the request is refused: {why}"));
+    let der = to_der(bytes).map_err(refused)?;
+    let (rest, request) = X509CertificationRequest::from_der(&der)
+        .map_err(|_| refused("it is not a PKCS#10 request; make one with `gapura-pki csr NAME --out DIR`".to_owned()))?;
+    if !rest.is_empty() {
+        return Err(refused("bytes follow it".to_owned()));
+    }
+    request.verify_signature().map_err(|_| refused("its signature is not by its own key".to_owned()))?;
+    let info = &request.certification_request_info;
+    let mut names: Vec<String> = vec![wanted.to_string(), wanted.name().to_string()];
+    names.extend(profile::default_dns(wanted));
+    names.extend(dns.iter().cloned());
+    let other = |what: &str, found: &str| {
+        refused(format!("it asks for the {what} `{found}`, but the certificate will speak for {wanted}; make the request for that name"))
+    };
+    for common_name in info.subject.iter_common_name() {
+        let text = common_name.as_str().unwrap_or("?");
+        if !names.iter().any(|name| name == text) {
+            return Err(other("name", text));
+        }
+    }
+    for extension in request.requested_extensions().into_iter().flatten() {
+        match extension {
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err(refused("it asks to be a CA (CA:TRUE); leaves are all that is issued to a request".to_owned()));
+            }
+            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+                return Err(refused("it asks for the right to sign certificates or CRLs".to_owned()));
+            }
+            ParsedExtension::SubjectAlternativeName(san) => {
+                for name in &san.general_names {
+                    match name {
+                        GeneralName::URI(uri) if *uri == wanted.to_string() => {}
+                        GeneralName::URI(uri) => return Err(other("identity", uri)),
+                        GeneralName::DNSName(name) if names.iter().any(|known| known == name) => {}
+                        GeneralName::DNSName(name) => return Err(other("DNS name", name)),
+                        _ => return Err(refused("it asks for a name that is neither a URI nor a DNS name".to_owned())),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    match info.subject_pki.parsed() {
+        Ok(PublicKey::RSA(key)) if key.key_size() < 2048 => {
+            Err(refused(format!("its RSA key has {} bits, at least 2048 are wanted", key.key_size())))
+        }
+        Ok(PublicKey::RSA(_) | PublicKey::EC(_)) => Ok(info.subject_pki.raw.to_vec()),
+        _ if info.subject_pki.algorithm.algorithm.to_id_string() == "1.3.101.112" => Ok(info.subject_pki.raw.to_vec()),
+        _ => Err(refused("its key is neither EC, nor Ed25519, nor RSA".to_owned())),
+    }
+}
+
+/// A request that was made, and where it is.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The request, to be sent to the CA.
+    pub request: PathBuf,
+    /// The key, which stays.
+    pub key: PathBuf,
+    /// SHA-256 of the public key.
+    pub public_key: String,
+}
+
+/// Makes `key.pem` and `request.csr` in `out`.
+///
+/// # Errors
+/// A key is there already (or, with `reuse_key`, none), or something can't be written.
+pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
+    let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
+    store::make_dir(out)?;
+    let key = match (mesh_dir::current_key(out)?, reuse_key) {
+        (None, false) => {
+            let key = keys::generate()?;
+            store::create(&key_path, keys::to_plain_pem(&key).as_bytes(), Access::Owner)?;
+            key
+        }
+        (Some(_), false) => {
+            let way = "make the request for it with --reuse-key, or give another --out";
+            return Err(Error::Refused(format!("{} is there already; {way}", key_path.display())));
+        }
+        (Some(pem), true) => {
+            let pem = Zeroizing::new(pem);
+            let text = std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
+            keys::from_plain_pem(text).map_err(|why| Error::damaged(&key_path, why.to_string()))?
+        }
+        (None, true) => return Err(Error::Refused(format!("there is no {}; leave out --reuse-key", key_path.display()))),
+    };
+    store::replace(&request_path, make(id, &key)?.as_bytes(), Access::Everyone)?;
+    Ok(Made { request: request_path, key: key_path, public_key: sha256_hex(&key.subject_public_key_info()) })
+}
+
+/// Makes a request for `id`, signed by `key`, as PEM.
+pub(crate) fn make(id: &PeerId, key: &KeyPair) -> Result<String, Error> {
+    let mut params = profile::leaf(id, &[], (Moment(0), Moment(0)))?;
+    // A request can't carry these.
+    params.serial_number = None;
+    params.use_authority_key_identifier_extension = false;
+    params.serialize_request(key).and_then(|request| request.pem()).map_err(Error::minting)
+}
+
+/// The one identity of our sort that a certificate speaks for.
+pub(crate) fn identity_of(certificate: &[u8]) -> Option<PeerId> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let san = parsed.subject_alternative_name().ok()??;
+    let mut uris = san.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let only = uris.next()?;
+    if uris.next().is_some() { None } else { only.parse().ok() }
+}
+
+fn to_der(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    if bytes.first() == Some(&0x30) {
+        return Ok(bytes.to_vec());
+    }
+    let mut found: Vec<_> = pem::blocks(bytes)?.into_iter().filter(|block| block.kind == SectionKind::Csr).collect();
+    match (found.pop(), found.len()) {
+        (Some(block), 0) => Ok(block.der),
+        (Some(_), _) => Err("more than one request in the file".to_owned()),
+        (None, _) => Err("no CERTIFICATE REQUEST block found".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn billing() -> PeerId {
+        "spiffe://mylab.internal/plugin/billing".parse().unwrap()
+    }
+
+    #[test]
+    fn our_own_request_is_taken_for_its_name_and_for_no_other() {
+        let key = keys::generate().unwrap();
+        let request = make(&billing(), &key).unwrap();
+        assert_eq!(public_key(request.as_bytes(), &billing(), &[]).unwrap(), key.subject_public_key_info());
+        let other = "spiffe://mylab.internal/plugin/orders".parse().unwrap();
+        let why = public_key(request.as_bytes(), &other, &[]).unwrap_err().to_string();
+        assert!(why.contains("spiffe://mylab.internal/plugin/billing") && why.contains("plugin/orders"), "{why}");
+    }
+
+    #[test]
+    fn a_request_to_be_a_ca_is_refused() {
+        let key = keys::generate().unwrap();
+        for (params, wanted) in [(ca_params(), "CA:TRUE"), (usage_params(), "right to sign")] {
+            let request = params.serialize_request(&key).unwrap().pem().unwrap();
+            let why = public_key(request.as_bytes(), &billing(), &[]).unwrap_err().to_string();
+            assert!(why.contains(wanted), "{why}");
+        }
+    }
+
+    fn bare() -> rcgen::CertificateParams {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+    }
+
+    fn ca_params() -> rcgen::CertificateParams {
+        let mut params = bare();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params
+    }
+
+    fn usage_params() -> rcgen::CertificateParams {
+        let mut params = bare();
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        params
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(public_key(&bytes, &billing(), &[]).is_err());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The inventory file: every event one line of JSON, each line carrying the hash of the one before.
+//!
+//! In: events, from the holder of the lock. Out: a [`Ledger`] of what the whole file says, or a refusal that names the line. Nothing
+//! leaves the program before `append` has synced its event. Invariant: the file only grows, and `inventory.head` names a line it holds;
+//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline was cut by a crash before
+//! anyone could rely on it: readers pass over it and the next writer takes it off.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::keys::sha256_hex;
+use crate::ledger::{Event, Ledger};
+use crate::moment::Moment;
+use crate::store::{self, Access, Lock};
+
+/// The hash that the first line carries.
+const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// One line.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    n: u64,
+    at: Moment,
+    prev: String,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// The file as it was read, and what it says.
+pub(crate) struct Inventory {
+    path: PathBuf,
+    lines: u64,
+    last: String,
+    /// Bytes up to and including the last newline.
+    whole: u64,
+    ledger: Ledger,
+}
+
+impl Inventory {
+    /// Reads and checks the whole file in `dir`; an absent one is empty.
+    pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("inventory.jsonl");
+        // The head first: a writer that comes between the two readings makes the file longer than the head, never shorter.
+        let head = read_head(dir)?;
+        let bytes = store::read_if_there(&path)?.unwrap_or_default();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut this = Self { path, lines: 0, last: NOTHING_BEFORE.to_owned(), whole: whole as u64, ledger: Ledger::default() };
+        let complete = bytes.get(..whole).unwrap_or_default();
+        for raw in complete.split_inclusive(|byte| *byte == b'\n') {
+            this.take(raw.strip_suffix(b"\n").unwrap_or(raw), head.as_ref())?;
+        }
+        if let Some((lines, _)) = head
+            && lines > this.lines
+        {
+            return Err(this.damaged(&format!("it ends after line {}, but {lines} lines were written; lines were removed", this.lines)));
+        }
+        Ok(this)
+    }
+
+    /// What the file says.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// How many lines there are.
+    pub(crate) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The hash of the last line.
+    pub(crate) fn last_hash(&self) -> &str {
+        &self.last
+    }
+
+    /// Writes `events` as one batch and syncs it; on a full disk the file is as it was.
+    pub(crate) fn append(&mut self, _held: &Lock, now: Moment, events: Vec<Event>) -> Result<(), Error> {
+        let mut text = Vec::new();
+        let (mut lines, mut last, mut ledger) = (self.lines, self.last.clone(), self.ledger.clone());
+        for event in events {
+            lines += 1;
+            let line = Line { n: lines, at: now, prev: last, event };
+            let start = text.len();
+            serde_json::to_writer(&mut text, &line)
+                .map_err(|error| Error::Failed(format!("the inventory line can't be written: {error}")))?;
+            let raw = text.get(start..).unwrap_or_default();
+            // A line that could not be read back would lock everyone out of the file for ever.
+            serde_json::from_slice::<Line>(raw)
+                .map_err(|error| Error::Failed(format!("the inventory line does not read back: {error}")))?;
+            last = sha256_hex(raw);
+            text.push(b'\n');
+            ledger.apply(line.event).map_err(|why| Error::Failed(format!("the inventory refuses the event: {why}")))?;
+        }
+        let existed = self.lines > 0;
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&self.path);
+        let written = file.as_mut().map_err(|error| io::Error::new(error.kind(), error.to_string())).and_then(|file| {
+            file.set_len(self.whole)?; // takes off what a crash cut
+            file.seek(SeekFrom::Start(self.whole))?;
+            file.write_all(&text).and_then(|()| file.sync_all()).inspect_err(|_| give_back(file, self.whole))
+        });
+        written.map_err(Error::io("append to", &self.path))?;
+        (self.lines, self.last, self.ledger) = (lines, last, ledger);
+        self.whole += text.len() as u64;
+        if !existed {
+            store::sync_parent(&self.path)?;
+        }
+        store::replace(&self.path.with_file_name("inventory.head"), format!("{} {}\n", self.lines, self.last).as_bytes(), Access::Owner)
+    }
+
+    fn take(&mut self, raw: &[u8], head: Option<&(u64, String)>) -> Result<(), Error> {
+        let n = self.lines + 1;
+        let line: Line =
+            serde_json::from_slice(raw).map_err(|error| self.damaged(&format!("line {n} is not a line of the inventory ({error})")))?;
+        if line.n != n {
+            return Err(self.damaged(&format!("line {n} says that it is line {}", line.n)));
+        }
+        if line.prev != self.last {
+            return Err(self.damaged(&format!(
+                "line {n} was written after a line with SHA-256 {}, but line {} now has {}; line {} was changed",
+                line.prev,
+                n - 1,
+                self.last,
+                n - 1
+            )));
+        }
+        let hash = sha256_hex(raw);
+        if let Some((lines, wanted)) = head
+            && *lines == n
+            && *wanted != hash
+        {
+            return Err(self.damaged(&format!("line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed")));
+        }
+        self.ledger.apply(line.event).map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+        (self.lines, self.last) = (n, hash);
+        Ok(())
+    }
+
+    fn damaged(&self, found: &str) -> Error {
+        Error::damaged(&self.path, format!("{found}. Put back what was there, or run `gapura-pki restore` with the last backup"))
+    }
+}
+
+/// What an append that failed had already written must go, or the next reader meets half a line in the middle of the file.
+fn give_back(file: &mut File, whole: u64) {
+    let _ = file.set_len(whole); // best effort: a cut last line is passed over anyway
+}
+
+fn read_head(dir: &Path) -> Result<Option<(u64, String)>, Error> {
+    let path = dir.join("inventory.head");
+    let Some(bytes) = store::read_if_there(&path)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let parsed = text.trim_end().split_once(' ').and_then(|(lines, hash)| Some((lines.parse().ok()?, hash.to_owned())));
+    let wanted = "a number and a hash were written here. Run `gapura-pki restore` with the last backup";
+    parsed.map(Some).ok_or_else(|| Error::damaged(&path, wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::Duration;
+
+    fn three_lines(dir: &Path) -> Lock {
+        let lock = Lock::take(dir, Duration::ZERO).unwrap();
+        let mut inventory = Inventory::load(dir).unwrap();
+        inventory.append(&lock, Moment(1), vec![Event::Created { trust_domain: "a".to_owned() }]).unwrap();
+        inventory.append(&lock, Moment(2), vec![Event::Restored { lines: 1 }, Event::Restored { lines: 2 }]).unwrap();
+        lock
+    }
+
+    fn refusal(dir: &Path) -> String {
+        Inventory::load(dir).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn reads_back_what_was_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = three_lines(dir.path());
+        let inventory = Inventory::load(dir.path()).unwrap();
+        assert_eq!(inventory.lines(), 3);
+        assert_eq!(inventory.ledger().trust_domain().unwrap().as_str(), "a");
+    }
+
+    #[test]
+    fn a_changed_line_is_found_also_when_it_is_the_last() {
+        for (from, to, named) in [("\"a\"", "\"b\"", "line 1 was changed"), ("\"lines\":2", "\"lines\":3", "line 3 was changed")] {
+            let dir = tempfile::tempdir().unwrap();
+            let _lock = three_lines(dir.path());
+            let path = dir.path().join("inventory.jsonl");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from));
+            fs::write(&path, text.replace(from, to)).unwrap();
+            assert!(refusal(dir.path()).contains(named), "{}", refusal(dir.path()));
+        }
+    }
+
+    #[test]
+    fn a_removed_line_is_found_also_when_it_is_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = three_lines(dir.path());
+        let path = dir.path().join("inventory.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        fs::write(&path, lines[..2].concat()).unwrap();
+        assert!(refusal(dir.path()).contains("lines were removed"));
+        fs::write(&path, [lines[0], lines[2]].concat()).unwrap();
+        assert!(refusal(dir.path()).contains("line 2 says that it is line 3"));
+        fs::write(&path, text).unwrap();
+        assert!(Inventory::load(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_line_cut_by_a_crash_is_passed_over_and_then_taken_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = three_lines(dir.path());
+        let path = dir.path().join("inventory.jsonl");
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"{\"n\":4,\"at\":\"19");
+        fs::write(&path, text).unwrap();
+        let mut inventory = Inventory::load(dir.path()).unwrap();
+        assert_eq!(inventory.lines(), 3);
+        inventory.append(&lock, Moment(3), vec![Event::Restored { lines: 3 }]).unwrap();
+        assert_eq!(Inventory::load(dir.path()).unwrap().lines(), 4);
+    }
+}

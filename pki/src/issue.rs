@@ -1,0 +1,337 @@
+//! Issuing leaves: one or a thousand, all or none.
+//!
+//! In: requests. Out: published mesh directories. Order: sign in memory, judge as a peer would, write every generation under a hidden
+//! name, write the inventory, and only then rename. A fault before the inventory leaves nothing; after it only renames are left.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gapura_mesh::identity::{Name, PeerId, Role};
+use gapura_mesh::tls::verify::Purpose;
+use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use crate::ca::{self, Signer};
+use crate::csr;
+use crate::error::Error;
+use crate::judge::Court;
+use crate::keys::{self, sha256_hex};
+use crate::ledger::{Authority, Event, Leaf};
+use crate::mesh_dir::{self, Content, Staged};
+use crate::moment::{Moment, for_people};
+use crate::pki::{Held, Pki};
+use crate::profile;
+use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN, is_dns_name};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct IssueRequest {
+    /// Gateway or plugin.
+    pub role: Role,
+    /// Which one.
+    pub name: Name,
+    /// How long it lives; `None`: as `pki.json` says.
+    pub ttl: Option<Duration>,
+    /// DNS names beside the one every plugin gets.
+    pub dns: Vec<String>,
+    /// Whose key it is; `None`: a new one is made.
+    pub key: KeyWanted,
+    /// The mesh directory; `None`: `DIR/out/ROLE/NAME`.
+    pub out: Option<PathBuf>,
+}
+
+/// Where a leaf's key comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeyWanted {
+    /// Made here, new.
+    #[default]
+    New,
+    /// Brought by a certificate signing request (PEM or DER). Only its public key is used.
+    Csr(Vec<u8>),
+    /// The one that is in the mesh directory already.
+    Kept,
+    /// A public key we signed before (base64 of the SPKI).
+    Known(String),
+}
+
+/// A leaf that was made.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Its line in the inventory.
+    pub leaf: Leaf,
+    /// Whom it speaks for.
+    pub id: PeerId,
+    /// The generation its mesh directory shows now; 0 in a dry run.
+    pub generation: u64,
+    /// Whether `key.pem` is in the mesh directory; after a CSR it may be with whoever made that.
+    pub key_published: bool,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The certificate.
+    pub certificate: CertificateDer<'static>,
+}
+
+impl IssueRequest {
+    /// A leaf with all defaults.
+    #[must_use]
+    pub fn new(role: Role, name: Name) -> Self {
+        Self { role, name, ttl: None, dns: Vec::new(), key: KeyWanted::New, out: None }
+    }
+
+    /// The same, published in the mesh directory `out`.
+    #[must_use]
+    pub fn into_dir(mut self, out: impl Into<PathBuf>) -> Self {
+        self.out = Some(out.into());
+        self
+    }
+
+    /// The same, living for `ttl`.
+    #[must_use]
+    pub fn living(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+}
+
+/// A leaf in memory.
+struct Minted {
+    leaf: Leaf,
+    id: PeerId,
+    certificate: CertificateDer<'static>,
+    key: Option<Zeroizing<Vec<u8>>>,
+    notes: Vec<String>,
+}
+
+impl Pki {
+    /// Issues one leaf.
+    ///
+    /// # Errors
+    /// As [`Pki::issue_all`].
+    pub fn issue(&self, request: &IssueRequest) -> Result<Issued, Error> {
+        let mut issued = self.issue_all(std::slice::from_ref(request), false)?;
+        issued.pop().ok_or_else(|| Error::Failed("nothing was issued".to_owned()))
+    }
+
+    /// Issues all of `requests`, or none of them. A dry run does everything but write.
+    ///
+    /// # Errors
+    /// Refuses what the profile or a limit forbids; reports what can't be opened, written or does not pass the self-check.
+    pub fn issue_all(&self, requests: &[IssueRequest], dry_run: bool) -> Result<Vec<Issued>, Error> {
+        let mut held = self.hold()?;
+        let (issuer, signer) = self.active_issuer(&held)?;
+        if !dry_run {
+            self.freshen(&mut held, &signer)?;
+        }
+        self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)
+    }
+
+    pub(crate) fn issue_held(
+        &self,
+        held: &mut Held,
+        issuer: (&Authority, &Signer),
+        requests: &[IssueRequest],
+        dry_run: bool,
+    ) -> Result<Vec<Issued>, Error> {
+        let mut seen = HashSet::new();
+        let mut minted = Vec::with_capacity(requests.len());
+        for request in requests {
+            let out = self.out_of(request)?;
+            if !seen.insert(out.clone()) {
+                return Err(Error::Usage(format!("{} is asked for twice in one run; give each leaf its own directory", out.display())));
+            }
+            minted.push(self.mint(held.now, issuer, request, out)?);
+        }
+        self.self_check(&minted, held)?;
+        if dry_run {
+            return Ok(minted.into_iter().map(|minted| minted.into_issued(0)).collect());
+        }
+        let staged = self.stage_all(&minted, held)?;
+        held.append(minted.iter().map(|minted| Event::Issued(minted.leaf.clone())).collect())?;
+        let mut issued = Vec::with_capacity(minted.len());
+        for (minted, staged) in minted.into_iter().zip(staged) {
+            let generation = staged.publish()?;
+            issued.push(minted.into_issued(generation));
+        }
+        Ok(issued)
+    }
+
+    /// The mesh directory of a request, as the inventory will name it.
+    pub(crate) fn out_of(&self, request: &IssueRequest) -> Result<PathBuf, Error> {
+        let default = || self.dir().join("out").join(request.role.as_str()).join(request.name.as_str());
+        let out = request.out.clone().unwrap_or_else(default);
+        std::path::absolute(&out).map_err(Error::io("find", &out))
+    }
+
+    fn mint(&self, now: Moment, (authority, signer): (&Authority, &Signer), request: &IssueRequest, out: PathBuf) -> Result<Minted, Error> {
+        let id = PeerId::new(self.trust_domain().clone(), request.role, request.name.clone());
+        let ttl = request.ttl.unwrap_or(self.settings().leaf_ttl);
+        if !(LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) {
+            let (asked, least, most) = (for_people(ttl.as_secs()), for_people(LEAF_TTL_MIN.as_secs()), for_people(LEAF_TTL_MAX.as_secs()));
+            return Err(Error::Refused(format!("{id}: a leaf lives {least} to {most}, not {asked}; choose --ttl between them")));
+        }
+        self.check_dns(&id, &request.dns)?;
+        refuse_another_identity(&out, &id)?;
+        let mut notes = Vec::new();
+        let life = profile::life(now, ttl.as_secs(), Some((authority.not_before, authority.not_after)));
+        if life.1 < now.plus(ttl.as_secs()) {
+            notes.push(format!("it ends with its issuer {}, {} instead of {}", authority.id, life.1, now.plus(ttl.as_secs())));
+        }
+        let params = profile::leaf(&id, &request.dns, life)?;
+        let (public, key, csr_key) = self.key_for(request, &id, &out, &mut notes)?;
+        let certificate = signer.sign(&params, &public)?;
+        let spki = public.subject_public_key_info();
+        let leaf = Leaf {
+            role: request.role,
+            name: request.name.clone(),
+            serial: profile::serial_text(&params),
+            issuer: authority.id.clone(),
+            not_before: life.0,
+            not_after: life.1,
+            ttl: ttl.as_secs(),
+            dns: request.dns.clone(),
+            key: sha256_hex(&spki),
+            csr_key,
+            fingerprint: sha256_hex(certificate.der()),
+            out,
+        };
+        Ok(Minted { leaf, id, certificate: certificate.into(), key, notes })
+    }
+
+    /// The public key to sign, the private one where we have it, and the public one in base64 where we must remember it.
+    fn key_for(
+        &self,
+        request: &IssueRequest,
+        id: &PeerId,
+        out: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<(SubjectPublicKeyInfo, Option<Zeroizing<Vec<u8>>>, Option<String>), Error> {
+        let public = |spki: &[u8]| {
+            SubjectPublicKeyInfo::from_der(spki).map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
+        };
+        let there = || Ok::<_, Error>(mesh_dir::current_key(out)?.map(Zeroizing::new));
+        match &request.key {
+            KeyWanted::New => {
+                let key = keys::generate()?;
+                let pem = Zeroizing::new(keys::to_plain_pem(&key).as_bytes().to_vec());
+                Ok((public(&key.subject_public_key_info())?, Some(pem), None))
+            }
+            KeyWanted::Kept => {
+                let none = || Error::Refused(format!("{id}: there is no key to keep in {}; leave out --reuse-key", out.display()));
+                let pem = there()?.ok_or_else(none)?;
+                let text = std::str::from_utf8(&pem).map_err(|_| Error::damaged(&out.join("key.pem"), "not PEM"))?;
+                let key = keys::from_plain_pem(text).map_err(|why| Error::damaged(&out.join("key.pem"), why.to_string()))?;
+                Ok((public(&key.subject_public_key_info())?, Some(pem), None))
+            }
+            KeyWanted::Csr(bytes) => {
+                let spki = csr::public_key(bytes, id, &request.dns)?;
+                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                if key.is_none() {
+                    notes.push(format!("{} holds no key.pem: put the one that made the request beside cert.pem, mode 0600", out.display()));
+                }
+                Ok((public(&spki)?, key, Some(STANDARD.encode(&spki))))
+            }
+            KeyWanted::Known(text) => {
+                let spki = STANDARD.decode(text).map_err(|_| Error::Failed("the inventory holds no public key".to_owned()))?;
+                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                Ok((public(&spki)?, key, Some(text.clone())))
+            }
+        }
+    }
+
+    fn check_dns(&self, id: &PeerId, dns: &[String]) -> Result<(), Error> {
+        let domains: Vec<&str> =
+            std::iter::once(self.trust_domain().as_str()).chain(self.settings().permitted_dns.iter().map(String::as_str)).collect();
+        for name in dns {
+            if !is_dns_name(name, 253) {
+                return Err(Error::Usage(format!("{id}: `{name}` is not a DNS name (lower case, no wildcard, no address)")));
+            }
+            let within = |domain: &&str| name == domain || name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+            if !domains.iter().any(within) {
+                return Err(Error::Refused(format!(
+                    "{id}: the issuing CA may sign DNS names in {} only, not `{name}`; add its domain to permitted_dns in {} and run `gapura-pki ca rotate issuer`",
+                    domains.join(", "),
+                    self.dir().join("pki.json").display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every leaf is judged as its peers will judge it, with the roots they will have.
+    fn self_check(&self, minted: &[Minted], held: &Held) -> Result<(), Error> {
+        let ledger = held.inventory.ledger();
+        let certificate = |authority| ca::certificate(self.dir(), authority);
+        let roots = ledger.trusted_roots(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        let issuers = ledger.published_issuers(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        let crls = ledger.published_issuers(held.now).chain(ledger.trusted_roots(held.now)).map(|authority| self.stored_crl(authority));
+        let crls = crls.collect::<Result<Vec<_>, _>>()?;
+        let court = Court::new(&roots, Some(&crls), &issuers, self.trust_domain()).map_err(Error::SelfCheck)?;
+        for minted in minted {
+            let authority = ledger.authority(&minted.leaf.issuer);
+            let issuer = authority.ok_or_else(|| Error::Failed(format!("{} is not in the inventory", minted.leaf.issuer)))?;
+            let chain = [minted.certificate.clone(), ca::certificate(self.dir(), issuer)?];
+            let judged = court.judge(&chain, Purpose::of(minted.leaf.role), Some(&minted.id), held.now);
+            judged.map_err(|why| Error::SelfCheck(format!("{}: {why}", minted.id)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes all generations under hidden names. Syncing is what takes the time, and it goes well in parallel.
+    fn stage_all(&self, minted: &[Minted], held: &Held) -> Result<Vec<Staged>, Error> {
+        let ledger = held.inventory.ledger();
+        let (ca, crl) = self.trust(ledger, held.now)?;
+        let mut contents = Vec::with_capacity(minted.len());
+        for minted in minted {
+            let cert = self.chain(&minted.certificate, &minted.leaf.issuer, ledger, held.now)?;
+            let content = Content { cert, key: minted.key.clone(), ca: ca.clone(), crl: crl.clone() };
+            contents.push((&minted.leaf.out, content));
+        }
+        let lanes = contents.chunks(contents.len().div_ceil(LANES).max(1));
+        std::thread::scope(|scope| {
+            let write = |lane: &[(&PathBuf, Content)]| {
+                lane.iter().map(|(out, content)| mesh_dir::stage(out, content)).collect::<Result<Vec<_>, Error>>()
+            };
+            let running: Vec<_> = lanes.map(|lane| scope.spawn(move || write(lane))).collect();
+            let mut staged = Vec::with_capacity(minted.len());
+            for lane in running {
+                staged.extend(lane.join().map_err(|_| Error::Failed("a writer stopped".to_owned()))??);
+            }
+            Ok(staged)
+        })
+    }
+}
+
+/// How many mesh directories are written at a time.
+const LANES: usize = 16;
+
+impl Minted {
+    fn into_issued(self, generation: u64) -> Issued {
+        Issued {
+            key_published: self.key.is_some() && generation > 0,
+            leaf: self.leaf,
+            id: self.id,
+            generation,
+            notes: self.notes,
+            certificate: self.certificate,
+        }
+    }
+}
+
+/// A slip of the hand must not turn the gateway's directory into a plugin's.
+fn refuse_another_identity(out: &Path, id: &PeerId) -> Result<(), Error> {
+    let shown = mesh_dir::current(out).ok().flatten().and_then(|current| current.chain.into_iter().next());
+    let other = shown.as_deref().and_then(csr::identity_of).filter(|other| other.domain() == id.domain() && other != id);
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Error::Refused(format!("{} belongs to {other}, not to {id}; give another --out", out.display()))),
+    }
+}
+
+fn is_key_of(pem: &[u8], spki: &[u8]) -> bool {
+    let key = std::str::from_utf8(pem).ok().and_then(|text| keys::from_plain_pem(text).ok());
+    key.is_some_and(|key| key.subject_public_key_info() == spki)
+}

@@ -1,0 +1,59 @@
+//! Whether a certificate would be let through: asked of every leaf before it leaves this program, and by `verify` and `check`.
+//!
+//! The judgement itself is `mesh::tls::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
+//! and CRLs from files.
+
+use gapura_mesh::identity::{PeerId, TrustDomain};
+use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::provider::mesh_provider;
+use gapura_mesh::tls::revocation::RevocationSet;
+use gapura_mesh::tls::roots::Roots;
+use gapura_mesh::tls::verify::{Judge, Purpose};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use crate::moment::Moment;
+
+/// Roots and CRLs, checked and ready to judge by.
+pub(crate) struct Court(Judge);
+
+impl Court {
+    /// Takes roots and, unless revocation is not to be asked about, CRLs. `issuers` are CA certificates that may have signed a CRL; they
+    /// vouch for nothing.
+    pub(crate) fn new(
+        roots: &[CertificateDer<'static>],
+        crls: Option<&[Vec<u8>]>,
+        issuers: &[CertificateDer<'static>],
+        domain: &TrustDomain,
+    ) -> Result<Self, String> {
+        let provider = mesh_provider();
+        let anchors = Roots::new(roots).map_err(|why| why.to_string())?;
+        let revocation = match crls {
+            None => None,
+            Some(crls) => {
+                let all: Vec<CertificateDer<'static>> = roots.iter().chain(issuers).cloned().collect();
+                let signers = Roots::new(&all).map_err(|why| why.to_string())?;
+                let signers: Vec<_> = signers.issuers().collect();
+                let lists: Vec<CertificateRevocationListDer<'_>> =
+                    crls.iter().map(|der| CertificateRevocationListDer::from(der.as_slice())).collect();
+                let algorithms = provider.signature_verification_algorithms.all;
+                Some(RevocationSet::new(&lists, &signers, algorithms, None).map_err(|why| why.to_string())?)
+            }
+        };
+        Ok(Self(Judge::new(anchors, revocation, domain.clone(), provider)))
+    }
+
+    /// Judges `chain` (leaf first) as the peer on the other side would; `wanted` is the identity it insists on, if it does.
+    pub(crate) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        purpose: Purpose,
+        wanted: Option<&PeerId>,
+        now: Moment,
+    ) -> Result<Peer, String> {
+        let peer = self.0.judge(chain, purpose, now.to_system()).map_err(|why| why.to_string())?;
+        match wanted.filter(|wanted| **wanted != peer.id) {
+            Some(wanted) => Err(format!("it speaks for {}, wanted {wanted}", peer.id)),
+            None => Ok(peer),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Private keys: made, read, and kept under a passphrase as PKCS#8 with PBES2 (PBKDF2-HMAC-SHA256, AES-256-CBC), which OpenSSL reads.
+//!
+//! The derivation runs in aws-lc and not in the `pkcs8` crate, which would need seconds of it in a debug build; that crate writes
+//! and reads the ASN.1 around it, and opens what other tools encrypted with scrypt.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::cipher::{
+    AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey, UnboundCipherKey,
+};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::{digest, pbkdf2};
+use pkcs8::der::pem::PemLabel;
+use pkcs8::pkcs5::{EncryptionScheme, pbes2};
+use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, SecretDocument};
+use rcgen::KeyPair;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::Error;
+
+/// What OWASP asks of PBKDF2-HMAC-SHA256, and what OpenSSL 3 opens in a fraction of a second.
+const ROUNDS: u32 = 600_000;
+/// More rounds than this is not a key file but an attempt to keep us busy.
+const MOST_ROUNDS: u32 = 50_000_000;
+
+/// A fresh P-256 key.
+pub(crate) fn generate() -> Result<KeyPair, Error> {
+    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::minting)
+}
+
+/// A leaf's or an unprotected CA's key as PEM.
+pub(crate) fn to_plain_pem(key: &KeyPair) -> Zeroizing<String> {
+    Zeroizing::new(key.serialize_pem())
+}
+
+/// A CA's key as PEM that only the passphrase opens.
+pub(crate) fn to_encrypted_pem(key: &KeyPair, passphrase: &str) -> Result<Zeroizing<String>, Error> {
+    let (salt, iv) = (random::<16>()?, random::<16>()?);
+    let failed = || Error::Failed("the key could not be encrypted".to_owned());
+    let mut sealed = key.serialized_der().to_vec();
+    PaddedBlockEncryptingKey::cbc_pkcs7(cipher_key(passphrase, &salt, ROUNDS)?)
+        .and_then(|cipher| cipher.less_safe_encrypt(&mut sealed, EncryptionContext::Iv128((&iv).into())))
+        .map_err(|_| failed())?;
+    let scheme = pbes2::Parameters::pbkdf2_sha256_aes256cbc(ROUNDS, &salt, &iv).map_err(|_| failed())?;
+    let document = SecretDocument::try_from(EncryptedPrivateKeyInfo { encryption_algorithm: scheme.into(), encrypted_data: &sealed });
+    let pem = document.map_err(|_| failed())?.to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF);
+    pem.map_err(|_| failed())
+}
+
+/// Whether a PEM file holds an encrypted key.
+pub(crate) fn is_encrypted(pem: &str) -> bool {
+    pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+}
+
+/// Reads a private key that is not encrypted.
+pub(crate) fn from_plain_pem(pem: &str) -> Result<KeyPair, Error> {
+    KeyPair::from_pem(pem).map_err(|_| Error::Failed("not a PKCS#8 private key in PEM".to_owned()))
+}
+
+/// Opens an encrypted key. A wrong passphrase and a cut file can't be told apart, so the sentence names both.
+pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair, Error> {
+    let refused = || Error::Passphrase("the passphrase does not open the CA key, or the key file is cut".to_owned());
+    let (_, document) = SecretDocument::from_pem(pem).map_err(|_| refused())?;
+    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| refused())?;
+    let mut der = match ours(&info.encryption_algorithm) {
+        Some((salt, rounds, iv)) => {
+            let mut opened = Zeroizing::new(info.encrypted_data.to_vec());
+            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(cipher_key(passphrase, salt, rounds)?).map_err(|_| refused())?;
+            let plain = cipher.decrypt(&mut opened, DecryptionContext::Iv128(iv.into())).map_err(|_| refused())?;
+            plain.to_vec()
+        }
+        None => info.decrypt(passphrase).map_err(|_| refused())?.as_bytes().to_vec(),
+    };
+    let key = KeyPair::try_from(der.as_slice()).map_err(|_| refused());
+    der.zeroize();
+    key
+}
+
+/// The parameters of an encryption as we write it; `None` for any other that the `pkcs8` crate may know.
+fn ours<'a>(scheme: &EncryptionScheme<'a>) -> Option<(&'a [u8], u32, &'a [u8; 16])> {
+    let pbes2 = scheme.pbes2()?;
+    let derivation = pbes2.kdf.pbkdf2()?;
+    let pbes2::EncryptionScheme::Aes256Cbc { iv } = pbes2.encryption else { return None };
+    let fits = derivation.prf == pbes2::Pbkdf2Prf::HmacWithSha256 && (1..=MOST_ROUNDS).contains(&derivation.iteration_count);
+    fits.then_some((derivation.salt, derivation.iteration_count, iv))
+}
+
+fn cipher_key(passphrase: &str, salt: &[u8], rounds: u32) -> Result<UnboundCipherKey, Error> {
+    let rounds = NonZeroU32::new(rounds).unwrap_or(NonZeroU32::MIN);
+    let mut derived = Zeroizing::new([0_u8; 32]);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), derived.as_mut_slice());
+    UnboundCipherKey::new(&AES_256, derived.as_slice()).map_err(|_| Error::Failed("the key could not be derived".to_owned()))
+}
+
+/// `N` random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Failed("the system gives no random numbers".to_owned()))?;
+    Ok(bytes)
+}
+
+/// `N` random bytes in hexadecimal.
+pub(crate) fn random_hex<const N: usize>() -> Result<String, Error> {
+    Ok(hex(&random::<N>()?))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Hexadecimal, with or without colons, back to bytes.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: String = text.chars().filter(|char| *char != ':').collect();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_passphrase_opens_an_encrypted_key() {
+        let key = generate().unwrap();
+        let pem = to_encrypted_pem(&key, "correct horse").unwrap();
+        assert!(is_encrypted(&pem) && !is_encrypted(&to_plain_pem(&key)));
+        assert_eq!(from_encrypted_pem(&pem, "correct horse").unwrap().serialized_der(), key.serialized_der());
+        assert!(matches!(from_encrypted_pem(&pem, "wrong horse"), Err(Error::Passphrase(_))));
+        let cut = &pem[..pem.len() / 2];
+        assert!(matches!(from_encrypted_pem(cut, "correct horse"), Err(Error::Passphrase(_))));
+    }
+
+    #[test]
+    fn hexadecimal_reads_back_with_and_without_colons() {
+        assert_eq!(unhex("0a:FF"), Some(vec![10, 255]));
+        assert_eq!(unhex(&hex(&[1, 2, 3])), Some(vec![1, 2, 3]));
+        for bad in ["", "0", "0g", "é0", "+1"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! What the inventory says has happened, as records, and what follows from them: who may sign, who is trusted, which leaves live.
+//!
+//! In: [`Event`]s in the order in which they were written. Out: a [`Ledger`] that answers questions and changes nothing. There is
+//! no other state: an authority is active, a serial revoked, because an event says so.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use gapura_mesh::identity::{Name, PeerId, Role, TrustDomain};
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Moment;
+
+/// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose clock is behind still sees them.
+const KEPT_AFTER_END: u64 = 86_400;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The installation began.
+    Created {
+        /// The name all identities live under.
+        trust_domain: String,
+    },
+    /// A CA certificate was made.
+    Authority(Authority),
+    /// An authority went to another state.
+    AuthorityState {
+        /// Which one.
+        id: String,
+        /// The state from now on.
+        state: AuthorityState,
+    },
+    /// A leaf was made; written before it leaves the program.
+    Issued(Leaf),
+    /// A certificate was revoked.
+    Revoked(Revoked),
+    /// A CRL was made; written before it leaves the program, so that its number is never used again.
+    Crl(Crl),
+    /// The state directory was restored from a backup.
+    Restored {
+        /// How many lines the backup's inventory had.
+        lines: u64,
+    },
+}
+
+/// A root or an issuing CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// `root-g1`, `iss-g1-001`.
+    pub id: String,
+    /// Root or issuer.
+    pub kind: AuthorityKind,
+    /// For an issuer: the root that signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// In hexadecimal.
+    pub serial: String,
+    /// First second of its life.
+    pub not_before: Moment,
+    /// Last second of its life.
+    pub not_after: Moment,
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// What it does at present.
+    pub state: AuthorityState,
+}
+
+/// What sort of CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorityKind {
+    /// Trusted by itself; signs issuers.
+    Root,
+    /// Signs leaves.
+    Issuer,
+}
+
+/// What a CA does at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthorityState {
+    /// Made and published, signs nothing yet.
+    Prepared,
+    /// Signs.
+    Active,
+    /// Signs no more but is still trusted.
+    Draining,
+    /// Nobody depends on it any more.
+    Retired,
+    /// Given up because its key may be in other hands.
+    Tainted,
+}
+
+/// A leaf certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaf {
+    /// Gateway or plugin.
+    #[serde(with = "as_text")]
+    pub role: Role,
+    /// Which one.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// In hexadecimal.
+    pub serial: String,
+    /// The authority that signed it.
+    pub issuer: String,
+    /// First second of its life.
+    pub not_before: Moment,
+    /// Last second of its life.
+    pub not_after: Moment,
+    /// The life that was asked for, in seconds; what `renew` asks for again.
+    pub ttl: u64,
+    /// Further DNS names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// SHA-256 of its public key.
+    pub key: String,
+    /// The public key itself (base64 of the SPKI) where a CSR brought it, because `renew` can't make another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr_key: Option<String>,
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// The mesh directory it was published in.
+    pub out: PathBuf,
+}
+
+/// A revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The authority whose CRL lists it.
+    pub issuer: String,
+    /// In hexadecimal.
+    pub serial: String,
+    /// When.
+    pub revoked_at: Moment,
+    /// Why.
+    #[serde(with = "as_text")]
+    pub reason: Reason,
+    /// The end of the certificate's life, after which the entry may go.
+    pub not_after: Moment,
+}
+
+/// Why a certificate was revoked: those of RFC 5280 that have a use here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Not said.
+    Unspecified,
+    /// Someone else may hold the key.
+    KeyCompromise,
+    /// Someone else may hold the CA's key.
+    CaCompromise,
+    /// Another took its place.
+    Superseded,
+    /// The program is no more.
+    Cessation,
+}
+
+/// A CRL that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crl {
+    /// Who signed it.
+    pub issuer: String,
+    /// Its number, higher than any before.
+    pub number: u64,
+    /// When it was made.
+    pub made_at: Moment,
+    /// Its thisUpdate: a little earlier, for verifiers whose clock is behind.
+    pub this_update: Moment,
+    /// When it is out of date.
+    pub next_update: Moment,
+    /// How many certificates it lists.
+    pub entries: usize,
+}
+
+/// All records together.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    trust_domain: Option<TrustDomain>,
+    authorities: Vec<Authority>,
+    leaves: Vec<Leaf>,
+    revoked: HashMap<(String, String), Revoked>,
+    crls: HashMap<String, Crl>,
+}
+
+/// What tells two certificates in use apart: the same identity may serve from several mesh directories.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Slot {
+    role: Role,
+    name: Name,
+    out: PathBuf,
+}
+
+impl Ledger {
+    /// Takes in one more event.
+    ///
+    /// # Errors
+    /// A sentence about what doesn't fit the events before it.
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Created { trust_domain } => {
+                if self.trust_domain.is_some() {
+                    return Err("a second beginning".to_owned());
+                }
+                self.trust_domain = Some(trust_domain.parse().map_err(|why| format!("{trust_domain:?}: {why}"))?);
+            }
+            Event::Authority(authority) => {
+                if self.authority(&authority.id).is_some() {
+                    return Err(format!("{} is made twice", authority.id));
+                }
+                self.authorities.push(authority);
+            }
+            Event::AuthorityState { id, state } => {
+                let known = self.authorities.iter_mut().find(|authority| authority.id == id);
+                known.ok_or_else(|| format!("{id} was never made"))?.state = state;
+            }
+            Event::Issued(leaf) => self.leaves.push(leaf),
+            Event::Revoked(revoked) => {
+                self.revoked.insert((revoked.issuer.clone(), revoked.serial.clone()), revoked);
+            }
+            Event::Crl(crl) => {
+                let last = self.crls.get(&crl.issuer).map_or(0, |last| last.number);
+                if crl.number <= last {
+                    return Err(format!("CRL number {} of {} does not rise above {last}", crl.number, crl.issuer));
+                }
+                self.crls.insert(crl.issuer.clone(), crl);
+            }
+            Event::Restored { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The name all identities live under; `None` before `init`.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<&TrustDomain> {
+        self.trust_domain.as_ref()
+    }
+
+    /// All CAs, oldest first.
+    #[must_use]
+    pub fn authorities(&self) -> &[Authority] {
+        &self.authorities
+    }
+
+    /// The CA of that id.
+    #[must_use]
+    pub fn authority(&self, id: &str) -> Option<&Authority> {
+        self.authorities.iter().find(|authority| authority.id == id)
+    }
+
+    /// The CA of that kind in that state, if there is one.
+    #[must_use]
+    pub fn in_state(&self, kind: AuthorityKind, state: AuthorityState) -> Option<&Authority> {
+        self.authorities.iter().rev().find(|authority| authority.kind == kind && authority.state == state)
+    }
+
+    /// The roots that peers are told to trust at `now`.
+    pub fn trusted_roots(&self, now: Moment) -> impl Iterator<Item = &Authority> {
+        self.authorities.iter().filter(move |authority| {
+            let trusted = matches!(authority.state, AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining);
+            authority.kind == AuthorityKind::Root && trusted && authority.not_after > now
+        })
+    }
+
+    /// The issuers whose certificates peers may still meet: their CRLs are published. A retired one stays until its last leaf has
+    /// ended, since a leaf whose issuer has no CRL is refused and would be cut off in the middle of a request.
+    pub fn published_issuers(&self, now: Moment) -> impl Iterator<Item = &Authority> {
+        let roots: Vec<&str> = self.trusted_roots(now).map(|root| root.id.as_str()).collect();
+        self.authorities.iter().filter(move |authority| {
+            let wanted = match authority.state {
+                AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining => authority.not_after > now,
+                AuthorityState::Retired => self.leaves.iter().any(|leaf| leaf.issuer == authority.id && leaf.not_after > now),
+                AuthorityState::Tainted => false,
+            };
+            authority.kind == AuthorityKind::Issuer && wanted && authority.parent.as_deref().is_some_and(|parent| roots.contains(&parent))
+        })
+    }
+
+    /// All leaves ever issued, oldest first.
+    #[must_use]
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The newest leaf of each identity in each mesh directory: what is in use, be it expired or revoked.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<&Leaf> {
+        let mut newest: HashMap<Slot, usize> = HashMap::new();
+        for (at, leaf) in self.leaves.iter().enumerate() {
+            newest.insert(Slot { role: leaf.role, name: leaf.name.clone(), out: leaf.out.clone() }, at);
+        }
+        let mut places: Vec<usize> = newest.into_values().collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|at| self.leaves.get(at)).collect()
+    }
+
+    /// The newest leaf published in each mesh directory, whoever it speaks for.
+    #[must_use]
+    pub fn by_directory(&self) -> Vec<&Leaf> {
+        let mut newest: HashMap<&PathBuf, usize> = HashMap::new();
+        for (at, leaf) in self.leaves.iter().enumerate() {
+            newest.insert(&leaf.out, at);
+        }
+        let mut places: Vec<usize> = newest.into_values().collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|at| self.leaves.get(at)).collect()
+    }
+
+    /// The leaf with that serial.
+    #[must_use]
+    pub fn leaf(&self, serial: &str) -> Option<&Leaf> {
+        self.leaves.iter().rev().find(|leaf| leaf.serial == serial)
+    }
+
+    /// The revocation of a serial of an issuer.
+    #[must_use]
+    pub fn revocation(&self, issuer: &str, serial: &str) -> Option<&Revoked> {
+        self.revoked.get(&(issuer.to_owned(), serial.to_owned()))
+    }
+
+    /// What the CRL of `issuer` has to list at `now`, oldest first.
+    #[must_use]
+    pub fn revoked_by(&self, issuer: &str, now: Moment) -> Vec<&Revoked> {
+        let listed = |revoked: &&Revoked| revoked.issuer == issuer && revoked.not_after.plus(KEPT_AFTER_END) > now;
+        let mut revoked: Vec<&Revoked> = self.revoked.values().filter(listed).collect();
+        revoked.sort_by(|one, other| (one.revoked_at, &one.serial).cmp(&(other.revoked_at, &other.serial)));
+        revoked
+    }
+
+    /// The last CRL of `issuer`.
+    #[must_use]
+    pub fn crl(&self, issuer: &str) -> Option<&Crl> {
+        self.crls.get(issuer)
+    }
+
+    /// Whether a leaf works at `now`: within its dates and not revoked.
+    #[must_use]
+    pub fn is_live(&self, leaf: &Leaf, now: Moment) -> bool {
+        leaf.not_after > now && self.revocation(&leaf.issuer, &leaf.serial).is_none()
+    }
+}
+
+impl Leaf {
+    /// `plugin/billing`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.role, self.name)
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn issued_at(&self) -> Moment {
+        self.not_before.plus(self.backdated())
+    }
+
+    /// How many seconds its life begins before it was made.
+    #[must_use]
+    pub fn backdated(&self) -> u64 {
+        self.not_after.since(self.not_before).saturating_sub(self.ttl).min(crate::profile::BACKDATE)
+    }
+
+    /// Its whole identity in `domain`.
+    #[must_use]
+    pub fn id(&self, domain: &TrustDomain) -> PeerId {
+        PeerId::new(domain.clone(), self.role, self.name.clone())
+    }
+}
+
+impl AuthorityState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Retired => "retired",
+            Self::Tainted => "tainted",
+        }
+    }
+}
+
+impl AuthorityKind {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Issuer => "issuer",
+        }
+    }
+}
+
+const REASONS: [(Reason, &str); 5] = [
+    (Reason::Unspecified, "unspecified"),
+    (Reason::KeyCompromise, "key-compromise"),
+    (Reason::CaCompromise, "ca-compromise"),
+    (Reason::Superseded, "superseded"),
+    (Reason::Cessation, "cessation"),
+];
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REASONS.iter().find(|(reason, _)| reason == self).map_or("unspecified", |(_, text)| text))
+    }
+}
+
+impl std::str::FromStr for Reason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = REASONS.iter().find(|(_, known)| *known == text).map(|(reason, _)| *reason);
+        known.ok_or_else(|| {
+            let all: Vec<&str> = REASONS.iter().map(|(_, text)| *text).collect();
+            format!("`{text}` is not a reason; one of: {}", all.join(", "))
+        })
+    }
+}
+
+/// Writes a checked word as its text, and checks it again when it is read.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: std::fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(name: &str, serial: &str, out: &str) -> Leaf {
+        Leaf {
+            role: Role::Plugin,
+            name: name.parse().unwrap(),
+            serial: serial.to_owned(),
+            issuer: "iss-g1-001".to_owned(),
+            not_before: Moment(0),
+            not_after: Moment(100),
+            ttl: 100,
+            dns: Vec::new(),
+            key: String::new(),
+            csr_key: None,
+            fingerprint: String::new(),
+            out: out.into(),
+        }
+    }
+
+    #[test]
+    fn the_newest_leaf_of_each_mesh_directory_is_in_use() {
+        let mut ledger = Ledger::default();
+        for one in [leaf("a", "1", "/x"), leaf("a", "2", "/x"), leaf("a", "3", "/y"), leaf("b", "4", "/z")] {
+            ledger.apply(Event::Issued(one)).unwrap();
+        }
+        let serials: Vec<_> = ledger.in_use().iter().map(|leaf| leaf.serial.as_str()).collect();
+        assert_eq!(serials, ["2", "3", "4"]);
+    }
+
+    #[test]
+    fn a_revocation_outlives_its_certificate_by_a_day_only() {
+        let mut ledger = Ledger::default();
+        let revoked = Revoked {
+            issuer: "i".to_owned(),
+            serial: "1".to_owned(),
+            revoked_at: Moment(5),
+            reason: Reason::KeyCompromise,
+            not_after: Moment(100),
+        };
+        ledger.apply(Event::Revoked(revoked)).unwrap();
+        assert_eq!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END - 1)).len(), 1);
+        assert!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END)).is_empty());
+        assert!(ledger.revoked_by("j", Moment(50)).is_empty());
+    }
+
+    #[test]
+    fn a_crl_number_never_goes_back() {
+        let mut ledger = Ledger::default();
+        let crl =
+            |number| Crl { issuer: "i".to_owned(), number, made_at: Moment(0), this_update: Moment(0), next_update: Moment(9), entries: 0 };
+        ledger.apply(Event::Crl(crl(7))).unwrap();
+        assert!(ledger.apply(Event::Crl(crl(7))).is_err());
+        assert!(ledger.apply(Event::Crl(crl(8))).is_ok());
+    }
+}

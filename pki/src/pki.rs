@@ -1,0 +1,470 @@
+//! One installation's state directory, and the few steps that every command is made of.
+//!
+//! ```text
+//! DIR/pki.json                       settings
+//! DIR/inventory.jsonl .head          what has happened; the only truth about it
+//! DIR/authorities/ID/cert.pem key.pem
+//! DIR/crl/ID.pem                     the last CRL of each authority
+//! DIR/out/ROLE/NAME/                 mesh directories, unless --out says otherwise
+//! ```
+//! A change is: lock, read the inventory, sign in memory, judge, write the inventory, publish. Nobody learns of anything before the
+//! inventory has it.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gapura_mesh::clock::Clock;
+use gapura_mesh::identity::TrustDomain;
+use rustls::pki_types::CertificateDer;
+
+use crate::ca::{self, Signer};
+use crate::error::Error;
+use crate::inventory::Inventory;
+use crate::keys::{self, sha256_hex};
+use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger};
+use crate::mesh_dir;
+use crate::moment::Moment;
+use crate::passphrase::KeyProtection;
+use crate::pem;
+use crate::profile;
+use crate::settings::Settings;
+use crate::store::{self, Lock};
+
+/// How long a command waits for another one, unless told otherwise.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A state directory, with what is needed to change it.
+#[derive(Debug)]
+pub struct Pki {
+    dir: PathBuf,
+    settings: Settings,
+    protection: KeyProtection,
+    root_protection: Option<KeyProtection>,
+    offline_root: Option<PathBuf>,
+    clock: Clock,
+    patience: Duration,
+}
+
+/// A state directory held for a change.
+pub(crate) struct Held {
+    pub(crate) lock: Lock,
+    pub(crate) inventory: Inventory,
+    pub(crate) now: Moment,
+}
+
+/// Roots, CRLs and issuing CAs, as PEM.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The trusted roots: `ca.pem`.
+    pub ca: String,
+    /// The CRLs: `crl.pem`.
+    pub crl: String,
+    /// The issuing CAs, to follow the leaf in `cert.pem`.
+    pub intermediates: String,
+}
+
+/// A mesh directory after its trust files were to be renewed.
+#[derive(Clone, Debug)]
+pub struct Republished {
+    /// The mesh directory.
+    pub out: PathBuf,
+    /// Who it speaks for, e.g. `plugin/billing`.
+    pub label: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a mesh directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It shows a new generation.
+    Published(u64),
+    /// It is no longer there, or holds something else than we put there.
+    Gone,
+    /// It is there but could not be written.
+    Failed(String),
+}
+
+impl Pki {
+    /// Makes a new installation in `dir`: a root, an issuing CA, their CRLs.
+    ///
+    /// # Errors
+    /// Refuses a directory that holds a CA already; reports what can't be written.
+    pub fn init(dir: &Path, trust_domain: &TrustDomain, protection: KeyProtection, clock: &Clock) -> Result<Self, Error> {
+        Self::init_with(dir, Settings::for_domain(trust_domain.clone()), protection, (None, None), clock)
+    }
+
+    /// The same with other lifetimes, and with the root's key kept in another folder.
+    ///
+    /// # Errors
+    /// As [`Pki::init`].
+    pub fn init_with(
+        dir: &Path,
+        settings: Settings,
+        protection: KeyProtection,
+        (offline_root, root_protection): (Option<PathBuf>, Option<KeyProtection>),
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        settings.check().map_err(|problems| Error::Usage(problems.join("; ")))?;
+        protection.passphrase()?; // before anything is written
+        store::make_dir(dir)?;
+        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
+        refuse_a_used(&dir)?;
+        let now = Moment::now(clock);
+        let mut held = Held { lock, inventory: Inventory::load(&dir)?, now };
+        let offline_root = offline_root.map(|path| std::path::absolute(&path).map_err(Error::io("find", &path))).transpose()?;
+        let this = Self { dir, settings, protection, root_protection, offline_root, clock: clock.clone(), patience: LOCK_TIMEOUT };
+        let (root_record, root) = this.make_root("root-g1", AuthorityState::Active, now)?;
+        let (issuer_record, issuer) = this.make_issuer("iss-g1-001", AuthorityState::Active, (&root_record, &root), now)?;
+        let created = Event::Created { trust_domain: this.settings.trust_domain.to_string() };
+        // The settings come last of the files: without them the directory counts as unused, and a second try may begin anew.
+        held.append(vec![created, Event::Authority(root_record), Event::Authority(issuer_record)])?;
+        this.sign_crl(&mut held, &root)?;
+        this.sign_crl(&mut held, &issuer)?;
+        this.settings.save(&this.dir)?;
+        store::sync_dir(&this.dir)?;
+        Ok(this)
+    }
+
+    /// Opens the installation in `dir`. The keys stay closed until one is needed.
+    ///
+    /// # Errors
+    /// There is none, or its settings are not sound.
+    pub fn open(dir: &Path, protection: KeyProtection, clock: &Clock) -> Result<Self, Error> {
+        let settings = Settings::load(dir)?;
+        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        Ok(Self { dir, settings, protection, root_protection: None, offline_root: None, clock: clock.clone(), patience: LOCK_TIMEOUT })
+    }
+
+    /// How long to wait for another run.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Where the roots' keys are, when not in the state directory, and what opens them, when not the same passphrase.
+    #[must_use]
+    pub fn with_offline_root(mut self, folder: Option<PathBuf>, protection: Option<KeyProtection>) -> Self {
+        self.offline_root = folder;
+        self.root_protection = protection;
+        self
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The name all identities live under.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.settings.trust_domain
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment::now(&self.clock)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What has happened so far.
+    ///
+    /// # Errors
+    /// The inventory was edited, cut or is of another installation.
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        Ok(self.inventory()?.ledger().clone())
+    }
+
+    /// How many lines the inventory has, and the hash of the last.
+    ///
+    /// # Errors
+    /// As [`Pki::ledger`].
+    pub fn inventory_head(&self) -> Result<(u64, String), Error> {
+        let inventory = self.inventory()?;
+        Ok((inventory.lines(), inventory.last_hash().to_owned()))
+    }
+
+    /// The roots that peers are to trust.
+    ///
+    /// # Errors
+    /// A root's certificate is missing or is not the one that was made.
+    pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let ledger = self.ledger()?;
+        ledger.trusted_roots(self.now()).map(|root| ca::certificate(&self.dir, root)).collect()
+    }
+
+    /// What mesh directories on other machines need, as PEM.
+    ///
+    /// # Errors
+    /// A certificate or CRL is missing or damaged.
+    pub fn bundle(&self) -> Result<Bundle, Error> {
+        let (ledger, now) = (self.ledger()?, self.now());
+        let (ca, crl) = self.trust(&ledger, now)?;
+        let mut intermediates = String::new();
+        for issuer in ledger.published_issuers(now) {
+            intermediates.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, issuer)?));
+        }
+        Ok(Bundle { ca, crl, intermediates })
+    }
+
+    fn inventory(&self) -> Result<Inventory, Error> {
+        let inventory = Inventory::load(&self.dir)?;
+        self.fits(&inventory)?;
+        Ok(inventory)
+    }
+
+    fn fits(&self, inventory: &Inventory) -> Result<(), Error> {
+        let recorded = inventory.ledger().trust_domain();
+        if recorded == Some(&self.settings.trust_domain) {
+            return Ok(());
+        }
+        let found = recorded.map_or("none".to_owned(), ToString::to_string);
+        let why = format!("trust_domain is `{}`, but the inventory was begun for `{found}`; set it back", self.settings.trust_domain);
+        Err(Error::damaged(&self.dir.join("pki.json"), why))
+    }
+
+    /// Takes the lock and reads the inventory.
+    pub(crate) fn hold(&self) -> Result<Held, Error> {
+        let lock = Lock::take(&self.dir, self.patience)?;
+        store::sweep(&self.dir)?;
+        Ok(Held { inventory: self.inventory()?, now: self.now(), lock })
+    }
+
+    /// Opens the key of an authority.
+    pub(crate) fn signer(&self, authority: &Authority) -> Result<Signer, Error> {
+        match authority.kind {
+            AuthorityKind::Issuer => Signer::open(&self.dir, authority, None, &self.protection),
+            AuthorityKind::Root => {
+                let here = ca::folder(&self.dir, &authority.id).join("key.pem").exists();
+                let elsewhere = self.offline_root.as_deref().filter(|_| !here);
+                Signer::open(&self.dir, authority, elsewhere, self.root_protection.as_ref().unwrap_or(&self.protection))
+            }
+        }
+    }
+
+    /// Whether the key of a root can be had without asking the operator for it.
+    pub(crate) fn root_key_at_hand(&self, root: &Authority) -> bool {
+        let elsewhere = self.offline_root.as_ref().map(|folder| folder.join(&root.id).join("key.pem"));
+        ca::folder(&self.dir, &root.id).join("key.pem").exists() || elsewhere.is_some_and(|path| path.exists())
+    }
+
+    /// Whether the key of a root is kept somewhere else.
+    pub(crate) fn is_offline(&self, root: &Authority) -> bool {
+        root.kind == AuthorityKind::Root && !ca::folder(&self.dir, &root.id).join("key.pem").exists()
+    }
+
+    /// The issuing CA that signs leaves at present, open.
+    pub(crate) fn active_issuer(&self, held: &Held) -> Result<(Authority, Signer), Error> {
+        let ledger = held.inventory.ledger();
+        let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active);
+        let mend = "run `gapura-pki ca rotate issuer --emergency`";
+        let issuer = active.ok_or_else(|| Error::Refused(format!("no issuing CA is active; {mend}")))?.clone();
+        let root = issuer.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
+        for (authority, mend) in [(Some(&issuer), mend), (root.as_ref(), "run `gapura-pki ca rotate root --emergency`")] {
+            let Some(authority) = authority else { continue };
+            in_its_life(authority, held.now, mend)?;
+        }
+        let signer = self.signer(&issuer)?;
+        Ok((issuer, signer))
+    }
+
+    /// How a new CA's key is kept: as was said, and where nothing was said like those that are there.
+    fn protection_for_new(&self, kind: AuthorityKind) -> Result<&KeyProtection, Error> {
+        let said = match kind {
+            AuthorityKind::Root => self.root_protection.as_ref().unwrap_or(&self.protection),
+            AuthorityKind::Issuer => &self.protection,
+        };
+        if !said.is_unsaid() {
+            return Ok(said);
+        }
+        let ledger = Inventory::load(&self.dir)?;
+        let before = ledger.ledger().authorities().iter().rev().find(|authority| authority.kind == AuthorityKind::Issuer);
+        let key =
+            before.map(|authority| store::read_if_there(&ca::folder(&self.dir, &authority.id).join("key.pem"))).transpose()?.flatten();
+        let plain = key.is_some_and(|pem| !keys::is_encrypted(&String::from_utf8_lossy(&pem)));
+        Ok(if plain { &KeyProtection::Plaintext } else { said })
+    }
+
+    /// Makes a root; the inventory has to be told.
+    pub(crate) fn make_root(&self, id: &str, state: AuthorityState, now: Moment) -> Result<(Authority, Signer), Error> {
+        let life = profile::life(now, self.settings.root_ttl.as_secs(), None);
+        let params = profile::root(id, &self.settings, life)?;
+        let key = keys::generate()?;
+        let certificate = params.self_signed(&key).map_err(Error::minting)?;
+        let folder = ca::folder(&self.dir, id);
+        let key_folder = self.offline_root.as_ref().map_or_else(|| folder.clone(), |elsewhere| elsewhere.join(id));
+        ca::save(&folder, &key_folder, &certificate, &key, self.protection_for_new(AuthorityKind::Root)?)?;
+        let record = Authority {
+            id: id.to_owned(),
+            kind: AuthorityKind::Root,
+            parent: None,
+            serial: profile::serial_text(&params),
+            not_before: life.0,
+            not_after: life.1,
+            fingerprint: sha256_hex(certificate.der()),
+            state,
+        };
+        Ok((record, Signer::new(id, certificate.into(), key)?))
+    }
+
+    /// Makes an issuing CA under `root`; the inventory has to be told.
+    pub(crate) fn make_issuer(
+        &self,
+        id: &str,
+        state: AuthorityState,
+        (root, signer): (&Authority, &Signer),
+        now: Moment,
+    ) -> Result<(Authority, Signer), Error> {
+        let life = profile::life(now, self.settings.issuer_ttl.as_secs(), Some((root.not_before, root.not_after)));
+        let params = profile::issuer(id, &self.settings, life)?;
+        let key = keys::generate()?;
+        let certificate = signer.sign(&params, &key)?;
+        let folder = ca::folder(&self.dir, id);
+        ca::save(&folder, &folder, &certificate, &key, self.protection_for_new(AuthorityKind::Issuer)?)?;
+        let record = Authority {
+            id: id.to_owned(),
+            kind: AuthorityKind::Issuer,
+            parent: Some(root.id.clone()),
+            serial: profile::serial_text(&params),
+            not_before: life.0,
+            not_after: life.1,
+            fingerprint: sha256_hex(certificate.der()),
+            state,
+        };
+        Ok((record, Signer::new(id, certificate.into(), key)?))
+    }
+
+    /// `ca.pem` and `crl.pem` as `ledger` wants them.
+    pub(crate) fn trust(&self, ledger: &Ledger, now: Moment) -> Result<(String, String), Error> {
+        let (mut roots, mut crls) = (String::new(), String::new());
+        for root in ledger.trusted_roots(now) {
+            roots.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, root)?));
+        }
+        for authority in ledger.published_issuers(now).chain(ledger.trusted_roots(now)) {
+            crls.push_str(&pem::encode("X509 CRL", &self.stored_crl(authority)?));
+        }
+        Ok((roots, crls))
+    }
+
+    /// `cert.pem` for a leaf of `issuer`. The other issuers that peers may meet follow its own, so that their CRLs can be checked.
+    pub(crate) fn chain(&self, leaf: &[u8], issuer: &str, ledger: &Ledger, now: Moment) -> Result<String, Error> {
+        let mut chain = pem::encode("CERTIFICATE", leaf);
+        let own = ledger.authority(issuer).ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
+        let others = ledger.published_issuers(now).filter(|authority| authority.id != issuer);
+        for authority in std::iter::once(own).chain(others) {
+            chain.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, authority)?));
+        }
+        Ok(chain)
+    }
+
+    /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
+    pub(crate) fn republish(&self, held: &Held) -> Result<Vec<Republished>, Error> {
+        self.republish_but(held, &HashSet::new())
+    }
+
+    /// The same, but for the directories that just got a new leaf.
+    pub(crate) fn republish_but(&self, held: &Held, fresh: &HashSet<PathBuf>) -> Result<Vec<Republished>, Error> {
+        let ledger = held.inventory.ledger();
+        let (ca, crl) = self.trust(ledger, held.now)?;
+        let mut done = Vec::new();
+        for leaf in ledger.by_directory().into_iter().filter(|leaf| !fresh.contains(&leaf.out)) {
+            let outcome = match mesh_dir::current(&leaf.out) {
+                Ok(Some(current)) => match current.chain.first().filter(|shown| sha256_hex(shown) == leaf.fingerprint) {
+                    Some(shown) => {
+                        let cert = self.chain(shown, &leaf.issuer, ledger, held.now)?;
+                        let content = mesh_dir::Content { cert, key: current.key.clone(), ca: ca.clone(), crl: crl.clone() };
+                        match mesh_dir::stage(&leaf.out, &content).and_then(mesh_dir::Staged::publish) {
+                            Ok(generation) => Outcome::Published(generation),
+                            Err(why) => Outcome::Failed(why.to_string()),
+                        }
+                    }
+                    None => Outcome::Gone,
+                },
+                Ok(None) => Outcome::Gone,
+                Err(why) => Outcome::Failed(why.to_string()),
+            };
+            done.push(Republished { out: leaf.out.clone(), label: leaf.label(), outcome });
+        }
+        Ok(done)
+    }
+}
+
+impl Bundle {
+    /// Writes `ca.pem`, `crl.pem` and `intermediates.pem` into `out`.
+    ///
+    /// # Errors
+    /// Something can't be written.
+    pub fn write(&self, out: &Path) -> Result<(), Error> {
+        store::make_dir(out)?;
+        for (name, text) in [("ca.pem", &self.ca), ("crl.pem", &self.crl), ("intermediates.pem", &self.intermediates)] {
+            store::replace(&out.join(name), text.as_bytes(), store::Access::Everyone)?;
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    /// Writes events down and syncs them.
+    pub(crate) fn append(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        self.inventory.append(&self.lock, self.now, events)
+    }
+}
+
+/// A clock that is behind or a CA that has ended would give certificates that every peer refuses.
+fn in_its_life(authority: &Authority, now: Moment, mend: &str) -> Result<(), Error> {
+    if now < authority.not_before {
+        let behind = crate::moment::for_people(authority.not_before.since(now));
+        return Err(Error::Refused(format!(
+            "{} is valid from {}, but this machine's clock says {now}, {behind} before that; set the clock",
+            authority.id, authority.not_before
+        )));
+    }
+    if now >= authority.not_after {
+        return Err(Error::Refused(format!("{} ended at {}, and it is {now} now; {mend}", authority.id, authority.not_after)));
+    }
+    Ok(())
+}
+
+/// A CA that is overwritten takes every certificate of its mesh with it.
+fn refuse_a_used(dir: &Path) -> Result<(), Error> {
+    let used = |name: &str| dir.join(name).exists();
+    if used("pki.json") {
+        let next = format!("see it with `gapura-pki --dir {} ca show`, or give another --dir", dir.display());
+        return Err(Error::Refused(format!("{} holds a CA already; {next}", dir.display())));
+    }
+    store::sweep(dir)?;
+    if used("inventory.jsonl") {
+        // Without settings nothing was ever issued here: what is left is of an `init` that did not come to its end.
+        for name in ["inventory.jsonl", "inventory.head"] {
+            let path = dir.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+    }
+    for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let name = entry.map_err(Error::io("read", dir))?.file_name();
+        if !matches!(name.to_str(), Some(".lock" | "authorities" | "crl")) {
+            return Err(Error::Refused(format!(
+                "{} is not empty (it holds {}); give an empty or new --dir",
+                dir.display(),
+                name.display()
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Renewal: new leaves where old ones are, with new keys unless told otherwise, and fresh CRLs for everyone.
+//!
+//! Nothing here looks at whether the old certificate is still valid: what has ended is renewed like the rest.
+
+use std::collections::HashSet;
+
+use crate::ca::Signer;
+use crate::error::Error;
+use crate::issue::{IssueRequest, Issued, KeyWanted};
+use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
+use crate::mesh_dir;
+use crate::moment::Moment;
+use crate::pki::{Held, Pki, Republished};
+use crate::target::Target;
+
+/// What is to be renewed.
+#[derive(Clone, Debug, Default)]
+pub struct RenewRequest {
+    /// These; none: all.
+    pub targets: Vec<Target>,
+    /// Only those that are due: 2/5 of their life is left or less, or their issuer no longer signs.
+    pub due_only: bool,
+    /// Keep the key. A new one is better: whoever copied the old one has it for as long as it is used.
+    pub reuse_key: bool,
+    /// Say what would be done and do nothing.
+    pub dry_run: bool,
+}
+
+/// What was renewed.
+#[derive(Clone, Debug, Default)]
+pub struct Renewed {
+    /// The new leaves.
+    pub issued: Vec<Issued>,
+    /// What was passed over, and why.
+    pub skipped: Vec<(String, String)>,
+    /// What should have been renewed and could not be.
+    pub failed: Vec<(String, String)>,
+    /// What was done about an issuing CA near its end, or why nothing could be.
+    pub issuing_ca: Vec<String>,
+    /// The CRLs that were made.
+    pub crls: Vec<Crl>,
+    /// Authorities whose CRL could not be made, because their key is kept offline.
+    pub crls_skipped: Vec<String>,
+    /// The other mesh directories, which got the fresh CRLs.
+    pub republished: Vec<Republished>,
+}
+
+impl Pki {
+    /// Renews leaves and CRLs.
+    ///
+    /// # Errors
+    /// A name that nothing was issued to, or that was revoked; a key that can't be opened.
+    pub fn renew(&self, request: &RenewRequest) -> Result<Renewed, Error> {
+        let mut held = self.hold()?;
+        let mut done = Renewed::default();
+        if !request.dry_run && request.targets.is_empty() {
+            done.issuing_ca = self.roll_issuer(&mut held)?;
+        }
+        let (issuer, signer) = self.active_issuer(&held)?;
+        if !request.dry_run {
+            (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
+        }
+        let requests = self.wanted(held.inventory.ledger(), request, held.now, &mut done)?;
+        (done.issued, done.failed) = self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
+        if !request.dry_run {
+            let fresh: HashSet<_> = done.issued.iter().map(|issued| issued.leaf.out.clone()).collect();
+            done.republished = self.republish_but(&held, &fresh)?;
+            self.forget_keys(&held)?;
+        }
+        Ok(done)
+    }
+
+    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs.
+    pub(crate) fn issue_each(
+        &self,
+        held: &mut Held,
+        issuer: (&Authority, &Signer),
+        requests: &[IssueRequest],
+        dry_run: bool,
+    ) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+        match self.issue_held(held, issuer, requests, dry_run) {
+            Ok(issued) => return Ok((issued, Vec::new())),
+            Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_)) if requests.len() > 1 => {}
+            Err(why) => return Err(why),
+        }
+        let (mut issued, mut failed) = (Vec::new(), Vec::new());
+        for one in requests {
+            match self.issue_held(held, issuer, std::slice::from_ref(one), dry_run) {
+                Ok(made) => issued.extend(made),
+                Err(why) => failed.push((format!("{}/{}", one.role, one.name), why.to_string())),
+            }
+        }
+        Ok((issued, failed))
+    }
+
+    /// The requests that renew what was named.
+    fn wanted(&self, ledger: &Ledger, request: &RenewRequest, now: Moment, done: &mut Renewed) -> Result<Vec<IssueRequest>, Error> {
+        let in_use = ledger.in_use();
+        let mut leaves: Vec<&Leaf> = Vec::new();
+        for target in &request.targets {
+            for leaf in target.pick(&in_use, self.trust_domain())? {
+                if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
+                    let again = format!("gapura-pki issue {} {} --out {}", leaf.role, leaf.name, leaf.out.display());
+                    return Err(Error::Refused(format!("{} was revoked and is not renewed; to take it back: {again}", leaf.label())));
+                }
+                if !leaves.contains(&leaf) {
+                    leaves.push(leaf);
+                }
+            }
+        }
+        let named = !request.targets.is_empty();
+        if !named {
+            leaves = in_use;
+        }
+        let mut wanted = Vec::new();
+        for leaf in leaves {
+            if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
+                done.skipped.push((leaf.label(), "revoked".to_owned()));
+            } else if request.due_only && !is_due(ledger, leaf, now) {
+                done.skipped.push((leaf.label(), "not due".to_owned()));
+            } else if !named && !shows(leaf) {
+                done.skipped.push((leaf.label(), format!("{} is gone or holds another certificate", leaf.out.display())));
+            } else {
+                wanted.push(again(leaf, request.reuse_key));
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// Whether a leaf should be renewed now. A little before `check` warns, which is at 1/3 of its life.
+#[must_use]
+pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
+    let left = leaf.not_after.since(now);
+    let active = ledger.authority(&leaf.issuer).is_some_and(|issuer| issuer.state == AuthorityState::Active);
+    !active || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
+}
+
+/// Whether the mesh directory of a leaf still shows it. Where it doesn't, somebody took the directory away or gave it to another.
+pub(crate) fn shows(leaf: &Leaf) -> bool {
+    let current = mesh_dir::current(&leaf.out).ok().flatten();
+    current.and_then(|current| current.chain.into_iter().next()).is_some_and(|shown| crate::keys::sha256_hex(&shown) == leaf.fingerprint)
+}
+
+/// The request that makes `leaf` once more.
+pub(crate) fn again(leaf: &Leaf, reuse_key: bool) -> IssueRequest {
+    let key = match (&leaf.csr_key, reuse_key) {
+        (Some(known), _) => KeyWanted::Known(known.clone()),
+        (None, true) => KeyWanted::Kept,
+        (None, false) => KeyWanted::New,
+    };
+    IssueRequest {
+        role: leaf.role,
+        name: leaf.name.clone(),
+        ttl: Some(std::time::Duration::from_secs(leaf.ttl)),
+        dns: leaf.dns.clone(),
+        key,
+        out: Some(leaf.out.clone()),
+    }
+}

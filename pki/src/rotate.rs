@@ -1,0 +1,499 @@
+//! Replacing an issuing CA or a root without anybody noticing: prepare, activate, retire.
+//!
+//! ```text
+//! prepare    the new CA is made; its CRL (and a new root) goes to every mesh directory; it signs nothing
+//! activate   it signs from now on; the old one drains: still trusted, signs no more; leaves move over as they are renewed
+//! retire     the old one is done with
+//! ```
+//! In: a step, or none for the next one. Out: what was done, or a refusal that names who still depends on the old state.
+//! Invariant: no program meets a certificate under a CA whose root or CRL it has not had time to read, and none loses a CA that its
+//! own or a peer's certificate leads to. An emergency breaks that on purpose and moves everybody at once.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::ca::Signer;
+use crate::error::Error;
+use crate::issue::Issued;
+use crate::keys::sha256_hex;
+use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger, Reason, Revoked};
+use crate::mesh_dir;
+use crate::moment::Moment;
+use crate::pki::{Held, Pki, Republished};
+use crate::renew;
+
+/// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
+pub const SETTLE: Duration = Duration::from_secs(4);
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make the new CA and tell everyone of it.
+    Prepare,
+    /// Let it sign.
+    Activate,
+    /// Be done with the old one.
+    Retire,
+}
+
+/// What is to be rotated, and how.
+#[derive(Clone, Debug)]
+pub struct RotateRequest {
+    /// Issuing CA or root.
+    pub kind: AuthorityKind,
+    /// Which step; `None`: the next one.
+    pub step: Option<Step>,
+    /// All steps at once, whoever is cut off for a moment; works when everything has ended.
+    pub emergency: bool,
+    /// With an emergency: the old CA's key is in other hands, so nothing under it may be let through any more.
+    pub taint: bool,
+    /// Mesh directories that can't be seen from here have been seen to by hand.
+    pub distributed: bool,
+    /// How long programs get to read what was published before the next thing relies on it.
+    pub settle: Duration,
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug, Default)]
+pub struct Rotated {
+    /// The steps, in words.
+    pub steps: Vec<String>,
+    /// Leaves that were issued anew (in an emergency).
+    pub issued: Vec<Issued>,
+    /// Leaves that should have been and could not be.
+    pub failed: Vec<(String, String)>,
+    /// The mesh directories that got new trust files.
+    pub republished: Vec<Republished>,
+    /// What to run next.
+    pub next: Option<String>,
+}
+
+impl RotateRequest {
+    /// The next safe step for `kind`.
+    #[must_use]
+    pub fn next(kind: AuthorityKind) -> Self {
+        Self { kind, step: None, emergency: false, taint: false, distributed: false, settle: SETTLE }
+    }
+
+    /// The same with a step named.
+    #[must_use]
+    pub fn step(mut self, step: Step) -> Self {
+        self.step = Some(step);
+        self
+    }
+}
+
+impl Step {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Activate => "activate",
+            Self::Retire => "retire",
+        }
+    }
+}
+
+impl std::str::FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "prepare" => Ok(Self::Prepare),
+            "activate" => Ok(Self::Activate),
+            "retire" => Ok(Self::Retire),
+            _ => Err(format!("`{text}` is not a step; one of: prepare, activate, retire")),
+        }
+    }
+}
+
+impl Pki {
+    /// Does one step of a rotation, or all of them in an emergency.
+    ///
+    /// # Errors
+    /// A gate: someone still depends on the state before, and the sentence says who and what to do.
+    pub fn rotate(&self, request: &RotateRequest) -> Result<Rotated, Error> {
+        let mut held = self.hold()?;
+        if request.emergency {
+            return self.emergency(&mut held, request);
+        }
+        let next = next_step(held.inventory.ledger(), request.kind);
+        let step = request.step.unwrap_or(next);
+        if step != next {
+            let kind = request.kind.as_str();
+            return Err(Error::Refused(format!(
+                "the next step for the {kind} is {}, not {}; run `gapura-pki ca rotate {kind} --step {}`",
+                next.as_str(),
+                step.as_str(),
+                next.as_str()
+            )));
+        }
+        match step {
+            Step::Prepare => self.prepare(&mut held, request.kind),
+            Step::Activate => self.activate(&mut held, request),
+            Step::Retire => self.retire(&mut held, request),
+        }
+    }
+
+    /// Makes the new CA (a root brings an issuer of its own) and publishes its CRL.
+    pub(crate) fn prepare(&self, held: &mut Held, kind: AuthorityKind) -> Result<Rotated, Error> {
+        let made = self.make(held, kind, AuthorityState::Prepared)?;
+        let republished = self.republish(held)?;
+        Ok(Rotated {
+            steps: vec![format!("prepared {}, and published its CRL", made.join(" with "))],
+            republished,
+            next: Some(format!("gapura-pki ca rotate {} --step activate", kind.as_str())),
+            ..Rotated::default()
+        })
+    }
+
+    /// Makes a CA of `kind`, and an issuer under a new root; signs their CRLs. Says what was made.
+    fn make(&self, held: &mut Held, kind: AuthorityKind, state: AuthorityState) -> Result<Vec<String>, Error> {
+        let now = held.now;
+        let ledger = held.inventory.ledger();
+        let (events, signers) = match kind {
+            AuthorityKind::Root => {
+                let generation = 1 + ledger.authorities().iter().filter(|authority| authority.kind == AuthorityKind::Root).count();
+                let (root, root_signer) = self.make_root(&format!("root-g{generation}"), state, now)?;
+                let id = format!("iss-g{generation}-001");
+                let (issuer, signer) = self.make_issuer(&id, state, (&root, &root_signer), now)?;
+                (vec![Event::Authority(root), Event::Authority(issuer)], vec![root_signer, signer])
+            }
+            AuthorityKind::Issuer => {
+                let root = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
+                let none = || Error::Refused("no root is active; run `gapura-pki ca rotate root --emergency`".to_owned());
+                let root = root.ok_or_else(none)?.clone();
+                if now >= root.not_after {
+                    let mend = "run `gapura-pki ca rotate root --emergency`";
+                    return Err(Error::Refused(format!("{} ended at {}; {mend}", root.id, root.not_after)));
+                }
+                let under = ledger.authorities().iter().filter(|authority| authority.parent.as_deref() == Some(&root.id)).count();
+                let generation = root.id.strip_prefix("root-").unwrap_or("g1");
+                let root_signer = self.signer(&root)?;
+                let id = format!("iss-{generation}-{:03}", under + 1);
+                let (issuer, signer) = self.make_issuer(&id, state, (&root, &root_signer), now)?;
+                (vec![Event::Authority(issuer)], vec![signer])
+            }
+        };
+        held.append(events)?;
+        for signer in &signers {
+            self.sign_crl(held, signer)?;
+        }
+        Ok(signers.iter().map(|signer| signer.id().to_owned()).collect())
+    }
+
+    /// Lets the prepared CA sign.
+    pub(crate) fn activate(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+        let ledger = held.inventory.ledger();
+        let prepared: Vec<Authority> = prepared(ledger, request.kind).into_iter().cloned().collect();
+        let (behind, unseen) = self.adoption(held, &prepared)?;
+        if !behind.is_empty() {
+            let why = format!("these mesh directories do not hold the new CRL or root yet: {}", behind.join(", "));
+            return Err(Error::Refused(format!("{why}; run `gapura-pki crl refresh`, then repeat")));
+        }
+        if !unseen.is_empty() && !request.distributed {
+            let why = format!("these mesh directories can't be seen from here: {}", unseen.join(", "));
+            let way = "bring them what `gapura-pki bundle export --out DIR` writes, then repeat with --distributed";
+            return Err(Error::Refused(format!("{why}; {way}")));
+        }
+        self.settle(&prepared, held, request.settle)?;
+        let steps = self.switch(held, &prepared, AuthorityState::Draining)?;
+        // A changed order of the intermediates in cert.pem; no program waits for it.
+        let republished = self.republish(held)?;
+        let next = Some(format!("gapura-pki renew --all; then gapura-pki ca rotate {} --step retire", request.kind.as_str()));
+        Ok(Rotated { steps, republished, next, ..Rotated::default() })
+    }
+
+    /// Makes the `prepared` authorities active and puts whatever was active before into `old_state`.
+    fn switch(&self, held: &mut Held, prepared: &[Authority], old_state: AuthorityState) -> Result<Vec<String>, Error> {
+        let ledger = held.inventory.ledger();
+        let (mut events, mut steps) = (Vec::new(), Vec::new());
+        let with_root = prepared.iter().any(|authority| authority.kind == AuthorityKind::Root);
+        for old in ledger.authorities() {
+            let replaced = old.state == AuthorityState::Active && (with_root || old.kind == AuthorityKind::Issuer);
+            if replaced {
+                events.push(Event::AuthorityState { id: old.id.clone(), state: old_state });
+                steps.push(format!("{} is {}", old.id, old_state.as_str()));
+            } else if with_root && old.state == AuthorityState::Prepared && !prepared.iter().any(|new| new.id == old.id) {
+                events.push(Event::AuthorityState { id: old.id.clone(), state: AuthorityState::Retired });
+                steps.push(format!("{} is retired unused", old.id));
+            }
+        }
+        for new in prepared {
+            events.push(Event::AuthorityState { id: new.id.clone(), state: AuthorityState::Active });
+            steps.push(format!("{} is active", new.id));
+        }
+        held.append(events)?;
+        Ok(steps)
+    }
+
+    /// Is done with what drains, once nobody depends on it.
+    fn retire(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+        let ledger = held.inventory.ledger();
+        let draining = draining(ledger, request.kind);
+        let ids: Vec<String> = draining.iter().map(|authority| authority.id.clone()).collect();
+        let dependents: Vec<&Leaf> = dependents(ledger, &ids, held.now);
+        if !dependents.is_empty() {
+            let label = |leaf: &&Leaf| format!("{} (until {}, {})", leaf.label(), leaf.not_after, leaf.out.display());
+            let list: Vec<String> = dependents.iter().map(label).collect();
+            return Err(Error::Refused(format!(
+                "{} still needed by {} leaves: {}; run `gapura-pki renew --all --due`, revoke what is gone, then repeat",
+                if ids.len() == 1 { format!("{} is", ids.join(", ")) } else { format!("{} are", ids.join(", ")) },
+                list.len(),
+                list.join(", ")
+            )));
+        }
+        let moved: Vec<Moment> = ledger.in_use().iter().map(|leaf| leaf.issued_at()).collect();
+        if let Some(last) = moved.into_iter().max() {
+            wait(last, held.now, request.settle);
+        }
+        if request.kind == AuthorityKind::Root {
+            // Whoever still has a connection from before the leaves moved takes up a new set now and opens new ones with it; only then
+            // does the old root go, and nothing that is under way hangs on it.
+            self.republish(held)?;
+            std::thread::sleep(request.settle);
+        }
+        held.append(ids.iter().map(|id| Event::AuthorityState { id: id.clone(), state: AuthorityState::Retired }).collect())?;
+        let republished = self.republish(held)?;
+        Ok(Rotated { steps: ids.iter().map(|id| format!("{id} is retired")).collect(), republished, ..Rotated::default() })
+    }
+
+    /// All steps at once.
+    fn emergency(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+        let mut done = Rotated::default();
+        // A root that has ended takes its issuers with it, so replacing the issuer alone would mend nothing; `make` says so.
+        let waiting = prepared(held.inventory.ledger(), request.kind).into_iter().cloned().collect::<Vec<_>>();
+        let fresh = if waiting.is_empty() || request.taint {
+            let made = self.make(held, request.kind, AuthorityState::Prepared)?;
+            let ledger = held.inventory.ledger();
+            made.iter().filter_map(|id| ledger.authority(id)).cloned().collect()
+        } else {
+            waiting
+        };
+        let active: Vec<Authority> = replaced_by(held.inventory.ledger(), request.kind).into_iter().cloned().collect();
+        let old_state = if request.taint { AuthorityState::Tainted } else { AuthorityState::Draining };
+        // The key that is needed to give the old issuer up is opened before anything changes.
+        let root = self.root_of_the_tainted(held.inventory.ledger(), request)?;
+        done.steps = self.switch(held, &fresh, old_state)?;
+        if let Some(root) = root {
+            self.revoke_issuers(held, &active, &root)?;
+            done.steps.push(format!(
+                "{} lists {} as revoked",
+                root.id(),
+                active.iter().map(|old| old.id.as_str()).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        // Everyone learns of the new CA before the first leaf under it, if only by a moment.
+        self.republish(held)?;
+        let (issuer, signer) = self.active_issuer(held)?;
+        let (issued, failed) = self.reissue(held, (&issuer, &signer))?;
+        let renewed: HashSet<_> = issued.iter().map(|issued| issued.leaf.out.clone()).collect();
+        done.steps.push(format!("{} leaves issued anew", issued.len()));
+        done.republished = self.republish_but(held, &renewed)?;
+        (done.issued, done.failed) = (issued, failed);
+        Ok(done)
+    }
+
+    /// The root that has to list a tainted issuer; a tainted root is dropped from `ca.pem` instead, which takes no signature.
+    fn root_of_the_tainted(&self, ledger: &Ledger, request: &RotateRequest) -> Result<Option<Signer>, Error> {
+        if !request.taint || request.kind == AuthorityKind::Root {
+            return Ok(None);
+        }
+        let root = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
+        root.map(|root| self.signer(root)).transpose()
+    }
+
+    fn revoke_issuers(&self, held: &mut Held, issuers: &[Authority], root: &Signer) -> Result<(), Error> {
+        let revoked = |issuer: &Authority| {
+            Event::Revoked(Revoked {
+                issuer: root.id().to_owned(),
+                serial: issuer.serial.clone(),
+                revoked_at: held.now,
+                reason: Reason::CaCompromise,
+                not_after: issuer.not_after,
+            })
+        };
+        let events = issuers.iter().filter(|issuer| issuer.parent.as_deref() == Some(root.id())).map(revoked).collect();
+        held.append(events)?;
+        self.sign_crl(held, root).map(|_| ())
+    }
+
+    /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
+    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+        let ledger = held.inventory.ledger();
+        let wanted: Vec<_> = ledger
+            .in_use()
+            .into_iter()
+            .filter(|leaf| ledger.revocation(&leaf.issuer, &leaf.serial).is_none() && leaf.issuer != issuer.0.id && renew::shows(leaf))
+            .map(|leaf| renew::again(leaf, false))
+            .collect();
+        self.issue_each(held, issuer, &wanted, false)
+    }
+
+    /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.
+    fn adoption(&self, held: &Held, prepared: &[Authority]) -> Result<(Vec<String>, Vec<String>), Error> {
+        let ledger = held.inventory.ledger();
+        let crls = prepared.iter().map(|authority| self.stored_crl(authority)).collect::<Result<Vec<_>, _>>()?;
+        let roots: Vec<&Authority> = prepared.iter().filter(|authority| authority.kind == AuthorityKind::Root).collect();
+        let (mut behind, mut unseen) = (Vec::new(), Vec::new());
+        for leaf in ledger.by_directory().into_iter().filter(|leaf| ledger.is_live(leaf, held.now)) {
+            let place = format!("{} ({})", leaf.out.display(), leaf.label());
+            match mesh_dir::current(&leaf.out) {
+                Ok(Some(current)) if current.chain.first().is_some_and(|shown| sha256_hex(shown) == leaf.fingerprint) => {
+                    let has_crls = crls.iter().all(|crl| current.crls.contains(crl));
+                    let has_root = |root: &&Authority| current.roots.iter().any(|known| sha256_hex(known) == root.fingerprint);
+                    if !has_crls || !roots.iter().all(has_root) {
+                        behind.push(place);
+                    }
+                }
+                _ => unseen.push(place),
+            }
+        }
+        Ok((behind, unseen))
+    }
+
+    /// Waits until everyone has had `settle` to read the CRLs of `prepared`.
+    fn settle(&self, prepared: &[Authority], held: &Held, settle: Duration) -> Result<(), Error> {
+        let ledger = held.inventory.ledger();
+        let made = prepared.iter().filter_map(|authority| ledger.crl(&authority.id)).map(|crl| crl.made_at).max();
+        let none = || Error::Failed("the prepared CA has no CRL; run `gapura-pki crl refresh`".to_owned());
+        wait(made.ok_or_else(none)?, held.now, settle);
+        Ok(())
+    }
+
+    /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
+    /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
+    pub(crate) fn roll_issuer(&self, held: &mut Held) -> Result<Vec<String>, Error> {
+        let ledger = held.inventory.ledger();
+        let Some(active) = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active).cloned() else { return Ok(Vec::new()) };
+        let left = active.not_after.since(held.now);
+        if left > active.not_after.since(active.not_before) / 3 {
+            return Ok(Vec::new());
+        }
+        let root = active.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
+        if root.as_ref().is_some_and(|root| !self.root_key_at_hand(root)) {
+            return Ok(vec![format!(
+                "{} ends at {} and its root's key is offline; run `gapura-pki ca rotate issuer --offline-root DIR`",
+                active.id, active.not_after
+            )]);
+        }
+        if root.is_some_and(|root| held.now >= root.not_after) {
+            return Ok(Vec::new()); // `active_issuer` tells how to mend that
+        }
+        let ended = left == 0;
+        let request = RotateRequest { settle: Duration::ZERO, ..RotateRequest::next(AuthorityKind::Issuer) };
+        let waiting: Vec<Authority> = prepared(ledger, AuthorityKind::Issuer).into_iter().cloned().collect();
+        if waiting.is_empty() {
+            let mut steps = self.prepare(held, AuthorityKind::Issuer)?.steps;
+            if ended {
+                let fresh: Vec<Authority> = prepared(held.inventory.ledger(), AuthorityKind::Issuer).into_iter().cloned().collect();
+                steps.extend(self.switch(held, &fresh, AuthorityState::Draining)?);
+            }
+            return Ok(steps);
+        }
+        let settled =
+            waiting.iter().filter_map(|authority| ledger.crl(&authority.id)).all(|crl| held.now.since(crl.made_at) >= SETTLE.as_secs());
+        if ended {
+            return self.switch(held, &waiting, AuthorityState::Draining);
+        }
+        if !settled {
+            return Ok(Vec::new()); // the next run of the timer will find everyone ready
+        }
+        match self.activate(held, &request) {
+            Ok(done) => Ok(done.steps),
+            Err(Error::Refused(why)) => Ok(vec![format!("the new issuing CA waits: {why}")]),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
+    /// can't be stolen.
+    pub(crate) fn forget_keys(&self, held: &Held) -> Result<(), Error> {
+        let ledger = held.inventory.ledger();
+        let published: HashSet<&str> = ledger.published_issuers(held.now).map(|issuer| issuer.id.as_str()).collect();
+        for authority in ledger.authorities() {
+            let over = matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
+            if over && !published.contains(authority.id.as_str()) {
+                forget(&crate::ca::folder(self.dir(), &authority.id).join("key.pem"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The step that comes next.
+#[must_use]
+pub fn next_step(ledger: &Ledger, kind: AuthorityKind) -> Step {
+    if !prepared(ledger, kind).is_empty() {
+        Step::Activate
+    } else if !draining(ledger, kind).is_empty() {
+        Step::Retire
+    } else {
+        Step::Prepare
+    }
+}
+
+/// The leaves in use and alive that lead to one of the authorities `ids`.
+#[must_use]
+pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Moment) -> Vec<&'a Leaf> {
+    ledger.in_use().into_iter().filter(|leaf| ids.contains(&leaf.issuer) && ledger.is_live(leaf, now)).collect()
+}
+
+/// The prepared authorities that one activation of `kind` lets in: a root with its issuer, or an issuer of the active root.
+fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
+    let is_root_ready = |id: Option<&str>| id.and_then(|id| ledger.authority(id)).is_some_and(|root| root.state == AuthorityState::Active);
+    let all = ledger.authorities().iter().filter(|authority| authority.state == AuthorityState::Prepared);
+    match kind {
+        AuthorityKind::Issuer => {
+            let under_active =
+                |authority: &&Authority| authority.kind == AuthorityKind::Issuer && is_root_ready(authority.parent.as_deref());
+            all.filter(under_active).collect()
+        }
+        AuthorityKind::Root => {
+            let found: Vec<&Authority> = all.filter(|authority| !is_root_ready(authority.parent.as_deref())).collect();
+            if found.iter().any(|authority| authority.kind == AuthorityKind::Root) { found } else { Vec::new() }
+        }
+    }
+}
+
+/// What one retirement of `kind` is done with: a draining root with all its issuers, or the draining issuers of roots that stay.
+fn draining(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
+    let is = |authority: &Authority, state| authority.state == state;
+    let root_drains = |id: &str| ledger.authority(id).is_some_and(|root| is(root, AuthorityState::Draining));
+    ledger
+        .authorities()
+        .iter()
+        .filter(|authority| match (kind, authority.kind) {
+            (AuthorityKind::Root, AuthorityKind::Root) => is(authority, AuthorityState::Draining),
+            (AuthorityKind::Root, AuthorityKind::Issuer) => {
+                let open = !matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
+                open && authority.parent.as_deref().is_some_and(root_drains)
+            }
+            (AuthorityKind::Issuer, AuthorityKind::Issuer) => {
+                is(authority, AuthorityState::Draining) && !authority.parent.as_deref().is_some_and(root_drains)
+            }
+            (AuthorityKind::Issuer, AuthorityKind::Root) => false,
+        })
+        .collect()
+}
+
+/// What an emergency for `kind` replaces.
+fn replaced_by(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
+    let wanted = |authority: &&Authority| kind == AuthorityKind::Root || authority.kind == AuthorityKind::Issuer;
+    ledger.authorities().iter().filter(|authority| authority.state == AuthorityState::Active).filter(wanted).collect()
+}
+
+/// Sleeps until `settle` after `since`, by the wall clock, but never longer than `settle`.
+fn wait(since: Moment, now: Moment, settle: Duration) {
+    let passed = Duration::from_secs(now.since(since));
+    std::thread::sleep(settle.saturating_sub(passed));
+}
+
+fn forget(key: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(key) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", key)(error)),
+        _ => Ok(()),
+    }
+}

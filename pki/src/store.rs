@@ -1,0 +1,181 @@
+//! How files get onto the disk: whole or not at all, keys readable by their owner only from their first byte, one writer at a time.
+//!
+//! Invariant: a file under its final name is complete and has been synced; what a crash leaves behind has a name beginning with
+//! `.new-` and is swept up by the next writer.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::keys::random_hex;
+
+/// What unfinished files and folders are called.
+pub(crate) const UNFINISHED: &str = ".new-";
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// 0600: private keys, inventories.
+    Owner,
+    /// 0644: certificates, CRLs.
+    Everyone,
+}
+
+/// Writes a new file that must not exist yet, with its final mode from the start, and syncs it.
+pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Everyone => 0o644,
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(Error::io("create", path))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+}
+
+/// Puts `content` under `path`, replacing what was there in one rename.
+pub(crate) fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
+    let fresh = beside(path)?;
+    let written = create(&fresh, content, access).and_then(|()| fs::rename(&fresh, path).map_err(Error::io("replace", path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh); // best effort: the fault that is reported is the first one
+    }
+    written?;
+    sync_parent(path)
+}
+
+/// Points the symbolic link `path` at `target` in one rename, whatever was there.
+pub(crate) fn relink(path: &Path, target: &Path) -> Result<(), Error> {
+    let fresh = beside(path)?;
+    std::os::unix::fs::symlink(target, &fresh).map_err(Error::io("create", &fresh))?;
+    fs::rename(&fresh, path).map_err(|source| {
+        let _ = fs::remove_file(&fresh);
+        Error::io("replace", path)(source)
+    })
+}
+
+/// Makes `path` and what is missing above it, 0700.
+pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
+}
+
+/// Makes the renames within `dir` outlive a power cut.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+}
+
+/// Makes a rename of `path` outlive a power cut.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// A name for something unfinished, in the same folder as `path` so that a rename can finish it.
+pub(crate) fn beside(path: &Path) -> Result<PathBuf, Error> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    Ok(parent.join(format!("{UNFINISHED}{}", random_hex::<8>()?)))
+}
+
+/// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock.
+pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands `path` to the owner of `like`, when that is another: the CA often runs as root while a sidecar, which owns its mesh
+/// directory, does not.
+pub(crate) fn give_to_owner_of(path: &Path, like: &Path) -> Result<(), Error> {
+    let (wanted, have) =
+        (fs::metadata(like).map_err(Error::io("read", like))?, fs::symlink_metadata(path).map_err(Error::io("read", path))?);
+    if (wanted.uid(), wanted.gid()) == (have.uid(), have.gid()) {
+        return Ok(());
+    }
+    chown(path, Some(wanted.uid()), Some(wanted.gid())).map_err(Error::io("change the owner of", path))
+}
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(Error::io("read", path))
+}
+
+/// The bytes of a file, or `None` where there is no such file.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// The right to change a state directory. Dropping it, or dying, gives it back.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock, which ends when the file is closed")] File);
+
+impl Lock {
+    /// Waits for the lock of `dir`, at most `patience`.
+    pub(crate) fn take(dir: &Path, patience: Duration) -> Result<Self, Error> {
+        let path = dir.join(".lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(Error::io("open", &path))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(15)),
+                Err(TryLockError::WouldBlock) => return Err(Error::Locked(dir.to_owned())),
+                Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_is_never_readable_by_others_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key.pem");
+        create(&key, b"secret", Access::Owner).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(create(&key, b"other", Access::Owner).is_err());
+        assert_eq!(read(&key).unwrap(), b"secret");
+        replace(&key, b"other", Access::Owner).unwrap();
+        assert_eq!(read(&key).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_second_writer_is_told_to_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::take(dir.path(), Duration::ZERO).unwrap();
+        assert!(matches!(Lock::take(dir.path(), Duration::ZERO), Err(Error::Locked(_))));
+        drop(first);
+        assert!(Lock::take(dir.path(), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn unfinished_things_are_swept_and_finished_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".new-1")).unwrap();
+        fs::write(dir.path().join(".new-1/key.pem"), b"half").unwrap();
+        fs::write(dir.path().join(".new-2"), b"half").unwrap();
+        fs::write(dir.path().join("whole"), b"whole").unwrap();
+        sweep(dir.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["whole"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! `verify`: what gateway and sidecar would say to a certificate, asked without a connection.
+
+use std::path::Path;
+
+use gapura_mesh::identity::{PeerId, TrustDomain};
+use gapura_mesh::tls::verify::Purpose;
+use rustls::pki_types::CertificateDer;
+
+use crate::csr::identity_of;
+use crate::error::Error;
+use crate::judge::Court;
+use crate::mesh_dir;
+use crate::moment::Moment;
+use crate::pem;
+use crate::pki::Pki;
+use crate::store;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// Leaf first; intermediates may follow.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Which side of the handshake it stands on.
+    pub purpose: Purpose,
+    /// Whom the peer insists on; `None`: anyone of the right role.
+    pub id: Option<PeerId>,
+    /// The trusted roots.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// The CRLs; `None`: revocation is not asked about.
+    pub crls: Option<Vec<Vec<u8>>>,
+    /// Further CA certificates, to check CRLs with.
+    pub issuers: Vec<CertificateDer<'static>>,
+    /// When.
+    pub at: Moment,
+}
+
+/// The answer to a question that could be judged.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Whom it speaks for and its serial, if it is let through.
+    pub peer: Option<(String, String)>,
+    /// Why it is not.
+    pub refusal: Option<String>,
+}
+
+/// Judges.
+///
+/// # Errors
+/// Roots or CRLs that nobody could judge by.
+pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
+    let domain = request.id.as_ref().map(PeerId::domain).cloned();
+    let own = || request.chain.first().and_then(|leaf| identity_of(leaf)).map(|id| id.domain().clone());
+    // A certificate that speaks for nobody is refused under any domain.
+    let domain: TrustDomain = match domain.or_else(own) {
+        Some(domain) => domain,
+        None => "none.invalid".parse().map_err(|_| Error::Failed("no trust domain".to_owned()))?,
+    };
+    let issuers: Vec<_> = request.issuers.iter().chain(request.chain.iter().skip(1)).cloned().collect();
+    let court = Court::new(&request.roots, request.crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
+    Ok(match court.judge(&request.chain, request.purpose, request.id.as_ref(), request.at) {
+        Ok(peer) => Verdict { peer: Some((peer.id.to_string(), peer.serial_hex())), refusal: None },
+        Err(why) => Verdict { peer: None, refusal: Some(why) },
+    })
+}
+
+/// The certificates of a file, or of a mesh directory's `cert.pem`.
+///
+/// # Errors
+/// None can be read.
+pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let path = if path.is_dir() { path.join("cert.pem") } else { path.to_owned() };
+    let bytes = store::read(&path)?;
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![CertificateDer::from(bytes)]);
+    }
+    pem::certificates(&bytes).map_err(|why| Error::damaged(&path, why))
+}
+
+/// The CRLs of a file.
+///
+/// # Errors
+/// None can be read.
+pub fn crls_in(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let bytes = store::read(path)?;
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![bytes]);
+    }
+    let found = pem::crls(&bytes).map_err(|why| Error::damaged(path, why))?;
+    if found.is_empty() { Err(Error::damaged(path, "no X509 CRL block found")) } else { Ok(found) }
+}
+
+/// Roots, CRLs and issuers of a set of files.
+type Trust = (Vec<CertificateDer<'static>>, Option<Vec<Vec<u8>>>, Vec<CertificateDer<'static>>);
+
+impl Pki {
+    /// The roots, CRLs and issuing CAs that this installation publishes.
+    ///
+    /// # Errors
+    /// One is missing or damaged.
+    pub fn trust_material(&self) -> Result<Trust, Error> {
+        let (ledger, now) = (self.ledger()?, self.now());
+        let certificate = |authority| crate::ca::certificate(self.dir(), authority);
+        let issuers = ledger.published_issuers(now).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        let crls = ledger.published_issuers(now).chain(ledger.trusted_roots(now)).map(|authority| self.stored_crl(authority));
+        Ok((self.roots()?, Some(crls.collect::<Result<_, _>>()?), issuers))
+    }
+}
+
+/// The roots and CRLs that a mesh directory holds.
+///
+/// # Errors
+/// It can't be read.
+pub fn trust_in_mesh_dir(dir: &Path) -> Result<Trust, Error> {
+    let none = || Error::Failed(format!("{} holds no certificate", dir.display()));
+    let current = mesh_dir::current(dir)?.ok_or_else(none)?;
+    let crls = Some(current.crls).filter(|crls| !crls.is_empty());
+    Ok((current.roots, crls, current.chain.into_iter().skip(1).collect()))
+}
