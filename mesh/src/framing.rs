@@ -45,6 +45,10 @@ pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Code::MethodNotAllowed);
     }
+    // HTTP/2 lets a client name any scheme, and HTTP/1 does in an absolute target: another one is meant for someone else.
+    if uri.scheme_str().is_some_and(|scheme| scheme != "https" && scheme != "http") {
+        return Err(Code::BadRequest);
+    }
     let query = uri.query().map_or(0, |query| query.len() + 1);
     if uri.path().len() + query > limits.target {
         return Err(Code::UriTooLong);
