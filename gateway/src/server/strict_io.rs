@@ -2,8 +2,8 @@
 //! client takes what we write.
 //!
 //! In: the client's bytes, on their way to hyper. Out: the same bytes, and a [`Link`] that the connection's driver and the pipeline
-//! read. A bare line feed in a head is where two readers may see two different messages: hyper takes it, we refuse it (RFC 9112,
-//! section 2.2). A head that does not come in time is answered here, since hyper would only close.
+//! read. A bare line feed in a head is where two readers may see two different messages, and so are two lengths, though they be
+//! equal: hyper takes the first and hides the second, we refuse both (RFC 9112, sections 2.2 and 6.3). A head that does not come in time is answered here, since hyper would only close.
 
 use std::io;
 use std::pin::Pin;
@@ -44,7 +44,14 @@ struct Lines {
     begun: bool,
     /// The empty line has been seen: the rest is body, or the next head.
     ended: bool,
+    /// How much of [`LENGTH`] the current line has begun with.
+    matched: usize,
+    /// Lines that begin with [`LENGTH`].
+    lengths: usize,
 }
+
+/// What a line begins with that says how long a body is. A space before the colon is refused by hyper.
+const LENGTH: &[u8] = b"content-length:";
 
 /// The whole answer to a head that came too slowly: no request, so no id and no envelope (CONTRACT section 5 allows a bare
 /// status).
@@ -74,7 +81,7 @@ impl StrictIo {
         if !self.link.head_began.swap(true, Ordering::Relaxed) {
             self.lines = Lines::default();
         }
-        if self.lines.has_bare_feed(bytes) {
+        if self.lines.are_ambiguous(bytes) {
             self.link.sound.store(false, Ordering::Relaxed);
         }
     }
@@ -126,11 +133,16 @@ impl Link {
 }
 
 impl Lines {
-    /// Goes on over `bytes`; whether a line feed without a carriage return stands among those of the head.
-    fn has_bare_feed(&mut self, bytes: &[u8]) -> bool {
+    /// Goes on over `bytes`; whether the head has a line feed without a carriage return, or a second length.
+    fn are_ambiguous(&mut self, bytes: &[u8]) -> bool {
         let mut from = 0;
         while !self.ended && from < bytes.len() {
-            let Some(at) = memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at) else {
+            let end = memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at);
+            self.look_for_length(&bytes[from..end.unwrap_or(bytes.len())]);
+            if self.lengths > 1 {
+                return true;
+            }
+            let Some(at) = end else {
                 self.length += bytes.len() - from;
                 self.after_return = bytes.last() == Some(&b'\r');
                 return false;
@@ -142,10 +154,23 @@ impl Lines {
             let is_empty = self.length + (at - from) == 1;
             self.ended = is_empty && self.begun;
             self.begun |= !is_empty;
-            (self.length, self.after_return) = (0, false);
+            (self.length, self.after_return, self.matched) = (0, false, 0);
             from = at + 1;
         }
         false
+    }
+
+    /// Compares the next piece of a line with what is left of [`LENGTH`], as long as all before it was equal.
+    fn look_for_length(&mut self, piece: &[u8]) {
+        if self.matched != self.length || self.matched == LENGTH.len() {
+            return;
+        }
+        let wanted = &LENGTH[self.matched..];
+        let count = wanted.len().min(piece.len());
+        if piece[..count].eq_ignore_ascii_case(&wanted[..count]) {
+            self.matched += count;
+            self.lengths += usize::from(self.matched == LENGTH.len());
+        }
     }
 }
 
@@ -192,22 +217,36 @@ impl AsyncWrite for StrictIo {
 mod tests {
     use super::*;
 
-    fn bare(pieces: &[&str]) -> bool {
+    fn ambiguous(pieces: &[&str]) -> bool {
         let mut lines = Lines::default();
-        pieces.iter().any(|piece| lines.has_bare_feed(piece.as_bytes()))
+        pieces.iter().any(|piece| lines.are_ambiguous(piece.as_bytes()))
     }
 
     #[test]
     fn a_bare_line_feed_in_a_head_is_seen_however_the_bytes_are_cut() {
-        assert!(bare(&["GET / HTTP/1.1\nHost: a\r\n\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1\r\nHost: a\n\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1\r\nHost: a\r\n\n"]));
-        assert!(bare(&["\nGET / HTTP/1.1\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1", "\nHost"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\nHost: a\r\n\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\n\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\r\n\n"]));
+        assert!(ambiguous(&["\nGET / HTTP/1.1\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1", "\nHost"]));
         let whole = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nbody";
-        assert!(!bare(&[whole]));
+        assert!(!ambiguous(&[whole]));
         for cut in 0..whole.len() {
-            assert!(!bare(&[&whole[..cut], &whole[cut..]]), "{cut}");
+            assert!(!ambiguous(&[&whole[..cut], &whole[cut..]]), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_second_length_is_seen_however_it_is_written_and_cut() {
+        for second in ["Content-Length: 2", "content-length:2", "CONTENT-LENGTH: 3"] {
+            let whole = format!("POST / HTTP/1.1\r\nContent-Length: 2\r\nHost: a\r\n{second}\r\n\r\n");
+            for cut in 0..whole.len() {
+                assert!(ambiguous(&[&whole[..cut], &whole[cut..]]), "{second}, {cut}");
+            }
+        }
+        let one = "POST / HTTP/1.1\r\nX-Content-Length: 2\r\nContent-Lengths: 2\r\nContent-Length: 2\r\n\r\nContent-Length: 2\r\nContent-Length: 2\r\n";
+        for cut in 0..one.len() {
+            assert!(!ambiguous(&[&one[..cut], &one[cut..]]), "{cut}");
         }
     }
 }
