@@ -263,7 +263,8 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
         if is_hop_by_hop(name) {
             return Some(Kind::HopByHop);
         }
-        if nominated.contains(name) {
+        if nominated.contains(name) && !is_of_rule_2(name) {
+            // The context was checked before this and must still be there behind it, whatever a broken gateway nominates.
             return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
         }
         if matches!(text, "forwarded" | "proxy" | "baggage") {
