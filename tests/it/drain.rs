@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use gapura_tests::eventually;
+use gapura_tests::h2::Http2;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::wire::Wire;
@@ -118,4 +119,41 @@ fn idle_programs_go_at_once() {
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }
     assert!(idle.is_closed_within(SOON));
+}
+
+#[test]
+fn a_sidecar_that_goes_takes_new_requests_until_its_delay_is_over() {
+    let mesh = TestMesh::new().sidecar_args(&["--drain-delay", "6s"]).start();
+    let gate = Gate::new();
+    let opened = gate.clone();
+    mesh.plugin.on("/slow", move |exchange| {
+        let _ = opened.wait();
+        exchange.answer("200 OK", "", b"after all");
+        Then::Keep
+    });
+    let mut wire = mesh.connect();
+    wire.get("/echo/slow", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    mesh.sidecar.signal("TERM");
+    eventually("the sidecar is not ready", || (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(()));
+    for turn in 0..10 {
+        let response = mesh.get("/echo/x").token_of("7", "42").send();
+        assert_eq!(response.status, 200, "request {turn} beside one that keeps the old connection: {}", response.text());
+    }
+    gate.open();
+    assert_eq!(wire.response().text(), "after all");
+}
+
+#[test]
+fn a_client_of_http2_that_connects_during_the_delay_is_served() {
+    let mut mesh = TestMesh::new().gateway_flag("--drain-delay", "4s").start();
+    mesh.gateway.signal("TERM");
+    eventually("it says that it goes", || (mesh.get("/readyz").send().status == 503).then_some(()));
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    for _ in 0..2 {
+        let token = mesh.signer.token_of("7", "42");
+        let request = http::Request::get("https://localhost/echo/x").header("authorization", format!("Bearer {token}"));
+        assert_eq!(client.exchange(request.body(()).unwrap(), None).status, 200);
+    }
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0), "an idle connection keeps nobody");
 }

@@ -129,12 +129,18 @@ impl Hop {
         self.shared.connections.borrow_mut().retain(H2::is_open);
     }
 
-    async fn send_shared(&self, request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
-        let connection = match self.connection().await {
-            Ok(connection) => connection,
-            Err(error) => return Err(Error::Unsent(Box::new(request), error)),
-        };
-        connection.send(request, upload, timeout).await.map_err(|error| self.told(error))
+    async fn send_shared(&self, mut request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+        loop {
+            let (connection, fresh) = match self.connection().await {
+                Ok(found) => found,
+                Err(error) => return Err(Error::Unsent(Box::new(request), error)),
+            };
+            match connection.send(request, upload, timeout).await {
+                // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
+                Err(SendError::Unsent(unsent)) if !fresh && !connection.is_open() => request = *unsent,
+                result => return result.map_err(|error| self.told(error)),
+            }
+        }
     }
 
     async fn send_alone(&self, mut request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
@@ -151,17 +157,18 @@ impl Hop {
         }
     }
 
-    /// A shared connection with room for one more stream; opens one if there is none.
-    async fn connection(&self) -> Result<H2, super::Error> {
-        loop {
+    /// A shared connection with room for one more stream, and whether it was opened for this.
+    async fn connection(&self) -> Result<(H2, bool), super::Error> {
+        // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
+        for round in 0..=SHARED_MOST {
             let attempt = {
                 let mut connections = self.shared.connections.borrow_mut();
                 connections.retain(H2::is_open);
                 if let Some(connection) = connections.iter().find(|connection| connection.has_room()) {
-                    return Ok(connection.clone());
+                    return Ok((connection.clone(), round > 0));
                 }
                 if connections.len() >= SHARED_MOST {
-                    return Err(super::Error::Overloaded);
+                    break;
                 }
                 self.attempt()
             };
@@ -173,6 +180,7 @@ impl Hop {
                 return Err(failure.into());
             }
         }
+        Err(super::Error::Overloaded)
     }
 
     /// The attempt that is under way, or a new one.

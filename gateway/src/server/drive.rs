@@ -43,8 +43,9 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
     let mut stopping = core.seed.stopping.clone();
     let deadline = core.timers.sleep(HEAD_WITHIN);
     let mut waiting = Waiting::First;
-    // HTTP/2 can say that it goes before it does; HTTP/1.1 says so with each answer, and closes when the listener does.
-    let mut closes_at = if http1 { Phase::Closing } else { Phase::Draining };
+    // HTTP/2 can say that it goes before it does; HTTP/1.1 says so with each answer, and closes when the listener does. So does a
+    // connection of HTTP/2 that comes during the delay: told at once, it would carry nothing.
+    let mut closes_at = if http1 || stopping.phase() != Phase::Run { Phase::Closing } else { Phase::Draining };
     loop {
         let phase = stopping.phase();
         if phase >= closes_at {

@@ -131,6 +131,8 @@ impl H2 {
     pub async fn send(&self, request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, SendError> {
         let mut sender = self.sender.clone();
         if poll_fn(|cx| sender.poll_ready(cx)).await.is_err() {
+            // The peer has said goodbye. What is under way goes on, perhaps for hours; nothing new may wait for that.
+            self.retire();
             return Err(SendError::Unsent(Box::new(request)));
         }
         let (parts, body) = request.into_parts();

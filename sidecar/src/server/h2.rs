@@ -51,10 +51,9 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
     let mut tasks = JoinSet::new();
     let mut stopping = server.pipeline.core.seed.stopping.clone();
     let mut verdict = guard.verdict();
-    let mut retiring = stopping.phase() != Phase::Run;
-    if retiring {
-        connection.graceful_shutdown();
-    }
+    // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
+    // closes: told at once, it would carry nothing.
+    let mut closes_at = if stopping.phase() == Phase::Run { Phase::Draining } else { Phase::Closing };
     loop {
         // What the tasks have put into h2 since the last turn goes out in one write.
         let turn = poll_fn(|cx| {
@@ -82,15 +81,12 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
             biased;
             changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
                 (Ok(()), Verdict::Run) => {}
-                (Ok(()), Verdict::Retire) => {
-                    connection.graceful_shutdown();
-                    retiring = true;
-                }
+                (Ok(()), Verdict::Retire) => connection.graceful_shutdown(),
                 (Ok(()), Verdict::Cut(_)) | (Err(_), _) => return,
             },
-            _ = stopping.rises(), if !retiring => {
+            () = stopping.reached(closes_at), if closes_at < Phase::Cut => {
                 connection.graceful_shutdown();
-                retiring = true;
+                closes_at = Phase::Cut;
             }
             () = turn => return,
         }
