@@ -154,6 +154,10 @@ fn lines_to_try(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Resu
         let others = format!("company {} asks for a report of company {}: 404, as if it were not there", ours.company, theirs.company);
         line(&others, &format!("{curl} {us} {url}/reports/4"))?;
     }
+    for own in facts.plugins.iter().skip(1) {
+        let url = format!("https://{}{}/", reachable(facts.door), own.mount);
+        line(&format!("your plugin {}, for company {}", own.name, ours.company), &format!("{curl} {us} {url}"))?;
+    }
     line("no token: 401", &format!("{curl} {url}{path}"))
 }
 
