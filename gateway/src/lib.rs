@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod authorise;
 pub mod client;
 pub mod config;
+pub mod explain;
 pub mod forward;
 pub mod limits;
 pub mod load;

@@ -38,8 +38,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// A secret shorter than this can be guessed.
-const SECRET_LEAST: usize = 32;
+/// A signing secret shorter than this can be guessed.
+pub const SIGNING_SECRET_LEAST: usize = 32;
 
 /// How a mesh directory is read for this program.
 #[must_use]
@@ -59,9 +59,10 @@ impl Loaded {
         let public = config.tls.as_ref().map(|files| PublicCertificate::load(&files.cert, &files.key));
         let public = public.transpose().map_err(|error| note(error.to_string())).ok();
         let keys = Keys::load(config.auth.clone()).map_err(|all| all.into_iter().for_each(&mut note)).ok();
-        let signer = config.signing_secret_file.as_deref().map(|file| secret::read(file, "--signing-secret-file", SECRET_LEAST));
+        let signer = config.signing_secret_file.as_deref().map(|file| secret::read(file, "--signing-secret-file", SIGNING_SECRET_LEAST));
         let signer = signer.transpose().map_err(&mut note).ok();
-        let admin_token = config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
+        let admin_token =
+            config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let admin_token = admin_token.transpose().map_err(&mut note).ok();
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
         let registry = trust.as_ref().and_then(|trust| {

@@ -14,6 +14,7 @@ pub mod context;
 pub mod envelope;
 pub mod framing;
 pub mod headers;
+pub mod healthcheck;
 pub mod identity;
 pub mod json;
 pub mod listen;

@@ -50,13 +50,19 @@ impl Loaded {
     /// Every fault, a sentence each.
     pub fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None).map_err(|error| faults.push(error.to_string())).ok();
+        let trust =
+            TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None).map_err(|error| faults.push(error.to_string())).ok();
         let token = config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let token = token.transpose().map_err(|fault| faults.push(fault)).ok();
-        if let Address::Unix(path) = &config.plugin
-            && let Some(fault) = socket_folder_is_open(path)
-        {
-            faults.push(fault);
+        if let Address::Unix(path) = &config.plugin {
+            match socket_folder_is_open(path) {
+                Ok(false) => {}
+                Ok(true) => faults.push(format!(
+                    "--plugin unix:{}: others can write to its folder and could put a socket of theirs there; take that right away with chmod go-w",
+                    path.display()
+                )),
+                Err(error) => faults.push(format!("--plugin unix:{}: its folder cannot be looked at: {error}", path.display())),
+            }
         }
         let allow = trust.as_ref().map(|trust| allow_list(config, trust, &mut faults));
         match (trust, token, allow) {
@@ -153,7 +159,12 @@ fn allow_list(config: &Config, trust: &TrustSet, faults: &mut Vec<String>) -> Al
     AllowList::new(config.allow.clone())
 }
 
-fn spawn_workers(config: &Config, loaded: &Loaded, state: &State, live: &LiveConnections) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
+fn spawn_workers(
+    config: &Config,
+    loaded: &Loaded,
+    state: &State,
+    live: &LiveConnections,
+) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
     let (alive, workers) = mpsc::channel(1);
     let name = state.trust.load().own().id.name().as_str().to_owned();
     let mut queues = Vec::new();
