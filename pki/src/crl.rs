@@ -107,8 +107,7 @@ impl Pki {
         let bytes = store::read_if_there(&path)?.ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
         let found = pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         let [der] = <[_; 1]>::try_from(found).map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
-        verify(&der, &ca::certificate(&self.dir().to_owned(), authority)?)
-            .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        verify(&der, &ca::certificate(self.dir(), authority)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         Ok(der)
     }
 

@@ -14,6 +14,7 @@ mod inventory;
 pub mod issue;
 mod judge;
 mod keys;
+mod lanes;
 pub mod ledger;
 pub mod lint;
 mod mesh_dir;

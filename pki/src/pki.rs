@@ -22,14 +22,15 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::keys::{self, sha256_hex};
-use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger};
+use crate::lanes;
+use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::passphrase::KeyProtection;
 use crate::pem;
 use crate::profile;
 use crate::settings::Settings;
-use crate::store::{self, Lock};
+use crate::store::{self, Durability, Lock};
 
 /// How long a command waits for another one, unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -262,6 +263,11 @@ impl Pki {
         ca::folder(&self.dir, &root.id).join("key.pem").exists() || elsewhere.is_some_and(|path| path.exists())
     }
 
+    /// Whether a folder for roots' keys was named.
+    pub(crate) fn has_offline_folder(&self) -> bool {
+        self.offline_root.is_some()
+    }
+
     /// Whether the key of a root is kept somewhere else.
     pub(crate) fn is_offline(&self, root: &Authority) -> bool {
         root.kind == AuthorityKind::Root && !ca::folder(&self.dir, &root.id).join("key.pem").exists()
@@ -380,26 +386,35 @@ impl Pki {
     pub(crate) fn republish_but(&self, held: &Held, fresh: &HashSet<PathBuf>) -> Result<Vec<Republished>, Error> {
         let ledger = held.inventory.ledger();
         let (ca, crl) = self.trust(ledger, held.now)?;
-        let mut done = Vec::new();
-        for leaf in ledger.by_directory().into_iter().filter(|leaf| !fresh.contains(&leaf.out)) {
-            let outcome = match mesh_dir::current(&leaf.out) {
-                Ok(Some(current)) => match current.chain.first().filter(|shown| sha256_hex(shown) == leaf.fingerprint) {
-                    Some(shown) => {
-                        let cert = self.chain(shown, &leaf.issuer, ledger, held.now)?;
-                        let content = mesh_dir::Content { cert, key: current.key.clone(), ca: ca.clone(), crl: crl.clone() };
-                        match mesh_dir::stage(&leaf.out, &content).and_then(mesh_dir::Staged::publish) {
-                            Ok(generation) => Outcome::Published(generation),
-                            Err(why) => Outcome::Failed(why.to_string()),
-                        }
-                    }
-                    None => Outcome::Gone,
-                },
-                Ok(None) => Outcome::Gone,
-                Err(why) => Outcome::Failed(why.to_string()),
-            };
-            done.push(Republished { out: leaf.out.clone(), label: leaf.label(), outcome });
-        }
+        let leaves: Vec<&Leaf> = ledger.by_directory().into_iter().filter(|leaf| !fresh.contains(&leaf.out)).collect();
+        let durability = store::durability_for(leaves.len());
+        let done = lanes::each(leaves, |leaf| {
+            let outcome = self.republish_one(leaf, ledger, held.now, (&ca, &crl), durability);
+            Republished {
+                out: leaf.out.clone(),
+                label: leaf.label(),
+                outcome: outcome.unwrap_or_else(|why| Outcome::Failed(why.to_string())),
+            }
+        })?;
+        let published = done.iter().filter(|done| matches!(done.outcome, Outcome::Published(_)));
+        store::sync_batch(durability, published.map(|done| done.out.as_path()))?;
         Ok(done)
+    }
+
+    fn republish_one(
+        &self,
+        leaf: &Leaf,
+        ledger: &Ledger,
+        now: Moment,
+        (ca, crl): (&str, &str),
+        durability: Durability,
+    ) -> Result<Outcome, Error> {
+        let current = mesh_dir::current(&leaf.out)?;
+        let shown = current.as_ref().and_then(|current| Some((current.chain.first()?, &current.key)));
+        let Some((shown, key)) = shown.filter(|(shown, _)| sha256_hex(shown) == leaf.fingerprint) else { return Ok(Outcome::Gone) };
+        let cert = self.chain(shown, &leaf.issuer, ledger, now)?;
+        let content = mesh_dir::Content { cert, key: key.clone(), ca: ca.to_owned(), crl: crl.to_owned() };
+        mesh_dir::stage(&leaf.out, &content, durability)?.publish().map(Outcome::Published)
     }
 }
 

@@ -45,6 +45,9 @@ pub struct Renewed {
     pub republished: Vec<Republished>,
 }
 
+/// Leaves that were issued, and those that could not be with the reason.
+pub(crate) type IssuedOrNot = (Vec<Issued>, Vec<(String, String)>);
+
 impl Pki {
     /// Renews leaves and CRLs.
     ///
@@ -77,7 +80,7 @@ impl Pki {
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         dry_run: bool,
-    ) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+    ) -> Result<IssuedOrNot, Error> {
         match self.issue_held(held, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
             Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_)) if requests.len() > 1 => {}

@@ -21,7 +21,7 @@ use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledge
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki, Republished};
-use crate::renew;
+use crate::renew::{self, IssuedOrNot};
 
 /// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
 pub const SETTLE: Duration = Duration::from_secs(4);
@@ -155,6 +155,11 @@ impl Pki {
         let ledger = held.inventory.ledger();
         let (events, signers) = match kind {
             AuthorityKind::Root => {
+                let before = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
+                if before.is_some_and(|root| self.is_offline(root)) && !self.has_offline_folder() {
+                    let way = "say where the new one's goes with --offline-root DIR";
+                    return Err(Error::Refused(format!("the present root's key is kept offline; {way}")));
+                }
                 let generation = 1 + ledger.authorities().iter().filter(|authority| authority.kind == AuthorityKind::Root).count();
                 let (root, root_signer) = self.make_root(&format!("root-g{generation}"), state, now)?;
                 let id = format!("iss-g{generation}-001");
@@ -321,7 +326,7 @@ impl Pki {
     }
 
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
-    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<IssuedOrNot, Error> {
         let ledger = held.inventory.ledger();
         let wanted: Vec<_> = ledger
             .in_use()
