@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -90,6 +91,8 @@ pub struct Record {
     pub upload: Option<Rc<Upload>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
+    /// Lowered when the request is over: how many are under way on its connection.
+    pub on_connection: Option<Arc<AtomicUsize>>,
 }
 
 /// A batch goes out when it is this long, or when the worker's timer says so.
@@ -127,6 +130,7 @@ impl Sink {
             stripped: Stripped::default(),
             upload: None,
             bytes_out: 0,
+            on_connection: None,
         })
     }
 
@@ -191,6 +195,9 @@ impl Record {
 
     /// Counts the request as one of `plugin`'s.
     pub fn belongs_to(&mut self, plugin: &Arc<PluginMeters>) {
+        if let Some(before) = &self.plugin {
+            before.slot(self.sink.worker).in_flight.less();
+        }
         plugin.slot(self.sink.worker).in_flight.add(1);
         self.plugin = Some(plugin.clone());
     }
@@ -243,6 +250,9 @@ pub const UNROUTED: &str = "none";
 impl Drop for Record {
     fn drop(&mut self) {
         self.sink.clone().finish(self);
+        if let Some(under_way) = &self.on_connection {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

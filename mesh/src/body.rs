@@ -31,6 +31,7 @@ pub struct Body {
     upload: Option<Rc<Upload>>,
     record: Option<Box<Record>>,
     lease: Option<Lease>,
+    until: Option<Sleep>,
 }
 
 enum Source {
@@ -83,7 +84,7 @@ pub enum UploadState {
 
 impl Body {
     fn of(source: Source) -> Self {
-        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None }
+        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None, until: None }
     }
 
     /// No body.
@@ -123,6 +124,13 @@ impl Body {
         if !matches!(self.source, Source::End | Source::Full(_)) {
             self.idle = Some((timers.unset(), idle));
         }
+        self
+    }
+
+    /// Ends, as if the sender had, once `after` has gone by.
+    #[must_use]
+    pub fn ending_after(mut self, timers: &Timers, after: Duration) -> Self {
+        self.until = Some(timers.sleep(after));
         self
     }
 
@@ -232,6 +240,12 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
+        if this.until.as_ref().is_some_and(|until| until.poll_passed(cx).is_ready()) {
+            // The connection behind it is in the middle of an answer and cannot be used again.
+            drop(this.lease.take());
+            this.finish(UploadState::Finished);
+            return Poll::Ready(None);
+        }
         let polled = match this.poll_source(cx) {
             Poll::Ready(polled) => polled,
             Poll::Pending => {

@@ -35,6 +35,12 @@ impl Clock {
         moved.unwrap_or(now)
     }
 
+    /// Milliseconds since 1970, UTC; 0 for a clock set before then.
+    #[must_use]
+    pub fn unix_millis(&self) -> u64 {
+        self.now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Whole seconds since 1970, UTC; 0 for a clock set before then.
     #[must_use]
     pub fn unix(&self) -> u64 {

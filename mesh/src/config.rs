@@ -15,7 +15,7 @@ use std::fmt;
 use crate::json::Position;
 
 pub use flags::{command, given};
-pub use layers::{Found, Layers};
+pub use layers::{Found, Layers, switched};
 pub use values::{AccessLog, AdminAddress, address, duration, exposed, workers};
 
 /// One row of a program's table of settings.
@@ -47,6 +47,8 @@ pub enum Kind {
 pub enum Origin {
     /// The flag of this setting.
     Flag(&'static str),
+    /// This argument of a subcommand.
+    Argument(&'static str),
     /// This variable.
     Env(String),
     /// This place in the file.
@@ -127,6 +129,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) => write!(f, "--{name}"),
+            Self::Argument(name) => f.write_str(name),
             Self::Env(variable) => f.write_str(variable),
             Self::File(file, position) => write!(f, "{file}:{position}"),
             Self::Default => f.write_str("default"),

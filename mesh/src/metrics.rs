@@ -3,6 +3,7 @@
 //! Each worker owns its counters and is the only one to write them, so that counting costs a load and a store; a scrape adds the
 //! workers up. Labels come from the configuration and from fixed lists, never from a request: a client can't make a new series.
 
+mod program;
 mod text;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use program::{render_program, render_trust};
 pub use text::Text;
 
 use crate::envelope::Code;

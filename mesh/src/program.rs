@@ -7,14 +7,19 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
+use crate::admin::Listener;
+use crate::listen;
 use crate::log::{Level, Log};
 use crate::shutdown::{Phase, Stop};
 
@@ -22,7 +27,7 @@ use crate::shutdown::{Phase, Stop};
 pub struct Running {
     addresses: Vec<(&'static str, SocketAddr)>,
     stop: Stop,
-    reload: Arc<Notify>,
+    reload: Reload,
     control: JoinHandle<io::Result<()>>,
     log: Log,
 }
@@ -45,6 +50,9 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
+/// Counts up whenever everything is to be read again.
+pub type Reload = Arc<watch::Sender<u64>>;
+
 /// Held by every worker; the drain is over when all are gone.
 pub type Alive = mpsc::Sender<()>;
 
@@ -56,7 +64,7 @@ impl Running {
     pub fn start<F: Future<Output = ()>>(
         log: Log,
         stop: Stop,
-        reload: Arc<Notify>,
+        reload: Reload,
         addresses: Vec<(&'static str, SocketAddr)>,
         serve: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
@@ -90,12 +98,12 @@ impl Running {
 
     /// Has it read its files again, as SIGHUP does.
     pub fn reload(&self) {
-        self.reload.notify_waiters();
+        self.reload.send_modify(|count| *count += 1);
     }
 
     /// The handle by which it is told to read its files again.
     #[must_use]
-    pub fn reloader(&self) -> Arc<Notify> {
+    pub fn reloader(&self) -> Reload {
         self.reload.clone()
     }
 
@@ -114,6 +122,53 @@ impl Running {
         self.log.close();
         ended
     }
+}
+
+/// Binds a listener; `flag` is where the operator chose it.
+///
+/// # Errors
+/// A sentence that says which address, why not, and what to do.
+pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    listen::bind(address).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => "is in use by another program; stop it or choose another port".to_owned(),
+            io::ErrorKind::PermissionDenied => "may not be bound by this user; choose a port from 1024 on, or grant the right".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "is not an address of this machine; choose one that is".to_owned(),
+            _ => format!("cannot be bound: {error}"),
+        };
+        format!("{flag} {address}: {why}")
+    })
+}
+
+/// Binds a unix socket that its owner alone may use. A socket that a dead program left is replaced.
+///
+/// # Errors
+/// A sentence that says which path, why not, and what to do.
+pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
+    let told = |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        if UnixStream::connect(path).is_ok() {
+            return Err(format!("{flag} unix:{}: is in use by another program; stop it or choose another path", path.display()));
+        }
+        std::fs::remove_file(path).map_err(told)?;
+    }
+    let listener = UnixListener::bind(path).map_err(told)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(told)?;
+    listener.set_nonblocking(true).map_err(told)?;
+    Ok(listener)
+}
+
+/// A bound listener on the runtime of this thread.
+#[must_use]
+pub fn tcp(listener: TcpListener) -> Option<Listener> {
+    tokio::net::TcpListener::from_std(listener).ok().map(Listener::Tcp)
+}
+
+/// A bound socket on the runtime of this thread.
+#[must_use]
+pub fn unix(listener: UnixListener) -> Option<Listener> {
+    tokio::net::UnixListener::from_std(listener).ok().map(Listener::Unix)
 }
 
 /// Sees a drain through: waits for it to begin, then for the workers to finish, and cuts what is left.

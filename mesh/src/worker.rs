@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::listen::Accepted;
 use crate::log::{Level, Log};
 use crate::metrics::{Meters, WorkerMeters};
+use crate::program::Alive;
 use crate::random::Random;
 use crate::shutdown::{Phase, Stopping};
 use crate::streams::Streams;
@@ -76,17 +77,19 @@ pub trait Serve: 'static {
     fn tidy(&self);
 }
 
-/// Starts the thread. `make` builds the program's own part inside it.
+/// Starts the thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
 ///
 /// # Errors
 /// If the thread cannot be started.
 pub fn spawn<S: Serve>(
     seed: Seed,
     connections: mpsc::UnboundedReceiver<Accepted>,
+    alive: Alive,
     make: impl FnOnce(Rc<Core>) -> S + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("{}-{}", seed.log.service(), seed.index);
     std::thread::Builder::new().name(name).spawn(move || {
+        let _alive = alive;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         let random = Random::seeded().map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();

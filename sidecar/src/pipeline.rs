@@ -110,7 +110,7 @@ impl Pipeline {
     }
 
     fn new_request_id(&self) -> RequestId {
-        RequestId::new_v7(self.core.seed.clock.unix() * 1000, self.core.random.next_wide())
+        RequestId::new_v7(self.core.seed.clock.unix_millis(), self.core.random.next_wide())
     }
 }
 

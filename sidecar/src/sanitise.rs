@@ -7,9 +7,9 @@
 use gapura_mesh::context::TenantId;
 use gapura_mesh::envelope::Code;
 use gapura_mesh::framing::{self, HOP};
-use gapura_mesh::headers::{Auth, HopContext, Stripped, TE, hop_context, join_cookies, scrub_hop_request};
+use gapura_mesh::headers::{Auth, HopContext, Stripped, hop_context, join_cookies, scrub_hop_request};
 use gapura_mesh::path::is_canonical;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
@@ -57,11 +57,11 @@ pub struct Seen {
 /// # Errors
 /// The code of the refusal.
 pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &TenantRule, seen: &mut Seen) -> Result<Trusted, Code> {
-    let target = framing::check(&head, &HOP)?;
+    let target = framing::check(&head, &head.uri, &HOP)?;
     if !is_canonical(head.uri.path().as_bytes()) {
         return Err(Code::BadRequest);
     }
-    let host = target.host.into_owned();
+    let host = target.host;
     let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
     seen.tenant.clone_from(&context.tenant);
     if context.tenant.is_none() && !rule.excuses(&head, has_body, &context) {

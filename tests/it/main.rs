@@ -1,2 +1,25 @@
-//! See the README.
-fn main() {}
+//! Every promise of the contract that can be held to the built programs from outside, one file a promise.
+//! See `tests/harness` for what they are held with, and `tests/run` for how to run them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
+
+mod admin; // what the operator's side shows, and to whom
+mod architecture; // which room may know which
+mod bodies; // streaming, trailers, early and missing ends
+mod clients; // clients that no one here wrote
+mod drain; // going down without losing a request
+mod fairness; // a stalled stream delays no other
+mod framing; // which HTTP/1.1 is unambiguous
+mod headers; // who may say what
+mod hop; // who may speak to a sidecar
+mod http2; // the same rules over HTTP/2
+mod logs; // one line a request, and never a secret
+mod memory; // what streams and idle programs hold
+mod paths; // one form of every path
+mod registry; // plugins.d while it changes
+mod routes; // mounts, modes, and the gateway's own paths
+mod signature; // plain http upstreams
+mod start_up; // good and bad configuration
+mod timeouts; // every wait has an end
+mod tokens; // a good token, and all the others
+mod trust; // new certificates and CRLs while running
+mod upgrades; // WebSocket and nothing else

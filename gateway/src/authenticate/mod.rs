@@ -1,6 +1,6 @@
 //! Decides who a request speaks for, from its bearer token.
 //!
-//! In: what the route asks for ([`AuthMode`]), the request's headers, and the time. Out: a [`Caller`]. Nothing here knows routes, paths or
+//! In: what the route asks for (an `AuthMode`), the request's headers, and the time. Out: a [`Caller`]. Nothing here knows routes, paths or
 //! bodies, and nothing a request says chooses a key, an algorithm or a rule: those come from the configuration.
 //! Invariant: a [`VerifiedCaller`] exists only for a token whose signature a configured key has verified, whose every rule held, and whose
 //! time was checked for this very request, remembered or not.
@@ -41,22 +41,10 @@ pub use key_ring::KeyRing;
 pub use keys::{Keys, Reload};
 pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings};
 
+use crate::registry::AuthMode;
 use cache::Cache;
 use json::Json;
 use jws::Jws;
-
-/// What a route asks of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMode {
-    /// It is verified, and goes no further.
-    GatewayVerified,
-    /// It is verified, and passed on too.
-    ForwardJwt,
-    /// It must be there, and is passed on unread (`verify: false`).
-    ForwardUnverified,
-    /// It is not looked at.
-    Public,
-}
 
 /// Who a request speaks for.
 #[derive(Clone, Debug)]

@@ -110,6 +110,12 @@ impl Layers {
         members.iter().find(|member| kebab(&member.name) == key).map(|member| (file.as_str(), &member.value))
     }
 
+    /// Where such a key came from.
+    #[must_use]
+    pub fn structured_origin(&self, key: &str) -> Option<Origin> {
+        self.structured(key).map(|(file, node)| Origin::File(file.to_owned(), node.position))
+    }
+
     /// Notes a mistake in what came from `origin`, or would have come from the flag `name`.
     pub fn problem(&mut self, name: &str, origin: &Origin, message: impl Into<String>) {
         self.problems.push(Problem::new(name, origin, message));
@@ -204,7 +210,11 @@ fn texts_of(kind: Kind, node: &Node) -> Result<Vec<(String, Position)>, (&Node, 
     }
 }
 
-fn switched(text: &str) -> Result<bool, String> {
+/// Whether a switch's text means on.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn switched(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),

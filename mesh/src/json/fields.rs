@@ -20,13 +20,20 @@ pub struct Fields<'n, 'f> {
 impl<'n, 'f> Fields<'n, 'f> {
     /// Opens the object that stands in the field `at` (empty at the top); `None` with a fault if it is not an object.
     pub fn open(node: &'n Node, at: &str, known: &[&str], faults: &'f mut Vec<Fault>) -> Option<Self> {
+        Self::open_but(node, at, known, &[], faults)
+    }
+
+    /// The same for an object that may have further names which the caller refuses by itself, and which are therefore never
+    /// proposed as the nearest valid one.
+    pub fn open_but(node: &'n Node, at: &str, known: &[&str], refused: &[&str], faults: &'f mut Vec<Fault>) -> Option<Self> {
         let Value::Object(members) = &node.value else {
             let what = if at.is_empty() { "expected".to_owned() } else { format!("\"{at}\" must be") };
             faults.push(Fault { position: node.position, message: format!("{what} an object, found {}", node.kind()) });
             return None;
         };
         let prefix = if at.is_empty() { String::new() } else { format!("{at}.") };
-        for member in members.iter().filter(|member| !known.contains(&member.name.as_str())) {
+        let is_unknown = |member: &&Member| ![known, refused].concat().contains(&member.name.as_str());
+        for member in members.iter().filter(is_unknown) {
             let name = shortened(&member.name);
             let hint = nearest(&member.name, known.iter().copied()).map(|known| format!("; the nearest valid name is \"{prefix}{known}\""));
             let message = format!("unknown field \"{prefix}{name}\"{}", hint.unwrap_or_default());
@@ -77,6 +84,13 @@ impl<'n, 'f> Fields<'n, 'f> {
             self.faults.push(Fault { position: self.node.position, message });
         }
         there
+    }
+
+    /// Notes each of `names` that is there, with what is to be said of it.
+    pub fn refuse(&mut self, names: &[&str], message: &str) {
+        for member in self.members.iter().filter(|member| names.contains(&member.name.as_str())) {
+            self.fault_at(member.position, &member.name, message);
+        }
     }
 
     /// A string.

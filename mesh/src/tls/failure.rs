@@ -18,6 +18,9 @@ pub struct HandshakeFailure {
     pub reason: &'static str,
     /// One sentence: never a key or a byte of the peer's, save names from its certificate.
     pub sentence: String,
+    /// Whom the refused certificate claims to be, where [`super::trust::TrustSet::explain`] could tell. Proven only as far as the reason
+    /// allows: a certificate of an unknown issuer can claim anything.
+    pub peer: Option<String>,
     /// The peer ended it with an alert: it refuses us, not we it.
     pub is_peer_alert: bool,
     /// One end refused the other's certificate, whichever it was.
@@ -53,7 +56,7 @@ pub fn handshake_refusal(error: &io::Error) -> HandshakeFailure {
 }
 
 fn failure(reason: &'static str, sentence: impl Into<String>) -> HandshakeFailure {
-    HandshakeFailure { reason, sentence: sentence.into(), is_peer_alert: false, is_about_certificates: false }
+    HandshakeFailure { reason, sentence: sentence.into(), peer: None, is_peer_alert: false, is_about_certificates: false }
 }
 
 fn of_refusal(refusal: &Refusal) -> HandshakeFailure {

@@ -64,7 +64,7 @@ struct State {
 struct Connection {
     side: Side,
     peer: Peer,
-    chain: Arc<[CertificateDer<'static>]>,
+    chain: Chain,
     /// The set whose certificate we showed.
     shown: u64,
     /// The newest set that has judged the peer.
@@ -74,6 +74,12 @@ struct Connection {
     first_swept: Option<u64>,
     verdict: watch::Sender<Verdict>,
 }
+
+/// What judging again has said: fine, or the reason.
+type Judged = Result<(), &'static str>;
+
+/// What a peer showed.
+type Chain = Arc<[CertificateDer<'static>]>;
 
 /// A certificate's first and last second.
 #[derive(Clone, Copy)]
@@ -104,6 +110,9 @@ const OLDEST: Duration = Duration::from_secs(3600);
 /// A connection retires this long before a certificate of its own ends, or a tenth of the certificate's life if that is less, so
 /// that where a successor exists no request meets the hard end.
 const BEFORE_THE_END: u64 = 60;
+
+/// Generations whose own certificate's end is remembered without a connection: more swaps than fit into one slow handshake.
+const KEPT_ENDS: u64 = 64;
 
 impl Side {
     /// The metrics label.
@@ -192,20 +201,20 @@ impl LiveConnections {
             }
         }
         let oldest_shown = state.connections.values().map(|connection| connection.shown).min().unwrap_or(generation).min(generation);
-        // One set before the oldest in use is kept: a handshake may be under way that shows its certificate.
-        state.own_ends = state.own_ends.split_off(&oldest_shown.saturating_sub(1));
+        // Some sets before the oldest in use are kept: a handshake may be under way that shows one of their certificates.
+        state.own_ends = state.own_ends.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
         swept
     }
 
     /// Judges every connection of an older generation, outside the lock: a verification takes 80 microseconds, and workers that
     /// register connections must not wait for a thousand of them. A chain that many connections share is judged once.
-    fn judge_again(&self, trust: &TrustSet, now: SystemTime) -> HashMap<u64, Result<(), &'static str>> {
+    fn judge_again(&self, trust: &TrustSet, now: SystemTime) -> HashMap<u64, Judged> {
         let older: Vec<_> = {
             let state = self.state();
             let older = state.connections.iter().filter(|(_, connection)| connection.judged < trust.generation());
             older.map(|(id, connection)| (*id, connection.chain.clone(), Purpose::of(connection.peer.id.role()))).collect()
         };
-        let mut known: HashMap<(Arc<[CertificateDer<'static>]>, Purpose), Result<(), &'static str>> = HashMap::new();
+        let mut known: HashMap<(Chain, Purpose), Judged> = HashMap::new();
         let judged = older.into_iter().map(|(id, chain, purpose)| {
             let result = *known.entry((chain, purpose)).or_insert_with_key(|(chain, purpose)| match trust.judge(chain, *purpose, now) {
                 Ok(_) => Ok(()),
@@ -292,7 +301,7 @@ fn lock(registry: &Registry) -> MutexGuard<'_, State> {
 }
 
 /// An hour, give or take a tenth, by a number that is spread well enough and needs no randomness.
-fn oldest(id: u64) -> Duration {
+pub(super) fn oldest(id: u64) -> Duration {
     let spread = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54; // 0 to 1023: Fibonacci hashing
     OLDEST * 9 / 10 + OLDEST / 5 * u32::try_from(spread).unwrap_or(0) / 1024
 }

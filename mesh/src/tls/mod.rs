@@ -2,10 +2,10 @@
 //!
 //! In: a mesh directory (`cert.pem`, `key.pem`, `ca.pem`, `crl.pem`), the clock, and the chain a peer shows. Out: a [`trust::TrustSet`]
 //! that was built whole, checked and swapped as one, the rustls configurations that belong to it, a [`peer::Peer`] for each
-//! handshake that passed, and a [`verify::Refusal`] with its reason for each that did not. Nothing here reads HTTP or decides which
+//! handshake that passed, and a [`refusal::Refusal`] with its reason for each that did not. Nothing here reads HTTP or decides which
 //! proven peer may do what.
 //!
-//! One judgement ([`verify::judge`]) serves the gateway, the sidecar and `gapura-pki verify`; one registry ([`live::LiveConnections`])
+//! One judgement ([`verify::Judge`]) serves the gateway, the sidecar and `gapura-pki verify`; one registry ([`live::LiveConnections`])
 //! serves revocation, expiry, age and drain. Invariant: a connection in the registry was judged under the newest set, or is judged
 //! again by the next sweep.
 
@@ -25,3 +25,6 @@ pub mod trust;
 mod verifier;
 pub mod verify;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,10 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, P
 /// If there is none, more than one, an encrypted one, or a damaged block.
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let text = Zeroizing::new(tidy(text));
+    // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where base64 is due.
+    if contains(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(&text, b"Proc-Type: 4,ENCRYPTED") {
+        return Err(PemError::EncryptedKey);
+    }
     let mut found = None;
     for (at, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text).enumerate() {
         let (kind, der) = section.map_err(|err| PemError::Block { number: at + 1, why: describe(&err) })?;
@@ -70,14 +74,7 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
             return Err(PemError::SeveralKeys);
         }
     }
-    match found {
-        // `Proc-Type: 4,ENCRYPTED` is how OpenSSL marks an encrypted key of the two older kinds.
-        Some(_) if contains(&text, b"Proc-Type: 4,ENCRYPTED") => Err(PemError::EncryptedKey),
-        Some(key) => Ok(key),
-        None if contains(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") => Err(PemError::EncryptedKey),
-        None if contains(&text, b"Proc-Type: 4,ENCRYPTED") => Err(PemError::EncryptedKey),
-        None => Err(PemError::Nothing { wanted: "-----BEGIN PRIVATE KEY-----" }),
-    }
+    found.ok_or(PemError::Nothing { wanted: "-----BEGIN PRIVATE KEY-----" })
 }
 
 /// The content of every block of one kind.
@@ -172,7 +169,7 @@ mod tests {
         assert_eq!(private_key(encrypted.as_bytes()).unwrap_err(), PemError::EncryptedKey);
         let old =
             "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMAMCAQU=\n-----END EC PRIVATE KEY-----\n";
-        assert!(private_key(old.as_bytes()).is_err());
+        assert_eq!(private_key(old.as_bytes()).unwrap_err(), PemError::EncryptedKey);
         assert!(matches!(private_key(BLOCK.as_bytes()), Err(PemError::Nothing { .. })));
     }
 

@@ -65,8 +65,15 @@ pub enum RootsError {
 }
 
 impl Issuer {
+    /// Reads a CA certificate from DER; `None` if it cannot be read or is no CA's.
+    #[must_use]
+    pub fn from_der(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty())?;
+        Self::of(&certificate)
+    }
+
     /// Reads a CA certificate; `None` if it cannot be read or is no CA's.
-    pub(super) fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
+    fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
         let constraints = certificate.basic_constraints().ok()?;
         if !constraints.is_some_and(|constraints| constraints.value.ca) {
             return None;

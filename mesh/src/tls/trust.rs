@@ -24,13 +24,14 @@ use x509_parser::prelude::FromDer;
 
 use super::der::trim_zeros;
 use super::directory::{FileError, MeshFiles, Stamp};
+use super::failure::{HandshakeFailure, handshake_refusal};
 use super::peer::{self, Peer, hex, seconds};
 use super::pem::{self, PemError};
 use super::provider::mesh_provider;
 use super::refusal::{Refusal, shown};
 use super::revocation::{RevocationError, RevocationSet};
 use super::roots::{Issuer, Roots, RootsError};
-use super::verifier::{GatewayVerifier, PluginVerifier};
+use super::verifier::{GatewayVerifier, PluginVerifier, RecentRefusals};
 use super::verify::{Judge, Purpose};
 use crate::clock::{Clock, Rfc3339, unix};
 use crate::identity::{PeerId, Role};
@@ -54,6 +55,7 @@ pub struct TrustSet {
     own: Peer,
     own_chain: Vec<CertificateDer<'static>>,
     judge: Arc<Judge>,
+    recent: Arc<RecentRefusals>,
     provider: Arc<CryptoProvider>,
     server: Arc<ServerConfig>,
     /// Presents our leaf and refuses everybody until a verifier for one identity is put in.
@@ -126,10 +128,15 @@ impl TrustSet {
             return Err(TrustError::Role(cert_path, options.own_role, facts.id));
         }
         let intermediates = issuers_behind(&chain, &cert_path)?;
+        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
+        // Judged inside its own dates, so that only dates can be wrong with a set that was taken; and without the CRLs, since one that
+        // names us is no reason to stay down: it is an alarm, and others refuse us.
+        let at = options.clock.unix().clamp(facts.not_before.min(facts.not_after), facts.not_after);
+        let own = judge.judge_at(&chain, Purpose::of(options.own_role), at).map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
         let revocation = match &files.crl {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
-                let issuers: Vec<&Issuer> = roots.issuers().chain(&intermediates).collect();
+                let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
                 let algorithms = provider.signature_verification_algorithms.all;
                 let before = previous.and_then(|previous| previous.judge.revocation());
                 Some(RevocationSet::new(&ders, &issuers, algorithms, before).map_err(|err| TrustError::Crl(crl_path, err))?)
@@ -138,19 +145,16 @@ impl TrustSet {
             None if previous.is_some_and(|previous| previous.judge.revocation().is_some()) => return Err(TrustError::CrlGone(crl_path)),
             None => None,
         };
-        let judge = Arc::new(Judge::new(roots, revocation, facts.id.domain().clone(), provider.clone()));
-        // Judged inside its own dates, so that only dates can be wrong with a set that was taken.
-        let at = options.clock.unix().clamp(facts.not_before.min(facts.not_after), facts.not_after);
-        let own =
-            judge.judge_unrevoked(&chain, Purpose::of(options.own_role), at).map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
+        let judge = Arc::new(judge.with_revocation(revocation));
         let certified = Arc::new(certified);
         let time = Arc::new(Wall(options.clock.clone()));
-        let server = server_config(&judge, &certified, &provider, time.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
-        let client =
-            client_config(&judge, &certified, &provider, time, own.id.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
+        let recent = Arc::new(RecentRefusals::default());
+        let parts = Parts { judge: &judge, recent: &recent, certified: &certified, provider: &provider };
+        let server = server_config(&parts, time.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
+        let client = client_config(&parts, time, own.id.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let (hash, stamp) = (files.hash, files.stamp.clone());
-        Ok(Self { generation, hash, stamp, own, own_chain: chain, judge, provider, server: Arc::new(server), client })
+        Ok(Self { generation, hash, stamp, own, own_chain: chain, judge, recent, provider, server: Arc::new(server), client })
     }
 
     /// Which set this is: one more than the set it was loaded to follow.
@@ -207,10 +211,29 @@ impl TrustSet {
     #[must_use]
     pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
-        let verifier = PluginVerifier { judge: self.judge.clone(), provider: self.provider.clone(), wanted: wanted.clone() };
+        let verifier = PluginVerifier {
+            judge: self.judge.clone(),
+            recent: self.recent.clone(),
+            provider: self.provider.clone(),
+            wanted: wanted.clone(),
+        };
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's errors have no room for that. To be
+    /// called where a handshake under this set's configuration has just failed, before the next await.
+    #[must_use]
+    pub fn explain(&self, error: &std::io::Error) -> HandshakeFailure {
+        let failure = handshake_refusal(error);
+        if !failure.is_about_certificates || failure.is_peer_alert {
+            return failure;
+        }
+        match self.recent.take(failure.reason) {
+            Some(recent) => HandshakeFailure { sentence: recent.refusal.to_string(), peer: recent.leaf, ..failure },
+            None => failure,
+        }
     }
 
     /// The earliest time at which a next CRL is due, Unix time.
@@ -290,17 +313,20 @@ impl TimeProvider for Wall {
     }
 }
 
-fn server_config(
-    judge: &Arc<Judge>,
-    certified: &Arc<CertifiedKey>,
-    provider: &Arc<CryptoProvider>,
-    time: Arc<Wall>,
-) -> Result<ServerConfig, rustls::Error> {
-    let verifier = GatewayVerifier { judge: judge.clone(), provider: provider.clone() };
-    let mut config = ServerConfig::builder_with_details(provider.clone(), time)
+/// What both configurations are made of.
+struct Parts<'a> {
+    judge: &'a Arc<Judge>,
+    recent: &'a Arc<RecentRefusals>,
+    certified: &'a Arc<CertifiedKey>,
+    provider: &'a Arc<CryptoProvider>,
+}
+
+fn server_config(parts: &Parts<'_>, time: Arc<Wall>) -> Result<ServerConfig, rustls::Error> {
+    let verifier = GatewayVerifier { judge: parts.judge.clone(), recent: parts.recent.clone(), provider: parts.provider.clone() };
+    let mut config = ServerConfig::builder_with_details(parts.provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(parts.certified.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -308,19 +334,14 @@ fn server_config(
     Ok(config)
 }
 
-fn client_config(
-    judge: &Arc<Judge>,
-    certified: &Arc<CertifiedKey>,
-    provider: &Arc<CryptoProvider>,
-    time: Arc<Wall>,
-    nobody: PeerId,
-) -> Result<ClientConfig, rustls::Error> {
-    let verifier = PluginVerifier { judge: judge.clone(), provider: provider.clone(), wanted: nobody };
-    let mut config = ClientConfig::builder_with_details(provider.clone(), time)
+fn client_config(parts: &Parts<'_>, time: Arc<Wall>, nobody: PeerId) -> Result<ClientConfig, rustls::Error> {
+    let verifier =
+        PluginVerifier { judge: parts.judge.clone(), recent: parts.recent.clone(), provider: parts.provider.clone(), wanted: nobody };
+    let mut config = ClientConfig::builder_with_details(parts.provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())));
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(parts.certified.clone())));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     config.enable_early_data = false;
@@ -333,10 +354,7 @@ fn leaf<'a>(chain: &'a [CertificateDer<'static>]) -> Result<&'a CertificateDer<'
 
 /// The issuing CAs behind our leaf: their CRLs can be verified as well.
 fn issuers_behind(chain: &[CertificateDer<'static>], path: &Path) -> Result<Vec<Issuer>, TrustError> {
-    let read = |(at, der): (usize, &CertificateDer<'static>)| {
-        let certificate = X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty());
-        certificate.and_then(|(_, certificate)| Issuer::of(&certificate)).ok_or_else(|| TrustError::Intermediate(path.to_owned(), at + 1))
-    };
+    let read = |(at, der)| Issuer::from_der(der).ok_or_else(|| TrustError::Intermediate(path.to_owned(), at + 1));
     chain.iter().enumerate().skip(1).map(read).collect()
 }
 

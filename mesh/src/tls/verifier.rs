@@ -1,7 +1,9 @@
 //! The judgement as rustls wants to call it, on either side of the hop.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
-use super::peer::Peer;
+use super::peer::{self, Peer};
 use super::refusal::Refusal;
 use super::verify::{Judge, Purpose};
 use crate::identity::PeerId;
@@ -18,14 +20,43 @@ use crate::identity::PeerId;
 /// At a sidecar: whoever dials must prove to be a gateway of our own trust domain.
 pub(super) struct GatewayVerifier {
     pub(super) judge: Arc<Judge>,
+    pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
 /// At a gateway: whoever answers must prove to be exactly the plugin that was dialled.
 pub(super) struct PluginVerifier {
     pub(super) judge: Arc<Judge>,
+    pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) wanted: PeerId,
+}
+
+/// The last refusal of each thread, until it is told. rustls carries an error out of a handshake but for some kinds not the particulars;
+/// it calls the verifier in the very poll that then fails, so a thread and a reason find the refusal again. As long as the threads
+/// that shake hands are many.
+#[derive(Default)]
+pub(super) struct RecentRefusals(Mutex<HashMap<ThreadId, RecentRefusal>>);
+
+/// A refusal, and whom the leaf claims to be.
+pub(super) struct RecentRefusal {
+    pub(super) refusal: Refusal,
+    pub(super) leaf: Option<String>,
+}
+
+impl RecentRefusals {
+    fn note(&self, refusal: Refusal, leaf: &CertificateDer<'_>) -> Error {
+        let claimed = peer::read(leaf).ok().map(|(peer, _)| peer.id.to_string());
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.insert(std::thread::current().id(), RecentRefusal { refusal: refusal.clone(), leaf: claimed });
+        refusal.into_rustls()
+    }
+
+    /// This thread's last refusal, if it was for this reason.
+    pub(super) fn take(&self, reason: &str) -> Option<RecentRefusal> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.remove(&std::thread::current().id()).filter(|recent| recent.refusal.reason() == reason)
+    }
 }
 
 fn judge(judge: &Judge, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], purpose: Purpose, now: UnixTime) -> Result<Peer, Refusal> {
@@ -48,7 +79,7 @@ impl ClientCertVerifier for GatewayVerifier {
     ) -> Result<ClientCertVerified, Error> {
         match judge(&self.judge, end_entity, intermediates, Purpose::Client, now) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(refusal) => Err(refusal.into_rustls()),
+            Err(refusal) => Err(self.recent.note(refusal, end_entity)),
         }
     }
 
@@ -86,8 +117,11 @@ impl ServerCertVerifier for PluginVerifier {
     ) -> Result<ServerCertVerified, Error> {
         match judge(&self.judge, end_entity, intermediates, Purpose::Server, now) {
             Ok(peer) if peer.id == self.wanted => Ok(ServerCertVerified::assertion()),
-            Ok(peer) => Err(Refusal::WrongIdentity { wanted: self.wanted.clone(), found: peer.id }.into_rustls()),
-            Err(refusal) => Err(refusal.into_rustls()),
+            Ok(peer) => {
+                let refusal = Refusal::WrongIdentity { wanted: self.wanted.clone(), found: peer.id };
+                Err(self.recent.note(refusal, end_entity))
+            }
+            Err(refusal) => Err(self.recent.note(refusal, end_entity)),
         }
     }
 

@@ -84,6 +84,12 @@ impl Judge {
         Self { roots, revocation, domain, provider }
     }
 
+    /// The same with another revocation set.
+    #[must_use]
+    pub fn with_revocation(self, revocation: Option<RevocationSet>) -> Self {
+        Self { revocation, ..self }
+    }
+
     /// The roots.
     #[must_use]
     pub fn roots(&self) -> &Roots {
@@ -102,21 +108,11 @@ impl Judge {
     /// # Errors
     /// Why the certificate is refused.
     pub fn judge(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: SystemTime) -> Result<Peer, Refusal> {
-        self.judge_inner(chain, purpose, unix(now), self.revocation.as_ref())
+        self.judge_at(chain, purpose, unix(now))
     }
 
-    /// The same without asking the CRLs: for our own certificate, which a CRL must not keep from starting.
-    pub(super) fn judge_unrevoked(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: u64) -> Result<Peer, Refusal> {
-        self.judge_inner(chain, purpose, now, None)
-    }
-
-    fn judge_inner(
-        &self,
-        chain: &[CertificateDer<'_>],
-        purpose: Purpose,
-        now: u64,
-        revocation: Option<&RevocationSet>,
-    ) -> Result<Peer, Refusal> {
+    /// The same with the time as Unix seconds.
+    pub(super) fn judge_at(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: u64) -> Result<Peer, Refusal> {
         let (leaf, rest) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let with_helpers: Vec<CertificateDer<'_>>;
         let intermediates = if self.roots.helpers().is_empty() {
@@ -142,7 +138,7 @@ impl Judge {
         if peer.serial.len() > LONGEST_SERIAL {
             return Err(Refusal::Malformed(Malformed::Serial));
         }
-        if let Some(revocation) = revocation {
+        if let Some(revocation) = &self.revocation {
             self.check_revocation(revocation, &path, &peer, now)?;
         }
         if *peer.id.domain() != self.domain {

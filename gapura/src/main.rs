@@ -1,0 +1,160 @@
+//! Flags, signals and exit codes of the command `gapura`.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Parser, Subcommand};
+use gapura::Error;
+use gapura::token::{Issuer, Subject};
+use gapura::up::{Options, OwnPlugin, Up};
+use gapura_mesh::clock::Clock;
+use gapura_mesh::config::{address, duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.
+#[derive(Parser)]
+#[command(name = "gapura", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the whole mesh on this machine, with nothing set up.
+    #[command(after_help = "Example, with your own plugin behind it:\n  gapura up --plugin orders=http://127.0.0.1:5000")]
+    Up(UpFlags),
+    /// Makes a token for the mesh that `gapura up` runs.
+    #[command(after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h")]
+    Token(TokenFlags),
+}
+
+#[derive(clap::Args)]
+struct UpFlags {
+    /// Where the front door listens.
+    #[arg(long, env = "GAPURA_LISTEN", default_value = "127.0.0.1:8443", value_name = "ADDRESS:PORT", value_parser = address)]
+    listen: SocketAddr,
+    /// Where the admin side listens.
+    #[arg(long, env = "GAPURA_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS:PORT", value_parser = address)]
+    admin: SocketAddr,
+    /// The folder for keys, certificates, tokens, reports and logs.
+    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    state: PathBuf,
+    /// A plugin of your own, as in orders=http://127.0.0.1:5000; may be given several times. Mounted at /v1/plugins/NAME.
+    #[arg(long = "plugin", env = "GAPURA_PLUGIN", value_name = "NAME=URL", value_delimiter = ',')]
+    plugins: Vec<OwnPlugin>,
+    /// Lets the front door be reached from other machines, although its keys are for development.
+    #[arg(long, env = "GAPURA_EXPOSE_DEV_KEYS", value_parser = FalseyValueParser::new())]
+    expose_dev_keys: bool,
+    /// Writes the programs' lines to standard output (and the screen to standard error) instead of files in the state folder.
+    #[arg(long, env = "GAPURA_LOGS", value_parser = FalseyValueParser::new())]
+    logs: bool,
+}
+
+#[derive(clap::Args)]
+struct TokenFlags {
+    /// The company the token acts for.
+    #[arg(long, env = "GAPURA_COMPANY", value_name = "ID")]
+    company: String,
+    /// The user it acts for.
+    #[arg(long, env = "GAPURA_USER", value_name = "ID")]
+    user: String,
+    /// A role of the user; may be given several times, or not at all.
+    #[arg(long = "role", env = "GAPURA_ROLE", value_delimiter = ',', value_name = "ROLE")]
+    roles: Vec<String>,
+    /// How long it lasts, 24h at most.
+    #[arg(long, env = "GAPURA_TTL", default_value = "1h", value_name = "DURATION", value_parser = duration)]
+    ttl: Duration,
+    /// The state folder of the `gapura up` that shall take it.
+    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    state: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Up(flags) => up(flags),
+        Command::Token(flags) => token(&flags),
+    };
+    match done {
+        Ok(code) => code,
+        Err(err) => {
+            aside(&format!("gapura: {err}"));
+            ExitCode::from(err.exit_code())
+        }
+    }
+}
+
+fn token(flags: &TokenFlags) -> Result<ExitCode, Error> {
+    let subject = Subject::new(&flags.company, &flags.user, &flags.roles)?;
+    let token = Issuer::open(&flags.state)?.token(&subject, Clock::system().unix(), flags.ttl)?;
+    writeln!(std::io::stdout(), "{token}").map_err(|err| Error::Failed(format!("can't write the token: {err}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(flags: UpFlags) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|err| Error::Failed(format!("can't start: {err}")))?;
+    let code = runtime.block_on(run(flags));
+    runtime.shutdown_timeout(Duration::from_millis(200)); // a task that does not end must not keep a person waiting
+    code
+}
+
+async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
+    let mut signals = Signals::new().map_err(|err| Error::Failed(format!("can't wait for signals: {err}")))?;
+    let logs = flags.logs;
+    let options = Options {
+        listen: flags.listen,
+        admin: flags.admin,
+        state: flags.state,
+        plugins: flags.plugins,
+        expose_dev_keys: flags.expose_dev_keys,
+        logs,
+    };
+    let mut up = tokio::select! {
+        up = Up::start(options, Clock::system()) => up?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let program = std::env::args().next().unwrap_or_else(|| "gapura".to_owned());
+    if logs {
+        aside(&up.screen(&program, std::io::stderr().is_terminal()));
+    } else {
+        let mut out = std::io::stdout();
+        let _ = out.write_all(up.screen(&program, out.is_terminal()).as_bytes()).and_then(|()| out.flush()); // nobody may be reading
+    }
+    tokio::select! {
+        () = up.keep(|sentence| aside(&format!("gapura: {sentence}"))) => {}
+        () = signals.next() => {}
+    }
+    aside("\ngapura: ending; what is in flight may finish, Ctrl-C again ends at once");
+    tokio::select! {
+        () = up.stop() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Ok(ExitCode::from(130)),
+    }
+}
+
+/// What ends the mesh: Ctrl-C, SIGTERM, or the terminal going away.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// A line on standard error, whether anybody reads it or not.
+fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,207 @@
+//! Sends a permitted request to its plugin, over mTLS to a sidecar or in plain HTTP.
+//!
+//! In: a [`Permit`] and the client's request. Out: the plugin's answer, its body under way, or an [`Error`] that says what went
+//! wrong on the way. Each worker keeps its own connections; one belongs to an address, an identity and a protocol, and the trust
+//! set in force may end it at any time.
+//!
+//! `outgoing` makes the request, `instances` says where to, `hop` keeps the connections to one address, `sign` proves the
+//! context where there is no sidecar.
+
+pub mod hop;
+pub mod instances;
+pub mod outgoing;
+pub mod sign;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use gapura_mesh::body::{Body, Fault, Upload};
+use gapura_mesh::metrics::PluginMeters;
+use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::trust::TrustStore;
+use gapura_mesh::upstream::SendError;
+use gapura_mesh::worker::Core;
+use http::{Request, Response};
+
+use crate::registry::Plugin;
+use hop::Hop;
+use instances::{Address, Instances};
+use outgoing::Outgoing;
+use sign::Signer;
+
+/// One worker's way to all plugins.
+pub struct Forward {
+    core: Rc<Core>,
+    trust: TrustStore,
+    live: LiveConnections,
+    instances: Instances,
+    signer: Option<Arc<Signer>>,
+    known: RefCell<HashMap<usize, Rc<Known>>>,
+}
+
+/// What a worker keeps for one plugin for as long as its file stands.
+struct Known {
+    plugin: Weak<Plugin>,
+    meters: Arc<PluginMeters>,
+    hops: RefCell<Vec<(Arc<Address>, Rc<Hop>)>>,
+    turn: Cell<usize>,
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub enum Error {
+    /// No address of the plugin can be connected to, or the connection broke.
+    Unreachable(io::Error),
+    /// Who answers is not who should, or refuses us.
+    Identity(String),
+    /// What came back is no answer.
+    Protocol,
+    /// Too many requests are under way to one plugin.
+    Overloaded,
+    /// The time ran out.
+    Timeout,
+    /// The request's body broke.
+    Body(Fault),
+    /// The request cannot be written as the next protocol wants it.
+    Unwritable,
+}
+
+impl Forward {
+    /// A way without any connection yet.
+    #[must_use]
+    pub fn new(core: Rc<Core>, trust: TrustStore, live: LiveConnections, instances: Instances, signer: Option<Arc<Signer>>) -> Self {
+        Self { core, trust, live, instances, signer, known: RefCell::default() }
+    }
+
+    /// The counters of a plugin.
+    pub fn meters(&self, plugin: &Arc<Plugin>) -> Arc<PluginMeters> {
+        self.known(plugin).meters.clone()
+    }
+
+    /// Signs the context for plugins that have no sidecar.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        self.signer.as_deref()
+    }
+
+    /// Sends a request and waits for the head of its answer. Where nothing was written yet, another address or a fresh connection
+    /// is tried once.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn send(&self, outgoing: Outgoing, body: Body, upload: &Rc<Upload>) -> Result<Response<Body>, Error> {
+        let Outgoing { plugin, head, route } = outgoing;
+        let known = self.known(&plugin);
+        let addresses = self.instances.of(&plugin);
+        let first = known.turn.get();
+        known.turn.set(first.wrapping_add(1));
+        let mut request = Request::from_parts(head, body);
+        let mut failed = Error::Unreachable(io::Error::new(io::ErrorKind::NotFound, "the upstream's name has no address"));
+        for attempt in 0..ATTEMPTS {
+            let Some(address) = addresses.get(first.wrapping_add(attempt) % addresses.len().max(1)) else { break };
+            let hop = known.hop(self, &plugin, address);
+            match hop.send(request, route, upload, plugin.timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(hop::Error::Unsent(unsent, why)) => {
+                    request = *unsent;
+                    failed = why;
+                    self.instances.look_soon();
+                }
+                Err(hop::Error::Final(error)) => return Err(error),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Forgets plugins whose file is gone, and connections that nobody needs any more. Called about once a second.
+    pub fn tidy(&self) {
+        self.known.borrow_mut().retain(|_, known| known.plugin.strong_count() > 0);
+        for known in self.known.borrow().values() {
+            let Some(plugin) = known.plugin.upgrade() else { continue };
+            let current = self.instances.of(&plugin);
+            known.hops.borrow_mut().retain(|(address, hop)| {
+                hop.tidy();
+                current.iter().any(|current| Arc::ptr_eq(current, address))
+            });
+        }
+    }
+
+    fn known(&self, plugin: &Arc<Plugin>) -> Rc<Known> {
+        // The weak reference keeps the allocation, so that no other plugin can come to lie at the same place.
+        let place = Arc::as_ptr(plugin).addr();
+        if let Some(known) = self.known.borrow().get(&place) {
+            return known.clone();
+        }
+        let known = Rc::new(Known {
+            plugin: Arc::downgrade(plugin),
+            meters: self.core.seed.meters.plugin(plugin.name.as_str()),
+            hops: RefCell::default(),
+            turn: Cell::new(self.core.seed.index),
+        });
+        self.known.borrow_mut().insert(place, known.clone());
+        known
+    }
+}
+
+impl Known {
+    fn hop(&self, forward: &Forward, plugin: &Arc<Plugin>, address: &Arc<Address>) -> Rc<Hop> {
+        let mut hops = self.hops.borrow_mut();
+        if let Some((_, hop)) = hops.iter().find(|(known, _)| Arc::ptr_eq(known, address)) {
+            return hop.clone();
+        }
+        let wanted = (!plugin.upstream.is_plaintext()).then(|| plugin.identity.clone());
+        let hop = Rc::new(Hop::new(forward.core.clone(), forward.trust.clone(), forward.live.clone(), address.at, wanted));
+        hops.push((address.clone(), hop.clone()));
+        hop
+    }
+}
+
+/// The request, and one more try where nothing of it was written.
+const ATTEMPTS: usize = 2;
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
+            SendError::Broken(cause) => broken(cause),
+            SendError::Protocol => Self::Protocol,
+            SendError::Timeout => Self::Timeout,
+            SendError::Body(fault) => Self::Body(fault),
+        }
+    }
+}
+
+/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
+/// that seemed to succeed); else it is gone.
+fn broken(cause: Option<io::Error>) -> Error {
+    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+    let failure = gapura_mesh::tls::failure::handshake_refusal(&cause);
+    if failure.is_peer_alert { Error::Identity(failure.sentence) } else { Error::Unreachable(cause) }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(_) => f.write_str("the plugin cannot be reached"),
+            Self::Identity(sentence) => f.write_str(sentence),
+            Self::Protocol => f.write_str("what came back is no answer"),
+            Self::Overloaded => f.write_str("too many requests are under way to this plugin"),
+            Self::Timeout => f.write_str("the plugin did not answer in time"),
+            Self::Body(_) => f.write_str("the request's body did not come to its end"),
+            Self::Unwritable => f.write_str("the request cannot be written in the next protocol"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(error) => Some(error),
+            Self::Body(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}

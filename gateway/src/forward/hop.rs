@@ -1,0 +1,322 @@
+//! One worker's connections to one address.
+//!
+//! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
+//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain. An attempt to connect is a task of its own
+//! that all who wait share, so that a burst of requests opens one connection.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use gapura_mesh::body::{Body, Upload};
+use gapura_mesh::identity::PeerId;
+use gapura_mesh::log::Level;
+use gapura_mesh::metrics::Side;
+use gapura_mesh::tls::failure::HandshakeFailure;
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide, Verdict};
+use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::trust::TrustStore;
+use gapura_mesh::upstream::SendError;
+use gapura_mesh::upstream::dial::{self, BoxIo};
+use gapura_mesh::upstream::h1::{Link, Pool};
+use gapura_mesh::upstream::h2::H2;
+use gapura_mesh::worker::Core;
+use http::{Request, Response};
+use hyper::client::conn::http1::SendRequest;
+use rustls::pki_types::ServerName;
+use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+
+/// How a request travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// With all others.
+    Shared,
+    /// On a connection of its own while it lasts.
+    Alone,
+}
+
+/// The connections to one address.
+pub struct Hop {
+    dialer: Rc<Dialer>,
+    shared: Rc<Shared>,
+    pool: Rc<Pool>,
+}
+
+#[derive(Default)]
+struct Shared {
+    connections: RefCell<Vec<H2>>,
+    attempt: RefCell<Option<Rc<Attempt>>>,
+}
+
+struct Dialer {
+    core: Rc<Core>,
+    trust: TrustStore,
+    live: LiveConnections,
+    address: SocketAddr,
+    wanted: Option<PeerId>,
+}
+
+/// An attempt to connect, and who waits for it.
+#[derive(Default)]
+struct Attempt {
+    done: Cell<bool>,
+    failed: RefCell<Option<Failure>>,
+    ended: Notify,
+}
+
+/// Why connecting failed; told to all who waited.
+#[derive(Clone, Debug)]
+enum Failure {
+    Unreachable(io::ErrorKind, String),
+    Identity(String),
+    Protocol,
+}
+
+/// Why a request got no answer on this hop.
+#[derive(Debug)]
+pub enum Error {
+    /// Nothing of it was written; here it is, and why.
+    Unsent(Box<Request<Body>>, super::Error),
+    /// It may have been written: nobody else may try.
+    Final(super::Error),
+}
+
+/// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
+const SHARED_MOST: usize = 64;
+
+/// TCP and TLS together, beyond the second that TCP has.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Under the 60 s for which the sidecar keeps one.
+const KEEP: Duration = Duration::from_secs(30);
+
+impl Hop {
+    /// A hop to `address`, over mTLS where an identity is wanted.
+    #[must_use]
+    pub fn new(core: Rc<Core>, trust: TrustStore, live: LiveConnections, address: SocketAddr, wanted: Option<PeerId>) -> Self {
+        // A plugin without a sidecar is any server: below the keep-alive of all we know of.
+        let keep = if wanted.is_some() { KEEP } else { Duration::from_secs(3) };
+        let pool = Pool::new(&core.timers, keep);
+        let dialer = Rc::new(Dialer { core, trust, live, address, wanted });
+        Self { dialer, shared: Rc::default(), pool }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        route: Route,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
+        if route == Route::Shared && self.dialer.wanted.is_some() {
+            self.send_shared(request, upload, timeout).await
+        } else {
+            self.send_alone(request, upload, timeout).await
+        }
+    }
+
+    /// Closes what has idled too long.
+    pub fn tidy(&self) {
+        self.pool.tidy();
+        self.shared.connections.borrow_mut().retain(H2::is_open);
+    }
+
+    async fn send_shared(&self, request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+        let connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Error::Unsent(Box::new(request), error)),
+        };
+        connection.send(request, upload, timeout).await.map_err(|error| self.told(error))
+    }
+
+    async fn send_alone(&self, mut request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+        *request.version_mut() = http::Version::HTTP_11;
+        while let Some(kept) = self.pool.take().await {
+            match self.pool.send(kept, request, upload, timeout).await {
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                result => return result.map_err(|error| self.told(error)),
+            }
+        }
+        match self.dialer.connect_h1(&self.pool).await {
+            Ok(fresh) => self.pool.send(fresh, request, upload, timeout).await.map_err(|error| self.told(error)),
+            Err(failure) => Err(Error::Unsent(Box::new(request), failure.into())),
+        }
+    }
+
+    /// A shared connection with room for one more stream; opens one if there is none.
+    async fn connection(&self) -> Result<H2, super::Error> {
+        loop {
+            let attempt = {
+                let mut connections = self.shared.connections.borrow_mut();
+                connections.retain(H2::is_open);
+                if let Some(connection) = connections.iter().find(|connection| connection.has_room()) {
+                    return Ok(connection.clone());
+                }
+                if connections.len() >= SHARED_MOST {
+                    return Err(super::Error::Overloaded);
+                }
+                self.attempt()
+            };
+            let ended = attempt.ended.notified();
+            if !attempt.done.get() {
+                ended.await;
+            }
+            if let Some(failure) = attempt.failed.borrow().clone() {
+                return Err(failure.into());
+            }
+        }
+    }
+
+    /// The attempt that is under way, or a new one.
+    fn attempt(&self) -> Rc<Attempt> {
+        let mut current = self.shared.attempt.borrow_mut();
+        if let Some(attempt) = &*current {
+            return attempt.clone();
+        }
+        let attempt = Rc::new(Attempt::default());
+        *current = Some(attempt.clone());
+        let (dialer, shared, started) = (self.dialer.clone(), self.shared.clone(), attempt.clone());
+        tokio::task::spawn_local(async move {
+            match dialer.connect_h2().await {
+                Ok(connection) => shared.connections.borrow_mut().push(connection),
+                Err(failure) => *started.failed.borrow_mut() = Some(failure),
+            }
+            drop(shared.attempt.borrow_mut().take());
+            started.done.set(true);
+            started.ended.notify_waiters();
+        });
+        attempt
+    }
+
+    /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
+    fn told(&self, error: SendError) -> Error {
+        match error {
+            SendError::Unsent(request) => Error::Unsent(request, super::Error::Unreachable(io::ErrorKind::ConnectionAborted.into())),
+            error => {
+                let error = super::Error::from(error);
+                if let super::Error::Identity(sentence) = &error {
+                    self.dialer.refused("peer_alert", sentence);
+                }
+                Error::Final(error)
+            }
+        }
+    }
+}
+
+impl Dialer {
+    async fn connect_h2(self: &Rc<Self>) -> Result<H2, Failure> {
+        let (io, guard) = self.connect(b"h2").await?;
+        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams).await;
+        let (connection, driver) = handshake.map_err(|_| Failure::Protocol)?;
+        let shared = connection.clone();
+        tokio::task::spawn_local(self.clone().own(driver, guard, move || shared.retire()));
+        Ok(connection)
+    }
+
+    async fn connect_h1(self: &Rc<Self>, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
+        let (io, guard) = self.connect(b"http/1.1").await?;
+        let (sender, driver) = Pool::handshake(io).await.map_err(|_| Failure::Protocol)?;
+        let link = Link::default();
+        let (retired, pool) = (link.clone(), pool.clone());
+        let retire = move || {
+            retired.retire();
+            pool.tidy();
+        };
+        let driver = async move {
+            // How it ends is told to whoever waits for an answer on it.
+            let _ = driver.await;
+        };
+        tokio::task::spawn_local(self.clone().own(driver, guard, retire));
+        Ok((sender, link))
+    }
+
+    /// Drives a connection until it is over, or until the trust in force ends it.
+    async fn own(self: Rc<Self>, driver: impl Future<Output = ()>, guard: Option<LiveGuard>, retire: impl Fn()) {
+        let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
+        let gauge = self.core.meters().connections(side);
+        gauge.add(1);
+        let mut driver = std::pin::pin!(driver);
+        match guard {
+            None => driver.await,
+            Some(guard) => {
+                let mut verdict = guard.verdict();
+                loop {
+                    tokio::select! {
+                        biased;
+                        changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
+                            (Ok(()), Verdict::Run) => {}
+                            (Ok(()), Verdict::Retire) => retire(),
+                            (Ok(()), Verdict::Cut(_)) | (Err(_), _) => break,
+                        },
+                        () = &mut driver => break,
+                    }
+                }
+            }
+        }
+        gauge.less();
+    }
+
+    async fn connect(&self, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
+        let tcp = dial::tcp(self.address).await.map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
+        let Some(wanted) = &self.wanted else { return Ok((Box::new(tcp), None)) };
+        let trust = self.trust.load_full();
+        let connector = TlsConnector::from(trust.client_config(wanted, &[protocol]));
+        let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
+        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.handshake_failed(&error, trust.explain(&error))),
+            Err(_) => {
+                let error = io::ErrorKind::TimedOut.into();
+                return Err(self.handshake_failed(&error, trust.explain(&error)));
+            }
+        };
+        let session = stream.get_ref().1;
+        if session.alpn_protocol() != Some(protocol) && protocol == b"h2" {
+            self.refused("alpn", "the sidecar does not speak HTTP/2 on the hop");
+            return Err(Failure::Protocol);
+        }
+        let chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
+        let peer = Peer::of_judged_chain(&chain).map_err(|refusal| Failure::Identity(refusal.to_string()))?;
+        let guard = self.live.admit(LiveSide::Hop, peer, chain, trust.generation(), Instant::now());
+        Ok((Box::new(stream), Some(guard)))
+    }
+
+    fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {
+        self.refused(failure.reason, &failure.sentence);
+        if failure.is_about_certificates || failure.is_peer_alert {
+            Failure::Identity(failure.sentence)
+        } else if failure.reason == "protocol" {
+            Failure::Protocol
+        } else {
+            Failure::Unreachable(error.kind(), failure.sentence)
+        }
+    }
+
+    /// One line for each failed handshake, with the reason and the peer's address.
+    fn refused(&self, reason: &'static str, sentence: &str) {
+        let seed = &self.core.seed;
+        seed.meters.handshake_failed(Side::Hop, reason);
+        let (address, wanted) = (self.address.to_string(), self.wanted.as_ref().map(PeerId::to_string));
+        let message = format!("the handshake with {} at {address} failed: {sentence}", wanted.as_deref().unwrap_or("the plugin"));
+        let fields = [("side", "hop".into()), ("reason", reason.into()), ("peer", address.into()), ("wanted", wanted.into())];
+        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+    }
+}
+
+impl From<Failure> for super::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable(kind, text) => Self::Unreachable(io::Error::new(kind, text)),
+            Failure::Identity(sentence) => Self::Identity(sentence),
+            Failure::Protocol => Self::Protocol,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Makes of a client's request the one that goes on: our headers in, everything of its kind out.
+//!
+//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `forward` sends.
+//! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a request that has not passed
+//! authentication, authorisation and the header rule cannot be sent on, it does not compile.
+
+use std::sync::Arc;
+
+use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
+use gapura_mesh::envelope::X_REQUEST_ID;
+use gapura_mesh::headers::{
+    self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO,
+    X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE, X_ROLE, X_USER_ID,
+};
+use gapura_mesh::trace::Trace;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+
+use super::hop::Route;
+use super::sign::{Context, Signer};
+use crate::authorise::Permit;
+use crate::registry::Plugin;
+
+/// A request as its plugin may see it.
+pub struct Outgoing {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) head: Parts,
+    pub(super) route: Route,
+}
+
+/// What is known of a request beside its head.
+pub struct Facts<'a> {
+    /// Its name everywhere.
+    pub request_id: &'a RequestId,
+    /// Its trace.
+    pub trace: &'a Trace,
+    /// Our own part of the trace.
+    pub span: u64,
+    /// The client's address, as text.
+    pub client: HeaderValue,
+    /// `http` or `https`.
+    pub proto: HeaderValue,
+    /// The one host it is for.
+    pub host: HeaderValue,
+    /// The path below the mount.
+    pub rest: &'a str,
+    /// The client asks for a WebSocket.
+    pub websocket: bool,
+    /// Not a byte of body.
+    pub bodiless: bool,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// A body from here on goes on a connection of its own: two copies of it through a shared one cost more, and stall others.
+const BULK: u64 = 1024 * 1024;
+
+/// Makes the request that goes on, and counts what was taken from the client's.
+///
+/// # Errors
+/// If the host or the path cannot be written in the next protocol.
+pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Option<&Signer>) -> Result<(Outgoing, Stripped), super::Error> {
+    let plugin = permit.plugin();
+    let takes_trailers = head.headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let grpc = is_grpc(&head.headers);
+    let stripped = headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
+    }
+    if !permit.passes_token() {
+        head.headers.remove(AUTHORIZATION);
+    }
+    head.headers.reserve(16);
+    let sidecar = !plugin.upstream.is_plaintext();
+    if sidecar {
+        vouch(&mut head.headers, plugin);
+        head.headers.insert(X_GAPURA_AUTH, permit.auth().header());
+    }
+    insert_facts(&mut head.headers, plugin, facts);
+    insert_context(&mut head.headers, permit);
+    for (name, value) in &plugin.inject_headers {
+        head.headers.insert(name, value.clone());
+    }
+    let route = route(&head.headers, facts, grpc);
+    let shared = sidecar && route == Route::Shared;
+    head.uri = target(head.uri, facts, shared.then_some(&facts.host))?;
+    if let (Some(signer), true) = (signer, plugin.signed) {
+        sign(&mut head, permit, facts, signer);
+    }
+    if shared {
+        head.headers.remove(HOST);
+        head.version = Version::HTTP_2;
+        if takes_trailers {
+            head.headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    } else {
+        head.headers.insert(HOST, facts.host.clone());
+        head.version = Version::HTTP_11;
+    }
+    if facts.websocket {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    head.extensions.clear();
+    Ok((Outgoing { plugin: plugin.clone(), head, route }, stripped))
+}
+
+/// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
+fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
+    let injected = plugin.inject_headers.iter().map(|(name, _)| name);
+    let mut names: Vec<&str> = headers.keys().chain(injected).map(HeaderName::as_str).filter(|name| name.starts_with("x-")).collect();
+    if names.is_empty() {
+        return;
+    }
+    names.sort_unstable();
+    names.dedup();
+    if let Ok(value) = HeaderValue::from_str(&names.join(",")) {
+        headers.insert(X_GAPURA_VOUCHED, value);
+    }
+}
+
+fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
+    headers.insert(X_REQUEST_ID, facts.request_id.header().clone());
+    headers.insert(X_FORWARDED_FOR, facts.client.clone());
+    headers.insert(X_FORWARDED_PROTO, facts.proto.clone());
+    headers.insert(X_FORWARDED_HOST, facts.host.clone());
+    if !plugin.keep_mount_prefix
+        && !plugin.mount.is_root()
+        && let Ok(prefix) = HeaderValue::from_str(plugin.mount.as_str())
+    {
+        headers.insert(X_FORWARDED_PREFIX, prefix);
+    }
+    // A state without a valid parent belongs to no trace of ours.
+    let continued = headers.get(TRACEPARENT).is_some_and(|value| Trace::parse(value.as_bytes()).is_some());
+    if !continued {
+        headers.remove(TRACESTATE);
+    }
+    headers.insert(TRACEPARENT, facts.trace.header(facts.span));
+}
+
+/// Sets what was proven; what was not is gone already.
+fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
+    let Some(caller) = permit.caller().filter(|_| permit.plugin().gets_context()) else { return };
+    headers.insert(X_USER_ID, caller.user().header().clone());
+    headers.insert(X_COMPANY_ID, caller.tenant().header().clone());
+    if let Some(roles) = caller.roles() {
+        headers.insert(X_ROLE, roles.header().clone());
+    }
+}
+
+/// Bulk, and what has no known end, keeps off the shared connection; gRPC is many small messages, and needs trailers.
+fn route(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Route {
+    if facts.websocket {
+        return Route::Alone;
+    }
+    if facts.bodiless || grpc {
+        return Route::Shared;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length < BULK) { Route::Shared } else { Route::Alone }
+}
+
+/// Whether a message is gRPC's.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The target below the mount, the query as it came.
+fn target(uri: Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Result<Uri, super::Error> {
+    let mut parts = uri.into_parts();
+    let untouched = parts.path_and_query.as_ref().is_some_and(|known| known.path() == facts.rest);
+    if !untouched {
+        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
+        let text = match query {
+            Some(query) => format!("{}?{query}", facts.rest),
+            None => facts.rest.to_owned(),
+        };
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| super::Error::Unwritable)?);
+    }
+    (parts.scheme, parts.authority) = match authority {
+        Some(host) => (Some(Scheme::HTTPS), Some(Authority::try_from(host.as_bytes()).map_err(|_| super::Error::Unwritable)?)),
+        None => (None, None),
+    };
+    Uri::from_parts(parts).map_err(|_| super::Error::Unwritable)
+}
+
+fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {
+    let caller = permit.caller();
+    let context = Context {
+        plugin: &permit.plugin().name,
+        seconds: facts.now,
+        method: head.method.as_str(),
+        target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        request_id: facts.request_id.as_str(),
+        user: caller.map_or("", |caller| UserId::as_str(caller.user())),
+        company: caller.map_or("", |caller| TenantId::as_str(caller.tenant())),
+        role: caller.and_then(|caller| caller.roles()).map_or("", Roles::as_str),
+    };
+    if let Some(value) = signer.sign(&context) {
+        head.headers.insert(X_INTERNAL_SIGNATURE, value);
+    }
+}

@@ -1,0 +1,102 @@
+//! `gapura-gateway`: flags and exit codes only. 0 done, 1 failed, 2 wrong usage or configuration.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a person at a terminal reads what main says")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gapura_gateway::config::{Config, Invocation};
+use gapura_gateway::explain;
+use gapura_gateway::forward::sign::Signer;
+use gapura_gateway::load::{Loaded, SIGNING_SECRET_LEAST};
+use gapura_mesh::alarms::Alarms;
+use gapura_mesh::clock::Clock;
+use gapura_mesh::config::NotStarted;
+use gapura_mesh::log::Log;
+use gapura_mesh::program::StartError;
+use gapura_mesh::{healthcheck, secret};
+
+fn main() -> ExitCode {
+    let env: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    match Invocation::load(std::env::args_os(), &env) {
+        Ok(Invocation::Run(config)) => run(*config),
+        Ok(Invocation::Check(config)) => check(&config),
+        Ok(Invocation::Explain(question)) => match explain::explain(&question, &Clock::system()) {
+            Ok(steps) => {
+                println!("{}", steps.join("\n"));
+                ExitCode::SUCCESS
+            }
+            Err(faults) => fail(2, &faults.join("\n")),
+        },
+        Ok(Invocation::SigningKey { plugin, secret_file }) => {
+            match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
+                Ok(secret) => {
+                    println!("{}", URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
+                    ExitCode::SUCCESS
+                }
+                Err(fault) => fail(2, &fault),
+            }
+        }
+        Ok(Invocation::Healthcheck { admin, token_file }) => match healthcheck::ask(&admin, token_file.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sentence) => fail(1, &sentence),
+        },
+        Err(not_started) => told(&not_started),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let clock = Clock::system();
+    let started = Log::stdout("gateway", clock.clone())
+        .map_err(|error| StartError::System(error.to_string()))
+        .and_then(|log| gapura_gateway::start(config, log, clock));
+    match started.map(gapura_mesh::signals::attend) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(1, &error.to_string()),
+        Err(StartError::System(fault)) => fail(1, &fault),
+        Err(StartError::Config(faults)) => fail(2, &faults.join("\n")),
+    }
+}
+
+/// Loads everything as a start would, shows the settings in force, and names the fields that this build does not act on yet.
+fn check(config: &Config) -> ExitCode {
+    let clock = Clock::system();
+    let Ok(log) = Log::to("gateway", clock.clone(), Box::new(std::io::sink())) else { return fail(1, "no thread can be started") };
+    match Loaded::load(config, &clock, &log, &Alarms::new(log.clone())) {
+        Ok(loaded) => {
+            println!("{:#}", config.to_json());
+            for (file, plugin) in loaded.registry.table().plugins() {
+                let inactive =
+                    if plugin.inactive.is_empty() { String::new() } else { format!("; not active yet: {}", plugin.inactive.join(", ")) };
+                println!("{file}: plugin {} {} at {}{inactive}", plugin.name, plugin.version, plugin.mount.as_str());
+            }
+            for warning in loaded.warnings {
+                eprintln!("gapura-gateway: warning: {warning}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(faults) => fail(2, &faults.join("\n")),
+    }
+}
+
+fn told(not_started: &NotStarted) -> ExitCode {
+    match not_started {
+        NotStarted::Shown(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        NotStarted::Usage(text) => fail(2, text.trim_end()),
+        NotStarted::Problems(problems) => fail(2, &problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn fail(code: u8, sentences: &str) -> ExitCode {
+    for sentence in sentences.lines() {
+        eprintln!("gapura-gateway: {sentence}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,209 @@
+//! What stands in the plugin folder at one moment.
+//!
+//! In: a path. Out: a [`Snapshot`]: every `*.json` that does not begin with a dot, following symlinks (a mounted ConfigMap is
+//! nothing but symlinks into `..data`), with its bytes or the reason why there are none. Sizes and counts are bounded. Nothing
+//! here looks into a file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The folder at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the folder is called in faults.
+    pub folder: String,
+    /// Its files in the order of their names, or why it can't be read.
+    pub files: Result<Vec<File>, String>,
+}
+
+/// One file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name within the folder.
+    pub name: String,
+    /// Its bytes, or why there are none.
+    pub content: Result<Arc<[u8]>, String>,
+}
+
+/// What `stat` says of the folder and its files: while it stays the same, nobody has written anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp(BTreeMap<PathBuf, Option<Stat>>);
+
+/// Device, inode and size; modification and change, in seconds and nanoseconds.
+type Stat = ([u64; 3], [i64; 4]);
+
+/// A plugin's file is some hundred bytes; this leaves room for long lists.
+const FILE_MAX: u64 = 1 << 20;
+
+/// All files together: they are kept in memory to be compared.
+const ALL_MAX: usize = 16 << 20;
+
+/// More files than this are not a registry.
+const COUNT_MAX: usize = 4096;
+
+impl Snapshot {
+    /// Reads the folder.
+    #[must_use]
+    pub fn take(folder: &Path) -> Self {
+        Self { folder: folder.display().to_string(), files: read_all(folder) }
+    }
+}
+
+impl Stamp {
+    /// Looks at the folder without reading a file.
+    pub(super) fn take(folder: &Path) -> Self {
+        let paths = names(folder).unwrap_or_default().into_iter().map(|name| folder.join(name));
+        let stamped = paths.chain([folder.to_owned()]).map(|path| {
+            let stat = fs::metadata(&path)
+                .ok()
+                .map(|stat| ([stat.dev(), stat.ino(), stat.size()], [stat.mtime(), stat.mtime_nsec(), stat.ctime(), stat.ctime_nsec()]));
+            (path, stat)
+        });
+        Self(stamped.collect())
+    }
+}
+
+fn read_all(folder: &Path) -> Result<Vec<File>, String> {
+    let mut files = Vec::new();
+    let mut bytes = 0;
+    for name in names(folder)? {
+        let path = folder.join(&name);
+        // A name that is not UTF-8 is shown as well as it can be; it still counts as a file, so that it cannot hide a mount.
+        let shown = name.to_string_lossy().into_owned();
+        let content = match fs::metadata(&path) {
+            Ok(stat) if stat.is_dir() => continue,
+            Ok(stat) => read_one(&path, &stat),
+            Err(err) if err.kind() == ErrorKind::NotFound => match fs::symlink_metadata(&path) {
+                Ok(_) => Err("is a symbolic link to nothing; remove it or put its target back".to_owned()),
+                // It vanished between the listing and now.
+                Err(_) => continue,
+            },
+            Err(err) => Err(format!("can't be read: {err}")),
+        };
+        bytes += content.as_ref().map_or(0, |content| content.len());
+        if bytes > ALL_MAX {
+            return Err("holds more than 16 MiB of *.json files; it is meant for plugin files only".to_owned());
+        }
+        files.push(File { name: shown, content });
+    }
+    Ok(files)
+}
+
+/// The names of the files that count, sorted.
+fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, String> {
+    let unreadable = |err: std::io::Error| format!("can't be read: {err}");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        if counts(&name) {
+            names.push(name);
+        }
+        if names.len() > COUNT_MAX {
+            return Err(format!("holds more than {COUNT_MAX} *.json files; it is meant for plugin files only"));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn counts(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    bytes.ends_with(b".json") && !bytes.starts_with(b".")
+}
+
+fn read_one(path: &Path, stat: &Metadata) -> Result<Arc<[u8]>, String> {
+    // Opening a pipe would wait for a writer.
+    if !stat.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let too_long = || "is longer than 1 MiB; a plugin's file is some hundred bytes".to_owned();
+    if stat.size() > FILE_MAX {
+        return Err(too_long());
+    }
+    let mut content = Vec::new();
+    // It may have grown since.
+    let read = fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut content));
+    read.map_err(|err| format!("can't be read: {err}"))?;
+    if content.len() as u64 > FILE_MAX { Err(too_long()) } else { Ok(content.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn listed(folder: &Path) -> Vec<(String, Result<String, String>)> {
+        let text = |content: Arc<[u8]>| String::from_utf8_lossy(&content).into_owned();
+        Snapshot::take(folder).files.unwrap().into_iter().map(|file| (file.name, file.content.map(text))).collect()
+    }
+
+    #[test]
+    fn takes_json_files_that_do_not_begin_with_a_dot() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", ".a.json", "a.json~", "a.yaml", "README", "json", ".json", "a.json.swp"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        fs::create_dir(folder.path().join("c.json")).unwrap();
+        assert_eq!(listed(folder.path()), [("a.json".to_owned(), Ok("a.json".to_owned())), ("b.json".to_owned(), Ok("b.json".to_owned()))]);
+    }
+
+    #[test]
+    fn follows_the_links_of_a_mounted_config_map_through_a_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for version in ["..1", "..2"] {
+            fs::create_dir(root.join(version)).unwrap();
+            fs::write(root.join(version).join("a.json"), version).unwrap();
+        }
+        symlink("..1", root.join("..data")).unwrap();
+        symlink("..data/a.json", root.join("a.json")).unwrap();
+        let before = Stamp::take(root);
+        assert_eq!(listed(root), [("a.json".to_owned(), Ok("..1".to_owned()))]);
+        assert_eq!(Stamp::take(root), before);
+        symlink("..2", root.join("..tmp")).unwrap();
+        fs::rename(root.join("..tmp"), root.join("..data")).unwrap();
+        assert_ne!(Stamp::take(root), before);
+        assert_eq!(listed(root), [("a.json".to_owned(), Ok("..2".to_owned()))]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("nowhere", folder.path().join("a.json")).unwrap();
+        fs::write(folder.path().join("b.json"), vec![b' '; (1 << 20) + 1]).unwrap();
+        fs::write(folder.path().join("c.json"), vec![b' '; 1 << 20]).unwrap();
+        symlink("/dev/null", folder.path().join("d.json")).unwrap();
+        let listed = listed(folder.path());
+        assert!(listed[0].1.as_ref().unwrap_err().contains("symbolic link to nothing"));
+        assert!(listed[1].1.as_ref().unwrap_err().contains("longer than 1 MiB"));
+        assert!(listed[2].1.is_ok());
+        assert!(listed[3].1.as_ref().unwrap_err().contains("not a regular file"));
+        let gone = folder.path().join("gone");
+        assert!(Snapshot::take(&gone).files.unwrap_err().starts_with("can't be read: "));
+        assert!(Snapshot::take(&folder.path().join("c.json")).files.is_err());
+    }
+
+    #[test]
+    fn a_stamp_changes_with_every_write_and_rename() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = Stamp::take(folder.path());
+        let mut changed = || {
+            let now = Stamp::take(folder.path());
+            std::mem::replace(&mut before, now.clone()) != now
+        };
+        assert!(!changed());
+        fs::write(folder.path().join("a.json"), "1").unwrap();
+        assert!(changed() && !changed());
+        fs::write(folder.path().join("a.json"), "22").unwrap();
+        assert!(changed() && !changed());
+        fs::rename(folder.path().join("a.json"), folder.path().join("b.json")).unwrap();
+        assert!(changed() && !changed());
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert!(changed() && !changed());
+    }
+}

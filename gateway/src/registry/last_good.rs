@@ -1,0 +1,83 @@
+//! A copy of the files in force, to start from when the folder is broken at the worst moment.
+//!
+//! In: the state after a reload. Out: `DIR` holds the text of each file in force, written beside and renamed over, so that a
+//! crash at any point leaves whole files; files no longer in force are removed. The copies are as secret as the originals
+//! (`inject_headers`): nobody but the owner can read them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::State;
+use super::folder::Snapshot;
+
+/// Makes `folder` hold what is in force, and nothing else that a start would read.
+pub(super) fn write(folder: &Path, state: &State) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut kept = BTreeSet::new();
+    for (name, in_force) in state.in_force() {
+        kept.insert(name.to_owned());
+        let path = folder.join(name);
+        if fs::read(&path).is_ok_and(|text| text == *in_force.text) {
+            continue;
+        }
+        let beside = folder.join(format!(".{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&in_force.text)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+    }
+    for file in Snapshot::take(folder).files.unwrap_or_default() {
+        if !kept.contains(&file.name) {
+            fs::remove_file(folder.join(&file.name))?;
+        }
+    }
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Rules, build};
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    fn state(files: &[(&str, &str)]) -> State {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, mount) in files {
+            let text = format!(
+                "{{\"name\": \"{name}\", \"version\": \"1\", \"mount\": \"{mount}\", \"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}}"
+            );
+            fs::write(folder.path().join(format!("{name}.json")), text).unwrap();
+        }
+        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
+        build(None, &Snapshot::take(folder.path()), &rules, Instant::now()).state
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn holds_exactly_what_is_in_force_and_for_the_owner_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("last-good");
+        write(&folder, &state(&[("a", "/a"), ("b", "/b"), ("bad", "bad")])).unwrap();
+        assert_eq!(names(&folder), ["a.json", "b.json"]);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(folder.join("a.json")).unwrap().permissions().mode() & 0o777, 0o600);
+        write(&folder, &state(&[("b", "/b2")])).unwrap();
+        assert_eq!(names(&folder), ["b.json"]);
+        assert!(fs::read_to_string(folder.join("b.json")).unwrap().contains("/b2"));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(write(&file.path().join("x"), &state(&[("a", "/a")])).is_err());
+    }
+}

@@ -1,0 +1,331 @@
+//! One plugin, as its file describes it.
+//!
+//! In: the fields of a file and the gateway's [`Rules`]. Out: a [`Plugin`] that cannot hold nonsense, or faults, all of them. What
+//! restricts and cannot be enforced by this build is refused, never ignored. Whether two plugins get in each other's way is not
+//! known here.
+
+use std::time::Duration;
+
+use gapura_mesh::identity::{Name, PeerId, Role};
+use gapura_mesh::json::{Fields, Node, Value};
+use gapura_mesh::path;
+use http::{HeaderName, HeaderValue};
+
+use super::Rules;
+use super::headers::{self, HeaderPatterns};
+use super::mount::Mount;
+use super::upstream::Upstream;
+
+/// Whether a token is needed, and what the plugin gets to see of it. Weaker modes come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AuthMode {
+    /// No token needed; `Authorization` dropped, no context headers.
+    Public,
+    /// `forward_jwt` with `"verify": false`: a token of an issuer the gateway does not know, passed on unread.
+    ForwardUnverified,
+    /// Verified, context headers sent, and the token passed on.
+    ForwardJwt,
+    /// Verified, context headers sent, `Authorization` dropped.
+    GatewayVerified,
+}
+
+/// A plugin the gateway may route to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// Its name, unique in the registry.
+    pub name: Name,
+    /// What the operator believes runs there.
+    pub version: String,
+    /// The path prefix it owns.
+    pub mount: Mount,
+    /// Where it is reached.
+    pub upstream: Upstream,
+    /// Whether a token is needed.
+    pub auth: AuthMode,
+    /// Whether the plugin gets the path with the mount still on it.
+    pub keep_mount_prefix: bool,
+    /// From a request's last byte to the response's last header.
+    pub timeout: Duration,
+    /// The client's `X-*` headers that may pass.
+    pub forward_headers: HeaderPatterns,
+    /// Fixed headers that replace the client's. The values are marked sensitive and shown nowhere.
+    pub inject_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Who the sidecar must prove to be.
+    pub identity: PeerId,
+    /// The longest request body, its own or the gateway's limit.
+    pub max_body: Option<u64>,
+    /// Whether requests to it carry `X-Internal-Signature`: it is reached in plain http and there is a secret to sign with.
+    pub signed: bool,
+    /// Whether plain http may leave this machine. Where not, whoever connects refuses an address that is not loopback, whatever
+    /// the name resolves to.
+    pub plaintext_upstream: bool,
+    /// Where it serves its contract.
+    pub openapi: String,
+    /// Fields of the file that are checked and do nothing yet.
+    pub inactive: Vec<&'static str>,
+}
+
+const KNOWN: &[&str] = &[
+    "name",
+    "version",
+    "mount",
+    "upstream",
+    "auth_mode",
+    "keep_mount_prefix",
+    "timeout_ms",
+    "forward_headers",
+    "inject_headers",
+    "verify",
+    "identity",
+    "plaintext_upstream",
+    "max_body_bytes",
+    "retry",
+    "health",
+    "openapi",
+    "$schema",
+];
+
+/// Fields that restrict and do not work yet: a file that leans on one must not load.
+const RESTRICTING: &[&str] = &["allow", "rate_limit"];
+
+/// Names that are kept for later.
+const LATER: &[&str] =
+    &["enabled", "tests", "shadow", "conditions", "tenants", "canary", "cors", "outlive_token", "min_version", "matrix_params"];
+
+const AUTH_MODES: [(&str, AuthMode); 3] =
+    [("gateway_verified", AuthMode::GatewayVerified), ("forward_jwt", AuthMode::ForwardJwt), ("public", AuthMode::Public)];
+
+const TIMEOUT_DEFAULT_MS: u64 = 30_000;
+
+/// A day: whoever needs longer needs another shape of request.
+const TIMEOUT_MAX_MS: u64 = 86_400_000;
+
+const VERSION_MAX: usize = 128;
+
+impl AuthMode {
+    /// Whether the gateway verifies the token.
+    #[must_use]
+    pub fn is_verified(self) -> bool {
+        matches!(self, Self::GatewayVerified | Self::ForwardJwt)
+    }
+
+    /// The mode as a file and the admin side write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayVerified => "gateway_verified",
+            Self::ForwardJwt => "forward_jwt",
+            Self::ForwardUnverified => "forward_jwt, verify: false",
+            Self::Public => "public",
+        }
+    }
+}
+
+impl Plugin {
+    /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
+    #[must_use]
+    pub fn gets_context(&self) -> bool {
+        self.auth.is_verified() && (!self.upstream.is_plaintext() || self.signed)
+    }
+
+    /// Whether an address may be connected to in plain http.
+    #[must_use]
+    pub fn may_leave_loopback(&self) -> bool {
+        !self.upstream.is_plaintext() || self.plaintext_upstream
+    }
+
+    /// Reads a whole file's tree; `None` with at least one fault where it is not acceptable.
+    pub(super) fn read(root: &Node, rules: &Rules, faults: &mut Vec<gapura_mesh::json::Fault>) -> Option<Self> {
+        let before = faults.len();
+        let refused = [RESTRICTING, LATER].concat();
+        let mut fields = Fields::open_but(root, "", KNOWN, &refused, faults)?;
+        fields.refuse(RESTRICTING, "restricts who may call and can't be enforced by this build yet; remove it, or keep the plugin out");
+        fields.refuse(LATER, "is not supported by this build; remove it");
+        for name in ["name", "version", "mount", "upstream", "auth_mode"] {
+            fields.require(name);
+        }
+        let mut inactive = Vec::new();
+        let name = read_name(&mut fields);
+        let version = read_version(&mut fields);
+        let mount = read_mount(&mut fields);
+        let upstream = Upstream::read(&mut fields, &mut inactive);
+        let auth = read_auth(&mut fields);
+        let keep_mount_prefix = fields.flag("keep_mount_prefix").unwrap_or(false);
+        let timeout = Duration::from_millis(fields.whole("timeout_ms", 1..=TIMEOUT_MAX_MS).unwrap_or(TIMEOUT_DEFAULT_MS));
+        let forward_headers = HeaderPatterns::read(&mut fields);
+        let inject_headers = headers::read_injected(&mut fields, auth);
+        let identity = read_identity(&mut fields, name.as_ref(), rules);
+        let plaintext_upstream = fields.flag("plaintext_upstream").unwrap_or(false);
+        let max_body = fields.whole("max_body_bytes", 0..=u64::MAX).or(rules.max_body);
+        let openapi = read_openapi(&mut fields, &mut inactive);
+        read_retry(&mut fields, &mut inactive);
+        read_health(&mut fields, &mut inactive);
+        if let Some(upstream) = &upstream {
+            check_plaintext(&mut fields, upstream, auth, plaintext_upstream, rules);
+        }
+        if faults.len() > before {
+            return None;
+        }
+        let upstream = upstream?;
+        Some(Self {
+            name: name?,
+            version: version?,
+            mount: mount?,
+            signed: upstream.is_plaintext() && rules.signing,
+            upstream,
+            auth: auth?,
+            keep_mount_prefix,
+            timeout,
+            forward_headers,
+            inject_headers,
+            identity: identity?,
+            max_body,
+            plaintext_upstream,
+            openapi,
+            inactive,
+        })
+    }
+}
+
+fn read_name(fields: &mut Fields<'_, '_>) -> Option<Name> {
+    match fields.text("name")?.parse() {
+        Ok(name) => Some(name),
+        Err(err) => {
+            fields.fault("name", format_args!("is not a plugin's name: {err}"));
+            None
+        }
+    }
+}
+
+fn read_version(fields: &mut Fields<'_, '_>) -> Option<String> {
+    let version = fields.text("version")?;
+    if (1..=VERSION_MAX).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(version.to_owned());
+    }
+    fields.fault("version", format_args!("must be 1 to {VERSION_MAX} visible ASCII characters, such as 1.4.0"));
+    None
+}
+
+fn read_mount(fields: &mut Fields<'_, '_>) -> Option<Mount> {
+    match Mount::parse(fields.text("mount")?) {
+        Ok(mount) => Some(mount),
+        Err(message) => {
+            fields.fault("mount", message);
+            None
+        }
+    }
+}
+
+/// `auth_mode`, and `verify`, which narrows it.
+fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
+    let verify = fields.flag("verify");
+    let text = fields.text("auth_mode")?;
+    let Some((_, mode)) = AUTH_MODES.iter().find(|(name, _)| *name == text) else {
+        let nearest = gapura_mesh::json::nearest(text, AUTH_MODES.map(|(name, _)| name)).unwrap_or_default();
+        fields.fault("auth_mode", format_args!("must be gateway_verified, forward_jwt or public; the nearest is {nearest}"));
+        return None;
+    };
+    match (mode, verify) {
+        (AuthMode::ForwardJwt, Some(false)) => Some(AuthMode::ForwardUnverified),
+        (_, Some(false)) => {
+            fields.fault("verify", "can be false with \"auth_mode\": \"forward_jwt\" only; remove it or change the mode");
+            None
+        }
+        (mode, _) => Some(*mode),
+    }
+}
+
+/// The identity the sidecar must prove, by default the one of the plugin's own name.
+fn read_identity(fields: &mut Fields<'_, '_>, name: Option<&Name>, rules: &Rules) -> Option<PeerId> {
+    let own = |name: Name| PeerId::new(rules.trust_domain.clone(), Role::Plugin, name);
+    if fields.node("identity").is_none() {
+        return name.cloned().map(own);
+    }
+    let text = fields.text("identity")?;
+    let domain = &rules.trust_domain;
+    let identity = match text.strip_prefix("plugin/") {
+        Some(name) => name.parse().map(own).map_err(|err| err.to_string()),
+        None => text.parse::<PeerId>().map_err(|err| err.to_string()),
+    };
+    let wrong = match identity {
+        Err(err) => format!("must be plugin/NAME or spiffe://{domain}/plugin/NAME: {err}"),
+        Ok(identity) if identity.domain() != domain => {
+            format!("must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled")
+        }
+        Ok(identity) if identity.role() != Role::Plugin => format!("must be spiffe://{domain}/plugin/NAME: only plugins answer"),
+        Ok(identity) => return Some(identity),
+    };
+    fields.fault("identity", wrong);
+    None
+}
+
+/// What plain http costs: nothing protects it, so it has to be asked for, and facts sent over it have to be signed.
+fn check_plaintext(fields: &mut Fields<'_, '_>, upstream: &Upstream, auth: Option<AuthMode>, plaintext_upstream: bool, rules: &Rules) {
+    if !upstream.is_plaintext() {
+        return;
+    }
+    if !upstream.is_loopback() && !plaintext_upstream {
+        fields.fault(
+            "upstream",
+            "is plain http beyond this machine; put a sidecar there and write https://, or set \"plaintext_upstream\": true",
+        );
+    }
+    if auth == Some(AuthMode::GatewayVerified) && !rules.signing {
+        fields.fault(
+            "upstream",
+            "is plain http, over which nobody could tell the gateway's headers from forged ones; set --signing-secret-file on the gateway, or put a sidecar there and write https://",
+        );
+    }
+    if fields.node("identity").is_some() {
+        fields.fault("identity", "can't be proven over plain http; put a sidecar there and write https://, or remove it");
+    }
+}
+
+fn read_openapi(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) -> String {
+    let default = "/openapi.json".to_owned();
+    if fields.node("openapi").is_none() {
+        return default;
+    }
+    inactive.push("openapi");
+    read_path(fields, "openapi").unwrap_or(default)
+}
+
+/// A path that the gateway asks a plugin for by itself.
+fn read_path(fields: &mut Fields<'_, '_>, name: &str) -> Option<String> {
+    let text = fields.text(name)?;
+    if path::is_canonical(text.as_bytes()) {
+        return Some(text.to_owned());
+    }
+    fields.fault(name, "must be a path in canonical form, such as /openapi.json, without a query");
+    None
+}
+
+fn read_retry(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
+    let Some(node) = fields.node("retry") else { return };
+    inactive.push("retry");
+    if let Some(mut retry) = Fields::open(node, "retry", &["attempts", "budget_percent"], fields.faults()) {
+        retry.whole("attempts", 0..=10);
+        retry.whole("budget_percent", 0..=100);
+    }
+}
+
+fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
+    let Some(node) = fields.node("health") else { return };
+    inactive.push("health");
+    match &node.value {
+        Value::Bool(false) => {}
+        Value::Object(_) => {
+            let known = ["path", "interval_ms", "unhealthy_after", "healthy_after"];
+            if let Some(mut health) = Fields::open(node, "health", &known, fields.faults()) {
+                read_path(&mut health, "path");
+                health.whole("interval_ms", 100..=3_600_000);
+                health.whole("unhealthy_after", 1..=1000);
+                health.whole("healthy_after", 1..=1000);
+            }
+        }
+        _ => fields.wrong_kind("health", node, "an object or false").unwrap_or(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Finds who answers a request: the gateway itself, or the plugin whose mount takes the path.
+//!
+//! In: the registry's table and a canonical path. Out: a [`Target`], or why there is none. Nothing here looks at a method, a
+//! header or a caller; the gateway's own paths win over every mount, `/` included.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gapura_mesh::envelope::Code;
+use gapura_mesh::path::CanonicalPath;
+
+use crate::registry::{Found, Plugin, Table};
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// The gateway itself.
+    Own(OwnPath),
+    /// A plugin.
+    Plugin(Route<'a>),
+}
+
+/// The plugin that takes a path, and the path it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// The plugin.
+    pub plugin: &'a Arc<Plugin>,
+    /// What is left of the path below its mount, or the whole path where it keeps the mount.
+    pub path: &'a str,
+}
+
+/// A path of the public side that the gateway answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OwnPath {
+    /// The process lives.
+    Healthz,
+    /// It can serve.
+    Readyz,
+    /// What it was built from.
+    Version,
+    /// The plugins' contracts, merged.
+    Openapi,
+}
+
+/// Why nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No mount takes the path.
+    NoRoute,
+    /// The mount is named by a file that is faulty or has just gone.
+    Held,
+}
+
+impl OwnPath {
+    /// The own path that `path` is, if it is one.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/healthz" => Some(Self::Healthz),
+            "/readyz" => Some(Self::Readyz),
+            "/version" => Some(Self::Version),
+            "/openapi.json" => Some(Self::Openapi),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// The code of the answer (CONTRACT section 5).
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::NoRoute => Code::NoRoute,
+            Self::Held => Code::UpstreamUnavailable,
+        }
+    }
+
+    /// When it may be worth another try: a hold for a vanished file ends after five seconds.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::NoRoute => None,
+            Self::Held => Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRoute => "no plugin is mounted at this path",
+            Self::Held => "the plugin at this path is not available right now",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Who answers a request for `path`.
+///
+/// # Errors
+/// [`Error`] if nobody does.
+pub fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<'a>, Error> {
+    let path = path.as_str();
+    if let Some(own) = OwnPath::of(path) {
+        return Ok(Target::Own(own));
+    }
+    match table.find(path) {
+        Found::Plugin { plugin, rest } => Ok(Target::Plugin(Route { plugin, path: rest })),
+        Found::Held => Err(Error::Held),
+        Found::NoRoute => Err(Error::NoRoute),
+    }
+}
+
+/// Each step of that decision, a sentence each, for `explain`.
+#[must_use]
+pub fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
+    let path = path.as_str();
+    if OwnPath::of(path).is_some() {
+        return vec![format!("{path} is one of the gateway's own paths; it answers itself")];
+    }
+    let candidates = table.candidates(path);
+    let mut steps = Vec::new();
+    for (at, (mount, plugin)) in candidates.iter().enumerate() {
+        let who = plugin.map_or("a file that is faulty or has just gone".to_owned(), |plugin| format!("plugin {}", plugin.name));
+        let why = if at == 0 { "takes the path and is the longest that does" } else { "would take it too, but is shorter" };
+        steps.push(format!("mount {mount} of {who} {why}"));
+    }
+    steps.push(match table.find(path) {
+        Found::Plugin { plugin, rest } => format!("plugin {} gets {rest}", plugin.name),
+        Found::Held => "the mount is on hold: 503 upstream_unavailable".to_owned(),
+        Found::NoRoute => "no mount takes the path: 404 no_route".to_owned(),
+    });
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{File, Rules, Snapshot, build};
+    use std::time::Instant;
+
+    fn table() -> Table {
+        let plugin = |name: &str, mount: &str| {
+            let text = format!(
+                "{{\"name\": \"{name}\", \"version\": \"1\", \"mount\": \"{mount}\", \"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}}"
+            );
+            File { name: format!("{name}.json"), content: Ok(text.as_bytes().into()) }
+        };
+        let files = vec![plugin("root", "/"), plugin("lab", "/v1/lab"), plugin("Bad", "/v1/lab/bad")];
+        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
+        build(None, &Snapshot { folder: "d".to_owned(), files: Ok(files) }, &rules, Instant::now()).table
+    }
+
+    fn found(table: &Table, path: &str) -> String {
+        match find(table, &CanonicalPath::parse(path.as_bytes()).unwrap()) {
+            Ok(Target::Own(own)) => format!("{own:?}"),
+            Ok(Target::Plugin(route)) => format!("{} {}", route.plugin.name, route.path),
+            Err(err) => err.code().as_str().to_owned(),
+        }
+    }
+
+    #[test]
+    fn own_paths_win_over_every_mount() {
+        let table = table();
+        for (path, who) in [
+            ("/healthz", "Healthz"),
+            ("/readyz", "Readyz"),
+            ("//version", "Version"),
+            ("/open%61pi.json", "Openapi"),
+            ("/healthz/", "root /healthz/"),
+            ("/healthz/x", "root /healthz/x"),
+            ("/v1/lab/healthz", "lab /healthz"),
+            ("/v1/lab/bad/x", "upstream_unavailable"),
+        ] {
+            assert_eq!(found(&table, path), who, "{path}");
+        }
+        assert_eq!(found(&Table::default(), "/x"), "no_route");
+        assert!(Error::Held.retry_after().is_some() && Error::NoRoute.retry_after().is_none());
+    }
+
+    #[test]
+    fn explains_each_step() {
+        let steps = |path: &str| explain(&table(), &CanonicalPath::parse(path.as_bytes()).unwrap());
+        assert_eq!(
+            steps("/v1/lab/a"),
+            [
+                "mount /v1/lab of plugin lab takes the path and is the longest that does",
+                "mount / of plugin root would take it too, but is shorter",
+                "plugin lab gets /a",
+            ]
+        );
+        assert!(steps("/v1/lab/bad")[0].contains("faulty") && steps("/v1/lab/bad")[3].contains("503"));
+        assert_eq!(steps("/version").len(), 1);
+    }
+}

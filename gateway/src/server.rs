@@ -1,0 +1,159 @@
+//! The door: takes connections from clients, ends their TLS, and hands their requests to the pipeline.
+//!
+//! In: accepted sockets. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, read strictly and within deadlines. A failed
+//! handshake leaves one line; nothing a client does to its own connection is felt on another.
+
+mod drive;
+mod strict_io;
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gapura_mesh::listen::Accepted;
+use gapura_mesh::log::Level;
+use gapura_mesh::metrics::Side;
+use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::upstream::dial::BoxIo;
+use gapura_mesh::worker::Serve;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::client::Client;
+use crate::limits::HANDSHAKE_WITHIN;
+use crate::pipeline::{Pipeline, Upgraded};
+use drive::drive;
+use strict_io::{Link, StrictIo};
+
+/// One worker's door.
+pub struct Server {
+    /// What a request goes through.
+    pub pipeline: Rc<Pipeline>,
+    /// How clients are spoken to; in plain HTTP if `None`.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.
+const BUFFER: usize = 64 * 1024;
+
+/// Streams at a time of one client, as Envoy's guide for the edge has it.
+const STREAMS: u32 = 100;
+
+/// What a client may have under way to us on one stream, and on all of its connection: enough for a fast upload over a long line.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+impl Serve for Server {
+    async fn connection(self: Rc<Self>, accepted: Accepted) {
+        let Accepted { stream, from, slot: _slot } = accepted;
+        let core = &self.pipeline.core;
+        let (io, http2) = match self.open(stream).await {
+            Ok(opened) => opened,
+            Err(error) => return self.failed(&error, &from.to_string()),
+        };
+        let gauge = core.meters().connections(Side::Client);
+        gauge.add(1);
+        let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
+        let client = Rc::new(Client::new(from, self.tls.is_some(), is_proxy));
+        let link = Arc::new(Link::default());
+        if http2 {
+            self.serve_h2(io, client, link).await
+        } else {
+            self.serve_h1(io, client, link).await
+        }
+        gauge.less();
+    }
+
+    fn tidy(&self) {
+        self.pipeline.forward.tidy();
+    }
+}
+
+impl Server {
+    /// The stream of a connection, and whether it speaks HTTP/2.
+    async fn open(&self, stream: std::net::TcpStream) -> io::Result<(BoxIo, bool)> {
+        let stream = TcpStream::from_std(stream)?;
+        let Some(config) = &self.tls else { return Ok((Box::new(stream), false)) };
+        let handshake = TlsAcceptor::from(config.clone()).accept(stream);
+        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Box::new(stream), http2))
+    }
+
+    async fn serve_h1(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
+        let upgraded = Upgraded::default();
+        let (pipeline, left, seen) = (self.pipeline.clone(), upgraded.clone(), link.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (pipeline, client, left, seen) = (pipeline.clone(), client.clone(), left.clone(), seen.clone());
+            let mut record = pipeline.record(&client, &request);
+            seen.begin();
+            record.on_connection = Some(seen.under_way());
+            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, seen.is_sound(), &left, record).await) }
+        });
+        let io = TokioIo::new(StrictIo::new(io, link.clone()));
+        let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
+        let ended =
+            drive(connection, hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown, &link, &self.pipeline.core, true).await;
+        if let (true, Some(tunnel)) = (ended, upgraded.take()) {
+            tunnel.await;
+        }
+    }
+
+    async fn serve_h2(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
+        let (pipeline, seen) = (self.pipeline.clone(), link.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (pipeline, client, seen) = (pipeline.clone(), client.clone(), seen.clone());
+            let mut record = pipeline.record(&client, &request);
+            seen.begin();
+            record.on_connection = Some(seen.under_way());
+            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, seen.is_sound(), &Upgraded::default(), record).await) }
+        });
+        let io = TokioIo::new(StrictIo::new(io, link.clone()));
+        let connection = http2::Builder::new(OnThisWorker)
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
+            .max_send_buf_size(BUFFER)
+            .serve_connection(io, service);
+        drive(connection, hyper::server::conn::http2::Connection::graceful_shutdown, &link, &self.pipeline.core, false).await;
+    }
+
+    /// One line for each failed handshake, with the reason and the client's address.
+    fn failed(&self, error: &io::Error, from: &str) {
+        let failure = handshake_refusal(error);
+        let seed = &self.pipeline.core.seed;
+        seed.meters.handshake_failed(Side::Client, failure.reason);
+        let message = format!("the handshake with {from} failed: {}", failure.sentence);
+        let fields = [("side", "client".into()), ("reason", failure.reason.into()), ("peer", from.into())];
+        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+    }
+}
+
+/// Runs hyper's tasks of a connection beside it.
+#[derive(Clone, Copy)]
+struct OnThisWorker;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}
+
+impl Link {
+    /// A request has begun.
+    fn begin(&self) {
+        self.head_is_in();
+        self.under_way().fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,55 @@
+//! What the operator has set for the door itself.
+
+use std::net::IpAddr;
+
+use crate::config::Cidr;
+
+/// Hosts that are served, and proxies that are believed.
+#[derive(Clone, Default)]
+pub struct DoorSettings {
+    /// Names a `Host` may have, in lower case; any, if empty.
+    pub public_hosts: Vec<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<Cidr>,
+}
+
+impl DoorSettings {
+    /// Whether a host is one of ours, whatever its port.
+    #[must_use]
+    pub fn serves(&self, host: &[u8]) -> bool {
+        if self.public_hosts.is_empty() {
+            return true;
+        }
+        let end = if host.first() == Some(&b'[') {
+            host.iter().position(|byte| *byte == b']').map_or(host.len(), |end| end + 1)
+        } else {
+            host.iter().position(|byte| *byte == b':').unwrap_or(host.len())
+        };
+        self.public_hosts
+            .iter()
+            .any(|name| name.as_bytes().eq_ignore_ascii_case(&host[..end]) || name.as_bytes().eq_ignore_ascii_case(host))
+    }
+
+    /// Whether an address is that of a proxy to believe.
+    #[must_use]
+    pub fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|block| block.contains(ip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_compared_by_its_name() {
+        let settings = DoorSettings { public_hosts: vec!["api.example".into(), "[::1]".into()], ..DoorSettings::default() };
+        for ours in ["api.example", "API.example:8443", "[::1]:8443", "[::1]"] {
+            assert!(settings.serves(ours.as_bytes()), "{ours}");
+        }
+        for other in ["api.example.evil", "evil", "", "127.0.0.1"] {
+            assert!(!settings.serves(other.as_bytes()), "{other}");
+        }
+        assert!(DoorSettings::default().serves(b"anything"));
+    }
+}

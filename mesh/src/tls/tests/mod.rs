@@ -1,0 +1,12 @@
+//! The room's promises, with certificates minted for each test by a CA that is not `gapura-pki`, and once by OpenSSL.
+
+mod cost;
+mod handshake;
+mod living;
+mod mint;
+mod openssl;
+mod public;
+mod refusals;
+mod revocations;
+mod sets;
+mod watching;

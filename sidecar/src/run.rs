@@ -1,0 +1,237 @@
+//! Starts a sidecar: loads, binds, and only then runs.
+//!
+//! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started. The control thread
+//! accepts, watches the mesh directory and serves the operator's side; the workers serve gateways.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gapura_mesh::access::Mode;
+use gapura_mesh::admin::{self, Rules};
+use gapura_mesh::alarms::Alarms;
+use gapura_mesh::clock::Clock;
+use gapura_mesh::config::{AccessLog, AdminAddress};
+use gapura_mesh::identity::{IdPattern, Role};
+use gapura_mesh::listen::{self, Queue};
+use gapura_mesh::log::{Level, Log};
+use gapura_mesh::metrics::Meters;
+use gapura_mesh::program::{self, Reload, Running, StartError};
+use gapura_mesh::secret;
+use gapura_mesh::shutdown::{Phase, Stop};
+use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
+use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
+use gapura_mesh::worker::{self, Core, Seed};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::admin::{Admin, Health, State};
+use crate::authorise::AllowList;
+use crate::config::{Config, socket_folder_is_open};
+use crate::forward::{Address, Plugin};
+use crate::pipeline::Pipeline;
+use crate::server::Server;
+
+/// Everything a sidecar starts from.
+pub struct Loaded {
+    /// The mesh directory's set.
+    pub trust: TrustStore,
+    /// Who may use the plugin.
+    pub allow: AllowList,
+    /// What an operator must say on the admin side.
+    pub admin_token: Option<Arc<[u8]>>,
+}
+
+impl Loaded {
+    /// Reads every file; the very same for `--check` as for a start.
+    ///
+    /// # Errors
+    /// Every fault, a sentence each.
+    pub fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
+        let mut faults = Vec::new();
+        let trust =
+            TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None).map_err(|error| faults.push(error.to_string())).ok();
+        let token = config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
+        let token = token.transpose().map_err(|fault| faults.push(fault)).ok();
+        if let Address::Unix(path) = &config.plugin {
+            match socket_folder_is_open(path) {
+                Ok(false) => {}
+                Ok(true) => faults.push(format!(
+                    "--plugin unix:{}: others can write to its folder and could put a socket of theirs there; take that right away with chmod go-w",
+                    path.display()
+                )),
+                Err(error) => faults.push(format!("--plugin unix:{}: its folder cannot be looked at: {error}", path.display())),
+            }
+        }
+        let allow = trust.as_ref().map(|trust| allow_list(config, trust, &mut faults));
+        match (trust, token, allow) {
+            (Some(trust), Some(token), Some(allow)) if faults.is_empty() => {
+                Ok(Self { trust: TrustStore::new(trust), allow, admin_token: token.map(|token| Arc::from(token.as_slice())) })
+            }
+            _ => Err(faults),
+        }
+    }
+}
+
+/// Starts a sidecar.
+///
+/// # Errors
+/// [`StartError`]: what the operator has to mend, or what the system refused.
+pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartError> {
+    let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
+    let bound = Bound::bind(&config)?;
+    let stop = Stop::new();
+    let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
+    let state = State {
+        trust: loaded.trust.clone(),
+        trust_counters: Arc::new(TrustCounters::default()),
+        alarms: Alarms::new(log.clone()),
+        meters: Arc::new(Meters::new(config.workers, &[])),
+        log: log.clone(),
+        clock,
+        stopping: stop.follow(),
+    };
+    let live = LiveConnections::new();
+    let (queues, workers) = spawn_workers(&config, &loaded, &state, &live)?;
+    let addresses = bound.addresses();
+    let control = Control { config, loaded, bound, state, live, queues, workers, stop: stop.clone(), reload: reload.clone() };
+    let started = Running::start(log, stop, reload, addresses, move || control.run());
+    started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
+}
+
+/// Every listener, bound before anything runs.
+struct Bound {
+    hop: std::net::TcpListener,
+    admin: Option<std::net::TcpListener>,
+    admin_socket: Option<std::os::unix::net::UnixListener>,
+    health: Option<std::net::TcpListener>,
+}
+
+/// What the control thread takes with it.
+struct Control {
+    config: Config,
+    loaded: Loaded,
+    bound: Bound,
+    state: State,
+    live: LiveConnections,
+    queues: Vec<Queue>,
+    workers: mpsc::Receiver<()>,
+    stop: Stop,
+    reload: Reload,
+}
+
+impl Bound {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let mut faults = Vec::new();
+        let mut tcp = |address, flag: &str| program::bind(address, flag).map_err(|fault| faults.push(fault)).ok();
+        let hop = tcp(config.listen, "--listen");
+        let health = config.health.and_then(|address| tcp(address, "--health"));
+        let (admin, admin_socket) = match &config.admin {
+            AdminAddress::Tcp(address) => (tcp(*address, "--admin"), None),
+            AdminAddress::Unix(path) => (None, program::bind_socket(path, "--admin").map_err(|fault| faults.push(fault)).ok()),
+        };
+        match hop {
+            Some(hop) if faults.is_empty() => Ok(Self { hop, admin, admin_socket, health }),
+            _ => Err(StartError::Config(faults)),
+        }
+    }
+
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let listeners = [("hop", Some(&self.hop)), ("admin", self.admin.as_ref()), ("health", self.health.as_ref())];
+        listeners.into_iter().filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?))).collect()
+    }
+}
+
+fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
+    TrustOptions { own_role: Role::Plugin, no_crl: config.no_crl, clock: clock.clone() }
+}
+
+/// The peers that may connect; without a list every gateway of our own trust domain.
+fn allow_list(config: &Config, trust: &TrustSet, faults: &mut Vec<String>) -> AllowList {
+    let domain = trust.own().id.domain();
+    for pattern in config.allow.iter().filter(|pattern| pattern.domain() != domain) {
+        faults.push(format!("--allow {pattern}: this sidecar's trust domain is {domain}; nobody of another can get in"));
+    }
+    if config.allow.is_empty() {
+        return AllowList::new(vec![IdPattern::any(domain.clone(), Role::Gateway)]);
+    }
+    AllowList::new(config.allow.clone())
+}
+
+fn spawn_workers(
+    config: &Config,
+    loaded: &Loaded,
+    state: &State,
+    live: &LiveConnections,
+) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
+    let (alive, workers) = mpsc::channel(1);
+    let name = state.trust.load().own().id.name().as_str().to_owned();
+    let mut queues = Vec::new();
+    for index in 0..config.workers {
+        let (queue, connections) = Queue::new();
+        queues.push(queue);
+        let seed = Seed {
+            index,
+            of: config.workers,
+            clock: state.clock.clone(),
+            log: state.log.clone(),
+            access: match config.access_log {
+                AccessLog::On => Mode::On,
+                AccessLog::Errors => Mode::Errors,
+                AccessLog::Off => Mode::Off,
+            },
+            meters: state.meters.clone(),
+            stopping: state.stopping.clone(),
+        };
+        let (address, rule, name) = (config.plugin.clone(), config.tenants.clone(), name.clone());
+        let (allow, trust, live) = (loaded.allow.clone(), loaded.trust.clone(), live.clone());
+        let make = move |core: Rc<Core>| {
+            let plugin = Plugin::new(address, core.clone());
+            let meters = core.seed.meters.plugin(&name);
+            Server { pipeline: Rc::new(Pipeline { core, plugin, rule, meters }), allow, trust, live }
+        };
+        let spawned = worker::spawn(seed, connections, alive.clone(), make);
+        spawned.map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
+    }
+    Ok((queues, workers))
+}
+
+impl Control {
+    /// Runs until the program's end.
+    async fn run(self) {
+        let Self { config, loaded, bound, state, live, queues, workers, stop, reload } = self;
+        let log = state.log.clone();
+        let mut tasks = JoinSet::new();
+        let rules = Rules { check_host: true, token: loaded.admin_token };
+        let (admin, health) = (Rc::new(Admin(state.clone())), Rc::new(Health(state.clone())));
+        for listener in bound.admin.and_then(program::tcp).into_iter().chain(bound.admin_socket.and_then(program::unix)) {
+            tasks.spawn_local(admin::serve(listener, rules.clone(), admin.clone()));
+        }
+        if let Some(listener) = bound.health.and_then(program::tcp) {
+            tasks.spawn_local(admin::serve(listener, Rules::default(), health));
+        }
+        let keeper = Keeper {
+            store: loaded.trust,
+            dir: config.mesh_dir.clone(),
+            options: trust_options(&config, &state.clock),
+            live,
+            alarms: state.alarms.clone(),
+            log: log.clone(),
+            counters: state.trust_counters.clone(),
+            reload: reload.subscribe(),
+        };
+        tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
+        match tokio::net::TcpListener::from_std(bound.hop) {
+            Ok(listener) => {
+                tasks.spawn_local(listen::accept(listener, queues, log.clone(), stop.follow()));
+            }
+            Err(error) => {
+                log.event(Level::Error, "listen_failed", &format!("the hop's listener broke: {error}"), &[]);
+                stop.raise(Phase::Cut);
+            }
+        }
+        // The operator's side answers until everything else has ended.
+        program::drain(config.drain, stop, log, workers).await;
+    }
+}

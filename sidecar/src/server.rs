@@ -1,0 +1,97 @@
+//! The hop's end: takes connections from gateways, proves who they are, and hands their requests to the pipeline.
+//!
+//! In: accepted sockets. Out: TLS 1.3 connections whose peer the handshake has judged, speaking HTTP/2 or HTTP/1.1 as the gateway
+//! chose. Each is entered among the live connections, so that a revoked or expired peer is cut and an old connection retires.
+
+mod h1;
+mod h2;
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use gapura_mesh::listen::Accepted;
+use gapura_mesh::log::Level;
+use gapura_mesh::metrics::Side;
+use gapura_mesh::tls::failure::HandshakeFailure;
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
+use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::trust::{TrustSet, TrustStore};
+use gapura_mesh::worker::Serve;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::authorise::{AllowList, Denied, PermittedPeer};
+use crate::pipeline::Pipeline;
+
+/// One worker's end of the hop.
+pub struct Server {
+    /// What a request goes through.
+    pub pipeline: Rc<Pipeline>,
+    /// Who may connect.
+    pub allow: AllowList,
+    /// The trust in force.
+    pub trust: TrustStore,
+    /// The program's live connections.
+    pub live: LiveConnections,
+}
+
+/// A connection whose peer is proven.
+struct Proven {
+    stream: TlsStream<TcpStream>,
+    peer: Result<PermittedPeer, Denied>,
+    name: Rc<str>,
+    guard: LiveGuard,
+}
+
+/// For a handshake, whoever is at the other end.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+impl Serve for Server {
+    async fn connection(self: Rc<Self>, accepted: Accepted) {
+        let Accepted { stream, from, slot: _slot } = accepted;
+        let trust = self.trust.load_full();
+        let proven = match self.prove(stream, &trust).await {
+            Ok(proven) => proven,
+            Err(error) => return self.failed(&trust.explain(&error), &from.to_string()),
+        };
+        let connections = self.pipeline.core.meters().connections(Side::Hop);
+        connections.add(1);
+        if proven.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            h2::serve(&self, proven).await;
+        } else {
+            h1::serve(&self, proven).await;
+        }
+        connections.less();
+    }
+
+    fn tidy(&self) {
+        self.pipeline.plugin.tidy();
+    }
+}
+
+impl Server {
+    async fn prove(&self, stream: std::net::TcpStream, trust: &TrustSet) -> io::Result<Proven> {
+        let stream = TcpStream::from_std(stream)?;
+        let handshake = TlsAcceptor::from(trust.server_config()).accept(stream);
+        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let chain: Vec<_> =
+            stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
+        let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
+        let name: Rc<str> = peer.id.to_string().into();
+        let permitted = self.allow.admit(&peer.id);
+        let guard = self.live.admit(LiveSide::Hop, peer, chain, trust.generation(), Instant::now());
+        Ok(Proven { stream, peer: permitted, name, guard })
+    }
+
+    /// One line for each failed handshake, with the reason and the peer's address.
+    fn failed(&self, failure: &HandshakeFailure, from: &str) {
+        let seed = &self.pipeline.core.seed;
+        seed.meters.handshake_failed(Side::Hop, failure.reason);
+        let message = format!("the handshake with {from} failed: {}", failure.sentence);
+        let shown = failure.peer.clone();
+        let fields = [("side", "hop".into()), ("reason", failure.reason.into()), ("peer", from.into()), ("certificate", shown.into())];
+        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+    }
+}

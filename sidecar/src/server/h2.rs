@@ -1,0 +1,134 @@
+//! HTTP/2 on the hop: all requests of one worker of the gateway over one connection.
+//!
+//! The `h2` crate directly, with gathered writes. Each stream is a task of its own that ends with the stream: a gateway that
+//! takes a request back takes it from the plugin too.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use gapura_mesh::body::Body;
+use gapura_mesh::coalesce::coalesce;
+use gapura_mesh::pump::{MAX_FRAME, Pump};
+use gapura_mesh::shutdown::Phase;
+use gapura_mesh::tls::live::Verdict;
+use gapura_mesh::upstream::h2::{CONNECTION_WINDOW, HEADER_LIST, STREAM_WINDOW};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response};
+use tokio::task::JoinSet;
+
+use super::{Proven, Server};
+use crate::authorise::{Denied, PermittedPeer};
+use crate::pipeline::Upgraded;
+
+/// Streams at a time on one connection; the gateway opens another beyond.
+const STREAMS: u32 = 256;
+
+struct Streams {
+    server: Rc<Server>,
+    peer: Result<PermittedPeer, Denied>,
+    name: Rc<str>,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
+    let Proven { stream, peer, name, guard } = proven;
+    let (half, flusher) = coalesce(stream);
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(HEADER_LIST)
+        .max_concurrent_streams(STREAMS)
+        .handshake::<_, Bytes>(half);
+    let Ok(Ok(mut connection)) = tokio::time::timeout(super::HANDSHAKE_WITHIN, handshake).await else { return };
+    let denied = peer.is_err();
+    let streams = Rc::new(Streams { server: server.clone(), peer, name });
+    let mut tasks = JoinSet::new();
+    let mut stopping = server.pipeline.core.seed.stopping.clone();
+    let mut verdict = guard.verdict();
+    let mut retiring = stopping.phase() != Phase::Run;
+    if retiring {
+        connection.graceful_shutdown();
+    }
+    loop {
+        // What the tasks have put into h2 since the last turn goes out in one write.
+        let turn = poll_fn(|cx| {
+            while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
+            let mut over = false;
+            loop {
+                match connection.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        tasks.spawn_local(streams.clone().stream(request, respond));
+                        if denied {
+                            connection.graceful_shutdown();
+                        }
+                    }
+                    Poll::Ready(Some(Err(_)) | None) => {
+                        over = true;
+                        break;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            let flushed = flusher.poll_flush(cx);
+            if over || matches!(flushed, Poll::Ready(Err(_))) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            biased;
+            changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
+                (Ok(()), Verdict::Run) => {}
+                (Ok(()), Verdict::Retire) => {
+                    connection.graceful_shutdown();
+                    retiring = true;
+                }
+                (Ok(()), Verdict::Cut(_)) | (Err(_), _) => return,
+            },
+            _ = stopping.rises(), if !retiring => {
+                connection.graceful_shutdown();
+                retiring = true;
+            }
+            () = turn => return,
+        }
+    }
+}
+
+impl Streams {
+    async fn stream(self: Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let core = &self.server.pipeline.core;
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let head_only = request.method() == http::Method::HEAD;
+        let request = request
+            .map(|received| if received.is_end_stream() { Body::empty() } else { Body::hop(core.streams.enter(received, length, None)) });
+        let no_upgrade = Upgraded::default();
+        let handled = self.server.pipeline.handle(&self.peer, &self.name, request, &no_upgrade);
+        let Some(response) = unless_reset(handled, &mut respond).await else { return };
+        let (mut head, body) = response.into_parts();
+        head.version = http::Version::HTTP_2;
+        let ended = body.is_ended() || head_only;
+        match respond.send_response(Response::from_parts(head, ()), ended) {
+            // Whether it arrives whole shows in the body's record.
+            Ok(stream) if !ended => {
+                let _ = Pump::new(body, stream, &core.timers).await;
+            }
+            Ok(_) => {}
+            Err(_) => respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// The answer, unless the gateway takes the request back first.
+async fn unless_reset(handled: impl Future<Output = Response<Body>>, respond: &mut SendResponse<Bytes>) -> Option<Response<Body>> {
+    let mut handled = pin!(handled);
+    poll_fn(|cx| {
+        if let Poll::Ready(response) = Pin::as_mut(&mut handled).poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        respond.poll_reset(cx).map(|_| None)
+    })
+    .await
+}

@@ -1,0 +1,181 @@
+//! Clients that no one here wrote: curl, Python's own HTTP client, and a WebSocket library.
+
+use std::process::{Command, Output, Stdio};
+
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap_or_else(|err| panic!("{command:?}: {err}; `tests/run` installs what the tests need"))
+}
+
+fn curl(mesh: &TestMesh, args: &[&str]) -> String {
+    let root = mesh.public_root_file();
+    let output = run(Command::new("curl").args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(root).args(args));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn url(mesh: &TestMesh, path: &str) -> String {
+    format!("https://localhost:{}{path}", mesh.public().port())
+}
+
+/// A Python that has the library `websocket`: Debian's, or the first on the path.
+fn python(script: &str, args: &[&str]) -> String {
+    let has_library = |python: &&str| {
+        let probe = Command::new(python).args(["-c", "import websocket"]).stderr(Stdio::null()).status();
+        probe.is_ok_and(|status| status.success())
+    };
+    let python = ["/usr/bin/python3", "python3"].into_iter().find(has_library);
+    let python = python.expect("a Python with the library `websocket`: install python3-websocket, or run `tests/run`, which does");
+    let output = run(Command::new(python).args(["-c", script]).args(args));
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn curl_over_both_versions_of_http() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let format = "\n%{http_code} %{http_version}";
+        let answer = curl(&mesh, &[flag, "-w", format, "-H", &token, "-H", "X-Company-Id: 9", &url(&mesh, "/echo/reports?page=2")]);
+        assert!(answer.contains("\"ok\":true") && answer.ends_with(&format!("200 {version}")), "{answer}");
+        let posted = curl(&mesh, &[flag, "-w", format, "-H", &token, "-d", "title=a", &url(&mesh, "/echo/reports")]);
+        assert!(posted.ends_with(&format!("200 {version}")), "{posted}");
+        let refused = curl(&mesh, &[flag, "-w", format, &url(&mesh, "/echo/reports")]);
+        assert!(refused.contains("token_missing") && refused.ends_with(&format!("401 {version}")), "{refused}");
+        let head = curl(&mesh, &[flag, "-I", "-H", &token, &url(&mesh, "/echo/reports")]);
+        assert!(head.to_ascii_lowercase().contains("x-request-id:"), "{head}");
+    }
+    let seen = mesh.plugin.seen();
+    assert_eq!(seen.len(), 6);
+    assert!(seen.iter().all(|seen| seen.header("x-company-id") == Some("42") && seen.header("authorization").is_none()));
+}
+
+#[test]
+fn curl_uploads_a_file_of_some_size() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
+    let file = mesh.dir().join("upload");
+    std::fs::write(&file, vec![b'a'; 5_000_000]).unwrap();
+    for flag in ["--http1.1", "--http2"] {
+        let answer = curl(&mesh, &[flag, "-H", &token, "-T", file.to_str().unwrap(), &url(&mesh, "/echo/upload")]);
+        assert!(answer.contains("\"ok\":true"), "{answer}");
+    }
+    let seen = mesh.plugin.seen();
+    assert!(seen.len() == 2 && seen.iter().all(|seen| seen.method == "PUT" && seen.complete && seen.body_length == 5_000_000), "{seen:?}");
+}
+
+#[test]
+fn pythons_own_client_keeps_its_connection() {
+    let mesh = TestMesh::new().start();
+    let script = "
+import http.client, json, ssl, sys
+port, root, token = sys.argv[1:]
+c = http.client.HTTPSConnection('localhost', int(port), context=ssl.create_default_context(cafile=root), timeout=30)
+for n in range(3):
+    c.request('GET', f'/echo/n{n}', headers={'Authorization': 'Bearer ' + token, 'X-Role': 'admin'})
+    r = c.getresponse()
+    assert r.status == 200, r.status
+    assert json.loads(r.read())['ok'] is True
+    assert r.getheader('X-Request-Id')
+c.request('POST', '/echo/chunked', body=iter([b'some ', b'chunks']), headers={'Authorization': 'Bearer ' + token}, encode_chunked=True)
+r = c.getresponse(); r.read()
+assert r.status == 200, r.status
+c.request('GET', '/echo/x')
+r = c.getresponse()
+print(r.status, json.loads(r.read())['errors']['code'])
+";
+    let port = mesh.public().port().to_string();
+    let said = python(script, &[&port, mesh.public_root_file().to_str().unwrap(), &mesh.signer.token_of("7", "42")]);
+    assert_eq!(said.trim(), "401 token_missing");
+    assert_eq!(mesh.plugin.seen_at("/chunked")[0].text(), "some chunks");
+    assert!(mesh.plugin.seen().iter().all(|seen| seen.header("x-role") == Some("member")));
+}
+
+#[test]
+fn a_websocket_library_talks_to_a_websocket_plugin() {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.on("/ws", |exchange| {
+        let key = exchange.head.header("sec-websocket-key").unwrap().to_owned();
+        exchange.write(
+            format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+                accept(&key)
+            )
+            .as_bytes(),
+        );
+        let mut pending = Vec::new();
+        loop {
+            let bytes = exchange.read_some();
+            if bytes.is_empty() {
+                return Then::Close;
+            }
+            pending.extend(bytes);
+            while let Some((opcode, payload)) = take_frame(&mut pending) {
+                exchange.write(&frame(opcode, &payload));
+                if opcode == 8 {
+                    return Then::Close;
+                }
+            }
+        }
+    });
+    let script = "
+import ssl, sys, websocket
+port, root, token = sys.argv[1:]
+try:
+    websocket.create_connection(f'wss://localhost:{port}/echo/ws', sslopt={'ca_certs': root}, timeout=30)
+    raise SystemExit('without a token')
+except websocket.WebSocketBadStatusException as e:
+    assert e.status_code == 401, e
+ws = websocket.create_connection(f'wss://localhost:{port}/echo/ws', sslopt={'ca_certs': root}, timeout=30, header=['Authorization: Bearer ' + token])
+for text in ['hello', 'x' * 60000, '']:
+    ws.send(text)
+    assert ws.recv() == text
+ws.send_binary(bytes(range(256)))
+assert ws.recv() == bytes(range(256))
+ws.close()
+print('good')
+";
+    let port = mesh.public().port().to_string();
+    let said = python(script, &[&port, mesh.public_root_file().to_str().unwrap(), &mesh.signer.token_of("7", "42")]);
+    assert_eq!(said.trim(), "good");
+}
+
+/// RFC 6455, section 4.2.2: SHA-1 of the key and a fixed text.
+fn accept(key: &str) -> String {
+    use base64::Engine;
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
+    );
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
+
+/// One whole masked frame of a client (section 5.2), if it is there.
+fn take_frame(pending: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let opcode = pending.first()? & 0x0f;
+    let (length, start) = match pending.get(1)? & 0x7f {
+        126 => (usize::from(u16::from_be_bytes(pending.get(2..4)?.try_into().unwrap())), 4),
+        127 => (usize::try_from(u64::from_be_bytes(pending.get(2..10)?.try_into().unwrap())).unwrap(), 10),
+        short => (usize::from(short), 2),
+    };
+    let mask: [u8; 4] = pending.get(start..start + 4)?.try_into().unwrap();
+    let payload = pending.get(start + 4..start + 4 + length)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    pending.drain(..start + 4 + length);
+    Some((opcode, payload))
+}
+
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..126 => out.push(short as u8),
+        long => {
+            out.push(126);
+            out.extend((long as u16).to_be_bytes());
+        }
+    }
+    out.extend(payload);
+    out
+}

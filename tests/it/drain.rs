@@ -1,0 +1,121 @@
+//! Going down without losing a request.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use gapura_tests::eventually;
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::{Gate, Then};
+use gapura_tests::wire::Wire;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn mesh_with_a_slow_answer(delay: &str) -> (TestMesh, Gate) {
+    let mesh = TestMesh::new().gateway_flag("--drain-delay", delay).start();
+    let gate = Gate::new();
+    let opened = gate.clone();
+    mesh.plugin.on("/slow", move |exchange| {
+        exchange.read_body();
+        let _ = opened.wait();
+        exchange.answer("200 OK", "", b"after all");
+        Then::Keep
+    });
+    (mesh, gate)
+}
+
+#[test]
+fn what_is_in_flight_is_finished_and_then_the_gateway_goes() {
+    let (mut mesh, gate) = mesh_with_a_slow_answer("0s");
+    let public = mesh.public();
+    let mut wire = mesh.connect();
+    wire.get("/echo/slow", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    mesh.gateway.signal("TERM");
+    eventually("new connections are refused", || TcpStream::connect(public).is_err().then_some(()));
+    assert!(mesh.gateway.runs(), "a request is still in flight");
+    gate.open();
+    let response = wire.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "after all"));
+    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{response:?}");
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+}
+
+#[test]
+fn during_the_delay_it_is_not_ready_and_still_serves() {
+    let (mut mesh, _gate) = mesh_with_a_slow_answer("3s");
+    let mut idle = mesh.connect();
+    idle.get("/healthz", "");
+    assert_eq!(idle.response().status, 200);
+    let begun = Instant::now();
+    mesh.gateway.signal("TERM");
+    let not_ready = eventually("it says that it goes", || {
+        let response = mesh.get("/readyz").send();
+        (response.status == 503).then_some(response)
+    });
+    assert!(not_ready.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{not_ready:?}");
+    let response = mesh.get("/echo/x").token_of("7", "42").send();
+    assert_eq!(response.status, 200, "balancers need a moment to notice");
+    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{response:?}");
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(2900), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (mut mesh, _gate) = mesh_with_a_slow_answer("0s");
+    let mut wire = mesh.connect();
+    wire.get("/echo/slow", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    mesh.gateway.signal("TERM");
+    assert!(wire.is_silent_for(Duration::from_millis(300)));
+    assert!(mesh.gateway.runs());
+    mesh.gateway.signal("TERM");
+    let _ = mesh.gateway.wait_for_end(Duration::from_secs(3));
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_cut() {
+    let mesh = TestMesh::new().gateway_flag("--drain-timeout", "1s").start();
+    mesh.plugin.on("/never", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut mesh = mesh;
+    let mut wire = mesh.connect();
+    wire.get("/echo/never", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/never");
+    mesh.gateway.signal("TERM");
+    let _ = mesh.gateway.wait_for_end(SOON);
+    assert!(wire.is_closed_within(SOON));
+}
+
+#[test]
+fn a_sidecar_that_goes_loses_nothing_in_flight_either() {
+    let (mut mesh, gate) = mesh_with_a_slow_answer("0s");
+    let mut wire = mesh.connect();
+    wire.get("/echo/slow", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    let hop = mesh.hop();
+    mesh.sidecar.signal("TERM");
+    eventually("the sidecar refuses new connections", || TcpStream::connect(hop).is_err().then_some(()));
+    gate.open();
+    let response = wire.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "after all"));
+    assert_eq!(mesh.sidecar.wait_for_end(SOON).code(), Some(0));
+    mesh.get("/echo/x").token_of("7", "42").send().assert_refusal(502, "upstream_unreachable", "gateway");
+}
+
+#[test]
+fn idle_programs_go_at_once() {
+    let mut mesh = TestMesh::new().start();
+    assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    let mut idle = Wire::tls(mesh.public(), &mesh.client_tls(&["http/1.1"])).unwrap();
+    for name in ["INT", "TERM"] {
+        let begun = Instant::now();
+        let program = if name == "INT" { &mut mesh.gateway } else { &mut mesh.sidecar };
+        program.signal(name);
+        assert_eq!(program.wait_for_end(SOON).code(), Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+    assert!(idle.is_closed_within(SOON));
+}

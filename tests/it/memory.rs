@@ -1,0 +1,136 @@
+//! What a stream, a stalled stream and an idle program hold in memory.
+
+use std::time::Duration;
+
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
+use gapura_tests::program::Program;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const KIB_OF_16_MIB: u64 = 16 * 1024;
+
+/// A mesh that has served a few requests, so that what each program needs anyway is there already.
+fn warm() -> TestMesh {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.on("/gib", |exchange| {
+        exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {GIB}\r\n\r\n").as_bytes());
+        let part = vec![0x55; MIB as usize];
+        for _ in 0..GIB / MIB {
+            if !exchange.write(&part) {
+                break;
+            }
+        }
+        Then::Keep
+    });
+    for _ in 0..20 {
+        assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    }
+    mesh
+}
+
+fn before(mesh: &TestMesh) -> [u64; 2] {
+    [&mesh.gateway, &mesh.sidecar].map(|program| {
+        program.forget_peak();
+        program.resident_kib()
+    })
+}
+
+#[track_caller]
+fn assert_grew_less_than_16_mib(mesh: &TestMesh, before: [u64; 2]) {
+    for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
+        let grown = program.peak_kib().saturating_sub(before);
+        assert!(grown < KIB_OF_16_MIB, "{} KiB more than the {before} KiB before", grown);
+    }
+}
+
+#[test]
+fn a_gibibyte_comes_down_in_little_memory() {
+    let mesh = warm();
+    let before = before(&mesh);
+    let mut wire = mesh.connect();
+    wire.get("/echo/gib", &(mesh.authorization("7", "42") + "Connection: close\r\n"));
+    let head = wire.response_head();
+    assert_eq!((head.status, head.header("content-length")), (200, Some("1073741824")));
+    assert_eq!(wire.count_to_end(Duration::from_secs(180)), GIB);
+    assert_grew_less_than_16_mib(&mesh, before);
+}
+
+#[test]
+fn a_gibibyte_goes_up_in_little_memory() {
+    let mesh = warm();
+    let before = before(&mesh);
+    let mut wire = mesh.connect();
+    let auth = mesh.authorization("7", "42");
+    wire.send(format!("POST /echo/up HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: {GIB}\r\n\r\n"));
+    let part = vec![0x55; MIB as usize];
+    for _ in 0..GIB / MIB {
+        wire.send(&part);
+    }
+    assert_eq!(wire.response().status, 200);
+    assert_eq!(mesh.plugin.wait_for("the upload", |seen| seen.complete).body_length, GIB);
+    assert_grew_less_than_16_mib(&mesh, before);
+}
+
+#[test]
+fn what_nobody_reads_is_bounded() {
+    let mesh = warm();
+    let before = before(&mesh);
+    let auth = mesh.authorization("7", "42");
+    let stalled: Vec<_> = (0..40)
+        .map(|_| {
+            let mut wire = mesh.connect();
+            wire.get("/echo/gib", &auth);
+            assert_eq!(wire.response_head().status, 200);
+            wire
+        })
+        .collect();
+    // The sockets and windows fill until nothing moves: what is resident stops growing.
+    let mut last = (0, 0);
+    gapura_tests::eventually("nothing grows any more", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = (mesh.gateway.resident_kib(), mesh.sidecar.resident_kib());
+        let same = now == last;
+        last = now;
+        same.then_some(())
+    });
+    for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
+        let grown = program.peak_kib().saturating_sub(before);
+        assert!(grown < 48 * 1024, "{grown} KiB for forty stalled downloads: 32 MiB of streams and some for their connections");
+    }
+    drop(stalled);
+}
+
+/// The promise is made for what ships; a debug build is held to what would show a leak or a table allocated in full.
+#[test]
+fn an_idle_program_is_small() {
+    let mesh = TestMesh::new().start();
+    let limit = |program: &Program, release_kib: u64, debug_kib: u64| {
+        let limit = if cfg!(debug_assertions) { debug_kib } else { release_kib };
+        let resident = program.resident_kib();
+        assert!(resident < limit, "{resident} KiB, not {limit}");
+    };
+    limit(&mesh.gateway, 14 * 1024, 40 * 1024);
+    limit(&mesh.sidecar, 8 * 1024, 32 * 1024);
+}
+
+#[test]
+fn connections_leave_nothing_behind() {
+    let mesh = warm();
+    let open = || (mesh.gateway.open_files(), mesh.sidecar.open_files());
+    let round = || {
+        for _ in 0..100 {
+            drop(mesh.connect());
+            let mut wire = mesh.connect();
+            wire.get("/echo/x", &mesh.authorization("7", "42"));
+        }
+        assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    };
+    round();
+    let before = open();
+    round();
+    gapura_tests::eventually("as many files are open as before", || {
+        let now = open();
+        (now.0 <= before.0 + 4 && now.1 <= before.1 + 4).then_some(())
+    });
+}

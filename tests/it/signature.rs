@@ -1,0 +1,92 @@
+//! Plain http upstreams: no sidecar, so each request is signed for the plugin, or says nothing of the caller.
+
+use std::path::Path;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::program::Invocation;
+use gapura_tests::tokens::unix_now;
+use gapura_tests::within;
+use serde_json::{Value, json};
+
+const SECRET: &str = "a-signing-secret-of-more-than-32-bytes";
+
+fn mac(key: &[u8], message: &str) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes()).as_ref().to_vec()
+}
+
+fn secret_file(dir: &Path) -> String {
+    let path = dir.join("signing-secret");
+    gapura_tests::certs::write_private(&path, &format!("{SECRET}\n"));
+    path.display().to_string()
+}
+
+/// Puts the plugin itself, without its sidecar, at `/direct`.
+fn direct(mesh: &TestMesh, fields: Value) {
+    let mut entry = json!({"name": "direct", "version": "1.0.0", "mount": "/direct", "upstream": mesh.plugin.url(), "auth_mode": "gateway_verified", "health": false});
+    for (name, value) in fields.as_object().unwrap() {
+        entry[name] = value.clone();
+    }
+    mesh.write_registry("direct", &entry);
+}
+
+#[test]
+fn a_signature_says_who_called_what_and_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = secret_file(dir.path());
+    let mesh = TestMesh::new().gateway_flag("--signing-secret-file", &secret).start();
+    direct(&mesh, json!({}));
+    within(std::time::Duration::from_secs(5), "the plugin is reached directly", || {
+        (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(())
+    });
+    let seen = mesh.get("/direct//report%73?a=%2f").token_of("7", "42").header("X-Internal-Signature", "v1,0,spoof").seen_by_plugin();
+    let signature = seen.header("x-internal-signature").unwrap();
+    let parts: Vec<&str> = signature.split(',').collect();
+    let [version, seconds, given] = parts[..] else { panic!("{signature}") };
+    assert_eq!(version, "v1");
+    assert!(unix_now().abs_diff(seconds.parse().unwrap()) < 30, "{signature}");
+    let key = mac(SECRET.as_bytes(), "gapura-sign-v1\ndirect");
+    let request_id = seen.header("x-request-id").unwrap();
+    assert_eq!(seen.target, "/reports?a=%2f");
+    let lines = ["v1", "direct", seconds, "GET", &seen.target, request_id, "7", "42", "member"].join("\n");
+    assert_eq!(given, URL_SAFE_NO_PAD.encode(mac(&key, &lines)), "{lines:?}");
+    assert_eq!(seen.header("x-company-id"), Some("42"));
+
+    let printed = Invocation::new().args(&["signing-key", "direct", "--signing-secret-file", &secret]).run("gapura-gateway");
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(printed.stdout.contains(&URL_SAFE_NO_PAD.encode(&key)) || printed.stdout.contains(&hex), "{}", printed.stdout);
+    assert!(!printed.stdout.contains(SECRET));
+}
+
+#[test]
+fn without_a_secret_a_forwarded_token_goes_alone() {
+    let mesh = TestMesh::new().start();
+    direct(&mesh, json!({"auth_mode": "forward_jwt"}));
+    within(std::time::Duration::from_secs(5), "the plugin is reached directly", || {
+        (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(())
+    });
+    let token = mesh.signer.token_of("7", "42");
+    let seen = mesh.get("/direct/x").token(&token).header("X-Company-Id", "spoof").seen_by_plugin();
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {token}").as_str()));
+    for name in ["x-user-id", "x-company-id", "x-role", "x-internal-signature"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    assert!(seen.headers.iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("x-gapura")), "{:?}", seen.headers);
+}
+
+#[test]
+fn a_verified_caller_is_never_told_unsigned() {
+    let mesh = TestMesh::new().start();
+    direct(&mesh, json!({}));
+    let line = within(std::time::Duration::from_secs(5), "the file is refused", || {
+        mesh.gateway.log().into_iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains("direct.json")))
+    });
+    let message = line["message"].as_str().unwrap();
+    assert!(message.contains("--signing-secret-file") && message.contains("sidecar"), "both ways out: {message}");
+    let response = mesh.get("/direct/x").token_of("7", "42").send();
+    response.assert_refusal(503, "upstream_unavailable", "gateway");
+    assert!(mesh.plugin.seen().is_empty());
+}
