@@ -10,7 +10,8 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, Crl, Event};
 use crate::pem;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::store::{self, Access};
 
 /// What a refresh did.

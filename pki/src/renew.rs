@@ -10,7 +10,8 @@ use crate::issue::{IssueRequest, Issued, KeyWanted};
 use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::moment::Moment;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::target::Target;
 
 /// What is to be renewed.

@@ -2,6 +2,7 @@
 
 mod artefacts; // what OpenSSL says of everything that is written
 mod guide; // docs/pki.md does what it says
+mod judgement; // verify and lint
 mod life; // years of it, by a clock that is moved
 mod record; // the inventory, under concurrency, crashes, full disks and editors
 mod refusals; // bad input, and what is said about it

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use gapura_tests::program::built;
 
@@ -49,8 +50,8 @@ fn a_run_that_may_not_wait_says_who_is_in_the_way() {
     scratch.ok(&["issue", "plugin", "a"]);
 }
 
-/// Starts the command and kills it after it has run for `steps` system calls' worth of luck: at a moment that moves from run to run.
-fn killed(scratch: &Scratch, args: &[&str], microseconds: u64) -> bool {
+/// Starts the command and kills it at `moment`, unless it has ended by itself. Says whether it died.
+fn killed(scratch: &Scratch, args: &[&str], moment: Duration) -> bool {
     let mut child = Command::new(built("gapura-pki"))
         .args(args)
         .env("GAPURA_PKI_DIR", scratch.path("pki"))
@@ -59,7 +60,7 @@ fn killed(scratch: &Scratch, args: &[&str], microseconds: u64) -> bool {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_micros(microseconds)); // the moment of death, not a wait for something
+    std::thread::sleep(moment); // the moment of death, not a wait for something
     let _ = child.kill(); // SIGKILL
     !child.wait().unwrap().success()
 }
@@ -82,7 +83,9 @@ fn whole_or_nothing(dir: &Path) -> bool {
 fn killed_at_any_moment_nothing_is_half_written() {
     let scratch = Scratch::with_ca();
     let out = scratch.text("m");
+    let began = Instant::now();
     scratch.ok(&["issue", "plugin", "a", "--out", &out]);
+    let whole_run = began.elapsed();
     let (mut died, mut kept) = (0, 0);
     for round in 0..60 {
         let name = scratch.text(&format!("n{}", round % 7));
@@ -91,7 +94,7 @@ fn killed_at_any_moment_nothing_is_half_written() {
             1 => &["issue", "plugin", "b", "--out", &name],
             _ => &["renew", "--all"],
         };
-        died += u32::from(killed(&scratch, args, 500 + round * 450));
+        died += u32::from(killed(&scratch, args, whole_run * (round % 20) / 16));
         assert!(whole_or_nothing(&scratch.path("m")), "the set that was there is gone");
         for number in 0..7 {
             kept += u32::from(whole_or_nothing(&scratch.path(&format!("n{number}"))));
@@ -111,10 +114,13 @@ fn killed_at_any_moment_nothing_is_half_written() {
 
 #[test]
 fn an_init_that_was_killed_can_be_begun_anew() {
+    let began = Instant::now();
+    Scratch::with_ca();
+    let whole_run = began.elapsed();
     let mut died = 0;
     for round in 0..20 {
         let scratch = Scratch::new();
-        died += u32::from(killed(&scratch, &["init", "--trust-domain", "test.internal"], 1000 + round * 600));
+        died += u32::from(killed(&scratch, &["init", "--trust-domain", "test.internal"], whole_run * round / 16));
         if !scratch.path("pki/pki.json").exists() {
             scratch.ok(&["init", "--trust-domain", "test.internal"]);
         }

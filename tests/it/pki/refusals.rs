@@ -48,7 +48,7 @@ fn lives_outside_the_limits() {
         says(&scratch.fails(5, &["issue", "plugin", "a", "--ttl", ttl]), &["10 s to 90 d", "--ttl"]);
     }
     for ttl in ["30", "-1d", "1w", "forever"] {
-        says(&scratch.fails(2, &["issue", "plugin", "a", "--ttl", ttl]), &["20s, 15m, 24h, 30d"]);
+        says(&scratch.fails(2, &["issue", "plugin", "a", &format!("--ttl={ttl}")]), &["20s, 15m, 24h, 30d"]);
     }
     for ttl in ["10s", "90d"] {
         scratch.ok(&["issue", "plugin", "a", "--ttl", ttl]);
