@@ -104,6 +104,12 @@ impl Authority {
         self.root.as_ref().map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
     }
 
+    /// What stands between its leaves and the root: nothing, if it is the root.
+    #[must_use]
+    pub fn chain_pem(&self) -> &str {
+        &self.between
+    }
+
     /// Signs `leaf`, with a new key.
     #[must_use]
     pub fn issue(&self, leaf: &Leaf) -> Certificate {

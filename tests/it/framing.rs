@@ -60,11 +60,10 @@ fn two_lengths_or_an_odd_length_are_refused() {
     ] {
         refused(&mesh, what, &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"), 400);
     }
-    refused(
+    refused_or_one(
         &mesh,
         "two equal lengths",
         "POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
-        400,
     );
 }
 
@@ -223,7 +222,9 @@ fn targets_that_are_no_path_are_refused() {
 #[test]
 fn no_tunnel_is_ever_opened() {
     let mesh = TestMesh::new().start();
-    refused(&mesh, "CONNECT", "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nAUTH\r\n\r\n", 405);
+    let mut wire = mesh.connect();
+    wire.send(format!("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n{}\r\n", mesh.authorization("7", "42")));
+    wire.response().assert_refusal(405, "method_not_allowed", "gateway");
     let response = mesh.request("TRACE", "/echo/x").token_of("7", "42").send();
     response.assert_refusal(405, "method_not_allowed", "gateway");
     for method in ["DELETE", "PUT", "PATCH", "OPTIONS", "PROPFIND"] {
