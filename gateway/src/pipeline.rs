@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
@@ -93,13 +92,13 @@ struct Admitted {
 }
 
 impl Pipeline {
-    /// Answers one request; whatever happens, with one answer and one record. `sound` tells whether hyper read the head without
-    /// indulgence.
+    /// Answers one request; whatever happens, with one answer and one record. `ambiguous` tells that another
+    /// reader than hyper could have read the head in another way.
     pub async fn handle(
         &self,
         client: &Client,
         request: Request<Incoming>,
-        sound: &AtomicBool,
+        ambiguous: bool,
         upgraded: &Upgraded,
         mut record: Box<Record>,
     ) -> Response<Body> {
@@ -107,7 +106,7 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
-        let work = self.try_handle(client, head, body, sound, upgraded, &mut record);
+        let work = self.try_handle(client, head, body, ambiguous, upgraded, &mut record);
         let mut response = match caught(work).await {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
@@ -140,11 +139,11 @@ impl Pipeline {
         client: &Client,
         head: Parts,
         body: Incoming,
-        sound: &AtomicBool,
+        ambiguous: bool,
         upgraded: &Upgraded,
         record: &mut Record,
     ) -> Result<Response<Body>, Rejection> {
-        if !sound.load(Ordering::Relaxed) {
+        if ambiguous {
             return Err(Rejection::Framing(Code::BadRequest));
         }
         let admitted = match self.admit(client, head, &body, record)? {

@@ -4,13 +4,13 @@
 //! handshake leaves one line; nothing a client does to its own connection is felt on another.
 
 mod drive;
+mod messages;
 mod strict_io;
 
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
@@ -92,13 +92,14 @@ impl Server {
         let upgraded = Upgraded::default();
         let (pipeline, left, seen) = (self.pipeline.clone(), upgraded.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (pipeline, client, left, seen) = (pipeline.clone(), client.clone(), left.clone(), seen.clone());
+            let (pipeline, client, left) = (pipeline.clone(), client.clone(), left.clone());
             let mut record = pipeline.record(&client, &request);
             seen.begin();
             record.on_connection = Some(seen.under_way());
-            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, seen.is_sound(), &left, record).await) }
+            let ambiguous = seen.is_ambiguous();
+            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, ambiguous, &left, record).await) }
         });
-        let io = TokioIo::new(StrictIo::new(io, link.clone()));
+        let io = TokioIo::new(StrictIo::http1(io, link.clone()));
         let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
         let ended =
             drive(connection, hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown, &link, &self.pipeline.core, true).await;
@@ -110,15 +111,13 @@ impl Server {
     async fn serve_h2(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
         let (pipeline, seen) = (self.pipeline.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (pipeline, client, seen) = (pipeline.clone(), client.clone(), seen.clone());
+            let (pipeline, client) = (pipeline.clone(), client.clone());
             let mut record = pipeline.record(&client, &request);
             seen.begin();
             record.on_connection = Some(seen.under_way());
-            // Frames have no lines to end: a byte 10 among them says nothing of the head.
-            let sound = AtomicBool::new(true);
-            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, &sound, &Upgraded::default(), record).await) }
+            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, false, &Upgraded::default(), record).await) }
         });
-        let io = TokioIo::new(StrictIo::new(io, link.clone()));
+        let io = TokioIo::new(StrictIo::http2(io, link.clone()));
         let connection = http2::Builder::new(OnThisWorker)
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -149,13 +148,5 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
         tokio::task::spawn_local(async move {
             task.await;
         });
-    }
-}
-
-impl Link {
-    /// A request has begun.
-    fn begin(&self) {
-        self.head_is_in();
-        self.under_way().fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -308,3 +308,39 @@ fn requests_in_one_flight_are_answered_in_their_order() {
         assert_eq!(wire.response().text(), format!("/n{n}"));
     }
 }
+
+#[test]
+fn a_bare_line_feed_is_seen_in_a_later_request_of_the_same_flight() {
+    let mesh = TestMesh::new().start();
+    let auth = mesh.authorization("7", "42");
+    for (framing, body) in [("", ""), ("Content-Length: 2\r\n", "hi"), ("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n")] {
+        let mut wire = mesh.connect();
+        wire.send(format!(
+            "POST /echo/first HTTP/1.1\r\nHost: localhost\r\n{auth}{framing}\r\n{body}GET /echo/bare HTTP/1.1\nHost: localhost\r\n{auth}\r\n"
+        ));
+        let _ = wire.response(); // the first may be answered, or refused with the second in the same breath
+        assert!(wire.try_response("GET").map_or(true, |second| second.status == 400), "{framing}");
+        assert!(wire.is_closed_within(gapura_tests::PATIENCE), "{framing}");
+    }
+    assert!(mesh.plugin.seen_at("/bare").is_empty());
+}
+
+#[test]
+fn the_rest_of_a_body_whose_answer_came_early_is_no_head() {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.on("/early", |exchange| {
+        exchange.answer("200 OK", "", b"early");
+        exchange.read_body();
+        Then::Keep
+    });
+    let auth = mesh.authorization("7", "42");
+    let mut wire = mesh.connect();
+    wire.send(format!("POST /echo/early HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 20\r\n\r\n"));
+    assert_eq!(wire.response().text(), "early");
+    wire.send("lines\nof\na\nlate\nbody");
+    let seen = mesh.plugin.wait_for("the whole body", |seen| seen.target == "/early" && seen.complete);
+    assert_eq!(seen.body_length, 20);
+    wire.get("/echo/next", &auth);
+    let next = wire.response();
+    assert_eq!(next.status, 200, "{}", next.text());
+}

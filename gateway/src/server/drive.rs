@@ -13,14 +13,14 @@ use gapura_mesh::worker::Core;
 use super::strict_io::Link;
 use crate::limits::{HEAD_WITHIN, KEEP_ALIVE_IDLE};
 
-/// For a client to take what we write.
+/// For a client to take what we write, and for us to take the rest of what it sends.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// For a connection that was told to close, to do so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a connection is waited on for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
     /// Its first head.
     First,
@@ -30,9 +30,11 @@ enum Waiting {
     Idle(usize),
     /// A request that is under way.
     Request,
+    /// The rest of a body whose answer came early, after so many readings.
+    Rest(u64),
     /// A client that takes nothing, since this mark.
     Stalled(u64),
-    /// Its end.
+    /// Its end: it was told to go, and no request is under way.
     Closing,
 }
 
@@ -43,28 +45,25 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
     let mut stopping = core.seed.stopping.clone();
     let deadline = core.timers.sleep(HEAD_WITHIN);
     let mut waiting = Waiting::First;
+    let mut closing = false;
     // HTTP/2 can say that it goes before it does; HTTP/1.1 says so with each answer, and closes when the listener does. So does a
     // connection of HTTP/2 that comes during the delay: told at once, it would carry nothing.
-    let mut closes_at = if http1 || stopping.phase() != Phase::Run { Phase::Closing } else { Phase::Draining };
+    let closes_at = if http1 || stopping.phase() != Phase::Run { Phase::Closing } else { Phase::Draining };
     loop {
-        let phase = stopping.phase();
-        if phase >= closes_at {
+        if !closing && stopping.phase() >= closes_at {
             close(connection.as_mut());
-            closes_at = Phase::Cut;
+            closing = true;
         }
         let turn = poll_fn(|cx| {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(true);
             }
-            let next = now_waiting(waiting, link);
+            let next = now_waiting(waiting, link, closing, http1);
             if next != waiting {
                 waiting = next;
-                match waiting {
-                    Waiting::First | Waiting::Closing => {}
-                    Waiting::Head => deadline.reset(HEAD_WITHIN),
-                    Waiting::Idle(_) => deadline.reset(KEEP_ALIVE_IDLE),
-                    Waiting::Request => deadline.unset(),
-                    Waiting::Stalled(_) => deadline.reset(STALL_LIMIT),
+                match waiting.limit() {
+                    Some(limit) => deadline.reset(limit),
+                    None => deadline.unset(),
                 }
             }
             deadline.poll_passed(cx).map(|()| false)
@@ -73,32 +72,63 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
             biased;
             ended = turn => match (ended, waiting) {
                 (true, _) => return true,
-                (false, Waiting::Head) if http1 => {
+                (false, Waiting::Head) => {
                     link.give_up();
-                    (waiting, _) = (Waiting::Closing, deadline.reset(LAST_WORDS));
+                    closing = true;
                 }
                 (false, Waiting::First | Waiting::Idle(_)) => {
                     close(connection.as_mut());
-                    (waiting, _) = (Waiting::Closing, deadline.reset(LAST_WORDS));
+                    closing = true;
                 }
                 // It had its time.
-                (false, _) => return false,
+                (false, Waiting::Request | Waiting::Rest(_) | Waiting::Stalled(_) | Waiting::Closing) => return false,
             },
-            _ = stopping.rises(), if closes_at < Phase::Cut => {}
+            () = stopping.reached(closes_at), if !closing => {}
         }
     }
 }
 
-fn now_waiting(before: Waiting, link: &Link) -> Waiting {
+fn now_waiting(before: Waiting, link: &Link, closing: bool, http1: bool) -> Waiting {
     let (blocked, mark) = link.write_state();
     match before {
-        Waiting::Closing => Waiting::Closing,
         Waiting::Stalled(since) if blocked && mark == since => before,
         _ if blocked => Waiting::Stalled(mark),
         _ if link.requests() > 0 => Waiting::Request,
-        _ if link.is_in_head() => Waiting::Head,
+        _ if link.is_in_body() => Waiting::Rest(link.reads()),
+        _ if closing => Waiting::Closing,
+        // Over HTTP/2 a frame that is no request would look like the beginning of one: an idle client may well ping.
+        _ if http1 && link.is_in_head() => Waiting::Head,
         _ if link.served() == 0 => Waiting::First,
         // Whole requests may come and go between two looks: each starts the time anew.
         _ => Waiting::Idle(link.served()),
+    }
+}
+
+impl Waiting {
+    /// For how long; the pipeline has its own limits for a request.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::First | Self::Head => Some(HEAD_WITHIN),
+            Self::Idle(_) => Some(KEEP_ALIVE_IDLE),
+            Self::Request => None,
+            Self::Rest(_) | Self::Stalled(_) => Some(STALL_LIMIT),
+            Self::Closing => Some(LAST_WORDS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_told_to_go_has_all_the_time_for_a_request_that_is_under_way() {
+        let link = Link::default();
+        assert_eq!(now_waiting(Waiting::First, &link, false, true), Waiting::First);
+        link.begin();
+        assert_eq!(now_waiting(Waiting::Closing, &link, true, true), Waiting::Request);
+        link.under_way().fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(now_waiting(Waiting::Request, &link, true, true), Waiting::Closing);
+        assert_eq!(now_waiting(Waiting::Request, &link, false, true), Waiting::Idle(1));
     }
 }
