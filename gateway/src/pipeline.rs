@@ -1,8 +1,6 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
-use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +10,15 @@ use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
 use gapura_mesh::framing::{self, DOOR};
-use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, connection_has, scrub_response};
+use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel;
+use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -72,14 +70,10 @@ pub enum Rejection {
     /// The plugin gave no answer.
     Forward(forward::Error),
     /// The plugin switched to a protocol that nobody asked for.
-    Switched,
+    Switched(NotAskedFor),
     /// A panic was caught.
     Panic,
 }
-
-/// Where the pipeline leaves an upgraded connection for its owner to carry on.
-#[derive(Clone, Default)]
-pub struct Upgraded(Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>);
 
 /// A request that has passed every check and goes on.
 struct Admitted {
@@ -160,7 +154,8 @@ impl Pipeline {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.switched(answer, upgrade, upgraded, token_holds)?
+            let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
+            upgraded.switch(answer, upgrade, expires).map_err(Rejection::Switched)?
         } else {
             self.scrubbed(answer, token_holds, record)
         };
@@ -206,7 +201,7 @@ impl Pipeline {
         let trace = head.headers.get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes()));
         let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
         record.trace_id = Some(trace.id);
-        let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| asks_for_websocket(&head));
+        let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| tunnel::is_asked_for(&head));
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
@@ -273,33 +268,6 @@ impl Pipeline {
         Response::from_parts(head, body)
     }
 
-    fn switched(
-        &self,
-        mut answer: Response<Body>,
-        client: Option<OnUpgrade>,
-        upgraded: &Upgraded,
-        token_holds: Option<Duration>,
-    ) -> Result<Response<Body>, Rejection> {
-        let plugin = answer.extensions_mut().remove::<OnUpgrade>();
-        let to_websocket = answer.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let (Some(client), Some(plugin), true) = (client, plugin, to_websocket) else { return Err(Rejection::Switched) };
-        scrub_response(answer.headers_mut());
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
-        *upgraded.0.borrow_mut() = Some(Box::pin(async move {
-            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else { return };
-            let passed = Rc::default();
-            let joined = tunnel::join(hyper_util::rt::TokioIo::new(client), hyper_util::rt::TokioIo::new(plugin), &passed);
-            tokio::select! {
-                // Either end may break off a WebSocket as it likes.
-                _ = joined => {}
-                () = async { match expires { Some(expires) => expires.await, None => std::future::pending().await } } => {}
-            }
-        }));
-        Ok(answer)
-    }
-
     fn new_request_id(&self) -> RequestId {
         RequestId::new_v7(self.core.seed.clock.unix_millis(), self.core.random.next_wide())
     }
@@ -326,7 +294,7 @@ impl Rejection {
             Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
             Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(forward::Error::Protocol) | Self::Switched => Code::UpstreamProtocol,
+            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
             Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
             Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
@@ -358,20 +326,6 @@ impl Rejection {
                 | Code::Internal
         )
     }
-}
-
-impl Upgraded {
-    /// The rest of the connection's life, if it was upgraded.
-    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.0.borrow_mut().take()
-    }
-}
-
-fn asks_for_websocket(head: &Parts) -> bool {
-    head.version == Version::HTTP_11
-        && head.method == Method::GET
-        && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && connection_has(&head.headers, "upgrade")
 }
 
 fn logged(uri: &http::Uri, path: &str, wanted: bool) -> LoggedPath {

@@ -16,6 +16,7 @@ use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::upstream::dial::BoxIo;
 use gapura_mesh::worker::Serve;
 use http::Request;
@@ -29,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
 use crate::limits::HANDSHAKE_WITHIN;
-use crate::pipeline::{Pipeline, Upgraded};
+use crate::pipeline::Pipeline;
 use drive::drive;
 use strict_io::{Link, StrictIo};
 
@@ -59,17 +60,11 @@ impl Serve for Server {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
-        let gauge = core.meters().connections(Side::Client);
-        gauge.add(1);
+        let _open = core.count_open(Side::Client);
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Rc::new(Client::new(from, self.tls.is_some(), is_proxy));
         let link = Arc::new(Link::default());
-        if http2 {
-            self.serve_h2(io, client, link).await
-        } else {
-            self.serve_h1(io, client, link).await
-        }
-        gauge.less();
+        if http2 { self.serve_h2(io, client, link).await } else { self.serve_h1(io, client, link).await }
     }
 
     fn tidy(&self) {

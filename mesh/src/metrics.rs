@@ -93,6 +93,28 @@ pub struct Meters {
     handshake_failures: Mutex<BTreeMap<(Side, &'static str), u64>>,
 }
 
+/// One open connection: counted until it is dropped, however it ends.
+pub struct OpenConnection {
+    meters: Arc<Meters>,
+    worker: usize,
+    side: Side,
+}
+
+impl OpenConnection {
+    /// Counts one more connection of `worker`'s. Made and dropped on the worker's thread.
+    #[must_use]
+    pub fn count(meters: &Arc<Meters>, worker: usize, side: Side) -> Self {
+        meters.worker(worker).connections(side).add(1);
+        Self { meters: meters.clone(), worker, side }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.meters.worker(self.worker).connections(self.side).less();
+    }
+}
+
 impl Counter {
     /// Adds `more`. Only the owner calls it: between its load and its store nobody else writes.
     pub fn add(&self, more: u64) {
@@ -180,9 +202,7 @@ impl WorkerMeters {
         }
     }
 
-    /// The gauge of open connections.
-    #[must_use]
-    pub fn connections(&self, side: Side) -> &Counter {
+    fn connections(&self, side: Side) -> &Counter {
         &self.connections[side as usize]
     }
 }
@@ -318,17 +338,19 @@ mod tests {
 
     #[test]
     fn a_scrape_adds_the_workers_up() {
-        let meters = Meters::new(2, &["expired", "signature"]);
+        let meters = Arc::new(Meters::new(2, &["expired", "signature"]));
         let plugin = meters.plugin("lab");
         plugin.slot(0).finish(200, Duration::from_micros(400), Some(Duration::from_micros(300)));
         plugin.slot(1).finish(200, Duration::from_secs(11), None);
         plugin.slot(1).finish(503, Duration::from_millis(30), None);
         meters.worker(1).rejected(Code::Overloaded);
         meters.worker(0).token_rejected(1);
-        meters.worker(0).connections(Side::Client).add(1);
+        let open = OpenConnection::count(&meters, 0, Side::Client);
+        drop(OpenConnection::count(&meters, 0, Side::Hop));
         meters.handshake_failed(Side::Hop, "expired");
         let mut text = Text::default();
         meters.render(&mut text, &[Side::Client, Side::Hop]);
+        drop(open);
         let text = text.into_string();
         for line in [
             "gapura_requests_total{plugin=\"lab\",status=\"200\"} 2",

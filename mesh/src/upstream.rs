@@ -7,6 +7,7 @@
 pub mod dial;
 pub mod h1;
 pub mod h2;
+pub mod life;
 
 use std::fmt;
 use std::future::Future;

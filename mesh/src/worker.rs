@@ -17,7 +17,7 @@ use crate::access::{Mode, Sink};
 use crate::clock::Clock;
 use crate::listen::Accepted;
 use crate::log::{Level, Log};
-use crate::metrics::{Meters, WorkerMeters};
+use crate::metrics::{Meters, OpenConnection, Side, WorkerMeters};
 use crate::program::Alive;
 use crate::random::Random;
 use crate::shutdown::{Phase, Stopping};
@@ -61,6 +61,12 @@ pub struct Core {
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
 impl Core {
+    /// Counts a connection for as long as what it returns is kept.
+    #[must_use]
+    pub fn count_open(&self, side: Side) -> OpenConnection {
+        OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
     /// The counters this worker owns.
     #[must_use]
     pub fn meters(&self) -> &WorkerMeters {

@@ -10,16 +10,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_mesh::body::{Body, Fault, Upload};
-use gapura_mesh::metrics::{Meters, Side};
+use gapura_mesh::metrics::Side;
+use gapura_mesh::tunnel;
 use gapura_mesh::upstream::dial::{self, BoxIo};
 use gapura_mesh::upstream::h1::{Link, Pool};
 use gapura_mesh::upstream::h2::H2;
+use gapura_mesh::upstream::life::Life;
 use gapura_mesh::upstream::{SendError, h1};
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, HeaderValue, TE, UPGRADE};
+use http::header::{HeaderValue, TE};
 use http::{Request, Response, Version};
 use hyper::client::conn::http1::SendRequest;
 
@@ -94,8 +97,7 @@ impl Plugin {
         let mut request = Request::from_parts(trusted.into_parts(), body);
         let over_h2 = matches!(self.address, Address::H2c(_));
         if websocket {
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            tunnel::set_headers(request.headers_mut());
         } else if over_h2 && trailers {
             request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -134,22 +136,23 @@ impl Plugin {
     async fn connect_h1(&self) -> io::Result<(SendRequest<Body>, Link)> {
         let io = self.connect().await?;
         let (sender, driver) = h1::Pool::handshake(io).await.map_err(io::Error::other)?;
-        let open = Open::count(&self.core);
+        let life = Arc::new(Life::new(self.core.count_open(Side::Plugin), None));
+        let link = Link::new(life.clone());
         tokio::task::spawn_local(async move {
-            let _open = open;
             // How it ends is told to whoever waits for an answer on it.
             let _ = driver.await;
+            drop(life);
         });
-        Ok((sender, Link::default()))
+        Ok((sender, link))
     }
 
     async fn connect_h2(&self) -> io::Result<H2> {
         let io = self.connect().await?;
         let (shared, driver) = H2::handshake(io, &self.core.timers, &self.core.streams).await?;
-        let open = Open::count(&self.core);
+        let open = self.core.count_open(Side::Plugin);
         tokio::task::spawn_local(async move {
-            let _open = open;
             driver.await;
+            drop(open);
         });
         Ok(shared)
     }
@@ -178,25 +181,6 @@ impl Tcp {
             }
         }
         Err(last)
-    }
-}
-
-/// A connection to the plugin, counted while it is open.
-struct Open {
-    meters: std::sync::Arc<Meters>,
-    worker: usize,
-}
-
-impl Open {
-    fn count(core: &Core) -> Self {
-        core.meters().connections(Side::Plugin).add(1);
-        Self { meters: core.seed.meters.clone(), worker: core.seed.index }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.meters.worker(self.worker).connections(Side::Plugin).less();
     }
 }
 

@@ -1,8 +1,6 @@
 //! The life of a request in the sidecar. Read `try_handle` first; each line is a file.
 
-use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,9 +13,9 @@ use gapura_mesh::framing;
 use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel;
+use gapura_mesh::tunnel::{NotAskedFor, Upgraded};
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, HeaderValue, TRAILER, UPGRADE};
+use http::header::TRAILER;
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
@@ -50,14 +48,10 @@ pub enum Rejection {
     /// The plugin's answer can be read in two ways.
     Unsound,
     /// The plugin switched to a protocol that nobody asked for.
-    Switched,
+    Switched(NotAskedFor),
     /// A panic was caught.
     Panic,
 }
-
-/// Where the pipeline leaves an upgraded connection for its owner to carry on.
-#[derive(Clone, Default)]
-pub struct Upgraded(Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>);
 
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
@@ -107,7 +101,7 @@ impl Pipeline {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            switched(answer, websocket, on_upgrade, upgraded)?
+            upgraded.switch(answer, on_upgrade.filter(|_| websocket), None).map_err(Rejection::Switched)?
         } else {
             scrubbed(answer, record)
         };
@@ -130,16 +124,9 @@ impl Rejection {
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
             Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => Code::RequestTimeout,
-            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched => Code::UpstreamProtocol,
+            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
             Self::Panic => Code::Internal,
         }
-    }
-}
-
-impl Upgraded {
-    /// The rest of the connection's life, if it was upgraded.
-    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.0.borrow_mut().take()
     }
 }
 
@@ -162,27 +149,6 @@ fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
         record.stripped.add(kind, stripped.of(kind));
     }
     answer
-}
-
-fn switched(
-    mut answer: Response<Body>,
-    websocket: bool,
-    client: Option<OnUpgrade>,
-    upgraded: &Upgraded,
-) -> Result<Response<Body>, Rejection> {
-    let plugin = answer.extensions_mut().remove::<OnUpgrade>();
-    let to_websocket = answer.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let (true, true, Some(client), Some(plugin)) = (websocket, to_websocket, client, plugin) else { return Err(Rejection::Switched) };
-    scrub_response(answer.headers_mut());
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    *upgraded.0.borrow_mut() = Some(Box::pin(async move {
-        let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else { return };
-        let passed = Rc::default();
-        // Either end may break off a WebSocket as it likes.
-        let _ = tunnel::join(hyper_util::rt::TokioIo::new(client), hyper_util::rt::TokioIo::new(plugin), &passed).await;
-    }));
-    Ok(answer)
 }
 
 fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {

@@ -9,7 +9,8 @@ use gapura_mesh::envelope::Code;
 use gapura_mesh::framing::{self, HOP};
 use gapura_mesh::headers::{Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request};
 use gapura_mesh::path::is_canonical;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use gapura_mesh::tunnel;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
@@ -67,7 +68,7 @@ pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &Tena
     if context.tenant.is_none() && !rule.excuses(&head, has_body, &context) {
         return Err(Code::TenantMissing);
     }
-    let websocket = asks_for_websocket(&head);
+    let websocket = tunnel::is_asked_for(&head);
     let trailers = takes_trailers(&head.headers);
     let trailer = announced_by_request(&head.headers, |_| true);
     seen.stripped = scrub_hop_request(&mut head.headers);
@@ -113,14 +114,6 @@ fn has_any(headers: &HeaderMap) -> bool {
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn asks_for_websocket(head: &Parts) -> bool {
-    let named = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    head.version == Version::HTTP_11
-        && head.method == Method::GET
-        && head.headers.get(UPGRADE).is_some_and(named)
-        && gapura_mesh::headers::connection_has(&head.headers, "upgrade")
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {

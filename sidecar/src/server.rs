@@ -60,14 +60,12 @@ impl Serve for Server {
             Ok(proven) => proven,
             Err(error) => return self.failed(&trust.explain(&error), &from.to_string()),
         };
-        let connections = self.pipeline.core.meters().connections(Side::Hop);
-        connections.add(1);
+        let _open = self.pipeline.core.count_open(Side::Hop);
         if proven.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             h2::serve(&self, proven).await;
         } else {
             h1::serve(&self, proven).await;
         }
-        connections.less();
     }
 
     fn tidy(&self) {

@@ -141,3 +141,18 @@ fn a_mode_that_becomes_weaker_is_said_aloud() {
     });
     assert!(line["message"].as_str().unwrap().contains("echo"), "{line}");
 }
+
+#[test]
+fn a_sidecar_that_its_plugin_moved_away_from_is_let_go_of() {
+    let mesh = TestMesh::new().start();
+    let mut wire = mesh.connect();
+    let auth = mesh.authorization("7", "42");
+    // A body without a length goes on a connection of its own, which is kept for half a minute; so is the shared one of a GET.
+    wire.send(format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"));
+    assert_eq!(wire.response().status, 200);
+    assert_eq!(status(&mesh, "/echo/x"), 200);
+    let kept = || mesh.metric(&mesh.sidecar, "gapura_connections{side=\"hop\"}");
+    assert!(kept() >= 2.0, "{}", kept());
+    mesh.write_registry("echo", &mesh.entry(&json!({"upstream": "https://127.0.0.1:9"})));
+    within(Duration::from_secs(15), "its connections are closed", || (kept() == 0.0).then_some(()));
+}

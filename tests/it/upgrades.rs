@@ -141,3 +141,14 @@ fn an_upgrade_without_a_token_reaches_nothing() {
     wire.response().assert_refusal(401, "token_missing", "gateway");
     assert!(mesh.plugin.seen().is_empty());
 }
+
+#[test]
+fn a_revoked_sidecar_is_cut_off_in_the_middle_of_a_websocket() {
+    let mesh = echoing();
+    let mut wire = open(&mesh);
+    wire.send("hi");
+    assert_eq!(wire.read(2), b"hi");
+    let revoked = mesh.authority.files_for(&mesh.gateway_cert).with_crl(Some(mesh.authority.crl(&[&mesh.sidecar_cert])));
+    mesh.gateway_dir.publish(&revoked);
+    assert!(wire.is_closed_within(Duration::from_secs(5)), "the WebSocket outlives its sidecar's certificate");
+}

@@ -5,10 +5,10 @@
 //! that all who wait share, so that a burst of requests opens one connection.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::body::{Body, Upload};
@@ -16,13 +16,14 @@ use gapura_mesh::identity::PeerId;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
-use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide, Verdict};
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
 use gapura_mesh::upstream::dial::{self, BoxIo};
 use gapura_mesh::upstream::h1::{Link, Pool};
 use gapura_mesh::upstream::h2::H2;
+use gapura_mesh::upstream::life::Life;
 use gapura_mesh::worker::Core;
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
@@ -220,69 +221,52 @@ impl Hop {
 }
 
 impl Dialer {
-    async fn connect_h2(self: &Rc<Self>) -> Result<H2, Failure> {
+    async fn connect_h2(&self) -> Result<H2, Failure> {
         let trust = self.trust.load_full();
         let (io, guard) = self.connect(&trust, b"h2").await?;
         let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
         let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (connection, driver) = handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
-        let (retired, cut) = (connection.clone(), connection.clone());
-        tokio::task::spawn_local(self.clone().own(driver, guard, move || retired.retire(), move |reason| cut.cut(reason)));
+        let (life, link) = (self.life(guard), connection.link());
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                reason = life.cut(|| link.retire()) => link.cut(reason),
+                () = driver => {}
+            }
+        });
         Ok(connection)
     }
 
-    async fn connect_h1(self: &Rc<Self>, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
+    async fn connect_h1(&self, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
         let trust = self.trust.load_full();
         let (io, guard) = self.connect(&trust, b"http/1.1").await?;
         let (sender, driver) = Pool::handshake(io).await.map_err(|_| Failure::Protocol)?;
-        let link = Link::default();
-        let (retired, cut, pool) = (link.clone(), link.clone(), pool.clone());
+        let life = self.life(guard);
+        let link = Link::new(life.clone());
+        // The task must not keep the pool, whose idle senders keep the connection, which keeps the task.
+        let (told, pool) = (link.clone(), Rc::downgrade(pool));
         let retire = move || {
-            retired.retire();
-            pool.tidy();
+            told.retire();
+            if let Some(pool) = pool.upgrade() {
+                pool.tidy();
+            }
         };
-        let driver = async move {
-            // How it ends is told to whoever waits for an answer on it.
-            let _ = driver.await;
-        };
-        tokio::task::spawn_local(self.clone().own(driver, guard, retire, move |reason| cut.cut(reason)));
+        let told = link.clone();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                reason = life.cut(retire) => told.cut(reason),
+                // How it ends is told to whoever waits for an answer on it.
+                _ = driver => {}
+            }
+        });
         Ok((sender, link))
     }
 
-    /// Drives a connection until it is over, or until the trust in force ends it.
-    async fn own(
-        self: Rc<Self>,
-        driver: impl Future<Output = ()>,
-        guard: Option<LiveGuard>,
-        retire: impl Fn(),
-        cut: impl Fn(&'static str),
-    ) {
+    fn life(&self, guard: Option<LiveGuard>) -> Arc<Life> {
         let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
-        let gauge = self.core.meters().connections(side);
-        gauge.add(1);
-        let mut driver = std::pin::pin!(driver);
-        match guard {
-            None => driver.await,
-            Some(guard) => {
-                let mut verdict = guard.verdict();
-                loop {
-                    tokio::select! {
-                        biased;
-                        changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
-                            (Ok(()), Verdict::Run) => {}
-                            (Ok(()), Verdict::Retire) => retire(),
-                            (Ok(()), Verdict::Cut(reason)) => {
-                                cut(reason);
-                                break;
-                            }
-                            (Err(_), _) => break,
-                        },
-                        () = &mut driver => break,
-                    }
-                }
-            }
-        }
-        gauge.less();
+        Arc::new(Life::new(self.core.count_open(side), guard))
     }
 
     async fn connect(&self, trust: &TrustSet, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {

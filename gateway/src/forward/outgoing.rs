@@ -13,7 +13,8 @@ use gapura_mesh::headers::{
     X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE, X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, UPGRADE};
+use gapura_mesh::tunnel;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -105,8 +106,7 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if facts.websocket {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        tunnel::set_headers(&mut head.headers);
     }
     head.extensions.clear();
     Ok((Outgoing { plugin: plugin.clone(), head, route }, stripped))

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -14,6 +15,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::dial::BoxIo;
+use super::life::Life;
 use super::{SendError, answered};
 use crate::body::{Body, Upload, UploadState};
 use crate::timers::{STEP, Timers};
@@ -32,8 +34,9 @@ struct Idle {
 }
 
 /// What a connection's task and its users tell each other. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Link {
+    life: Arc<Life>,
     retired: Rc<Cell<bool>>,
     cut: Rc<Cell<Option<&'static str>>>,
 }
@@ -87,11 +90,6 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| self.is_fresh(idle));
     }
 
-    /// Closes all that idles.
-    pub fn clear(&self) {
-        self.idle.borrow_mut().clear();
-    }
-
     fn is_fresh(&self, idle: &Idle) -> bool {
         let age = STEP * u32::try_from(self.timers.now().saturating_sub(idle.since)).unwrap_or(u32::MAX);
         !idle.sender.is_closed() && !idle.link.retired.get() && age < self.keep
@@ -125,6 +123,12 @@ impl Pool {
 }
 
 impl Link {
+    /// A link to the connection whose life this is.
+    #[must_use]
+    pub fn new(life: Arc<Life>) -> Self {
+        Self { life, retired: Rc::default(), cut: Rc::default() }
+    }
+
     /// Takes no further request.
     pub fn retire(&self) {
         self.retired.set(true);
@@ -149,8 +153,10 @@ impl Lease {
     }
 }
 
-fn with_lease(answer: Response<Incoming>, lease: Lease) -> Response<Body> {
+fn with_lease(mut answer: Response<Incoming>, lease: Lease) -> Response<Body> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // The connection's driver ends here; whoever carries the tunnel on holds its life.
+        answer.extensions_mut().insert(lease.link.life);
         return answer.map(|_| Body::empty());
     }
     answer.map(|incoming| Body::incoming(incoming).leased(lease))

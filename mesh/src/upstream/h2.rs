@@ -56,6 +56,9 @@ struct State {
     streams: Streams,
 }
 
+/// What a connection's task tells its users. Unlike an [`H2`] it does not keep the connection open.
+pub struct Link(Rc<State>);
+
 /// Drives one connection; ready when it is over.
 pub struct Driver {
     connection: Connection<Coalesced<BoxIo>, Bytes>,
@@ -114,11 +117,6 @@ impl H2 {
         Ok((this, driver))
     }
 
-    /// Tells those whose requests are under way why their connection is ended.
-    pub fn cut(&self, reason: &'static str) {
-        self.state.cut.set(Some(reason));
-    }
-
     /// Whether a new request may go on it.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -131,15 +129,10 @@ impl H2 {
         self.state.open.get() < self.sender.current_max_send_streams()
     }
 
-    /// Takes no further request; what is under way goes on.
-    pub fn retire(&self) {
-        self.state.retired.set(true);
-    }
-
-    /// Streams that are open now.
+    /// What the connection's task keeps of it.
     #[must_use]
-    pub fn open_streams(&self) -> usize {
-        self.state.open.get()
+    pub fn link(&self) -> Link {
+        Link(self.state.clone())
     }
 
     /// Sends a request and waits for the head of its answer; `timeout` counts from the request's last byte.
@@ -150,7 +143,7 @@ impl H2 {
         let mut sender = self.sender.clone();
         if poll_fn(|cx| sender.poll_ready(cx)).await.is_err() {
             // The peer has said goodbye. What is under way goes on, perhaps for hours; nothing new may wait for that.
-            self.retire();
+            self.state.retired.set(true);
             return Err(SendError::Unsent(Box::new(request)));
         }
         let (parts, body) = request.into_parts();
@@ -212,6 +205,18 @@ impl H2 {
 
     fn failure(&self) -> Option<io::Error> {
         self.state.failure.borrow_mut().take()
+    }
+}
+
+impl Link {
+    /// Takes no further request; what is under way goes on.
+    pub fn retire(&self) {
+        self.0.retired.set(true);
+    }
+
+    /// Tells those whose requests are under way why their connection is ended.
+    pub fn cut(&self, reason: &'static str) {
+        self.0.cut.set(Some(reason));
     }
 }
 

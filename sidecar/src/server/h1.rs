@@ -7,6 +7,7 @@ use std::rc::Rc;
 use gapura_mesh::body::Body;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::tls::live::Verdict;
+use gapura_mesh::tunnel::Upgraded;
 use http::Request;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
@@ -15,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::{Proven, Server};
-use crate::pipeline::Upgraded;
 
 /// The hop takes 128 fields (CONTRACT section 5).
 const FIELDS: usize = 128;

@@ -14,6 +14,7 @@ use gapura_mesh::coalesce::coalesce;
 use gapura_mesh::pump::{MAX_FRAME, Pump};
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::tls::live::Verdict;
+use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::upstream::h2::{CONNECTION_WINDOW, HEADER_LIST, STREAM_WINDOW};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -23,7 +24,6 @@ use tokio::task::JoinSet;
 
 use super::{Proven, Server};
 use crate::authorise::{Denied, PermittedPeer};
-use crate::pipeline::Upgraded;
 
 /// Streams at a time on one connection; the gateway opens another beyond.
 const STREAMS: u32 = 256;
