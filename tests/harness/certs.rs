@@ -104,10 +104,10 @@ impl Authority {
         self.root.as_ref().map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
     }
 
-    /// What stands between its leaves and the root: nothing, if it is the root.
+    /// Every authority's certificate: the root's, and the issuing one's, whose CRL is judged by it where no leaf brings it along.
     #[must_use]
-    pub fn chain_pem(&self) -> &str {
-        &self.between
+    pub fn cas_pem(&self) -> String {
+        self.root_pem() + &self.between
     }
 
     /// Signs `leaf`, with a new key.

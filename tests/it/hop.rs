@@ -222,6 +222,19 @@ fn the_context_can_not_be_nominated_away_behind_the_check() {
 }
 
 #[test]
+fn trailers_on_the_hop_name_nobody_either() {
+    let mesh = TestMesh::new().start();
+    let mut wire = mesh.connect_hop();
+    wire.send(format!(
+        "POST /x HTTP/1.1\r\nHost: localhost\r\n{CONTEXT}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Company-Id: spoof\r\nx_role: spoof\r\nX-Gapura-Auth: spoof\r\ngrpc-note: kept\r\n\r\n"
+    ));
+    assert_eq!(wire.response().status, 200);
+    let seen = mesh.plugin.wait_for("the request", |seen| seen.complete);
+    assert!(seen.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("grpc-note")), "{:?}", seen.trailers);
+    assert!(!mesh.plugin.got_bytes("spoof"));
+}
+
+#[test]
 fn a_probe_is_excused_only_as_a_bare_get_of_a_probe_path() {
     let mesh = TestMesh::new().start();
     let probe = |method: &str, path: &str, lines: &str| {

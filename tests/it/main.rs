@@ -23,4 +23,5 @@ mod start_up; // good and bad configuration
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
+mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
