@@ -107,6 +107,17 @@ fn only_what_is_due_is_renewed_and_check_warns_where_no_one_does() {
 }
 
 #[test]
+fn an_issue_never_hands_out_a_crl_that_is_about_to_end() {
+    let years = Years::new();
+    years.issue(Role::Gateway, "edge");
+    years.after(40); // no timer ran: every CRL is long out of date
+    years.issue(Role::Plugin, "billing");
+    assert!(years.accepts_itself("billing", Role::Plugin));
+    let findings = years.pki.check(&[]).unwrap().findings;
+    assert!(!findings.iter().any(|finding| finding.id.contains("CRL")), "the other directory got them too: {findings:?}");
+}
+
+#[test]
 fn everything_has_ended_and_one_command_mends_it() {
     let years = Years::new();
     years.issue(Role::Gateway, "edge");
