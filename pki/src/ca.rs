@@ -51,8 +51,9 @@ pub(crate) fn certificate(dir: &Path, authority: &Authority) -> Result<Certifica
 
 /// Stores a new authority's files; the inventory learns of it afterwards.
 pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &KeyPair, protection: &KeyProtection) -> Result<(), Error> {
-    store::make_dir(folder)?;
-    store::make_dir(key_folder)?;
+    for own in [folder.parent(), Some(folder), key_folder.parent(), Some(key_folder)].into_iter().flatten() {
+        store::make_dir(own)?;
+    }
     let pem = match protection.passphrase()? {
         Some(passphrase) => keys::to_encrypted_pem(key, &passphrase)?,
         None => keys::to_plain_pem(key),

@@ -128,10 +128,12 @@ impl Pki {
     pub fn issue_all(&self, requests: &[IssueRequest], dry_run: bool) -> Result<Vec<Issued>, Error> {
         let mut held = self.hold()?;
         let (issuer, signer) = self.active_issuer(&held)?;
-        if !dry_run {
-            self.freshen(&mut held, &signer)?;
+        let fresh_crls = !dry_run && self.freshen(&mut held, &signer)?;
+        let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
+        if fresh_crls {
+            self.republish_but(&held, &issued.iter().map(|issued| issued.leaf.out.clone()).collect())?;
         }
-        self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)
+        Ok(issued)
     }
 
     pub(crate) fn issue_held(

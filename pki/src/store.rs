@@ -98,8 +98,14 @@ pub(crate) fn relink(path: &Path, target: &Path) -> Result<(), Error> {
     })
 }
 
-/// Makes `path` and what is missing above it, 0700.
+/// Makes `path`, 0700. What is missing above it gets the usual mode: `/etc/gapura` must not lock out the sidecar whose directory is in it.
 pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
 }
 
@@ -199,6 +205,16 @@ mod tests {
         assert_eq!(read(&key).unwrap(), b"secret");
         replace(&key, b"other", Access::Owner).unwrap();
         assert_eq!(read(&key).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_folder_is_its_owners_alone_and_those_above_it_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        make_dir(&dir.path().join("above/own")).unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("above/own"), 0o700);
+        fs::create_dir(dir.path().join("plain")).unwrap();
+        assert_eq!(mode("above"), mode("plain"));
     }
 
     #[test]

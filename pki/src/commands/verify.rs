@@ -64,7 +64,11 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         let beside = folder.filter(|folder| folder.join("ca.pem").exists());
         (roots, crls, issuers) = match beside {
             Some(folder) => trust_in_mesh_dir(folder)?,
-            None => global.open()?.trust_material()?,
+            None => {
+                let pki =
+                    global.open().map_err(|why| Error::Usage(format!("say whom to trust with --bundle FILE, or --dir of a CA: {why}")))?;
+                pki.trust_material()?
+            }
         };
     }
     if let Some(path) = &arguments.bundle {

@@ -62,8 +62,8 @@ fn with_the_timer_years_pass_without_a_warning() {
     let years = Years::new();
     years.issue(Role::Gateway, "edge");
     years.issue(Role::Plugin, "billing");
-    // Each ninth day is timer enough; the root's own end is the operator's, from its last third on.
-    for day in (0..1500).step_by(9) {
+    // Every 18th day is just often enough; the root's own end is the operator's, from its last third on.
+    for day in (0..1500).step_by(18) {
         years.after(day);
         let done = years.due();
         assert!(done.failed.is_empty(), "day {day}: {:?}", done.failed);
@@ -104,6 +104,17 @@ fn only_what_is_due_is_renewed_and_check_warns_where_no_one_does() {
     assert_eq!(years.worst(), Some(Level::Critical));
     years.due();
     assert_eq!(years.worst(), Some(Level::Info));
+}
+
+#[test]
+fn an_issue_never_hands_out_a_crl_that_is_about_to_end() {
+    let years = Years::new();
+    years.issue(Role::Gateway, "edge");
+    years.after(40); // no timer ran: every CRL is long out of date
+    years.issue(Role::Plugin, "billing");
+    assert!(years.accepts_itself("billing", Role::Plugin));
+    let findings = years.pki.check(&[]).unwrap().findings;
+    assert!(!findings.iter().any(|finding| finding.id.contains("CRL")), "the other directory got them too: {findings:?}");
 }
 
 #[test]

@@ -76,6 +76,27 @@ fn dns_names_that_the_issuer_may_not_sign() {
 }
 
 #[test]
+fn what_peers_would_refuse_is_never_released() {
+    let scratch = Scratch::with_ca();
+    let settings = scratch.path("pki/pki.json");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text.replace("\"permitted_dns\": []", "\"permitted_dns\": [\"example.com\"]")).unwrap();
+    // The settings allow it now, but the issuing CA of yesterday does not.
+    let issue = ["issue", "plugin", "a", "--dns", "a.example.com", "--out", &scratch.text("a")];
+    let before = fs::read(scratch.path("pki/inventory.jsonl")).unwrap();
+    says(&scratch.fails(8, &issue), &["self-check failed, nothing was released", "outside what a CA is allowed to name"]);
+    assert_eq!(fs::read(scratch.path("pki/inventory.jsonl")).unwrap(), before);
+    assert!(!scratch.path("a").exists());
+    scratch.ok(&["ca", "rotate", "issuer"]);
+    scratch.ok(&["ca", "rotate", "issuer", "--settle", "0s"]);
+    scratch.ok(&issue);
+    fs::write(&settings, "{\"trust_domain\": \"other.internal\"}").unwrap();
+    says(&scratch.fails(1, &["list"]), &["other.internal", "test.internal", "set it back"]);
+    fs::write(&settings, "{\"trust_domain\": \"test.internal\", \"leaf_tll\": \"3d\"}").unwrap();
+    says(&scratch.fails(2, &["list"]), &["leaf_tll", "leaf_ttl"]);
+}
+
+#[test]
 fn requests_that_ask_for_too_much() {
     let scratch = Scratch::with_ca();
     let (key, csr) = (scratch.text("k.pem"), scratch.text("k.csr"));
@@ -142,6 +163,13 @@ fn passphrases_that_do_not_open() {
     for args in [&["--passphrase-file", &good][..], &["--passphrase-command", "echo correct horse"]] {
         assert_eq!(run(&[&["issue", "plugin", "a", "--out", &out][..], args].concat()).code, Some(0));
     }
+    let program = gapura_tests::program::built("gapura-pki");
+    let by_descriptor = std::process::Command::new("sh")
+        .args(["-c", "exec \"$0\" --dir \"$1\" issue plugin a --out \"$2\" --passphrase-fd 5 5<\"$3\""])
+        .args([program.as_os_str(), scratch.path("pki").as_os_str(), out.as_ref(), good.as_ref()])
+        .output()
+        .unwrap();
+    assert!(by_descriptor.status.success(), "{}", String::from_utf8_lossy(&by_descriptor.stderr));
     // Nothing that only reads needs one.
     for args in [&["list"][..], &["check"], &["ca", "show"], &["crl", "show"], &["inventory", "verify"], &["bundle", "show"]] {
         assert_eq!(run(args).code, Some(0), "{args:?}");
