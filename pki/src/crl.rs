@@ -10,7 +10,8 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, Crl, Event};
 use crate::pem;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::store::{self, Access};
 
 /// What a refresh did.
@@ -107,8 +108,7 @@ impl Pki {
         let bytes = store::read_if_there(&path)?.ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
         let found = pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         let [der] = <[_; 1]>::try_from(found).map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
-        verify(&der, &ca::certificate(&self.dir().to_owned(), authority)?)
-            .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        verify(&der, &ca::certificate(self.dir(), authority)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         Ok(der)
     }
 

@@ -49,11 +49,8 @@ struct Proven {
 /// For a handshake, whoever is at the other end.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// For a refused peer to read why.
-const LINGER_FOR: Duration = Duration::from_secs(1);
-
-/// What it may send meanwhile.
-const LINGER_BYTES: usize = 64 * 1024;
+/// For a peer that was refused to notice.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
@@ -109,20 +106,13 @@ impl Server {
     }
 }
 
-/// Reads on a little after a refusal. In TLS 1.3 a gateway sends its first request before it knows whether its certificate is
-/// accepted; closing over those bytes would reset the connection, and a reset takes the alert away that says what is wrong.
+/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
 async fn linger(mut stream: TcpStream) {
-    let reading = async {
+    let mut discarded = [0; 4096];
+    let read = async {
         stream.shutdown().await?;
-        let (mut buffer, mut left) = ([0; 1024], LINGER_BYTES);
-        while left > 0 {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
-        io::Result::Ok(())
+        while stream.read(&mut discarded).await? > 0 {}
+        Ok::<_, io::Error>(())
     };
-    // Whether it came to its end, an error or the time: the connection is over.
-    let _ = tokio::time::timeout(LINGER_FOR, reading).await;
+    let _ = tokio::time::timeout(LINGER, read).await;
 }

@@ -96,12 +96,13 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
     if shared {
         head.headers.remove(HOST);
         head.version = Version::HTTP_2;
-        if takes_trailers {
-            head.headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
     } else {
         head.headers.insert(HOST, facts.host.clone());
         head.version = Version::HTTP_11;
+    }
+    if sidecar && takes_trailers {
+        // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if facts.websocket {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
