@@ -6,8 +6,8 @@ use gapura_mesh::clock::Clock;
 use gapura_mesh::shutdown::{Phase, Stopping};
 use gapura_mesh::tls::public::PublicStore;
 use gapura_mesh::tls::trust::TrustStore;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::route::OwnPath;
@@ -28,18 +28,13 @@ pub struct Own {
 impl Own {
     /// The answer at one of the gateway's own paths; `None` where nothing is served yet.
     #[must_use]
-    pub fn answer(&self, path: OwnPath, method: &Method) -> Option<Response<Body>> {
+    pub fn answer(&self, path: OwnPath) -> Option<Response<Body>> {
         let (status, value) = match path {
             OwnPath::Healthz => (StatusCode::OK, json!({"ok": true})),
             OwnPath::Readyz => self.ready(),
             OwnPath::Version => (StatusCode::OK, version()),
             OwnPath::Openapi => return None,
         };
-        if method != Method::GET && method != Method::HEAD {
-            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, &json!({"ok": false, "message": "Only GET and HEAD are served here."}));
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Some(response);
-        }
         Some(page(status, &value))
     }
 

@@ -18,7 +18,7 @@ use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
 use gapura_mesh::worker::Core;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -59,6 +59,8 @@ pub enum Rejection {
     Framing(Code),
     /// It is for another host.
     Misdirected,
+    /// The gateway's own paths are for reading.
+    ReadOnly,
     /// Nobody takes its path.
     Route(route::Error),
     /// Its caller is not who they say.
@@ -157,7 +159,7 @@ impl Pipeline {
             let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
             upgraded.switch(answer, upgrade, expires).map_err(Rejection::Switched)?
         } else {
-            self.scrubbed(answer, token_holds, record)
+            self.scrubbed(answer, !plugin.upstream.is_plaintext(), token_holds, record)
         };
         record.status = answer.status().as_u16();
         Ok(with_id(answer, &record.request_id))
@@ -178,7 +180,10 @@ impl Pipeline {
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
             // route.rs: who answers
             Target::Own(path) => {
-                let answer = self.own.answer(path, &head.method).ok_or(Rejection::Route(route::Error::NoRoute))?;
+                let answer = self.own.answer(path).ok_or(Rejection::Route(route::Error::NoRoute))?;
+                if head.method != Method::GET && head.method != Method::HEAD {
+                    return Err(Rejection::ReadOnly);
+                }
                 record.status = answer.status().as_u16();
                 return Ok(Err(with_id(answer, &record.request_id)));
             }
@@ -243,23 +248,24 @@ impl Pipeline {
         Rejection::Authenticate(error)
     }
 
-    /// A plugin's answer on its way out, or one that the sidecar made.
-    fn scrubbed(&self, answer: Response<Body>, token_holds: Option<Duration>, record: &mut Record) -> Response<Body> {
+    /// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar cannot pass its own off as one.
+    fn scrubbed(&self, answer: Response<Body>, sidecar: bool, token_holds: Option<Duration>, record: &mut Record) -> Response<Body> {
         let (mut head, mut body) = answer.into_parts();
-        record.code = head.headers.get(X_GAPURA_MADE).and_then(|word| Code::from_word(word.as_bytes()));
+        let made = head.headers.get(X_GAPURA_MADE).filter(|_| sidecar);
+        record.code = made.and_then(|word| Code::from_word(word.as_bytes()));
         let trailer = announced_by_response(&head.headers);
         let stripped = scrub_response(&mut head.headers);
         if let Some(names) = trailer {
             head.headers.insert(TRAILER, names);
         }
         // Ours: the id that every answer on the hop carries, and the mark of the sidecar's own.
-        let ours = 1 + u32::from(record.code.is_some());
+        let ours = u32::from(sidecar) + u32::from(record.code.is_some());
         for kind in Kind::ALL {
             let count = stripped.of(kind);
             record.stripped.add(kind, if kind == Kind::Identity { count.saturating_sub(ours) } else { count });
         }
         let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let events = kind.starts_with(b"text/event-stream");
+        let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         if !events && !is_grpc(&head.headers) {
             body = body.idle_after(&self.core.timers, ANSWER_IDLE);
         } else if let Some(holds) = token_holds.filter(|_| events) {
@@ -281,6 +287,7 @@ impl Rejection {
         match self {
             Self::Framing(code) => *code,
             Self::Misdirected => Code::Misdirected,
+            Self::ReadOnly => Code::MethodNotAllowed,
             Self::Route(error) => error.code(),
             Self::Authenticate(Token::TokenMissing) => Code::TokenMissing,
             Self::Authenticate(Token::TokenInvalid(_)) => Code::TokenInvalid,

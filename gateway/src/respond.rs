@@ -5,7 +5,7 @@ use gapura_mesh::body::Body;
 use gapura_mesh::envelope::{By, refusal_body, refusal_headers};
 use gapura_mesh::log::{Level, Log};
 use http::Response;
-use http::header::{CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::pipeline::Rejection;
 
@@ -34,6 +34,9 @@ pub fn refuse(rejection: &Rejection, mut record: Box<Record>, log: &Log) -> Resp
         && let Some(after) = error.retry_after()
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+    }
+    if matches!(rejection, Rejection::ReadOnly) {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     if rejection.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -81,3 +81,14 @@ fn a_plugins_own_answer_passes_whatever_its_status() {
         assert_eq!(response.header("content-type"), Some("text/plain"));
     }
 }
+
+#[test]
+fn the_gateways_own_paths_are_for_reading() {
+    let mesh = TestMesh::new().start();
+    for path in ["/healthz", "/readyz", "/version"] {
+        assert_eq!(mesh.request("HEAD", path).send().status, 200, "{path}");
+        let refusal = mesh.post(path, "").send();
+        refusal.assert_refusal(405, "method_not_allowed", "gateway");
+        assert_eq!(refusal.header("allow"), Some("GET, HEAD"), "{path}");
+    }
+}

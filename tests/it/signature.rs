@@ -90,3 +90,19 @@ fn a_verified_caller_is_never_told_unsigned() {
     response.assert_refusal(503, "upstream_unavailable", "gateway");
     assert!(mesh.plugin.seen().is_empty());
 }
+
+#[test]
+fn a_plugin_without_a_sidecar_can_not_pass_its_answer_off_as_one() {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.answer_raw(
+        "/made",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Gapura-Made: internal\r\n\r\n",
+        gapura_tests::plugin::Then::Keep,
+    );
+    direct(&mesh, json!({"auth_mode": "public"}));
+    within(std::time::Duration::from_secs(5), "it is in force", || (mesh.get("/direct/x").send().status == 200).then_some(()));
+    let response = mesh.get("/direct/made").header("X-Request-Id", "made-up").send();
+    assert_eq!((response.status, response.header("x-gapura-made")), (200, None));
+    let line = mesh.gateway.wait_for_line("the request", |line| line["event"] == "request" && line["request_id"] == "made-up");
+    assert_eq!((&line["code"], &line["stripped"]), (&json!(null), &json!(1)), "{line}");
+}

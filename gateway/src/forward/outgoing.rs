@@ -67,6 +67,10 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
     let takes_trailers = head.headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
     let trailer = headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
+    if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
+        // The client's own id was kept: it is set anew below, and nothing was taken.
+        head.headers.remove(X_REQUEST_ID);
+    }
     let stripped = headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
