@@ -1,6 +1,5 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +7,11 @@ use std::time::{Duration, Instant};
 use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID};
+use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
+use gapura_mesh::panics::caught;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
@@ -103,7 +103,7 @@ impl Pipeline {
         let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
         let work = self.try_handle(client, head, body, ambiguous, upgraded, &mut record);
-        let mut response = match caught(work).await {
+        let mut response = match caught(work).await.unwrap_or(Err(Rejection::Panic)) {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
                 let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
@@ -340,32 +340,5 @@ fn logged(uri: &http::Uri, path: &str, wanted: bool) -> LoggedPath {
         _ if !wanted => LoggedPath::None,
         Some(known) if known.path() == path => LoggedPath::Same(known.clone()),
         _ => LoggedPath::Changed(path.into()),
-    }
-}
-
-fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
-    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
-    answer
-}
-
-/// Runs `work`; a panic in it is one request's failure and not the program's.
-async fn caught<T>(work: impl Future<Output = Result<T, Rejection>>) -> Result<T, Rejection> {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(move |cx| {
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        polled.unwrap_or(std::task::Poll::Ready(Err(Rejection::Panic)))
-    })
-    .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_one_requests_failure() {
-        let panics = async { panic!("on purpose") };
-        let caught: Result<(), Rejection> = caught(panics).await;
-        assert_eq!(caught.unwrap_err().code(), Code::Internal);
     }
 }

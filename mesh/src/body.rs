@@ -197,7 +197,7 @@ impl Body {
                 *left = left.checked_sub(count).ok_or(Fault::TooLarge)?;
             }
             if let Some(upload) = &self.upload {
-                upload.bytes.set(upload.bytes.get() + count);
+                upload.count(count);
             }
             if let Some(record) = &mut self.record {
                 record.bytes_out += count;
@@ -311,6 +311,11 @@ impl Upload {
         Self { state: Cell::new(UploadState::Finished), ..Self::default() }
     }
 
+    /// Counts bytes that were read.
+    pub(crate) fn count(&self, more: u64) {
+        self.bytes.set(self.bytes.get() + more);
+    }
+
     /// Bytes read so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -321,7 +326,7 @@ impl Upload {
     pub fn poll_state(&self, cx: &mut Context<'_>) -> UploadState {
         let state = self.state.get();
         if state == UploadState::Flowing {
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            drop(self.waiting.replace(Some(cx.waker().clone())));
         }
         state
     }

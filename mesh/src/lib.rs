@@ -20,6 +20,7 @@ pub mod json;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 pub mod path;
 pub mod program;
 pub mod pump;
