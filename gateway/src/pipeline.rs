@@ -1,12 +1,13 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
-use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
 use gapura_mesh::framing::{self, DOOR};
@@ -102,8 +103,9 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
-        let work = self.try_handle(client, head, body, ambiguous, upgraded, &mut record);
-        let mut response = match caught(work).await {
+        let result =
+            caught(pin!(self.try_handle(client, head, body, ambiguous, upgraded, &mut record))).await.unwrap_or(Err(Rejection::Panic));
+        let mut response = match result {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
                 let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
@@ -346,16 +348,6 @@ fn logged(uri: &http::Uri, path: &str, wanted: bool) -> LoggedPath {
 fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
     answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
     answer
-}
-
-/// Runs `work`; a panic in it is one request's failure and not the program's.
-async fn caught<T>(work: impl Future<Output = Result<T, Rejection>>) -> Result<T, Rejection> {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(move |cx| {
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        polled.unwrap_or(std::task::Poll::Ready(Err(Rejection::Panic)))
-    })
-    .await
 }
 
 #[cfg(test)]

@@ -41,17 +41,16 @@ pub enum SendError {
 
 /// Waits for `answer` and for as long as the request's body still flows; once that is over, for `timeout`.
 pub(crate) async fn answered<T, E>(
-    answer: impl Future<Output = Result<T, E>>,
+    mut answer: Pin<&mut impl Future<Output = Result<T, E>>>,
     mut sending: impl FnMut(&mut Context<'_>),
     upload: &Rc<Upload>,
     timers: &Timers,
     timeout: Duration,
 ) -> Result<Result<T, E>, SendError> {
-    let mut answer = std::pin::pin!(answer);
     let deadline = timers.unset();
     std::future::poll_fn(|cx| {
         sending(cx);
-        if let Poll::Ready(result) = Pin::as_mut(&mut answer).poll(cx) {
+        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             // A body that broke is why the answer failed, and not the other way round.
             if let (Err(_), UploadState::Failed(fault @ (Fault::Idle | Fault::TooLarge))) = (&result, upload.state()) {
                 return Poll::Ready(Err(SendError::Body(fault)));

@@ -1,12 +1,13 @@
 //! The life of a request in the sidecar. Read `try_handle` first; each line is a file.
 
-use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
 use gapura_mesh::framing;
@@ -70,8 +71,8 @@ impl Pipeline {
             record.path = request.uri().path_and_query().cloned().map_or(LoggedPath::None, LoggedPath::Same);
             record.trace_id = request.headers().get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes())).map(|trace| trace.id);
         }
-        let work = std::panic::AssertUnwindSafe(self.try_handle(peer, request, &mut record, upgraded));
-        match caught(work).await {
+        let result = caught(pin!(self.try_handle(peer, request, &mut record, upgraded))).await.unwrap_or(Err(Rejection::Panic));
+        match result {
             Ok(response) => response.map(|body| body.recorded(record)),
             Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
         }
@@ -154,14 +155,4 @@ fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
 fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
     answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
     answer
-}
-
-/// Runs `work`; a panic in it is one request's failure and not the program's.
-async fn caught<T>(work: std::panic::AssertUnwindSafe<impl Future<Output = Result<T, Rejection>>>) -> Result<T, Rejection> {
-    let mut work = std::pin::pin!(work.0);
-    std::future::poll_fn(move |cx| {
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        polled.unwrap_or(std::task::Poll::Ready(Err(Rejection::Panic)))
-    })
-    .await
 }
