@@ -1,17 +1,18 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
-use gapura_mesh::panics::caught;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
@@ -102,8 +103,9 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
-        let work = self.try_handle(client, head, body, ambiguous, upgraded, &mut record);
-        let mut response = match caught(work).await.unwrap_or(Err(Rejection::Panic)) {
+        let result =
+            caught(pin!(self.try_handle(client, head, body, ambiguous, upgraded, &mut record))).await.unwrap_or(Err(Rejection::Panic));
+        let mut response = match result {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
                 let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);

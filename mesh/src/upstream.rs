@@ -45,18 +45,17 @@ const LOOKS: u8 = 4;
 
 /// Waits for `answer` and for as long as the request's body still flows; once that is over, for `timeout`.
 pub(crate) async fn answered<T, E>(
-    answer: impl Future<Output = Result<T, E>>,
+    mut answer: Pin<&mut impl Future<Output = Result<T, E>>>,
     mut sending: impl FnMut(&mut Context<'_>),
     upload: &Rc<Upload>,
     timers: &Timers,
     timeout: Duration,
 ) -> Result<Result<T, E>, SendError> {
-    let mut answer = std::pin::pin!(answer);
     let deadline = timers.sleep(LOOK_EVERY);
     let (mut finished, mut passed, mut stalled) = (false, upload.bytes(), 0);
     std::future::poll_fn(|cx| {
         sending(cx);
-        if let Poll::Ready(result) = Pin::as_mut(&mut answer).poll(cx) {
+        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             // A body that broke is why the answer failed, and not the other way round.
             if let (Err(_), UploadState::Failed(fault @ (Fault::Idle | Fault::TooLarge))) = (&result, upload.state()) {
                 return Poll::Ready(Err(SendError::Body(fault)));
@@ -120,7 +119,8 @@ mod tests {
     /// Polls `answered` with an answer that never comes after each of `steps` steps of 100 ms; the step at which it gave up.
     fn gives_up_after(upload: &Rc<Upload>, timeout: Duration, steps: u32, mut before: impl FnMut(u32)) -> Option<(u32, SendError)> {
         let timers = Timers::new();
-        let mut waiting = std::pin::pin!(answered(pending::<Result<(), ()>>(), |_| {}, upload, &timers, timeout));
+        let never = std::pin::pin!(pending::<Result<(), ()>>());
+        let mut waiting = std::pin::pin!(answered(never, |_| {}, upload, &timers, timeout));
         let mut cx = Context::from_waker(Waker::noop());
         (0..steps).find_map(|step| {
             before(step);

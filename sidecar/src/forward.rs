@@ -106,7 +106,8 @@ impl Plugin {
         } else if over_h2 && trailers {
             request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         }
-        let result = if over_h2 { self.over_h2(request, upload).await } else { self.over_h1(request, upload).await };
+        // Boxed, since its frame would be part of every request's and few plugins speak it.
+        let result = if over_h2 { Box::pin(self.over_h2(request, upload)).await } else { self.over_h1(request, upload).await };
         result.map_err(Error::from)
     }
 
@@ -119,7 +120,7 @@ impl Plugin {
                 result => return Ok(result?),
             }
         }
-        let fresh = self.connect_h1().await.map_err(Failure::Connect)?;
+        let fresh = Box::pin(self.connect_h1()).await.map_err(Failure::Connect)?;
         Ok(self.pool.send(fresh, request, upload, NO_TIMEOUT).await?)
     }
 
@@ -133,7 +134,7 @@ impl Plugin {
                 result => return Ok(result?),
             }
         }
-        let fresh = self.connect_h2().await.map_err(Failure::Connect)?;
+        let fresh = Box::pin(self.connect_h2()).await.map_err(Failure::Connect)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
         Ok(fresh.send(request, upload, NO_TIMEOUT).await?)
     }

@@ -1,17 +1,18 @@
 //! The life of a request in the sidecar. Read `try_handle` first; each line is a file.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing;
 use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
-use gapura_mesh::panics::caught;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{NotAskedFor, Upgraded};
 use gapura_mesh::worker::Core;
@@ -70,8 +71,8 @@ impl Pipeline {
             record.path = request.uri().path_and_query().cloned().map_or(LoggedPath::None, LoggedPath::Same);
             record.trace_id = request.headers().get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes())).map(|trace| trace.id);
         }
-        let work = self.try_handle(peer, request, &mut record, upgraded);
-        match caught(work).await.unwrap_or(Err(Rejection::Panic)) {
+        let result = caught(pin!(self.try_handle(peer, request, &mut record, upgraded))).await.unwrap_or(Err(Rejection::Panic));
+        match result {
             Ok(response) => response.map(|body| body.recorded(record)),
             Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
         }

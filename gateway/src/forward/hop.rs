@@ -120,7 +120,8 @@ impl Hop {
         if route == Route::Shared && self.dialer.wanted.is_some() {
             self.send_shared(request, upload, timeout).await
         } else {
-            self.send_alone(request, upload, timeout).await
+            // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
+            Box::pin(self.send_alone(request, upload, timeout)).await
         }
     }
 

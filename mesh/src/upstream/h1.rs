@@ -120,7 +120,7 @@ impl Pool {
         upload: &Rc<Upload>,
         timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
-        let answer = sender.try_send_request(request);
+        let answer = std::pin::pin!(sender.try_send_request(request));
         let answer = match answered(answer, |_| {}, upload, &self.timers, timeout).await? {
             Ok(answer) => answer,
             Err(mut error) => {

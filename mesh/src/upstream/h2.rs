@@ -153,7 +153,7 @@ impl H2 {
         // it written.
         let written = self.state.writes.get();
         let spare = (ended && self.state.open.get() == 0).then(|| head.clone());
-        let (answer, stream) = sender.send_request(head, ended).map_err(|_| SendError::Protocol)?;
+        let (mut answer, stream) = sender.send_request(head, ended).map_err(|_| SendError::Protocol)?;
         let open = OpenStream::new(&self.state.open);
         let mut pump = (!ended).then(|| Pump::new(body, stream, &self.state.timers));
         let mut refused = None;
@@ -169,7 +169,7 @@ impl H2 {
                 Poll::Pending => {}
             }
         };
-        let result = answered(answer, sending, upload, &self.state.timers, timeout).await;
+        let result = answered(Pin::new(&mut answer), sending, upload, &self.state.timers, timeout).await;
         let answer = match result {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.why(&error, spare, written)),

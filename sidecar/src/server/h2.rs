@@ -101,7 +101,7 @@ impl Streams {
         let request = request
             .map(|received| if received.is_end_stream() { Body::empty() } else { Body::hop(core.streams.enter(received, length, None)) });
         let no_upgrade = Upgraded::default();
-        let handled = self.server.pipeline.handle(&self.peer, &self.name, request, &no_upgrade);
+        let handled = pin!(self.server.pipeline.handle(&self.peer, &self.name, request, &no_upgrade));
         let Some(response) = unless_reset(handled, &mut respond).await else { return };
         let (mut head, body) = response.into_parts();
         head.version = http::Version::HTTP_2;
@@ -118,10 +118,12 @@ impl Streams {
 }
 
 /// The answer, unless the gateway takes the request back first.
-async fn unless_reset(handled: impl Future<Output = Response<Body>>, respond: &mut SendResponse<Bytes>) -> Option<Response<Body>> {
-    let mut handled = pin!(handled);
+async fn unless_reset(
+    mut handled: Pin<&mut impl Future<Output = Response<Body>>>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Response<Body>> {
     poll_fn(|cx| {
-        if let Poll::Ready(response) = Pin::as_mut(&mut handled).poll(cx) {
+        if let Poll::Ready(response) = handled.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
         }
         respond.poll_reset(cx).map(|_| None)
