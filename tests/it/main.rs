@@ -12,6 +12,7 @@ mod framing; // which HTTP/1.1 is unambiguous
 mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
+mod inside; // several programs in one process, and other times
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod paths; // one form of every path
