@@ -18,8 +18,11 @@ mod paths; // one form of every path
 mod registry; // plugins.d while it changes
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
+mod stack; // the whole of it in containers
 mod start_up; // good and bad configuration
+mod systemd; // what a service manager is told
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod upgrades; // WebSocket and nothing else
+mod wrap; // a plugin and its sidecar as one

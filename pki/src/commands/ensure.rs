@@ -17,6 +17,9 @@ use crate::commands::{Global, Report, init};
 /// Good for running at every start of an installation, and every day. Without a CA it makes one as `init` does; with one the trust
 /// domain must be the same. What was revoked stays revoked.
 #[derive(Args)]
+#[group(skip)]
+#[command(after_help = "Example:
+  gapura-pki --dir /ca ensure --trust-domain mylab.internal --from identities.txt --passphrase-file ./pass")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     init: init::Arguments,
