@@ -155,6 +155,7 @@ fn with_socket(invocation: Command, socket: TcpListener, names: &str) -> Command
     let mut shell = Command::new("sh");
     shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null", "sh"]);
     shell.arg(invocation.get_program()).args(invocation.get_args());
+    shell.envs(invocation.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.env("LISTEN_FDNAMES", names).stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null()).stderr(Stdio::piped());
     shell
 }
