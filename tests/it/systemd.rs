@@ -3,7 +3,9 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -200,4 +202,74 @@ fn a_socket_under_a_wrong_name_or_wider_than_was_said_is_refused() {
     refused("gapura-gateway", "0.0.0.0:0", "admin", "--admin-token-file");
     refused("gapura-sidecar", "0.0.0.0:0", "admin", "--admin-token-file");
     assert!(built("gapura-gateway").is_file());
+}
+
+/// A tree in which the units of `deploy/systemd` and the programs they name are installed.
+fn installed() -> (TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let to = |folder: &str| {
+        let path = dir.path().join(folder);
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let system = to("etc/systemd/system");
+    let copied = Command::new("cp").args(["-r", "/lib/systemd/system"]).arg(to("lib/systemd")).status().unwrap();
+    assert!(copied.success(), "systemd's own units");
+    let mut units = Vec::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if [".service", ".socket", ".timer"].iter().any(|kind| name.ends_with(kind)) {
+            fs::copy(&path, system.join(&name)).unwrap();
+            units.push(name);
+        }
+    }
+    for (folder, programs) in [
+        ("usr/bin", &["gapura-gateway", "gapura-sidecar", "gapura-pki", "lab-reporting", "systemd-cat"][..]),
+        ("bin", &["kill", "echo"][..]),
+    ] {
+        for program in programs {
+            let path = to(folder).join(program);
+            fs::write(&path, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+    units.sort();
+    (dir, units)
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "what is not tested is said")]
+fn the_shipped_units_are_sound_and_exposed_to_little() {
+    if !Command::new("systemd-analyze").arg("--version").output().is_ok_and(|found| found.status.success()) {
+        return eprintln!("systemd: there is no systemd-analyze here, so the units are not looked at");
+    }
+    let (root, units) = installed();
+    assert!(units.len() >= 7, "{units:?}");
+    for unit in &units {
+        let named = unit.replace("@.", "@lab-reporting.");
+        let verify = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(format!("--root={}", root.path().display()))
+            .arg(&named)
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
+        assert!(verify.status.success() && said.trim().is_empty(), "{unit}: {said}");
+        if unit.ends_with(".service") {
+            // The threshold is in tenths: 20 is an exposure of 2.0.
+            let path = root.path().join("etc/systemd/system").join(unit);
+            let security = Command::new("systemd-analyze")
+                .args(["security", "--offline=true", "--no-pager", "--threshold=19"])
+                .arg(path)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&security.stdout).into_owned();
+            assert!(
+                security.status.success() && said.contains("Overall exposure level"),
+                "{unit}: {said}{}",
+                String::from_utf8_lossy(&security.stderr)
+            );
+        }
+    }
 }
