@@ -167,6 +167,7 @@ impl From<SendError> for Error {
         match error {
             SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
             SendError::Broken(cause) => broken(cause),
+            SendError::Cut(reason) => Self::Identity(format!("the sidecar is trusted no longer: {reason}")),
             SendError::Protocol => Self::Protocol,
             SendError::Timeout => Self::Timeout,
             SendError::Body(fault) => Self::Body(fault),

@@ -13,13 +13,13 @@ use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
 use gapura_mesh::framing::{self, DOOR};
-use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, connection_has, scrub_response};
+use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, connection_has, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -105,11 +105,19 @@ impl Pipeline {
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
+        let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
         let work = self.try_handle(client, head, body, sound, upgraded, &mut record);
         let mut response = match caught(work).await {
             Ok(answer) => answer.map(|body| body.recorded(record)),
-            Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
+            Err(rejection) => {
+                let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
+                // Nobody has read its body: whatever comes next on the connection may still belong to it.
+                if http1 && !bodiless {
+                    refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                refusal
+            }
         };
         if http1 && self.core.seed.stopping.phase() != Phase::Run && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -149,6 +157,9 @@ impl Pipeline {
         let sent = Instant::now();
         let answer = self.forward.send(outgoing, body, &upload).await.map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
         record.upstream = Some(sent.elapsed());
+        if !framing::is_sound_answer(answer.headers()) {
+            return Err(Rejection::Forward(forward::Error::Protocol));
+        }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.switched(answer, upgrade, upgraded, token_holds)?
         } else {
@@ -242,7 +253,11 @@ impl Pipeline {
     fn scrubbed(&self, answer: Response<Body>, token_holds: Option<Duration>, record: &mut Record) -> Response<Body> {
         let (mut head, mut body) = answer.into_parts();
         record.code = head.headers.get(X_GAPURA_MADE).and_then(|word| Code::from_word(word.as_bytes()));
+        let trailer = announced_by_response(&head.headers);
         let stripped = scrub_response(&mut head.headers);
+        if let Some(names) = trailer {
+            head.headers.insert(TRAILER, names);
+        }
         // Ours: the id that every answer on the hop carries, and the mark of the sidecar's own.
         let ours = 1 + u32::from(record.code.is_some());
         for kind in Kind::ALL {
@@ -335,7 +350,13 @@ impl Rejection {
         let code = self.code();
         matches!(
             code,
-            Code::BadRequest | Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge | Code::UriTooLong | Code::Internal
+            Code::BadRequest
+                | Code::MethodNotAllowed
+                | Code::RequestTimeout
+                | Code::BodyTooLarge
+                | Code::HeadersTooLarge
+                | Code::UriTooLong
+                | Code::Internal
         )
     }
 }

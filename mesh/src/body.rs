@@ -264,7 +264,8 @@ impl http_body::Body for Body {
         }
         match polled.map(|frame| frame.and_then(|frame| this.passed(frame))) {
             Some(Ok(frame)) => {
-                if this.is_ended() {
+                // Trailers are the end: whoever got them asks for nothing more.
+                if frame.is_trailers() || this.is_ended() {
                     this.finish(UploadState::Finished);
                 }
                 Poll::Ready(Some(Ok(frame)))

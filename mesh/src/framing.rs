@@ -68,6 +68,12 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
     if headers.len() > limits.fields || size > limits.head { Err(Code::HeadersTooLarge) } else { Ok(()) }
 }
 
+/// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is.
+#[must_use]
+pub fn is_sound_answer(headers: &HeaderMap) -> bool {
+    check_size(headers, &HOP).is_ok() && check_length(headers).is_ok()
+}
+
 /// One length, or one `chunked`, or neither (RFC 9112, section 6.1).
 fn check_length(headers: &HeaderMap) -> Result<(), Code> {
     let coded = headers.contains_key(TRANSFER_ENCODING);
@@ -86,6 +92,9 @@ fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
     let mut lines = head.headers.get_all(HOST).into_iter();
     let (line, second) = (lines.next(), lines.next());
     if second.is_some() {
+        return Err(Code::BadRequest);
+    }
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Code::BadRequest);
     }
     let authority = uri.authority().map(http::uri::Authority::as_str);
@@ -178,6 +187,7 @@ mod tests {
         assert_eq!(check("/x", &[("host", "b")]), Ok(()));
         assert_eq!(check("/x", &[]), Err(Code::BadRequest));
         assert_eq!(check("https://u@a/x", &[]), Err(Code::BadRequest));
+        assert_eq!(check("gopher://a/x", &[]), Err(Code::BadRequest));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum SendError {
     Unsent(Box<Request<Body>>),
     /// The connection broke, with the cause where it is known.
     Broken(Option<io::Error>),
+    /// The trust in force ended the connection, for this reason.
+    Cut(&'static str),
     /// What came back is not HTTP, or more than we take.
     Protocol,
     /// The time from the request's last byte ran out.
@@ -71,6 +73,7 @@ impl fmt::Display for SendError {
         match self {
             Self::Unsent(_) => f.write_str("the connection closed before the request was written"),
             Self::Broken(_) => f.write_str("the connection broke before the answer"),
+            Self::Cut(reason) => write!(f, "the peer is trusted no longer: {reason}"),
             Self::Protocol => f.write_str("what came back is no answer"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Body(_) => f.write_str("the request's body did not come to its end"),

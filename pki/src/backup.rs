@@ -79,6 +79,9 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     store::sweep(&dir)?;
     // Built and checked beside the old state first.
     let fresh = store::beside(&dir.join("x"))?;
+    for own in [fresh.clone(), fresh.join("authorities"), fresh.join("crl")] {
+        store::make_dir(&own)?;
+    }
     for (path, bytes) in &files {
         let path = fresh.join(path);
         if let Some(parent) = path.parent() {

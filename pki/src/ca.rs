@@ -3,6 +3,7 @@
 //! In: the folder of an authority and whatever opens its key. Out: certificates and CRLs, in memory. Invariant: certificate and key
 //! belong together and the certificate is the one the inventory knows, else no [`Signer`] comes to be.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -50,20 +51,26 @@ pub(crate) fn certificate(dir: &Path, authority: &Authority) -> Result<Certifica
 
 /// Stores a new authority's files; the inventory learns of it afterwards.
 pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &KeyPair, protection: &KeyProtection) -> Result<(), Error> {
-    store::make_dir(folder)?;
-    store::make_dir(key_folder)?;
+    for own in [folder.parent(), Some(folder), key_folder.parent(), Some(key_folder)].into_iter().flatten() {
+        store::make_dir(own)?;
+    }
     let pem = match protection.passphrase()? {
         Some(passphrase) => keys::to_encrypted_pem(key, &passphrase)?,
         None => keys::to_plain_pem(key),
     };
-    // Left by a run that died before the inventory knew of this authority: no one ever saw what is in there.
-    for stale in [key_folder.join("key.pem"), folder.join("cert.pem")] {
+    // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
+    for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
         match std::fs::remove_file(&stale) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &stale)(error)),
             _ => {}
         }
     }
-    store::create(&key_folder.join("key.pem"), pem.as_bytes(), Access::Owner)?;
+    let key_path = key_folder.join("key.pem");
+    if key_path.exists() {
+        // Elsewhere it may well be another installation's root.
+        return Err(Error::Refused(format!("{} is there already; give another --offline-root, or move it away", key_path.display())));
+    }
+    store::create(&key_path, pem.as_bytes(), Access::Owner)?;
     store::create(&folder.join("cert.pem"), cert.pem().as_bytes(), Access::Everyone)?;
     store::sync_dir(key_folder)?;
     store::sync_dir(folder)?;
@@ -100,8 +107,12 @@ impl Signer {
                 let ways = "--passphrase-file, --passphrase-fd or --passphrase-command";
                 Error::Passphrase(format!("{} is encrypted; give its passphrase with {ways}", path.display()))
             })?;
-            keys::from_encrypted_pem(&text, &passphrase).map_err(|why| Error::Passphrase(format!("{}: {why}", path.display())))?
+            keys::from_encrypted_pem(&text, &passphrase).map_err(|why| match why {
+                Error::Passphrase(why) => Error::Passphrase(format!("{}: {why}; run it again with the right one", path.display())),
+                why => Error::damaged(&path, format!("{why}; run `gapura-pki restore` with the last backup")),
+            })?
         } else {
+            refuse_if_others_can_read(&path)?;
             let mend = "run `gapura-pki restore` with the last backup";
             keys::from_plain_pem(&text).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?
         };
@@ -146,6 +157,16 @@ impl Signer {
         let crl = params.signed_by(&self.issuer).map_err(Error::minting)?;
         Ok(crl.der().to_vec())
     }
+}
+
+/// A key in the clear that others can read is theirs as well; a CA that goes on signing with it would only hide that.
+fn refuse_if_others_can_read(path: &Path) -> Result<(), Error> {
+    let mode = std::fs::metadata(path).map_err(Error::io("read", path))?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let way = format!("run `chmod 0600 {}`; if others may have read it: gapura-pki ca rotate, with --emergency --taint", path.display());
+    Err(Error::Refused(format!("{} has mode {mode:04o}, wanted 0600; {way}", path.display())))
 }
 
 /// RFC 5280 wants no reason at all where none is given.

@@ -129,7 +129,7 @@ impl Pki {
         for endpoint in endpoints {
             check_endpoint(&mut checkup, &ledger, endpoint, now);
         }
-        checkup.findings.sort_by(|one, other| other.level.cmp(&one.level));
+        checkup.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         Ok(checkup)
     }
 

@@ -10,7 +10,8 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, Crl, Event};
 use crate::pem;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::store::{self, Access};
 
 /// What a refresh did.
@@ -53,19 +54,21 @@ impl Pki {
     }
 
     /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
-    pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<(), Error> {
+    /// Says whether any was.
+    pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<bool, Error> {
         let ledger = held.inventory.ledger();
         let old = |id: &str| ledger.crl(id).is_none_or(|crl| crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at));
         let root = ledger.authority(signer.id()).and_then(|issuer| issuer.parent.as_deref()).and_then(|id| ledger.authority(id));
         let root = root.filter(|root| old(&root.id) && self.root_key_at_hand(root)).cloned();
-        if old(signer.id()) {
+        let own = old(signer.id());
+        if own {
             self.sign_crl(held, signer)?;
         }
-        if let Some(root) = root {
-            let root = self.signer(&root)?;
+        if let Some(root) = &root {
+            let root = self.signer(root)?;
             self.sign_crl(held, &root)?;
         }
-        Ok(())
+        Ok(own || root.is_some())
     }
 
     /// Signs, checks and stores the CRL of one authority.
@@ -107,8 +110,7 @@ impl Pki {
         let bytes = store::read_if_there(&path)?.ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
         let found = pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         let [der] = <[_; 1]>::try_from(found).map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
-        verify(&der, &ca::certificate(&self.dir().to_owned(), authority)?)
-            .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        verify(&der, &ca::certificate(self.dir(), authority)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         Ok(der)
     }
 

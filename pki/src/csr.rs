@@ -11,6 +11,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use zeroize::Zeroizing;
 
@@ -31,8 +32,9 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
     if !rest.is_empty() {
         return Err(refused("bytes follow it".to_owned()));
     }
-    request.verify_signature().map_err(|_| refused("its signature is not by its own key".to_owned()))?;
     let info = &request.certification_request_info;
+    check_key(&info.subject_pki).map_err(refused)?;
+    request.verify_signature().map_err(|_| refused("its signature is not by its own key".to_owned()))?;
     let mut names: Vec<String> = vec![wanted.to_string(), wanted.name().to_string()];
     names.extend(profile::default_dns(wanted));
     names.extend(dns.iter().cloned());
@@ -67,13 +69,18 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
             _ => {}
         }
     }
-    match info.subject_pki.parsed() {
-        Ok(PublicKey::RSA(key)) if key.key_size() < 2048 => {
-            Err(refused(format!("its RSA key has {} bits, at least 2048 are wanted", key.key_size())))
+    Ok(info.subject_pki.raw.to_vec())
+}
+
+/// Keys that gateways and sidecars can use.
+fn check_key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), String> {
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < 2048 => {
+            Err(format!("its RSA key has {} bits, at least 2048 are wanted", rsa.key_size()))
         }
-        Ok(PublicKey::RSA(_) | PublicKey::EC(_)) => Ok(info.subject_pki.raw.to_vec()),
-        _ if info.subject_pki.algorithm.algorithm.to_id_string() == "1.3.101.112" => Ok(info.subject_pki.raw.to_vec()),
-        _ => Err(refused("its key is neither EC, nor Ed25519, nor RSA".to_owned())),
+        Ok(PublicKey::RSA(_) | PublicKey::EC(_)) => Ok(()),
+        _ if key.algorithm.algorithm.to_id_string() == "1.3.101.112" => Ok(()),
+        _ => Err("its key is neither EC, nor Ed25519, nor RSA".to_owned()),
     }
 }
 

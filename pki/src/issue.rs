@@ -20,12 +20,14 @@ use crate::csr;
 use crate::error::Error;
 use crate::judge::Court;
 use crate::keys::{self, sha256_hex};
+use crate::lanes;
 use crate::ledger::{Authority, Event, Leaf};
 use crate::mesh_dir::{self, Content, Staged};
 use crate::moment::{Moment, for_people};
 use crate::pki::{Held, Pki};
 use crate::profile;
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN, is_dns_name};
+use crate::store;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -97,6 +99,9 @@ impl IssueRequest {
     }
 }
 
+/// The public key to sign, the private one where we have it, and the public one in base64 where we must remember it.
+type KeyFound = (SubjectPublicKeyInfo, Option<Zeroizing<Vec<u8>>>, Option<String>);
+
 /// A leaf in memory.
 struct Minted {
     leaf: Leaf,
@@ -123,10 +128,12 @@ impl Pki {
     pub fn issue_all(&self, requests: &[IssueRequest], dry_run: bool) -> Result<Vec<Issued>, Error> {
         let mut held = self.hold()?;
         let (issuer, signer) = self.active_issuer(&held)?;
-        if !dry_run {
-            self.freshen(&mut held, &signer)?;
+        let fresh_crls = !dry_run && self.freshen(&mut held, &signer)?;
+        let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
+        if fresh_crls {
+            self.republish_but(&held, &issued.iter().map(|issued| issued.leaf.out.clone()).collect())?;
         }
-        self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)
+        Ok(issued)
     }
 
     pub(crate) fn issue_held(
@@ -151,12 +158,10 @@ impl Pki {
         }
         let staged = self.stage_all(&minted, held)?;
         held.append(minted.iter().map(|minted| Event::Issued(minted.leaf.clone())).collect())?;
-        let mut issued = Vec::with_capacity(minted.len());
-        for (minted, staged) in minted.into_iter().zip(staged) {
-            let generation = staged.publish()?;
-            issued.push(minted.into_issued(generation));
-        }
-        Ok(issued)
+        let durability = store::durability_for(staged.len());
+        let generations = lanes::each(staged, Staged::publish)?;
+        store::sync_batch(durability, minted.iter().map(|minted| minted.leaf.out.as_path()))?;
+        minted.into_iter().zip(generations).map(|(minted, generation)| Ok(minted.into_issued(generation?))).collect()
     }
 
     /// The mesh directory of a request, as the inventory will name it.
@@ -201,14 +206,8 @@ impl Pki {
         Ok(Minted { leaf, id, certificate: certificate.into(), key, notes })
     }
 
-    /// The public key to sign, the private one where we have it, and the public one in base64 where we must remember it.
-    fn key_for(
-        &self,
-        request: &IssueRequest,
-        id: &PeerId,
-        out: &Path,
-        notes: &mut Vec<String>,
-    ) -> Result<(SubjectPublicKeyInfo, Option<Zeroizing<Vec<u8>>>, Option<String>), Error> {
+    /// Makes or finds the key of a leaf.
+    fn key_for(&self, request: &IssueRequest, id: &PeerId, out: &Path, notes: &mut Vec<String>) -> Result<KeyFound, Error> {
         let public = |spki: &[u8]| {
             SubjectPublicKeyInfo::from_der(spki).map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
         };
@@ -280,7 +279,7 @@ impl Pki {
         Ok(())
     }
 
-    /// Writes all generations under hidden names. Syncing is what takes the time, and it goes well in parallel.
+    /// Writes all generations under hidden names.
     fn stage_all(&self, minted: &[Minted], held: &Held) -> Result<Vec<Staged>, Error> {
         let ledger = held.inventory.ledger();
         let (ca, crl) = self.trust(ledger, held.now)?;
@@ -290,23 +289,14 @@ impl Pki {
             let content = Content { cert, key: minted.key.clone(), ca: ca.clone(), crl: crl.clone() };
             contents.push((&minted.leaf.out, content));
         }
-        let lanes = contents.chunks(contents.len().div_ceil(LANES).max(1));
-        std::thread::scope(|scope| {
-            let write = |lane: &[(&PathBuf, Content)]| {
-                lane.iter().map(|(out, content)| mesh_dir::stage(out, content)).collect::<Result<Vec<_>, Error>>()
-            };
-            let running: Vec<_> = lanes.map(|lane| scope.spawn(move || write(lane))).collect();
-            let mut staged = Vec::with_capacity(minted.len());
-            for lane in running {
-                staged.extend(lane.join().map_err(|_| Error::Failed("a writer stopped".to_owned()))??);
-            }
-            Ok(staged)
-        })
+        let durability = store::durability_for(contents.len());
+        let staged = lanes::each(contents, |(out, content)| mesh_dir::stage(out, &content, durability))?
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        store::sync_batch(durability, minted.iter().map(|minted| minted.leaf.out.as_path()))?;
+        Ok(staged)
     }
 }
-
-/// How many mesh directories are written at a time.
-const LANES: usize = 16;
 
 impl Minted {
     fn into_issued(self, generation: u64) -> Issued {

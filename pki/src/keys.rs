@@ -57,11 +57,12 @@ pub(crate) fn from_plain_pem(pem: &str) -> Result<KeyPair, Error> {
     KeyPair::from_pem(pem).map_err(|_| Error::Failed("not a PKCS#8 private key in PEM".to_owned()))
 }
 
-/// Opens an encrypted key. A wrong passphrase and a cut file can't be told apart, so the sentence names both.
+/// Opens an encrypted key: [`Error::Failed`] for a file that is not whole, [`Error::Passphrase`] for one that does not open.
 pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair, Error> {
-    let refused = || Error::Passphrase("the passphrase does not open the CA key, or the key file is cut".to_owned());
-    let (_, document) = SecretDocument::from_pem(pem).map_err(|_| refused())?;
-    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| refused())?;
+    let cut = || Error::Failed("not a whole ENCRYPTED PRIVATE KEY block: the file is cut or was changed".to_owned());
+    let refused = || Error::Passphrase("the passphrase does not open the CA key".to_owned());
+    let (_, document) = SecretDocument::from_pem(pem).map_err(|_| cut())?;
+    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| cut())?;
     let mut der = match ours(&info.encryption_algorithm) {
         Some((salt, rounds, iv)) => {
             let mut opened = Zeroizing::new(info.encrypted_data.to_vec());
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(from_encrypted_pem(&pem, "correct horse").unwrap().serialized_der(), key.serialized_der());
         assert!(matches!(from_encrypted_pem(&pem, "wrong horse"), Err(Error::Passphrase(_))));
         let cut = &pem[..pem.len() / 2];
-        assert!(matches!(from_encrypted_pem(cut, "correct horse"), Err(Error::Passphrase(_))));
+        assert!(matches!(from_encrypted_pem(cut, "correct horse"), Err(Error::Failed(_))));
     }
 
     #[test]

@@ -410,8 +410,12 @@ impl fmt::Display for Reason {
 impl std::str::FromStr for Reason {
     type Err = String;
 
+    /// Takes RFC 5280's own spelling too (`keyCompromise`, `cessationOfOperation`).
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = REASONS.iter().find(|(_, known)| *known == text).map(|(reason, _)| *reason);
+        let letters = |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
+        let wanted = letters(text);
+        let wanted = wanted.strip_suffix("ofoperation").unwrap_or(&wanted);
+        let known = REASONS.iter().find(|(_, known)| letters(known) == wanted).map(|(reason, _)| *reason);
         known.ok_or_else(|| {
             let all: Vec<&str> = REASONS.iter().map(|(_, text)| *text).collect();
             format!("`{text}` is not a reason; one of: {}", all.join(", "))
@@ -481,6 +485,20 @@ mod tests {
         assert_eq!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END - 1)).len(), 1);
         assert!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END)).is_empty());
         assert!(ledger.revoked_by("j", Moment(50)).is_empty());
+    }
+
+    #[test]
+    fn a_reason_is_read_in_either_spelling() {
+        for (text, reason) in [
+            ("key-compromise", Reason::KeyCompromise),
+            ("keyCompromise", Reason::KeyCompromise),
+            ("cACompromise", Reason::CaCompromise),
+            ("cessationOfOperation", Reason::Cessation),
+            ("unspecified", Reason::Unspecified),
+        ] {
+            assert_eq!(text.parse::<Reason>(), Ok(reason));
+        }
+        assert!("boredom".parse::<Reason>().is_err() && "".parse::<Reason>().is_err());
     }
 
     #[test]

@@ -11,12 +11,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rcgen::PublicKeyData;
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::keys;
 use crate::pem;
-use crate::store::{self, Access};
+use crate::store::{self, Access, Durability};
 
 /// Old generations stay this many publications long, for readers that resolved the link a moment ago and for a look back.
 const KEPT: usize = 3;
@@ -40,17 +43,18 @@ pub(crate) struct Staged {
     dir: PathBuf,
     fresh: PathBuf,
     has_key: bool,
+    durability: Durability,
 }
 
 /// Writes and syncs the next generation of `dir` without showing it to anyone.
-pub(crate) fn stage(dir: &Path, content: &Content) -> Result<Staged, Error> {
+pub(crate) fn stage(dir: &Path, content: &Content, durability: Durability) -> Result<Staged, Error> {
     store::make_dir(dir)?;
     store::sweep(dir)?; // of a run that died: only the holder of the CA's lock writes here
-    let staged = Staged { dir: dir.to_owned(), fresh: store::beside(&dir.join("x"))?, has_key: content.key.is_some() };
+    let staged = Staged { dir: dir.to_owned(), fresh: store::beside(&dir.join("x"))?, has_key: content.key.is_some(), durability };
     store::make_dir(&staged.fresh)?;
     let write = |name: &str, bytes: &[u8], access| {
         let path = staged.fresh.join(name);
-        store::create(&path, bytes, access)?;
+        store::create_synced(&path, bytes, access, durability)?;
         store::give_to_owner_of(&path, dir)
     };
     write("cert.pem", content.cert.as_bytes(), Access::Everyone)?;
@@ -60,7 +64,9 @@ pub(crate) fn stage(dir: &Path, content: &Content) -> Result<Staged, Error> {
         write("key.pem", key, Access::Owner)?;
     }
     store::give_to_owner_of(&staged.fresh, dir)?;
-    store::sync_dir(&staged.fresh)?;
+    if durability == Durability::Now {
+        store::sync_dir(&staged.fresh)?;
+    }
     Ok(staged)
 }
 
@@ -89,7 +95,9 @@ impl Staged {
         stable(false)?;
         store::relink(&dir.join("current"), Path::new(&name))?;
         stable(true)?;
-        store::sync_dir(dir)?;
+        if self.durability == Durability::Now {
+            store::sync_dir(dir)?;
+        }
         self.prune()?;
         Ok(number)
     }
@@ -151,12 +159,20 @@ pub(crate) fn current(dir: &Path) -> Result<Option<Current>, Error> {
     let Some(chain) = file("cert.pem")? else { return Ok(None) };
     let roots = file("ca.pem")?.map(|bytes| pem::certificates(&bytes).map_err(damaged("ca.pem"))).transpose()?;
     let crls = file("crl.pem")?.map(|bytes| pem::crls(&bytes).map_err(damaged("crl.pem"))).transpose()?;
-    Ok(Some(Current {
-        chain: pem::certificates(&chain).map_err(damaged("cert.pem"))?,
-        roots: roots.unwrap_or_default(),
-        crls: crls.unwrap_or_default(),
-        key: file("key.pem")?.map(Zeroizing::new),
-    }))
+    let chain = pem::certificates(&chain).map_err(damaged("cert.pem"))?;
+    let key = match file("key.pem")? {
+        Some(key) => Some(key),
+        // One that was brought after a CSR, and not yet taken into a generation.
+        None => store::read_if_there(&dir.join("key.pem"))?.filter(|key| chain.first().is_some_and(|leaf| is_key_of(key, leaf))),
+    };
+    Ok(Some(Current { chain, roots: roots.unwrap_or_default(), crls: crls.unwrap_or_default(), key: key.map(Zeroizing::new) }))
+}
+
+/// Whether `pem` holds the private key of the certificate `leaf`.
+fn is_key_of(pem: &[u8], leaf: &[u8]) -> bool {
+    let key = std::str::from_utf8(pem).ok().and_then(|text| keys::from_plain_pem(text).ok());
+    let leaf = X509Certificate::from_der(leaf).ok();
+    key.zip(leaf).is_some_and(|(key, (_, leaf))| leaf.public_key().raw == key.subject_public_key_info().as_slice())
 }
 
 /// The key a mesh directory shows, even where there is no certificate yet, as after `csr`.
@@ -186,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for number in 1..=5 {
             let mark = format!("{number}");
-            assert_eq!(stage(dir.path(), &content(&mark)).unwrap().publish().unwrap(), number);
+            assert_eq!(stage(dir.path(), &content(&mark), Durability::Now).unwrap().publish().unwrap(), number);
             assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), mark.as_bytes());
         }
         let names: Vec<_> = generations(dir.path()).unwrap().into_iter().map(|(number, _)| number).collect();
@@ -198,8 +214,8 @@ mod tests {
     #[test]
     fn what_is_staged_and_dropped_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
-        stage(dir.path(), &content("1")).unwrap().publish().unwrap();
-        drop(stage(dir.path(), &content("2")).unwrap());
+        stage(dir.path(), &content("1"), Durability::Now).unwrap().publish().unwrap();
+        drop(stage(dir.path(), &content("2"), Durability::Later).unwrap());
         let hidden =
             fs::read_dir(dir.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
         assert_eq!(hidden.count(), 0);
@@ -212,7 +228,7 @@ mod tests {
         for file in STABLE {
             fs::write(dir.path().join(file), "old").unwrap();
         }
-        stage(dir.path(), &content("1")).unwrap().publish().unwrap();
+        stage(dir.path(), &content("1"), Durability::Now).unwrap().publish().unwrap();
         assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), b"1");
         assert!(fs::read_link(dir.path().join("cert.pem")).is_ok());
     }

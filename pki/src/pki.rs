@@ -10,23 +10,19 @@
 //! A change is: lock, read the inventory, sign in memory, judge, write the inventory, publish. Nobody learns of anything before the
 //! inventory has it.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::TrustDomain;
-use rustls::pki_types::CertificateDer;
 
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger};
-use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::passphrase::KeyProtection;
-use crate::pem;
 use crate::profile;
 use crate::settings::Settings;
 use crate::store::{self, Lock};
@@ -51,39 +47,6 @@ pub(crate) struct Held {
     pub(crate) lock: Lock,
     pub(crate) inventory: Inventory,
     pub(crate) now: Moment,
-}
-
-/// Roots, CRLs and issuing CAs, as PEM.
-#[derive(Clone, Debug)]
-pub struct Bundle {
-    /// The trusted roots: `ca.pem`.
-    pub ca: String,
-    /// The CRLs: `crl.pem`.
-    pub crl: String,
-    /// The issuing CAs, to follow the leaf in `cert.pem`.
-    pub intermediates: String,
-}
-
-/// A mesh directory after its trust files were to be renewed.
-#[derive(Clone, Debug)]
-pub struct Republished {
-    /// The mesh directory.
-    pub out: PathBuf,
-    /// Who it speaks for, e.g. `plugin/billing`.
-    pub label: String,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What became of a mesh directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It shows a new generation.
-    Published(u64),
-    /// It is no longer there, or holds something else than we put there.
-    Gone,
-    /// It is there but could not be written.
-    Failed(String),
 }
 
 impl Pki {
@@ -198,29 +161,6 @@ impl Pki {
         Ok((inventory.lines(), inventory.last_hash().to_owned()))
     }
 
-    /// The roots that peers are to trust.
-    ///
-    /// # Errors
-    /// A root's certificate is missing or is not the one that was made.
-    pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let ledger = self.ledger()?;
-        ledger.trusted_roots(self.now()).map(|root| ca::certificate(&self.dir, root)).collect()
-    }
-
-    /// What mesh directories on other machines need, as PEM.
-    ///
-    /// # Errors
-    /// A certificate or CRL is missing or damaged.
-    pub fn bundle(&self) -> Result<Bundle, Error> {
-        let (ledger, now) = (self.ledger()?, self.now());
-        let (ca, crl) = self.trust(&ledger, now)?;
-        let mut intermediates = String::new();
-        for issuer in ledger.published_issuers(now) {
-            intermediates.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, issuer)?));
-        }
-        Ok(Bundle { ca, crl, intermediates })
-    }
-
     fn inventory(&self) -> Result<Inventory, Error> {
         let inventory = Inventory::load(&self.dir)?;
         self.fits(&inventory)?;
@@ -262,6 +202,11 @@ impl Pki {
         ca::folder(&self.dir, &root.id).join("key.pem").exists() || elsewhere.is_some_and(|path| path.exists())
     }
 
+    /// Whether a folder for roots' keys was named.
+    pub(crate) fn has_offline_folder(&self) -> bool {
+        self.offline_root.is_some()
+    }
+
     /// Whether the key of a root is kept somewhere else.
     pub(crate) fn is_offline(&self, root: &Authority) -> bool {
         root.kind == AuthorityKind::Root && !ca::folder(&self.dir, &root.id).join("key.pem").exists()
@@ -274,7 +219,8 @@ impl Pki {
         let mend = "run `gapura-pki ca rotate issuer --emergency`";
         let issuer = active.ok_or_else(|| Error::Refused(format!("no issuing CA is active; {mend}")))?.clone();
         let root = issuer.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
-        for (authority, mend) in [(Some(&issuer), mend), (root.as_ref(), "run `gapura-pki ca rotate root --emergency`")] {
+        // The root first: a new issuing CA under one that has ended would mend nothing.
+        for (authority, mend) in [(root.as_ref(), "run `gapura-pki ca rotate root --emergency`"), (Some(&issuer), mend)] {
             let Some(authority) = authority else { continue };
             in_its_life(authority, held.now, mend)?;
         }
@@ -346,74 +292,6 @@ impl Pki {
             state,
         };
         Ok((record, Signer::new(id, certificate.into(), key)?))
-    }
-
-    /// `ca.pem` and `crl.pem` as `ledger` wants them.
-    pub(crate) fn trust(&self, ledger: &Ledger, now: Moment) -> Result<(String, String), Error> {
-        let (mut roots, mut crls) = (String::new(), String::new());
-        for root in ledger.trusted_roots(now) {
-            roots.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, root)?));
-        }
-        for authority in ledger.published_issuers(now).chain(ledger.trusted_roots(now)) {
-            crls.push_str(&pem::encode("X509 CRL", &self.stored_crl(authority)?));
-        }
-        Ok((roots, crls))
-    }
-
-    /// `cert.pem` for a leaf of `issuer`. The other issuers that peers may meet follow its own, so that their CRLs can be checked.
-    pub(crate) fn chain(&self, leaf: &[u8], issuer: &str, ledger: &Ledger, now: Moment) -> Result<String, Error> {
-        let mut chain = pem::encode("CERTIFICATE", leaf);
-        let own = ledger.authority(issuer).ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
-        let others = ledger.published_issuers(now).filter(|authority| authority.id != issuer);
-        for authority in std::iter::once(own).chain(others) {
-            chain.push_str(&pem::encode("CERTIFICATE", &ca::certificate(&self.dir, authority)?));
-        }
-        Ok(chain)
-    }
-
-    /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
-    pub(crate) fn republish(&self, held: &Held) -> Result<Vec<Republished>, Error> {
-        self.republish_but(held, &HashSet::new())
-    }
-
-    /// The same, but for the directories that just got a new leaf.
-    pub(crate) fn republish_but(&self, held: &Held, fresh: &HashSet<PathBuf>) -> Result<Vec<Republished>, Error> {
-        let ledger = held.inventory.ledger();
-        let (ca, crl) = self.trust(ledger, held.now)?;
-        let mut done = Vec::new();
-        for leaf in ledger.by_directory().into_iter().filter(|leaf| !fresh.contains(&leaf.out)) {
-            let outcome = match mesh_dir::current(&leaf.out) {
-                Ok(Some(current)) => match current.chain.first().filter(|shown| sha256_hex(shown) == leaf.fingerprint) {
-                    Some(shown) => {
-                        let cert = self.chain(shown, &leaf.issuer, ledger, held.now)?;
-                        let content = mesh_dir::Content { cert, key: current.key.clone(), ca: ca.clone(), crl: crl.clone() };
-                        match mesh_dir::stage(&leaf.out, &content).and_then(mesh_dir::Staged::publish) {
-                            Ok(generation) => Outcome::Published(generation),
-                            Err(why) => Outcome::Failed(why.to_string()),
-                        }
-                    }
-                    None => Outcome::Gone,
-                },
-                Ok(None) => Outcome::Gone,
-                Err(why) => Outcome::Failed(why.to_string()),
-            };
-            done.push(Republished { out: leaf.out.clone(), label: leaf.label(), outcome });
-        }
-        Ok(done)
-    }
-}
-
-impl Bundle {
-    /// Writes `ca.pem`, `crl.pem` and `intermediates.pem` into `out`.
-    ///
-    /// # Errors
-    /// Something can't be written.
-    pub fn write(&self, out: &Path) -> Result<(), Error> {
-        store::make_dir(out)?;
-        for (name, text) in [("ca.pem", &self.ca), ("crl.pem", &self.crl), ("intermediates.pem", &self.intermediates)] {
-            store::replace(&out.join(name), text.as_bytes(), store::Access::Everyone)?;
-        }
-        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@ use crate::issue::{IssueRequest, Issued, KeyWanted};
 use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::moment::Moment;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::target::Target;
 
 /// What is to be renewed.
@@ -45,6 +46,9 @@ pub struct Renewed {
     pub republished: Vec<Republished>,
 }
 
+/// Leaves that were issued, and those that could not be with the reason.
+pub(crate) type IssuedOrNot = (Vec<Issued>, Vec<(String, String)>);
+
 impl Pki {
     /// Renews leaves and CRLs.
     ///
@@ -77,7 +81,7 @@ impl Pki {
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         dry_run: bool,
-    ) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+    ) -> Result<IssuedOrNot, Error> {
         match self.issue_held(held, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
             Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_)) if requests.len() > 1 => {}

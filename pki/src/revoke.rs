@@ -10,7 +10,8 @@ use crate::keys::{hex, unhex};
 use crate::ledger::{Crl, Event, Ledger, Reason, Revoked};
 use crate::moment::Moment;
 use crate::pem;
-use crate::pki::{Held, Pki, Republished};
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
 use crate::target::Target;
 
 /// What is to be revoked.

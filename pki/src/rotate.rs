@@ -10,7 +10,6 @@
 //! own or a peer's certificate leads to. An emergency breaks that on purpose and moves everybody at once.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::ca::Signer;
@@ -20,8 +19,9 @@ use crate::keys::sha256_hex;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger, Reason, Revoked};
 use crate::mesh_dir;
 use crate::moment::Moment;
-use crate::pki::{Held, Pki, Republished};
-use crate::renew;
+use crate::pki::{Held, Pki};
+use crate::publish::Republished;
+use crate::renew::{self, IssuedOrNot};
 
 /// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
 pub const SETTLE: Duration = Duration::from_secs(4);
@@ -155,6 +155,11 @@ impl Pki {
         let ledger = held.inventory.ledger();
         let (events, signers) = match kind {
             AuthorityKind::Root => {
+                let before = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
+                if before.is_some_and(|root| self.is_offline(root)) && !self.has_offline_folder() {
+                    let way = "say where the new one's goes with --offline-root DIR";
+                    return Err(Error::Refused(format!("the present root's key is kept offline; {way}")));
+                }
                 let generation = 1 + ledger.authorities().iter().filter(|authority| authority.kind == AuthorityKind::Root).count();
                 let (root, root_signer) = self.make_root(&format!("root-g{generation}"), state, now)?;
                 let id = format!("iss-g{generation}-001");
@@ -207,7 +212,7 @@ impl Pki {
     }
 
     /// Makes the `prepared` authorities active and puts whatever was active before into `old_state`.
-    fn switch(&self, held: &mut Held, prepared: &[Authority], old_state: AuthorityState) -> Result<Vec<String>, Error> {
+    pub(crate) fn switch(&self, held: &mut Held, prepared: &[Authority], old_state: AuthorityState) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
         let (mut events, mut steps) = (Vec::new(), Vec::new());
         let with_root = prepared.iter().any(|authority| authority.kind == AuthorityKind::Root);
@@ -321,7 +326,7 @@ impl Pki {
     }
 
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
-    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<(Vec<Issued>, Vec<(String, String)>), Error> {
+    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<IssuedOrNot, Error> {
         let ledger = held.inventory.ledger();
         let wanted: Vec<_> = ledger
             .in_use()
@@ -362,65 +367,6 @@ impl Pki {
         wait(made.ok_or_else(none)?, held.now, settle);
         Ok(())
     }
-
-    /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
-    /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
-    pub(crate) fn roll_issuer(&self, held: &mut Held) -> Result<Vec<String>, Error> {
-        let ledger = held.inventory.ledger();
-        let Some(active) = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active).cloned() else { return Ok(Vec::new()) };
-        let left = active.not_after.since(held.now);
-        if left > active.not_after.since(active.not_before) / 3 {
-            return Ok(Vec::new());
-        }
-        let root = active.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
-        if root.as_ref().is_some_and(|root| !self.root_key_at_hand(root)) {
-            return Ok(vec![format!(
-                "{} ends at {} and its root's key is offline; run `gapura-pki ca rotate issuer --offline-root DIR`",
-                active.id, active.not_after
-            )]);
-        }
-        if root.is_some_and(|root| held.now >= root.not_after) {
-            return Ok(Vec::new()); // `active_issuer` tells how to mend that
-        }
-        let ended = left == 0;
-        let request = RotateRequest { settle: Duration::ZERO, ..RotateRequest::next(AuthorityKind::Issuer) };
-        let waiting: Vec<Authority> = prepared(ledger, AuthorityKind::Issuer).into_iter().cloned().collect();
-        if waiting.is_empty() {
-            let mut steps = self.prepare(held, AuthorityKind::Issuer)?.steps;
-            if ended {
-                let fresh: Vec<Authority> = prepared(held.inventory.ledger(), AuthorityKind::Issuer).into_iter().cloned().collect();
-                steps.extend(self.switch(held, &fresh, AuthorityState::Draining)?);
-            }
-            return Ok(steps);
-        }
-        let settled =
-            waiting.iter().filter_map(|authority| ledger.crl(&authority.id)).all(|crl| held.now.since(crl.made_at) >= SETTLE.as_secs());
-        if ended {
-            return self.switch(held, &waiting, AuthorityState::Draining);
-        }
-        if !settled {
-            return Ok(Vec::new()); // the next run of the timer will find everyone ready
-        }
-        match self.activate(held, &request) {
-            Ok(done) => Ok(done.steps),
-            Err(Error::Refused(why)) => Ok(vec![format!("the new issuing CA waits: {why}")]),
-            Err(why) => Err(why),
-        }
-    }
-
-    /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
-    /// can't be stolen.
-    pub(crate) fn forget_keys(&self, held: &Held) -> Result<(), Error> {
-        let ledger = held.inventory.ledger();
-        let published: HashSet<&str> = ledger.published_issuers(held.now).map(|issuer| issuer.id.as_str()).collect();
-        for authority in ledger.authorities() {
-            let over = matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
-            if over && !published.contains(authority.id.as_str()) {
-                forget(&crate::ca::folder(self.dir(), &authority.id).join("key.pem"))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The step that comes next.
@@ -442,7 +388,7 @@ pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Moment) -> Vec<&'
 }
 
 /// The prepared authorities that one activation of `kind` lets in: a root with its issuer, or an issuer of the active root.
-fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
+pub(crate) fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
     let is_root_ready = |id: Option<&str>| id.and_then(|id| ledger.authority(id)).is_some_and(|root| root.state == AuthorityState::Active);
     let all = ledger.authorities().iter().filter(|authority| authority.state == AuthorityState::Prepared);
     match kind {
@@ -489,11 +435,4 @@ fn replaced_by(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
 fn wait(since: Moment, now: Moment, settle: Duration) {
     let passed = Duration::from_secs(now.since(since));
     std::thread::sleep(settle.saturating_sub(passed));
-}
-
-fn forget(key: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(key) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", key)(error)),
-        _ => Ok(()),
-    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use gapura_mesh::identity::{PeerId, TrustDomain};
 use gapura_mesh::tls::verify::Purpose;
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::csr::identity_of;
 use crate::error::Error;
@@ -41,6 +42,8 @@ pub struct Verdict {
     pub peer: Option<(String, String)>,
     /// Why it is not.
     pub refusal: Option<String>,
+    /// How many CRLs were of CAs that nobody here knows, and had no say.
+    pub crls_unused: usize,
 }
 
 /// Judges.
@@ -56,11 +59,22 @@ pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
         None => "none.invalid".parse().map_err(|_| Error::Failed("no trust domain".to_owned()))?,
     };
     let issuers: Vec<_> = request.issuers.iter().chain(request.chain.iter().skip(1)).cloned().collect();
-    let court = Court::new(&request.roots, request.crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
+    // The certificate brings its issuing CA; a CRL of another one may be in the same file and can't be checked here.
+    let names: Vec<Vec<u8>> = request.roots.iter().chain(&issuers).filter_map(|ca| name_of(ca)).collect();
+    let known =
+        |crl: &&Vec<u8>| CertificateRevocationList::from_der(crl).map_or(true, |(_, crl)| names.contains(&crl.issuer().as_raw().to_vec()));
+    let crls: Option<Vec<Vec<u8>>> = request.crls.as_ref().map(|crls| crls.iter().filter(known).cloned().collect());
+    let crls_unused = request.crls.as_ref().map_or(0, Vec::len) - crls.as_ref().map_or(0, Vec::len);
+    let court = Court::new(&request.roots, crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
     Ok(match court.judge(&request.chain, request.purpose, request.id.as_ref(), request.at) {
-        Ok(peer) => Verdict { peer: Some((peer.id.to_string(), peer.serial_hex())), refusal: None },
-        Err(why) => Verdict { peer: None, refusal: Some(why) },
+        Ok(peer) => Verdict { peer: Some((peer.id.to_string(), peer.serial_hex())), refusal: None, crls_unused },
+        Err(why) => Verdict { peer: None, refusal: Some(why), crls_unused },
     })
+}
+
+fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.subject().as_raw().to_vec())
 }
 
 /// The certificates of a file, or of a mesh directory's `cert.pem`.

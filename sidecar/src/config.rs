@@ -182,6 +182,10 @@ impl Config {
 fn read_tenants(layers: &mut Layers) -> TenantRule {
     let allow_none = layers.switch("allow-no-tenant");
     let public_paths = layers.parse_all("public-path", prefix);
+    if !public_paths.is_empty() && !allow_none {
+        let origin = layers.origin("public-path");
+        layers.problem("public-path", &origin, "narrows --allow-no-tenant and says nothing without it; give both");
+    }
     let mut probe_paths = layers.parse_all("probe-path", path);
     if layers.all("probe-path").is_empty() {
         probe_paths = PROBE_PATHS.map(str::to_owned).to_vec();

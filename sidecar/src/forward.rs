@@ -145,7 +145,7 @@ impl Plugin {
 
     async fn connect_h2(&self) -> io::Result<H2> {
         let io = self.connect().await?;
-        let (shared, driver) = H2::handshake(io, &self.core.timers, &self.core.streams).await.map_err(io::Error::other)?;
+        let (shared, driver) = H2::handshake(io, &self.core.timers, &self.core.streams).await?;
         let open = Open::count(&self.core);
         tokio::task::spawn_local(async move {
             let _open = open;

@@ -11,12 +11,13 @@ use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID};
-use gapura_mesh::headers::{TRACEPARENT, scrub_response};
+use gapura_mesh::framing;
+use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, TRAILER, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
@@ -46,6 +47,8 @@ pub enum Rejection {
     Sanitise(Code),
     /// The plugin gave no answer.
     Forward(Error),
+    /// The plugin's answer can be read in two ways.
+    Unsound,
     /// The plugin switched to a protocol that nobody asked for.
     Switched,
     /// A panic was caught.
@@ -100,6 +103,9 @@ impl Pipeline {
         let sent = Instant::now();
         let answer = self.plugin.send(trusted, body, &upload).await.map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
+        if !framing::is_sound_answer(answer.headers()) {
+            return Err(Rejection::Unsound);
+        }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             switched(answer, websocket, on_upgrade, upgraded)?
         } else {
@@ -124,7 +130,7 @@ impl Rejection {
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
             Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => Code::RequestTimeout,
-            Self::Forward(Error::Protocol(_)) | Self::Switched => Code::UpstreamProtocol,
+            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched => Code::UpstreamProtocol,
             Self::Panic => Code::Internal,
         }
     }
@@ -147,7 +153,11 @@ fn watched(body: Body) -> (Body, Rc<Upload>) {
 }
 
 fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
+    let trailer = announced_by_response(answer.headers());
     let stripped = scrub_response(answer.headers_mut());
+    if let Some(names) = trailer {
+        answer.headers_mut().insert(TRAILER, names);
+    }
     for kind in gapura_mesh::headers::Kind::ALL {
         record.stripped.add(kind, stripped.of(kind));
     }

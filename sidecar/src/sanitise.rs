@@ -7,9 +7,9 @@
 use gapura_mesh::context::TenantId;
 use gapura_mesh::envelope::Code;
 use gapura_mesh::framing::{self, HOP};
-use gapura_mesh::headers::{Auth, HopContext, Stripped, hop_context, join_cookies, scrub_hop_request};
+use gapura_mesh::headers::{Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request};
 use gapura_mesh::path::is_canonical;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
@@ -69,7 +69,13 @@ pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &Tena
     }
     let websocket = asks_for_websocket(&head);
     let trailers = takes_trailers(&head.headers);
+    let trailer = announced_by_request(&head.headers, |_| true);
     seen.stripped = scrub_hop_request(&mut head.headers);
+    // No `Connection` line takes from the plugin what the gateway has proven.
+    context.insert_into(&mut head.headers);
+    if let Some(names) = trailer {
+        head.headers.insert(TRAILER, names);
+    }
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
@@ -84,10 +90,9 @@ impl TenantRule {
             let bare = !has_body && head.uri.query().is_none() && !has_any(&head.headers);
             return head.method == Method::GET && bare && self.probe_paths.iter().any(|probe| probe == path);
         }
-        let asked_for = self.allow_none || !self.public_paths.is_empty();
         let unproven = matches!(context.auth, Some(Auth::Unverified | Auth::Public));
         let below = self.public_paths.is_empty() || self.public_paths.iter().any(|prefix| is_below(path, prefix));
-        asked_for && unproven && below
+        self.allow_none && unproven && below
     }
 }
 

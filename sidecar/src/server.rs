@@ -18,6 +18,7 @@ use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::worker::Serve;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -48,6 +49,9 @@ struct Proven {
 /// For a handshake, whoever is at the other end.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
+/// For a peer that was refused to notice.
+const LINGER: Duration = Duration::from_secs(1);
+
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
         let Accepted { stream, from, slot: _slot } = accepted;
@@ -74,8 +78,14 @@ impl Serve for Server {
 impl Server {
     async fn prove(&self, stream: std::net::TcpStream, trust: &TrustSet) -> io::Result<Proven> {
         let stream = TcpStream::from_std(stream)?;
-        let handshake = TlsAcceptor::from(trust.server_config()).accept(stream);
-        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let handshake = TlsAcceptor::from(trust.server_config()).accept(stream).into_fallible();
+        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)? {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                linger(stream).await;
+                return Err(error);
+            }
+        };
         let chain: Vec<_> =
             stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
         let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
@@ -94,4 +104,15 @@ impl Server {
         let fields = [("side", "hop".into()), ("reason", failure.reason.into()), ("peer", from.into()), ("certificate", shown.into())];
         seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
     }
+}
+
+/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
+async fn linger(mut stream: TcpStream) {
+    let mut discarded = [0; 4096];
+    let read = async {
+        stream.shutdown().await?;
+        while stream.read(&mut discarded).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    let _ = tokio::time::timeout(LINGER, read).await;
 }

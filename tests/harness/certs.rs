@@ -104,6 +104,12 @@ impl Authority {
         self.root.as_ref().map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
     }
 
+    /// Every authority's certificate: the root's, and the issuing one's, whose CRL is judged by it where no leaf brings it along.
+    #[must_use]
+    pub fn cas_pem(&self) -> String {
+        self.root_pem() + &self.between
+    }
+
     /// Signs `leaf`, with a new key.
     #[must_use]
     pub fn issue(&self, leaf: &Leaf) -> Certificate {

@@ -275,12 +275,12 @@ impl Drop for Program {
     }
 }
 
-/// A failing test shows what the programs said last.
+/// A failing test shows what the programs said last: all but requests, and the last few of those.
 #[allow(clippy::print_stderr)]
 fn eprintln_tail(name: &str, log: &str, errors: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(25)..];
-    eprintln!("--- {name}, last lines\n{}\n{errors}---", tail.join("\n"));
+    let (requests, others): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.contains("\"event\":\"request\""));
+    let tail = |lines: &[&str], count: usize| lines[lines.len().saturating_sub(count)..].join("\n");
+    eprintln!("--- {name}, last lines\n{}\n{}\n{errors}---", tail(&others, 20), tail(&requests, 3));
 }
 
 /// Where the built program is: beside the test's own executable, `target/PROFILE/NAME`.

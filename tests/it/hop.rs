@@ -101,7 +101,7 @@ fn plain_http_and_old_tls_are_no_way_in() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("alert") || text.contains("no protocols"), "TLS 1.2 is refused: {text}");
-    assert!(!text.contains("Verify return code: 0"), "{text}");
+    assert!(text.contains("no peer certificate available"), "{text}");
     assert!(mesh.plugin.seen().is_empty());
 }
 
@@ -184,7 +184,7 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
     let lines = format!(
         "{CONTEXT}X-Forwarded-For: 1.2.3.4\r\nX-Gapura-Vouched: x-theme, x-plugin-key\r\nX-Theme: dark\r\nX-Plugin-Key: k\r\nX-Other: spoof\r\n\
          X-Plugin-Secret: spoof\r\nX_Company_Id: spoof\r\nX.User.Id: spoof\r\nX-Gapura-Whatever: spoof\r\nX-Real-Ip: spoof\r\n\
-         Connection: keep-alive, private, x-company-id\r\nPrivate: spoof\r\nForwarded: for=spoof\r\nAccept: */*\r\n"
+         Connection: keep-alive, private\r\nPrivate: spoof\r\nForwarded: for=spoof\r\nAccept: */*\r\n"
     );
     assert_eq!(straight(&mesh, &lines).status, 200);
     let seen = mesh.plugin.wait_for("the request", |seen| seen.target == "/x");
@@ -204,6 +204,34 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
         assert!(!value.contains("spoof"), "{name}: {value}");
         assert!(!name.to_ascii_lowercase().starts_with("x-gapura"), "{name} is between the two programs");
     }
+}
+
+/// Nobody but a broken gateway says this; the plugin must not get a request whose company was taken away after the check.
+#[test]
+fn the_context_can_not_be_nominated_away_behind_the_check() {
+    let mesh = TestMesh::new().start();
+    for line in ["Connection: x-company-id", "Connection: close, X-User-Id, X-Request-Id, x-role"] {
+        let status = straight(&mesh, &format!("{CONTEXT}{line}\r\n")).status;
+        assert!(matches!(status, 200 | 400 | 403), "{line}: {status}");
+    }
+    for seen in mesh.plugin.seen() {
+        for (name, value) in [("x-user-id", "7"), ("x-company-id", "42"), ("x-role", "member"), ("x-request-id", "r-1")] {
+            assert_eq!(seen.header(name), Some(value), "{:?}", seen.headers);
+        }
+    }
+}
+
+#[test]
+fn trailers_on_the_hop_name_nobody_either() {
+    let mesh = TestMesh::new().start();
+    let mut wire = mesh.connect_hop();
+    wire.send(format!(
+        "POST /x HTTP/1.1\r\nHost: localhost\r\n{CONTEXT}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Company-Id: spoof\r\nx_role: spoof\r\nX-Gapura-Auth: spoof\r\ngrpc-note: kept\r\n\r\n"
+    ));
+    assert_eq!(wire.response().status, 200);
+    let seen = mesh.plugin.wait_for("the request", |seen| seen.complete);
+    assert!(seen.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("grpc-note")), "{:?}", seen.trailers);
+    assert!(!mesh.plugin.got_bytes("spoof"));
 }
 
 #[test]

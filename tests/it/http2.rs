@@ -68,7 +68,10 @@ fn trailers_come_back_and_only_harmless_ones_go_on() {
         Then::Keep,
     );
     let mut client = client(&mesh);
-    let mut open = client.open(request(&mesh, "POST", "/echo/rpc").header("te", "trailers").body(()).unwrap(), false);
+    let mut open = client.open(
+        request(&mesh, "POST", "/echo/rpc").header("te", "trailers").header("content-type", "application/grpc").body(()).unwrap(),
+        false,
+    );
     open.data(b"hi", false);
     let mut trailers = HeaderMap::new();
     for name in ["x-company-id", "x_role", "x-gapura-auth", "other"] {

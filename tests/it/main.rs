@@ -15,6 +15,7 @@ mod http2; // the same rules over HTTP/2
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod paths; // one form of every path
+mod pki; // certificates over the years
 mod registry; // plugins.d while it changes
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
@@ -24,5 +25,6 @@ mod systemd; // what a service manager is told
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
+mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
 mod wrap; // a plugin and its sidecar as one

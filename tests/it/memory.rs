@@ -68,7 +68,7 @@ fn a_gibibyte_goes_up_in_little_memory() {
         wire.send(&part);
     }
     assert_eq!(wire.response().status, 200);
-    assert_eq!(mesh.plugin.wait_for("the upload", |seen| seen.complete).body_length, GIB);
+    assert_eq!(mesh.plugin.wait_for("the upload", |seen| seen.complete && seen.target == "/up").body_length, GIB);
     assert_grew_less_than_16_mib(&mesh, before);
 }
 

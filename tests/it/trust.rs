@@ -84,7 +84,7 @@ fn a_new_public_certificate_costs_no_request() {
 fn a_new_root_and_authority_take_over_in_steps() {
     let mesh = TestMesh::new().start();
     let next = Authority::two_tier("next mesh");
-    let both = mesh.authority.root_pem() + &next.root_pem();
+    let both = mesh.authority.cas_pem() + &next.cas_pem();
     let crls = || Some(mesh.authority.crl(&[]) + &next.crl(&[]));
     under_load(&mesh, || {
         // First both trust both, then each gets a leaf of the new one, then the old root goes.

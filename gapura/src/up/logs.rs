@@ -22,6 +22,7 @@ pub(crate) enum Logs {
 }
 
 struct LogFile<E> {
+    name: String,
     file: File,
     aside: E,
 }
@@ -39,14 +40,14 @@ impl Logs {
         let _ = std::fs::rename(&path, folder.join(format!("{name}.log.1"))); // there is none at the first run
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let file = file.map_err(|err| Error::Refused(format!("can't write the log {}: {err}", path.display())))?;
-        Ok(Box::new(LogFile { file, aside: std::io::stderr() }))
+        Ok(Box::new(LogFile { name: name.to_owned(), file, aside: std::io::stderr() }))
     }
 }
 
 impl<E: Write> Write for LogFile<E> {
     fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
         for sentence in lines.split(|byte| *byte == b'\n').filter_map(fault) {
-            let _ = writeln!(self.aside, "{sentence}"); // nobody may be reading
+            let _ = writeln!(self.aside, "{} {sentence}", self.name); // nobody may be reading
         }
         self.file.write_all(lines)?;
         Ok(lines.len())
@@ -66,7 +67,7 @@ fn fault(line: &[u8]) -> Option<String> {
     }
     let line: Value = serde_json::from_slice(line).ok()?;
     let text = |name: &str| line[name].as_str().unwrap_or_default();
-    Some(format!("{} {}: {}", text("service"), text("level"), text("message")))
+    Some(format!("{}: {}", text("level"), text("message")))
 }
 
 #[cfg(test)]
@@ -75,19 +76,19 @@ mod tests {
 
     #[test]
     fn faults_are_told_and_requests_are_not() {
-        let mut log = LogFile { file: tempfile::tempfile().unwrap(), aside: Vec::new() };
+        let mut log = LogFile { name: "sidecar-lab".to_owned(), file: tempfile::tempfile().unwrap(), aside: Vec::new() };
         let lines = concat!(
-            r#"{"ts":"t","level":"error","service":"gateway","event":"alarm","message":"the key is gone"}"#,
+            r#"{"ts":"t","level":"error","service":"sidecar","event":"alarm","message":"the key is gone"}"#,
             "\n",
-            r#"{"ts":"t","level":"error","service":"gateway","event":"request","status":502}"#,
+            r#"{"ts":"t","level":"error","service":"sidecar","event":"request","status":502}"#,
             "\n",
-            r#"{"ts":"t","level":"info","service":"gateway","event":"started","message":"hello"}"#,
+            r#"{"ts":"t","level":"info","service":"sidecar","event":"started","message":"hello"}"#,
             "\n",
             r#"{"ts":"t","level":"warn","service":"sidecar","event":"handshake_failed","message":"no certificate"}"#,
             "\nnot json \"level\":\"warn\"\n"
         );
         assert_eq!(log.write(lines.as_bytes()).unwrap(), lines.len());
-        assert_eq!(String::from_utf8(log.aside).unwrap(), "gateway error: the key is gone\nsidecar warn: no certificate\n");
+        assert_eq!(String::from_utf8(log.aside).unwrap(), "sidecar-lab error: the key is gone\nsidecar-lab warn: no certificate\n");
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Program {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn ended(&self) -> bool {
+        self.running.as_ref().is_none_or(Running::ended)
+    }
+
     /// Ends it once what is in flight has finished.
     pub(crate) async fn stop(mut self) {
         let Some(running) = self.running.take() else { return };

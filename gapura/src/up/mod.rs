@@ -198,6 +198,9 @@ impl Up {
     }
 
     fn keep_once(&mut self) -> Result<(), Error> {
+        if self.gateway.ended() || self.plugins.iter().any(|standing| standing.sidecar.ended()) {
+            return Err(Error::Failed("a program of the mesh has ended by itself; its log says why".to_owned()));
+        }
         self.renew_tokens()?;
         self.public = public::ensure(&self.state, self.options.listen.ip(), self.clock.now())?;
         self.authority.renew()

@@ -138,23 +138,28 @@ fn tokens(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
 fn lines_to_try(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
     let Style { bold, dim, plain } = style;
     let (Some(plugin), [ours, theirs, ..]) = (facts.plugins.first(), facts.tokens.as_slice()) else { return Ok(()) };
-    let url = format!("https://{}{}", reachable(facts.door), plugin.mount);
+    // Quoted, since some shells take the brackets of [::1] for a pattern.
+    let to = |plugin: &Plugin, path: &str| quoted(&format!("https://{}{}{path}", reachable(facts.door), plugin.mount));
+    let url = to(plugin, if plugin.sample.is_some() { "/reports" } else { "/" });
     let curl = format!("curl --cacert {}", quoted(&facts.root.display().to_string()));
     let bearer = |token: &Token| format!("-H \"Authorization: Bearer $(cat {})\"", quoted(&token.file.display().to_string()));
     let (us, them) = (bearer(ours), bearer(theirs));
     let spoof = format!("-H 'X-Company-Id: {}'", theirs.company);
-    let (what, path) = if plugin.sample.is_some() { ("reports", "/reports") } else { ("view of your plugin", "/") };
+    let what = if plugin.sample.is_some() { "reports" } else { "view of your plugin" };
     writeln!(out, "{bold}Try it{plain} in another terminal, in this folder.\n")?;
     let mut line = |comment: &str, command: &str| writeln!(out, "  {dim}# {comment}{plain}\n  {command}\n");
-    line(&format!("company {}'s {what}", ours.company), &format!("{curl} {us} {url}{path}"))?;
-    line(&format!("company {}'s {what}", theirs.company), &format!("{curl} {them} {url}{path}"))?;
+    line(&format!("company {}'s {what}", ours.company), &format!("{curl} {us} {url}"))?;
+    line(&format!("company {}'s {what}", theirs.company), &format!("{curl} {them} {url}"))?;
     let spoofed = format!("company {} says it is company {}: the header is dropped, the token decides", ours.company, theirs.company);
-    line(&spoofed, &format!("{curl} {us} {spoof} {url}{path}"))?;
+    line(&spoofed, &format!("{curl} {us} {spoof} {url}"))?;
     if plugin.sample.is_some() {
         let others = format!("company {} asks for a report of company {}: 404, as if it were not there", ours.company, theirs.company);
-        line(&others, &format!("{curl} {us} {url}/reports/4"))?;
+        line(&others, &format!("{curl} {us} {}", to(plugin, "/reports/4")))?;
     }
-    line("no token: 401", &format!("{curl} {url}{path}"))
+    for own in facts.plugins.iter().skip(1) {
+        line(&format!("your plugin {}, for company {}", own.name, ours.company), &format!("{curl} {us} {}", to(own, "/")))?;
+    }
+    line("no token: 401", &format!("{curl} {url}"))
 }
 
 /// The address a client on this machine types.

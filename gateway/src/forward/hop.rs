@@ -18,7 +18,7 @@ use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
 use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide, Verdict};
 use gapura_mesh::tls::peer::Peer;
-use gapura_mesh::tls::trust::TrustStore;
+use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
 use gapura_mesh::upstream::dial::{self, BoxIo};
 use gapura_mesh::upstream::h1::{Link, Pool};
@@ -213,19 +213,22 @@ impl Hop {
 
 impl Dialer {
     async fn connect_h2(self: &Rc<Self>) -> Result<H2, Failure> {
-        let (io, guard) = self.connect(b"h2").await?;
-        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams).await;
-        let (connection, driver) = handshake.map_err(|_| Failure::Protocol)?;
-        let shared = connection.clone();
-        tokio::task::spawn_local(self.clone().own(driver, guard, move || shared.retire()));
+        let trust = self.trust.load_full();
+        let (io, guard) = self.connect(&trust, b"h2").await?;
+        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (connection, driver) = handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
+        let (retired, cut) = (connection.clone(), connection.clone());
+        tokio::task::spawn_local(self.clone().own(driver, guard, move || retired.retire(), move |reason| cut.cut(reason)));
         Ok(connection)
     }
 
     async fn connect_h1(self: &Rc<Self>, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
-        let (io, guard) = self.connect(b"http/1.1").await?;
+        let trust = self.trust.load_full();
+        let (io, guard) = self.connect(&trust, b"http/1.1").await?;
         let (sender, driver) = Pool::handshake(io).await.map_err(|_| Failure::Protocol)?;
         let link = Link::default();
-        let (retired, pool) = (link.clone(), pool.clone());
+        let (retired, cut, pool) = (link.clone(), link.clone(), pool.clone());
         let retire = move || {
             retired.retire();
             pool.tidy();
@@ -234,12 +237,18 @@ impl Dialer {
             // How it ends is told to whoever waits for an answer on it.
             let _ = driver.await;
         };
-        tokio::task::spawn_local(self.clone().own(driver, guard, retire));
+        tokio::task::spawn_local(self.clone().own(driver, guard, retire, move |reason| cut.cut(reason)));
         Ok((sender, link))
     }
 
     /// Drives a connection until it is over, or until the trust in force ends it.
-    async fn own(self: Rc<Self>, driver: impl Future<Output = ()>, guard: Option<LiveGuard>, retire: impl Fn()) {
+    async fn own(
+        self: Rc<Self>,
+        driver: impl Future<Output = ()>,
+        guard: Option<LiveGuard>,
+        retire: impl Fn(),
+        cut: impl Fn(&'static str),
+    ) {
         let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
         let gauge = self.core.meters().connections(side);
         gauge.add(1);
@@ -254,7 +263,11 @@ impl Dialer {
                         changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
                             (Ok(()), Verdict::Run) => {}
                             (Ok(()), Verdict::Retire) => retire(),
-                            (Ok(()), Verdict::Cut(_)) | (Err(_), _) => break,
+                            (Ok(()), Verdict::Cut(reason)) => {
+                                cut(reason);
+                                break;
+                            }
+                            (Err(_), _) => break,
                         },
                         () = &mut driver => break,
                     }
@@ -264,10 +277,9 @@ impl Dialer {
         gauge.less();
     }
 
-    async fn connect(&self, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
+    async fn connect(&self, trust: &TrustSet, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
         let tcp = dial::tcp(self.address).await.map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
         let Some(wanted) = &self.wanted else { return Ok((Box::new(tcp), None)) };
-        let trust = self.trust.load_full();
         let connector = TlsConnector::from(trust.client_config(wanted, &[protocol]));
         let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
         let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {

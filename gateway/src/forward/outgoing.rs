@@ -13,7 +13,7 @@ use gapura_mesh::headers::{
     X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE, X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -65,6 +65,7 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
     let plugin = permit.plugin();
     let takes_trailers = head.headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
+    let trailer = headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
     let stripped = headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
@@ -73,6 +74,9 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
         head.headers.remove(AUTHORIZATION);
     }
     head.headers.reserve(16);
+    if let Some(names) = trailer {
+        head.headers.insert(TRAILER, names);
+    }
     let sidecar = !plugin.upstream.is_plaintext();
     if sidecar {
         vouch(&mut head.headers, plugin);
@@ -92,12 +96,13 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
     if shared {
         head.headers.remove(HOST);
         head.version = Version::HTTP_2;
-        if takes_trailers {
-            head.headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
     } else {
         head.headers.insert(HOST, facts.host.clone());
         head.version = Version::HTTP_11;
+    }
+    if sidecar && takes_trailers {
+        // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if facts.websocket {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

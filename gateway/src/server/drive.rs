@@ -26,8 +26,8 @@ enum Waiting {
     First,
     /// The rest of a head.
     Head,
-    /// The next request.
-    Idle,
+    /// The next request, after so many.
+    Idle(usize),
     /// A request that is under way.
     Request,
     /// A client that takes nothing, since this mark.
@@ -61,7 +61,7 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
                 match waiting {
                     Waiting::First | Waiting::Closing => {}
                     Waiting::Head => deadline.reset(HEAD_WITHIN),
-                    Waiting::Idle => deadline.reset(KEEP_ALIVE_IDLE),
+                    Waiting::Idle(_) => deadline.reset(KEEP_ALIVE_IDLE),
                     Waiting::Request => deadline.unset(),
                     Waiting::Stalled(_) => deadline.reset(STALL_LIMIT),
                 }
@@ -76,7 +76,7 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
                     link.give_up();
                     (waiting, _) = (Waiting::Closing, deadline.reset(LAST_WORDS));
                 }
-                (false, Waiting::First | Waiting::Idle) => {
+                (false, Waiting::First | Waiting::Idle(_)) => {
                     close(connection.as_mut());
                     (waiting, _) = (Waiting::Closing, deadline.reset(LAST_WORDS));
                 }
@@ -95,9 +95,9 @@ fn now_waiting(before: Waiting, link: &Link) -> Waiting {
         Waiting::Stalled(since) if blocked && mark == since => before,
         _ if blocked => Waiting::Stalled(mark),
         _ if link.requests() > 0 => Waiting::Request,
-        // A head may begin in the connection's first moment, which has the same time.
-        Waiting::First if !link.is_in_head() => Waiting::First,
         _ if link.is_in_head() => Waiting::Head,
-        _ => Waiting::Idle,
+        _ if link.served() == 0 => Waiting::First,
+        // Whole requests may come and go between two looks: each starts the time anew.
+        _ => Waiting::Idle(link.served()),
     }
 }

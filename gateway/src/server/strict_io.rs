@@ -26,6 +26,7 @@ pub(super) struct StrictIo {
 #[derive(Default)]
 pub(super) struct Link {
     under_way: Arc<AtomicUsize>,
+    served: AtomicUsize,
     head_began: AtomicBool,
     too_late: AtomicBool,
     blocked: AtomicBool,
@@ -33,18 +34,26 @@ pub(super) struct Link {
     sound: AtomicBool,
 }
 
-/// Where in a head's lines the stream is.
+/// Where in a head's lines the stream is, and what they say of the body's length: hyper drops a second, equal length and a length
+/// beside `chunked` without a word (RFC 9112, section 6.3).
 #[derive(Default)]
 struct Lines {
     /// The last byte was a carriage return.
     after_return: bool,
-    /// Bytes of the current line so far.
+    /// How the current line begins, and its length so far.
+    start: [u8; START],
     length: usize,
     /// A line with something in it has been seen: empty lines before that are skipped (RFC 9112, section 2.2).
     begun: bool,
     /// The empty line has been seen: the rest is body, or the next head.
     ended: bool,
+    lengths: u8,
+    coded: bool,
 }
+
+const LENGTH: &[u8] = b"content-length:";
+const CODING: &[u8] = b"transfer-encoding:";
+const START: usize = CODING.len();
 
 /// The whole answer to a head that came too slowly: no request, so no id and no envelope (CONTRACT section 5 allows a bare
 /// status).
@@ -74,7 +83,7 @@ impl StrictIo {
         if !self.link.head_began.swap(true, Ordering::Relaxed) {
             self.lines = Lines::default();
         }
-        if self.lines.has_bare_feed(bytes) {
+        if self.lines.is_ambiguous(bytes) {
             self.link.sound.store(false, Ordering::Relaxed);
         }
     }
@@ -99,6 +108,11 @@ impl Link {
         self.under_way.clone()
     }
 
+    /// How many heads have come.
+    pub(super) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
     /// Bytes of a head have come, and it is not whole.
     pub(super) fn is_in_head(&self) -> bool {
         self.head_began.load(Ordering::Relaxed) && self.requests() == 0
@@ -107,6 +121,7 @@ impl Link {
     /// A whole head has come.
     pub(super) fn head_is_in(&self) {
         self.head_began.store(false, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether every line of the heads so far ended as it must.
@@ -126,26 +141,45 @@ impl Link {
 }
 
 impl Lines {
-    /// Goes on over `bytes`; whether a line feed without a carriage return stands among those of the head.
-    fn has_bare_feed(&mut self, bytes: &[u8]) -> bool {
+    /// Goes on over `bytes`; whether the head can be read in two ways: a line feed without a carriage return, or two lengths.
+    fn is_ambiguous(&mut self, bytes: &[u8]) -> bool {
         let mut from = 0;
         while !self.ended && from < bytes.len() {
             let Some(at) = memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at) else {
-                self.length += bytes.len() - from;
+                self.take(&bytes[from..]);
                 self.after_return = bytes.last() == Some(&b'\r');
                 return false;
             };
             let returned = if at > from { bytes[at - 1] == b'\r' } else { self.after_return };
-            if !returned {
+            self.take(&bytes[from..at]);
+            if !returned || self.has_two_lengths() {
                 return true;
             }
-            let is_empty = self.length + (at - from) == 1;
+            let is_empty = self.length == 1;
             self.ended = is_empty && self.begun;
             self.begun |= !is_empty;
             (self.length, self.after_return) = (0, false);
             from = at + 1;
         }
         false
+    }
+
+    /// A further part of the current line.
+    fn take(&mut self, part: &[u8]) {
+        if let Some(room) = self.start.get_mut(self.length..) {
+            let count = room.len().min(part.len());
+            room[..count].copy_from_slice(&part[..count]);
+        }
+        self.length += part.len();
+    }
+
+    /// Counts what the finished line says of the body's length.
+    fn has_two_lengths(&mut self) -> bool {
+        let begins = |name: &[u8]| self.length >= name.len() && self.start[..name.len()].eq_ignore_ascii_case(name);
+        let (length, coding) = (begins(LENGTH), begins(CODING));
+        self.lengths = self.lengths.saturating_add(u8::from(length));
+        self.coded |= coding;
+        self.lengths > 1 || (self.lengths > 0 && self.coded)
     }
 }
 
@@ -192,22 +226,39 @@ impl AsyncWrite for StrictIo {
 mod tests {
     use super::*;
 
-    fn bare(pieces: &[&str]) -> bool {
+    fn ambiguous(pieces: &[&str]) -> bool {
         let mut lines = Lines::default();
-        pieces.iter().any(|piece| lines.has_bare_feed(piece.as_bytes()))
+        pieces.iter().any(|piece| lines.is_ambiguous(piece.as_bytes()))
+    }
+
+    #[test]
+    fn two_lengths_are_seen_and_one_is_none_of_our_business() {
+        let head = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\nContent-Length: 1\r\nContent-Length: 1\r\n");
+        for fields in ["Content-Length: 2\r\nContent-Length: 2\r\n", "content-length:2\r\nA: b\r\nTransfer-Encoding: chunked\r\n"] {
+            let head = head(fields);
+            for cut in 0..head.len() {
+                assert!(ambiguous(&[&head[..cut], &head[cut..]]), "{fields:?} {cut}");
+            }
+        }
+        for fields in ["Content-Length: 2\r\n", "Transfer-Encoding: chunked\r\n", "X-Content-Length: 2\r\nContent-Lengths: 3\r\n", ""] {
+            let head = head(fields);
+            for cut in 0..head.len() {
+                assert!(!ambiguous(&[&head[..cut], &head[cut..]]), "{fields:?} {cut}");
+            }
+        }
     }
 
     #[test]
     fn a_bare_line_feed_in_a_head_is_seen_however_the_bytes_are_cut() {
-        assert!(bare(&["GET / HTTP/1.1\nHost: a\r\n\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1\r\nHost: a\n\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1\r\nHost: a\r\n\n"]));
-        assert!(bare(&["\nGET / HTTP/1.1\r\n"]));
-        assert!(bare(&["GET / HTTP/1.1", "\nHost"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\nHost: a\r\n\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\n\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\r\n\n"]));
+        assert!(ambiguous(&["\nGET / HTTP/1.1\r\n"]));
+        assert!(ambiguous(&["GET / HTTP/1.1", "\nHost"]));
         let whole = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nbody\nbody";
-        assert!(!bare(&[whole]));
+        assert!(!ambiguous(&[whole]));
         for cut in 0..whole.len() {
-            assert!(!bare(&[&whole[..cut], &whole[cut..]]), "{cut}");
+            assert!(!ambiguous(&[&whole[..cut], &whole[cut..]]), "{cut}");
         }
     }
 }

@@ -143,6 +143,15 @@ fn of_a_requests_trailers_only_grpc_and_what_is_asked_for_pass() {
 }
 
 #[test]
+fn a_message_announces_the_trailers_that_may_pass() {
+    let headers = map(&[("trailer", "Grpc-Status, X-Checksum,x-role"), ("trailer", "x_role, content-length")]);
+    assert_eq!(announced_by_request(&headers, |name| name.as_str() == "x-checksum").unwrap(), "grpc-status, x-checksum");
+    assert_eq!(announced_by_request(&map(&[("trailer", "x-role")]), |_| true), None);
+    assert_eq!(announced_by_response(&headers).unwrap(), "grpc-status, x-checksum");
+    assert_eq!(announced_by_response(&map(&[])), None);
+}
+
+#[test]
 fn cookies_that_http2_split_are_one_field_again() {
     let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
     join_cookies(&mut headers);

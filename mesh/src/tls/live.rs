@@ -57,8 +57,16 @@ struct Registry {
 #[derive(Default)]
 struct State {
     connections: HashMap<u64, Connection>,
-    /// When our own certificate of each generation that may still have connections ends.
-    own_ends: BTreeMap<u64, Life>,
+    /// Our own certificate of each generation that may still have connections.
+    own: BTreeMap<u64, Own>,
+}
+
+/// A certificate of ours, by what names it, and its life.
+#[derive(Clone, PartialEq, Eq)]
+struct Own {
+    serial: Box<[u8]>,
+    issuer: [u8; 32],
+    life: Life,
 }
 
 struct Connection {
@@ -82,7 +90,7 @@ type Judged = Result<(), &'static str>;
 type Chain = Arc<[CertificateDer<'static>]>;
 
 /// A certificate's first and last second.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Life {
     not_before: u64,
     not_after: u64,
@@ -156,7 +164,8 @@ impl LiveConnections {
     /// Tells of a set before it is put in force, so that no connection can show a certificate whose end is not known here.
     pub fn learn(&self, trust: &TrustSet) {
         let own = trust.own();
-        self.state().own_ends.insert(trust.generation(), Life { not_before: own.not_before, not_after: own.not_after });
+        let life = Life { not_before: own.not_before, not_after: own.not_after };
+        self.state().own.insert(trust.generation(), Own { serial: own.serial.clone(), issuer: own.issuer, life });
     }
 
     /// Judges again whatever an older set has judged, ends what must end and retires what is old.
@@ -170,11 +179,13 @@ impl LiveConnections {
         let mut swept = Swept::default();
         let mut state = self.state();
         let state = &mut *state;
+        let current = state.own.get(&generation);
         for (id, connection) in &mut state.connections {
             if matches!(*connection.verdict.borrow(), Verdict::Cut(_)) {
                 continue;
             }
-            let own = state.own_ends.get(&connection.shown).copied();
+            let shown = state.own.get(&connection.shown);
+            let own = shown.map(|own| own.life);
             let cut = match refused.get(id) {
                 Some(Err(reason)) => Some(*reason),
                 Some(Ok(())) => {
@@ -194,7 +205,10 @@ impl LiveConnections {
             let peer = Life { not_before: connection.peer.not_before, not_after: connection.peer.not_after };
             let due = connection.opened.elapsed() > oldest(*id)
                 || connection.is_near_the_end(peer, seconds)
-                || own.is_some_and(|own| connection.is_near_the_end(own, seconds));
+                || own.is_some_and(|own| connection.is_near_the_end(own, seconds))
+                // With a new certificate of ours in force, the peer has to see it before the old one's authority is given up, or
+                // it would cut this connection in the middle of a request.
+                || shown.is_some_and(|shown| Some(shown) != current);
             connection.first_swept.get_or_insert(seconds);
             if due && connection.verdict.send_if_modified(|verdict| verdict.retire()) {
                 swept.retired += 1;
@@ -202,7 +216,7 @@ impl LiveConnections {
         }
         let oldest_shown = state.connections.values().map(|connection| connection.shown).min().unwrap_or(generation).min(generation);
         // Some sets before the oldest in use are kept: a handshake may be under way that shows one of their certificates.
-        state.own_ends = state.own_ends.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
+        state.own = state.own.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
         swept
     }
 

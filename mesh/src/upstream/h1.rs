@@ -35,6 +35,7 @@ struct Idle {
 #[derive(Clone, Default)]
 pub struct Link {
     retired: Rc<Cell<bool>>,
+    cut: Rc<Cell<Option<&'static str>>>,
 }
 
 /// A connection that goes back to its pool once its answer has been read.
@@ -115,7 +116,7 @@ impl Pool {
                 if let Some(request) = error.take_message() {
                     return Err(SendError::Unsent(Box::new(request)));
                 }
-                return Err(why(error.into_error()));
+                return Err(link.cut.get().map_or_else(|| why(error.into_error()), SendError::Cut));
             }
         };
         let lease = Lease { pool: self.clone(), sender, link, upload: upload.clone() };
@@ -127,6 +128,11 @@ impl Link {
     /// Takes no further request.
     pub fn retire(&self) {
         self.retired.set(true);
+    }
+
+    /// Tells whose request is under way why the connection is ended.
+    pub fn cut(&self, reason: &'static str) {
+        self.cut.set(Some(reason));
     }
 }
 

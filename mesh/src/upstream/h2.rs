@@ -51,6 +51,7 @@ struct State {
     /// Rises with each write to the stream: what came after a reading of it is known to be unwritten while it stands.
     writes: Rc<Cell<u64>>,
     failure: RefCell<Option<io::Error>>,
+    cut: Cell<Option<&'static str>>,
     timers: Timers,
     streams: Streams,
 }
@@ -73,11 +74,13 @@ struct Ping {
 pub struct OpenStream(Rc<Cell<usize>>);
 
 impl H2 {
-    /// Speaks HTTP/2 on `io`. The driver must be polled for anything to move.
+    /// Speaks HTTP/2 on `io`, and waits for the peer's settings: only with them has a TLS 1.3 server shown that it takes our
+    /// certificate (its refusal arrives after our handshake has succeeded), and nothing of a request is written before. The driver
+    /// must be polled for anything to move.
     ///
     /// # Errors
-    /// If the stream breaks at once.
-    pub async fn handshake(io: BoxIo, timers: &Timers, streams: &Streams) -> Result<(Self, Driver), h2::Error> {
+    /// What the stream failed with, an alert of the peer's for example.
+    pub async fn handshake(io: BoxIo, timers: &Timers, streams: &Streams) -> io::Result<(Self, Driver)> {
         let (half, flusher) = coalesce(io);
         let (sender, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -85,20 +88,35 @@ impl H2 {
             .max_frame_size(MAX_FRAME)
             .max_header_list_size(HEADER_LIST)
             .enable_push(false)
+            .initial_max_send_streams(0)
             .handshake(half)
-            .await?;
+            .await
+            .map_err(io::Error::other)?;
         let state = Rc::new(State {
             closed: Cell::new(false),
             retired: Cell::new(false),
             open: Rc::default(),
             writes: flusher.writes(),
             failure: RefCell::default(),
+            cut: Cell::new(None),
             timers: timers.clone(),
             streams: streams.clone(),
         });
         let ping = connection.ping_pong().map(|pings| Ping { pings, due: timers.sleep(PING_EVERY), waiting: false });
-        let driver = Driver { connection, flusher, state: state.clone(), ping };
-        Ok((Self { sender, state }, driver))
+        let mut driver = Driver { connection, flusher, state: state.clone(), ping };
+        let this = Self { sender, state };
+        poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(this.failure().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))),
+            Poll::Pending if this.sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        Ok((this, driver))
+    }
+
+    /// Tells those whose requests are under way why their connection is ended.
+    pub fn cut(&self, reason: &'static str) {
+        self.state.cut.set(Some(reason));
     }
 
     /// Whether a new request may go on it.
@@ -177,6 +195,9 @@ impl H2 {
     }
 
     fn why(&self, error: &h2::Error, spare: Option<Request<()>>, written: u64) -> SendError {
+        if let Some(reason) = self.state.cut.get() {
+            return SendError::Cut(reason);
+        }
         let never_written = self.state.writes.get() == written && (error.is_io() || error.is_go_away());
         let declined = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
         if let Some(head) = spare

@@ -64,7 +64,11 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         let beside = folder.filter(|folder| folder.join("ca.pem").exists());
         (roots, crls, issuers) = match beside {
             Some(folder) => trust_in_mesh_dir(folder)?,
-            None => global.open()?.trust_material()?,
+            None => {
+                let pki =
+                    global.open().map_err(|why| Error::Usage(format!("say whom to trust with --bundle FILE, or --dir of a CA: {why}")))?;
+                pki.trust_material()?
+            }
         };
     }
     if let Some(path) = &arguments.bundle {
@@ -106,10 +110,13 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
             line(&mut text, format_args!("  judged at   {at}"));
         }
     }
+    if verdict.crls_unused > 0 {
+        line(&mut text, format_args!("  not used    {} CRLs of CAs that are neither roots nor in the chain", verdict.crls_unused));
+    }
     let accepted = verdict.peer.is_some();
     let json = json!({
         "ok": accepted, "as": side, "id": verdict.peer.as_ref().map(|(id, _)| id), "serial": verdict.peer.as_ref().map(|(_, serial)| serial),
-        "refusal": verdict.refusal, "at": at, "revocation_checked": with_crls,
+        "refusal": verdict.refusal, "crls_unused": verdict.crls_unused, "at": at, "revocation_checked": with_crls,
     });
     Ok(Report { json, text, exit: if accepted { 0 } else { 1 } })
 }

@@ -93,15 +93,31 @@ fn a_peer_whose_root_is_gone_is_cut() {
     let other = Ca::root("other");
     let roots = format!("{}{}", side.root.pem, other.pem);
     let crls = format!("{}{}", side.root.crl(2, &[]), other.crl(1, &[]));
-    side.dir.publish(&side.root.plugin(), &roots, Some(&crls));
+    let own = side.root.plugin();
+    side.dir.publish(&own, &roots, Some(&crls));
     side.trust = side.dir.load(&options(Role::Plugin), Some(&side.trust)).unwrap();
     let (theirs, ours) = (other.gateway(), side.gateway(1));
     let (theirs, ours) = (side.admit(&theirs, Instant::now()), side.admit(&ours, Instant::now()));
     assert!(side.sweep(0).is_empty());
-    side.dir.publish(&side.root.plugin(), &side.root.pem, Some(&side.root.crl(3, &[])));
+    side.dir.publish(&own, &side.root.pem, Some(&side.root.crl(3, &[])));
     side.trust = side.dir.load(&options(Role::Plugin), Some(&side.trust)).unwrap();
     assert_eq!(side.sweep(0), ["unknown_issuer"]);
     assert_eq!((verdict(&theirs), verdict(&ours)), (Verdict::Cut("unknown_issuer"), Verdict::Run));
+}
+
+#[test]
+fn a_new_certificate_of_ours_is_shown_by_new_connections_and_the_old_ones_retire() {
+    let mut side = Side1::new();
+    let peer = side.gateway(1);
+    let before = side.admit(&peer, Instant::now());
+    // A new CRL under the same certificate is no reason to open a connection anew.
+    assert!(side.revoke(2, &[]).is_empty());
+    assert_eq!(verdict(&before), Verdict::Run);
+    side.dir.publish(&side.root.plugin(), &side.root.pem, Some(&side.root.crl(3, &[])));
+    side.trust = side.dir.load(&options(Role::Plugin), Some(&side.trust)).unwrap();
+    let after = side.admit(&peer, Instant::now());
+    assert!(side.sweep(0).is_empty());
+    assert_eq!((verdict(&before), verdict(&after)), (Verdict::Retire, Verdict::Run));
 }
 
 #[test]
