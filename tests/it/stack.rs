@@ -120,7 +120,11 @@ impl Stack {
     }
 
     fn connect(&self) -> std::io::Result<Wire> {
-        Wire::tls(self.gateway(), &Tls::trusting(&self.root, "localhost", &["http/1.1"]))
+        self.connect_to(self.gateway())
+    }
+
+    fn connect_to(&self, gateway: SocketAddr) -> std::io::Result<Wire> {
+        Wire::tls(gateway, &Tls::trusting(&self.root, "localhost", &["http/1.1"]))
     }
 
     fn get(&self, path: &str, lines: &str) -> Result<Response, String> {
@@ -325,15 +329,15 @@ fn the_end_loses_no_request(stack: &Stack, token: &str) {
     let body = r#"{"title": "in flight", "patient": "Patient Z", "body": "sent in two halves, with the end of the stack between them"}"#;
     let (first, rest) = body.split_at(20);
     let inside: SocketAddr = format!("{}:8443", stack.ip("gateway", "front")).parse().unwrap();
-    let mut wires: Vec<Wire> = (0..8).map(|_| stack.connect().unwrap()).collect();
-    for (at, wire) in wires.iter_mut().enumerate() {
-        let path = if at % 2 == 0 { REPORTS } else { ARCHIVE };
-        let length = body.len();
-        wire.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{}\r\n{first}",
-            bearer(token)
-        ));
-    }
+    let gateway = stack.gateway();
+    let send = |at: usize| {
+        let mut wire = stack.connect_to(gateway).unwrap();
+        let (path, length) = (if at % 2 == 0 { REPORTS } else { ARCHIVE }, body.len());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+        wire.send(head + &bearer(token) + "\r\n" + first);
+        wire
+    };
+    let mut wires: Vec<Wire> = (0..8).map(send).collect();
     assert!(TcpStream::connect(inside).is_ok());
     std::thread::scope(|scope| {
         let ending = scope.spawn(|| stack.run(&["stop"]));

@@ -226,7 +226,7 @@ fn installed() -> (TempDir, Vec<String>) {
     }
     for (folder, programs) in [
         ("usr/bin", &["gapura-gateway", "gapura-sidecar", "gapura-pki", "lab-reporting", "systemd-cat"][..]),
-        ("bin", &["kill", "echo"][..]),
+        ("bin", &["kill", "echo", "sh"][..]),
     ] {
         for program in programs {
             let path = to(folder).join(program);
