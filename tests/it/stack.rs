@@ -332,7 +332,7 @@ fn the_end_loses_no_request(stack: &Stack, token: &str) {
     let gateway = stack.gateway();
     let send = |at: usize| {
         let mut wire = stack.connect_to(gateway).unwrap();
-        let (path, length) = (if at % 2 == 0 { REPORTS } else { ARCHIVE }, body.len());
+        let (path, length) = (if at.is_multiple_of(2) { REPORTS } else { ARCHIVE }, body.len());
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
         wire.send(head + &bearer(token) + "\r\n" + first);
         wire

@@ -1,6 +1,6 @@
 //! `lab-reporting healthcheck`: asks the running service at its own address, for containers that have no shell.
 
-use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::io::{Error, Read, Result, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -33,5 +33,5 @@ fn exchange(mut stream: impl Read + Write) -> Result<()> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(16 * 1024).read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(Error::new(ErrorKind::Other, "it answers, and not with 200")) }
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(Error::other("it answers, and not with 200")) }
 }
