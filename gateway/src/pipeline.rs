@@ -9,7 +9,7 @@ use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID};
+use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
@@ -342,22 +342,5 @@ fn logged(uri: &http::Uri, path: &str, wanted: bool) -> LoggedPath {
         _ if !wanted => LoggedPath::None,
         Some(known) if known.path() == path => LoggedPath::Same(known.clone()),
         _ => LoggedPath::Changed(path.into()),
-    }
-}
-
-fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
-    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
-    answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_one_requests_failure() {
-        let panics = async { panic!("on purpose") };
-        let caught: Result<(), Rejection> = caught(panics).await;
-        assert_eq!(caught.unwrap_err().code(), Code::Internal);
     }
 }

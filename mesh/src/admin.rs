@@ -61,6 +61,9 @@ const READERS: usize = 64;
 /// A reader that says nothing is let go.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
+/// So is one that does not read what it asked for: the others wait for its place.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
 impl Page {
     /// A page of JSON.
     #[must_use]
@@ -108,12 +111,12 @@ async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {
         async move { Ok::<_, Infallible>(answer) }
     });
     // A reader that breaks off is of no interest.
-    let _ = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(io), service)
-        .await;
+        .serve_connection(TokioIo::new(io), service);
+    let _ = tokio::time::timeout(READ_WITHIN, connection).await;
 }
 
 fn answer(method: &Method, path: &str, headers: &HeaderMap, rules: &Rules, pages: &dyn Pages) -> Response<Body> {

@@ -5,8 +5,10 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 
+use crate::access::Record;
+use crate::body::Body;
 use crate::context::RequestId;
 
 /// The program that made an answer.
@@ -108,7 +110,7 @@ impl By {
 
 /// The body of a refusal. Everything in it is of our own making or was checked: nothing needs escaping.
 #[must_use]
-pub fn refusal_body(code: Code, by: By, request_id: &RequestId) -> Bytes {
+fn refusal_body(code: Code, by: By, request_id: &RequestId) -> Bytes {
     format!(
         r#"{{"ok": false, "message": "{}", "errors": {{"code": "{}", "by": "{}", "request_id": "{}"}}}}"#,
         code.message(),
@@ -119,8 +121,27 @@ pub fn refusal_body(code: Code, by: By, request_id: &RequestId) -> Bytes {
     .into()
 }
 
+/// Answers in the envelope; `record` goes with the answer.
+#[must_use]
+pub fn refuse(code: Code, by: By, mut record: Box<Record>) -> Response<Body> {
+    record.status = code.status().as_u16();
+    record.code = Some(code);
+    let body = refusal_body(code, by, &record.request_id);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code.status();
+    refusal_headers(response.headers_mut(), code, body.len(), &record.request_id);
+    response.map(|_| Body::full(body).recorded(record))
+}
+
+/// Names the request that an answer is for.
+#[must_use]
+pub fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
+    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
+    answer
+}
+
 /// Sets the headers that every refusal has; `Retry-After` where waiting helps (RFC 9110, section 10.2.3).
-pub fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request_id: &RequestId) {
+fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request_id: &RequestId) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body_len));

@@ -184,6 +184,19 @@ impl<'a, T: Into<Field<'a>>> From<Option<T>> for Field<'a> {
     }
 }
 
+/// An error and all its causes in one sentence.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 /// Writes `text` as a JSON string (RFC 8259, section 7), quotes included.
 pub fn push_json_text(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');

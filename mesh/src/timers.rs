@@ -135,9 +135,13 @@ impl Sleep {
         if slot.deadline <= self.table.now.get() {
             return Poll::Ready(());
         }
-        if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            slot.waker = Some(cx.waker().clone());
+        if slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
         }
+        let before = slot.waker.replace(cx.waker().clone());
+        // Outside the borrow: the last of a task's wakers may drop the task, and with it other deadlines.
+        drop(slots);
+        drop(before);
         Poll::Pending
     }
 }
@@ -152,7 +156,9 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.table.slots.borrow_mut().try_remove(self.key);
+        let slot = self.table.slots.borrow_mut().try_remove(self.key);
+        // Outside the borrow: the last of a task's wakers may drop the task, and with it other deadlines.
+        drop(slot);
     }
 }
 

@@ -39,6 +39,10 @@ pub enum SendError {
     Body(Fault),
 }
 
+/// How often a body that flows is looked at, and for how many looks the next program may take none of it: a minute.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+const LOOKS: u8 = 4;
+
 /// Waits for `answer` and for as long as the request's body still flows; once that is over, for `timeout`.
 pub(crate) async fn answered<T, E>(
     mut answer: Pin<&mut impl Future<Output = Result<T, E>>>,
@@ -47,7 +51,8 @@ pub(crate) async fn answered<T, E>(
     timers: &Timers,
     timeout: Duration,
 ) -> Result<Result<T, E>, SendError> {
-    let deadline = timers.unset();
+    let deadline = timers.sleep(LOOK_EVERY);
+    let (mut finished, mut passed, mut stalled) = (false, upload.bytes(), 0);
     std::future::poll_fn(|cx| {
         sending(cx);
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
@@ -58,9 +63,23 @@ pub(crate) async fn answered<T, E>(
             return Poll::Ready(Ok(result));
         }
         match upload.poll_state(cx) {
-            UploadState::Flowing => return Poll::Pending,
+            // A sender that is too slow is the body's own business; this is for a receiver that takes nothing.
+            UploadState::Flowing => {
+                while deadline.poll_passed(cx).is_ready() {
+                    let before = std::mem::replace(&mut passed, upload.bytes());
+                    stalled = if passed == before { stalled + 1 } else { 0 };
+                    if stalled == LOOKS {
+                        return Poll::Ready(Err(SendError::Timeout));
+                    }
+                    deadline.reset(LOOK_EVERY);
+                }
+                return Poll::Pending;
+            }
             UploadState::Failed(fault) => return Poll::Ready(Err(SendError::Body(fault))),
-            UploadState::Finished if !deadline.is_set() => deadline.reset(timeout),
+            UploadState::Finished if !finished => {
+                finished = true;
+                deadline.reset(timeout);
+            }
             UploadState::Finished => {}
         }
         deadline.poll_passed(cx).map(|()| Err(SendError::Timeout))
@@ -88,5 +107,49 @@ impl std::error::Error for SendError {
             Self::Body(fault) => Some(fault),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use std::task::Waker;
+
+    /// Polls `answered` with an answer that never comes after each of `steps` steps of 100 ms; the step at which it gave up.
+    fn gives_up_after(upload: &Rc<Upload>, timeout: Duration, steps: u32, mut before: impl FnMut(u32)) -> Option<(u32, SendError)> {
+        let timers = Timers::new();
+        let never = std::pin::pin!(pending::<Result<(), ()>>());
+        let mut waiting = std::pin::pin!(answered(never, |_| {}, upload, &timers, timeout));
+        let mut cx = Context::from_waker(Waker::noop());
+        (0..steps).find_map(|step| {
+            before(step);
+            timers.step();
+            match waiting.as_mut().poll(&mut cx) {
+                Poll::Ready(result) => result.err().map(|error| (step, error)),
+                Poll::Pending => None,
+            }
+        })
+    }
+
+    #[test]
+    fn the_time_for_an_answer_begins_with_the_requests_last_byte() {
+        let given_up = gives_up_after(&Rc::new(Upload::finished()), Duration::from_secs(2), 100, |_| {});
+        assert!(matches!(given_up, Some((20..=22, SendError::Timeout))), "{given_up:?}");
+        let forever = gives_up_after(&Rc::new(Upload::finished()), Duration::MAX, 10_000, |_| {});
+        assert!(forever.is_none(), "{forever:?}");
+    }
+
+    #[test]
+    fn a_body_that_nobody_takes_is_given_up_and_one_that_moves_is_not() {
+        let stalled = gives_up_after(&Rc::new(Upload::default()), Duration::from_secs(2), 1000, |_| {});
+        assert!(matches!(stalled, Some((590..=620, SendError::Timeout))), "{stalled:?}");
+        let upload = Rc::new(Upload::default());
+        let moving = gives_up_after(&upload, Duration::from_secs(2), 10_000, |step| {
+            if step % 140 == 0 {
+                upload.count(1);
+            }
+        });
+        assert!(moving.is_none(), "{moving:?}");
     }
 }

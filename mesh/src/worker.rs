@@ -104,6 +104,8 @@ pub fn spawn<S: Serve>(
         let core = Rc::new(Core { seed, timers, streams, sink, random });
         let serve = Rc::new(make(core.clone()));
         runtime.block_on(work(&core, &serve, connections));
+        // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
+        runtime.shutdown_background();
         core.sink.flush();
         Ok(())
     })

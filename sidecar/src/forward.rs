@@ -65,12 +65,17 @@ pub enum Error {
     Unreachable(io::Error),
     /// It broke off, or what it said is no answer.
     Protocol(SendError),
+    /// It took nothing of the request's body for too long.
+    Timeout,
     /// The request's body broke.
     Body(Fault),
 }
 
 /// Below the keep-alive of any server we know of: else a request may meet a connection that its server is just closing.
 const KEEP: Duration = Duration::from_secs(3);
+
+/// For the plugin's HTTP/2 to say that it is there.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The gateway has the say over time: it gives up and takes its request back.
 const NO_TIMEOUT: Duration = Duration::MAX;
@@ -149,7 +154,8 @@ impl Plugin {
 
     async fn connect_h2(&self) -> io::Result<H2> {
         let io = self.connect().await?;
-        let (shared, driver) = H2::handshake(io, &self.core.timers, &self.core.streams).await?;
+        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
         let open = self.core.count_open(Side::Plugin);
         tokio::task::spawn_local(async move {
             driver.await;
@@ -219,6 +225,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Connect(error) => Self::Unreachable(error),
             Failure::Send(SendError::Body(fault)) => Self::Body(fault),
+            Failure::Send(SendError::Timeout) => Self::Timeout,
             Failure::Send(error) => Self::Protocol(error),
         }
     }
@@ -229,6 +236,7 @@ impl fmt::Display for Error {
         f.write_str(match self {
             Self::Unreachable(_) => "the plugin cannot be connected to",
             Self::Protocol(_) => "the plugin gave no answer",
+            Self::Timeout => "the plugin took nothing of the request's body",
             Self::Body(_) => "the request's body broke",
         })
     }
@@ -240,6 +248,7 @@ impl std::error::Error for Error {
             Self::Unreachable(error) => Some(error),
             Self::Protocol(error) => Some(error),
             Self::Body(fault) => Some(fault),
+            Self::Timeout => None,
         }
     }
 }

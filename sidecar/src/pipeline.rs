@@ -9,7 +9,7 @@ use gapura_mesh::access::{LoggedPath, Record};
 use gapura_mesh::body::{Body, Fault, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID};
+use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing;
 use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
 use gapura_mesh::metrics::PluginMeters;
@@ -123,6 +123,7 @@ impl Rejection {
             Self::Denied(Denied) => Code::PeerDenied,
             Self::Sanitise(code) => *code,
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
+            Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
             Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => Code::RequestTimeout,
             Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
@@ -149,10 +150,5 @@ fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
     for kind in gapura_mesh::headers::Kind::ALL {
         record.stripped.add(kind, stripped.of(kind));
     }
-    answer
-}
-
-fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
-    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
     answer
 }

@@ -79,9 +79,22 @@ impl Pool {
     pub async fn take(&self) -> Option<(SendRequest<Body>, Link)> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if self.is_fresh(&idle) && idle.sender.ready().await.is_ok() {
+            if self.is_fresh(&idle) && self.is_ready(&mut idle.sender).await {
                 return Some((idle.sender, idle.link));
             }
+        }
+    }
+
+    /// Whether a connection takes a request now. Its task may have to write the end of the last one; a peer that does not take that
+    /// must not hold up the next.
+    async fn is_ready(&self, sender: &mut SendRequest<Body>) -> bool {
+        if sender.is_ready() {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            ready = sender.ready() => ready.is_ok(),
+            () = self.timers.sleep(STEP) => false,
         }
     }
 

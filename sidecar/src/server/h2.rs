@@ -62,7 +62,8 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
             loop {
                 match connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        tasks.spawn_local(streams.clone().stream(request, respond));
+                        // Boxed: tokio copies what it spawns, and once more when it ends.
+                        tasks.spawn_local(Box::pin(streams.clone().stream(request, respond)));
                         if denied {
                             connection.graceful_shutdown();
                         }
