@@ -83,4 +83,16 @@ mod tests {
         std::fs::remove_dir_all(folder.path().join("lab")).unwrap();
         assert!(pki.ensure(&wanted).unwrap().issued.is_empty());
     }
+
+    #[test]
+    fn an_authority_that_has_ended_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let pki = Pki::init(&folder.path().join("pki"), &"mylab.internal".parse().unwrap(), KeyProtection::Plaintext, &clock).unwrap();
+        let wanted = [IssueRequest::new(Role::Gateway, "edge".parse().unwrap()).into_dir(folder.path().join("edge"))];
+        pki.ensure(&wanted).unwrap();
+        clock.shift(4000 * 86_400);
+        let told = pki.ensure(&wanted).unwrap_err().to_string();
+        assert!(told.contains("ca rotate"), "{told}");
+    }
 }
