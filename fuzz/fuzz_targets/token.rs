@@ -7,7 +7,8 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gapura_gateway::authenticate::{AuthMode, Authenticator, Caller, ClaimNames, HmacAlgorithm, IssuerSettings, KeySource, Keys, LEEWAY, Settings};
+use gapura_gateway::authenticate::{Authenticator, Caller, ClaimNames, HmacAlgorithm, IssuerSettings, KeySource, Keys, LEEWAY, Settings};
+use gapura_gateway::registry::AuthMode;
 use gapura_mesh::context::{TenantId, UserId};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;

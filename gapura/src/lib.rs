@@ -7,6 +7,7 @@
 //! This crate decides nothing about a request: gateway and sidecar are the very libraries that run in production.
 
 mod error;
+pub mod keys;
 mod state;
 pub mod token;
 pub mod up;

@@ -31,6 +31,9 @@ enum Command {
     /// Makes a token for the mesh that `gapura up` runs.
     #[command(after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h")]
     Token(TokenFlags),
+    /// Makes the front door's development keys without starting anything: for containers, where each program runs alone.
+    #[command(after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem")]
+    Keys(KeysFlags),
 }
 
 #[derive(clap::Args)]
@@ -74,10 +77,21 @@ struct TokenFlags {
     state: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct KeysFlags {
+    /// The folder for them.
+    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    state: PathBuf,
+    /// Writes the root certificate to standard output, for curl --cacert.
+    #[arg(long)]
+    ca: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(flags) => up(flags),
         Command::Token(flags) => token(&flags),
+        Command::Keys(flags) => keys(&flags),
     };
     match done {
         Ok(code) => code,
@@ -92,6 +106,18 @@ fn token(flags: &TokenFlags) -> Result<ExitCode, Error> {
     let subject = Subject::new(&flags.company, &flags.user, &flags.roles)?;
     let token = Issuer::open(&flags.state)?.token(&subject, Clock::system().unix(), flags.ttl)?;
     writeln!(std::io::stdout(), "{token}").map_err(|err| Error::Failed(format!("can't write the token: {err}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn keys(flags: &KeysFlags) -> Result<ExitCode, Error> {
+    let keys = gapura::keys::ensure(&flags.state, &Clock::system())?;
+    let text = if flags.ca {
+        std::fs::read_to_string(&keys.root).map_err(|err| Error::Failed(format!("can't read {}: {err}", keys.root.display())))?
+    } else {
+        let shown = [("tls-cert", &keys.cert), ("tls-key", &keys.key), ("jwks", &keys.jwks), ("root, for clients", &keys.root)];
+        shown.iter().map(|(what, path)| format!("{what:<18} {}\n", path.display())).collect()
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|err| Error::Failed(format!("can't write: {err}")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
 //! Sends a permitted request to its plugin, over mTLS to a sidecar or in plain HTTP.
 //!
-//! In: a [`Permit`] and the client's request. Out: the plugin's answer, its body under way, or an [`Error`] that says what went
+//! In: a [`Permit`](crate::authorise::Permit) and the client's request. Out: the plugin's answer, its body under way, or an [`Error`] that says what went
 //! wrong on the way. Each worker keeps its own connections; one belongs to an address, an identity and a protocol, and the trust
 //! set in force may end it at any time.
 //!

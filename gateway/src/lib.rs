@@ -21,4 +21,4 @@ pub mod run;
 pub mod server;
 pub mod settings;
 
-pub use run::start;
+pub use run::{start, start_with};

@@ -15,13 +15,14 @@ use gapura_mesh::clock::Clock;
 use gapura_mesh::config::NotStarted;
 use gapura_mesh::log::Log;
 use gapura_mesh::program::StartError;
+use gapura_mesh::systemd::{Manager, Sockets};
 use gapura_mesh::{healthcheck, secret};
 
 fn main() -> ExitCode {
     let env: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     match Invocation::load(std::env::args_os(), &env) {
-        Ok(Invocation::Run(config)) => run(*config),
+        Ok(Invocation::Run(config)) => run(*config, &env),
         Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Explain(question)) => match explain::explain(&question, &Clock::system()) {
             Ok(steps) => {
@@ -47,19 +48,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, env: &BTreeMap<String, String>) -> ExitCode {
+    let manager = Manager::of(env, std::process::id());
+    let sockets = Sockets::inherit(env, std::process::id()).map_err(StartError::Config);
     // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::system();
-    let started = Log::stdout("gateway", clock.clone())
-        .map_err(|error| StartError::System(error.to_string()))
-        .and_then(|log| gapura_gateway::start(config, log, clock));
-    match started.map(gapura_mesh::signals::attend) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(1, &error.to_string()),
-        Err(StartError::System(fault)) => fail(1, &fault),
-        Err(StartError::Config(faults)) => fail(2, &faults.join("\n")),
-    }
+    let started = sockets.and_then(|sockets| {
+        let log = Log::stdout("gateway", clock.clone()).map_err(|error| StartError::System(error.to_string()))?;
+        gapura_gateway::start_with(config, sockets, log, clock)
+    });
+    let (code, sentences) = match started.map(|running| gapura_mesh::signals::attend(running, &manager)) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => (1, error.to_string()),
+        Err(StartError::System(fault)) => (1, fault),
+        Err(StartError::Config(faults)) => (2, faults.join("\n")),
+    };
+    manager.failed(&sentences);
+    fail(code, &sentences)
 }
 
 /// Loads everything as a start would, shows the settings in force, and names the fields that this build does not act on yet.

@@ -12,12 +12,13 @@ use gapura_mesh::access::{Mode, UNROUTED};
 use gapura_mesh::admin::{self, Rules};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
-use gapura_mesh::config::{AccessLog, AdminAddress};
+use gapura_mesh::config::{AccessLog, AdminAddress, exposed};
 use gapura_mesh::listen::{self, Queue};
 use gapura_mesh::log::{Level, Log};
 use gapura_mesh::metrics::Meters;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::shutdown::{Phase, Stop};
+use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::public::{self, PublicKeeper};
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
@@ -45,9 +46,17 @@ const LOOK_AT_KEYS: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`StartError`]: what the operator has to mend, or what the system refused.
 pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartError> {
+    start_with(config, Sockets::default(), log, clock)
+}
+
+/// Starts a gateway on listeners that were bound for it; those that are not among them it binds itself.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
     let alarms = Alarms::new(log.clone());
     let loaded = Loaded::load(&config, &clock, &log, &alarms).map_err(StartError::Config)?;
-    let bound = Bound::bind(&config)?;
+    let bound = Bound::bind(&config, sockets)?;
     for warning in &loaded.warnings {
         log.event(Level::Warn, "configuration", warning, &[]);
     }
@@ -59,7 +68,7 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
         registry: loaded.registry.clone(),
         instances: Instances::default(),
         trust_counters: Arc::new(TrustCounters::default()),
-        alarms,
+        alarms: alarms.clone(),
         meters,
         log: log.clone(),
         config: Arc::new(config.to_json()),
@@ -69,6 +78,7 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
     let addresses = bound.addresses();
     let control = Control { config, loaded, bound, state, live, queues, workers, stop: stop.clone(), reload: reload.clone() };
     let started = Running::start(log, stop, reload, addresses, move || control.run());
+    let started = started.map(|running| running.with_alarms(alarms));
     started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
 }
 
@@ -93,16 +103,30 @@ struct Control {
     reload: Reload,
 }
 
+/// What systemd may call the sockets it hands over; the first is what one without a name is for.
+const SOCKETS: [&str; 3] = ["public", "admin", "health"];
+
 impl Bound {
-    fn bind(config: &Config) -> Result<Self, StartError> {
+    fn bind(config: &Config, mut sockets: Sockets) -> Result<Self, StartError> {
         let mut faults = Vec::new();
-        let mut tcp = |address, flag: &str| program::bind(address, flag).map_err(|fault| faults.push(fault)).ok();
-        let public = tcp(config.listen, "--listen");
-        let health = config.health.and_then(|address| tcp(address, "--health"));
+        let mut tcp = |name, address, flag: &str| match sockets.take(name, &SOCKETS) {
+            Some(handed) => Some(handed),
+            None => program::bind(address, flag).map_err(|fault| faults.push(fault)).ok(),
+        };
+        let public = tcp("public", config.listen, "--listen");
+        let health = config.health.and_then(|address| tcp("health", address, "--health"));
         let (admin, admin_socket) = match &config.admin {
-            AdminAddress::Tcp(address) => (tcp(*address, "--admin"), None),
+            AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
             AdminAddress::Unix(path) => (None, program::bind_socket(path, "--admin").map_err(|fault| faults.push(fault)).ok()),
         };
+        faults.extend(sockets.left(&SOCKETS));
+        // What the flags were judged by may differ from what was handed over.
+        if config.tls.is_none() && !exposed(config.listen) && is_exposed(public.as_ref()) {
+            faults.push("the socket public that systemd handed over would be plain HTTP beyond this machine; give --tls-cert and --tls-key, or set ListenStream=127.0.0.1:PORT".to_owned());
+        }
+        if config.admin_token_file.is_none() && is_exposed(admin.as_ref()) {
+            faults.push("the socket admin that systemd handed over can be reached from beyond this machine; give --admin-token-file, or set ListenStream=127.0.0.1:PORT".to_owned());
+        }
         match public {
             Some(public) if faults.is_empty() => Ok(Self { public, admin, admin_socket, health }),
             _ => Err(StartError::Config(faults)),
@@ -113,6 +137,10 @@ impl Bound {
         let listeners = [("public", Some(&self.public)), ("admin", self.admin.as_ref()), ("health", self.health.as_ref())];
         listeners.into_iter().filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?))).collect()
     }
+}
+
+fn is_exposed(listener: Option<&std::net::TcpListener>) -> bool {
+    listener.and_then(|listener| listener.local_addr().ok()).is_some_and(exposed)
 }
 
 fn spawn_workers(

@@ -22,8 +22,10 @@ use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
 use crate::upstream::h1::Lease;
 
-/// A body under way.
-pub struct Body {
+/// A body under way: a pointer, since messages change hands many times before they are read; nothing at all where there is no body.
+pub struct Body(Option<Box<State>>);
+
+struct State {
     source: Source,
     left: Option<u64>,
     idle: Option<(Sleep, Duration)>,
@@ -84,25 +86,25 @@ pub enum UploadState {
 
 impl Body {
     fn of(source: Source) -> Self {
-        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None, until: None }
+        Self(Some(Box::new(State::of(source))))
     }
 
     /// No body.
     #[must_use]
     pub fn empty() -> Self {
-        Self::of(Source::End)
+        Self(None)
     }
 
     /// A body that is all there.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        Self::of(if bytes.is_empty() { Source::End } else { Source::Full(bytes) })
+        if bytes.is_empty() { Self::empty() } else { Self::of(Source::Full(bytes)) }
     }
 
     /// A body that hyper reads.
     #[must_use]
     pub fn incoming(incoming: Incoming) -> Self {
-        Self::of(Source::Incoming(incoming))
+        if http_body::Body::is_end_stream(&incoming) { Self::empty() } else { Self::of(Source::Incoming(incoming)) }
     }
 
     /// A body that comes over an HTTP/2 connection of ours.
@@ -114,15 +116,19 @@ impl Body {
     /// Fails once more than `limit` bytes have come.
     #[must_use]
     pub fn limited(mut self, limit: Option<u64>) -> Self {
-        self.left = limit;
+        if let Some(state) = &mut self.0 {
+            state.left = limit;
+        }
         self
     }
 
     /// Fails when no byte comes for `idle`, while somebody waits for one.
     #[must_use]
     pub fn idle_after(mut self, timers: &Timers, idle: Duration) -> Self {
-        if !matches!(self.source, Source::End | Source::Full(_)) {
-            self.idle = Some((timers.unset(), idle));
+        if let Some(state) = &mut self.0
+            && !matches!(state.source, Source::End | Source::Full(_))
+        {
+            state.idle = Some((timers.unset(), idle));
         }
         self
     }
@@ -130,38 +136,44 @@ impl Body {
     /// Ends, as if the sender had, once `after` has gone by.
     #[must_use]
     pub fn ending_after(mut self, timers: &Timers, after: Duration) -> Self {
-        self.until = Some(timers.sleep(after));
+        if let Some(state) = &mut self.0 {
+            state.until = Some(timers.sleep(after));
+        }
         self
     }
 
     /// Lets through the trailers that a request may have.
     #[must_use]
     pub fn trailers(mut self, trailers: Trailers) -> Self {
-        self.trailers = trailers;
+        if let Some(state) = &mut self.0 {
+            state.trailers = trailers;
+        }
         self
     }
 
     /// Tells `upload` how far the body has come.
     #[must_use]
     pub fn watched(mut self, upload: Rc<Upload>) -> Self {
-        self.upload = Some(upload);
+        match &mut self.0 {
+            Some(state) => state.upload = Some(upload),
+            None => upload.set(UploadState::Finished),
+        }
         self
     }
 
     /// Carries the request's record, which is finished when the body is dropped, sent or not.
     #[must_use]
     pub fn recorded(mut self, record: Box<Record>) -> Self {
-        self.record = Some(record);
+        self.0.get_or_insert_with(|| Box::new(State::of(Source::End))).record = Some(record);
         self
     }
 
     /// Gives the connection back once the body has been read to its end; a body that is dropped before closes it.
     #[must_use]
     pub fn leased(mut self, lease: Lease) -> Self {
-        if self.is_ended() {
-            lease.give_back();
-        } else {
-            self.lease = Some(lease);
+        match &mut self.0 {
+            Some(state) if !state.is_ended() => state.lease = Some(lease),
+            _ => lease.give_back(),
         }
         self
     }
@@ -169,6 +181,16 @@ impl Body {
     /// Whether not a byte is left to come.
     #[must_use]
     pub fn is_ended(&self) -> bool {
+        self.0.as_ref().is_none_or(|state| state.is_ended())
+    }
+}
+
+impl State {
+    fn of(source: Source) -> Self {
+        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None, until: None }
+    }
+
+    fn is_ended(&self) -> bool {
         match &self.source {
             Source::End => true,
             Source::Full(_) => false,
@@ -239,7 +261,7 @@ impl http_body::Body for Body {
     type Error = Fault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let this = &mut *self;
+        let Some(this) = &mut self.0 else { return Poll::Ready(None) };
         if this.until.as_ref().is_some_and(|until| until.poll_passed(cx).is_ready()) {
             // The connection behind it is in the middle of an answer and cannot be used again.
             drop(this.lease.take());
@@ -286,7 +308,8 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let Some(state) = &self.0 else { return SizeHint::with_exact(0) };
+        match &state.source {
             Source::End => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(incoming) => http_body::Body::size_hint(incoming),
@@ -295,7 +318,7 @@ impl http_body::Body for Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for State {
     /// A body that nobody reads any more will not be finished: who waits for that must not wait for ever.
     fn drop(&mut self) {
         if let Some(upload) = self.upload.take() {

@@ -29,6 +29,7 @@ pub mod secret;
 pub mod shutdown;
 pub mod signals;
 pub mod streams;
+pub mod systemd;
 pub mod timers;
 pub mod tls;
 pub mod trace;

@@ -16,9 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::Listener;
+use crate::alarms::Alarms;
 use crate::listen;
 use crate::log::{Level, Log};
 use crate::shutdown::{Phase, Stop};
@@ -29,6 +30,8 @@ pub struct Running {
     stop: Stop,
     reload: Reload,
     control: JoinHandle<io::Result<()>>,
+    pulses: mpsc::Sender<oneshot::Sender<()>>,
+    alarms: Option<Alarms>,
     log: Log,
 }
 
@@ -73,15 +76,46 @@ impl Running {
             log.event(Level::Info, "listening", &message, &[("listener", (*listener).into()), ("address", address.to_string().into())]);
         }
         let name = format!("{}-control", log.service());
+        let (pulses, asked) = mpsc::channel(1);
         let control = std::thread::Builder::new().name(name).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-            runtime.block_on(async move { serve().await });
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = serve() => {}
+                    () = answer(asked) => {}
+                }
+            });
             // A name being resolved on a blocking thread must not hold up the end.
             runtime.shutdown_background();
             Ok(())
         })?;
         log.event(Level::Info, "started", &format!("{} {} is up", log.service(), env!("CARGO_PKG_VERSION")), &[]);
-        Ok(Self { addresses, stop, reload, control, log })
+        Ok(Self { addresses, stop, reload, control, pulses, alarms: None, log })
+    }
+
+    /// The same, knowing the program's alarms.
+    #[must_use]
+    pub fn with_alarms(mut self, alarms: Alarms) -> Self {
+        self.alarms = Some(alarms);
+        self
+    }
+
+    /// What is wrong now: each alarm with its sentence.
+    #[must_use]
+    pub fn raised(&self) -> Vec<(&'static str, String)> {
+        self.alarms.as_ref().map(Alarms::raised).unwrap_or_default()
+    }
+
+    /// Waits until its control loop has come round; `false` if it has ended.
+    pub async fn pulse(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.pulses.send(answer).await.is_ok() && answered.await.is_ok()
+    }
+
+    /// Every listener with its address.
+    #[must_use]
+    pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
+        &self.addresses
     }
 
     /// Where it listens: `public`, `hop`, `admin` or `health`.
@@ -122,6 +156,14 @@ impl Running {
         self.log.close();
         ended
     }
+}
+
+/// Answers whoever asks whether the control loop still comes round. Ends only by being dropped.
+async fn answer(mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
+    while let Some(answer) = asked.recv().await {
+        let _ = answer.send(());
+    }
+    std::future::pending().await
 }
 
 /// Binds a listener; `flag` is where the operator chose it.

@@ -1,6 +1,6 @@
 //! Requests towards the plugin, over connections that one worker keeps.
 //!
-//! In: a request whose headers are final and whose body is a [`Body`](crate::body::Body), and a way to open a connection. Out:
+//! In: a request whose headers are final and whose body is a [`Body`], and a way to open a connection. Out:
 //! the answer with its body still under way, or a [`SendError`] that says whether a single byte may have been written. Both
 //! programs send this way: the gateway over the hop, the sidecar to its plugin. Nothing here knows of routes, tokens or TLS.
 

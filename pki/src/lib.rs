@@ -8,6 +8,7 @@ mod ca;
 pub mod check;
 pub mod crl;
 pub mod csr;
+pub mod ensure;
 pub mod error;
 pub mod inspect;
 mod inventory;

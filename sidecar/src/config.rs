@@ -29,6 +29,13 @@ pub use plugin::socket_folder_is_open;
 pub enum Invocation {
     /// Serve.
     Run(Box<Config>),
+    /// Serve, with the plugin as a part of this.
+    Wrap {
+        /// How to serve.
+        config: Box<Config>,
+        /// The plugin's command.
+        command: Vec<OsString>,
+    },
     /// Load everything, say everything that is wrong, serve nothing.
     Check(Box<Config>),
     /// Ask the running program whether it is well.
@@ -91,14 +98,18 @@ impl Invocation {
             let text = err.to_string();
             if err.use_stderr() { NotStarted::Usage(text) } else { NotStarted::Shown(text) }
         })?;
-        let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
+        let (name, inner) = matches.subcommand().unwrap_or(("", &matches));
         let mut layers = Layers::new(table::SETTINGS, &[], given(inner, table::SETTINGS), env);
         let invocation = if name == "healthcheck" {
             read_admin(&mut layers).map(|(admin, token_file)| Self::Healthcheck { admin, token_file })
         } else {
             let check = layers.switch("check");
             let config = Config::read(&mut layers).map(Box::new);
-            config.map(|config| if check { Self::Check(config) } else { Self::Run(config) })
+            config.map(|config| match name {
+                _ if check => Self::Check(config),
+                "run" => Self::Wrap { config, command: table::wrapped(inner) },
+                _ => Self::Run(config),
+            })
         };
         let problems = layers.into_problems();
         match invocation {

@@ -17,5 +17,6 @@ pub mod respond;
 pub mod run;
 pub mod sanitise;
 pub mod server;
+pub mod wrap;
 
-pub use run::start;
+pub use run::{start, start_with};

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a person at a terminal reads what main says")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use gapura_mesh::clock::Clock;
@@ -9,14 +10,17 @@ use gapura_mesh::config::NotStarted;
 use gapura_mesh::healthcheck;
 use gapura_mesh::log::Log;
 use gapura_mesh::program::StartError;
+use gapura_mesh::systemd::{Manager, Sockets};
 use gapura_sidecar::config::{Config, Invocation};
 use gapura_sidecar::run::Loaded;
+use gapura_sidecar::wrap;
 
 fn main() -> ExitCode {
     let env: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     match Invocation::load(std::env::args_os(), &env) {
-        Ok(Invocation::Run(config)) => run(*config),
+        Ok(Invocation::Run(config)) => run(*config, &[], &env),
+        Ok(Invocation::Wrap { config, command }) => run(*config, &command, &env),
         Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Healthcheck { admin, token_file }) => match healthcheck::ask(&admin, token_file.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -26,19 +30,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+/// Serves, with the plugin of `command` if there is one.
+fn run(config: Config, command: &[OsString], env: &BTreeMap<String, String>) -> ExitCode {
+    let manager = Manager::of(env, std::process::id());
+    let sockets = Sockets::inherit(env, std::process::id()).map_err(StartError::Config);
     // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::system();
-    let started = Log::stdout("sidecar", clock.clone())
-        .map_err(|error| StartError::System(error.to_string()))
-        .and_then(|log| gapura_sidecar::start(config, log, clock));
-    match started.map(gapura_mesh::signals::attend) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(1, &error.to_string()),
-        Err(StartError::System(fault)) => fail(1, &fault),
-        Err(StartError::Config(faults)) => fail(2, &faults.join("\n")),
-    }
+    let patience = config.drain.timeout;
+    let started = sockets.and_then(|sockets| {
+        let log = Log::stdout("sidecar", clock.clone()).map_err(|error| StartError::System(error.to_string()))?;
+        let running = gapura_sidecar::start_with(config, sockets, log.clone(), clock)?;
+        Ok((running, log))
+    });
+    let (code, sentences) = match started {
+        Ok((running, log)) if !command.is_empty() => match wrap::attend(running, command, patience, &manager, &log) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => (error.exit_code(), error.to_string()),
+        },
+        Ok((running, _)) => match gapura_mesh::signals::attend(running, &manager) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (1, error.to_string()),
+        },
+        Err(StartError::System(fault)) => (1, fault),
+        Err(StartError::Config(faults)) => (2, faults.join("\n")),
+    };
+    manager.failed(&sentences);
+    fail(code, &sentences)
 }
 
 fn check(config: &Config) -> ExitCode {

@@ -11,7 +11,7 @@ use gapura_mesh::access::Mode;
 use gapura_mesh::admin::{self, Rules};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
-use gapura_mesh::config::{AccessLog, AdminAddress};
+use gapura_mesh::config::{AccessLog, AdminAddress, exposed};
 use gapura_mesh::identity::{IdPattern, Role};
 use gapura_mesh::listen::{self, Queue};
 use gapura_mesh::log::{Level, Log};
@@ -19,6 +19,7 @@ use gapura_mesh::metrics::Meters;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::secret;
 use gapura_mesh::shutdown::{Phase, Stop};
+use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
@@ -79,14 +80,23 @@ impl Loaded {
 /// # Errors
 /// [`StartError`]: what the operator has to mend, or what the system refused.
 pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartError> {
+    start_with(config, Sockets::default(), log, clock)
+}
+
+/// Starts a sidecar on listeners that were bound for it; those that are not among them it binds itself.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
     let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
-    let bound = Bound::bind(&config)?;
+    let bound = Bound::bind(&config, sockets)?;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
+    let alarms = Alarms::new(log.clone());
     let state = State {
         trust: loaded.trust.clone(),
         trust_counters: Arc::new(TrustCounters::default()),
-        alarms: Alarms::new(log.clone()),
+        alarms: alarms.clone(),
         meters: Arc::new(Meters::new(config.workers, &[])),
         log: log.clone(),
         clock,
@@ -97,6 +107,7 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
     let addresses = bound.addresses();
     let control = Control { config, loaded, bound, state, live, queues, workers, stop: stop.clone(), reload: reload.clone() };
     let started = Running::start(log, stop, reload, addresses, move || control.run());
+    let started = started.map(|running| running.with_alarms(alarms));
     started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
 }
 
@@ -121,16 +132,27 @@ struct Control {
     reload: Reload,
 }
 
+/// What systemd may call the sockets it hands over; the first is what one without a name is for.
+const SOCKETS: [&str; 3] = ["hop", "admin", "health"];
+
 impl Bound {
-    fn bind(config: &Config) -> Result<Self, StartError> {
+    fn bind(config: &Config, mut sockets: Sockets) -> Result<Self, StartError> {
         let mut faults = Vec::new();
-        let mut tcp = |address, flag: &str| program::bind(address, flag).map_err(|fault| faults.push(fault)).ok();
-        let hop = tcp(config.listen, "--listen");
-        let health = config.health.and_then(|address| tcp(address, "--health"));
+        let mut tcp = |name, address, flag: &str| match sockets.take(name, &SOCKETS) {
+            Some(handed) => Some(handed),
+            None => program::bind(address, flag).map_err(|fault| faults.push(fault)).ok(),
+        };
+        let hop = tcp("hop", config.listen, "--listen");
+        let health = config.health.and_then(|address| tcp("health", address, "--health"));
         let (admin, admin_socket) = match &config.admin {
-            AdminAddress::Tcp(address) => (tcp(*address, "--admin"), None),
+            AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
             AdminAddress::Unix(path) => (None, program::bind_socket(path, "--admin").map_err(|fault| faults.push(fault)).ok()),
         };
+        faults.extend(sockets.left(&SOCKETS));
+        // What the flags were judged by may differ from what was handed over.
+        if config.admin_token_file.is_none() && is_exposed(admin.as_ref()) {
+            faults.push("the socket admin that systemd handed over can be reached from beyond this machine; give --admin-token-file, or set ListenStream=127.0.0.1:PORT".to_owned());
+        }
         match hop {
             Some(hop) if faults.is_empty() => Ok(Self { hop, admin, admin_socket, health }),
             _ => Err(StartError::Config(faults)),
@@ -157,6 +179,10 @@ fn allow_list(config: &Config, trust: &TrustSet, faults: &mut Vec<String>) -> Al
         return AllowList::new(vec![IdPattern::any(domain.clone(), Role::Gateway)]);
     }
     AllowList::new(config.allow.clone())
+}
+
+fn is_exposed(listener: Option<&std::net::TcpListener>) -> bool {
+    listener.and_then(|listener| listener.local_addr().ok()).is_some_and(exposed)
 }
 
 fn spawn_workers(

@@ -10,6 +10,7 @@
 
 pub mod certs; // authorities, leaves, CRLs; mesh directories on disk
 pub mod h2; // HTTP/2: a well-behaved client, and one that writes any frame
+pub mod inside; // programs inside the test's own process, with a clock to move
 pub mod mesh; // gateway + sidecar + plugin, put together
 pub mod plugin; // the scripted plugin
 pub mod program; // a built program: started, read, signalled, ended

@@ -79,7 +79,9 @@ impl Invocation {
         self
     }
 
-    fn build(&self, program: &str) -> Command {
+    /// The command as it would be started.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(built(program));
         command.args(&self.args).env_clear();
         for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
@@ -94,7 +96,7 @@ impl Invocation {
     /// Starts the program and reads on as it writes.
     #[must_use]
     pub fn start(&self, program: &str) -> Program {
-        let mut child = self.build(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        let mut child = self.command(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
         let output = Arc::new(Mutex::new(Output::default()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let lines = output.clone();
@@ -117,7 +119,7 @@ impl Invocation {
     /// Starts the program with its standard output going somewhere else, where it can't be read here.
     #[must_use]
     pub fn start_into(&self, program: &str, output: impl Into<Stdio>) -> Program {
-        let mut command = self.build(program);
+        let mut command = self.command(program);
         let child = command.stdout(output).stderr(Stdio::null()).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
         Program { name: program.to_owned(), child, started: Instant::now(), output: Arc::default() }
     }
@@ -125,7 +127,7 @@ impl Invocation {
     /// Runs the program to its end, which has to come by itself.
     #[must_use]
     pub fn run(&self, program: &str) -> Ended {
-        let mut child = self.build(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        let mut child = self.command(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
         let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let out = std::thread::spawn(move || {
             let mut text = Vec::new();

@@ -12,6 +12,7 @@ mod framing; // which HTTP/1.1 is unambiguous
 mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
+mod inside; // several programs in one process, and other times
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod paths; // one form of every path
@@ -19,9 +20,12 @@ mod pki; // certificates over the years
 mod registry; // plugins.d while it changes
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
+mod stack; // the whole of it in containers
 mod start_up; // good and bad configuration
+mod systemd; // what a service manager is told
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
+mod wrap; // a plugin and its sidecar as one

@@ -9,6 +9,7 @@
 
 mod company;
 mod envelope;
+pub mod health;
 mod io;
 mod listen;
 mod log;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use lab_reporting::{Config, Database, Listen, Log};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,12 +22,27 @@ struct Flags {
     /// Adds a few reports of companies 42 and 7, to try things with.
     #[arg(long)]
     seed: bool,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What to do instead of serving.
+#[derive(Subcommand)]
+enum Instead {
+    /// Ask the service that runs at --listen whether it is well; exit 0 or 1.
+    Healthcheck,
 }
 
 #[allow(clippy::print_stderr)] // standard error is where a person looks when a program did not start
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    match serve(flags) {
+    let done = match flags.instead {
+        Some(Instead::Healthcheck) => {
+            lab_reporting::health::ask(&flags.listen).map_err(|why| format!("{} is not well: {why}", flags.listen).into())
+        }
+        None => serve(flags),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("lab-reporting: {why}");

@@ -8,7 +8,7 @@ mod authority;
 mod logs;
 mod mesh;
 mod plugin;
-mod public;
+pub(crate) mod public;
 mod screen;
 
 use std::net::SocketAddr;

@@ -25,7 +25,7 @@ use crate::commands::{Global, Report, duration};
 pub(crate) struct Arguments {
     /// The name every identity lives under, e.g. mylab.internal.
     #[arg(long, env = "GAPURA_PKI_TRUST_DOMAIN", value_name = "NAME")]
-    trust_domain: String,
+    pub(crate) trust_domain: String,
     /// How long the root lives.
     #[arg(long, default_value = "3650d", value_parser = duration, value_name = "TIME")]
     root_ttl: Duration,
@@ -44,6 +44,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
+    found(global, arguments).map(|(_, report)| report)
+}
+
+/// Makes the CA, and says what was made.
+pub(crate) fn found(global: Global, arguments: Arguments) -> Result<(Pki, Report), Error> {
     let trust_domain: TrustDomain = arguments.trust_domain.parse().map_err(|why| {
         let domain = &arguments.trust_domain;
         Error::Usage(format!("--trust-domain {domain:?}: {why}; e.g. --trust-domain mylab.internal"))
@@ -95,5 +100,5 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         "dir": pki.dir(), "trust_domain": pki.trust_domain().as_str(), "authorities": authorities,
         "keys": if plaintext { "plaintext" } else { "encrypted" }, "offline_root": offline,
     });
-    Ok(Report::done(json, text))
+    Ok((pki, Report::done(json, text)))
 }

@@ -126,8 +126,7 @@ pub(crate) fn issued_json(one: &Issued) -> Value {
 
 fn requests(arguments: &Arguments) -> Result<Vec<IssueRequest>, Error> {
     if let Some(path) = &arguments.from {
-        let found = entries(path)?;
-        return found.into_iter().map(|(at, entry)| entry.request(arguments).map_err(|why| in_file(path, at, &why))).collect();
+        return from_file(path, arguments.ttl, arguments.out.as_deref());
     }
     let role = role(arguments.role.as_deref().unwrap_or_default())?;
     let several = arguments.names.len() > 1;
@@ -143,13 +142,19 @@ fn requests(arguments: &Arguments) -> Result<Vec<IssueRequest>, Error> {
     arguments.names.iter().map(one).collect()
 }
 
+/// What a `--from` file asks for; `ttl` and `out` are for entries that say none.
+pub(crate) fn from_file(path: &Path, ttl: Option<Duration>, out: Option<&Path>) -> Result<Vec<IssueRequest>, Error> {
+    let found = entries(path)?;
+    found.into_iter().map(|(at, entry)| entry.request(ttl, out).map_err(|why| in_file(path, at, &why))).collect()
+}
+
 impl Entry {
-    fn request(self, arguments: &Arguments) -> Result<IssueRequest, Error> {
+    fn request(self, ttl: Option<Duration>, out: Option<&Path>) -> Result<IssueRequest, Error> {
         let role = role(&self.role)?;
         let name = name(role, &self.name)?;
-        let ttl = self.ttl.as_deref().map(parse_duration).transpose()?.or(arguments.ttl);
+        let ttl = self.ttl.as_deref().map(parse_duration).transpose()?.or(ttl);
         let key = self.csr.as_deref().map(read).transpose()?.map_or(KeyWanted::New, KeyWanted::Csr);
-        let out = self.out.or_else(|| arguments.out.as_ref().map(|out| out.join(name.as_str())));
+        let out = self.out.or_else(|| out.map(|out| out.join(name.as_str())));
         Ok(IssueRequest { role, name, ttl, dns: self.dns, key, out })
     }
 }

@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod crl;
 mod csr;
+mod ensure;
 mod init;
 mod inspect;
 mod issue;
@@ -71,6 +72,7 @@ pub(crate) struct Global {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Init(init::Arguments),
+    Ensure(ensure::Arguments),
     Issue(issue::Arguments),
     Csr(csr::Arguments),
     Renew(renew::Arguments),
@@ -93,6 +95,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Init(_) => "init",
+            Self::Ensure(_) => "ensure",
             Self::Issue(_) => "issue",
             Self::Csr(_) => "csr",
             Self::Renew(_) => "renew",
@@ -116,6 +119,7 @@ impl Command {
 pub(crate) fn run(global: Global, command: Command) -> Result<Report, Error> {
     match command {
         Command::Init(arguments) => init::run(global, arguments),
+        Command::Ensure(arguments) => ensure::run(global, arguments),
         Command::Issue(arguments) => issue::run(&global.open()?, arguments),
         Command::Csr(arguments) => csr::run(global, arguments),
         Command::Renew(arguments) => renew::run(&global.open()?, arguments),

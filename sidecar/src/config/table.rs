@@ -1,9 +1,10 @@
 //! The table of the sidecar's settings, the command line made from it, and how the effective values are shown.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::Command;
+use clap::{Arg, ArgMatches, Command, value_parser};
 use gapura_mesh::config::{Kind, Layers, Origin, Setting, command as flags, switched};
 use serde_json::{Value, json};
 
@@ -38,12 +39,29 @@ const EXAMPLE: &str = "Example:
   gapura-sidecar --listen 0.0.0.0:19443 --plugin http://127.0.0.1:19080 --mesh-dir mesh/lab-reporting";
 
 pub(super) fn command() -> Command {
-    flags("gapura-sidecar", env!("CARGO_PKG_VERSION"), ABOUT, EXAMPLE, SETTINGS).subcommand(
-        Command::new("healthcheck")
-            .about("Ask the running sidecar's admin side; exit 0 if it is ready, else 1")
-            .after_help("Example:\n  gapura-sidecar healthcheck --admin 127.0.0.1:19901"),
-    )
+    let wrapped = Arg::new(COMMAND).num_args(1..).required(true).last(true).value_parser(value_parser!(OsString));
+    flags("gapura-sidecar", env!("CARGO_PKG_VERSION"), ABOUT, EXAMPLE, SETTINGS)
+        .subcommand(
+            Command::new("healthcheck")
+                .about("Ask the running sidecar's admin side; exit 0 if it is ready, else 1")
+                .after_help("Example:\n  gapura-sidecar healthcheck --admin 127.0.0.1:19901"),
+        )
+        .subcommand(
+            Command::new("run")
+                .about("Serve, and start the plugin once ready; end with it and give its exit code")
+                .after_help(
+                    "Signals are passed on; at SIGTERM the sidecar drains first, then the plugin is told.\n\nExample:\n  gapura-sidecar run --plugin http://127.0.0.1:3000 --mesh-dir mesh/orders -- node server.js",
+                )
+                .arg(wrapped.help("The plugin's command and its arguments")),
+        )
 }
+
+/// The plugin's command as it stood after `--`.
+pub(super) fn wrapped(matches: &ArgMatches) -> Vec<OsString> {
+    matches.get_many::<OsString>(COMMAND).map(|words| words.cloned().collect()).unwrap_or_default()
+}
+
+const COMMAND: &str = "COMMAND";
 
 /// Every effective setting and where it came from.
 pub(super) fn show(config: &Config, layers: &Layers) -> BTreeMap<&'static str, (Value, Origin)> {

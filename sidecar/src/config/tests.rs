@@ -109,4 +109,11 @@ fn help_version_and_subcommands() {
     let check = load_with(&["healthcheck", "--admin", "127.0.0.1:5"], &[]);
     assert!(matches!(check, Ok(Invocation::Healthcheck { admin, token_file: None }) if admin.to_string() == "127.0.0.1:5"));
     assert!(matches!(load_with(&["--check", "--plugin", "unix:p", "--mesh-dir", "m"], &[]), Ok(Invocation::Check(_))));
+    let run = load_with(&["run", "--plugin", "http://127.0.0.1:1", "--mesh-dir", "m", "--", "node", "--plugin", "x"], &[]);
+    assert!(
+        matches!(run, Ok(Invocation::Wrap { config, command }) if command == ["node", "--plugin", "x"] && matches!(&config.plugin, Address::Http(tcp) if tcp.port == 1))
+    );
+    assert_eq!(load_with(&["run", "--plugin", "unix:p", "--mesh-dir", "m"], &[]).unwrap_err().exit_code(), 2);
+    assert_eq!(load_with(&["--plugin", "unix:p", "--mesh-dir", "m", "--", "node"], &[]).unwrap_err().exit_code(), 2);
+    assert!(matches!(load_with(&["run", "--check", "--plugin", "unix:p", "--mesh-dir", "m", "--", "x"], &[]), Ok(Invocation::Check(_))));
 }

@@ -1,12 +1,14 @@
 //! HTTP/2 on the hop: all requests of one worker of the gateway over one connection.
 //!
-//! The `h2` crate directly, with gathered writes. Each stream is a task of its own that ends with the stream: a gateway that
-//! takes a request back takes it from the plugin too.
+//! The `h2` crate directly, with gathered writes. A stream is served by a task that has it alone and takes the next one after it: a
+//! request's future is kilobytes, which `Hands` saves from being allocated, copied and freed for each. A gateway that takes a
+//! request back takes it from the plugin too.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use gapura_mesh::body::Body;
@@ -28,10 +30,24 @@ use crate::authorise::{Denied, PermittedPeer};
 /// Streams at a time on one connection; the gateway opens another beyond.
 const STREAMS: u32 = 256;
 
+/// Tasks of a connection that wait for their next stream; those beyond end.
+const HANDS: usize = 64;
+
 struct Streams {
     server: Rc<Server>,
     peer: Result<PermittedPeer, Denied>,
     name: Rc<str>,
+    /// Those that have nothing to do.
+    idle: RefCell<Vec<Rc<Hand>>>,
+}
+
+type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// A task that serves one stream after another.
+#[derive(Default)]
+struct Hand {
+    next: RefCell<Option<Stream>>,
+    waiting: RefCell<Option<Waker>>,
 }
 
 /// Serves one connection to its end.
@@ -47,7 +63,7 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
         .handshake::<_, Bytes>(half);
     let Ok(Ok(mut connection)) = tokio::time::timeout(super::HANDSHAKE_WITHIN, handshake).await else { return };
     let denied = peer.is_err();
-    let streams = Rc::new(Streams { server: server.clone(), peer, name });
+    let streams = Rc::new(Streams { server: server.clone(), peer, name, idle: RefCell::default() });
     let mut tasks = JoinSet::new();
     let mut stopping = server.pipeline.core.seed.stopping.clone();
     let mut verdict = guard.verdict();
@@ -62,7 +78,9 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
             loop {
                 match connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        tasks.spawn_local(streams.clone().stream(request, respond));
+                        if let Some(hand) = streams.give((request, respond)) {
+                            tasks.spawn_local(Box::pin(streams.clone().serve(hand)));
+                        }
                         if denied {
                             connection.graceful_shutdown();
                         }
@@ -93,8 +111,45 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
     }
 }
 
+impl Hand {
+    async fn take(&self) -> Stream {
+        poll_fn(|cx| match self.next.borrow_mut().take() {
+            Some(stream) => Poll::Ready(stream),
+            None => {
+                *self.waiting.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
 impl Streams {
-    async fn stream(self: Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    /// Gives a stream to a hand that is idle; a new one, if there is none, is yet to be set to work.
+    fn give(&self, stream: Stream) -> Option<Rc<Hand>> {
+        let idle = self.idle.borrow_mut().pop();
+        let hand = idle.clone().unwrap_or_default();
+        *hand.next.borrow_mut() = Some(stream);
+        let waiting = hand.waiting.borrow_mut().take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+        idle.is_none().then_some(hand)
+    }
+
+    async fn serve(self: Rc<Self>, hand: Rc<Hand>) {
+        loop {
+            let (request, respond) = hand.take().await;
+            self.stream(request, respond).await;
+            let mut idle = self.idle.borrow_mut();
+            if idle.len() >= HANDS {
+                return;
+            }
+            idle.push(hand.clone());
+        }
+    }
+
+    async fn stream(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let core = &self.server.pipeline.core;
         let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let head_only = request.method() == http::Method::HEAD;
