@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -19,6 +18,7 @@ use crate::clock::Rfc3339;
 use crate::context::{RequestId, TenantId};
 use crate::envelope::Code;
 use crate::headers::Stripped;
+use crate::inbound::UnderWay;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
 use crate::trace::TraceId;
@@ -91,8 +91,8 @@ pub struct Record {
     pub upload: Option<Rc<Upload>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
-    /// Lowered when the request is over: how many are under way on its connection.
-    pub on_connection: Option<Arc<AtomicUsize>>,
+    /// Its place on its connection.
+    pub under_way: Option<UnderWay>,
 }
 
 /// A batch goes out when it is this long, or when the worker's timer says so.
@@ -130,7 +130,7 @@ impl Sink {
             stripped: Stripped::default(),
             upload: None,
             bytes_out: 0,
-            on_connection: None,
+            under_way: None,
         })
     }
 
@@ -250,9 +250,6 @@ pub const UNROUTED: &str = "none";
 impl Drop for Record {
     fn drop(&mut self) {
         self.sink.clone().finish(self);
-        if let Some(under_way) = &self.on_connection {
-            under_way.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

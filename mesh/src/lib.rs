@@ -17,6 +17,7 @@ pub mod framing;
 pub mod headers;
 pub mod healthcheck;
 pub mod identity;
+pub mod inbound;
 pub mod json;
 pub mod listen;
 pub mod log;
