@@ -7,6 +7,7 @@ pub mod access;
 pub mod admin;
 pub mod alarms;
 pub mod body;
+pub mod bound;
 pub mod caught;
 pub mod clock;
 pub mod coalesce;
