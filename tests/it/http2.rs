@@ -246,3 +246,22 @@ fn a_body_over_the_limit_is_refused_over_http2() {
     assert_eq!(client.exchange(request(&mesh, "POST", "/echo/y").body(()).unwrap(), Some(&[b'a'; 1001])).status, 413);
     assert!(mesh.plugin.seen_at("/y").iter().all(|seen| !seen.complete));
 }
+
+#[test]
+fn an_upload_that_is_reset_without_reproach_is_no_whole_one_either() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    for turn in 1..=10 {
+        let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+        let fields = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/up"), ("authorization", &token)];
+        frames.head(1, &fields, false);
+        frames.send(0, 0, 1, b"half of it");
+        gapura_tests::eventually("its first bytes reach the plugin", || {
+            (mesh.plugin.seen_at("/up").iter().filter(|seen| seen.body_length == 10).count() == turn).then_some(())
+        });
+        frames.send(3, 0, 1, &0_u32.to_be_bytes()); // NO_ERROR
+        drop(frames);
+    }
+    gapura_tests::eventually("the plugin is let go", || (mesh.plugin.open() == 0).then_some(()));
+    assert!(mesh.plugin.seen_at("/up").iter().all(|seen| !seen.complete), "{:?}", mesh.plugin.seen_at("/up"));
+}
