@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
@@ -41,6 +42,10 @@ pub struct Queue {
 /// Client connections in all. Each costs about 20 KiB idle; the bound keeps a flood of them under half a gigabyte.
 pub const CONNECTIONS_MOST: usize = 20_000;
 
+/// Connections that may wait to be accepted. The standard library has 128 wait; of a burst of more, the system drops the rest, and
+/// each of those clients asks again a second later.
+const WAITING: i32 = 4096;
+
 /// How long a want of file descriptors is waited out: another connection must close first.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,9 +70,13 @@ impl Drop for Slot {
 /// # Errors
 /// What the system says: the port is in use, the address is not ours.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: a port whose last connections have just ended may be taken again.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(WAITING)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 /// Accepts until the program closes.
@@ -111,6 +120,15 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::shutdown::Stop;
+
+    #[test]
+    fn a_burst_waits_in_line() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let waiting: Result<Vec<_>, _> = (0..400).map(connect).collect();
+        assert!(waiting.is_ok(), "nobody has accepted yet, and the line is full: {waiting:?}");
+    }
 
     #[tokio::test]
     async fn each_connection_goes_to_the_worker_with_the_fewest() {
