@@ -126,7 +126,7 @@ impl Pipeline {
     #[must_use]
     pub fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
         let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
-        let kept = given.next().filter(|_| given.next().is_none()).and_then(|value| RequestId::parse(value.as_bytes()).ok());
+        let kept = given.next().filter(|_| given.next().is_none()).and_then(|value| RequestId::of_header(value).ok());
         let request_id = kept.unwrap_or_else(|| self.new_request_id());
         let peer = client.address(request.headers(), |ip| self.settings.is_proxy(ip)).text;
         self.core.sink.begin(request_id, request.method().clone(), peer)

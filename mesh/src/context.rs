@@ -38,7 +38,11 @@ impl TenantId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        token(text, 128, |byte| matches!(byte, b'.' | b'_' | b':' | b'-')).map(Self)
+        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+    }
+
+    fn fits(text: &[u8]) -> bool {
+        is_token(text, 128, |byte| matches!(byte, b'.' | b'_' | b':' | b'-'))
     }
 
     /// The tenant of a numeric claim; 0 stands for none and is [`Invalid`].
@@ -56,7 +60,11 @@ impl UserId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        token(text, 255, |byte| matches!(byte, b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-')).map(Self)
+        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+    }
+
+    fn fits(text: &[u8]) -> bool {
+        is_token(text, 255, |byte| matches!(byte, b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-'))
     }
 
     /// The user of a numeric claim; 0 is nobody and [`Invalid`].
@@ -74,10 +82,11 @@ impl Roles {
     /// # Errors
     /// [`Invalid`] if any part is not a role, or the whole is longer than 4 KiB.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        if text.len() > ROLES_MAX || !text.split(|byte| *byte == b',').all(is_role) {
-            return Err(Invalid);
-        }
-        value(text).map(Self)
+        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+    }
+
+    fn fits(text: &[u8]) -> bool {
+        text.len() <= ROLES_MAX && text.split(|byte| *byte == b',').all(is_role)
     }
 
     /// Joins a list claim. No role may hold a comma: it would be two.
@@ -110,11 +119,12 @@ impl RequestId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
+        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+    }
+
+    fn fits(text: &[u8]) -> bool {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if !(1..=128).contains(&text.len()) || !text.iter().all(allowed) {
-            return Err(Invalid);
-        }
-        value(text).map(Self)
+        (1..=128).contains(&text.len()) && text.iter().all(allowed)
     }
 
     /// A new UUIDv7 (RFC 9562, section 5.7): the milliseconds of `unix_ms`, then 74 random bits.
@@ -143,6 +153,14 @@ impl RequestId {
 macro_rules! as_header {
     ($($name:ident),*) => {$(
         impl $name {
+            /// Takes a header's value as it stands, without copying it.
+            ///
+            /// # Errors
+            /// [`Invalid`] where `parse` says so.
+            pub fn of_header(value: &HeaderValue) -> Result<Self, Invalid> {
+                if Self::fits(value.as_bytes()) { Ok(Self(value.clone())) } else { Err(Invalid) }
+            }
+
             /// The value as it stands in a header.
             #[must_use]
             pub fn header(&self) -> &HeaderValue {
@@ -180,12 +198,9 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-fn token(text: &[u8], longest: usize, also: impl Fn(u8) -> bool) -> Result<HeaderValue, Invalid> {
+fn is_token(text: &[u8], longest: usize, also: impl Fn(u8) -> bool) -> bool {
     let first = text.first().is_some_and(u8::is_ascii_alphanumeric);
-    if !first || text.len() > longest || !text.iter().all(|byte| byte.is_ascii_alphanumeric() || also(*byte)) {
-        return Err(Invalid);
-    }
-    value(text)
+    first && text.len() <= longest && text.iter().all(|byte| byte.is_ascii_alphanumeric() || also(*byte))
 }
 
 fn is_role(text: &[u8]) -> bool {

@@ -257,6 +257,10 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     };
     remove_where(headers, &mut stripped, |name| {
         let text = name.as_str();
+        // Before all else: no `Connection` line takes from the plugin what the gateway has proven.
+        if is_of_rule_2(text) {
+            return None;
+        }
         if !is_plain(text) {
             return Some(Kind::Alias);
         }
@@ -269,7 +273,7 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
         if matches!(text, "forwarded" | "proxy" | "baggage") {
             return Some(Kind::X);
         }
-        if !text.starts_with("x-") || is_of_rule_2(name) || is_vouched(text) {
+        if !text.starts_with("x-") || is_vouched(text) {
             return None;
         }
         Some(if is_reserved(text) { Kind::Identity } else { Kind::X })
@@ -278,8 +282,10 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
 }
 
 /// The context and forwarding headers that the gateway adds to every request.
-fn is_of_rule_2(name: &HeaderName) -> bool {
-    [X_REQUEST_ID, X_USER_ID, X_COMPANY_ID, X_ROLE, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PREFIX].contains(name)
+fn is_of_rule_2(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("x-") else { return false };
+    matches!(rest, "request-id" | "user-id" | "company-id" | "role")
+        || rest.strip_prefix("forwarded-").is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
 }
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
@@ -373,25 +379,6 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-impl HopContext {
-    /// Sets the context headers, each once.
-    pub fn insert_into(&self, headers: &mut HeaderMap) {
-        let values = [
-            (X_REQUEST_ID, Some(self.request_id.header())),
-            (X_USER_ID, self.user.as_ref().map(UserId::header)),
-            (X_COMPANY_ID, self.tenant.as_ref().map(TenantId::header)),
-            (X_ROLE, self.roles.as_ref().map(Roles::header)),
-        ];
-        for (name, value) in values {
-            if let Some(value) = value
-                && headers.get(&name).is_none()
-            {
-                headers.insert(name, value.clone());
-            }
-        }
-    }
-}
-
 /// Rule 3: reads the context from a request on the hop.
 ///
 /// # Errors
@@ -399,10 +386,10 @@ impl HopContext {
 pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     let request_id = single(headers, &X_REQUEST_ID)?.ok_or(BadContext)?;
     let context = HopContext {
-        request_id: RequestId::parse(request_id.as_bytes()).map_err(|_| BadContext)?,
-        user: single(headers, &X_USER_ID)?.map(|value| UserId::parse(value.as_bytes())).transpose().map_err(|_| BadContext)?,
-        tenant: single(headers, &X_COMPANY_ID)?.map(|value| TenantId::parse(value.as_bytes())).transpose().map_err(|_| BadContext)?,
-        roles: single(headers, &X_ROLE)?.map(|value| Roles::parse(value.as_bytes())).transpose().map_err(|_| BadContext)?,
+        request_id: RequestId::of_header(request_id).map_err(|_| BadContext)?,
+        user: single(headers, &X_USER_ID)?.map(UserId::of_header).transpose().map_err(|_| BadContext)?,
+        tenant: single(headers, &X_COMPANY_ID)?.map(TenantId::of_header).transpose().map_err(|_| BadContext)?,
+        roles: single(headers, &X_ROLE)?.map(Roles::of_header).transpose().map_err(|_| BadContext)?,
         auth: single(headers, &X_GAPURA_AUTH)?.and_then(|value| Auth::from_word(value.as_bytes())),
         probe: headers.contains_key(X_GAPURA_PROBE),
     };

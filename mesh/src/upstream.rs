@@ -20,7 +20,7 @@ use std::time::Duration;
 use http::Request;
 
 use crate::body::{Body, Fault, Upload, UploadState};
-use crate::timers::Timers;
+use crate::timers::{Sleep, Timers};
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -43,6 +43,30 @@ pub enum SendError {
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 const LOOKS: u8 = 4;
 
+/// Notices that the next program takes nothing of a body that flows. A sender that is too slow is the body's own business.
+struct Progress {
+    look: Sleep,
+    passed: u64,
+    stalled: u8,
+}
+
+impl Progress {
+    fn new(upload: &Upload, timers: &Timers) -> Self {
+        Self { look: timers.sleep(LOOK_EVERY), passed: upload.bytes(), stalled: 0 }
+    }
+
+    /// Ready once nothing has passed for a minute.
+    fn poll_stalled(&mut self, upload: &Upload, cx: &mut Context<'_>) -> Poll<()> {
+        while self.stalled < LOOKS {
+            std::task::ready!(self.look.poll_passed(cx));
+            let before = std::mem::replace(&mut self.passed, upload.bytes());
+            self.stalled = if self.passed == before { self.stalled + 1 } else { 0 };
+            self.look.reset(LOOK_EVERY);
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Waits for `answer` and for as long as the request's body still flows; once that is over, for `timeout`.
 pub(crate) async fn answered<T, E>(
     mut answer: Pin<&mut impl Future<Output = Result<T, E>>>,
@@ -51,8 +75,7 @@ pub(crate) async fn answered<T, E>(
     timers: &Timers,
     timeout: Duration,
 ) -> Result<Result<T, E>, SendError> {
-    let deadline = timers.sleep(LOOK_EVERY);
-    let (mut finished, mut passed, mut stalled) = (false, upload.bytes(), 0);
+    let (mut progress, mut deadline) = (None, None);
     std::future::poll_fn(|cx| {
         sending(cx);
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
@@ -62,29 +85,24 @@ pub(crate) async fn answered<T, E>(
             }
             return Poll::Ready(Ok(result));
         }
-        match upload.poll_state(cx) {
-            // A sender that is too slow is the body's own business; this is for a receiver that takes nothing.
-            UploadState::Flowing => {
-                while deadline.poll_passed(cx).is_ready() {
-                    let before = std::mem::replace(&mut passed, upload.bytes());
-                    stalled = if passed == before { stalled + 1 } else { 0 };
-                    if stalled == LOOKS {
-                        return Poll::Ready(Err(SendError::Timeout));
-                    }
-                    deadline.reset(LOOK_EVERY);
-                }
-                return Poll::Pending;
-            }
+        let over = match upload.poll_state(cx) {
+            UploadState::Flowing => progress.get_or_insert_with(|| Progress::new(upload, timers)).poll_stalled(upload, cx),
+            UploadState::Finished => deadline.get_or_insert_with(|| timers.sleep(timeout)).poll_passed(cx),
             UploadState::Failed(fault) => return Poll::Ready(Err(SendError::Body(fault))),
-            UploadState::Finished if !finished => {
-                finished = true;
-                deadline.reset(timeout);
-            }
-            UploadState::Finished => {}
-        }
-        deadline.poll_passed(cx).map(|()| Err(SendError::Timeout))
+        };
+        over.map(|()| Err(SendError::Timeout))
     })
     .await
+}
+
+/// Waits until a body flows no more, because it is over or because nobody takes it.
+pub(crate) async fn settled(upload: &Upload, timers: &Timers) {
+    let mut progress = Progress::new(upload, timers);
+    std::future::poll_fn(|cx| match upload.poll_state(cx) {
+        UploadState::Flowing => progress.poll_stalled(upload, cx),
+        UploadState::Finished | UploadState::Failed(_) => Poll::Ready(()),
+    })
+    .await;
 }
 
 impl fmt::Display for SendError {

@@ -10,21 +10,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_mesh::body::{Body, Fault, Upload};
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tunnel;
+use gapura_mesh::upstream::SendError;
 use gapura_mesh::upstream::dial::{self, BoxIo};
-use gapura_mesh::upstream::h1::{Link, Pool};
+use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;
-use gapura_mesh::upstream::{SendError, h1};
 use gapura_mesh::worker::Core;
 use http::header::{HeaderValue, TE};
 use http::{Request, Response, Version};
-use hyper::client::conn::http1::SendRequest;
 
 use crate::sanitise::Trusted;
 
@@ -139,17 +137,9 @@ impl Plugin {
         Ok(fresh.send(request, upload, NO_TIMEOUT).await?)
     }
 
-    async fn connect_h1(&self) -> io::Result<(SendRequest<Body>, Link)> {
+    async fn connect_h1(&self) -> io::Result<Kept> {
         let io = self.connect().await?;
-        let (sender, driver) = h1::Pool::handshake(io).await.map_err(io::Error::other)?;
-        let life = Arc::new(Life::new(self.core.count_open(Side::Plugin), None));
-        let link = Link::new(life.clone());
-        tokio::task::spawn_local(async move {
-            // How it ends is told to whoever waits for an answer on it.
-            let _ = driver.await;
-            drop(life);
-        });
-        Ok((sender, link))
+        self.pool.open(io, Life::new(self.core.count_open(Side::Plugin), None)).await.map_err(io::Error::other)
     }
 
     async fn connect_h2(&self) -> io::Result<H2> {

@@ -63,7 +63,7 @@ impl Pipeline {
         request: Request<Body>,
         upgraded: &Upgraded,
     ) -> Response<Body> {
-        let given = request.headers().get(X_REQUEST_ID).and_then(|value| RequestId::parse(value.as_bytes()).ok());
+        let given = request.headers().get(X_REQUEST_ID).and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
         let mut record = self.core.sink.begin(request_id, request.method().clone(), name.clone());
         record.belongs_to(&self.meters);

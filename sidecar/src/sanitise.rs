@@ -72,8 +72,6 @@ pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &Tena
     let trailers = takes_trailers(&head.headers);
     let trailer = announced_by_request(&head.headers, |_| true);
     seen.stripped = scrub_hop_request(&mut head.headers);
-    // No `Connection` line takes from the plugin what the gateway has proven.
-    context.insert_into(&mut head.headers);
     if let Some(names) = trailer {
         head.headers.insert(TRAILER, names);
     }

@@ -231,7 +231,12 @@ impl Frames {
     /// The next frame; `None` once the connection is closed.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Frame> {
-        let header = self.read(9)?;
+        self.next_within(PATIENCE)
+    }
+
+    /// The next frame, for which the test is ready to wait this long; `None` once the connection is closed.
+    pub fn next_within(&mut self, limit: Duration) -> Option<Frame> {
+        let header = self.wire.try_read_within(limit, 9).ok()?;
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
         let (kind, flags) = (header[3], header[4]);
         let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);

@@ -232,7 +232,15 @@ impl Wire {
     /// # Errors
     /// If the other side closes before, or they don't come.
     pub fn try_read(&mut self, length: usize) -> Result<Vec<u8>, String> {
-        self.exactly(Instant::now() + PATIENCE, length)
+        self.try_read_within(PATIENCE, length)
+    }
+
+    /// Reads exactly `length` further bytes, for which the test is ready to wait this long.
+    ///
+    /// # Errors
+    /// If the other side closes before, or they don't come.
+    pub fn try_read_within(&mut self, limit: Duration, length: usize) -> Result<Vec<u8>, String> {
+        self.exactly(Instant::now() + limit, length)
     }
 
     /// Reads and counts whatever comes until the other side closes, keeping nothing.

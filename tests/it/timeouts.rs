@@ -4,8 +4,9 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use gapura_tests::h2::{Frame, Frames};
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::plugin::Then;
+use gapura_tests::plugin::{Gate, Then};
 use serde_json::json;
 
 #[test]
@@ -100,4 +101,46 @@ fn a_stalled_client_is_let_go_in_its_time() {
             assert!(span(58).contains(&begun.elapsed()), "answer body: {:?}", begun.elapsed());
         });
     });
+}
+
+#[test]
+fn an_upload_that_nobody_takes_is_given_up_after_a_minute() {
+    let mesh = TestMesh::new().start();
+    let over = Gate::new();
+    let until = over.clone();
+    mesh.plugin.on("/deaf", move |_| {
+        let _ = until.wait(); // a minute at most, and reads nothing all the while
+        std::thread::sleep(Duration::from_secs(40));
+        Then::Close
+    });
+    let auth = mesh.authorization("7", "42");
+    let mut wire = mesh.connect();
+    wire.send(format!("POST /echo/deaf HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 50000000\r\n\r\n"));
+    let begun = Instant::now();
+    let part = vec![b'a'; 1 << 16];
+    while wire.try_send(&part).is_ok() {} // until nobody takes more: the harness gives up on a write after its own patience
+    assert!(wire.is_closed_within(Duration::from_secs(85)));
+    assert!((58..85).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    let line = mesh.gateway.wait_for_line("the upload", |line| line["event"] == "request" && line["path"] == "/echo/deaf");
+    assert_eq!(line["status"], 504, "{line}");
+}
+
+#[test]
+fn an_idle_client_of_http2_is_told_goodbye_after_a_minute() {
+    let mesh = TestMesh::new().start();
+    let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+    frames.head(1, &[(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/healthz")], true);
+    let begun = Instant::now();
+    let mut goodbye = None;
+    while let Some(frame) = frames.next_within(Duration::from_secs(85)) {
+        if let Frame::GoAway(code) = frame {
+            goodbye.get_or_insert((code, begun.elapsed()));
+        }
+        if frame == Frame::Head(1, Some(200)) {
+            frames.send(6, 0, 0, b"are you?"); // a PING is no request, and no sign that one begins
+        }
+    }
+    let (code, after) = goodbye.expect("a GOAWAY before the end");
+    assert_eq!(code, 0, "without reproach");
+    assert!((58..68).contains(&after.as_secs()), "{after:?}");
 }

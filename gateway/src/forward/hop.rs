@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::body::{Body, Upload};
@@ -21,12 +20,11 @@ use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
 use gapura_mesh::upstream::dial::{self, BoxIo};
-use gapura_mesh::upstream::h1::{Link, Pool};
+use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;
 use gapura_mesh::worker::Core;
 use http::{Request, Response};
-use hyper::client::conn::http1::SendRequest;
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
@@ -239,35 +237,15 @@ impl Dialer {
         Ok(connection)
     }
 
-    async fn connect_h1(&self, pool: &Rc<Pool>) -> Result<(SendRequest<Body>, Link), Failure> {
+    async fn connect_h1(&self, pool: &Rc<Pool>) -> Result<Kept, Failure> {
         let trust = self.trust.load_full();
         let (io, guard) = self.connect(&trust, b"http/1.1").await?;
-        let (sender, driver) = Pool::handshake(io).await.map_err(|_| Failure::Protocol)?;
-        let life = self.life(guard);
-        let link = Link::new(life.clone());
-        // The task must not keep the pool, whose idle senders keep the connection, which keeps the task.
-        let (told, pool) = (link.clone(), Rc::downgrade(pool));
-        let retire = move || {
-            told.retire();
-            if let Some(pool) = pool.upgrade() {
-                pool.tidy();
-            }
-        };
-        let told = link.clone();
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                biased;
-                reason = life.cut(retire) => told.cut(reason),
-                // How it ends is told to whoever waits for an answer on it.
-                _ = driver => {}
-            }
-        });
-        Ok((sender, link))
+        pool.open(io, self.life(guard)).await.map_err(|_| Failure::Protocol)
     }
 
-    fn life(&self, guard: Option<LiveGuard>) -> Arc<Life> {
+    fn life(&self, guard: Option<LiveGuard>) -> Life {
         let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
-        Arc::new(Life::new(self.core.count_open(side), guard))
+        Life::new(self.core.count_open(side), guard)
     }
 
     async fn connect(&self, trust: &TrustSet, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {

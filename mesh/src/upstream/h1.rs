@@ -13,10 +13,11 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 
 use super::dial::BoxIo;
 use super::life::Life;
-use super::{SendError, answered};
+use super::{SendError, answered, settled};
 use crate::body::{Body, Upload, UploadState};
 use crate::timers::{STEP, Timers};
 
@@ -33,13 +34,23 @@ struct Idle {
     link: Link,
 }
 
+/// A connection that no request is using.
+pub type Kept = (SendRequest<Body>, Link);
+
 /// What a connection's task and its users tell each other. Clones share it.
 #[derive(Clone)]
-pub struct Link {
+pub struct Link(Rc<Shared>);
+
+struct Shared {
     life: Arc<Life>,
-    retired: Rc<Cell<bool>>,
-    cut: Rc<Cell<Option<&'static str>>>,
+    retired: Cell<bool>,
+    cut: Cell<Option<&'static str>>,
+    abandoned: Notify,
 }
+
+/// Ends a connection whose request or answer nobody wants any more. Hyper would first write what it holds, for which a peer that
+/// takes nothing can let it wait for ever.
+struct Wanted(Option<Link>);
 
 /// A connection that goes back to its pool once its answer has been read.
 pub struct Lease {
@@ -47,10 +58,14 @@ pub struct Lease {
     sender: SendRequest<Body>,
     link: Link,
     upload: Rc<Upload>,
+    wanted: Wanted,
 }
 
 /// Idle connections beyond these are closed: as many as a small plugin can have of anything.
 const KEPT_MOST: usize = 256;
+
+/// For the end of a body to be written once all of it has been read.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// The hop and the plugin side take 128 fields (CONTRACT section 5).
 const FIELDS: usize = 128;
@@ -65,23 +80,47 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), keep, timers: timers.clone() })
     }
 
-    /// Speaks HTTP/1.1 on `io`. The future drives the connection; spawn it.
+    /// Speaks HTTP/1.1 on `io`, in a task of its own that ends with the connection and with its `life`.
     ///
     /// # Errors
     /// If the stream breaks at once.
-    pub async fn handshake(io: BoxIo) -> Result<(SendRequest<Body>, impl Future<Output = Result<(), hyper::Error>>), hyper::Error> {
-        let (sender, connection) =
-            http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).handshake::<_, Body>(TokioIo::new(io)).await?;
-        Ok((sender, connection.with_upgrades()))
+    pub async fn open(self: &Rc<Self>, io: BoxIo, life: Life) -> Result<Kept, hyper::Error> {
+        let builder = http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).clone();
+        let (sender, connection) = builder.handshake::<_, Body>(TokioIo::new(io)).await?;
+        let life = Arc::new(life);
+        let shared = Shared { life: life.clone(), retired: Cell::new(false), cut: Cell::new(None), abandoned: Notify::new() };
+        let link = Link(Rc::new(shared));
+        // The task must not keep the pool: its idle senders keep the connection, which keeps the task.
+        let (task, pool) = (link.clone(), Rc::downgrade(self));
+        tokio::task::spawn_local(async move {
+            let retire = || {
+                task.0.retired.set(true);
+                if let Some(pool) = pool.upgrade() {
+                    pool.tidy();
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = life.cut(retire) => task.0.cut.set(Some(reason)),
+                // How it ends is told to whoever waits for an answer on it.
+                _ = connection.with_upgrades() => {}
+                () = task.0.abandoned.notified() => {}
+            }
+        });
+        Ok((sender, link))
     }
 
     /// A connection that was kept, if any is still alive.
-    pub async fn take(&self) -> Option<(SendRequest<Body>, Link)> {
+    pub async fn take(&self) -> Option<Kept> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if self.is_fresh(&idle) && self.is_ready(&mut idle.sender).await {
+            if !self.is_fresh(&idle) {
+                continue;
+            }
+            if self.is_ready(&mut idle.sender).await {
                 return Some((idle.sender, idle.link));
             }
+            drop(Wanted(Some(idle.link)));
         }
     }
 
@@ -105,7 +144,7 @@ impl Pool {
 
     fn is_fresh(&self, idle: &Idle) -> bool {
         let age = STEP * u32::try_from(self.timers.now().saturating_sub(idle.since)).unwrap_or(u32::MAX);
-        !idle.sender.is_closed() && !idle.link.retired.get() && age < self.keep
+        !idle.sender.is_closed() && !idle.link.0.retired.get() && age < self.keep
     }
 
     /// Sends a request on one connection and waits for the head of its answer; `timeout` counts from the request's last byte.
@@ -115,49 +154,60 @@ impl Pool {
     /// [`SendError`]
     pub async fn send(
         self: &Rc<Self>,
-        (mut sender, link): (SendRequest<Body>, Link),
+        (mut sender, link): Kept,
         request: Request<Body>,
         upload: &Rc<Upload>,
         timeout: Duration,
     ) -> Result<Response<Body>, SendError> {
         let answer = std::pin::pin!(sender.try_send_request(request));
+        let wanted = Wanted(Some(link.clone()));
         let answer = match answered(answer, |_| {}, upload, &self.timers, timeout).await? {
             Ok(answer) => answer,
             Err(mut error) => {
                 if let Some(request) = error.take_message() {
                     return Err(SendError::Unsent(Box::new(request)));
                 }
-                return Err(link.cut.get().map_or_else(|| why(error.into_error()), SendError::Cut));
+                return Err(link.0.cut.get().map_or_else(|| why(error.into_error()), SendError::Cut));
             }
         };
-        let lease = Lease { pool: self.clone(), sender, link, upload: upload.clone() };
+        let lease = Lease { pool: self.clone(), sender, link, upload: upload.clone(), wanted };
         Ok(with_lease(answer, lease))
     }
 }
 
-impl Link {
-    /// A link to the connection whose life this is.
-    #[must_use]
-    pub fn new(life: Arc<Life>) -> Self {
-        Self { life, retired: Rc::default(), cut: Rc::default() }
+impl Wanted {
+    fn no_longer_watched(mut self) {
+        self.0 = None;
     }
+}
 
-    /// Takes no further request.
-    pub fn retire(&self) {
-        self.retired.set(true);
-    }
-
-    /// Tells whose request is under way why the connection is ended.
-    pub fn cut(&self, reason: &'static str) {
-        self.cut.set(Some(reason));
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.0.abandoned.notify_one();
+        }
     }
 }
 
 impl Lease {
-    /// The answer has been read to its end. A request whose body is still under way keeps the connection, and closes it.
+    /// The answer has been read to its end. A request whose body is still under way keeps the connection while the peer takes of it,
+    /// and closes it.
     pub fn give_back(self) {
-        let Self { pool, sender, link, upload } = self;
-        if upload.state() == UploadState::Finished && !sender.is_closed() && !link.retired.get() {
+        let Self { pool, sender, link, upload, wanted } = self;
+        match upload.state() {
+            UploadState::Finished => wanted.no_longer_watched(),
+            UploadState::Failed(_) => return,
+            UploadState::Flowing => {
+                let timers = pool.timers.clone();
+                tokio::task::spawn_local(async move {
+                    settled(&upload, &timers).await;
+                    timers.sleep(LAST_WORDS).await;
+                    drop(wanted);
+                });
+                return;
+            }
+        }
+        if !sender.is_closed() && !link.0.retired.get() {
             let mut idle = pool.idle.borrow_mut();
             if idle.len() < KEPT_MOST {
                 idle.push(Idle { sender, since: pool.timers.now(), link });
@@ -169,7 +219,8 @@ impl Lease {
 fn with_lease(mut answer: Response<Incoming>, lease: Lease) -> Response<Body> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         // The connection's driver ends here; whoever carries the tunnel on holds its life.
-        answer.extensions_mut().insert(lease.link.life);
+        answer.extensions_mut().insert(lease.link.0.life.clone());
+        lease.wanted.no_longer_watched();
         return answer.map(|_| Body::empty());
     }
     answer.map(|incoming| Body::incoming(incoming).leased(lease))
@@ -195,5 +246,47 @@ fn copy_of(error: &io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(tls) => io::Error::new(error.kind(), tls.clone()),
         None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Meters, OpenConnection, Side};
+    use tokio::io::AsyncReadExt;
+    use tokio::task::LocalSet;
+
+    async fn pool_and_connection(peer: tokio::io::DuplexStream) -> (Rc<Pool>, Kept) {
+        let meters = Arc::new(Meters::new(1, &[]));
+        let pool = Pool::new(&Timers::new(), Duration::from_secs(1));
+        let kept = pool.open(Box::new(peer), Life::new(OpenConnection::count(&meters, 0, Side::Plugin), None)).await.unwrap();
+        (pool, kept)
+    }
+
+    fn upload() -> Request<Body> {
+        Request::post("/").header("host", "a").body(Body::full(vec![0; 1 << 20].into())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_lets_go_of_a_peer_that_takes_nothing() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let given_up = async {
+            let (pool, kept) = pool_and_connection(near).await;
+            let upload_state = Rc::new(Upload::default());
+            let mut sending = Box::pin(pool.send(kept, upload(), &upload_state, Duration::from_secs(1)));
+            for _ in 0..20 {
+                assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+                tokio::task::yield_now().await; // until both wait for the peer
+            }
+            drop(sending);
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let mut rest = Vec::new();
+            far.read_to_end(&mut rest).await.unwrap();
+            rest
+        };
+        let rest = LocalSet::new().run_until(given_up).await;
+        assert!(rest.len() <= 1024, "{} bytes were still written", rest.len());
     }
 }
