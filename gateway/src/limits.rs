@@ -1,10 +1,7 @@
-//! How long the gateway waits for whom (CONTRACT section 5). Sizes of heads and targets are in `gapura_mesh::framing`, where the
-//! hop's own, wider ones stand beside them.
+//! How long the gateway waits for whom (CONTRACT section 5). Between requests it is `gapura_mesh::inbound` that waits. Sizes of heads
+//! and targets are in `gapura_mesh::framing`, where the hop's own, wider ones stand beside them.
 
 use std::time::Duration;
-
-/// A client's whole request head: whoever needs longer for 32 KiB is holding a connection, not sending a request.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request body without a byte: then 408 where an answer is still possible, and an end.
 pub const BODY_IDLE: Duration = Duration::from_secs(30);
@@ -14,6 +11,3 @@ pub const ANSWER_IDLE: Duration = Duration::from_secs(60);
 
 /// A client's TLS handshake.
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
-/// A connection between two requests.
-pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);

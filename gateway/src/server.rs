@@ -3,15 +3,13 @@
 //! In: accepted sockets. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, read strictly and within deadlines. A failed
 //! handshake leaves one line; nothing a client does to its own connection is felt on another.
 
-mod drive;
-mod messages;
-mod strict_io;
-
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_mesh::inbound::{Link, StrictIo, drive};
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
@@ -31,8 +29,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::limits::HANDSHAKE_WITHIN;
 use crate::pipeline::Pipeline;
-use drive::drive;
-use strict_io::{Link, StrictIo};
 
 /// One worker's door.
 pub struct Server {
@@ -89,15 +85,14 @@ impl Server {
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client, left) = (pipeline.clone(), client.clone(), left.clone());
             let mut record = pipeline.record(&client, &request);
-            seen.begin();
-            record.on_connection = Some(seen.under_way());
+            record.under_way = Some(seen.begin());
             let ambiguous = seen.is_ambiguous();
             async move { Ok::<_, Infallible>(pipeline.handle(&client, request, ambiguous, &left, record).await) }
         });
         let io = TokioIo::new(StrictIo::http1(io, link.clone()));
         let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
-        let ended =
-            drive(connection, hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown, &link, &self.pipeline.core, true).await;
+        let core = &self.pipeline.core;
+        let ended = drive(connection, http1::UpgradeableConnection::graceful_shutdown, pending(), &link, core, true).await;
         if let (true, Some(tunnel)) = (ended, upgraded.take()) {
             tunnel.await;
         }
@@ -108,8 +103,7 @@ impl Server {
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client) = (pipeline.clone(), client.clone());
             let mut record = pipeline.record(&client, &request);
-            seen.begin();
-            record.on_connection = Some(seen.under_way());
+            record.under_way = Some(seen.begin());
             async move { Ok::<_, Infallible>(pipeline.handle(&client, request, false, &Upgraded::default(), record).await) }
         });
         let io = TokioIo::new(StrictIo::http2(io, link.clone()));
@@ -120,7 +114,7 @@ impl Server {
             .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
             .max_send_buf_size(BUFFER)
             .serve_connection(io, service);
-        drive(connection, hyper::server::conn::http2::Connection::graceful_shutdown, &link, &self.pipeline.core, false).await;
+        drive(connection, http2::Connection::graceful_shutdown, pending(), &link, &self.pipeline.core, false).await;
     }
 
     /// One line for each failed handshake, with the reason and the client's address.

@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -16,28 +15,19 @@ use http::uri::PathAndQuery;
 
 use crate::body::Upload;
 use crate::clock::Rfc3339;
+use crate::config::AccessLog;
 use crate::context::{RequestId, TenantId};
 use crate::envelope::Code;
 use crate::headers::Stripped;
+use crate::inbound::UnderWay;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
 use crate::trace::TraceId;
 
-/// Which requests are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// All.
-    On,
-    /// Those answered with 400 and above, or broken off.
-    Errors,
-    /// None.
-    Off,
-}
-
 /// Where one worker's records end.
 pub struct Sink {
     log: Log,
-    mode: Mode,
+    mode: AccessLog,
     meters: Arc<Meters>,
     worker: usize,
     batch: RefCell<Batch>,
@@ -91,8 +81,8 @@ pub struct Record {
     pub upload: Option<Rc<Upload>>,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
-    /// Lowered when the request is over: how many are under way on its connection.
-    pub on_connection: Option<Arc<AtomicUsize>>,
+    /// Its place on its connection.
+    pub under_way: Option<UnderWay>,
 }
 
 /// A batch goes out when it is this long, or when the worker's timer says so.
@@ -107,7 +97,7 @@ const CLIENT_GONE: u16 = 499;
 impl Sink {
     /// The end of worker `worker`'s records.
     #[must_use]
-    pub fn new(log: Log, mode: Mode, meters: Arc<Meters>, worker: usize) -> Rc<Self> {
+    pub fn new(log: Log, mode: AccessLog, meters: Arc<Meters>, worker: usize) -> Rc<Self> {
         Rc::new(Self { log, mode, meters, worker, batch: RefCell::default() })
     }
 
@@ -130,14 +120,14 @@ impl Sink {
             stripped: Stripped::default(),
             upload: None,
             bytes_out: 0,
-            on_connection: None,
+            under_way: None,
         })
     }
 
     /// Whether paths and the like are worth keeping.
     #[must_use]
     pub fn logs(&self) -> bool {
-        self.mode != Mode::Off
+        self.mode != AccessLog::Off
     }
 
     /// Hands over what has gathered.
@@ -170,9 +160,9 @@ impl Sink {
             slot.finish(record.status, took, record.upstream);
         }
         let wanted = match self.mode {
-            Mode::On => true,
-            Mode::Errors => record.status >= 400,
-            Mode::Off => false,
+            AccessLog::On => true,
+            AccessLog::Errors => record.status >= 400,
+            AccessLog::Off => false,
         };
         if wanted {
             let mut batch = self.batch.borrow_mut();
@@ -250,9 +240,6 @@ pub const UNROUTED: &str = "none";
 impl Drop for Record {
     fn drop(&mut self) {
         self.sink.clone().finish(self);
-        if let Some(under_way) = &self.on_connection {
-            under_way.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -283,7 +270,7 @@ mod tests {
         }
     }
 
-    fn written(mode: Mode, status: u16) -> Vec<serde_json::Value> {
+    fn written(mode: AccessLog, status: u16) -> Vec<serde_json::Value> {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
@@ -302,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_finished_request_is_one_line_without_its_query() {
-        let lines = written(Mode::On, 200);
+        let lines = written(AccessLog::On, 200);
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
         for (name, value) in [
             ("event", serde_json::json!("request")),
@@ -324,8 +311,8 @@ mod tests {
 
     #[test]
     fn errors_alone_or_nothing_is_logged_where_asked_for() {
-        assert_eq!(written(Mode::Errors, 200).len(), 0);
-        assert_eq!(written(Mode::Errors, 404).len(), 1);
-        assert_eq!(written(Mode::Off, 500).len(), 0);
+        assert_eq!(written(AccessLog::Errors, 200).len(), 0);
+        assert_eq!(written(AccessLog::Errors, 404).len(), 1);
+        assert_eq!(written(AccessLog::Off, 500).len(), 0);
     }
 }

@@ -13,12 +13,13 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::access::{Mode, Sink};
+use crate::access::Sink;
 use crate::clock::Clock;
-use crate::listen::Accepted;
+use crate::config::AccessLog;
+use crate::listen::{Accepted, Queue};
 use crate::log::{Level, Log};
 use crate::metrics::{Meters, OpenConnection, Side, WorkerMeters};
-use crate::program::Alive;
+use crate::program::{Alive, StartError};
 use crate::random::Random;
 use crate::shutdown::{Phase, Stopping};
 use crate::streams::Streams;
@@ -36,7 +37,7 @@ pub struct Seed {
     /// The program's log.
     pub log: Log,
     /// Which requests are logged.
-    pub access: Mode,
+    pub access: AccessLog,
     /// The program's counters.
     pub meters: Arc<Meters>,
     /// The program's end.
@@ -83,11 +84,28 @@ pub trait Serve: 'static {
     fn tidy(&self);
 }
 
-/// Starts the thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
+/// Starts `seed.of` workers, each with what `maker` makes for it; `index` of the seed does not count. Out: their queues, and what
+/// ends when all of them have.
 ///
 /// # Errors
-/// If the thread cannot be started.
-pub fn spawn<S: Serve>(
+/// If a thread cannot be started.
+pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
+    seed: &Seed,
+    mut maker: impl FnMut() -> M,
+) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
+    let (alive, workers) = mpsc::channel(1);
+    let mut queues = Vec::new();
+    for index in 0..seed.of {
+        let (queue, connections) = Queue::new();
+        queues.push(queue);
+        spawn(Seed { index, ..seed.clone() }, connections, alive.clone(), maker())
+            .map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
+    }
+    Ok((queues, workers))
+}
+
+/// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
+fn spawn<S: Serve>(
     seed: Seed,
     connections: mpsc::UnboundedReceiver<Accepted>,
     alive: Alive,

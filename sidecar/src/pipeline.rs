@@ -12,6 +12,7 @@ use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing;
 use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
+use gapura_mesh::inbound::UnderWay;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{NotAskedFor, Upgraded};
@@ -35,6 +36,15 @@ pub struct Pipeline {
     pub rule: TenantRule,
     /// The plugin's counters.
     pub meters: Arc<PluginMeters>,
+}
+
+/// What its connection knows of a request beside what hyper read.
+#[derive(Debug, Default)]
+pub struct Arrived {
+    /// Its place on the connection.
+    pub under_way: Option<UnderWay>,
+    /// Another reader could have read its head in another way.
+    pub ambiguous: bool,
 }
 
 /// Why a request did not reach the plugin, or came back without an answer.
@@ -61,17 +71,20 @@ impl Pipeline {
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
         request: Request<Body>,
+        arrived: Arrived,
         upgraded: &Upgraded,
     ) -> Response<Body> {
         let given = request.headers().get(X_REQUEST_ID).and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
         let mut record = self.core.sink.begin(request_id, request.method().clone(), name.clone());
         record.belongs_to(&self.meters);
+        record.under_way = arrived.under_way;
         if self.core.sink.logs() {
             record.path = request.uri().path_and_query().cloned().map_or(LoggedPath::None, LoggedPath::Same);
             record.trace_id = request.headers().get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes())).map(|trace| trace.id);
         }
-        let result = caught(pin!(self.try_handle(peer, request, &mut record, upgraded))).await.unwrap_or(Err(Rejection::Panic));
+        let result =
+            caught(pin!(self.try_handle(peer, request, arrived.ambiguous, &mut record, upgraded))).await.unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => response.map(|body| body.recorded(record)),
             Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
@@ -82,9 +95,13 @@ impl Pipeline {
         &self,
         peer: &Result<PermittedPeer, Denied>,
         request: Request<Body>,
+        ambiguous: bool,
         record: &mut Record,
         upgraded: &Upgraded,
     ) -> Result<Response<Body>, Rejection> {
+        if ambiguous {
+            return Err(Rejection::Sanitise(Code::BadRequest));
+        }
         let (mut head, body) = request.into_parts();
         let permitted = peer.as_ref().map_err(|denied| Rejection::Denied(*denied))?; // authorise.rs: what the certificate proved
         let on_upgrade = head.extensions.remove::<OnUpgrade>();

@@ -3,22 +3,19 @@
 //! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started. The control thread
 //! accepts, watches the mesh directory and serves the operator's side; the workers serve gateways.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gapura_mesh::access::Mode;
-use gapura_mesh::admin::{self, Rules};
 use gapura_mesh::alarms::Alarms;
+use gapura_mesh::bound::{Bound, Wanted, Watchers};
 use gapura_mesh::clock::Clock;
-use gapura_mesh::config::{AccessLog, AdminAddress, exposed};
 use gapura_mesh::identity::{IdPattern, Role};
-use gapura_mesh::listen::{self, Queue};
-use gapura_mesh::log::{Level, Log};
+use gapura_mesh::listen::Queue;
+use gapura_mesh::log::Log;
 use gapura_mesh::metrics::Meters;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::secret;
-use gapura_mesh::shutdown::{Phase, Stop};
+use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
@@ -89,7 +86,7 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
 /// As [`start`].
 pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
     let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
-    let bound = Bound::bind(&config, sockets)?;
+    let bound = bind(&config, sockets)?;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let alarms = Alarms::new(log.clone());
@@ -111,14 +108,6 @@ pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> R
     started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
 }
 
-/// Every listener, bound before anything runs.
-struct Bound {
-    hop: std::net::TcpListener,
-    admin: Option<std::net::TcpListener>,
-    admin_socket: Option<std::os::unix::net::UnixListener>,
-    health: Option<std::net::TcpListener>,
-}
-
 /// What the control thread takes with it.
 struct Control {
     config: Config,
@@ -132,37 +121,15 @@ struct Control {
     reload: Reload,
 }
 
-/// What systemd may call the sockets it hands over; the first is what one without a name is for.
-const SOCKETS: [&str; 3] = ["hop", "admin", "health"];
-
-impl Bound {
-    fn bind(config: &Config, mut sockets: Sockets) -> Result<Self, StartError> {
-        let mut faults = Vec::new();
-        let mut tcp = |name, address, flag: &str| match sockets.take(name, &SOCKETS) {
-            Some(handed) => Some(handed),
-            None => program::bind(address, flag).map_err(|fault| faults.push(fault)).ok(),
-        };
-        let hop = tcp("hop", config.listen, "--listen");
-        let health = config.health.and_then(|address| tcp("health", address, "--health"));
-        let (admin, admin_socket) = match &config.admin {
-            AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
-            AdminAddress::Unix(path) => (None, program::bind_socket(path, "--admin").map_err(|fault| faults.push(fault)).ok()),
-        };
-        faults.extend(sockets.left(&SOCKETS));
-        // What the flags were judged by may differ from what was handed over.
-        if config.admin_token_file.is_none() && is_exposed(admin.as_ref()) {
-            faults.push("the socket admin that systemd handed over can be reached from beyond this machine; give --admin-token-file, or set ListenStream=127.0.0.1:PORT".to_owned());
-        }
-        match hop {
-            Some(hop) if faults.is_empty() => Ok(Self { hop, admin, admin_socket, health }),
-            _ => Err(StartError::Config(faults)),
-        }
-    }
-
-    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        let listeners = [("hop", Some(&self.hop)), ("admin", self.admin.as_ref()), ("health", self.health.as_ref())];
-        listeners.into_iter().filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?))).collect()
-    }
+fn bind(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
+    let wanted = Wanted {
+        main: "hop",
+        listen: config.listen,
+        admin: &config.admin,
+        guarded: config.admin_token_file.is_some(),
+        health: config.health,
+    };
+    Bound::bind(&wanted, sockets).map_err(StartError::Config)
 }
 
 fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
@@ -181,46 +148,31 @@ fn allow_list(config: &Config, trust: &TrustSet, faults: &mut Vec<String>) -> Al
     AllowList::new(config.allow.clone())
 }
 
-fn is_exposed(listener: Option<&std::net::TcpListener>) -> bool {
-    listener.and_then(|listener| listener.local_addr().ok()).is_some_and(exposed)
-}
-
 fn spawn_workers(
     config: &Config,
     loaded: &Loaded,
     state: &State,
     live: &LiveConnections,
 ) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
-    let (alive, workers) = mpsc::channel(1);
     let name = state.trust.load().own().id.name().as_str().to_owned();
-    let mut queues = Vec::new();
-    for index in 0..config.workers {
-        let (queue, connections) = Queue::new();
-        queues.push(queue);
-        let seed = Seed {
-            index,
-            of: config.workers,
-            clock: state.clock.clone(),
-            log: state.log.clone(),
-            access: match config.access_log {
-                AccessLog::On => Mode::On,
-                AccessLog::Errors => Mode::Errors,
-                AccessLog::Off => Mode::Off,
-            },
-            meters: state.meters.clone(),
-            stopping: state.stopping.clone(),
-        };
+    let seed = Seed {
+        index: 0,
+        of: config.workers,
+        clock: state.clock.clone(),
+        log: state.log.clone(),
+        access: config.access_log,
+        meters: state.meters.clone(),
+        stopping: state.stopping.clone(),
+    };
+    worker::spawn_all(&seed, || {
         let (address, rule, name) = (config.plugin.clone(), config.tenants.clone(), name.clone());
         let (allow, trust, live) = (loaded.allow.clone(), loaded.trust.clone(), live.clone());
-        let make = move |core: Rc<Core>| {
+        move |core: Rc<Core>| {
             let plugin = Plugin::new(address, core.clone());
             let meters = core.seed.meters.plugin(&name);
             Server { pipeline: Rc::new(Pipeline { core, plugin, rule, meters }), allow, trust, live }
-        };
-        let spawned = worker::spawn(seed, connections, alive.clone(), make);
-        spawned.map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
-    }
-    Ok((queues, workers))
+        }
+    })
 }
 
 impl Control {
@@ -229,14 +181,8 @@ impl Control {
         let Self { config, loaded, bound, state, live, queues, workers, stop, reload } = self;
         let log = state.log.clone();
         let mut tasks = JoinSet::new();
-        let rules = Rules { check_host: true, token: loaded.admin_token };
         let (admin, health) = (Rc::new(Admin(state.clone())), Rc::new(Health(state.clone())));
-        for listener in bound.admin.and_then(program::tcp).into_iter().chain(bound.admin_socket.and_then(program::unix)) {
-            tasks.spawn_local(admin::serve(listener, rules.clone(), admin.clone()));
-        }
-        if let Some(listener) = bound.health.and_then(program::tcp) {
-            tasks.spawn_local(admin::serve(listener, Rules::default(), health));
-        }
+        bound.serve(&mut tasks, queues, &Watchers { admin, health, token: loaded.admin_token }, &log, &stop);
         let keeper = Keeper {
             store: loaded.trust,
             dir: config.mesh_dir.clone(),
@@ -248,15 +194,6 @@ impl Control {
             reload: reload.subscribe(),
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
-        match tokio::net::TcpListener::from_std(bound.hop) {
-            Ok(listener) => {
-                tasks.spawn_local(listen::accept(listener, queues, log.clone(), stop.follow()));
-            }
-            Err(error) => {
-                log.event(Level::Error, "listen_failed", &format!("the hop's listener broke: {error}"), &[]);
-                stop.raise(Phase::Cut);
-            }
-        }
         // The operator's side answers until everything else has ended.
         program::drain(config.drain, stop, log, workers).await;
     }

@@ -157,3 +157,22 @@ fn a_client_of_http2_that_connects_during_the_delay_is_served() {
     }
     assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0), "an idle connection keeps nobody");
 }
+
+#[test]
+fn a_websocket_can_still_be_opened_during_the_delay() {
+    let mesh = TestMesh::new().sidecar_args(&["--drain-delay", "6s"]).start();
+    mesh.plugin.on("/ws", |exchange| {
+        exchange.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        let bytes = exchange.read_some();
+        exchange.write(&bytes);
+        Then::Close
+    });
+    mesh.sidecar.signal("TERM");
+    eventually("the sidecar is not ready", || (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(()));
+    let mut wire = mesh.connect();
+    wire.get("/echo/ws", &(mesh.authorization("7", "42") + "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    let response = wire.response_head();
+    assert_eq!((response.status, response.header("connection")), (101, Some("upgrade")));
+    wire.send("hi");
+    assert_eq!(wire.read(2), b"hi");
+}

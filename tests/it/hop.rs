@@ -281,3 +281,21 @@ fn the_sidecar_must_be_the_one_the_registry_names() {
     mesh.get("/billing/x").token_of("7", "42").send().assert_refusal(502, "upstream_identity", "gateway");
     assert_eq!(mesh.plugin.seen().len(), 1, "not one byte went to the wrong sidecar");
 }
+
+#[test]
+fn a_sidecar_takes_no_head_that_can_be_read_in_two_ways() {
+    let mesh = TestMesh::new().start();
+    let context = "X-Request-Id: r-1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\n";
+    let status = |head: String| {
+        let mut wire = mesh.connect_hop();
+        wire.send(head);
+        let response = wire.response();
+        assert!(response.status == 200 || wire.is_closed_within(gapura_tests::PATIENCE));
+        response.status
+    };
+    assert_eq!(status(format!("GET /good HTTP/1.1\r\nHost: a\r\n{context}\r\n")), 200);
+    assert_eq!(status(format!("GET /bare HTTP/1.1\nHost: a\r\n{context}\r\n")), 400);
+    let two = "Content-Length: 2\r\nContent-Length: 2\r\n";
+    assert_eq!(status(format!("POST /two HTTP/1.1\r\nHost: a\r\n{context}{two}\r\nhi")), 400);
+    assert!(mesh.plugin.seen_at("/bare").is_empty() && mesh.plugin.seen_at("/two").is_empty());
+}

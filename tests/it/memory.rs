@@ -134,3 +134,59 @@ fn connections_leave_nothing_behind() {
         (now.0 <= before.0 + 4 && now.1 <= before.1 + 4).then_some(())
     });
 }
+
+#[test]
+fn what_has_ended_leaves_nothing_behind() {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.on("/ws", |exchange| {
+        exchange.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        let bytes = exchange.read_some();
+        exchange.write(&bytes);
+        Then::Close
+    });
+    mesh.plugin.on("/early", |exchange| {
+        exchange.answer("409 Conflict", "", b"early");
+        Then::Close
+    });
+    mesh.plugin.on("/endless", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = [b"4000\r\n".to_vec(), vec![b'a'; 0x4000], b"\r\n".to_vec()].concat();
+        while exchange.write(&chunk) {}
+        Then::Close
+    });
+    let auth = mesh.authorization("7", "42");
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n";
+    let round = || {
+        for (path, rest) in [
+            ("/echo/x", "\r\n".to_owned()),
+            ("/echo/..", "\r\n".to_owned()),
+            ("/echo/up", format!("{chunked}0\r\n\r\n")),
+            ("/echo/early", format!("{chunked}0\r\n\r\n")),
+            ("/echo/early", chunked.to_owned()),
+            ("/echo/broken", chunked.to_owned()),
+            ("/echo/endless", "\r\n".to_owned()),
+            ("/echo/ws", "Connection: upgrade\r\nUpgrade: websocket\r\n\r\nhi".to_owned()),
+        ] {
+            let method = if rest.starts_with("Transfer") { "POST" } else { "GET" };
+            let mut wire = mesh.connect();
+            wire.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{rest}"));
+            if path != "/echo/broken" {
+                let _ = wire.response_head(); // and gone, whatever is still under way
+            }
+        }
+    };
+    let settled = |program: &Program| {
+        gapura_tests::eventually("nothing is in flight", || {
+            (mesh.metric(program, "gapura_requests_in_flight{plugin=\"echo\"}") == 0.0).then_some(())
+        });
+        program.resident_kib()
+    };
+    (0..20).for_each(|_| round());
+    let before = [settled(&mesh.gateway), settled(&mesh.sidecar)];
+    (0..60).for_each(|_| round());
+    for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
+        let grown = settled(program).saturating_sub(before);
+        assert!(grown < 3 * 1024, "{grown} KiB more after five hundred requests that ended in every way");
+    }
+    gapura_tests::eventually("no client is held", || (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(()));
+}

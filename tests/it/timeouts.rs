@@ -144,3 +144,14 @@ fn an_idle_client_of_http2_is_told_goodbye_after_a_minute() {
     assert_eq!(code, 0, "without reproach");
     assert!((58..68).contains(&after.as_secs()), "{after:?}");
 }
+
+#[test]
+fn a_gateway_that_stalls_is_let_go_too() {
+    let mesh = TestMesh::new().start();
+    let mut wire = mesh.connect_hop();
+    let begun = Instant::now();
+    wire.send("GET /x HTTP/1.1\r\nHost: local");
+    let answer = String::from_utf8(wire.to_end().unwrap()).unwrap();
+    assert!((9..18).contains(&begun.elapsed().as_secs()), "request head: {:?}", begun.elapsed());
+    assert!(answer.is_empty() || answer.contains(" 408 "), "{answer}");
+}

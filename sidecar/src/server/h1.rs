@@ -1,21 +1,23 @@
 //! HTTP/1.1 on the hop: bulk, upgrades, and whoever does not speak HTTP/2.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gapura_mesh::body::Body;
+use gapura_mesh::inbound::{Link, StrictIo, drive};
 use gapura_mesh::shutdown::Phase;
-use gapura_mesh::tls::live::Verdict;
+use gapura_mesh::tls::live::{LiveGuard, Verdict};
 use gapura_mesh::tunnel::Upgraded;
-use http::Request;
 use http::header::{CONNECTION, HeaderValue};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::{Proven, Server};
+use crate::pipeline::Arrived;
 
 /// The hop takes 128 fields (CONTRACT section 5).
 const FIELDS: usize = 128;
@@ -27,50 +29,42 @@ const BUFFER: usize = 128 * 1024;
 pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
     let Proven { stream, peer, name, guard } = proven;
     let upgraded = Upgraded::default();
-    let mut stopping = server.pipeline.core.seed.stopping.clone();
-    let mut verdict = guard.verdict();
-    let denied = peer.is_err();
-    let following = stopping.clone();
+    let link = Arc::new(Link::default());
+    let core = &server.pipeline.core;
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, upgraded, stopping) = (server.clone(), upgraded.clone(), following.clone());
-        let (peer, name) = (peer.clone(), name.clone());
+        let (server, upgraded, peer, name) = (server.clone(), upgraded.clone(), peer.clone(), name.clone());
+        let arrived = Arrived { under_way: Some(link.begin()), ambiguous: link.is_ambiguous() };
         async move {
-            let mut response = server.pipeline.handle(&peer, &name, request.map(Body::incoming), &upgraded).await;
-            if denied || stopping.phase() != Phase::Run {
+            let mut response = server.pipeline.handle(&peer, &name, request.map(Body::incoming), arrived, &upgraded).await;
+            let goes = peer.is_err() || server.pipeline.core.seed.stopping.phase() != Phase::Run;
+            if goes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
         }
     });
-    let connection =
-        http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = pin!(connection);
-    let mut phase = Phase::Run;
-    loop {
-        tokio::select! {
-            biased;
-            changed = verdict.changed() => match (changed, *verdict.borrow_and_update()) {
-                (Ok(()), Verdict::Run) => {}
-                (Ok(()), Verdict::Retire) => connection.as_mut().graceful_shutdown(),
-                (Ok(()), Verdict::Cut(_)) | (Err(_), _) => return,
-            },
-            rose = stopping.rises(), if phase < Phase::Closing => {
-                phase = rose;
-                if phase >= Phase::Closing {
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-            _ = &mut connection => break,
+    let io = TokioIo::new(StrictIo::http1(Box::new(stream), link.clone()));
+    let connection = http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
+    let driven = drive(connection, http1::UpgradeableConnection::graceful_shutdown, retired(&guard), &link, core, true);
+    let whole = async {
+        if let (true, Some(tunnel)) = (driven.await, upgraded.take()) {
+            // A tunnel outlives a retirement: nothing tells its ends to come again.
+            tunnel.await;
         }
-    }
-    let Some(tunnel) = upgraded.take() else { return };
+    };
     tokio::select! {
-        () = tunnel => {}
-        () = cut(&mut verdict) => {}
+        biased;
+        () = cut(&guard) => {}
+        () = whole => {}
     }
 }
 
-/// Ready when the connection is to end at once. A tunnel outlives a retirement: nothing tells its ends to come again.
-async fn cut(verdict: &mut tokio::sync::watch::Receiver<Verdict>) {
-    let _ = verdict.wait_for(|verdict| matches!(verdict, Verdict::Cut(_))).await;
+/// Ready when the trust in force wants the connection to take no further request.
+async fn retired(guard: &LiveGuard) {
+    let _ = guard.verdict().wait_for(|verdict| *verdict != Verdict::Run).await;
+}
+
+/// Ready when the trust in force ends the connection.
+async fn cut(guard: &LiveGuard) {
+    let _ = guard.verdict().wait_for(|verdict| matches!(verdict, Verdict::Cut(_))).await;
 }

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 
 use super::{Proven, Server};
 use crate::authorise::{Denied, PermittedPeer};
+use crate::pipeline::Arrived;
 
 /// Streams at a time on one connection; the gateway opens another beyond.
 const STREAMS: u32 = 256;
@@ -156,7 +157,7 @@ impl Streams {
         let request = request
             .map(|received| if received.is_end_stream() { Body::empty() } else { Body::hop(core.streams.enter(received, length, None)) });
         let no_upgrade = Upgraded::default();
-        let handled = pin!(self.server.pipeline.handle(&self.peer, &self.name, request, &no_upgrade));
+        let handled = pin!(self.server.pipeline.handle(&self.peer, &self.name, request, Arrived::default(), &no_upgrade));
         let Some(response) = unless_reset(handled, &mut respond).await else { return };
         let (mut head, body) = response.into_parts();
         head.version = http::Version::HTTP_2;

@@ -1,4 +1,4 @@
-//! Sees one client's connection through: its deadlines between requests, a client that stops reading, and the program's end.
+//! Sees one connection through: its deadlines between requests, a client that stops reading, and the program's end.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::worker::Core;
-
 use super::strict_io::Link;
-use crate::limits::{HEAD_WITHIN, KEEP_ALIVE_IDLE};
+use crate::shutdown::Phase;
+use crate::worker::Core;
+
+/// A whole request head: whoever needs longer for 32 KiB is holding a connection, not sending a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection between two requests.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// For a client to take what we write, and for us to take the rest of what it sends.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
@@ -38,9 +42,17 @@ enum Waiting {
     Closing,
 }
 
-/// Drives `connection` to its end; `close` asks it to take no further request. Whether it ended by itself: a connection that
-/// was upgraded has.
-pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>), link: &Arc<Link>, core: &Rc<Core>, http1: bool) -> bool {
+/// Drives `connection` to its end; `close` asks it to take no further request, which it is once `retired` is ready at the latest.
+/// Whether it ended by itself: a connection that was upgraded has.
+pub async fn drive<C: Future>(
+    connection: C,
+    close: impl Fn(Pin<&mut C>),
+    retired: impl Future<Output = ()>,
+    link: &Arc<Link>,
+    core: &Rc<Core>,
+    http1: bool,
+) -> bool {
+    let mut retired = std::pin::pin!(retired);
     let mut connection = std::pin::pin!(connection);
     let mut stopping = core.seed.stopping.clone();
     let deadline = core.timers.sleep(HEAD_WITHIN);
@@ -83,6 +95,10 @@ pub(super) async fn drive<C: Future>(connection: C, close: impl Fn(Pin<&mut C>),
                 // It had its time.
                 (false, Waiting::Request | Waiting::Rest(_) | Waiting::Stalled(_) | Waiting::Closing) => return false,
             },
+            () = &mut retired, if !closing => {
+                close(connection.as_mut());
+                closing = true;
+            }
             () = stopping.reached(closes_at), if !closing => {}
         }
     }
@@ -125,9 +141,9 @@ mod tests {
     fn whoever_is_told_to_go_has_all_the_time_for_a_request_that_is_under_way() {
         let link = Link::default();
         assert_eq!(now_waiting(Waiting::First, &link, false, true), Waiting::First);
-        link.begin();
+        let request = link.begin();
         assert_eq!(now_waiting(Waiting::Closing, &link, true, true), Waiting::Request);
-        link.under_way().fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        drop(request);
         assert_eq!(now_waiting(Waiting::Request, &link, true, true), Waiting::Closing);
         assert_eq!(now_waiting(Waiting::Request, &link, false, true), Waiting::Idle(1));
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use gapura_mesh::upstream::dial::BoxIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::messages::Messages;
+use crate::upstream::dial::BoxIo;
 
 /// A client's stream.
-pub(super) struct StrictIo {
+pub struct StrictIo {
     io: BoxIo,
     link: Arc<Link>,
     /// None over HTTP/2, whose frames have no lines.
@@ -26,7 +26,7 @@ pub(super) struct StrictIo {
 
 /// What the connection's driver, its stream and its requests tell each other. One thread uses it; hyper wants it `Send`.
 #[derive(Default)]
-pub(super) struct Link {
+pub struct Link {
     under_way: Arc<AtomicUsize>,
     served: AtomicUsize,
     in_head: AtomicBool,
@@ -38,18 +38,24 @@ pub(super) struct Link {
     ambiguous: AtomicBool,
 }
 
+/// One request of a connection, until it is dropped.
+#[derive(Debug)]
+pub struct UnderWay(Arc<AtomicUsize>);
+
 /// The whole answer to a head that came too slowly: no request, so no id and no envelope (CONTRACT section 5 allows a bare
 /// status).
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl StrictIo {
     /// Looks at the messages of HTTP/1.1.
-    pub(super) fn http1(io: BoxIo, link: Arc<Link>) -> Self {
+    #[must_use]
+    pub fn http1(io: BoxIo, link: Arc<Link>) -> Self {
         Self { io, link, messages: Some(Messages::default()), late: 0 }
     }
 
     /// Looks at how the client takes what we write, and no more.
-    pub(super) fn http2(io: BoxIo, link: Arc<Link>) -> Self {
+    #[must_use]
+    pub fn http2(io: BoxIo, link: Arc<Link>) -> Self {
         Self { io, link, messages: None, late: 0 }
     }
 
@@ -89,20 +95,17 @@ impl Link {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// The counter itself, for the records of requests.
-    pub(super) fn under_way(&self) -> Arc<AtomicUsize> {
-        self.under_way.clone()
-    }
-
     /// How many heads have come.
     pub(super) fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// A request has begun; it ends with its record.
-    pub(super) fn begin(&self) {
+    /// A request has begun; it ends with what is returned.
+    #[must_use]
+    pub fn begin(&self) -> UnderWay {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.under_way.clone())
     }
 
     /// Bytes of a head have come, and it is not whole.
@@ -121,7 +124,8 @@ impl Link {
     }
 
     /// Whether the messages so far could be read in two ways.
-    pub(super) fn is_ambiguous(&self) -> bool {
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
     }
 
@@ -133,6 +137,12 @@ impl Link {
     /// Whether the client has stopped taking what we write, and a mark that moves whenever it takes some.
     pub(super) fn write_state(&self) -> (bool, u64) {
         (self.blocked.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
