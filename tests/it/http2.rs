@@ -253,7 +253,8 @@ fn an_upload_that_is_reset_without_reproach_is_no_whole_one_either() {
     let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
     for turn in 1..=10 {
         let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
-        let fields = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/up"), ("authorization", &token)];
+        let fields =
+            [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/up"), ("authorization", &token)];
         frames.head(1, &fields, false);
         frames.send(0, 0, 1, b"half of it");
         gapura_tests::eventually("its first bytes reach the plugin", || {

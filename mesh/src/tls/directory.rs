@@ -128,16 +128,10 @@ pub(super) fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileEr
 fn read_key(path: &Path) -> Result<(Zeroizing<Vec<u8>>, FileStamp), FileError> {
     let (bytes, stamp) = read_file(path, MOST_BYTES)?;
     let bytes = Zeroizing::new(bytes);
-    if stamp.mode & 0o077 != 0 && !is_credential(path) {
+    if stamp.mode & 0o077 != 0 {
         return Err(FileError::KeyOpen(path.to_owned(), stamp.mode & 0o7777));
     }
     Ok((bytes, stamp))
-}
-
-/// A key that systemd hands over by `LoadCredential=` belongs to root and its group and is open to our user by an access list, whose
-/// mask shows as a right of the group: 0440. Root's own group lets nobody in that root does not.
-fn is_credential(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o7777 == 0o440 && (meta.uid(), meta.gid()) == (0, 0))
 }
 
 fn read_file(path: &Path, most: u64) -> Result<(Vec<u8>, FileStamp), FileError> {
@@ -240,10 +234,7 @@ mod tests {
         for name in FILES {
             symlink(dir.path().join("real").join(name), linked.join(name)).unwrap();
         }
-        let meta = std::fs::metadata(dir.path().join("real/key.pem")).unwrap();
-        let of_root = (meta.uid(), meta.gid()) == (0, 0);
-        for (mode, taken) in
-            [(0o600, true), (0o400, true), (0o440, of_root), (0o644, false), (0o640, false), (0o604, false), (0o610, false)]
+        for (mode, taken) in [(0o600, true), (0o400, true), (0o440, false), (0o644, false), (0o640, false), (0o604, false), (0o610, false)]
         {
             std::fs::set_permissions(dir.path().join("real/key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(MeshFiles::read(&linked).is_ok(), taken, "{mode:o}");
