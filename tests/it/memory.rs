@@ -188,5 +188,7 @@ fn what_has_ended_leaves_nothing_behind() {
         let grown = settled(program).saturating_sub(before);
         assert!(grown < 3 * 1024, "{grown} KiB more after five hundred requests that ended in every way");
     }
-    gapura_tests::eventually("no client is held", || (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(()));
+    gapura_tests::eventually("no client is held", || {
+        (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(())
+    });
 }
