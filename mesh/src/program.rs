@@ -135,12 +135,6 @@ impl Running {
         self.reload.send_modify(|count| *count += 1);
     }
 
-    /// The handle by which it is told to read its files again.
-    #[must_use]
-    pub fn reloader(&self) -> Reload {
-        self.reload.clone()
-    }
-
     /// Whether it has ended.
     #[must_use]
     pub fn ended(&self) -> bool {

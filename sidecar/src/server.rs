@@ -14,7 +14,7 @@ use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
-use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::worker::Serve;
@@ -89,7 +89,7 @@ impl Server {
         let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
         let name: Rc<str> = peer.id.to_string().into();
         let permitted = self.allow.admit(&peer.id);
-        let guard = self.live.admit(LiveSide::Hop, peer, chain, trust.generation(), Instant::now());
+        let guard = self.live.admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
         Ok(Proven { stream, peer: permitted, name, guard })
     }
 

@@ -15,7 +15,7 @@ use gapura_mesh::identity::PeerId;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
-use gapura_mesh::tls::live::{LiveConnections, LiveGuard, Side as LiveSide};
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
@@ -268,7 +268,7 @@ impl Dialer {
         }
         let chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
         let peer = Peer::of_judged_chain(&chain).map_err(|refusal| Failure::Identity(refusal.to_string()))?;
-        let guard = self.live.admit(LiveSide::Hop, peer, chain, trust.generation(), Instant::now());
+        let guard = self.live.admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
         Ok((Box::new(stream), Some(guard)))
     }
 

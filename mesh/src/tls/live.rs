@@ -16,17 +16,7 @@ use super::peer::Peer;
 use super::trust::TrustSet;
 use super::verify::Purpose;
 use crate::clock::unix;
-
-/// Which leg a connection is: the label `side` of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// From a client.
-    Client,
-    /// Between gateway and sidecar.
-    Hop,
-    /// To a plugin.
-    Plugin,
-}
+use crate::metrics::Side;
 
 /// What is to become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,18 +111,6 @@ const BEFORE_THE_END: u64 = 60;
 
 /// Generations whose own certificate's end is remembered without a connection: more swaps than fit into one slow handshake.
 const KEPT_ENDS: u64 = 64;
-
-impl Side {
-    /// The metrics label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Hop => "hop",
-            Self::Plugin => "plugin",
-        }
-    }
-}
 
 impl LiveConnections {
     /// No connection yet.

@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::directory::{MeshFiles, Stamp, stamp};
-use super::live::{LiveConnections, Side, Swept};
+use super::live::{LiveConnections, Swept};
 use super::refusal::{Refusal, Span};
 use super::trust::{TrustError, TrustOptions, TrustSet, TrustStore};
 use crate::alarms::Alarms;
 use crate::clock::unix;
 use crate::log::{Level, Log};
+use crate::metrics::Side;
 
 /// What the keeper works with.
 pub struct Keeper {

@@ -6,7 +6,8 @@ use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, now, options, serial, valid};
 use crate::identity::Role;
-use crate::tls::live::{LiveConnections, LiveGuard, Side, Verdict};
+use crate::metrics::Side;
+use crate::tls::live::{LiveConnections, LiveGuard, Verdict};
 use crate::tls::trust::TrustSet;
 
 /// A sidecar with its registry.

@@ -13,8 +13,9 @@ use crate::alarms::Alarms;
 use crate::clock::Clock;
 use crate::identity::Role;
 use crate::log::Log;
+use crate::metrics::Side;
 use crate::tls::directory::{Stamp, stamp};
-use crate::tls::live::{LiveConnections, LiveGuard, Side, Verdict};
+use crate::tls::live::{LiveConnections, LiveGuard, Verdict};
 use crate::tls::trust::TrustStore;
 use crate::tls::watch::{Attempts, Keeper, TrustCounters, keep};
 
