@@ -1,7 +1,7 @@
 //! `gapura-gateway`: flags and exit codes only. 0 done, 1 failed, 2 wrong usage or configuration.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a person at a terminal reads what main says")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 use base64::Engine;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Explain(question)) => match explain::explain(&question, &Clock::system()) {
             Ok(steps) => {
-                println!("{}", steps.join("\n"));
+                say(&steps.join("\n"));
                 ExitCode::SUCCESS
             }
             Err(faults) => fail(2, &faults.join("\n")),
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(Invocation::SigningKey { plugin, secret_file }) => {
             match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
                 Ok(secret) => {
-                    println!("{}", URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
+                    say(&URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
                     ExitCode::SUCCESS
                 }
                 Err(fault) => fail(2, &fault),
@@ -74,14 +74,14 @@ fn check(config: &Config) -> ExitCode {
     let Ok(log) = Log::to("gateway", clock.clone(), Box::new(std::io::sink())) else { return fail(1, "no thread can be started") };
     match Loaded::load(config, &clock, &log, &Alarms::new(log.clone())) {
         Ok(loaded) => {
-            println!("{:#}", config.to_json());
+            say(&format!("{:#}", config.to_json()));
             for (file, plugin) in loaded.registry.table().plugins() {
                 let inactive =
                     if plugin.inactive.is_empty() { String::new() } else { format!("; not active yet: {}", plugin.inactive.join(", ")) };
-                println!("{file}: plugin {} {} at {}{inactive}", plugin.name, plugin.version, plugin.mount.as_str());
+                say(&format!("{file}: plugin {} {} at {}{inactive}", plugin.name, plugin.version, plugin.mount.as_str()));
             }
             for warning in loaded.warnings {
-                eprintln!("gapura-gateway: warning: {warning}");
+                let _ = writeln!(std::io::stderr(), "gapura-gateway: warning: {warning}");
             }
             ExitCode::SUCCESS
         }
@@ -92,7 +92,7 @@ fn check(config: &Config) -> ExitCode {
 fn told(not_started: &NotStarted) -> ExitCode {
     match not_started {
         NotStarted::Shown(text) => {
-            print!("{text}");
+            say(text.trim_end());
             ExitCode::SUCCESS
         }
         NotStarted::Usage(text) => fail(2, text.trim_end()),
@@ -102,7 +102,12 @@ fn told(not_started: &NotStarted) -> ExitCode {
 
 fn fail(code: u8, sentences: &str) -> ExitCode {
     for sentence in sentences.lines() {
-        eprintln!("gapura-gateway: {sentence}");
+        let _ = writeln!(std::io::stderr(), "gapura-gateway: {sentence}");
     }
     ExitCode::from(code)
+}
+
+/// Prints a line. Nobody may be reading any more, which is no failure of ours.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

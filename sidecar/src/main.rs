@@ -1,8 +1,8 @@
 //! `gapura-sidecar`: flags and exit codes only. 0 done, 1 failed, 2 wrong usage or configuration.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a person at a terminal reads what main says")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use gapura_mesh::clock::Clock;
@@ -62,7 +62,7 @@ fn run(config: Config, command: &[OsString], env: &BTreeMap<String, String>) -> 
 fn check(config: &Config) -> ExitCode {
     match Loaded::load(config, &Clock::system()) {
         Ok(_) => {
-            println!("{:#}", config.to_json());
+            say(&format!("{:#}", config.to_json()));
             ExitCode::SUCCESS
         }
         Err(faults) => fail(2, &faults.join("\n")),
@@ -72,7 +72,7 @@ fn check(config: &Config) -> ExitCode {
 fn told(not_started: &NotStarted) -> ExitCode {
     match not_started {
         NotStarted::Shown(text) => {
-            print!("{text}");
+            say(text.trim_end());
             ExitCode::SUCCESS
         }
         NotStarted::Usage(text) => fail(2, text.trim_end()),
@@ -82,7 +82,12 @@ fn told(not_started: &NotStarted) -> ExitCode {
 
 fn fail(code: u8, sentences: &str) -> ExitCode {
     for sentence in sentences.lines() {
-        eprintln!("gapura-sidecar: {sentence}");
+        let _ = writeln!(std::io::stderr(), "gapura-sidecar: {sentence}");
     }
     ExitCode::from(code)
+}
+
+/// Prints a line. Nobody may be reading any more, which is no failure of ours.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
