@@ -2,7 +2,7 @@
 
 use gapura_mesh::access::Record;
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{self, By};
+use gapura_mesh::envelope::{self, By, Code};
 use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -30,8 +30,10 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
-    if matches!(rejection, Rejection::ReadOnly) {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    if code == Code::MethodNotAllowed {
+        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
+        let served = if matches!(rejection, Rejection::ReadOnly) { "GET, HEAD" } else { "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" };
+        headers.insert(ALLOW, HeaderValue::from_static(served));
     }
     if rejection.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -228,6 +228,7 @@ fn no_tunnel_is_ever_opened() {
     wire.response().assert_refusal(405, "method_not_allowed", "gateway");
     let response = mesh.request("TRACE", "/echo/x").token_of("7", "42").send();
     response.assert_refusal(405, "method_not_allowed", "gateway");
+    assert!(response.header("allow").is_some_and(|served| served.contains("POST") && !served.contains("TRACE")), "{response:?}");
     for method in ["DELETE", "PUT", "PATCH", "OPTIONS", "PROPFIND"] {
         assert_eq!(mesh.request(method, "/echo/x").token_of("7", "42").send().status, 200, "{method}");
     }
