@@ -1,7 +1,10 @@
 //! After a client's headers have been scrubbed, no name is left that anybody could read as one of ours.
 #![no_main]
 
-use gapura_mesh::headers::{hop_context, is_reserved, scrub_client_request, scrub_hop_request, scrub_request_trailers, scrub_response};
+use gapura_mesh::headers::{
+    hop_context, is_reserved, scrub_client_request, scrub_hop_request, scrub_request_trailers,
+    scrub_response,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -9,8 +12,15 @@ use libfuzzer_sys::fuzz_target;
 fn map(bytes: &[u8]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(&line[colon + 1..])) else { continue };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(&line[..colon]),
+            HeaderValue::from_bytes(&line[colon + 1..]),
+        ) else {
+            continue;
+        };
         map.append(name, value);
     }
     map
@@ -19,9 +29,25 @@ fn map(bytes: &[u8]) -> HeaderMap {
 fn assert_clean(map: &HeaderMap) {
     for name in map.keys() {
         let name = name.as_str();
-        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name}");
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "{name}"
+        );
         assert!(!is_reserved(name), "{name}");
-        assert!(!matches!(name, "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "proxy" | "forwarded"), "{name}");
+        assert!(
+            !matches!(
+                name,
+                "connection"
+                    | "keep-alive"
+                    | "proxy-connection"
+                    | "transfer-encoding"
+                    | "upgrade"
+                    | "proxy"
+                    | "forwarded"
+            ),
+            "{name}"
+        );
     }
 }
 
@@ -37,7 +63,12 @@ fuzz_target!(|bytes: &[u8]| {
 
     let mut trailers = sent.clone();
     scrub_request_trailers(&mut trailers, |_| false);
-    assert!(trailers.keys().all(|name| name.as_str().starts_with("grpc-")), "{trailers:?}");
+    assert!(
+        trailers
+            .keys()
+            .all(|name| name.as_str().starts_with("grpc-")),
+        "{trailers:?}"
+    );
 
     let mut hop = sent.clone();
     scrub_hop_request(&mut hop);
@@ -47,5 +78,8 @@ fuzz_target!(|bytes: &[u8]| {
 
     let mut response = sent;
     scrub_response(&mut response);
-    assert!(response.keys().all(|name| !is_reserved(name.as_str())), "{response:?}");
+    assert!(
+        response.keys().all(|name| !is_reserved(name.as_str())),
+        "{response:?}"
+    );
 });

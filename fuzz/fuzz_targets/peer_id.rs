@@ -9,7 +9,10 @@ fuzz_target!(|text: &str| {
         assert_eq!(id.to_string(), text);
         let everyone = IdPattern::any(id.domain().clone(), id.role());
         assert!(everyone.takes(&id));
-        assert!(text.parse::<IdPattern>().is_ok_and(|pattern| pattern.takes(&id)));
+        assert!(
+            text.parse::<IdPattern>()
+                .is_ok_and(|pattern| pattern.takes(&id))
+        );
     }
     if let Ok(pattern) = text.parse::<IdPattern>() {
         assert_eq!(pattern.to_string(), text);

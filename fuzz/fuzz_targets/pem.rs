@@ -1,8 +1,8 @@
 //! Whatever stands in the files of a mesh directory: it is read or refused, and nothing stumbles.
 #![no_main]
 
-use gapura_mesh::tls::pem;
 use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::pem;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

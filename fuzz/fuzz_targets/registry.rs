@@ -10,21 +10,51 @@ use libfuzzer_sys::fuzz_target;
 const GOOD: &str = r#"{"name":"good","version":"1","mount":"/good","upstream":"https://127.0.0.1:1","auth_mode":"gateway_verified"}"#;
 
 fuzz_target!(|bytes: &[u8]| {
-    let rules = Rules { trust_domain: "test.internal".parse().expect("a good domain"), signing: bytes.len() % 2 == 0, max_body: None };
-    let file = |name: &str, content: &[u8]| File { name: name.to_owned(), content: Ok(Arc::from(content)) };
-    let snapshot = |content: &[u8]| Snapshot { folder: "plugins.d".to_owned(), files: Ok(vec![file("fuzzed.json", content), file("good.json", GOOD.as_bytes())]) };
+    let rules = Rules {
+        trust_domain: "test.internal".parse().expect("a good domain"),
+        signing: bytes.len() % 2 == 0,
+        max_body: None,
+    };
+    let file = |name: &str, content: &[u8]| File {
+        name: name.to_owned(),
+        content: Ok(Arc::from(content)),
+    };
+    let snapshot = |content: &[u8]| Snapshot {
+        folder: "plugins.d".to_owned(),
+        files: Ok(vec![
+            file("fuzzed.json", content),
+            file("good.json", GOOD.as_bytes()),
+        ]),
+    };
     let now = Instant::now();
 
-    let good = build(None, &Snapshot { folder: "plugins.d".to_owned(), files: Ok(vec![file("good.json", GOOD.as_bytes())]) }, &rules, now);
+    let good = build(
+        None,
+        &Snapshot {
+            folder: "plugins.d".to_owned(),
+            files: Ok(vec![file("good.json", GOOD.as_bytes())]),
+        },
+        &rules,
+        now,
+    );
     assert!(good.faults.is_empty());
 
     // In force before, the good one keeps its mount whatever comes beside it.
     let built = build(Some(&good.state), &snapshot(bytes), &rules, now);
-    assert!(matches!(built.table.find("/good/x"), Found::Plugin { plugin, .. } if plugin.name.as_str() == "good"));
+    assert!(
+        matches!(built.table.find("/good/x"), Found::Plugin { plugin, .. } if plugin.name.as_str() == "good")
+    );
     let again = build(Some(&built.state), &snapshot(bytes), &rules, now);
-    assert_eq!(again.faults, built.faults, "the same folder, the same faults");
+    assert_eq!(
+        again.faults, built.faults,
+        "the same folder, the same faults"
+    );
     for fault in &built.faults {
-        assert!(!fault.message.is_empty() && fault.file.starts_with("fuzzed.json") || fault.file.contains("fuzzed.json"), "{fault}");
+        assert!(
+            !fault.message.is_empty() && fault.file.starts_with("fuzzed.json")
+                || fault.file.contains("fuzzed.json"),
+            "{fault}"
+        );
     }
 
     // At a start, alone.

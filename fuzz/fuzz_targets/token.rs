@@ -7,7 +7,10 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gapura_gateway::authenticate::{Authenticator, Caller, ClaimNames, HmacAlgorithm, IssuerSettings, KeySource, Keys, LEEWAY, Settings};
+use gapura_gateway::authenticate::{
+    Authenticator, Caller, ClaimNames, HmacAlgorithm, IssuerSettings, KeySource, Keys, LEEWAY,
+    Settings,
+};
 use gapura_gateway::registry::AuthMode;
 use gapura_mesh::context::{TenantId, UserId};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -33,20 +36,40 @@ thread_local! {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((first, rest)) = bytes.split_first() else { return };
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
     let mut parts = rest.splitn(2, |byte| *byte == 0);
-    let (header, claims) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let mut mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes()).as_ref().to_vec();
+    let (header, claims) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let mut mac = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, SECRET),
+        signed.as_bytes(),
+    )
+    .as_ref()
+    .to_vec();
     let whole = first % 4 != 0;
     if !whole {
         mac[usize::from(*first) % 32] ^= 1 + first / 64;
     }
     let token = format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(mac));
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).expect("base64 is a value"));
+    headers.insert(
+        AUTHORIZATION,
+        HeaderValue::from_str(&token).expect("base64 is a value"),
+    );
     GATE.with(|gate| {
-        let Ok(Caller::Verified(caller)) = gate.verify(AuthMode::GatewayVerified, &headers, NOW) else { return };
+        let Ok(Caller::Verified(caller)) = gate.verify(AuthMode::GatewayVerified, &headers, NOW)
+        else {
+            return;
+        };
         assert!(whole, "a broken signature was accepted");
         assert!(caller.expires() + 60 > NOW);
         assert!(TenantId::parse(caller.tenant().as_str().as_bytes()).is_ok());
@@ -56,6 +79,14 @@ fuzz_target!(|bytes: &[u8]| {
     // And any bytes at all in place of a token.
     if let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", rest].concat()) {
         headers.insert(AUTHORIZATION, value);
-        GATE.with(|gate| assert!(!matches!(gate.verify(AuthMode::GatewayVerified, &headers, NOW), Ok(Caller::Verified(_))), "an unsigned token was accepted"));
+        GATE.with(|gate| {
+            assert!(
+                !matches!(
+                    gate.verify(AuthMode::GatewayVerified, &headers, NOW),
+                    Ok(Caller::Verified(_))
+                ),
+                "an unsigned token was accepted"
+            )
+        });
     }
 });

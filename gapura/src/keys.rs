@@ -34,7 +34,12 @@ pub fn ensure(state: &Path, clock: &Clock) -> Result<Keys, Error> {
     let issuer = Issuer::open_or_make(&state)?;
     let jwks = state.write("jwks.json", issuer.jwks().as_bytes())?;
     let public = public::ensure(&state, IpAddr::V4(Ipv4Addr::LOCALHOST), clock.now())?;
-    Ok(Keys { root: public.root, cert: public.cert, key: public.key, jwks })
+    Ok(Keys {
+        root: public.root,
+        cert: public.cert,
+        key: public.key,
+        jwks,
+    })
 }
 
 #[cfg(test)]
@@ -46,12 +51,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("door");
         let clock = Clock::system();
-        let read = |keys: Keys| [keys.root, keys.cert, keys.key, keys.jwks].map(|path| std::fs::read_to_string(path).unwrap());
+        let read = |keys: Keys| {
+            [keys.root, keys.cert, keys.key, keys.jwks]
+                .map(|path| std::fs::read_to_string(path).unwrap())
+        };
         let first = read(ensure(&root, &clock).unwrap());
         assert_eq!(read(ensure(&root, &clock).unwrap()), first);
         clock.shift(25 * 86_400);
         let later = read(ensure(&root, &clock).unwrap());
-        assert_ne!(later[1], first[1], "a certificate near its end is made anew");
+        assert_ne!(
+            later[1], first[1],
+            "a certificate near its end is made anew"
+        );
         assert_eq!(later[3], first[3], "tokens stay good");
     }
 }

@@ -26,13 +26,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the whole mesh on this machine, with nothing set up.
-    #[command(after_help = "Example, with your own plugin behind it:\n  gapura up --plugin orders=http://127.0.0.1:5000")]
+    #[command(
+        after_help = "Example, with your own plugin behind it:\n  gapura up --plugin orders=http://127.0.0.1:5000"
+    )]
     Up(UpFlags),
     /// Makes a token for the mesh that `gapura up` runs.
     #[command(after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h")]
     Token(TokenFlags),
     /// Makes the front door's development keys without starting anything: for containers, where each program runs alone.
-    #[command(after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem")]
+    #[command(
+        after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem"
+    )]
     Keys(KeysFlags),
 }
 
@@ -45,10 +49,20 @@ struct UpFlags {
     #[arg(long, env = "GAPURA_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS:PORT", value_parser = address)]
     admin: SocketAddr,
     /// The folder for keys, certificates, tokens, reports and logs.
-    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "GAPURA_STATE",
+        default_value = ".gapura",
+        value_name = "DIR"
+    )]
     state: PathBuf,
     /// A plugin of your own, as in orders=http://127.0.0.1:5000; may be given several times. Mounted at /v1/plugins/NAME.
-    #[arg(long = "plugin", env = "GAPURA_PLUGIN", value_name = "NAME=URL", value_delimiter = ',')]
+    #[arg(
+        long = "plugin",
+        env = "GAPURA_PLUGIN",
+        value_name = "NAME=URL",
+        value_delimiter = ','
+    )]
     plugins: Vec<OwnPlugin>,
     /// Lets the front door be reached from other machines, although its keys are for development.
     #[arg(long, env = "GAPURA_EXPOSE_DEV_KEYS", value_parser = FalseyValueParser::new())]
@@ -67,20 +81,35 @@ struct TokenFlags {
     #[arg(long, env = "GAPURA_USER", value_name = "ID")]
     user: String,
     /// A role of the user; may be given several times, or not at all.
-    #[arg(long = "role", env = "GAPURA_ROLE", value_delimiter = ',', value_name = "ROLE")]
+    #[arg(
+        long = "role",
+        env = "GAPURA_ROLE",
+        value_delimiter = ',',
+        value_name = "ROLE"
+    )]
     roles: Vec<String>,
     /// How long it lasts, 24h at most.
     #[arg(long, env = "GAPURA_TTL", default_value = "1h", value_name = "DURATION", value_parser = duration)]
     ttl: Duration,
     /// The state folder of the `gapura up` that shall take it.
-    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "GAPURA_STATE",
+        default_value = ".gapura",
+        value_name = "DIR"
+    )]
     state: PathBuf,
 }
 
 #[derive(clap::Args)]
 struct KeysFlags {
     /// The folder for them.
-    #[arg(long, env = "GAPURA_STATE", default_value = ".gapura", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "GAPURA_STATE",
+        default_value = ".gapura",
+        value_name = "DIR"
+    )]
     state: PathBuf,
     /// Writes the root certificate to standard output, for curl --cacert.
     #[arg(long)]
@@ -105,24 +134,38 @@ fn main() -> ExitCode {
 fn token(flags: &TokenFlags) -> Result<ExitCode, Error> {
     let subject = Subject::new(&flags.company, &flags.user, &flags.roles)?;
     let token = Issuer::open(&flags.state)?.token(&subject, Clock::system().unix(), flags.ttl)?;
-    writeln!(std::io::stdout(), "{token}").map_err(|err| Error::Failed(format!("can't write the token: {err}")))?;
+    writeln!(std::io::stdout(), "{token}")
+        .map_err(|err| Error::Failed(format!("can't write the token: {err}")))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn keys(flags: &KeysFlags) -> Result<ExitCode, Error> {
     let keys = gapura::keys::ensure(&flags.state, &Clock::system())?;
     let text = if flags.ca {
-        std::fs::read_to_string(&keys.root).map_err(|err| Error::Failed(format!("can't read {}: {err}", keys.root.display())))?
+        std::fs::read_to_string(&keys.root)
+            .map_err(|err| Error::Failed(format!("can't read {}: {err}", keys.root.display())))?
     } else {
-        let shown = [("tls-cert", &keys.cert), ("tls-key", &keys.key), ("jwks", &keys.jwks), ("root, for clients", &keys.root)];
-        shown.iter().map(|(what, path)| format!("{what:<18} {}\n", path.display())).collect()
+        let shown = [
+            ("tls-cert", &keys.cert),
+            ("tls-key", &keys.key),
+            ("jwks", &keys.jwks),
+            ("root, for clients", &keys.root),
+        ];
+        shown
+            .iter()
+            .map(|(what, path)| format!("{what:<18} {}\n", path.display()))
+            .collect()
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|err| Error::Failed(format!("can't write: {err}")))?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn up(flags: UpFlags) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|err| Error::Failed(format!("can't start: {err}")))?;
     let code = runtime.block_on(run(flags));
     runtime.shutdown_timeout(Duration::from_millis(200)); // a task that does not end must not keep a person waiting
@@ -130,7 +173,8 @@ fn up(flags: UpFlags) -> Result<ExitCode, Error> {
 }
 
 async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
-    let mut signals = Signals::new().map_err(|err| Error::Failed(format!("can't wait for signals: {err}")))?;
+    let mut signals =
+        Signals::new().map_err(|err| Error::Failed(format!("can't wait for signals: {err}")))?;
     let logs = flags.logs;
     let options = Options {
         listen: flags.listen,
@@ -144,12 +188,16 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
         up = Up::start(options, Clock::system()) => up?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let program = std::env::args().next().unwrap_or_else(|| "gapura".to_owned());
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "gapura".to_owned());
     if logs {
         aside(&up.screen(&program, std::io::stderr().is_terminal()));
     } else {
         let mut out = std::io::stdout();
-        let _ = out.write_all(up.screen(&program, out.is_terminal()).as_bytes()).and_then(|()| out.flush()); // nobody may be reading
+        let _ = out
+            .write_all(up.screen(&program, out.is_terminal()).as_bytes())
+            .and_then(|()| out.flush()); // nobody may be reading
     }
     tokio::select! {
         () = up.keep(|sentence| aside(&format!("gapura: {sentence}"))) => {}
@@ -167,7 +215,11 @@ struct Signals([Signal; 3]);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
     }
 
     async fn next(&mut self) {

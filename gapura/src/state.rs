@@ -47,8 +47,12 @@ impl State {
             Err(TryLockError::Error(err)) => return Err(unusable(root, &err)),
         }
         // A copied folder may have lost its mode; the lock file shows that it is ours to close.
-        std::fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(|err| unusable(root, &err))?;
-        let state = Self { root: root.to_owned(), lock };
+        std::fs::set_permissions(root, Permissions::from_mode(0o700))
+            .map_err(|err| unusable(root, &err))?;
+        let state = Self {
+            root: root.to_owned(),
+            lock,
+        };
         state.write(".gitignore", b"*\n")?;
         Ok(state)
     }
@@ -98,9 +102,10 @@ fn make_private(path: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(()),
         Err(err) if err.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-            Err(Error::Refused(format!("{} is a file, not a folder; choose another folder with --state", path.display())))
-        }
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => Err(Error::Refused(format!(
+            "{} is a file, not a folder; choose another folder with --state",
+            path.display()
+        ))),
         Err(err) => Err(unusable(path, &err)),
     }
 }
@@ -112,7 +117,12 @@ fn is_empty(path: &Path) -> Result<bool, Error> {
 
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)
@@ -120,7 +130,9 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 fn unusable(path: &Path, err: &std::io::Error) -> Error {
     let path = path.display();
-    Error::Refused(format!("can't use {path}: {err}; choose another folder with --state, one that is yours to write"))
+    Error::Refused(format!(
+        "can't use {path}: {err}; choose another folder with --state, one that is yours to write"
+    ))
 }
 
 #[cfg(test)]
@@ -137,7 +149,10 @@ mod tests {
         let root = folder.path().join(".gapura");
         let state = State::take(&root).unwrap();
         let key = state.write("key.pem", b"secret").unwrap();
-        assert_eq!((mode(&root), mode(&key), mode(&state.folder("log").unwrap())), (0o700, 0o600, 0o700));
+        assert_eq!(
+            (mode(&root), mode(&key), mode(&state.folder("log").unwrap())),
+            (0o700, 0o600, 0o700)
+        );
         assert_eq!(state.read(".gitignore").unwrap().as_deref(), Some("*\n"));
         assert_eq!(state.read("absent").unwrap(), None);
     }
@@ -160,7 +175,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("s");
         let first = State::take(&root).unwrap();
-        assert!(State::take(&root).err().unwrap().to_string().contains("another gapura up"));
+        assert!(
+            State::take(&root)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("another gapura up")
+        );
         drop(first);
         assert!(State::take(&root).is_ok());
     }

@@ -63,9 +63,16 @@ impl Subject {
             None
         } else {
             let why = "each must be 1 to 128 of A-Z a-z 0-9 space . _ : @ | + = ~ / - and begin with a letter or a digit";
-            Some(Roles::join(roles.iter().map(String::as_str)).map_err(|_| refused("--role", why))?)
+            Some(
+                Roles::join(roles.iter().map(String::as_str))
+                    .map_err(|_| refused("--role", why))?,
+            )
         };
-        Ok(Self { company, user, roles })
+        Ok(Self {
+            company,
+            user,
+            roles,
+        })
     }
 }
 
@@ -98,14 +105,25 @@ impl Issuer {
     }
 
     fn from_pem(pem: &str, path: &Path) -> Result<Self, Error> {
-        let broken = || Error::Refused(format!("{} is no P-256 key in PEM; remove it, and `gapura up` makes a new one", path.display()));
+        let broken = || {
+            Error::Refused(format!(
+                "{} is no P-256 key in PEM; remove it, and `gapura up` makes a new one",
+                path.display()
+            ))
+        };
         let pair = KeyPair::from_pem(pem).map_err(|_| broken())?;
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der()).map_err(|_| broken())?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der())
+            .map_err(|_| broken())?;
         let point = pair.public_key_raw();
-        let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else { return Err(broken()) };
+        let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else {
+            return Err(broken());
+        };
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         // RFC 7638: the thumbprint names the key by what it is, so that a new key never answers to the old one's name.
-        let thumbprint = digest(&SHA256, format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
+        let thumbprint = digest(
+            &SHA256,
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes(),
+        );
         let kid = URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..12]);
         let jwk = json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y });
         Ok(Self { key, jwk, kid })
@@ -137,7 +155,11 @@ impl Issuer {
             claims["role"] = roles.as_str().into();
         }
         let header = json!({ "alg": "ES256", "kid": self.kid, "typ": "JWT" });
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = self
             .key
             .sign(&SystemRandom::new(), signed.as_bytes())
@@ -160,12 +182,23 @@ mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
     fn parts(token: &str) -> (Value, Value, Vec<u8>) {
-        let parts: Vec<Vec<u8>> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
-        (serde_json::from_slice(&parts[0]).unwrap(), serde_json::from_slice(&parts[1]).unwrap(), parts[2].clone())
+        let parts: Vec<Vec<u8>> = token
+            .split('.')
+            .map(|part| URL_SAFE_NO_PAD.decode(part).unwrap())
+            .collect();
+        (
+            serde_json::from_slice(&parts[0]).unwrap(),
+            serde_json::from_slice(&parts[1]).unwrap(),
+            parts[2].clone(),
+        )
     }
 
     fn point(issuer: &Issuer) -> Vec<u8> {
-        let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(issuer.jwk[name].as_str().unwrap()).unwrap();
+        let coordinate = |name: &str| {
+            URL_SAFE_NO_PAD
+                .decode(issuer.jwk[name].as_str().unwrap())
+                .unwrap()
+        };
         [vec![4], coordinate("x"), coordinate("y")].concat()
     }
 
@@ -177,10 +210,14 @@ mod tests {
         let issuer = Issuer::open(&root).unwrap();
         assert_eq!(issuer.jwks(), made.jwks());
 
-        let subject = Subject::new("42", "u-7", &["admin".to_owned(), "auditor".to_owned()]).unwrap();
+        let subject =
+            Subject::new("42", "u-7", &["admin".to_owned(), "auditor".to_owned()]).unwrap();
         let token = issuer.token(&subject, 1000, LIFETIME).unwrap();
         let (header, claims, signature) = parts(&token);
-        assert_eq!(header, json!({"alg": "ES256", "kid": issuer.kid, "typ": "JWT"}));
+        assert_eq!(
+            header,
+            json!({"alg": "ES256", "kid": issuer.kid, "typ": "JWT"})
+        );
         let wanted = json!({
             "iss": "gapura-dev", "aud": "gapura-dev", "iat": 1000, "exp": 4600, "user_id": "u-7", "company_id": 42, "role": "admin,auditor"
         });
@@ -192,28 +229,71 @@ mod tests {
 
         let no_role = Subject::new("acme", "007", &[]).unwrap();
         let (_, claims, _) = parts(&issuer.token(&no_role, 1000, LONGEST).unwrap());
-        assert_eq!((&claims["role"], &claims["company_id"], &claims["user_id"]), (&Value::Null, &json!("acme"), &json!("007")));
+        assert_eq!(
+            (&claims["role"], &claims["company_id"], &claims["user_id"]),
+            (&Value::Null, &json!("acme"), &json!("007"))
+        );
     }
 
     #[test]
     fn what_a_gateway_would_refuse_is_refused_here() {
         for company in ["", "0", "-1", "a b", "a\nb"] {
-            assert!(Subject::new(company, "7", &[]).unwrap_err().to_string().contains("--company"), "{company:?}");
+            assert!(
+                Subject::new(company, "7", &[])
+                    .unwrap_err()
+                    .to_string()
+                    .contains("--company"),
+                "{company:?}"
+            );
         }
-        assert!(Subject::new("42", "0", &[]).unwrap_err().to_string().contains("--user"));
-        assert!(Subject::new("42", "7", &["a,b".to_owned()]).unwrap_err().to_string().contains("--role"));
+        assert!(
+            Subject::new("42", "0", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("--user")
+        );
+        assert!(
+            Subject::new("42", "7", &["a,b".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("--role")
+        );
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::open_or_make(&State::take(&folder.path().join("s")).unwrap()).unwrap();
         let subject = Subject::new("42", "7", &[]).unwrap();
-        assert!(issuer.token(&subject, 0, Duration::from_millis(999)).is_err());
-        assert!(issuer.token(&subject, 0, LONGEST + Duration::from_secs(1)).is_err());
+        assert!(
+            issuer
+                .token(&subject, 0, Duration::from_millis(999))
+                .is_err()
+        );
+        assert!(
+            issuer
+                .token(&subject, 0, LONGEST + Duration::from_secs(1))
+                .is_err()
+        );
     }
 
     #[test]
     fn a_folder_without_a_key_or_with_a_broken_one_is_a_sentence() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Issuer::open(folder.path()).err().unwrap().to_string().contains("gapura up"));
-        std::fs::write(folder.path().join(KEY), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
-        assert!(Issuer::open(folder.path()).err().unwrap().to_string().contains("remove it"));
+        assert!(
+            Issuer::open(folder.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("gapura up")
+        );
+        std::fs::write(
+            folder.path().join(KEY),
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        )
+        .unwrap();
+        assert!(
+            Issuer::open(folder.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("remove it")
+        );
     }
 }

@@ -86,15 +86,28 @@ impl State {
 
     fn plugins(&self) -> Value {
         let table = self.registry.table();
-        let plugins: Vec<Value> = table.plugins().iter().map(|(file, plugin)| self.plugin(file, plugin)).collect();
+        let plugins: Vec<Value> = table
+            .plugins()
+            .iter()
+            .map(|(file, plugin)| self.plugin(file, plugin))
+            .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
         json!({"plugins": plugins, "held": table.held(), "faults": faults})
     }
 
     /// One plugin as it is in force; of injected headers the names alone.
     fn plugin(&self, file: &str, plugin: &Arc<Plugin>) -> Value {
-        let injected: Vec<&str> = plugin.inject_headers.iter().map(|(name, _)| name.as_str()).collect();
-        let addresses: Vec<String> = self.instances.of(plugin).iter().map(|address| address.at.to_string()).collect();
+        let injected: Vec<&str> = plugin
+            .inject_headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let addresses: Vec<String> = self
+            .instances
+            .of(plugin)
+            .iter()
+            .map(|address| address.at.to_string())
+            .collect();
         json!({
             "name": plugin.name.as_str(),
             "version": plugin.version,
@@ -114,23 +127,48 @@ impl State {
     }
 
     fn raised(&self) -> Value {
-        self.alarms.raised().into_iter().map(|(name, sentence)| json!({"name": name, "message": sentence})).collect()
+        self.alarms
+            .raised()
+            .into_iter()
+            .map(|(name, sentence)| json!({"name": name, "message": sentence}))
+            .collect()
     }
 
     fn metrics(&self) -> String {
         let mut text = Text::default();
-        self.meters.render(&mut text, &[Side::Client, Side::Hop, Side::Plugin]);
+        self.meters
+            .render(&mut text, &[Side::Client, Side::Hop, Side::Plugin]);
         let counts = self.registry.counts();
-        text.family("gapura_registry_reloads_total", "counter", "Readings of a changed plugin folder, by whether any file was faulty.");
-        text.sample("gapura_registry_reloads_total", &[("result", "ok")], counts.ok.load(Ordering::Relaxed));
-        text.sample("gapura_registry_reloads_total", &[("result", "faulty")], counts.faulty.load(Ordering::Relaxed));
+        text.family(
+            "gapura_registry_reloads_total",
+            "counter",
+            "Readings of a changed plugin folder, by whether any file was faulty.",
+        );
+        text.sample(
+            "gapura_registry_reloads_total",
+            &[("result", "ok")],
+            counts.ok.load(Ordering::Relaxed),
+        );
+        text.sample(
+            "gapura_registry_reloads_total",
+            &[("result", "faulty")],
+            counts.faulty.load(Ordering::Relaxed),
+        );
         let faulty = counts.faulty_files.load(Ordering::Relaxed);
-        text.single("gapura_registry_faulty_files", "gauge", "Plugin files with a fault, now.", faulty);
+        text.single(
+            "gapura_registry_faulty_files",
+            "gauge",
+            "Plugin files with a fault, now.",
+            faulty,
+        );
         render_trust(
             &mut text,
             &self.own.trust.load(),
             &self.trust_counters,
-            self.own.public.as_ref().map(|public| public.load().not_after()),
+            self.own
+                .public
+                .as_ref()
+                .map(|public| public.load().not_after()),
         );
         render_program(&mut text, &self.alarms, &self.log);
         text.into_string()

@@ -30,12 +30,18 @@ pub struct Forbidden;
 /// [`Forbidden`] if the route wants more of a caller than was proven.
 pub fn admit(plugin: &Arc<Plugin>, caller: Caller) -> Result<Permit, Forbidden> {
     let (caller, auth) = match (plugin.auth, caller) {
-        (AuthMode::GatewayVerified | AuthMode::ForwardJwt, Caller::Verified(caller)) => (Some(caller), Auth::Verified),
+        (AuthMode::GatewayVerified | AuthMode::ForwardJwt, Caller::Verified(caller)) => {
+            (Some(caller), Auth::Verified)
+        }
         (AuthMode::ForwardUnverified, Caller::Unverified) => (None, Auth::Unverified),
         (AuthMode::Public, Caller::Public) => (None, Auth::Public),
         _ => return Err(Forbidden),
     };
-    Ok(Permit { plugin: plugin.clone(), caller, auth })
+    Ok(Permit {
+        plugin: plugin.clone(),
+        caller,
+        auth,
+    })
 }
 
 impl Permit {
@@ -60,6 +66,9 @@ impl Permit {
     /// Whether the plugin may see the token.
     #[must_use]
     pub fn passes_token(&self) -> bool {
-        matches!(self.plugin.auth, AuthMode::ForwardJwt | AuthMode::ForwardUnverified)
+        matches!(
+            self.plugin.auth,
+            AuthMode::ForwardJwt | AuthMode::ForwardUnverified
+        )
     }
 }

@@ -30,7 +30,11 @@ impl Client {
     /// The end of a connection from `from`; `tls` says how it spoke, `is_proxy` whether it is one to believe.
     #[must_use]
     pub fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
-        Self { address: Named::new(from.ip().to_canonical()), proto: if tls { "https" } else { "http" }, is_proxy }
+        Self {
+            address: Named::new(from.ip().to_canonical()),
+            proto: if tls { "https" } else { "http" },
+            is_proxy,
+        }
     }
 
     /// The address of the client: the right-most one that is no proxy of ours.
@@ -40,7 +44,10 @@ impl Client {
             return self.address.clone();
         }
         let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).into_iter().collect();
-        let listed = lines.into_iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let listed = lines
+            .into_iter()
+            .rev()
+            .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         let mut nearest = None;
         for entry in listed {
             // What cannot be read was not written by a proxy of ours, nor is anything to the left of it.
@@ -56,7 +63,10 @@ impl Client {
     /// The scheme the client used.
     #[must_use]
     pub fn proto(&self, headers: &HeaderMap) -> HeaderValue {
-        let said = headers.get(X_FORWARDED_PROTO).filter(|_| self.is_proxy).map(HeaderValue::as_bytes);
+        let said = headers
+            .get(X_FORWARDED_PROTO)
+            .filter(|_| self.is_proxy)
+            .map(HeaderValue::as_bytes);
         HeaderValue::from_static(match said {
             Some(b"https") => "https",
             Some(b"http") => "http",
@@ -69,15 +79,24 @@ impl Named {
     fn new(ip: IpAddr) -> Self {
         let text = ip.to_string();
         let header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { text: text.into(), header }
+        Self {
+            text: text.into(),
+            header,
+        }
     }
 }
 
 /// An address, with or without a port, an IPv6 address with or without brackets.
 fn parse(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip())).map(|ip: IpAddr| ip.to_canonical())
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .map(|ip: IpAddr| ip.to_canonical())
 }
 
 #[cfg(test)]
@@ -90,7 +109,10 @@ mod tests {
         for line in lines {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
-        client.address(&headers, |ip| ip.to_string().starts_with("10.")).text.to_string()
+        client
+            .address(&headers, |ip| ip.to_string().starts_with("10."))
+            .text
+            .to_string()
     }
 
     #[test]
@@ -102,7 +124,10 @@ mod tests {
     fn behind_a_proxy_the_right_most_stranger_is_the_client() {
         assert_eq!(seen(true, &["1.1.1.1, 2.2.2.2"]), "2.2.2.2");
         assert_eq!(seen(true, &["1.1.1.1, 2.2.2.2, 10.0.0.1"]), "2.2.2.2");
-        assert_eq!(seen(true, &["1.1.1.1", "3.3.3.3:5000, 10.0.0.1"]), "3.3.3.3");
+        assert_eq!(
+            seen(true, &["1.1.1.1", "3.3.3.3:5000, 10.0.0.1"]),
+            "3.3.3.3"
+        );
         assert_eq!(seen(true, &["[2001:db8::1]:4"]), "2001:db8::1");
         assert_eq!(seen(true, &["10.0.0.3"]), "10.0.0.3");
         assert_eq!(seen(true, &["1.1.1.1, nonsense, 10.0.0.1"]), "10.0.0.1");

@@ -15,7 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use gapura_mesh::config::{AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers};
+use gapura_mesh::config::{
+    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers,
+};
 use gapura_mesh::identity::Name;
 use gapura_mesh::program::Drain;
 use http::Method;
@@ -134,21 +136,41 @@ impl Invocation {
     ///
     /// # Errors
     /// [`NotStarted`]: help was asked for, the arguments are unknown, or every mistake in the settings.
-    pub fn load(args: impl IntoIterator<Item = OsString>, env: &BTreeMap<String, String>) -> Result<Self, NotStarted> {
+    pub fn load(
+        args: impl IntoIterator<Item = OsString>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, NotStarted> {
         let matches = table::command().try_get_matches_from(args).map_err(|err| {
             let text = err.to_string();
-            if err.use_stderr() { NotStarted::Usage(text) } else { NotStarted::Shown(text) }
+            if err.use_stderr() {
+                NotStarted::Usage(text)
+            } else {
+                NotStarted::Shown(text)
+            }
         })?;
         let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
-        let mut layers = Layers::new(table::SETTINGS, &["issuers"], given(inner, table::SETTINGS), env);
+        let mut layers = Layers::new(
+            table::SETTINGS,
+            &["issuers"],
+            given(inner, table::SETTINGS),
+            env,
+        );
         let invocation = match name {
-            "explain" => Explain::read(&mut layers, env, inner).map(|explain| Self::Explain(Box::new(explain))),
+            "explain" => Explain::read(&mut layers, env, inner)
+                .map(|explain| Self::Explain(Box::new(explain))),
             "signing-key" => read_signing_key(&mut layers, inner),
-            "healthcheck" => read_admin(&mut layers).map(|(admin, token_file)| Self::Healthcheck { admin, token_file }),
+            "healthcheck" => read_admin(&mut layers)
+                .map(|(admin, token_file)| Self::Healthcheck { admin, token_file }),
             _ => {
                 let check = layers.switch("check");
                 let config = Config::read(&mut layers, env).map(Box::new);
-                config.map(|config| if check { Self::Check(config) } else { Self::Run(config) })
+                config.map(|config| {
+                    if check {
+                        Self::Check(config)
+                    } else {
+                        Self::Run(config)
+                    }
+                })
             }
         };
         let problems = layers.into_problems();
@@ -182,8 +204,16 @@ impl Config {
             );
             layers.problem("listen", &origin, message);
         }
-        let plugin_dir = required(layers, "plugin-dir", "the folder of plugin files, such as --plugin-dir plugins.d");
-        let mesh_dir = required(layers, "mesh-dir", "the directory that `gapura-pki issue gateway NAME --out DIR` wrote");
+        let plugin_dir = required(
+            layers,
+            "plugin-dir",
+            "the folder of plugin files, such as --plugin-dir plugins.d",
+        );
+        let mesh_dir = required(
+            layers,
+            "mesh-dir",
+            "the directory that `gapura-pki issue gateway NAME --out DIR` wrote",
+        );
         let admin = read_admin(layers);
         if let Some((AdminAddress::Tcp(admin), None)) = &admin
             && exposed(*admin)
@@ -201,9 +231,15 @@ impl Config {
         }));
         let max_body = layers.parse("max-body-bytes", whole);
         let workers = layers.parse("workers", workers).unwrap_or_else(cores);
-        let access_log = layers.parse("access-log", AccessLog::parse).unwrap_or(AccessLog::On);
-        let delay = layers.parse("drain-delay", duration).unwrap_or(Duration::ZERO);
-        let timeout = layers.parse("drain-timeout", duration).unwrap_or(DRAIN_TIMEOUT);
+        let access_log = layers
+            .parse("access-log", AccessLog::parse)
+            .unwrap_or(AccessLog::On);
+        let delay = layers
+            .parse("drain-delay", duration)
+            .unwrap_or(Duration::ZERO);
+        let timeout = layers
+            .parse("drain-timeout", duration)
+            .unwrap_or(DRAIN_TIMEOUT);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let no_crl = layers.switch("no-crl");
@@ -235,16 +271,28 @@ impl Config {
 }
 
 impl Explain {
-    fn read(layers: &mut Layers, env: &BTreeMap<String, String>, matches: &ArgMatches) -> Option<Self> {
+    fn read(
+        layers: &mut Layers,
+        env: &BTreeMap<String, String>,
+        matches: &ArgMatches,
+    ) -> Option<Self> {
         let text = |name: &str| matches.get_one::<String>(name).cloned();
         let method = match text("METHOD")?.to_ascii_uppercase().parse::<Method>() {
             Ok(method) => Some(method),
             Err(_) => {
-                layers.problem("METHOD", &Origin::Argument("METHOD"), "not a method; write GET, POST and so on");
+                layers.problem(
+                    "METHOD",
+                    &Origin::Argument("METHOD"),
+                    "not a method; write GET, POST and so on",
+                );
                 None
             }
         };
-        let plugin_dir = required(layers, "plugin-dir", "the folder of plugin files, such as --plugin-dir plugins.d");
+        let plugin_dir = required(
+            layers,
+            "plugin-dir",
+            "the folder of plugin files, such as --plugin-dir plugins.d",
+        );
         let auth = read_auth(layers, env, &mut Vec::new());
         let max_body = layers.parse("max-body-bytes", whole);
         Some(Self {
@@ -261,9 +309,11 @@ impl Explain {
 }
 
 /// All interfaces, as the contract's example has it; without a certificate that is refused and both ways out are named.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8443);
+const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8443);
 
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
+const ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -273,12 +323,23 @@ fn read_signing_key(layers: &mut Layers, matches: &ArgMatches) -> Option<Invocat
     let plugin = match matches.get_one::<String>("NAME")?.parse() {
         Ok(name) => Some(name),
         Err(err) => {
-            layers.problem("NAME", &Origin::Argument("NAME"), format!("not a plugin's name: {err}"));
+            layers.problem(
+                "NAME",
+                &Origin::Argument("NAME"),
+                format!("not a plugin's name: {err}"),
+            );
             None
         }
     };
-    let secret_file = required(layers, "signing-secret-file", "the file that holds the secret requests are signed with");
-    Some(Invocation::SigningKey { plugin: plugin?, secret_file: secret_file? })
+    let secret_file = required(
+        layers,
+        "signing-secret-file",
+        "the file that holds the secret requests are signed with",
+    );
+    Some(Invocation::SigningKey {
+        plugin: plugin?,
+        secret_file: secret_file?,
+    })
 }
 
 fn read_admin(layers: &mut Layers) -> Option<(AdminAddress, Option<PathBuf>)> {
@@ -286,29 +347,55 @@ fn read_admin(layers: &mut Layers) -> Option<(AdminAddress, Option<PathBuf>)> {
         None => AdminAddress::Tcp(ADMIN),
         Some(_) => layers.parse("admin", AdminAddress::parse)?,
     };
-    Some((admin, layers.one("admin-token-file").map(|found| found.text.into())))
+    Some((
+        admin,
+        layers
+            .one("admin-token-file")
+            .map(|found| found.text.into()),
+    ))
 }
 
 fn read_tls(layers: &mut Layers) -> Option<TlsFiles> {
     match (layers.one("tls-cert"), layers.one("tls-key")) {
-        (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.text.into(), key: key.text.into() }),
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert: cert.text.into(),
+            key: key.text.into(),
+        }),
         (Some(cert), None) => {
-            layers.problem("tls-cert", &cert.origin, "needs --tls-key, the key of that certificate");
+            layers.problem(
+                "tls-cert",
+                &cert.origin,
+                "needs --tls-key, the key of that certificate",
+            );
             None
         }
         (None, Some(key)) => {
-            layers.problem("tls-key", &key.origin, "needs --tls-cert, the certificate of that key");
+            layers.problem(
+                "tls-key",
+                &key.origin,
+                "needs --tls-cert, the certificate of that key",
+            );
             None
         }
         (None, None) => None,
     }
 }
 
-fn read_auth(layers: &mut Layers, env: &BTreeMap<String, String>, warnings: &mut Vec<String>) -> Option<authenticate::Settings> {
+fn read_auth(
+    layers: &mut Layers,
+    env: &BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Option<authenticate::Settings> {
     let issuers = issuers::read(layers, env, warnings);
     let claims = issuers::read_claims(layers);
-    let leeway = layers.parse("leeway", duration).unwrap_or(authenticate::LEEWAY);
-    Some(authenticate::Settings { issuers: issuers?, leeway, claims })
+    let leeway = layers
+        .parse("leeway", duration)
+        .unwrap_or(authenticate::LEEWAY);
+    Some(authenticate::Settings {
+        issuers: issuers?,
+        leeway,
+        claims,
+    })
 }
 
 fn required(layers: &mut Layers, name: &'static str, what: &str) -> Option<PathBuf> {
@@ -327,7 +414,10 @@ fn whole(text: &str) -> Result<u64, String> {
 
 /// A name as clients say it in `Host`, without a port; an IPv6 address stands in brackets there.
 fn host(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
     if let Ok(ip) = bare.parse::<std::net::Ipv6Addr>() {
         return Ok(format!("[{ip}]"));
     }
@@ -336,11 +426,17 @@ fn host(text: &str) -> Result<String, String> {
         (1..=63).contains(&label.len()) && label.bytes().all(allowed)
     };
     let is_name = text.len() <= 253 && text.split('.').all(is_label);
-    if is_name { Ok(text.to_ascii_lowercase()) } else { Err("must be a host name without a port, such as api.example.com".to_owned()) }
+    if is_name {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("must be a host name without a port, such as api.example.com".to_owned())
+    }
 }
 
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS_MAX)
 }
 
 #[cfg(test)]

@@ -73,8 +73,21 @@ pub enum Error {
 impl Forward {
     /// A way without any connection yet.
     #[must_use]
-    pub fn new(core: Rc<Core>, trust: TrustStore, live: LiveConnections, instances: Instances, signer: Option<Arc<Signer>>) -> Self {
-        Self { core, trust, live, instances, signer, known: RefCell::default() }
+    pub fn new(
+        core: Rc<Core>,
+        trust: TrustStore,
+        live: LiveConnections,
+        instances: Instances,
+        signer: Option<Arc<Signer>>,
+    ) -> Self {
+        Self {
+            core,
+            trust,
+            live,
+            instances,
+            signer,
+            known: RefCell::default(),
+        }
     }
 
     /// The counters of a plugin.
@@ -92,16 +105,31 @@ impl Forward {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(&self, outgoing: Outgoing, body: Body, upload: &Rc<Upload>) -> Result<Response<Body>, Error> {
-        let Outgoing { plugin, head, route } = outgoing;
+    pub async fn send(
+        &self,
+        outgoing: Outgoing,
+        body: Body,
+        upload: &Rc<Upload>,
+    ) -> Result<Response<Body>, Error> {
+        let Outgoing {
+            plugin,
+            head,
+            route,
+        } = outgoing;
         let known = self.known(&plugin);
         let addresses = self.instances.of(&plugin);
         let first = known.turn.get();
         known.turn.set(first.wrapping_add(1));
         let mut request = Request::from_parts(head, body);
-        let mut failed = Error::Unreachable(io::Error::new(io::ErrorKind::NotFound, "the upstream's name has no address"));
+        let mut failed = Error::Unreachable(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the upstream's name has no address",
+        ));
         for attempt in 0..ATTEMPTS {
-            let Some(address) = addresses.get(first.wrapping_add(attempt) % addresses.len().max(1)) else { break };
+            let Some(address) = addresses.get(first.wrapping_add(attempt) % addresses.len().max(1))
+            else {
+                break;
+            };
             let hop = known.hop(self, &plugin, address);
             match hop.send(request, route, upload, plugin.timeout).await {
                 Ok(answer) => return Ok(answer),
@@ -118,9 +146,13 @@ impl Forward {
 
     /// Forgets plugins whose file is gone, and connections that nobody needs any more. Called about once a second.
     pub fn tidy(&self) {
-        self.known.borrow_mut().retain(|_, known| known.plugin.strong_count() > 0);
+        self.known
+            .borrow_mut()
+            .retain(|_, known| known.plugin.strong_count() > 0);
         for known in self.known.borrow().values() {
-            let Some(plugin) = known.plugin.upgrade() else { continue };
+            let Some(plugin) = known.plugin.upgrade() else {
+                continue;
+            };
             let current = self.instances.of(&plugin);
             known.hops.borrow_mut().retain(|(address, hop)| {
                 hop.tidy();
@@ -153,7 +185,13 @@ impl Known {
             return hop.clone();
         }
         let wanted = (!plugin.upstream.is_plaintext()).then(|| plugin.identity.clone());
-        let hop = Rc::new(Hop::new(forward.core.clone(), forward.trust.clone(), forward.live.clone(), address.at, wanted));
+        let hop = Rc::new(Hop::new(
+            forward.core.clone(),
+            forward.trust.clone(),
+            forward.live.clone(),
+            address.at,
+            wanted,
+        ));
         hops.push((address.clone(), hop.clone()));
         hop
     }
@@ -167,7 +205,9 @@ impl From<SendError> for Error {
         match error {
             SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
             SendError::Broken(cause) => broken(cause),
-            SendError::Cut(reason) => Self::Identity(format!("the sidecar is trusted no longer: {reason}")),
+            SendError::Cut(reason) => {
+                Self::Identity(format!("the sidecar is trusted no longer: {reason}"))
+            }
             SendError::Protocol => Self::Protocol,
             SendError::Timeout => Self::Timeout,
             SendError::Body(fault) => Self::Body(fault),
@@ -180,7 +220,11 @@ impl From<SendError> for Error {
 fn broken(cause: Option<io::Error>) -> Error {
     let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
     let failure = gapura_mesh::tls::failure::handshake_refusal(&cause);
-    if failure.is_peer_alert { Error::Identity(failure.sentence) } else { Error::Unreachable(cause) }
+    if failure.is_peer_alert {
+        Error::Identity(failure.sentence)
+    } else {
+        Error::Unreachable(cause)
+    }
 }
 
 impl fmt::Display for Error {

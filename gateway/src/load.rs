@@ -44,7 +44,11 @@ pub const SIGNING_SECRET_LEAST: usize = 32;
 /// How a mesh directory is read for this program.
 #[must_use]
 pub fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
-    TrustOptions { own_role: Role::Gateway, no_crl: config.no_crl, clock: clock.clone() }
+    TrustOptions {
+        own_role: Role::Gateway,
+        no_crl: config.no_crl,
+        clock: clock.clone(),
+    }
 }
 
 impl Loaded {
@@ -52,17 +56,37 @@ impl Loaded {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn load(config: &Config, clock: &Clock, log: &Log, alarms: &Alarms) -> Result<Self, Vec<String>> {
+    pub fn load(
+        config: &Config,
+        clock: &Clock,
+        log: &Log,
+        alarms: &Alarms,
+    ) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let mut note = |fault: String| faults.push(fault);
-        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None).map_err(|error| note(error.to_string())).ok();
-        let public = config.tls.as_ref().map(|files| PublicCertificate::load(&files.cert, &files.key));
-        let public = public.transpose().map_err(|error| note(error.to_string())).ok();
-        let keys = Keys::load(config.auth.clone()).map_err(|all| all.into_iter().for_each(&mut note)).ok();
-        let signer = config.signing_secret_file.as_deref().map(|file| secret::read(file, "--signing-secret-file", SIGNING_SECRET_LEAST));
+        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None)
+            .map_err(|error| note(error.to_string()))
+            .ok();
+        let public = config
+            .tls
+            .as_ref()
+            .map(|files| PublicCertificate::load(&files.cert, &files.key));
+        let public = public
+            .transpose()
+            .map_err(|error| note(error.to_string()))
+            .ok();
+        let keys = Keys::load(config.auth.clone())
+            .map_err(|all| all.into_iter().for_each(&mut note))
+            .ok();
+        let signer = config
+            .signing_secret_file
+            .as_deref()
+            .map(|file| secret::read(file, "--signing-secret-file", SIGNING_SECRET_LEAST));
         let signer = signer.transpose().map_err(&mut note).ok();
-        let admin_token =
-            config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
+        let admin_token = config
+            .admin_token_file
+            .as_deref()
+            .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let admin_token = admin_token.transpose().map_err(&mut note).ok();
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
         let registry = trust.as_ref().and_then(|trust| {
@@ -71,15 +95,41 @@ impl Loaded {
                 signing: config.signing_secret_file.is_some(),
                 max_body: config.max_body,
             };
-            let settings = Settings { folder: config.plugin_dir.clone(), last_good: config.last_good.clone(), rules };
-            Registry::open(settings, log, alarms).map_err(|all| all.iter().for_each(|fault| note(fault.to_string()))).ok()
+            let settings = Settings {
+                folder: config.plugin_dir.clone(),
+                last_good: config.last_good.clone(),
+                rules,
+            };
+            Registry::open(settings, log, alarms)
+                .map_err(|all| all.iter().for_each(|fault| note(fault.to_string())))
+                .ok()
         });
-        let (Some(trust), Some(public), Some(keys), Some(signer), Some(admin_token), Some((registry, watcher)), true) =
-            (trust, public, keys, signer, admin_token, registry, faults.is_empty())
+        let (
+            Some(trust),
+            Some(public),
+            Some(keys),
+            Some(signer),
+            Some(admin_token),
+            Some((registry, watcher)),
+            true,
+        ) = (
+            trust,
+            public,
+            keys,
+            signer,
+            admin_token,
+            registry,
+            faults.is_empty(),
+        )
         else {
             return Err(faults);
         };
-        let warnings = config.warnings.iter().cloned().chain(keys.ring().warnings()).collect();
+        let warnings = config
+            .warnings
+            .iter()
+            .cloned()
+            .chain(keys.ring().warnings())
+            .collect();
         Ok(Self {
             trust: TrustStore::new(trust),
             public: public.map(PublicStore::new),

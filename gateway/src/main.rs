@@ -19,8 +19,9 @@ use gapura_mesh::systemd::{Manager, Sockets};
 use gapura_mesh::{healthcheck, secret};
 
 fn main() -> ExitCode {
-    let env: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let env: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     match Invocation::load(std::env::args_os(), &env) {
         Ok(Invocation::Run(config)) => run(*config, &env),
         Ok(Invocation::Check(config)) => check(&config),
@@ -31,19 +32,22 @@ fn main() -> ExitCode {
             }
             Err(faults) => fail(2, &faults.join("\n")),
         },
-        Ok(Invocation::SigningKey { plugin, secret_file }) => {
-            match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
-                Ok(secret) => {
-                    say(&URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
-                    ExitCode::SUCCESS
-                }
-                Err(fault) => fail(2, &fault),
+        Ok(Invocation::SigningKey {
+            plugin,
+            secret_file,
+        }) => match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
+            Ok(secret) => {
+                say(&URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
+                ExitCode::SUCCESS
+            }
+            Err(fault) => fail(2, &fault),
+        },
+        Ok(Invocation::Healthcheck { admin, token_file }) => {
+            match healthcheck::ask(&admin, token_file.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(sentence) => fail(1, &sentence),
             }
         }
-        Ok(Invocation::Healthcheck { admin, token_file }) => match healthcheck::ask(&admin, token_file.as_deref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(sentence) => fail(1, &sentence),
-        },
         Err(not_started) => told(&not_started),
     }
 }
@@ -55,15 +59,17 @@ fn run(config: Config, env: &BTreeMap<String, String>) -> ExitCode {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::system();
     let started = sockets.and_then(|sockets| {
-        let log = Log::stdout("gateway", clock.clone()).map_err(|error| StartError::System(error.to_string()))?;
+        let log = Log::stdout("gateway", clock.clone())
+            .map_err(|error| StartError::System(error.to_string()))?;
         gapura_gateway::start_with(config, sockets, log, clock)
     });
-    let (code, sentences) = match started.map(|running| gapura_mesh::signals::attend(running, &manager)) {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => (1, error.to_string()),
-        Err(StartError::System(fault)) => (1, fault),
-        Err(StartError::Config(faults)) => (2, faults.join("\n")),
-    };
+    let (code, sentences) =
+        match started.map(|running| gapura_mesh::signals::attend(running, &manager)) {
+            Ok(Ok(())) => return ExitCode::SUCCESS,
+            Ok(Err(error)) => (1, error.to_string()),
+            Err(StartError::System(fault)) => (1, fault),
+            Err(StartError::Config(faults)) => (2, faults.join("\n")),
+        };
     manager.failed(&sentences);
     fail(code, &sentences)
 }
@@ -71,14 +77,24 @@ fn run(config: Config, env: &BTreeMap<String, String>) -> ExitCode {
 /// Loads everything as a start would, shows the settings in force, and names the fields that this build does not act on yet.
 fn check(config: &Config) -> ExitCode {
     let clock = Clock::system();
-    let Ok(log) = Log::to("gateway", clock.clone(), Box::new(std::io::sink())) else { return fail(1, "no thread can be started") };
+    let Ok(log) = Log::to("gateway", clock.clone(), Box::new(std::io::sink())) else {
+        return fail(1, "no thread can be started");
+    };
     match Loaded::load(config, &clock, &log, &Alarms::new(log.clone())) {
         Ok(loaded) => {
             say(&format!("{:#}", config.to_json()));
             for (file, plugin) in loaded.registry.table().plugins() {
-                let inactive =
-                    if plugin.inactive.is_empty() { String::new() } else { format!("; not active yet: {}", plugin.inactive.join(", ")) };
-                say(&format!("{file}: plugin {} {} at {}{inactive}", plugin.name, plugin.version, plugin.mount.as_str()));
+                let inactive = if plugin.inactive.is_empty() {
+                    String::new()
+                } else {
+                    format!("; not active yet: {}", plugin.inactive.join(", "))
+                };
+                say(&format!(
+                    "{file}: plugin {} {} at {}{inactive}",
+                    plugin.name,
+                    plugin.version,
+                    plugin.mount.as_str()
+                ));
             }
             for warning in loaded.warnings {
                 let _ = writeln!(std::io::stderr(), "gapura-gateway: warning: {warning}");
@@ -96,7 +112,14 @@ fn told(not_started: &NotStarted) -> ExitCode {
             ExitCode::SUCCESS
         }
         NotStarted::Usage(text) => fail(2, text.trim_end()),
-        NotStarted::Problems(problems) => fail(2, &problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        NotStarted::Problems(problems) => fail(
+            2,
+            &problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
     }
 }
 

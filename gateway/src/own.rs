@@ -42,8 +42,15 @@ impl Own {
     #[must_use]
     pub fn ready(&self) -> (StatusCode, Value) {
         let missing = self.missing();
-        let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, json!({"ok": missing.is_empty(), "missing": missing}))
+        let status = if missing.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        (
+            status,
+            json!({"ok": missing.is_empty(), "missing": missing}),
+        )
     }
 
     fn missing(&self) -> Vec<&'static str> {
@@ -55,7 +62,11 @@ impl Own {
         if self.trust.load().own_refusal(now).is_some() {
             missing.push("mesh certificate");
         }
-        if self.public.as_ref().is_some_and(|public| public.load().expired(gapura_mesh::clock::unix(now))) {
+        if self
+            .public
+            .as_ref()
+            .is_some_and(|public| public.load().expired(gapura_mesh::clock::unix(now)))
+        {
             missing.push("public certificate");
         }
         missing
@@ -71,7 +82,11 @@ pub fn version() -> Value {
 fn page(status: StatusCode, value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::from(format!("{value}\n"))));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -11,7 +11,9 @@ use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
 use gapura_mesh::framing::{self, DOOR};
-use gapura_mesh::headers::{Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response};
+use gapura_mesh::headers::{
+    Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response,
+};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
@@ -103,21 +105,36 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         record.belongs_to(&self.unrouted);
-        let result =
-            caught(pin!(self.try_handle(client, head, body, ambiguous, upgraded, &mut record))).await.unwrap_or(Err(Rejection::Panic));
+        let result = caught(pin!(self.try_handle(
+            client,
+            head,
+            body,
+            ambiguous,
+            upgraded,
+            &mut record
+        )))
+        .await
+        .unwrap_or(Err(Rejection::Panic));
         let mut response = match result {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
                 let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
                 // Nobody has read its body: whatever comes next on the connection may still belong to it.
                 if http1 && !bodiless {
-                    refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    refusal
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 refusal
             }
         };
-        if http1 && self.core.seed.stopping.phase() != Phase::Run && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if http1
+            && self.core.seed.stopping.phase() != Phase::Run
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -126,10 +143,17 @@ impl Pipeline {
     #[must_use]
     pub fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
         let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
-        let kept = given.next().filter(|_| given.next().is_none()).and_then(|value| RequestId::of_header(value).ok());
+        let kept = given
+            .next()
+            .filter(|_| given.next().is_none())
+            .and_then(|value| RequestId::of_header(value).ok());
         let request_id = kept.unwrap_or_else(|| self.new_request_id());
-        let peer = client.address(request.headers(), |ip| self.settings.is_proxy(ip)).text;
-        self.core.sink.begin(request_id, request.method().clone(), peer)
+        let peer = client
+            .address(request.headers(), |ip| self.settings.is_proxy(ip))
+            .text;
+        self.core
+            .sink
+            .begin(request_id, request.method().clone(), peer)
     }
 
     async fn try_handle(
@@ -148,18 +172,29 @@ impl Pipeline {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
-        let Admitted { outgoing, plugin, upgrade, token_holds } = admitted;
+        let Admitted {
+            outgoing,
+            plugin,
+            upgrade,
+            token_holds,
+        } = admitted;
         let (body, upload) = self.body(body, &plugin);
         record.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self.forward.send(outgoing, body, &upload).await.map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
+        let answer = self
+            .forward
+            .send(outgoing, body, &upload)
+            .await
+            .map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
         record.upstream = Some(sent.elapsed());
         if !framing::is_sound_answer(answer.headers()) {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
-            upgraded.switch(answer, upgrade, expires).map_err(Rejection::Switched)?
+            upgraded
+                .switch(answer, upgrade, expires)
+                .map_err(Rejection::Switched)?
         } else {
             self.scrubbed(answer, !plugin.upstream.is_plaintext(), token_holds, record)
         };
@@ -182,7 +217,10 @@ impl Pipeline {
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
             // route.rs: who answers
             Target::Own(path) => {
-                let answer = self.own.answer(path).ok_or(Rejection::Route(route::Error::NoRoute))?;
+                let answer = self
+                    .own
+                    .answer(path)
+                    .ok_or(Rejection::Route(route::Error::NoRoute))?;
                 if head.method != Method::GET && head.method != Method::HEAD {
                     return Err(Rejection::ReadOnly);
                 }
@@ -196,24 +234,42 @@ impl Pipeline {
             return Err(Rejection::Misdirected);
         }
         let now = self.core.seed.clock.unix();
-        let caller = self.authenticator.verify(route.plugin.auth, &head.headers, now).map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
+        let caller = self
+            .authenticator
+            .verify(route.plugin.auth, &head.headers, now)
+            .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
         if let authenticate::Caller::Verified(caller) = &caller {
             record.tenant = Some(caller.tenant().clone());
         }
         let permit = authorise::admit(route.plugin, caller).map_err(Rejection::Authorise)?; // authorise.rs: may they
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if permit.plugin().max_body.is_some_and(|most| length.is_some_and(|length| length > most)) {
+        let length = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if permit
+            .plugin()
+            .max_body
+            .is_some_and(|most| length.is_some_and(|length| length > most))
+        {
             return Err(Rejection::TooLarge);
         }
-        let trace = head.headers.get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes()));
+        let trace = head
+            .headers
+            .get(TRACEPARENT)
+            .and_then(|value| Trace::parse(value.as_bytes()));
         let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
         record.trace_id = Some(trace.id);
-        let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| tunnel::is_asked_for(&head));
+        let upgrade = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .filter(|_| tunnel::is_asked_for(&head));
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
             span: self.core.random.next(),
-            client: client.address(&head.headers, |ip| self.settings.is_proxy(ip)).header,
+            client: client
+                .address(&head.headers, |ip| self.settings.is_proxy(ip))
+                .header,
             proto: client.proto(&head.headers),
             host: target.host,
             rest: route.path,
@@ -221,11 +277,19 @@ impl Pipeline {
             bodiless: http_body::Body::is_end_stream(body),
             now,
         };
-        let token_holds = permit.caller().map(|caller| Duration::from_secs(caller.expires().saturating_sub(now)));
+        let token_holds = permit
+            .caller()
+            .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now)));
         let plugin = route.plugin.clone();
-        let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.forward.signer()).map_err(Rejection::Forward)?; // forward/outgoing.rs: headers
+        let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.forward.signer())
+            .map_err(Rejection::Forward)?; // forward/outgoing.rs: headers
         record.stripped = stripped;
-        Ok(Ok(Admitted { outgoing, plugin, upgrade, token_holds }))
+        Ok(Ok(Admitted {
+            outgoing,
+            plugin,
+            upgrade,
+            token_holds,
+        }))
     }
 
     fn body(&self, body: Incoming, plugin: &Arc<Plugin>) -> (Body, Rc<Upload>) {
@@ -237,21 +301,32 @@ impl Pipeline {
         let body = Body::incoming(body)
             .limited(plugin.max_body)
             .idle_after(&self.core.timers, BODY_IDLE)
-            .trailers(Trailers::Request(Rc::new(move |name| owner.forward_headers.takes(name))))
+            .trailers(Trailers::Request(Rc::new(move |name| {
+                owner.forward_headers.takes(name)
+            })))
             .watched(upload.clone());
         (body, upload)
     }
 
     fn unauthenticated(&self, error: authenticate::Error) -> Rejection {
         let label = error.label();
-        if let Some(index) = authenticate::Error::LABELS.iter().position(|known| *known == label) {
+        if let Some(index) = authenticate::Error::LABELS
+            .iter()
+            .position(|known| *known == label)
+        {
             self.core.meters().token_rejected(index);
         }
         Rejection::Authenticate(error)
     }
 
     /// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar cannot pass its own off as one.
-    fn scrubbed(&self, answer: Response<Body>, sidecar: bool, token_holds: Option<Duration>, record: &mut Record) -> Response<Body> {
+    fn scrubbed(
+        &self,
+        answer: Response<Body>,
+        sidecar: bool,
+        token_holds: Option<Duration>,
+        record: &mut Record,
+    ) -> Response<Body> {
         let (mut head, mut body) = answer.into_parts();
         let made = head.headers.get(X_GAPURA_MADE).filter(|_| sidecar);
         record.code = made.and_then(|word| Code::from_word(word.as_bytes()));
@@ -264,10 +339,23 @@ impl Pipeline {
         let ours = u32::from(sidecar) + u32::from(record.code.is_some());
         for kind in Kind::ALL {
             let count = stripped.of(kind);
-            record.stripped.add(kind, if kind == Kind::Identity { count.saturating_sub(ours) } else { count });
+            record.stripped.add(
+                kind,
+                if kind == Kind::Identity {
+                    count.saturating_sub(ours)
+                } else {
+                    count
+                },
+            );
         }
-        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        let kind = head
+            .headers
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        let events = kind
+            .get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         if !events && !is_grpc(&head.headers) {
             body = body.idle_after(&self.core.timers, ANSWER_IDLE);
         } else if let Some(holds) = token_holds.filter(|_| events) {
@@ -277,7 +365,10 @@ impl Pipeline {
     }
 
     fn new_request_id(&self) -> RequestId {
-        RequestId::new_v7(self.core.seed.clock.unix_millis(), self.core.random.next_wide())
+        RequestId::new_v7(
+            self.core.seed.clock.unix_millis(),
+            self.core.random.next_wide(),
+        )
     }
 }
 
@@ -297,13 +388,19 @@ impl Rejection {
             Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
             Self::Authorise(Forbidden) => Code::Forbidden,
-            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => Code::RequestTimeout,
+            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
+                Code::BodyTooLarge
+            }
+            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => {
+                Code::RequestTimeout
+            }
             // The client broke its own request off; nobody is there to read this.
             Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
             Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
+            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {
+                Code::UpstreamProtocol
+            }
             Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
             Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(forward::Error::Unwritable) => Code::BadRequest,

@@ -14,8 +14,15 @@ use crate::pipeline::Rejection;
 pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
     let code = rejection.code();
     if let Some(error) = rejection.worth_a_line() {
-        let plugin = record.plugin.as_ref().map(|plugin| plugin.name().to_owned());
-        let fields = [("request_id", record.request_id.as_str().into()), ("plugin", plugin.into()), ("code", code.as_str().into())];
+        let plugin = record
+            .plugin
+            .as_ref()
+            .map(|plugin| plugin.name().to_owned());
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("plugin", plugin.into()),
+            ("code", code.as_str().into()),
+        ];
         log.event(Level::Warn, "upstream_failed", &chain(error), &fields);
     }
     let mut response = envelope::refuse(code, By::Gateway, record);
@@ -32,7 +39,11 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
     }
     if code == Code::MethodNotAllowed {
         // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
-        let served = if matches!(rejection, Rejection::ReadOnly) { "GET, HEAD" } else { "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" };
+        let served = if matches!(rejection, Rejection::ReadOnly) {
+            "GET, HEAD"
+        } else {
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+        };
         headers.insert(ALLOW, HeaderValue::from_static(served));
     }
     if rejection.ends_connection() {

@@ -118,13 +118,22 @@ pub fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<
 pub fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
     let path = path.as_str();
     if OwnPath::of(path).is_some() {
-        return vec![format!("{path} is one of the gateway's own paths; it answers itself")];
+        return vec![format!(
+            "{path} is one of the gateway's own paths; it answers itself"
+        )];
     }
     let candidates = table.candidates(path);
     let mut steps = Vec::new();
     for (at, (mount, plugin)) in candidates.iter().enumerate() {
-        let who = plugin.map_or("a file that is faulty or has just gone".to_owned(), |plugin| format!("plugin {}", plugin.name));
-        let why = if at == 0 { "takes the path and is the longest that does" } else { "would take it too, but is shorter" };
+        let who = plugin.map_or(
+            "a file that is faulty or has just gone".to_owned(),
+            |plugin| format!("plugin {}", plugin.name),
+        );
+        let why = if at == 0 {
+            "takes the path and is the longest that does"
+        } else {
+            "would take it too, but is shorter"
+        };
         steps.push(format!("mount {mount} of {who} {why}"));
     }
     steps.push(match table.find(path) {
@@ -146,11 +155,31 @@ mod tests {
             let text = format!(
                 "{{\"name\": \"{name}\", \"version\": \"1\", \"mount\": \"{mount}\", \"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}}"
             );
-            File { name: format!("{name}.json"), content: Ok(text.as_bytes().into()) }
+            File {
+                name: format!("{name}.json"),
+                content: Ok(text.as_bytes().into()),
+            }
         };
-        let files = vec![plugin("root", "/"), plugin("lab", "/v1/lab"), plugin("Bad", "/v1/lab/bad")];
-        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
-        build(None, &Snapshot { folder: "d".to_owned(), files: Ok(files) }, &rules, Instant::now()).table
+        let files = vec![
+            plugin("root", "/"),
+            plugin("lab", "/v1/lab"),
+            plugin("Bad", "/v1/lab/bad"),
+        ];
+        let rules = Rules {
+            trust_domain: "a".parse().unwrap(),
+            signing: false,
+            max_body: None,
+        };
+        build(
+            None,
+            &Snapshot {
+                folder: "d".to_owned(),
+                files: Ok(files),
+            },
+            &rules,
+            Instant::now(),
+        )
+        .table
     }
 
     fn found(table: &Table, path: &str) -> String {
@@ -191,7 +220,9 @@ mod tests {
                 "plugin lab gets /a",
             ]
         );
-        assert!(steps("/v1/lab/bad")[0].contains("faulty") && steps("/v1/lab/bad")[3].contains("503"));
+        assert!(
+            steps("/v1/lab/bad")[0].contains("faulty") && steps("/v1/lab/bad")[3].contains("503")
+        );
         assert_eq!(steps("/version").len(), 1);
     }
 }

@@ -52,7 +52,12 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
+pub fn start_with(
+    config: Config,
+    sockets: Sockets,
+    log: Log,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let alarms = Alarms::new(log.clone());
     let loaded = Loaded::load(&config, &clock, &log, &alarms).map_err(StartError::Config)?;
     let bound = bind(&config, sockets)?;
@@ -63,7 +68,12 @@ pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> R
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let meters = Arc::new(Meters::new(config.workers, &TokenError::LABELS));
     let state = State {
-        own: Own { trust: loaded.trust.clone(), public: loaded.public.clone(), clock: clock.clone(), stopping: stop.follow() },
+        own: Own {
+            trust: loaded.trust.clone(),
+            public: loaded.public.clone(),
+            clock: clock.clone(),
+            stopping: stop.follow(),
+        },
         registry: loaded.registry.clone(),
         instances: Instances::default(),
         trust_counters: Arc::new(TrustCounters::default()),
@@ -75,7 +85,17 @@ pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> R
     let live = LiveConnections::new();
     let (queues, workers) = spawn_workers(&config, &loaded, &state, &live)?;
     let addresses = bound.addresses();
-    let control = Control { config, loaded, bound, state, live, queues, workers, stop: stop.clone(), reload: reload.clone() };
+    let control = Control {
+        config,
+        loaded,
+        bound,
+        state,
+        live,
+        queues,
+        workers,
+        stop: stop.clone(),
+        reload: reload.clone(),
+    };
     let started = Running::start(log, stop, reload, addresses, move || control.run());
     let started = started.map(|running| running.with_alarms(alarms));
     started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
@@ -117,9 +137,17 @@ fn spawn_workers(
     state: &State,
     live: &LiveConnections,
 ) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
-    let tls = loaded.public.as_ref().map(PublicStore::server_config).transpose();
-    let tls = tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
-    let settings = Arc::new(DoorSettings { public_hosts: config.public_hosts.clone(), proxies: config.trusted_proxies.clone() });
+    let tls = loaded
+        .public
+        .as_ref()
+        .map(PublicStore::server_config)
+        .transpose();
+    let tls =
+        tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
+    let settings = Arc::new(DoorSettings {
+        public_hosts: config.public_hosts.clone(),
+        proxies: config.trusted_proxies.clone(),
+    });
     let seed = Seed {
         index: 0,
         of: config.workers,
@@ -130,13 +158,34 @@ fn spawn_workers(
         stopping: state.own.stopping.clone(),
     };
     worker::spawn_all(&seed, || {
-        let (own, registry, keys, signer) = (state.own.clone(), state.registry.clone(), loaded.keys.clone(), loaded.signer.clone());
-        let (instances, live, tls, settings) = (state.instances.clone(), live.clone(), tls.clone(), settings.clone());
+        let (own, registry, keys, signer) = (
+            state.own.clone(),
+            state.registry.clone(),
+            loaded.keys.clone(),
+            loaded.signer.clone(),
+        );
+        let (instances, live, tls, settings) = (
+            state.instances.clone(),
+            live.clone(),
+            tls.clone(),
+            settings.clone(),
+        );
         move |core: Rc<Core>| {
             let forward = Forward::new(core.clone(), own.trust.clone(), live, instances, signer);
             let unrouted = core.seed.meters.plugin(UNROUTED);
             let authenticator = Authenticator::new(keys);
-            Server { pipeline: Rc::new(Pipeline { core, registry, authenticator, forward, own, settings, unrouted }), tls }
+            Server {
+                pipeline: Rc::new(Pipeline {
+                    core,
+                    registry,
+                    authenticator,
+                    forward,
+                    own,
+                    settings,
+                    unrouted,
+                }),
+                tls,
+            }
         }
     })
 }
@@ -144,11 +193,37 @@ fn spawn_workers(
 impl Control {
     /// Runs until the program's end.
     async fn run(self) {
-        let Self { config, loaded, bound, state, live, queues, workers, stop, reload } = self;
-        let Loaded { trust, public, keys, registry, watcher, admin_token, .. } = loaded;
-        let (clock, log, alarms) = (state.own.clock.clone(), state.log.clone(), state.alarms.clone());
+        let Self {
+            config,
+            loaded,
+            bound,
+            state,
+            live,
+            queues,
+            workers,
+            stop,
+            reload,
+        } = self;
+        let Loaded {
+            trust,
+            public,
+            keys,
+            registry,
+            watcher,
+            admin_token,
+            ..
+        } = loaded;
+        let (clock, log, alarms) = (
+            state.own.clock.clone(),
+            state.log.clone(),
+            state.alarms.clone(),
+        );
         let mut tasks = JoinSet::new();
-        let watchers = Watchers { admin: Rc::new(Admin(state.clone())), health: Rc::new(Health(state.clone())), token: admin_token };
+        let watchers = Watchers {
+            admin: Rc::new(Admin(state.clone())),
+            health: Rc::new(Health(state.clone())),
+            token: admin_token,
+        };
         bound.serve(&mut tasks, queues, &watchers, &log, &stop);
         if let Some(store) = public {
             let files = config.tls.clone();
@@ -187,7 +262,12 @@ impl Control {
 
 async fn look_up_names(registry: Registry, instances: Instances) {
     loop {
-        let plugins: Vec<_> = registry.table().plugins().iter().map(|(_, plugin)| plugin.clone()).collect();
+        let plugins: Vec<_> = registry
+            .table()
+            .plugins()
+            .iter()
+            .map(|(_, plugin)| plugin.clone())
+            .collect();
         instances.look_up(&plugins).await;
         tokio::select! {
             () = tokio::time::sleep(LOOK_UP_EVERY) => {}

@@ -50,7 +50,11 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, from, slot: _slot } = accepted;
+        let Accepted {
+            stream,
+            from,
+            slot: _slot,
+        } = accepted;
         let core = &self.pipeline.core;
         let (io, http2) = match self.open(stream).await {
             Ok(opened) => opened,
@@ -60,7 +64,11 @@ impl Serve for Server {
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Rc::new(Client::new(from, self.tls.is_some(), is_proxy));
         let link = Arc::new(Link::default());
-        if http2 { self.serve_h2(io, client, link).await } else { self.serve_h1(io, client, link).await }
+        if http2 {
+            self.serve_h2(io, client, link).await
+        } else {
+            self.serve_h1(io, client, link).await
+        }
     }
 
     fn tidy(&self) {
@@ -72,9 +80,13 @@ impl Server {
     /// The stream of a connection, and whether it speaks HTTP/2.
     async fn open(&self, stream: std::net::TcpStream) -> io::Result<(BoxIo, bool)> {
         let stream = TcpStream::from_std(stream)?;
-        let Some(config) = &self.tls else { return Ok((Box::new(stream), false)) };
+        let Some(config) = &self.tls else {
+            return Ok((Box::new(stream), false));
+        };
         let handshake = TlsAcceptor::from(config.clone()).accept(stream);
-        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(stream), http2))
     }
@@ -87,12 +99,29 @@ impl Server {
             let mut record = pipeline.record(&client, &request);
             record.under_way = Some(seen.begin());
             let ambiguous = seen.is_ambiguous();
-            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, ambiguous, &left, record).await) }
+            async move {
+                Ok::<_, Infallible>(
+                    pipeline
+                        .handle(&client, request, ambiguous, &left, record)
+                        .await,
+                )
+            }
         });
         let io = TokioIo::new(StrictIo::http1(io, link.clone()));
-        let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
+        let connection = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .serve_connection(io, service)
+            .with_upgrades();
         let core = &self.pipeline.core;
-        let ended = drive(connection, http1::UpgradeableConnection::graceful_shutdown, pending(), &link, core, true).await;
+        let ended = drive(
+            connection,
+            http1::UpgradeableConnection::graceful_shutdown,
+            pending(),
+            &link,
+            core,
+            true,
+        )
+        .await;
         if let (true, Some(tunnel)) = (ended, upgraded.take()) {
             tunnel.await;
         }
@@ -104,7 +133,13 @@ impl Server {
             let (pipeline, client) = (pipeline.clone(), client.clone());
             let mut record = pipeline.record(&client, &request);
             record.under_way = Some(seen.begin());
-            async move { Ok::<_, Infallible>(pipeline.handle(&client, request, false, &Upgraded::default(), record).await) }
+            async move {
+                Ok::<_, Infallible>(
+                    pipeline
+                        .handle(&client, request, false, &Upgraded::default(), record)
+                        .await,
+                )
+            }
         });
         let io = TokioIo::new(StrictIo::http2(io, link.clone()));
         let connection = http2::Builder::new(OnThisWorker)
@@ -114,7 +149,15 @@ impl Server {
             .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
             .max_send_buf_size(BUFFER)
             .serve_connection(io, service);
-        drive(connection, http2::Connection::graceful_shutdown, pending(), &link, &self.pipeline.core, false).await;
+        drive(
+            connection,
+            http2::Connection::graceful_shutdown,
+            pending(),
+            &link,
+            &self.pipeline.core,
+            false,
+        )
+        .await;
     }
 
     /// One line for each failed handshake, with the reason and the client's address.
@@ -123,8 +166,13 @@ impl Server {
         let seed = &self.pipeline.core.seed;
         seed.meters.handshake_failed(Side::Client, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
-        let fields = [("side", "client".into()), ("reason", failure.reason.into()), ("peer", from.into())];
-        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+        let fields = [
+            ("side", "client".into()),
+            ("reason", failure.reason.into()),
+            ("peer", from.into()),
+        ];
+        seed.log
+            .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }
 

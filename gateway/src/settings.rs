@@ -21,13 +21,18 @@ impl DoorSettings {
             return true;
         }
         let end = if host.first() == Some(&b'[') {
-            host.iter().position(|byte| *byte == b']').map_or(host.len(), |end| end + 1)
+            host.iter()
+                .position(|byte| *byte == b']')
+                .map_or(host.len(), |end| end + 1)
         } else {
-            host.iter().position(|byte| *byte == b':').unwrap_or(host.len())
+            host.iter()
+                .position(|byte| *byte == b':')
+                .unwrap_or(host.len())
         };
-        self.public_hosts
-            .iter()
-            .any(|name| name.as_bytes().eq_ignore_ascii_case(&host[..end]) || name.as_bytes().eq_ignore_ascii_case(host))
+        self.public_hosts.iter().any(|name| {
+            name.as_bytes().eq_ignore_ascii_case(&host[..end])
+                || name.as_bytes().eq_ignore_ascii_case(host)
+        })
     }
 
     /// Whether an address is that of a proxy to believe.
@@ -43,7 +48,10 @@ mod tests {
 
     #[test]
     fn a_host_is_compared_by_its_name() {
-        let settings = DoorSettings { public_hosts: vec!["api.example".into(), "[::1]".into()], ..DoorSettings::default() };
+        let settings = DoorSettings {
+            public_hosts: vec!["api.example".into(), "[::1]".into()],
+            ..DoorSettings::default()
+        };
         for ours in ["api.example", "API.example:8443", "[::1]:8443", "[::1]"] {
             assert!(settings.serves(ours.as_bytes()), "{ours}");
         }

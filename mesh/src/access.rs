@@ -98,12 +98,23 @@ impl Sink {
     /// The end of worker `worker`'s records.
     #[must_use]
     pub fn new(log: Log, mode: AccessLog, meters: Arc<Meters>, worker: usize) -> Rc<Self> {
-        Rc::new(Self { log, mode, meters, worker, batch: RefCell::default() })
+        Rc::new(Self {
+            log,
+            mode,
+            meters,
+            worker,
+            batch: RefCell::default(),
+        })
     }
 
     /// Begins a record.
     #[must_use]
-    pub fn begin(self: &Rc<Self>, request_id: RequestId, method: Method, peer: Rc<str>) -> Box<Record> {
+    pub fn begin(
+        self: &Rc<Self>,
+        request_id: RequestId,
+        method: Method,
+        peer: Rc<str>,
+    ) -> Box<Record> {
         Box::new(Record {
             sink: self.clone(),
             started: Instant::now(),
@@ -195,8 +206,17 @@ impl Record {
     fn write(&self, line: &mut Vec<u8>, took: Duration) {
         let clock = self.sink.log.clock().now();
         let level = if self.status >= 500 { "warn" } else { "info" };
-        let _ = write!(line, r#"{{"ts":"{}","level":"{level}","service":"{}","event":"request""#, Rfc3339(clock), self.sink.log.service());
-        let _ = write!(line, r#","request_id":"{}","trace_id":"#, self.request_id.as_str());
+        let _ = write!(
+            line,
+            r#"{{"ts":"{}","level":"{level}","service":"{}","event":"request""#,
+            Rfc3339(clock),
+            self.sink.log.service()
+        );
+        let _ = write!(
+            line,
+            r#","request_id":"{}","trace_id":"#,
+            self.request_id.as_str()
+        );
         match &self.trace_id {
             Some(trace) => line.extend_from_slice(&trace.quoted()),
             None => line.extend_from_slice(b"null"),
@@ -215,8 +235,17 @@ impl Record {
             None => line.extend_from_slice(b"null"),
         }
         for (name, value) in [
-            (r#","company_id":"#, self.tenant.as_ref().map(TenantId::as_str)),
-            (r#","plugin":"#, self.plugin.as_ref().map(|plugin| plugin.name()).filter(|name| *name != UNROUTED)),
+            (
+                r#","company_id":"#,
+                self.tenant.as_ref().map(TenantId::as_str),
+            ),
+            (
+                r#","plugin":"#,
+                self.plugin
+                    .as_ref()
+                    .map(|plugin| plugin.name())
+                    .filter(|name| *name != UNROUTED),
+            ),
             (r#","peer":"#, Some(&*self.peer)),
         ] {
             line.extend_from_slice(name.as_bytes());
@@ -226,7 +255,12 @@ impl Record {
             }
         }
         let bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes());
-        let _ = write!(line, r#","bytes_in":{bytes_in},"bytes_out":{},"stripped":{}"#, self.bytes_out, self.stripped.total());
+        let _ = write!(
+            line,
+            r#","bytes_in":{bytes_in},"bytes_out":{},"stripped":{}"#,
+            self.bytes_out,
+            self.stripped.total()
+        );
         let _ = match self.code {
             Some(code) => writeln!(line, r#","code":"{}"}}"#, code.as_str()),
             None => writeln!(line, r#","code":null}}"#),
@@ -275,7 +309,11 @@ mod tests {
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
         let sink = Sink::new(log.clone(), mode, meters.clone(), 0);
-        let mut record = sink.begin(RequestId::parse(b"r-1").unwrap(), Method::GET, "127.0.0.1".into());
+        let mut record = sink.begin(
+            RequestId::parse(b"r-1").unwrap(),
+            Method::GET,
+            "127.0.0.1".into(),
+        );
         record.path = LoggedPath::Same("/v1/lab?token=secret".parse().unwrap());
         record.tenant = Some(TenantId::parse(b"42").unwrap());
         record.belongs_to(&meters.plugin("lab"));
@@ -284,13 +322,19 @@ mod tests {
         sink.flush();
         log.close();
         let bytes = memory.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[test]
     fn a_finished_request_is_one_line_without_its_query() {
         let lines = written(AccessLog::On, 200);
-        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        let [line] = lines.as_slice() else {
+            panic!("{lines:?}")
+        };
         for (name, value) in [
             ("event", serde_json::json!("request")),
             ("request_id", "r-1".into()),

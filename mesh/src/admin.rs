@@ -68,21 +68,35 @@ impl Page {
     /// A page of JSON.
     #[must_use]
     pub fn json(status: StatusCode, value: &serde_json::Value) -> Self {
-        Self { status, kind: "application/json", text: format!("{value:#}\n") }
+        Self {
+            status,
+            kind: "application/json",
+            text: format!("{value:#}\n"),
+        }
     }
 
     /// A page of metrics.
     #[must_use]
     pub fn metrics(text: String) -> Self {
-        Self { status: StatusCode::OK, kind: "text/plain; version=0.0.4", text }
+        Self {
+            status: StatusCode::OK,
+            kind: "text/plain; version=0.0.4",
+            text,
+        }
     }
 }
 
 impl Listener {
     async fn accept(&self) -> io::Result<BoxIo> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as BoxIo),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as BoxIo),
+            Self::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Box::new(stream) as BoxIo),
+            Self::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Box::new(stream) as BoxIo),
         }
     }
 }
@@ -107,7 +121,13 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
 
 async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), request.headers(), &rules, &*pages);
+        let answer = answer(
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+            &rules,
+            &*pages,
+        );
         async move { Ok::<_, Infallible>(answer) }
     });
     // A reader that breaks off is of no interest.
@@ -119,7 +139,13 @@ async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {
     let _ = tokio::time::timeout(READ_WITHIN, connection).await;
 }
 
-fn answer(method: &Method, path: &str, headers: &HeaderMap, rules: &Rules, pages: &dyn Pages) -> Response<Body> {
+fn answer(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    rules: &Rules,
+    pages: &dyn Pages,
+) -> Response<Body> {
     let page = match refusal(method, headers, rules) {
         Some((status, message)) => Page::json(status, &serde_json::json!({"ok": false, "message": message})),
         None => pages.page(path).unwrap_or_else(|| {
@@ -128,31 +154,63 @@ fn answer(method: &Method, path: &str, headers: &HeaderMap, rules: &Rules, pages
     };
     let mut response = Response::new(Body::full(Bytes::from(page.text)));
     *response.status_mut() = page.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-fn refusal(method: &Method, headers: &HeaderMap, rules: &Rules) -> Option<(StatusCode, &'static str)> {
+fn refusal(
+    method: &Method,
+    headers: &HeaderMap,
+    rules: &Rules,
+) -> Option<(StatusCode, &'static str)> {
     if method != Method::GET && method != Method::HEAD {
-        return Some((StatusCode::METHOD_NOT_ALLOWED, "The admin side answers GET and HEAD."));
+        return Some((
+            StatusCode::METHOD_NOT_ALLOWED,
+            "The admin side answers GET and HEAD.",
+        ));
     }
     if rules.check_host && !names_no_site(headers) {
-        return Some((StatusCode::FORBIDDEN, "The Host must be an IP address or localhost."));
+        return Some((
+            StatusCode::FORBIDDEN,
+            "The Host must be an IP address or localhost.",
+        ));
     }
     let token = rules.token.as_ref()?;
-    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| value.strip_prefix(b"Bearer "));
-    let fits = given.is_some_and(|given| aws_lc_rs::constant_time::verify_slices_are_equal(given, token).is_ok());
-    (!fits).then_some((StatusCode::UNAUTHORIZED, "The admin token is missing or wrong."))
+    let given = headers
+        .get(AUTHORIZATION)
+        .map(HeaderValue::as_bytes)
+        .and_then(|value| value.strip_prefix(b"Bearer "));
+    let fits = given.is_some_and(|given| {
+        aws_lc_rs::constant_time::verify_slices_are_equal(given, token).is_ok()
+    });
+    (!fits).then_some((
+        StatusCode::UNAUTHORIZED,
+        "The admin token is missing or wrong.",
+    ))
 }
 
 /// A browser that was lured here by a name of somebody else's says that name.
 fn names_no_site(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(HOST).into_iter();
-    let (Some(Ok(host)), None) = (lines.next().map(HeaderValue::to_str), lines.next()) else { return false };
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok() || host.parse::<SocketAddr>().is_ok()
+    let (Some(Ok(host)), None) = (lines.next().map(HeaderValue::to_str), lines.next()) else {
+        return false;
+    };
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok()
+        || host.parse::<SocketAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -163,26 +221,74 @@ mod tests {
 
     impl Pages for One {
         fn page(&self, path: &str) -> Option<Page> {
-            (path == "/healthz").then(|| Page::json(StatusCode::OK, &serde_json::json!({"ok": true})))
+            (path == "/healthz")
+                .then(|| Page::json(StatusCode::OK, &serde_json::json!({"ok": true})))
         }
     }
 
-    fn status(method: &Method, path: &str, lines: &[(&'static str, &'static str)], rules: &Rules) -> u16 {
-        let headers = lines.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
-        answer(method, path, &headers, rules, &One).status().as_u16()
+    fn status(
+        method: &Method,
+        path: &str,
+        lines: &[(&'static str, &'static str)],
+        rules: &Rules,
+    ) -> u16 {
+        let headers = lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        answer(method, path, &headers, rules, &One)
+            .status()
+            .as_u16()
     }
 
     #[test]
     fn a_reader_by_address_is_answered_and_one_by_a_strangers_name_is_not() {
-        let rules = Rules { check_host: true, token: None };
-        for host in ["127.0.0.1:9901", "127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:9901", "[::1]"] {
-            assert_eq!(status(&Method::GET, "/healthz", &[("host", host)], &rules), 200, "{host}");
+        let rules = Rules {
+            check_host: true,
+            token: None,
+        };
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:9901",
+            "[::1]",
+        ] {
+            assert_eq!(
+                status(&Method::GET, "/healthz", &[("host", host)], &rules),
+                200,
+                "{host}"
+            );
         }
-        for host in ["evil.example", "evil.example:9901", "localhost.evil.example", "", "127.0.0.1.evil.example"] {
-            assert_eq!(status(&Method::GET, "/healthz", &[("host", host)], &rules), 403, "{host}");
+        for host in [
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+            "",
+            "127.0.0.1.evil.example",
+        ] {
+            assert_eq!(
+                status(&Method::GET, "/healthz", &[("host", host)], &rules),
+                403,
+                "{host}"
+            );
         }
         assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 403);
-        assert_eq!(status(&Method::GET, "/healthz", &[("host", "evil.example")], &Rules::default()), 200);
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("host", "evil.example")],
+                &Rules::default()
+            ),
+            200
+        );
     }
 
     #[test]
@@ -195,9 +301,28 @@ mod tests {
 
     #[test]
     fn a_token_is_asked_for_where_one_is_set() {
-        let rules = Rules { check_host: false, token: Some(Arc::from(&b"s3cret"[..])) };
-        assert_eq!(status(&Method::GET, "/healthz", &[("authorization", "Bearer s3cret")], &rules), 200);
-        assert_eq!(status(&Method::GET, "/healthz", &[("authorization", "Bearer s3cre")], &rules), 401);
+        let rules = Rules {
+            check_host: false,
+            token: Some(Arc::from(&b"s3cret"[..])),
+        };
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("authorization", "Bearer s3cret")],
+                &rules
+            ),
+            200
+        );
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("authorization", "Bearer s3cre")],
+                &rules
+            ),
+            401
+        );
         assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 401);
     }
 }

@@ -19,7 +19,10 @@ impl Alarms {
     /// No alarm, and the log that tells of the next.
     #[must_use]
     pub fn new(log: Log) -> Self {
-        Self { log, raised: Arc::default() }
+        Self {
+            log,
+            raised: Arc::default(),
+        }
     }
 
     /// Raises `name`, saying in one sentence what is wrong and what to do. Silent while the same sentence is raised already.
@@ -27,7 +30,8 @@ impl Alarms {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         if raised.get(name).is_none_or(|known| known != sentence) {
             raised.insert(name, sentence.to_owned());
-            self.log.event(Level::Error, "alarm", sentence, &[("name", name.into())]);
+            self.log
+                .event(Level::Error, "alarm", sentence, &[("name", name.into())]);
         }
     }
 
@@ -35,7 +39,12 @@ impl Alarms {
     pub fn clear(&self, name: &'static str) {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         if raised.remove(name).is_some() {
-            self.log.event(Level::Info, "alarm_cleared", "the fault is mended", &[("name", name.into())]);
+            self.log.event(
+                Level::Info,
+                "alarm_cleared",
+                "the fault is mended",
+                &[("name", name.into())],
+            );
         }
     }
 
@@ -43,7 +52,10 @@ impl Alarms {
     #[must_use]
     pub fn raised(&self) -> Vec<(&'static str, String)> {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        raised.iter().map(|(name, sentence)| (*name, sentence.clone())).collect()
+        raised
+            .iter()
+            .map(|(name, sentence)| (*name, sentence.clone()))
+            .collect()
     }
 }
 
@@ -54,10 +66,14 @@ mod tests {
 
     #[test]
     fn an_alarm_stands_until_it_is_cleared() {
-        let alarms = Alarms::new(Log::to("sidecar", Clock::system(), Box::new(std::io::sink())).unwrap());
+        let alarms =
+            Alarms::new(Log::to("sidecar", Clock::system(), Box::new(std::io::sink())).unwrap());
         alarms.raise("trust", "key.pem does not fit cert.pem");
         alarms.raise("trust", "key.pem does not fit cert.pem");
-        assert_eq!(alarms.raised(), [("trust", "key.pem does not fit cert.pem".to_owned())]);
+        assert_eq!(
+            alarms.raised(),
+            [("trust", "key.pem does not fit cert.pem".to_owned())]
+        );
         alarms.clear("trust");
         alarms.clear("trust");
         assert!(alarms.raised().is_empty());

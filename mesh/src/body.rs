@@ -98,13 +98,21 @@ impl Body {
     /// A body that is all there.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::empty() } else { Self::of(Source::Full(bytes)) }
+        if bytes.is_empty() {
+            Self::empty()
+        } else {
+            Self::of(Source::Full(bytes))
+        }
     }
 
     /// A body that hyper reads.
     #[must_use]
     pub fn incoming(incoming: Incoming) -> Self {
-        if http_body::Body::is_end_stream(&incoming) { Self::empty() } else { Self::of(Source::Incoming(incoming)) }
+        if http_body::Body::is_end_stream(&incoming) {
+            Self::empty()
+        } else {
+            Self::of(Source::Incoming(incoming))
+        }
     }
 
     /// A body that comes over an HTTP/2 connection of ours.
@@ -164,7 +172,9 @@ impl Body {
     /// Carries the request's record, which is finished when the body is dropped, sent or not.
     #[must_use]
     pub fn recorded(mut self, record: Box<Record>) -> Self {
-        self.0.get_or_insert_with(|| Box::new(State::of(Source::End))).record = Some(record);
+        self.0
+            .get_or_insert_with(|| Box::new(State::of(Source::End)))
+            .record = Some(record);
         self
     }
 
@@ -187,7 +197,16 @@ impl Body {
 
 impl State {
     fn of(source: Source) -> Self {
-        Self { source, left: None, idle: None, trailers: Trailers::Response, upload: None, record: None, lease: None, until: None }
+        Self {
+            source,
+            left: None,
+            idle: None,
+            trailers: Trailers::Response,
+            upload: None,
+            record: None,
+            lease: None,
+            until: None,
+        }
     }
 
     fn is_ended(&self) -> bool {
@@ -207,7 +226,9 @@ impl State {
                 self.source = Source::End;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Incoming(incoming) => http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(|_| Fault::Cut),
+            Source::Incoming(incoming) => {
+                http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(|_| Fault::Cut)
+            }
             Source::Hop(stream) => stream.poll_frame(cx),
         }
     }
@@ -235,10 +256,14 @@ impl State {
     fn scrubbed(&mut self, mut trailers: HeaderMap) -> HeaderMap {
         let stripped = match &self.trailers {
             Trailers::Response => scrub_response_trailers(&mut trailers),
-            Trailers::Request(forwarded) => scrub_request_trailers(&mut trailers, |name| forwarded(name)),
+            Trailers::Request(forwarded) => {
+                scrub_request_trailers(&mut trailers, |name| forwarded(name))
+            }
         };
         if let Some(record) = &mut self.record {
-            record.stripped.add(crate::headers::Kind::Trailer, stripped.total());
+            record
+                .stripped
+                .add(crate::headers::Kind::Trailer, stripped.total());
         }
         trailers
     }
@@ -260,9 +285,18 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Fault;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let Some(this) = &mut self.0 else { return Poll::Ready(None) };
-        if this.until.as_ref().is_some_and(|until| until.poll_passed(cx).is_ready()) {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(this) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        if this
+            .until
+            .as_ref()
+            .is_some_and(|until| until.poll_passed(cx).is_ready())
+        {
             // The connection behind it is in the middle of an answer and cannot be used again.
             drop(this.lease.take());
             this.finish(UploadState::Finished);
@@ -271,7 +305,9 @@ impl http_body::Body for Body {
         let polled = match this.poll_source(cx) {
             Poll::Ready(polled) => polled,
             Poll::Pending => {
-                let Some((sleep, idle)) = &this.idle else { return Poll::Pending };
+                let Some((sleep, idle)) = &this.idle else {
+                    return Poll::Pending;
+                };
                 if !sleep.is_set() {
                     sleep.reset(*idle);
                 }
@@ -308,7 +344,9 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(state) = &self.0 else { return SizeHint::with_exact(0) };
+        let Some(state) = &self.0 else {
+            return SizeHint::with_exact(0);
+        };
         match &state.source {
             Source::End => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
@@ -322,7 +360,11 @@ impl Drop for State {
     /// A body that nobody reads any more will not be finished: who waits for that must not wait for ever.
     fn drop(&mut self) {
         if let Some(upload) = self.upload.take() {
-            upload.set(if self.is_ended() { UploadState::Finished } else { UploadState::Failed(Fault::Cut) });
+            upload.set(if self.is_ended() {
+                UploadState::Finished
+            } else {
+                UploadState::Failed(Fault::Cut)
+            });
         }
     }
 }
@@ -331,7 +373,10 @@ impl Upload {
     /// A body that was never there is at its end.
     #[must_use]
     pub fn finished() -> Self {
-        Self { state: Cell::new(UploadState::Finished), ..Self::default() }
+        Self {
+            state: Cell::new(UploadState::Finished),
+            ..Self::default()
+        }
     }
 
     /// Counts bytes that were read.
@@ -374,7 +419,9 @@ impl Upload {
 impl fmt::Debug for Body {
     /// Never a byte of what it carries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("ended", &self.is_ended()).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("ended", &self.is_ended())
+            .finish_non_exhaustive()
     }
 }
 

@@ -62,13 +62,22 @@ impl Bound {
         let mut faults = Vec::new();
         let mut tcp = |name, address, flag: &str| match sockets.take(name, &known) {
             Some(handed) => Some(handed),
-            None => program::bind(address, flag).map_err(|fault| faults.push(fault)).ok(),
+            None => program::bind(address, flag)
+                .map_err(|fault| faults.push(fault))
+                .ok(),
         };
         let main = tcp(wanted.main, wanted.listen, "--listen");
-        let health = wanted.health.and_then(|address| tcp("health", address, "--health"));
+        let health = wanted
+            .health
+            .and_then(|address| tcp("health", address, "--health"));
         let (admin, admin_socket) = match wanted.admin {
             AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
-            AdminAddress::Unix(path) => (None, program::bind_socket(path, "--admin").map_err(|fault| faults.push(fault)).ok()),
+            AdminAddress::Unix(path) => (
+                None,
+                program::bind_socket(path, "--admin")
+                    .map_err(|fault| faults.push(fault))
+                    .ok(),
+            ),
         };
         faults.extend(sockets.left(&known));
         // What the flags were judged by may differ from what was handed over.
@@ -76,7 +85,13 @@ impl Bound {
             faults.push("the socket admin that systemd handed over can be reached from beyond this machine; give --admin-token-file, or set ListenStream=127.0.0.1:PORT".to_owned());
         }
         match main {
-            Some(main) if faults.is_empty() => Ok(Self { name: wanted.main, main, admin, admin_socket, health }),
+            Some(main) if faults.is_empty() => Ok(Self {
+                name: wanted.main,
+                main,
+                admin,
+                admin_socket,
+                health,
+            }),
             _ => Err(faults),
         }
     }
@@ -90,25 +105,60 @@ impl Bound {
     /// Every listener with its address.
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        let listeners = [(self.name, Some(&self.main)), ("admin", self.admin.as_ref()), ("health", self.health.as_ref())];
-        listeners.into_iter().filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?))).collect()
+        let listeners = [
+            (self.name, Some(&self.main)),
+            ("admin", self.admin.as_ref()),
+            ("health", self.health.as_ref()),
+        ];
+        listeners
+            .into_iter()
+            .filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?)))
+            .collect()
     }
 
     /// Serves them: the main one into `queues`, the others by `watchers`.
-    pub fn serve(self, tasks: &mut JoinSet<()>, queues: Vec<Queue>, watchers: &Watchers, log: &Log, stop: &Stop) {
-        let rules = Rules { check_host: true, token: watchers.token.clone() };
-        for listener in self.admin.and_then(program::tcp).into_iter().chain(self.admin_socket.and_then(program::unix)) {
-            tasks.spawn_local(admin::serve(listener, rules.clone(), watchers.admin.clone()));
+    pub fn serve(
+        self,
+        tasks: &mut JoinSet<()>,
+        queues: Vec<Queue>,
+        watchers: &Watchers,
+        log: &Log,
+        stop: &Stop,
+    ) {
+        let rules = Rules {
+            check_host: true,
+            token: watchers.token.clone(),
+        };
+        for listener in self
+            .admin
+            .and_then(program::tcp)
+            .into_iter()
+            .chain(self.admin_socket.and_then(program::unix))
+        {
+            tasks.spawn_local(admin::serve(
+                listener,
+                rules.clone(),
+                watchers.admin.clone(),
+            ));
         }
         if let Some(listener) = self.health.and_then(program::tcp) {
-            tasks.spawn_local(admin::serve(listener, Rules::default(), watchers.health.clone()));
+            tasks.spawn_local(admin::serve(
+                listener,
+                Rules::default(),
+                watchers.health.clone(),
+            ));
         }
         match tokio::net::TcpListener::from_std(self.main) {
             Ok(listener) => {
                 tasks.spawn_local(listen::accept(listener, queues, log.clone(), stop.follow()));
             }
             Err(error) => {
-                log.event(Level::Error, "listen_failed", &format!("the listener {} broke: {error}", self.name), &[]);
+                log.event(
+                    Level::Error,
+                    "listen_failed",
+                    &format!("the listener {} broke: {error}", self.name),
+                    &[],
+                );
                 stop.raise(Phase::Cut);
             }
         }
@@ -124,7 +174,13 @@ mod tests {
     use super::*;
 
     fn wanted(listen: SocketAddr, admin: &AdminAddress) -> Wanted<'_> {
-        Wanted { main: "public", listen, admin, guarded: false, health: None }
+        Wanted {
+            main: "public",
+            listen,
+            admin,
+            guarded: false,
+            health: None,
+        }
     }
 
     #[test]
@@ -132,10 +188,18 @@ mod tests {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let bound = Bound::bind(&wanted(any, &AdminAddress::Tcp(any)), Sockets::default()).unwrap();
         let addresses = bound.addresses();
-        assert_eq!(addresses.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["public", "admin"]);
+        assert_eq!(
+            addresses.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["public", "admin"]
+        );
         let (taken, admin) = (addresses[0].1, AdminAddress::Tcp(addresses[1].1));
-        let faults = Bound::bind(&wanted(taken, &admin), Sockets::default()).err().unwrap();
+        let faults = Bound::bind(&wanted(taken, &admin), Sockets::default())
+            .err()
+            .unwrap();
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].starts_with("--listen") && faults[1].starts_with("--admin"), "{faults:?}");
+        assert!(
+            faults[0].starts_with("--listen") && faults[1].starts_with("--admin"),
+            "{faults:?}"
+        );
     }
 }

@@ -9,10 +9,12 @@ use std::task::Poll;
 ///
 /// Takes a pinned reference: a request's future is kilobytes, and handing it on by value would copy it.
 pub async fn caught<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        },
+    )
     .await
 }
 
@@ -24,6 +26,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_caught_and_anything_else_passes() {
         assert_eq!(caught(pin!(async { 7 })).await, Some(7));
-        assert_eq!(caught(pin!(async { if true { panic!("on purpose") } else { 7 } })).await, None);
+        assert_eq!(
+            caught(pin!(async { if true { panic!("on purpose") } else { 7 } })).await,
+            None
+        );
     }
 }

@@ -31,14 +31,20 @@ impl Clock {
         let shift = self.shift_seconds.load(Ordering::Relaxed);
         let now = SystemTime::now();
         let by = Duration::from_secs(shift.unsigned_abs());
-        let moved = if shift < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        let moved = if shift < 0 {
+            now.checked_sub(by)
+        } else {
+            now.checked_add(by)
+        };
         moved.unwrap_or(now)
     }
 
     /// Milliseconds since 1970, UTC; 0 for a clock set before then.
     #[must_use]
     pub fn unix_millis(&self) -> u64 {
-        self.now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.now().duration_since(UNIX_EPOCH).map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
     }
 
     /// Whole seconds since 1970, UTC; 0 for a clock set before then.
@@ -51,7 +57,8 @@ impl Clock {
 /// Whole seconds since 1970, UTC; 0 for a time before then.
 #[must_use]
 pub fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// A moment as RFC 3339 in UTC with milliseconds, written into a log line or an answer.
@@ -65,7 +72,10 @@ impl std::fmt::Display for Rfc3339 {
         let of_day = seconds % 86_400;
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         let milli = since.subsec_millis();
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+        )
     }
 }
 
@@ -74,11 +84,16 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
     let era = shifted / 146_097; // 400 years
     let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }

@@ -37,8 +37,19 @@ const GATHER: usize = 64 * 1024;
 
 /// Wraps `io`.
 pub fn coalesce<T>(io: T) -> (Coalesced<T>, Flusher<T>) {
-    let shared = Rc::new(RefCell::new(Shared { io, gathered: Vec::new(), written: 0, writes: Rc::default(), failure: None }));
-    (Coalesced { shared: shared.clone() }, Flusher { shared })
+    let shared = Rc::new(RefCell::new(Shared {
+        io,
+        gathered: Vec::new(),
+        written: 0,
+        writes: Rc::default(),
+        failure: None,
+    }));
+    (
+        Coalesced {
+            shared: shared.clone(),
+        },
+        Flusher { shared },
+    )
 }
 
 impl<T: AsyncWrite + Unpin> Flusher<T> {
@@ -69,7 +80,8 @@ impl<T: AsyncWrite + Unpin> Flusher<T> {
 impl<T: AsyncWrite + Unpin> Shared<T> {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.gathered.len() {
-            let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered[self.written..]))?;
+            let sent =
+                ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered[self.written..]))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -94,7 +106,11 @@ impl<T> Shared<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Coalesced<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let shared = &mut *self.shared.borrow_mut();
         match Pin::new(&mut shared.io).poll_read(cx, buf) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(shared.keep(error))),
@@ -104,7 +120,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Coalesced<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesced<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let shared = &mut *self.shared.borrow_mut();
         if shared.gathered.len() >= GATHER
             && let Err(error) = ready!(shared.poll_write_out(cx))
@@ -115,14 +135,20 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesced<T> {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let shared = &mut *self.shared.borrow_mut();
         if shared.gathered.len() >= GATHER
             && let Err(error) = ready!(shared.poll_write_out(cx))
         {
             return Poll::Ready(Err(shared.keep(error)));
         }
-        slices.iter().for_each(|slice| shared.gathered.extend_from_slice(slice));
+        slices
+            .iter()
+            .for_each(|slice| shared.gathered.extend_from_slice(slice));
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 
@@ -156,7 +182,14 @@ mod tests {
         half.flush().await.unwrap();
         half.write_all(b"two").await.unwrap();
         let mut seen = [0_u8; 16];
-        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut far).poll_read(cx, &mut ReadBuf::new(&mut seen)).is_pending())).await);
+        assert!(
+            poll_fn(|cx| Poll::Ready(
+                Pin::new(&mut far)
+                    .poll_read(cx, &mut ReadBuf::new(&mut seen))
+                    .is_pending()
+            ))
+            .await
+        );
         poll_fn(|cx| flusher.poll_flush(cx)).await.unwrap();
         let count = far.read(&mut seen).await.unwrap();
         assert_eq!(&seen[..count], b"one two");
@@ -168,7 +201,9 @@ mod tests {
         let (mut half, flusher) = coalesce(near);
         let bytes = vec![7_u8; GATHER];
         half.write_all(&bytes).await.unwrap();
-        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll_write(cx, b"x").is_pending())).await);
+        assert!(
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll_write(cx, b"x").is_pending())).await
+        );
         let (_, read) = tokio::join!(poll_fn(|cx| flusher.poll_flush(cx)), async {
             let mut read = vec![0_u8; GATHER];
             far.read_exact(&mut read).await.unwrap();

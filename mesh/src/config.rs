@@ -81,19 +81,34 @@ impl Setting {
     /// A setting with one value.
     #[must_use]
     pub const fn one(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::One(value), help, also_env: None }
+        Self {
+            name,
+            kind: Kind::One(value),
+            help,
+            also_env: None,
+        }
     }
 
     /// A setting that may be given several times.
     #[must_use]
     pub const fn many(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Many(value), help, also_env: None }
+        Self {
+            name,
+            kind: Kind::Many(value),
+            help,
+            also_env: None,
+        }
     }
 
     /// A setting that is on or off.
     #[must_use]
     pub const fn switch(name: &'static str, help: &'static str) -> Self {
-        Self { name, kind: Kind::Switch, help, also_env: None }
+        Self {
+            name,
+            kind: Kind::Switch,
+            help,
+            also_env: None,
+        }
     }
 
     /// The same, also read from a variable that existing installations use.
@@ -106,7 +121,10 @@ impl Setting {
     /// The setting's own variable.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("GAPURA_{}", self.name.replace('-', "_").to_ascii_uppercase())
+        format!(
+            "GAPURA_{}",
+            self.name.replace('-', "_").to_ascii_uppercase()
+        )
     }
 }
 
@@ -114,8 +132,15 @@ impl Problem {
     /// A mistake in what came from `origin`, or would have come from the flag `name`.
     #[must_use]
     pub fn new(name: &str, origin: &Origin, message: impl Into<String>) -> Self {
-        let at = if *origin == Origin::Default { format!("--{name}") } else { origin.to_string() };
-        Self { at, message: message.into() }
+        let at = if *origin == Origin::Default {
+            format!("--{name}")
+        } else {
+            origin.to_string()
+        };
+        Self {
+            at,
+            message: message.into(),
+        }
     }
 }
 

@@ -38,7 +38,11 @@ impl TenantId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+        if Self::fits(text) {
+            value(text).map(Self)
+        } else {
+            Err(Invalid)
+        }
     }
 
     fn fits(text: &[u8]) -> bool {
@@ -50,7 +54,11 @@ impl TenantId {
     /// # Errors
     /// [`Invalid`] for 0.
     pub fn from_number(number: u64) -> Result<Self, Invalid> {
-        if number == 0 { Err(Invalid) } else { Ok(Self(HeaderValue::from(number))) }
+        if number == 0 {
+            Err(Invalid)
+        } else {
+            Ok(Self(HeaderValue::from(number)))
+        }
     }
 }
 
@@ -60,11 +68,20 @@ impl UserId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+        if Self::fits(text) {
+            value(text).map(Self)
+        } else {
+            Err(Invalid)
+        }
     }
 
     fn fits(text: &[u8]) -> bool {
-        is_token(text, 255, |byte| matches!(byte, b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-'))
+        is_token(text, 255, |byte| {
+            matches!(
+                byte,
+                b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-'
+            )
+        })
     }
 
     /// The user of a numeric claim; 0 is nobody and [`Invalid`].
@@ -72,7 +89,11 @@ impl UserId {
     /// # Errors
     /// [`Invalid`] for 0.
     pub fn from_number(number: u64) -> Result<Self, Invalid> {
-        if number == 0 { Err(Invalid) } else { Ok(Self(HeaderValue::from(number))) }
+        if number == 0 {
+            Err(Invalid)
+        } else {
+            Ok(Self(HeaderValue::from(number)))
+        }
     }
 }
 
@@ -82,7 +103,11 @@ impl Roles {
     /// # Errors
     /// [`Invalid`] if any part is not a role, or the whole is longer than 4 KiB.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+        if Self::fits(text) {
+            value(text).map(Self)
+        } else {
+            Err(Invalid)
+        }
     }
 
     fn fits(text: &[u8]) -> bool {
@@ -119,11 +144,16 @@ impl RequestId {
     /// # Errors
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
-        if Self::fits(text) { value(text).map(Self) } else { Err(Invalid) }
+        if Self::fits(text) {
+            value(text).map(Self)
+        } else {
+            Err(Invalid)
+        }
     }
 
     fn fits(text: &[u8]) -> bool {
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let allowed =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         (1..=128).contains(&text.len()) && text.iter().all(allowed)
     }
 
@@ -146,7 +176,10 @@ impl RequestId {
             text[at + 1] = HEX[usize::from(byte & 15)];
             at += 2;
         }
-        Self(HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text)).unwrap_or(HeaderValue::from_static("unnamed")))
+        Self(
+            HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+                .unwrap_or(HeaderValue::from_static("unnamed")),
+        )
     }
 }
 
@@ -200,14 +233,25 @@ impl std::error::Error for Invalid {}
 
 fn is_token(text: &[u8], longest: usize, also: impl Fn(u8) -> bool) -> bool {
     let first = text.first().is_some_and(u8::is_ascii_alphanumeric);
-    first && text.len() <= longest && text.iter().all(|byte| byte.is_ascii_alphanumeric() || also(*byte))
+    first
+        && text.len() <= longest
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || also(*byte))
 }
 
 fn is_role(text: &[u8]) -> bool {
-    let also = |byte: &u8| matches!(byte, b' ' | b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-');
+    let also = |byte: &u8| {
+        matches!(
+            byte,
+            b' ' | b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-'
+        )
+    };
     text.first().is_some_and(u8::is_ascii_alphanumeric)
         && text.len() <= 128
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || also(byte))
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || also(byte))
 }
 
 fn value(text: &[u8]) -> Result<HeaderValue, Invalid> {
@@ -229,10 +273,25 @@ mod tests {
         for good in ["4", "acme", "acme.eu:west_1-b", &"a".repeat(128)] {
             assert_eq!(TenantId::parse(good.as_bytes()).unwrap().as_str(), good);
         }
-        for bad in ["", " 4", "4 ", "-4", ".a", "a,b", "a/b", "a\r\nX-Role: admin", "é", "a\0", &"a".repeat(129)] {
+        for bad in [
+            "",
+            " 4",
+            "4 ",
+            "-4",
+            ".a",
+            "a,b",
+            "a/b",
+            "a\r\nX-Role: admin",
+            "é",
+            "a\0",
+            &"a".repeat(129),
+        ] {
             assert_eq!(TenantId::parse(bad.as_bytes()), Err(Invalid), "{bad:?}");
         }
-        assert_eq!(TenantId::from_number(u64::MAX).unwrap().as_str(), "18446744073709551615");
+        assert_eq!(
+            TenantId::from_number(u64::MAX).unwrap().as_str(),
+            "18446744073709551615"
+        );
         assert_eq!(TenantId::from_number(0), Err(Invalid));
     }
 

@@ -4,7 +4,9 @@
 //! address or library: what an operator needs stands in the log under the same request id.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use http::{HeaderName, Response, StatusCode};
 
 use crate::access::Record;
@@ -93,7 +95,10 @@ impl Code {
     /// The code of a word, as another program wrote it on the hop.
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| code.as_str().as_bytes() == word)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str().as_bytes() == word)
     }
 }
 
@@ -136,7 +141,9 @@ pub fn refuse(code: Code, by: By, mut record: Box<Record>) -> Response<Body> {
 /// Names the request that an answer is for.
 #[must_use]
 pub fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
-    answer.headers_mut().insert(X_REQUEST_ID, request_id.header().clone());
+    answer
+        .headers_mut()
+        .insert(X_REQUEST_ID, request_id.header().clone());
     answer
 }
 

@@ -23,10 +23,18 @@ pub struct Limits {
 }
 
 /// From clients: what browsers and their cookies need (CONTRACT section 5).
-pub const DOOR: Limits = Limits { head: 32 * 1024, fields: 100, target: 8 * 1024 };
+pub const DOOR: Limits = Limits {
+    head: 32 * 1024,
+    fields: 100,
+    target: 8 * 1024,
+};
 
 /// On the hop: what the door took and the gateway added is never refused behind it.
-pub const HOP: Limits = Limits { head: 64 * 1024, fields: 128, target: 16 * 1024 };
+pub const HOP: Limits = Limits {
+    head: 64 * 1024,
+    fields: 128,
+    target: 16 * 1024,
+};
 
 /// Where an unambiguous request goes.
 #[derive(Debug)]
@@ -64,8 +72,15 @@ pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'
 
 /// The size of a head: 4 bytes on top of each name and value, as HTTP/1 writes them.
 fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers.len() > limits.fields || size > limits.head { Err(Code::HeadersTooLarge) } else { Ok(()) }
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if headers.len() > limits.fields || size > limits.head {
+        Err(Code::HeadersTooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is.
@@ -78,9 +93,21 @@ pub fn is_sound_answer(headers: &HeaderMap) -> bool {
 fn check_length(headers: &HeaderMap) -> Result<(), Code> {
     let coded = headers.contains_key(TRANSFER_ENCODING);
     let measured = headers.contains_key(CONTENT_LENGTH);
-    let chunked = || headers.get(TRANSFER_ENCODING).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    let ambiguous = several(headers, &CONTENT_LENGTH) || (coded && (measured || several(headers, &TRANSFER_ENCODING) || !chunked()));
-    if ambiguous { Err(Code::BadRequest) } else { Ok(()) }
+    let chunked = || {
+        headers.get(TRANSFER_ENCODING).is_some_and(|value| {
+            value
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+        })
+    };
+    let ambiguous = several(headers, &CONTENT_LENGTH)
+        || (coded && (measured || several(headers, &TRANSFER_ENCODING) || !chunked()));
+    if ambiguous {
+        Err(Code::BadRequest)
+    } else {
+        Ok(())
+    }
 }
 
 fn several(headers: &HeaderMap, name: &http::HeaderName) -> bool {
@@ -94,33 +121,57 @@ fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
     if second.is_some() {
         return Err(Code::BadRequest);
     }
-    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+    if uri
+        .scheme_str()
+        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+    {
         return Err(Code::BadRequest);
     }
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = match (line, authority) {
-        (Some(line), Some(authority)) if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => return Err(Code::BadRequest),
+        (Some(line), Some(authority))
+            if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) =>
+        {
+            return Err(Code::BadRequest);
+        }
         (Some(line), _) => line.clone(),
         // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target says.
-        (None, Some(authority)) if head.version == Version::HTTP_2 => HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?,
+        (None, Some(authority)) if head.version == Version::HTTP_2 => {
+            HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?
+        }
         (None, _) => return Err(Code::BadRequest),
     };
-    if is_host(host.as_bytes()) { Ok(host) } else { Err(Code::BadRequest) }
+    if is_host(host.as_bytes()) {
+        Ok(host)
+    } else {
+        Err(Code::BadRequest)
+    }
 }
 
 /// `name`, `name:port`, an IPv4 address or a bracketed IPv6 address; no user, no path, no list (RFC 9110, section 7.2).
 fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text {
         [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) if end > 0 && rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) => {
+            Some(end)
+                if end > 0
+                    && rest[..end]
+                        .iter()
+                        .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) =>
+            {
                 (&text[..=end], &rest[end + 1..])
             }
             _ => return false,
         },
         _ => {
-            let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+            let end = text
+                .iter()
+                .position(|byte| *byte == b':')
+                .unwrap_or(text.len());
             let (name, port) = text.split_at(end);
-            if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+            if !name
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            {
                 return false;
             }
             (name, port)
@@ -154,7 +205,12 @@ mod tests {
 
     #[test]
     fn a_plain_request_has_one_target() {
-        let head = parts("GET", "/a//b%7e?x=1", Version::HTTP_11, &[("host", "api.example:8443")]);
+        let head = parts(
+            "GET",
+            "/a//b%7e?x=1",
+            Version::HTTP_11,
+            &[("host", "api.example:8443")],
+        );
         let target = check(&head, &head.uri, &DOOR).unwrap();
         assert_eq!(target.path.as_str(), "/a/b~");
         assert_eq!(target.host, "api.example:8443");
@@ -163,12 +219,24 @@ mod tests {
     #[test]
     fn one_host_and_only_one() {
         assert_eq!(verdict("GET", "/", &[]), Err(Code::BadRequest));
-        assert_eq!(verdict("GET", "/", &[("host", "a"), ("host", "a")]), Err(Code::BadRequest));
-        assert_eq!(verdict("GET", "http://evil/x", &[("host", "a")]), Err(Code::BadRequest));
+        assert_eq!(
+            verdict("GET", "/", &[("host", "a"), ("host", "a")]),
+            Err(Code::BadRequest)
+        );
+        assert_eq!(
+            verdict("GET", "http://evil/x", &[("host", "a")]),
+            Err(Code::BadRequest)
+        );
         assert_eq!(verdict("GET", "http://a/x", &[("host", "A")]), Ok(()));
         assert_eq!(verdict("GET", "http://a/x", &[]), Err(Code::BadRequest));
-        for bad in ["", "a@b", "a:b", "a:123456", "a, b", "a/b", "[::1", "[]", "[::1]x", "a b"] {
-            assert_eq!(verdict("GET", "/", &[("host", bad)]), Err(Code::BadRequest), "{bad:?}");
+        for bad in [
+            "", "a@b", "a:b", "a:123456", "a, b", "a/b", "[::1", "[]", "[::1]x", "a b",
+        ] {
+            assert_eq!(
+                verdict("GET", "/", &[("host", bad)]),
+                Err(Code::BadRequest),
+                "{bad:?}"
+            );
         }
         for good in ["a", "a.b-c_d:1", "127.0.0.1", "[::1]:8443", "a:"] {
             assert_eq!(verdict("GET", "/", &[("host", good)]), Ok(()), "{good:?}");
@@ -183,7 +251,10 @@ mod tests {
         };
         assert_eq!(check("https://a/x", &[]), Ok(()));
         assert_eq!(check("https://a/x", &[("host", "a")]), Ok(()));
-        assert_eq!(check("https://a/x", &[("host", "b")]), Err(Code::BadRequest));
+        assert_eq!(
+            check("https://a/x", &[("host", "b")]),
+            Err(Code::BadRequest)
+        );
         assert_eq!(check("/x", &[("host", "b")]), Ok(()));
         assert_eq!(check("/x", &[]), Err(Code::BadRequest));
         assert_eq!(check("https://u@a/x", &[]), Err(Code::BadRequest));
@@ -203,7 +274,10 @@ mod tests {
             &[("content-length", "2"), ("content-length", "2")][..],
             &[("content-length", "2"), ("transfer-encoding", "chunked")],
             &[("transfer-encoding", "gzip, chunked")],
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
             &[("transfer-encoding", "identity")],
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
         ] {
@@ -214,20 +288,47 @@ mod tests {
     #[test]
     fn what_is_too_large_has_its_own_answer() {
         let long = format!("/{}", "a".repeat(8 * 1024));
-        assert_eq!(verdict("GET", &long, &[("host", "a")]), Err(Code::UriTooLong));
-        assert_eq!(verdict("GET", &long[..long.len() - 1], &[("host", "a")]), Ok(()));
+        assert_eq!(
+            verdict("GET", &long, &[("host", "a")]),
+            Err(Code::UriTooLong)
+        );
+        assert_eq!(
+            verdict("GET", &long[..long.len() - 1], &[("host", "a")]),
+            Ok(())
+        );
         let value = "b".repeat(33 * 1024);
-        assert_eq!(verdict("GET", "/", &[("host", "a"), ("a", &value)]), Err(Code::HeadersTooLarge));
+        assert_eq!(
+            verdict("GET", "/", &[("host", "a"), ("a", &value)]),
+            Err(Code::HeadersTooLarge)
+        );
         let many = vec![("a", "b"); 100];
-        let with_host = |count: usize| many[..count].iter().copied().chain([("host", "a")]).collect::<Vec<_>>();
+        let with_host = |count: usize| {
+            many[..count]
+                .iter()
+                .copied()
+                .chain([("host", "a")])
+                .collect::<Vec<_>>()
+        };
         assert_eq!(verdict("GET", "/", &with_host(99)), Ok(()));
-        assert_eq!(verdict("GET", "/", &with_host(100)), Err(Code::HeadersTooLarge));
+        assert_eq!(
+            verdict("GET", "/", &with_host(100)),
+            Err(Code::HeadersTooLarge)
+        );
     }
 
     #[test]
     fn tunnels_and_mirrors_are_not_served() {
-        assert_eq!(verdict("CONNECT", "a:443", &[("host", "a:443")]), Err(Code::MethodNotAllowed));
-        assert_eq!(verdict("TRACE", "/", &[("host", "a")]), Err(Code::MethodNotAllowed));
-        assert_eq!(verdict("OPTIONS", "*", &[("host", "a")]), Err(Code::BadRequest));
+        assert_eq!(
+            verdict("CONNECT", "a:443", &[("host", "a:443")]),
+            Err(Code::MethodNotAllowed)
+        );
+        assert_eq!(
+            verdict("TRACE", "/", &[("host", "a")]),
+            Err(Code::MethodNotAllowed)
+        );
+        assert_eq!(
+            verdict("OPTIONS", "*", &[("host", "a")]),
+            Err(Code::BadRequest)
+        );
     }
 }

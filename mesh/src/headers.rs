@@ -6,7 +6,8 @@
 //! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::context::{RequestId, Roles, TenantId, UserId};
@@ -96,7 +97,14 @@ pub struct BadContext;
 
 impl Kind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 6] = [Self::Identity, Self::X, Self::HopByHop, Self::Nominated, Self::Alias, Self::Trailer];
+    pub const ALL: [Self; 6] = [
+        Self::Identity,
+        Self::X,
+        Self::HopByHop,
+        Self::Nominated,
+        Self::Alias,
+        Self::Trailer,
+    ];
 
     /// The word in metrics.
     #[must_use]
@@ -155,19 +163,35 @@ impl Auth {
 /// Whether a name, in lower case, is one that only Gapura may write.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("x-") else { return false };
-    matches!(rest, "user-id" | "company-id" | "role" | "request-id" | "real-ip")
-        || ["plugin-", "internal-", "forwarded-", "gapura-"].iter().any(|prefix| rest.starts_with(prefix))
+    let Some(rest) = name.strip_prefix("x-") else {
+        return false;
+    };
+    matches!(
+        rest,
+        "user-id" | "company-id" | "role" | "request-id" | "real-ip"
+    ) || ["plugin-", "internal-", "forwarded-", "gapura-"]
+        .iter()
+        .any(|prefix| rest.starts_with(prefix))
 }
 
 /// Whether a name is safe from being folded into another: only letters, digits and `-`.
 fn is_plain(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The reserved name that a plugin might read a name with odd characters as.
 fn folds_to_reserved(name: &str) -> bool {
-    let folded: String = name.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+    let folded: String = name
+        .chars()
+        .map(|char| {
+            if char.is_ascii_alphanumeric() {
+                char
+            } else {
+                '-'
+            }
+        })
+        .collect();
     is_reserved(&folded)
 }
 
@@ -179,7 +203,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == UPGRADE
         || matches!(
             name.as_str(),
-            "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" | "expect"
+            "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "http2-settings"
+                | "expect"
         )
 }
 
@@ -203,13 +232,22 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 #[must_use]
 pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
     let lines = headers.get_all(CONNECTION).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// Removes every header for which `judge` finds a kind.
-fn remove_where(headers: &mut HeaderMap, stripped: &mut Stripped, judge: impl Fn(&HeaderName) -> Option<Kind>) {
+fn remove_where(
+    headers: &mut HeaderMap,
+    stripped: &mut Stripped,
+    judge: impl Fn(&HeaderName) -> Option<Kind>,
+) {
     // Nothing is allocated for the usual request, which has nothing to take.
-    let doomed: Vec<(HeaderName, Kind)> = headers.keys().filter_map(|name| judge(name).map(|kind| (name.clone(), kind))).collect();
+    let doomed: Vec<(HeaderName, Kind)> = headers
+        .keys()
+        .filter_map(|name| judge(name).map(|kind| (name.clone(), kind)))
+        .collect();
     for (name, kind) in doomed {
         if let Entry::Occupied(entry) = headers.entry(name) {
             let (_, values) = entry.remove_entry_mult();
@@ -220,7 +258,10 @@ fn remove_where(headers: &mut HeaderMap, stripped: &mut Stripped, judge: impl Fn
 
 /// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names the plugin asks for. `Host`,
 /// `Content-Length` and `Authorization` are the caller's business.
-pub fn scrub_client_request(headers: &mut HeaderMap, forwarded: impl Fn(&HeaderName) -> bool) -> Stripped {
+pub fn scrub_client_request(
+    headers: &mut HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
     remove_where(headers, &mut stripped, |name| {
@@ -248,12 +289,23 @@ pub fn scrub_client_request(headers: &mut HeaderMap, forwarded: impl Fn(&HeaderN
 pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
-    let vouched: Vec<HeaderValue> = headers.get_all(X_GAPURA_VOUCHED).into_iter().cloned().collect();
+    let vouched: Vec<HeaderValue> = headers
+        .get_all(X_GAPURA_VOUCHED)
+        .into_iter()
+        .cloned()
+        .collect();
     // Our own marks have done their work, and are no sign of an attack: they go first and do not count.
-    [X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_GAPURA_PROBE].iter().for_each(|mark| drop(headers.remove(mark)));
+    [X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_GAPURA_PROBE]
+        .iter()
+        .for_each(|mark| drop(headers.remove(mark)));
     let is_vouched = |text: &str| {
-        let names = vouched.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-        !text.starts_with("x-gapura-") && names.into_iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(text.as_bytes()))
+        let names = vouched
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        !text.starts_with("x-gapura-")
+            && names
+                .into_iter()
+                .any(|name| name.trim_ascii().eq_ignore_ascii_case(text.as_bytes()))
     };
     remove_where(headers, &mut stripped, |name| {
         let text = name.as_str();
@@ -276,16 +328,24 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
         if !text.starts_with("x-") || is_vouched(text) {
             return None;
         }
-        Some(if is_reserved(text) { Kind::Identity } else { Kind::X })
+        Some(if is_reserved(text) {
+            Kind::Identity
+        } else {
+            Kind::X
+        })
     });
     stripped
 }
 
 /// The context and forwarding headers that the gateway adds to every request.
 fn is_of_rule_2(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("x-") else { return false };
+    let Some(rest) = name.strip_prefix("x-") else {
+        return false;
+    };
     matches!(rest, "request-id" | "user-id" | "company-id" | "role")
-        || rest.strip_prefix("forwarded-").is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
+        || rest
+            .strip_prefix("forwarded-")
+            .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
 }
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
@@ -314,7 +374,14 @@ fn may_not_trail(name: &HeaderName) -> bool {
     is_hop_by_hop(name)
         || matches!(
             name.as_str(),
-            "host" | "content-length" | "content-encoding" | "content-type" | "content-range" | "authorization" | "cookie" | "set-cookie"
+            "host"
+                | "content-length"
+                | "content-encoding"
+                | "content-type"
+                | "content-range"
+                | "authorization"
+                | "cookie"
+                | "set-cookie"
         )
 }
 
@@ -323,15 +390,28 @@ fn announced(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> Optio
     if !headers.contains_key(TRAILER) {
         return None;
     }
-    let lines = headers.get_all(TRAILER).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let names = lines.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).filter(passes);
-    let joined = names.map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(", ");
-    HeaderValue::from_str(&joined).ok().filter(|value| !value.is_empty())
+    let lines = headers
+        .get_all(TRAILER)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let names = lines
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(passes);
+    let joined = names
+        .map(|name| name.as_str().to_owned())
+        .collect::<Vec<_>>()
+        .join(", ");
+    HeaderValue::from_str(&joined)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 /// What a request may go on announcing. To be read before the scrub and set after it.
 #[must_use]
-pub fn announced_by_request(headers: &HeaderMap, forwarded: impl Fn(&HeaderName) -> bool) -> Option<HeaderValue> {
+pub fn announced_by_request(
+    headers: &HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Option<HeaderValue> {
     announced(headers, |name| may_trail_request(name, &forwarded))
 }
 
@@ -343,7 +423,10 @@ pub fn announced_by_response(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn may_trail_request(name: &HeaderName, forwarded: impl Fn(&HeaderName) -> bool) -> bool {
     let text = name.as_str();
-    is_plain(text) && !is_reserved(text) && !may_not_trail(name) && (text.starts_with("grpc-") || forwarded(name))
+    is_plain(text)
+        && !is_reserved(text)
+        && !may_not_trail(name)
+        && (text.starts_with("grpc-") || forwarded(name))
 }
 
 fn may_trail_response(name: &HeaderName) -> bool {
@@ -352,23 +435,32 @@ fn may_trail_response(name: &HeaderName) -> bool {
 }
 
 /// Rule 1 for trailers of a request: `grpc-*` and what `forwarded` names may pass.
-pub fn scrub_request_trailers(trailers: &mut HeaderMap, forwarded: impl Fn(&HeaderName) -> bool) -> Stripped {
+pub fn scrub_request_trailers(
+    trailers: &mut HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Stripped {
     let mut stripped = Stripped::default();
-    remove_where(trailers, &mut stripped, |name| (!may_trail_request(name, &forwarded)).then_some(Kind::Trailer));
+    remove_where(trailers, &mut stripped, |name| {
+        (!may_trail_request(name, &forwarded)).then_some(Kind::Trailer)
+    });
     stripped
 }
 
 /// Rule 6 for trailers of an answer.
 pub fn scrub_response_trailers(trailers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
-    remove_where(trailers, &mut stripped, |name| (!may_trail_response(name)).then_some(Kind::Trailer));
+    remove_where(trailers, &mut stripped, |name| {
+        (!may_trail_response(name)).then_some(Kind::Trailer)
+    });
     stripped
 }
 
 /// Joins the `Cookie` fields that HTTP/2 may split (RFC 9113, section 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let mut fields = headers.get_all(COOKIE).into_iter();
-    let (Some(first), Some(_)) = (fields.next(), fields.next()) else { return };
+    let (Some(first), Some(_)) = (fields.next(), fields.next()) else {
+        return;
+    };
     let mut joined = first.as_bytes().to_vec();
     for field in headers.get_all(COOKIE).into_iter().skip(1) {
         joined.extend_from_slice(b"; ");
@@ -387,9 +479,18 @@ pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     let request_id = single(headers, &X_REQUEST_ID)?.ok_or(BadContext)?;
     let context = HopContext {
         request_id: RequestId::of_header(request_id).map_err(|_| BadContext)?,
-        user: single(headers, &X_USER_ID)?.map(UserId::of_header).transpose().map_err(|_| BadContext)?,
-        tenant: single(headers, &X_COMPANY_ID)?.map(TenantId::of_header).transpose().map_err(|_| BadContext)?,
-        roles: single(headers, &X_ROLE)?.map(Roles::of_header).transpose().map_err(|_| BadContext)?,
+        user: single(headers, &X_USER_ID)?
+            .map(UserId::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
+        tenant: single(headers, &X_COMPANY_ID)?
+            .map(TenantId::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
+        roles: single(headers, &X_ROLE)?
+            .map(Roles::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
         auth: single(headers, &X_GAPURA_AUTH)?.and_then(|value| Auth::from_word(value.as_bytes())),
         probe: headers.contains_key(X_GAPURA_PROBE),
     };
@@ -397,10 +498,17 @@ pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     if orphan { Err(BadContext) } else { Ok(context) }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, BadContext> {
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, BadContext> {
     let mut values = headers.get_all(name).into_iter();
     let first = values.next();
-    if values.next().is_some() { Err(BadContext) } else { Ok(first) }
+    if values.next().is_some() {
+        Err(BadContext)
+    } else {
+        Ok(first)
+    }
 }
 
 #[cfg(test)]

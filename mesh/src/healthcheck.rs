@@ -17,7 +17,9 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// A sentence: it cannot be reached, or it is not ready and why.
 pub fn ask(admin: &AdminAddress, token_file: Option<&Path>) -> Result<(), String> {
-    let token = token_file.map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST)).transpose()?;
+    let token = token_file
+        .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST))
+        .transpose()?;
     let mut request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_vec();
     if let Some(token) = token {
         request.extend_from_slice(b"authorization: Bearer ");
@@ -25,11 +27,14 @@ pub fn ask(admin: &AdminAddress, token_file: Option<&Path>) -> Result<(), String
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"\r\n");
-    let answer = exchange(admin, &request).map_err(|error| format!("the admin side at {admin} does not answer: {error}"))?;
+    let answer = exchange(admin, &request)
+        .map_err(|error| format!("the admin side at {admin} does not answer: {error}"))?;
     if answer.starts_with("HTTP/1.1 200") {
         return Ok(());
     }
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map_or("", |(_, body)| body.trim());
     Err(format!("not ready: {body}"))
 }
 
@@ -55,7 +60,11 @@ fn local(address: SocketAddr) -> SocketAddr {
     if !address.ip().is_unspecified() {
         return address;
     }
-    let loopback = if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+    let loopback = if address.is_ipv4() {
+        std::net::Ipv4Addr::LOCALHOST.into()
+    } else {
+        std::net::Ipv6Addr::LOCALHOST.into()
+    };
     SocketAddr::new(loopback, address.port())
 }
 

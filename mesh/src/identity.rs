@@ -67,7 +67,11 @@ impl FromStr for TrustDomain {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
         let fits = (1..=255).contains(&text.len()) && text.bytes().all(allowed);
-        if fits { Ok(Self(text.into())) } else { Err(InvalidId::TrustDomain) }
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId::TrustDomain)
+        }
     }
 }
 
@@ -119,8 +123,13 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let fits = (1..=63).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(allowed);
-        if fits { Ok(Self(text.into())) } else { Err(InvalidId::Name) }
+        let fits =
+            (1..=63).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(allowed);
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId::Name)
+        }
     }
 }
 
@@ -161,7 +170,11 @@ impl FromStr for PeerId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let (domain, role, name) = split(text)?;
-        Ok(Self { domain: domain.parse()?, role: role.parse()?, name: name.parse()? })
+        Ok(Self {
+            domain: domain.parse()?,
+            role: role.parse()?,
+            name: name.parse()?,
+        })
     }
 }
 
@@ -175,7 +188,11 @@ impl IdPattern {
     /// The pattern that takes every identity of one role, `spiffe://domain/role/*`.
     #[must_use]
     pub fn any(domain: TrustDomain, role: Role) -> Self {
-        Self { domain, role, name: None }
+        Self {
+            domain,
+            role,
+            name: None,
+        }
     }
 
     /// The trust domain the pattern speaks of.
@@ -187,7 +204,9 @@ impl IdPattern {
     /// Whether `id` is one the pattern names.
     #[must_use]
     pub fn takes(&self, id: &PeerId) -> bool {
-        self.domain == id.domain && self.role == id.role && self.name.as_ref().is_none_or(|name| *name == id.name)
+        self.domain == id.domain
+            && self.role == id.role
+            && self.name.as_ref().is_none_or(|name| *name == id.name)
     }
 }
 
@@ -196,8 +215,16 @@ impl FromStr for IdPattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let (domain, role, name) = split(text)?;
-        let name = if name == "*" { None } else { Some(name.parse()?) };
-        Ok(Self { domain: domain.parse()?, role: role.parse()?, name })
+        let name = if name == "*" {
+            None
+        } else {
+            Some(name.parse()?)
+        };
+        Ok(Self {
+            domain: domain.parse()?,
+            role: role.parse()?,
+            name,
+        })
     }
 }
 
@@ -236,7 +263,11 @@ mod tests {
 
     #[test]
     fn prints_what_it_parsed() {
-        for text in ["spiffe://mylab.internal/gateway/edge", "spiffe://a/plugin/lab-reporting", "spiffe://a_b.c-d/plugin/9"] {
+        for text in [
+            "spiffe://mylab.internal/gateway/edge",
+            "spiffe://a/plugin/lab-reporting",
+            "spiffe://a_b.c-d/plugin/9",
+        ] {
             assert_eq!(text.parse::<PeerId>().unwrap().to_string(), text);
         }
     }
@@ -269,19 +300,36 @@ mod tests {
         for (text, why) in cases {
             assert_eq!(text.parse::<PeerId>(), Err(why), "{text:?}");
         }
-        assert!(format!("spiffe://a/plugin/{}", "b".repeat(63)).parse::<PeerId>().is_ok());
-        assert!(format!("spiffe://a/plugin/{}", "b".repeat(64)).parse::<PeerId>().is_err());
+        assert!(
+            format!("spiffe://a/plugin/{}", "b".repeat(63))
+                .parse::<PeerId>()
+                .is_ok()
+        );
+        assert!(
+            format!("spiffe://a/plugin/{}", "b".repeat(64))
+                .parse::<PeerId>()
+                .is_err()
+        );
     }
 
     #[test]
     fn a_star_stands_for_one_whole_last_segment_only() {
         let id: PeerId = "spiffe://a/gateway/edge".parse().unwrap();
-        let takes = |pattern: &str| pattern.parse::<IdPattern>().is_ok_and(|pattern| pattern.takes(&id));
+        let takes = |pattern: &str| {
+            pattern
+                .parse::<IdPattern>()
+                .is_ok_and(|pattern| pattern.takes(&id))
+        };
         assert!(takes("spiffe://a/gateway/*"));
         assert!(takes("spiffe://a/gateway/edge"));
-        for other in
-            ["spiffe://a/gateway/ed*", "spiffe://a/*/edge", "spiffe://*/gateway/edge", "spiffe://b/gateway/*", "spiffe://a/plugin/*", "*"]
-        {
+        for other in [
+            "spiffe://a/gateway/ed*",
+            "spiffe://a/*/edge",
+            "spiffe://*/gateway/edge",
+            "spiffe://b/gateway/*",
+            "spiffe://a/plugin/*",
+            "*",
+        ] {
             assert!(!takes(other), "{other}");
         }
     }

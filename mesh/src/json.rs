@@ -87,7 +87,9 @@ pub fn parse(bytes: &[u8], faults: &mut Vec<Fault>) -> Option<Node> {
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = fold(name);
-    known.into_iter().min_by_key(|known| distance(&folded, &fold(known)))
+    known
+        .into_iter()
+        .min_by_key(|known| distance(&folded, &fold(known)))
 }
 
 impl Position {
@@ -125,7 +127,11 @@ impl Node {
     /// The text of a string.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        if let Value::Text(text) = &self.value { Some(text) } else { None }
+        if let Value::Text(text) = &self.value {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// The value at a JSON pointer (RFC 6901) below this one.
@@ -147,28 +153,62 @@ impl Node {
 /// The text of a file, once it is known to be JSON.
 fn checked(bytes: &[u8]) -> Result<&str, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|err| {
-        let good = bytes.get(..err.valid_up_to()).and_then(|good| std::str::from_utf8(good).ok()).unwrap_or_default();
-        let position = Position { line: good.matches('\n').count() + 1, column: last_line(good).chars().count() + 1 };
-        Fault { position, message: "not UTF-8; save the file in that encoding".to_owned() }
+        let good = bytes
+            .get(..err.valid_up_to())
+            .and_then(|good| std::str::from_utf8(good).ok())
+            .unwrap_or_default();
+        let position = Position {
+            line: good.matches('\n').count() + 1,
+            column: last_line(good).chars().count() + 1,
+        };
+        Fault {
+            position,
+            message: "not UTF-8; save the file in that encoding".to_owned(),
+        }
     })?;
     if text.starts_with('\u{feff}') {
-        let message = "begins with a byte order mark; save the file as UTF-8 without one".to_owned();
-        return Err(Fault { position: Position::START, message });
+        let message =
+            "begins with a byte order mark; save the file as UTF-8 without one".to_owned();
+        return Err(Fault {
+            position: Position::START,
+            message,
+        });
     }
     if text.trim_ascii().is_empty() {
-        return Err(Fault { position: Position::START, message: "the file is empty; expected a JSON object".to_owned() });
+        return Err(Fault {
+            position: Position::START,
+            message: "the file is empty; expected a JSON object".to_owned(),
+        });
     }
     // Into a whole value rather than `IgnoredAny`: only this checks every escape and number, and how deep the text is nested.
-    serde_json::from_str::<serde_json::Value>(text).map(|_| text).map_err(|err| syntax_fault(text, &err))
+    serde_json::from_str::<serde_json::Value>(text)
+        .map(|_| text)
+        .map_err(|err| syntax_fault(text, &err))
 }
 
 /// serde_json counts columns in bytes, and says 0 for an end of line.
 fn syntax_fault(text: &str, err: &serde_json::Error) -> Fault {
-    let line = text.split('\n').nth(err.line().saturating_sub(1)).unwrap_or_default();
-    let before = line.bytes().take(err.column().saturating_sub(1)).filter(|byte| byte & 0xc0 != 0x80).count();
+    let line = text
+        .split('\n')
+        .nth(err.line().saturating_sub(1))
+        .unwrap_or_default();
+    let before = line
+        .bytes()
+        .take(err.column().saturating_sub(1))
+        .filter(|byte| byte & 0xc0 != 0x80)
+        .count();
     let whole = err.to_string();
-    let message = whole.split_once(" at line ").map_or(whole.as_str(), |(message, _)| message).to_owned();
-    Fault { position: Position { line: err.line().max(1), column: before + 1 }, message: format!("not JSON: {message}") }
+    let message = whole
+        .split_once(" at line ")
+        .map_or(whole.as_str(), |(message, _)| message)
+        .to_owned();
+    Fault {
+        position: Position {
+            line: err.line().max(1),
+            column: before + 1,
+        },
+        message: format!("not JSON: {message}"),
+    }
 }
 
 fn last_line(text: &str) -> &str {
@@ -176,7 +216,11 @@ fn last_line(text: &str) -> &str {
 }
 
 fn fold(name: &str) -> Vec<char> {
-    name.chars().filter(|c| !matches!(c, '-' | '_')).take(64).map(|c| c.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .take(64)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }
 
 /// How many single letters must be put in, taken out or changed to make one name of the other (Levenshtein).
@@ -193,7 +237,11 @@ fn distance(a: &[char], b: &[char]) -> usize {
         }
     }
     // The first entry of the row stands for an empty `b` and is not kept up to date.
-    if b.is_empty() { a.len() } else { row.last().copied().unwrap_or(a.len()) }
+    if b.is_empty() {
+        a.len()
+    } else {
+        row.last().copied().unwrap_or(a.len())
+    }
 }
 
 #[cfg(test)]
@@ -210,11 +258,23 @@ mod tests {
     #[test]
     fn says_where_a_text_stops_being_json() {
         assert_eq!(fault(b""), "1:1: the file is empty; expected a JSON object");
-        assert_eq!(fault(b" \n "), "1:1: the file is empty; expected a JSON object");
+        assert_eq!(
+            fault(b" \n "),
+            "1:1: the file is empty; expected a JSON object"
+        );
         assert_eq!(fault(b"{\n  \"a\": 1,\n}"), "3:1: not JSON: trailing comma");
-        assert_eq!(fault("{\"é\": nope}".as_bytes()), "1:8: not JSON: expected ident");
-        assert_eq!(fault(b"{\"a\": \xff}"), "1:7: not UTF-8; save the file in that encoding");
-        assert_eq!(fault("\u{feff}{}".as_bytes()), "1:1: begins with a byte order mark; save the file as UTF-8 without one");
+        assert_eq!(
+            fault("{\"é\": nope}".as_bytes()),
+            "1:8: not JSON: expected ident"
+        );
+        assert_eq!(
+            fault(b"{\"a\": \xff}"),
+            "1:7: not UTF-8; save the file in that encoding"
+        );
+        assert_eq!(
+            fault("\u{feff}{}".as_bytes()),
+            "1:1: begins with a byte order mark; save the file as UTF-8 without one"
+        );
         assert_eq!(fault(b"{} {}"), "1:4: not JSON: trailing characters");
         assert!(fault(b"{\n").contains("not JSON: EOF while parsing an object"));
         assert!(fault(b"{\"a\": \"\\ud800\"}").contains("not JSON"));
@@ -241,7 +301,14 @@ mod tests {
     #[test]
     fn counts_the_letters_between_two_names() {
         let letters = |text: &str| text.chars().collect::<Vec<_>>();
-        for (a, b, far) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("flaw", "lawn", 2), ("same", "same", 0)] {
+        for (a, b, far) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+            ("same", "same", 0),
+        ] {
             assert_eq!(distance(&letters(a), &letters(b)), far, "{a} {b}");
             assert_eq!(distance(&letters(b), &letters(a)), far, "{b} {a}");
         }
@@ -250,7 +317,13 @@ mod tests {
     #[test]
     fn finds_by_pointer() {
         let node = parse(b"{\"a\": [1, {\"b/c\": 2}]}", &mut Vec::new()).unwrap();
-        assert_eq!(node.find("/a/1/b~1c").unwrap().position, Position { line: 1, column: 19 });
+        assert_eq!(
+            node.find("/a/1/b~1c").unwrap().position,
+            Position {
+                line: 1,
+                column: 19
+            }
+        );
         assert_eq!(node.find("").unwrap().position, Position::START);
         assert!(node.find("/a/2").is_none() && node.find("/b").is_none());
     }

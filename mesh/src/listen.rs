@@ -54,7 +54,13 @@ impl Queue {
     #[must_use]
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Accepted>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, load: Arc::default() }, receiver)
+        (
+            Self {
+                sender,
+                load: Arc::default(),
+            },
+            receiver,
+        )
     }
 }
 
@@ -83,7 +89,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
     let freed = Arc::new(Notify::new());
     loop {
-        let full = queues.iter().map(|queue| queue.load.load(Ordering::Relaxed)).sum::<usize>() >= CONNECTIONS_MOST;
+        let full = queues
+            .iter()
+            .map(|queue| queue.load.load(Ordering::Relaxed))
+            .sum::<usize>()
+            >= CONNECTIONS_MOST;
         tokio::select! {
             () = stopping.reached(Phase::Closing) => return,
             () = freed.notified(), if full => {}
@@ -99,12 +109,25 @@ pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut sto
     }
 }
 
-fn hand_over(stream: tokio::net::TcpStream, from: SocketAddr, queues: &[Queue], freed: &Arc<Notify>) {
-    let Some(queue) = queues.iter().min_by_key(|queue| queue.load.load(Ordering::Relaxed)) else { return };
+fn hand_over(
+    stream: tokio::net::TcpStream,
+    from: SocketAddr,
+    queues: &[Queue],
+    freed: &Arc<Notify>,
+) {
+    let Some(queue) = queues
+        .iter()
+        .min_by_key(|queue| queue.load.load(Ordering::Relaxed))
+    else {
+        return;
+    };
     let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
     if let Ok(stream) = ready {
         queue.load.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot { load: queue.load.clone(), freed: freed.clone() };
+        let slot = Slot {
+            load: queue.load.clone(),
+            freed: freed.clone(),
+        };
         // A worker whose queue is gone is ending, and so is the program.
         let _ = queue.sender.send(Accepted { stream, from, slot });
     }
@@ -112,7 +135,12 @@ fn hand_over(stream: tokio::net::TcpStream, from: SocketAddr, queues: &[Queue], 
 
 /// Errors of one connection, that the next accept does not meet again.
 fn is_of_the_client(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]
@@ -127,7 +155,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
         let waiting: Result<Vec<_>, _> = (0..400).map(connect).collect();
-        assert!(waiting.is_ok(), "nobody has accepted yet, and the line is full: {waiting:?}");
+        assert!(
+            waiting.is_ok(),
+            "nobody has accepted yet, and the line is full: {waiting:?}"
+        );
     }
 
     #[tokio::test]
@@ -138,7 +169,12 @@ mod tests {
         let (two, mut second) = Queue::new();
         let stop = Stop::new();
         let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
-        let accepting = tokio::spawn(accept(TcpListener::from_std(listener).unwrap(), vec![one, two], log, stop.follow()));
+        let accepting = tokio::spawn(accept(
+            TcpListener::from_std(listener).unwrap(),
+            vec![one, two],
+            log,
+            stop.follow(),
+        ));
         let _a = tokio::net::TcpStream::connect(address).await.unwrap();
         let held = first.recv().await.unwrap();
         let _b = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -87,12 +87,26 @@ impl Log {
     ///
     /// # Errors
     /// If the writing thread cannot be started.
-    pub fn to(service: &'static str, clock: Clock, writer: Box<dyn Write + Send>) -> std::io::Result<Self> {
+    pub fn to(
+        service: &'static str,
+        clock: Clock,
+        writer: Box<dyn Write + Send>,
+    ) -> std::io::Result<Self> {
         let (batches, waiting) = sync_channel(WAITING_BATCHES);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
-        let thread = std::thread::Builder::new().name("log".into()).spawn(move || write_batches(&waiting, writer, &counted))?;
-        Ok(Self { inner: Arc::new(Inner { service, clock, batches, dropped, writer: Mutex::new(Some(thread)) }) })
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_batches(&waiting, writer, &counted))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                service,
+                clock,
+                batches,
+                dropped,
+                writer: Mutex::new(Some(thread)),
+            }),
+        })
     }
 
     /// `gateway` or `sidecar`: the line's `service`.
@@ -118,7 +132,13 @@ impl Log {
         line.extend_from_slice(b"\",\"service\":\"");
         line.extend_from_slice(self.inner.service.as_bytes());
         line.push(b'"');
-        for (name, value) in [("event", Field::from(event)), ("message", Field::from(message))].iter().chain(fields) {
+        for (name, value) in [
+            ("event", Field::from(event)),
+            ("message", Field::from(message)),
+        ]
+        .iter()
+        .chain(fields)
+        {
             line.extend_from_slice(b",\"");
             line.extend_from_slice(name.as_bytes());
             line.extend_from_slice(b"\":");
@@ -136,7 +156,12 @@ impl Log {
 
     /// Hands whole lines, each ended by a line feed, to the writer; counts them as dropped where it cannot keep up.
     pub fn send(&self, lines: Vec<u8>, count: u64) {
-        if self.inner.batches.try_send(Batch::Lines(lines, count)).is_err() {
+        if self
+            .inner
+            .batches
+            .try_send(Batch::Lines(lines, count))
+            .is_err()
+        {
             self.inner.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -149,7 +174,15 @@ impl Log {
 
     /// Waits until all lines so far are written, a second at most, and ends the writing thread. Later lines are dropped.
     pub fn close(&self) {
-        let Some(writer) = self.inner.writer.lock().ok().and_then(|mut writer| writer.take()) else { return };
+        let Some(writer) = self
+            .inner
+            .writer
+            .lock()
+            .ok()
+            .and_then(|mut writer| writer.take())
+        else {
+            return;
+        };
         let _ = self.inner.batches.try_send(Batch::End);
         let step = Duration::from_millis(5);
         let mut waited = Duration::ZERO;
@@ -201,7 +234,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub fn push_json_text(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
+    {
         line.extend_from_slice(&rest[..at]);
         match rest[at] {
             byte @ (b'"' | b'\\') => line.extend_from_slice(&[b'\\', byte]),
@@ -215,9 +251,17 @@ pub fn push_json_text(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
-fn write_batches(waiting: &Receiver<Batch>, mut writer: Box<dyn Write + Send>, dropped: &AtomicU64) {
+fn write_batches(
+    waiting: &Receiver<Batch>,
+    mut writer: Box<dyn Write + Send>,
+    dropped: &AtomicU64,
+) {
     while let Ok(Batch::Lines(lines, count)) = waiting.recv() {
-        if writer.write_all(&lines).and_then(|()| writer.flush()).is_err() {
+        if writer
+            .write_all(&lines)
+            .and_then(|()| writer.flush())
+            .is_err()
+        {
             dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -258,7 +302,16 @@ mod tests {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let nasty = "a \"quote\", a \\, a line\nfeed, a \u{1} and é";
-        log.event(Level::Warn, "alarm", nasty, &[("name", nasty.into()), ("count", 3.into()), ("none", Option::<&str>::None.into())]);
+        log.event(
+            Level::Warn,
+            "alarm",
+            nasty,
+            &[
+                ("name", nasty.into()),
+                ("count", 3.into()),
+                ("none", Option::<&str>::None.into()),
+            ],
+        );
         log.close();
         let written = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         assert_eq!(written.matches('\n').count(), 1);

@@ -105,25 +105,38 @@ impl OpenConnection {
     #[must_use]
     pub fn count(meters: &Arc<Meters>, worker: usize, side: Side) -> Self {
         meters.worker(worker).connections(side).add(1);
-        Self { meters: meters.clone(), worker, side }
+        Self {
+            meters: meters.clone(),
+            worker,
+            side,
+        }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.meters.worker(self.worker).connections(self.side).less();
+        self.meters
+            .worker(self.worker)
+            .connections(self.side)
+            .less();
     }
 }
 
 impl Counter {
     /// Adds `more`. Only the owner calls it: between its load and its store nobody else writes.
     pub fn add(&self, more: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(more),
+            Ordering::Relaxed,
+        );
     }
 
     /// Takes one off a gauge.
     pub fn less(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_sub(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// The number now.
@@ -137,7 +150,10 @@ impl Histogram {
     /// Enters one duration.
     pub fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.iter().position(|(bound, _)| micros <= *bound).unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS
+            .iter()
+            .position(|(bound, _)| micros <= *bound)
+            .unwrap_or(BOUNDS.len());
         self.buckets[bucket].add(1);
         self.sum_micros.add(micros);
     }
@@ -155,7 +171,10 @@ impl PluginSlot {
 
     /// Enters a finished request.
     pub fn finish(&self, status: u16, took: Duration, upstream: Option<Duration>) {
-        if let Some(counter) = usize::from(status).checked_sub(100).and_then(|index| self.statuses.get(index)) {
+        if let Some(counter) = usize::from(status)
+            .checked_sub(100)
+            .and_then(|index| self.statuses.get(index))
+        {
             counter.add(1);
         }
         self.duration.observe(took);
@@ -226,7 +245,11 @@ impl Meters {
     /// Counters for `workers` workers; `token_reasons` is the fixed list of why a token may be refused.
     #[must_use]
     pub fn new(workers: usize, token_reasons: &'static [&'static str]) -> Self {
-        let counters = |count: usize| std::iter::repeat_with(Counter::default).take(count).collect();
+        let counters = |count: usize| {
+            std::iter::repeat_with(Counter::default)
+                .take(count)
+                .collect()
+        };
         let worker = || WorkerMeters {
             rejections: counters(Code::ALL.len()),
             stripped: Default::default(),
@@ -234,7 +257,9 @@ impl Meters {
             connections: Default::default(),
         };
         Self {
-            workers: std::iter::repeat_with(worker).take(workers.max(1)).collect(),
+            workers: std::iter::repeat_with(worker)
+                .take(workers.max(1))
+                .collect(),
             token_reasons,
             plugins: Mutex::default(),
             handshake_failures: Mutex::default(),
@@ -252,61 +277,135 @@ impl Meters {
     pub fn plugin(&self, name: &str) -> Arc<PluginMeters> {
         let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
-            let slots = std::iter::repeat_with(PluginSlot::new).take(self.workers.len()).collect();
-            Arc::new(PluginMeters { name: name.to_owned(), slots })
+            let slots = std::iter::repeat_with(PluginSlot::new)
+                .take(self.workers.len())
+                .collect();
+            Arc::new(PluginMeters {
+                name: name.to_owned(),
+                slots,
+            })
         };
         plugins.entry(name.to_owned()).or_insert_with(fresh).clone()
     }
 
     /// Counts a failed handshake. Behind a lock: a handshake costs a thousand times more.
     pub fn handshake_failed(&self, side: Side, reason: &'static str) {
-        let mut failures = self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self
+            .handshake_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *failures.entry((side, reason)).or_default() += 1;
     }
 
     /// Writes all of it, with `sides` being those that this program has.
     pub fn render(&self, text: &mut Text, sides: &[Side]) {
-        let plugins: Vec<Arc<PluginMeters>> = self.plugins.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let plugins: Vec<Arc<PluginMeters>> = self
+            .plugins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         text.family("gapura_requests_total", "counter", "Finished requests.");
         for plugin in &plugins {
             for index in 0..500 {
-                let count: u64 = plugin.slots.iter().map(|slot| slot.statuses[index].get()).sum();
+                let count: u64 = plugin
+                    .slots
+                    .iter()
+                    .map(|slot| slot.statuses[index].get())
+                    .sum();
                 if count > 0 {
                     let status = (index + 100).to_string();
-                    text.sample("gapura_requests_total", &[("plugin", &plugin.name), ("status", &status)], count);
+                    text.sample(
+                        "gapura_requests_total",
+                        &[("plugin", &plugin.name), ("status", &status)],
+                        count,
+                    );
                 }
             }
         }
-        render_histograms(text, &plugins, "gapura_request_duration_seconds", "From a request's head to its end.", |slot| &slot.duration);
-        render_histograms(text, &plugins, "gapura_upstream_duration_seconds", "From sending a request on to its answer's head.", |slot| {
-            &slot.upstream
-        });
-        text.family("gapura_requests_in_flight", "gauge", "Requests that have begun and not finished.");
+        render_histograms(
+            text,
+            &plugins,
+            "gapura_request_duration_seconds",
+            "From a request's head to its end.",
+            |slot| &slot.duration,
+        );
+        render_histograms(
+            text,
+            &plugins,
+            "gapura_upstream_duration_seconds",
+            "From sending a request on to its answer's head.",
+            |slot| &slot.upstream,
+        );
+        text.family(
+            "gapura_requests_in_flight",
+            "gauge",
+            "Requests that have begun and not finished.",
+        );
         for plugin in &plugins {
             let count: u64 = plugin.slots.iter().map(|slot| slot.in_flight.get()).sum();
-            text.sample("gapura_requests_in_flight", &[("plugin", &plugin.name)], count);
+            text.sample(
+                "gapura_requests_in_flight",
+                &[("plugin", &plugin.name)],
+                count,
+            );
         }
-        let sum = |pick: &dyn Fn(&WorkerMeters) -> u64| -> u64 { self.workers.iter().map(pick).sum() };
-        text.family("gapura_rejections_total", "counter", "Answers that Gapura made itself, by code.");
+        let sum =
+            |pick: &dyn Fn(&WorkerMeters) -> u64| -> u64 { self.workers.iter().map(pick).sum() };
+        text.family(
+            "gapura_rejections_total",
+            "counter",
+            "Answers that Gapura made itself, by code.",
+        );
         for code in Code::ALL {
             let count = sum(&|worker| worker.rejections[code.index()].get());
             text.sample("gapura_rejections_total", &[("code", code.as_str())], count);
         }
         text.family("gapura_connections", "gauge", "Open connections.");
         for side in sides {
-            text.sample("gapura_connections", &[("side", side.as_str())], sum(&|worker| worker.connections(*side).get()));
+            text.sample(
+                "gapura_connections",
+                &[("side", side.as_str())],
+                sum(&|worker| worker.connections(*side).get()),
+            );
         }
-        text.family("gapura_handshake_failures_total", "counter", "Failed TLS handshakes, by reason.");
-        for ((side, reason), count) in self.handshake_failures.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            text.sample("gapura_handshake_failures_total", &[("side", side.as_str()), ("reason", reason)], *count);
+        text.family(
+            "gapura_handshake_failures_total",
+            "counter",
+            "Failed TLS handshakes, by reason.",
+        );
+        for ((side, reason), count) in self
+            .handshake_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            text.sample(
+                "gapura_handshake_failures_total",
+                &[("side", side.as_str()), ("reason", reason)],
+                *count,
+            );
         }
-        text.family("gapura_headers_stripped_total", "counter", "Headers and trailers that were not let through, by kind.");
+        text.family(
+            "gapura_headers_stripped_total",
+            "counter",
+            "Headers and trailers that were not let through, by kind.",
+        );
         for kind in Kind::ALL {
             let count = sum(&|worker| worker.stripped[kind as usize].get());
-            text.sample("gapura_headers_stripped_total", &[("kind", kind.as_str())], count);
+            text.sample(
+                "gapura_headers_stripped_total",
+                &[("kind", kind.as_str())],
+                count,
+            );
         }
         if !self.token_reasons.is_empty() {
-            text.family("gapura_tokens_rejected_total", "counter", "Refused tokens, by reason.");
+            text.family(
+                "gapura_tokens_rejected_total",
+                "counter",
+                "Refused tokens, by reason.",
+            );
             for (index, reason) in self.token_reasons.iter().enumerate() {
                 let count = sum(&|worker| worker.tokens_rejected[index].get());
                 text.sample("gapura_tokens_rejected_total", &[("reason", reason)], count);
@@ -315,19 +414,47 @@ impl Meters {
     }
 }
 
-fn render_histograms(text: &mut Text, plugins: &[Arc<PluginMeters>], name: &str, help: &str, pick: fn(&PluginSlot) -> &Histogram) {
+fn render_histograms(
+    text: &mut Text,
+    plugins: &[Arc<PluginMeters>],
+    name: &str,
+    help: &str,
+    pick: fn(&PluginSlot) -> &Histogram,
+) {
     text.family(name, "histogram", help);
     for plugin in plugins {
-        let bucket = |index: usize| -> u64 { plugin.slots.iter().map(|slot| pick(slot).buckets[index].get()).sum() };
+        let bucket = |index: usize| -> u64 {
+            plugin
+                .slots
+                .iter()
+                .map(|slot| pick(slot).buckets[index].get())
+                .sum()
+        };
         let mut count = 0;
         for (index, (_, bound)) in BOUNDS.iter().enumerate() {
             count += bucket(index);
-            text.sample(&format!("{name}_bucket"), &[("plugin", &plugin.name), ("le", bound)], count);
+            text.sample(
+                &format!("{name}_bucket"),
+                &[("plugin", &plugin.name), ("le", bound)],
+                count,
+            );
         }
         count += bucket(BOUNDS.len());
-        text.sample(&format!("{name}_bucket"), &[("plugin", &plugin.name), ("le", "+Inf")], count);
-        let micros: u64 = plugin.slots.iter().map(|slot| pick(slot).sum_micros.get()).sum();
-        text.sample_text(&format!("{name}_sum"), &[("plugin", &plugin.name)], &format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+        text.sample(
+            &format!("{name}_bucket"),
+            &[("plugin", &plugin.name), ("le", "+Inf")],
+            count,
+        );
+        let micros: u64 = plugin
+            .slots
+            .iter()
+            .map(|slot| pick(slot).sum_micros.get())
+            .sum();
+        text.sample_text(
+            &format!("{name}_sum"),
+            &[("plugin", &plugin.name)],
+            &format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+        );
         text.sample(&format!("{name}_count"), &[("plugin", &plugin.name)], count);
     }
 }
@@ -340,7 +467,11 @@ mod tests {
     fn a_scrape_adds_the_workers_up() {
         let meters = Arc::new(Meters::new(2, &["expired", "signature"]));
         let plugin = meters.plugin("lab");
-        plugin.slot(0).finish(200, Duration::from_micros(400), Some(Duration::from_micros(300)));
+        plugin.slot(0).finish(
+            200,
+            Duration::from_micros(400),
+            Some(Duration::from_micros(300)),
+        );
         plugin.slot(1).finish(200, Duration::from_secs(11), None);
         plugin.slot(1).finish(503, Duration::from_millis(30), None);
         meters.worker(1).rejected(Code::Overloaded);
@@ -374,7 +505,10 @@ mod tests {
     #[test]
     fn a_plugin_keeps_its_counters() {
         let meters = Meters::new(1, &[]);
-        meters.plugin("lab").slot(0).finish(200, Duration::ZERO, None);
+        meters
+            .plugin("lab")
+            .slot(0)
+            .finish(200, Duration::ZERO, None);
         assert_eq!(meters.plugin("lab").slot(0).statuses[100].get(), 1);
     }
 }

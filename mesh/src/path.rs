@@ -62,14 +62,20 @@ impl<'a> CanonicalPath<'a> {
             return Err(PathError::NoLeadingSlash);
         }
         if is_plain(raw) {
-            return std::str::from_utf8(raw).map(|text| Self(Cow::Borrowed(text))).map_err(|_| PathError::NotAscii);
+            return std::str::from_utf8(raw)
+                .map(|text| Self(Cow::Borrowed(text)))
+                .map_err(|_| PathError::NotAscii);
         }
         let path = match rewrite(raw)? {
             None => Cow::Borrowed(std::str::from_utf8(raw).map_err(|_| PathError::NotAscii)?),
             Some(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|_| PathError::NotAscii)?),
         };
         let path = Self(path);
-        if path.segments().any(is_dot_segment) { Err(PathError::DotSegment) } else { Ok(path) }
+        if path.segments().any(is_dot_segment) {
+            Err(PathError::DotSegment)
+        } else {
+            Ok(path)
+        }
     }
 
     /// The path as text.
@@ -135,7 +141,10 @@ impl std::error::Error for PathError {}
 /// Whether `path` is in canonical form already: what a sidecar asks of a path that a gateway says it has checked.
 #[must_use]
 pub fn is_canonical(path: &[u8]) -> bool {
-    matches!(CanonicalPath::parse(path), Ok(CanonicalPath(Cow::Borrowed(_))))
+    matches!(
+        CanonicalPath::parse(path),
+        Ok(CanonicalPath(Cow::Borrowed(_)))
+    )
 }
 
 /// Whether a path needs no second look: no escape, no empty segment, none that begins with a dot. Most paths are like this.
@@ -174,8 +183,14 @@ fn rewrite(raw: &[u8]) -> Result<Option<Vec<u8>>, PathError> {
                 at += 1;
             }
             Class::Escape => {
-                let (high, low) = (raw.get(at + 1).copied().unwrap_or_default(), raw.get(at + 2).copied().unwrap_or_default());
-                let value = hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).ok_or(PathError::BrokenEscape)?;
+                let (high, low) = (
+                    raw.get(at + 1).copied().unwrap_or_default(),
+                    raw.get(at + 2).copied().unwrap_or_default(),
+                );
+                let value = hex(high)
+                    .zip(hex(low))
+                    .map(|(high, low)| high << 4 | low)
+                    .ok_or(PathError::BrokenEscape)?;
                 match value {
                     0 => return Err(PathError::Nul),
                     b'/' => return Err(PathError::EncodedSlash),
@@ -183,10 +198,14 @@ fn rewrite(raw: &[u8]) -> Result<Option<Vec<u8>>, PathError> {
                     _ => {}
                 }
                 if is_unreserved(value) {
-                    changed.get_or_insert_with(|| raw[..at].to_vec()).push(value);
+                    changed
+                        .get_or_insert_with(|| raw[..at].to_vec())
+                        .push(value);
                 } else if high.is_ascii_lowercase() || low.is_ascii_lowercase() {
                     let upper = [b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()];
-                    changed.get_or_insert_with(|| raw[..at].to_vec()).extend_from_slice(&upper);
+                    changed
+                        .get_or_insert_with(|| raw[..at].to_vec())
+                        .extend_from_slice(&upper);
                 } else if let Some(changed) = &mut changed {
                     changed.extend_from_slice(&[b'%', high, low]);
                 }

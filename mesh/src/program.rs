@@ -73,12 +73,22 @@ impl Running {
     ) -> io::Result<Self> {
         for (listener, address) in &addresses {
             let message = format!("{} listens on {address} ({listener})", log.service());
-            log.event(Level::Info, "listening", &message, &[("listener", (*listener).into()), ("address", address.to_string().into())]);
+            log.event(
+                Level::Info,
+                "listening",
+                &message,
+                &[
+                    ("listener", (*listener).into()),
+                    ("address", address.to_string().into()),
+                ],
+            );
         }
         let name = format!("{}-control", log.service());
         let (pulses, asked) = mpsc::channel(1);
         let control = std::thread::Builder::new().name(name).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())?;
             runtime.block_on(async move {
                 tokio::select! {
                     () = serve() => {}
@@ -89,8 +99,21 @@ impl Running {
             runtime.shutdown_background();
             Ok(())
         })?;
-        log.event(Level::Info, "started", &format!("{} {} is up", log.service(), env!("CARGO_PKG_VERSION")), &[]);
-        Ok(Self { addresses, stop, reload, control, pulses, alarms: None, log })
+        log.event(
+            Level::Info,
+            "started",
+            &format!("{} {} is up", log.service(), env!("CARGO_PKG_VERSION")),
+            &[],
+        );
+        Ok(Self {
+            addresses,
+            stop,
+            reload,
+            control,
+            pulses,
+            alarms: None,
+            log,
+        })
     }
 
     /// The same, knowing the program's alarms.
@@ -121,7 +144,10 @@ impl Running {
     /// Where it listens: `public`, `hop`, `admin` or `health`.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(name, _)| *name == listener).map(|(_, address)| *address)
+        self.addresses
+            .iter()
+            .find(|(name, _)| *name == listener)
+            .map(|(_, address)| *address)
     }
 
     /// The handle by which it is stopped.
@@ -146,7 +172,10 @@ impl Running {
     /// # Errors
     /// If its control thread broke.
     pub fn wait(self) -> io::Result<()> {
-        let ended = self.control.join().unwrap_or_else(|_| Err(io::Error::other("the control thread broke")));
+        let ended = self
+            .control
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the control thread broke")));
         self.log.close();
         ended
     }
@@ -167,9 +196,16 @@ async fn answer(mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
 pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     listen::bind(address).map_err(|error| {
         let why = match error.kind() {
-            io::ErrorKind::AddrInUse => "is in use by another program; stop it or choose another port".to_owned(),
-            io::ErrorKind::PermissionDenied => "may not be bound by this user; choose a port from 1024 on, or grant the right".to_owned(),
-            io::ErrorKind::AddrNotAvailable => "is not an address of this machine; choose one that is".to_owned(),
+            io::ErrorKind::AddrInUse => {
+                "is in use by another program; stop it or choose another port".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "may not be bound by this user; choose a port from 1024 on, or grant the right"
+                    .to_owned()
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "is not an address of this machine; choose one that is".to_owned()
+            }
             _ => format!("cannot be bound: {error}"),
         };
         format!("{flag} {address}: {why}")
@@ -181,11 +217,16 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 /// # Errors
 /// A sentence that says which path, why not, and what to do.
 pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
-    let told = |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let told =
+        |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
         if UnixStream::connect(path).is_ok() {
-            return Err(format!("{flag} unix:{}: is in use by another program; stop it or choose another path", path.display()));
+            return Err(format!(
+                "{flag} unix:{}: is in use by another program; stop it or choose another path",
+                path.display()
+            ));
         }
         std::fs::remove_file(path).map_err(told)?;
     }
@@ -198,20 +239,29 @@ pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
 /// A bound listener on the runtime of this thread.
 #[must_use]
 pub fn tcp(listener: TcpListener) -> Option<Listener> {
-    tokio::net::TcpListener::from_std(listener).ok().map(Listener::Tcp)
+    tokio::net::TcpListener::from_std(listener)
+        .ok()
+        .map(Listener::Tcp)
 }
 
 /// A bound socket on the runtime of this thread.
 #[must_use]
 pub fn unix(listener: UnixListener) -> Option<Listener> {
-    tokio::net::UnixListener::from_std(listener).ok().map(Listener::Unix)
+    tokio::net::UnixListener::from_std(listener)
+        .ok()
+        .map(Listener::Unix)
 }
 
 /// Sees a drain through: waits for it to begin, then for the workers to finish, and cuts what is left.
 pub async fn drain(drain: Drain, stop: Stop, log: Log, mut workers: mpsc::Receiver<()>) {
     let mut stopping = stop.follow();
     stopping.reached(Phase::Draining).await;
-    log.event(Level::Info, "draining", "not ready any more; finishing what is in flight", &[]);
+    log.event(
+        Level::Info,
+        "draining",
+        "not ready any more; finishing what is in flight",
+        &[],
+    );
     tokio::select! {
         () = tokio::time::sleep(drain.delay) => stop.raise(Phase::Closing),
         () = stopping.reached(Phase::Closing) => {}

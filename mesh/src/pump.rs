@@ -50,7 +50,14 @@ impl Pump {
     /// Ready to move `body` into `stream`.
     #[must_use]
     pub fn new(body: Body, stream: SendStream<Bytes>, timers: &Timers) -> Self {
-        Self { body, stream, pending: Bytes::new(), ended: false, stall: None, timers: timers.clone() }
+        Self {
+            body,
+            stream,
+            pending: Bytes::new(),
+            ended: false,
+            stall: None,
+            timers: timers.clone(),
+        }
     }
 
     /// Hands what is pending to h2; ready when nothing is left of it.
@@ -61,7 +68,9 @@ impl Pump {
             if capacity == 0 {
                 match self.stream.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(granted))) => capacity = granted,
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(PumpFault::Refused)),
+                    Poll::Ready(Some(Err(_)) | None) => {
+                        return Poll::Ready(Err(PumpFault::Refused));
+                    }
                     Poll::Pending => return self.poll_stall(cx),
                 }
             }
@@ -69,9 +78,13 @@ impl Pump {
                 continue;
             }
             self.stall = None;
-            let piece = self.pending.split_to(capacity.min(self.pending.len()).min(PIECE));
+            let piece = self
+                .pending
+                .split_to(capacity.min(self.pending.len()).min(PIECE));
             let last = self.ended && self.pending.is_empty();
-            self.stream.send_data(piece, last).map_err(|_| PumpFault::Refused)?;
+            self.stream
+                .send_data(piece, last)
+                .map_err(|_| PumpFault::Refused)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -80,7 +93,9 @@ impl Pump {
         if let Poll::Ready(_reset) = self.stream.poll_reset(cx) {
             return Poll::Ready(Err(PumpFault::Refused));
         }
-        let stall = self.stall.get_or_insert_with(|| self.timers.sleep(STALL_LIMIT));
+        let stall = self
+            .stall
+            .get_or_insert_with(|| self.timers.sleep(STALL_LIMIT));
         if stall.poll_passed(cx).is_ready() {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(Err(PumpFault::Stalled));
@@ -104,7 +119,9 @@ impl Future for Pump {
                     Ok(data) => {
                         this.ended = this.body.is_ended();
                         if data.is_empty() && this.ended {
-                            this.stream.send_data(data, true).map_err(|_| PumpFault::Refused)?;
+                            this.stream
+                                .send_data(data, true)
+                                .map_err(|_| PumpFault::Refused)?;
                         } else {
                             this.pending = data;
                         }
@@ -112,7 +129,9 @@ impl Future for Pump {
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         this.ended = true;
-                        this.stream.send_trailers(trailers).map_err(|_| PumpFault::Refused)?;
+                        this.stream
+                            .send_trailers(trailers)
+                            .map_err(|_| PumpFault::Refused)?;
                     }
                 },
                 Poll::Ready(Some(Err(fault))) => {
@@ -121,7 +140,9 @@ impl Future for Pump {
                 }
                 Poll::Ready(None) => {
                     this.ended = true;
-                    this.stream.send_data(Bytes::new(), true).map_err(|_| PumpFault::Refused)?;
+                    this.stream
+                        .send_data(Bytes::new(), true)
+                        .map_err(|_| PumpFault::Refused)?;
                 }
                 Poll::Pending => {
                     // The receiver may give up while we wait for more.

@@ -42,7 +42,9 @@ mod tests {
     #[test]
     fn no_two_numbers_are_alike() {
         let random = Random::seeded().unwrap();
-        let seen: std::collections::HashSet<u128> = std::iter::repeat_with(|| random.next_wide()).take(10_000).collect();
+        let seen: std::collections::HashSet<u128> = std::iter::repeat_with(|| random.next_wide())
+            .take(10_000)
+            .collect();
         assert_eq!(seen.len(), 10_000);
     }
 }

@@ -12,8 +12,9 @@ pub const ADMIN_TOKEN_LEAST: usize = 16;
 /// # Errors
 /// A sentence that says what is wrong and how to make a good one.
 pub fn read(file: &Path, flag: &str, least: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes =
-        std::fs::read(file).map(Zeroizing::new).map_err(|error| format!("{flag} {}: cannot be read: {error}", file.display()))?;
+    let mut bytes = std::fs::read(file)
+        .map(Zeroizing::new)
+        .map_err(|error| format!("{flag} {}: cannot be read: {error}", file.display()))?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
@@ -37,9 +38,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
-        assert_eq!(read(&file, "--secret", 16).unwrap().as_slice(), b"0123456789abcdef");
+        assert_eq!(
+            read(&file, "--secret", 16).unwrap().as_slice(),
+            b"0123456789abcdef"
+        );
         std::fs::write(&file, "0123456789abcdef\n\n").unwrap();
-        assert_eq!(read(&file, "--secret", 16).unwrap().as_slice(), b"0123456789abcdef\n");
+        assert_eq!(
+            read(&file, "--secret", 16).unwrap().as_slice(),
+            b"0123456789abcdef\n"
+        );
     }
 
     #[test]
@@ -48,7 +55,14 @@ mod tests {
         let file = dir.path().join("secret");
         std::fs::write(&file, "short\n").unwrap();
         let fault = read(&file, "--secret", 16).unwrap_err();
-        assert!(fault.contains("holds 5 bytes") && fault.contains("openssl rand"), "{fault}");
-        assert!(read(&dir.path().join("none"), "--secret", 16).unwrap_err().contains("cannot be read"));
+        assert!(
+            fault.contains("holds 5 bytes") && fault.contains("openssl rand"),
+            "{fault}"
+        );
+        assert!(
+            read(&dir.path().join("none"), "--secret", 16)
+                .unwrap_err()
+                .contains("cannot be read")
+        );
     }
 }

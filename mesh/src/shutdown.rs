@@ -45,7 +45,10 @@ impl Stop {
     /// A program that runs.
     #[must_use]
     pub fn new() -> Self {
-        Self { sender: Arc::new(watch::channel(Phase::Run).0), flag: Arc::default() }
+        Self {
+            sender: Arc::new(watch::channel(Phase::Run).0),
+            flag: Arc::default(),
+        }
     }
 
     /// Raises the phase; never lowers it.
@@ -62,14 +65,21 @@ impl Stop {
 
     /// What the next signal means: drain first, then end at once.
     pub fn signal(&self) {
-        let next = if *self.sender.borrow() == Phase::Run { Phase::Draining } else { Phase::Cut };
+        let next = if *self.sender.borrow() == Phase::Run {
+            Phase::Draining
+        } else {
+            Phase::Cut
+        };
         self.raise(next);
     }
 
     /// A follower.
     #[must_use]
     pub fn follow(&self) -> Stopping {
-        Stopping { receiver: self.sender.subscribe(), flag: self.flag.clone() }
+        Stopping {
+            receiver: self.sender.subscribe(),
+            flag: self.flag.clone(),
+        }
     }
 }
 

@@ -17,7 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// # Errors
 /// If signals cannot be received, or the program broke.
 pub fn attend(running: Running, manager: &Manager) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt, mut hangup) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);

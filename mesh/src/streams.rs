@@ -51,13 +51,24 @@ impl Streams {
     /// A table whose stalled streams may hold `budget` bytes.
     #[must_use]
     pub fn new(timers: Timers, budget: usize) -> Self {
-        Self { inner: Rc::new(Inner { timers, budget, open: RefCell::default() }) }
+        Self {
+            inner: Rc::new(Inner {
+                timers,
+                budget,
+                open: RefCell::default(),
+            }),
+        }
     }
 
     /// Enters a stream; `length` is what its `Content-Length` promised, `open` counts it where
     /// it was opened.
     #[must_use]
-    pub fn enter(&self, received: RecvStream, length: Option<u64>, open: Option<OpenStream>) -> Rc<HopStream> {
+    pub fn enter(
+        &self,
+        received: RecvStream,
+        length: Option<u64>,
+        open: Option<OpenStream>,
+    ) -> Rc<HopStream> {
         Rc::new_cyclic(|this| HopStream {
             table: self.inner.clone(),
             key: self.inner.open.borrow_mut().insert(this.clone()),
@@ -78,7 +89,13 @@ impl Streams {
 
     fn look(&self) {
         let now = self.inner.timers.now();
-        let open: Vec<Rc<HopStream>> = self.inner.open.borrow().iter().filter_map(|(_, stream)| stream.upgrade()).collect();
+        let open: Vec<Rc<HopStream>> = self
+            .inner
+            .open
+            .borrow()
+            .iter()
+            .filter_map(|(_, stream)| stream.upgrade())
+            .collect();
         let mut stalled: Vec<(u64, usize, Rc<HopStream>)> = Vec::new();
         for stream in open {
             let held = stream.held();
@@ -92,7 +109,8 @@ impl Streams {
             }
         }
         stalled.sort_by_key(|(since, ..)| *since);
-        let limit = u64::try_from(STALL_LIMIT.as_millis() / crate::timers::STEP.as_millis()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(STALL_LIMIT.as_millis() / crate::timers::STEP.as_millis())
+            .unwrap_or(u64::MAX);
         let mut held: usize = stalled.iter().map(|(_, held, _)| held).sum();
         for (since, bytes, stream) in stalled {
             if held > self.inner.budget || now.saturating_sub(since) >= limit {
@@ -107,7 +125,9 @@ impl HopStream {
     /// The next frame. Its bytes are credited to the sender at once: who asks for a frame has room for it.
     pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let mut slot = self.received.borrow_mut();
-        let Some(received) = slot.as_mut() else { return Poll::Ready(Some(Err(Fault::Stalled))) };
+        let Some(received) = slot.as_mut() else {
+            return Poll::Ready(Some(Err(Fault::Stalled)));
+        };
         match ready!(received.poll_data(cx)) {
             Some(Ok(data)) => {
                 self.stalled_since.set(None);
@@ -127,17 +147,24 @@ impl HopStream {
     /// Whether the last byte has been taken and no trailers follow.
     #[must_use]
     pub fn is_end_stream(&self) -> bool {
-        self.received.borrow().as_ref().is_some_and(RecvStream::is_end_stream)
+        self.received
+            .borrow()
+            .as_ref()
+            .is_some_and(RecvStream::is_end_stream)
     }
 
     /// What the sender promised.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     fn held(&self) -> usize {
-        self.received.borrow_mut().as_mut().map_or(0, |received| received.flow_control().used_capacity())
+        self.received
+            .borrow_mut()
+            .as_mut()
+            .map_or(0, |received| received.flow_control().used_capacity())
     }
 
     /// Gives up the stream: h2 resets it and forgets its bytes when the handle goes.

@@ -36,17 +36,36 @@ const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 const ROUNDS_OF_A_RELOAD: usize = 3;
 
 /// The variables of both protocols; what a program starts in turn must not take them for its own.
-pub const VARIABLES: [&str; 7] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+pub const VARIABLES: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+];
 
 impl Manager {
     /// The manager that `env` tells of, for the process `pid`.
     #[must_use]
     pub fn of(env: &BTreeMap<String, String>, pid: u32) -> Self {
-        let socket = env.get("NOTIFY_SOCKET").and_then(|address| connect(address));
-        let is_ours = env.get("WATCHDOG_PID").is_none_or(|meant| meant.parse() == Ok(pid));
-        let micros = env.get("WATCHDOG_USEC").and_then(|text| text.parse().ok()).filter(|micros| *micros > 0 && is_ours);
-        Self { watchdog: micros.map(Duration::from_micros).filter(|_| socket.is_some()), socket }
+        let socket = env
+            .get("NOTIFY_SOCKET")
+            .and_then(|address| connect(address));
+        let is_ours = env
+            .get("WATCHDOG_PID")
+            .is_none_or(|meant| meant.parse() == Ok(pid));
+        let micros = env
+            .get("WATCHDOG_USEC")
+            .and_then(|text| text.parse().ok())
+            .filter(|micros| *micros > 0 && is_ours);
+        Self {
+            watchdog: micros
+                .map(Duration::from_micros)
+                .filter(|_| socket.is_some()),
+            socket,
+        }
     }
 
     /// The program serves.
@@ -125,7 +144,10 @@ impl Sockets {
         if env.get("LISTEN_PID").and_then(|meant| meant.parse().ok()) != Some(pid) {
             return Ok(Self::default());
         }
-        let names: Vec<&str> = env.get("LISTEN_FDNAMES").map(|names| names.split(':').collect()).unwrap_or_default();
+        let names: Vec<&str> = env
+            .get("LISTEN_FDNAMES")
+            .map(|names| names.split(':').collect())
+            .unwrap_or_default();
         let mut handed = ListenFd::from_env();
         let mut sockets = Vec::new();
         let mut faults = Vec::new();
@@ -142,17 +164,29 @@ impl Sockets {
                 }
             }
         }
-        if faults.is_empty() { Ok(Self(sockets)) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self(sockets))
+        } else {
+            Err(faults)
+        }
     }
 
     /// The listener for `name`. One that stands alone under a name that is none of `known`, as without `FileDescriptorName=`, is
     /// the first of them.
     pub fn take(&mut self, name: &str, known: &[&str]) -> Option<TcpListener> {
-        let at = self.0.iter().position(|(handed, _)| handed == name).or_else(|| {
-            let alone =
-                self.0.len() == 1 && known.first() == Some(&name) && self.0.iter().all(|(handed, _)| !known.contains(&handed.as_str()));
-            alone.then_some(0)
-        })?;
+        let at = self
+            .0
+            .iter()
+            .position(|(handed, _)| handed == name)
+            .or_else(|| {
+                let alone = self.0.len() == 1
+                    && known.first() == Some(&name)
+                    && self
+                        .0
+                        .iter()
+                        .all(|(handed, _)| !known.contains(&handed.as_str()));
+                alone.then_some(0)
+            })?;
         Some(self.0.swap_remove(at).1)
     }
 
@@ -161,7 +195,9 @@ impl Sockets {
     pub fn left(&self, known: &[&str]) -> Vec<String> {
         let known = known.join(", ");
         let told = |(name, _): &(String, TcpListener)| {
-            format!("systemd handed over a socket named {name}, which is for nothing here; set FileDescriptorName= to one of {known}")
+            format!(
+                "systemd handed over a socket named {name}, which is for nothing here; set FileDescriptorName= to one of {known}"
+            )
         };
         self.0.iter().map(told).collect()
     }
@@ -172,7 +208,9 @@ fn connect(address: &str) -> Option<UnixDatagram> {
     // A manager that does not read must not hold up a program that serves.
     socket.set_nonblocking(true).ok()?;
     match address.strip_prefix('@') {
-        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()?,
+        Some(name) => socket
+            .connect_addr(&SocketAddr::from_abstract_name(name).ok()?)
+            .ok()?,
         None => socket.connect(address).ok()?,
     }
     Some(socket)
@@ -180,11 +218,19 @@ fn connect(address: &str) -> Option<UnixDatagram> {
 
 /// One line for `systemctl status`: what is wrong, else where the program listens.
 fn status(running: &Running) -> String {
-    let alarms: Vec<String> = running.raised().into_iter().map(|(name, sentence)| format!("{name}: {sentence}")).collect();
+    let alarms: Vec<String> = running
+        .raised()
+        .into_iter()
+        .map(|(name, sentence)| format!("{name}: {sentence}"))
+        .collect();
     if !alarms.is_empty() {
         return one_line(&format!("ALARM {}", alarms.join("; ")));
     }
-    let listeners: Vec<String> = running.addresses().iter().map(|(name, address)| format!("{address} ({name})")).collect();
+    let listeners: Vec<String> = running
+        .addresses()
+        .iter()
+        .map(|(name, address)| format!("{address} ({name})"))
+        .collect();
     format!("serving on {}", listeners.join(", "))
 }
 
@@ -197,7 +243,10 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn received(socket: &UnixDatagram) -> String {
@@ -212,8 +261,13 @@ mod tests {
         let path = folder.path().join("notify");
         let abstract_name = format!("gapura-test-{}", std::process::id());
         let by_path = UnixDatagram::bind(&path).unwrap();
-        let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
-        for (address, socket) in [(path.display().to_string(), by_path), (format!("@{abstract_name}"), by_name)] {
+        let by_name =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap())
+                .unwrap();
+        for (address, socket) in [
+            (path.display().to_string(), by_path),
+            (format!("@{abstract_name}"), by_name),
+        ] {
             let manager = Manager::of(&env(&[("NOTIFY_SOCKET", &address)]), 1);
             manager.failed("the first line\nthe second");
             assert_eq!(received(&socket), "STATUS=the first line; the second");
@@ -225,13 +279,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify").display().to_string();
         let _socket = UnixDatagram::bind(&path).unwrap();
-        let interval = |pairs: &[(&str, &str)]| Manager::of(&env(&[&[("NOTIFY_SOCKET", path.as_str())], pairs].concat()), 7).watchdog;
-        assert_eq!(interval(&[("WATCHDOG_USEC", "20000000")]), Some(Duration::from_secs(20)));
-        assert_eq!(interval(&[("WATCHDOG_USEC", "20000000"), ("WATCHDOG_PID", "7")]), Some(Duration::from_secs(20)));
-        assert_eq!(interval(&[("WATCHDOG_USEC", "20000000"), ("WATCHDOG_PID", "8")]), None);
+        let interval = |pairs: &[(&str, &str)]| {
+            Manager::of(
+                &env(&[&[("NOTIFY_SOCKET", path.as_str())], pairs].concat()),
+                7,
+            )
+            .watchdog
+        };
+        assert_eq!(
+            interval(&[("WATCHDOG_USEC", "20000000")]),
+            Some(Duration::from_secs(20))
+        );
+        assert_eq!(
+            interval(&[("WATCHDOG_USEC", "20000000"), ("WATCHDOG_PID", "7")]),
+            Some(Duration::from_secs(20))
+        );
+        assert_eq!(
+            interval(&[("WATCHDOG_USEC", "20000000"), ("WATCHDOG_PID", "8")]),
+            None
+        );
         assert_eq!(interval(&[("WATCHDOG_USEC", "0")]), None);
-        assert_eq!(Manager::of(&env(&[("WATCHDOG_USEC", "20000000")]), 7).watchdog, None);
-        assert!(Manager::of(&env(&[("NOTIFY_SOCKET", "/nowhere/at/all")]), 7).socket.is_none());
+        assert_eq!(
+            Manager::of(&env(&[("WATCHDOG_USEC", "20000000")]), 7).watchdog,
+            None
+        );
+        assert!(
+            Manager::of(&env(&[("NOTIFY_SOCKET", "/nowhere/at/all")]), 7)
+                .socket
+                .is_none()
+        );
     }
 
     #[test]
@@ -242,14 +318,28 @@ mod tests {
         assert!(alone.take("admin", &known).is_none());
         assert!(alone.take("public", &known).is_some() && alone.left(&known).is_empty());
 
-        let mut named = Sockets(vec![("admin".to_owned(), listener()), ("public".to_owned(), listener())]);
+        let mut named = Sockets(vec![
+            ("admin".to_owned(), listener()),
+            ("public".to_owned(), listener()),
+        ]);
         assert!(named.take("public", &known).is_some() && named.take("admin", &known).is_some());
 
         let mut other = Sockets(vec![("admin".to_owned(), listener())]);
-        assert!(other.take("public", &known).is_none(), "what is for the operator is not shown to everybody");
-        let mut strange = Sockets(vec![("publik".to_owned(), listener()), ("admin".to_owned(), listener())]);
-        assert!(strange.take("public", &known).is_none() && strange.take("admin", &known).is_some());
-        assert!(strange.left(&known)[0].contains("publik") && strange.left(&known)[0].contains("public, admin"));
+        assert!(
+            other.take("public", &known).is_none(),
+            "what is for the operator is not shown to everybody"
+        );
+        let mut strange = Sockets(vec![
+            ("publik".to_owned(), listener()),
+            ("admin".to_owned(), listener()),
+        ]);
+        assert!(
+            strange.take("public", &known).is_none() && strange.take("admin", &known).is_some()
+        );
+        assert!(
+            strange.left(&known)[0].contains("publik")
+                && strange.left(&known)[0].contains("public, admin")
+        );
     }
 
     #[test]

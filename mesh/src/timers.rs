@@ -68,8 +68,14 @@ impl Timers {
     }
 
     fn insert(&self, deadline: u64) -> Sleep {
-        let key = self.table.slots.borrow_mut().insert(Slot { deadline, waker: None });
-        Sleep { table: self.table.clone(), key }
+        let key = self.table.slots.borrow_mut().insert(Slot {
+            deadline,
+            waker: None,
+        });
+        Sleep {
+            table: self.table.clone(),
+            key,
+        }
     }
 
     /// Advances the table as time goes by, for ever. Steps that a busy or suspended machine missed are made up for.
@@ -113,13 +119,21 @@ impl Sleep {
     /// Whether there is a deadline.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.table.slots.borrow().get(self.key).is_some_and(|slot| slot.deadline != NEVER)
+        self.table
+            .slots
+            .borrow()
+            .get(self.key)
+            .is_some_and(|slot| slot.deadline != NEVER)
     }
 
     /// Whether the deadline has passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.table.slots.borrow().get(self.key).is_some_and(|slot| slot.deadline <= self.table.now.get())
+        self.table
+            .slots
+            .borrow()
+            .get(self.key)
+            .is_some_and(|slot| slot.deadline <= self.table.now.get())
     }
 
     fn set(&self, deadline: u64) {
@@ -131,11 +145,17 @@ impl Sleep {
     /// As `Future::poll`, from a shared reference.
     pub fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.table.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(self.key) else { return Poll::Ready(()) };
+        let Some(slot) = slots.get_mut(self.key) else {
+            return Poll::Ready(());
+        };
         if slot.deadline <= self.table.now.get() {
             return Poll::Ready(());
         }
-        if slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if slot
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             return Poll::Pending;
         }
         let before = slot.waker.replace(cx.waker().clone());
@@ -164,7 +184,9 @@ impl Drop for Sleep {
 
 /// One more step than the time divides into: the current one has partly gone by already.
 fn steps(after: Duration) -> u64 {
-    u64::try_from(after.as_millis().div_ceil(STEP.as_millis())).unwrap_or(NEVER).saturating_add(1)
+    u64::try_from(after.as_millis().div_ceil(STEP.as_millis()))
+        .unwrap_or(NEVER)
+        .saturating_add(1)
 }
 
 #[cfg(test)]

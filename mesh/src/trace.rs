@@ -48,7 +48,10 @@ impl Trace {
         }
         let mut id = [0; 32];
         id.copy_from_slice(&known[3..35]);
-        Some(Self { id: TraceId(id), flags: [known[53], known[54]] })
+        Some(Self {
+            id: TraceId(id),
+            flags: [known[53], known[54]],
+        })
     }
 
     /// A new trace, not sampled by anybody yet.
@@ -56,7 +59,10 @@ impl Trace {
     pub fn begin(random: u128) -> Self {
         let mut id = [0; 32];
         push_hex(&mut id, &(random | 1).to_be_bytes());
-        Self { id: TraceId(id), flags: *b"00" }
+        Self {
+            id: TraceId(id),
+            flags: *b"00",
+        }
     }
 
     /// The header for the next hop, with `parent` naming our own part.
@@ -71,7 +77,9 @@ impl Trace {
 }
 
 fn is_hex(digits: &[u8]) -> bool {
-    digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    digits
+        .iter()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn push_hex(text: &mut [u8], bytes: &[u8]) {
@@ -91,7 +99,10 @@ mod tests {
     #[test]
     fn a_valid_trace_is_continued_with_our_own_parent() {
         let trace = Trace::parse(GOOD.as_bytes()).unwrap();
-        assert_eq!(trace.header(0xff).to_str().unwrap(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ff-01");
+        assert_eq!(
+            trace.header(0xff).to_str().unwrap(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ff-01"
+        );
         assert_eq!(&trace.id.quoted(), b"\"4bf92f3577b34da6a3ce929d0e0e4736\"");
         assert!(Trace::parse(format!("01{}-more", &GOOD[2..]).as_bytes()).is_some());
     }

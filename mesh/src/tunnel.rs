@@ -54,7 +54,9 @@ pub fn set_headers(headers: &mut HeaderMap) {
 }
 
 fn names_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    headers
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 impl Upgraded {
@@ -76,11 +78,17 @@ impl Upgraded {
     ) -> Result<Response<Body>, NotAskedFor> {
         let plugin = answer.extensions_mut().remove::<OnUpgrade>();
         let life = answer.extensions_mut().remove::<Arc<Life>>();
-        let (Some(client), Some(plugin), true) = (client, plugin, names_websocket(answer.headers())) else { return Err(NotAskedFor) };
+        let (Some(client), Some(plugin), true) =
+            (client, plugin, names_websocket(answer.headers()))
+        else {
+            return Err(NotAskedFor);
+        };
         scrub_response(answer.headers_mut());
         set_headers(answer.headers_mut());
         *self.0.borrow_mut() = Some(Box::pin(async move {
-            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else { return };
+            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else {
+                return;
+            };
             tokio::select! {
                 // Either end may break off a WebSocket as it likes.
                 _ = join(TokioIo::new(client), TokioIo::new(plugin)) => {}
@@ -108,10 +116,16 @@ async fn cut(life: Option<Arc<Life>>) {
 }
 
 /// Joins `client` and `plugin` until both have said that their bytes are over, or one breaks.
-async fn join(client: impl AsyncRead + AsyncWrite + Unpin, plugin: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+async fn join(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    plugin: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
     let (client_read, client_write) = tokio::io::split(client);
     let (plugin_read, plugin_write) = tokio::io::split(plugin);
-    tokio::try_join!(copy(client_read, plugin_write), copy(plugin_read, client_write))?;
+    tokio::try_join!(
+        copy(client_read, plugin_write),
+        copy(plugin_read, client_write)
+    )?;
     Ok(())
 }
 
@@ -149,17 +163,29 @@ mod tests {
         };
         let (joined, (seen, back)) = tokio::join!(join(near, far), ends);
         joined.unwrap();
-        assert_eq!((seen.as_slice(), back.as_slice()), (&b"ping"[..], &b"pong!"[..]));
+        assert_eq!(
+            (seen.as_slice(), back.as_slice()),
+            (&b"ping"[..], &b"pong!"[..])
+        );
     }
 
     fn asks(method: &str, version: Version, upgrade: &str, connection: &str) -> bool {
-        let request = Request::builder().method(method).version(version).header(UPGRADE, upgrade).header(CONNECTION, connection);
+        let request = Request::builder()
+            .method(method)
+            .version(version)
+            .header(UPGRADE, upgrade)
+            .header(CONNECTION, connection);
         is_asked_for(&request.body(()).unwrap().into_parts().0)
     }
 
     #[test]
     fn a_websocket_is_asked_for_in_one_way_only() {
-        assert!(asks("GET", Version::HTTP_11, "WebSocket", "keep-alive, Upgrade"));
+        assert!(asks(
+            "GET",
+            Version::HTTP_11,
+            "WebSocket",
+            "keep-alive, Upgrade"
+        ));
         assert!(!asks("POST", Version::HTTP_11, "websocket", "upgrade"));
         assert!(!asks("GET", Version::HTTP_10, "websocket", "upgrade"));
         assert!(!asks("GET", Version::HTTP_11, "websocket", "keep-alive"));
@@ -170,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_switch_that_nobody_asked_for_is_none() {
-        let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header(UPGRADE, "websocket").body(Body::empty()).unwrap();
+        let answer = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(UPGRADE, "websocket")
+            .body(Body::empty())
+            .unwrap();
         let upgraded = Upgraded::default();
         assert!(upgraded.switch(answer, None, None).is_err());
         assert!(upgraded.take().is_none());

@@ -52,7 +52,11 @@ struct Progress {
 
 impl Progress {
     fn new(upload: &Upload, timers: &Timers) -> Self {
-        Self { look: timers.sleep(LOOK_EVERY), passed: upload.bytes(), stalled: 0 }
+        Self {
+            look: timers.sleep(LOOK_EVERY),
+            passed: upload.bytes(),
+            stalled: 0,
+        }
     }
 
     /// Ready once nothing has passed for a minute.
@@ -60,7 +64,11 @@ impl Progress {
         while self.stalled < LOOKS {
             std::task::ready!(self.look.poll_passed(cx));
             let before = std::mem::replace(&mut self.passed, upload.bytes());
-            self.stalled = if self.passed == before { self.stalled + 1 } else { 0 };
+            self.stalled = if self.passed == before {
+                self.stalled + 1
+            } else {
+                0
+            };
             self.look.reset(LOOK_EVERY);
         }
         Poll::Ready(())
@@ -80,14 +88,20 @@ pub(crate) async fn answered<T, E>(
         sending(cx);
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             // A body that broke is why the answer failed, and not the other way round.
-            if let (Err(_), UploadState::Failed(fault @ (Fault::Idle | Fault::TooLarge))) = (&result, upload.state()) {
+            if let (Err(_), UploadState::Failed(fault @ (Fault::Idle | Fault::TooLarge))) =
+                (&result, upload.state())
+            {
                 return Poll::Ready(Err(SendError::Body(fault)));
             }
             return Poll::Ready(Ok(result));
         }
         let over = match upload.poll_state(cx) {
-            UploadState::Flowing => progress.get_or_insert_with(|| Progress::new(upload, timers)).poll_stalled(upload, cx),
-            UploadState::Finished => deadline.get_or_insert_with(|| timers.sleep(timeout)).poll_passed(cx),
+            UploadState::Flowing => progress
+                .get_or_insert_with(|| Progress::new(upload, timers))
+                .poll_stalled(upload, cx),
+            UploadState::Finished => deadline
+                .get_or_insert_with(|| timers.sleep(timeout))
+                .poll_passed(cx),
             UploadState::Failed(fault) => return Poll::Ready(Err(SendError::Body(fault))),
         };
         over.map(|()| Err(SendError::Timeout))
@@ -135,7 +149,12 @@ mod tests {
     use std::task::Waker;
 
     /// Polls `answered` with an answer that never comes after each of `steps` steps of 100 ms; the step at which it gave up.
-    fn gives_up_after(upload: &Rc<Upload>, timeout: Duration, steps: u32, mut before: impl FnMut(u32)) -> Option<(u32, SendError)> {
+    fn gives_up_after(
+        upload: &Rc<Upload>,
+        timeout: Duration,
+        steps: u32,
+        mut before: impl FnMut(u32),
+    ) -> Option<(u32, SendError)> {
         let timers = Timers::new();
         let never = std::pin::pin!(pending::<Result<(), ()>>());
         let mut waiting = std::pin::pin!(answered(never, |_| {}, upload, &timers, timeout));
@@ -152,16 +171,32 @@ mod tests {
 
     #[test]
     fn the_time_for_an_answer_begins_with_the_requests_last_byte() {
-        let given_up = gives_up_after(&Rc::new(Upload::finished()), Duration::from_secs(2), 100, |_| {});
-        assert!(matches!(given_up, Some((20..=22, SendError::Timeout))), "{given_up:?}");
+        let given_up = gives_up_after(
+            &Rc::new(Upload::finished()),
+            Duration::from_secs(2),
+            100,
+            |_| {},
+        );
+        assert!(
+            matches!(given_up, Some((20..=22, SendError::Timeout))),
+            "{given_up:?}"
+        );
         let forever = gives_up_after(&Rc::new(Upload::finished()), Duration::MAX, 10_000, |_| {});
         assert!(forever.is_none(), "{forever:?}");
     }
 
     #[test]
     fn a_body_that_nobody_takes_is_given_up_and_one_that_moves_is_not() {
-        let stalled = gives_up_after(&Rc::new(Upload::default()), Duration::from_secs(2), 1000, |_| {});
-        assert!(matches!(stalled, Some((590..=620, SendError::Timeout))), "{stalled:?}");
+        let stalled = gives_up_after(
+            &Rc::new(Upload::default()),
+            Duration::from_secs(2),
+            1000,
+            |_| {},
+        );
+        assert!(
+            matches!(stalled, Some((590..=620, SendError::Timeout))),
+            "{stalled:?}"
+        );
         let upload = Rc::new(Upload::default());
         let moving = gives_up_after(&upload, Duration::from_secs(2), 10_000, |step| {
             if step % 140 == 0 {

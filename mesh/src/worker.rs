@@ -98,8 +98,16 @@ pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
     for index in 0..seed.of {
         let (queue, connections) = Queue::new();
         queues.push(queue);
-        spawn(Seed { index, ..seed.clone() }, connections, alive.clone(), maker())
-            .map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
+        spawn(
+            Seed {
+                index,
+                ..seed.clone()
+            },
+            connections,
+            alive.clone(),
+            maker(),
+        )
+        .map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
     }
     Ok((queues, workers))
 }
@@ -114,12 +122,26 @@ fn spawn<S: Serve>(
     let name = format!("{}-{}", seed.log.service(), seed.index);
     std::thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let random = Random::seeded().map_err(|_| io::Error::other("the system has no random bytes to give"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?;
+        let random = Random::seeded()
+            .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();
         let streams = Streams::new(timers.clone(), STALLED_BYTES / seed.of.max(1));
-        let sink = Sink::new(seed.log.clone(), seed.access, seed.meters.clone(), seed.index);
-        let core = Rc::new(Core { seed, timers, streams, sink, random });
+        let sink = Sink::new(
+            seed.log.clone(),
+            seed.access,
+            seed.meters.clone(),
+            seed.index,
+        );
+        let core = Rc::new(Core {
+            seed,
+            timers,
+            streams,
+            sink,
+            random,
+        });
         let serve = Rc::new(make(core.clone()));
         runtime.block_on(work(&core, &serve, connections));
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
@@ -129,7 +151,11 @@ fn spawn<S: Serve>(
     })
 }
 
-async fn work<S: Serve>(core: &Rc<Core>, serve: &Rc<S>, mut connections: mpsc::UnboundedReceiver<Accepted>) {
+async fn work<S: Serve>(
+    core: &Rc<Core>,
+    serve: &Rc<S>,
+    mut connections: mpsc::UnboundedReceiver<Accepted>,
+) {
     let mut chores = JoinSet::new();
     chores.spawn_local(core.timers.clone().run());
     chores.spawn_local(core.streams.clone().run());
@@ -140,7 +166,9 @@ async fn work<S: Serve>(core: &Rc<Core>, serve: &Rc<S>, mut connections: mpsc::U
     chores.spawn_local(async move {
         loop {
             timers.sleep(std::time::Duration::from_secs(1)).await;
-            let Some(serve) = tidying.upgrade() else { return };
+            let Some(serve) = tidying.upgrade() else {
+                return;
+            };
             serve.tidy();
         }
     });
@@ -171,6 +199,11 @@ async fn work<S: Serve>(core: &Rc<Core>, serve: &Rc<S>, mut connections: mpsc::U
     // Dropping the set cuts whatever is left.
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
-        core.seed.log.event(Level::Warn, "cut", "the time to drain is over; connections were cut", &[("connections", open.into())]);
+        core.seed.log.event(
+            Level::Warn,
+            "cut",
+            "the time to drain is over; connections were cut",
+            &[("connections", open.into())],
+        );
     }
 }

@@ -56,7 +56,10 @@ impl Pki {
                 }
             }
             if let Some(bytes) = store::read_if_there(&self.crl_path(&authority.id))? {
-                files.insert(Path::new("crl").join(format!("{}.pem", authority.id)), bytes);
+                files.insert(
+                    Path::new("crl").join(format!("{}.pem", authority.id)),
+                    bytes,
+                );
             }
         }
         let count = files.len();
@@ -72,7 +75,8 @@ impl Pki {
 /// # Errors
 /// The file is not a backup or is damaged; `dir` holds a sound state that the backup is older than.
 pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error> {
-    let files = read_tar(&store::read(from)?).map_err(|why| Error::damaged(from, format!("not a backup of a CA: {why}")))?;
+    let files = read_tar(&store::read(from)?)
+        .map_err(|why| Error::damaged(from, format!("not a backup of a CA: {why}")))?;
     store::make_dir(dir)?;
     let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
@@ -87,8 +91,17 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
         if let Some(parent) = path.parent() {
             store::make_dir(parent)?;
         }
-        let public = path.file_name().is_some_and(|name| name != "key.pem") && path.extension().is_some_and(|ext| ext == "pem");
-        store::create(&path, bytes, if public { Access::Everyone } else { Access::Owner })?;
+        let public = path.file_name().is_some_and(|name| name != "key.pem")
+            && path.extension().is_some_and(|ext| ext == "pem");
+        store::create(
+            &path,
+            bytes,
+            if public {
+                Access::Everyone
+            } else {
+                Access::Owner
+            },
+        )?;
     }
     let checked = Settings::load(&fresh).and_then(|_| Inventory::load(&fresh));
     let sound = checked.and_then(|inventory| {
@@ -109,7 +122,13 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     let now = Moment::now(clock);
     let lost = Lost::between(&dir, &backup, now);
     let set_aside = set_aside(&dir, now)?;
-    for name in ["authorities", "crl", "inventory.jsonl", "inventory.head", "pki.json"] {
+    for name in [
+        "authorities",
+        "crl",
+        "inventory.jsonl",
+        "inventory.head",
+        "pki.json",
+    ] {
         let part = fresh.join(name);
         if part.exists() {
             fs::rename(&part, dir.join(name)).map_err(Error::io("replace", &dir.join(name)))?;
@@ -117,13 +136,19 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     }
     fs::remove_dir_all(&fresh).map_err(Error::io("remove", &fresh))?;
     store::sync_dir(&dir)?;
-    let (lines, kept_revocations, lost_leaves) = (backup.lines(), lost.revocations.len(), lost.leaves);
+    let (lines, kept_revocations, lost_leaves) =
+        (backup.lines(), lost.revocations.len(), lost.leaves);
     let mut inventory = Inventory::load(&dir)?;
     let mut events = vec![Event::Restored { lines }];
     events.extend(lost.revocations.into_iter().map(Event::Revoked));
     events.extend(lost.crls.into_values().map(Event::Crl));
     inventory.append(&lock, now, events)?;
-    Ok(Restored { lines, kept_revocations, lost_leaves, set_aside })
+    Ok(Restored {
+        lines,
+        kept_revocations,
+        lost_leaves,
+        set_aside,
+    })
 }
 
 /// A sound state with events that the backup lacks is worth more than the backup.
@@ -131,8 +156,16 @@ fn refuse_to_go_back(dir: &Path, backup: &Inventory) -> Result<(), Error> {
     if !dir.join("inventory.jsonl").exists() {
         return Ok(());
     }
-    let Ok(present) = Inventory::load(dir) else { return Ok(()) };
-    if Settings::load(dir).is_err() || present.ledger().authorities().iter().any(|authority| ca::certificate(dir, authority).is_err()) {
+    let Ok(present) = Inventory::load(dir) else {
+        return Ok(());
+    };
+    if Settings::load(dir).is_err()
+        || present
+            .ledger()
+            .authorities()
+            .iter()
+            .any(|authority| ca::certificate(dir, authority).is_err())
+    {
         return Ok(()); // damaged: that is what a restore is for
     }
     if present.lines() <= backup.lines() {
@@ -161,15 +194,28 @@ impl Lost {
         let (ledger, mut lost) = (backup.ledger(), Self::default());
         for line in text.lines() {
             match serde_json::from_str::<Event>(line) {
-                Ok(Event::Revoked(revoked)) if ledger.revocation(&revoked.issuer, &revoked.serial).is_none() => {
+                Ok(Event::Revoked(revoked))
+                    if ledger
+                        .revocation(&revoked.issuer, &revoked.serial)
+                        .is_none() =>
+                {
                     lost.revocations.push(revoked)
                 }
                 Ok(Event::Issued(leaf)) if ledger.leaf(&leaf.serial).is_none() => lost.leaves += 1,
                 Ok(Event::Crl(crl)) => {
                     // Numbers follow the clock; one from far ahead was never ours and would leave no higher one.
-                    let newer = ledger.crl(&crl.issuer).is_none_or(|known| known.number < crl.number);
-                    let ours = ledger.authority(&crl.issuer).is_some() && crl.number < now.plus(86_400).0;
-                    if newer && ours && lost.crls.get(&crl.issuer).is_none_or(|known| known.number < crl.number) {
+                    let newer = ledger
+                        .crl(&crl.issuer)
+                        .is_none_or(|known| known.number < crl.number);
+                    let ours =
+                        ledger.authority(&crl.issuer).is_some() && crl.number < now.plus(86_400).0;
+                    if newer
+                        && ours
+                        && lost
+                            .crls
+                            .get(&crl.issuer)
+                            .is_none_or(|known| known.number < crl.number)
+                    {
                         lost.crls.insert(crl.issuer.clone(), crl);
                     }
                 }
@@ -182,7 +228,13 @@ impl Lost {
 
 /// Moves what is there into a folder of its own: a restore must not be the end of the only evidence.
 fn set_aside(dir: &Path, now: Moment) -> Result<Option<PathBuf>, Error> {
-    let names = ["authorities", "crl", "inventory.jsonl", "inventory.head", "pki.json"];
+    let names = [
+        "authorities",
+        "crl",
+        "inventory.jsonl",
+        "inventory.head",
+        "pki.json",
+    ];
     if !names.iter().any(|name| dir.join(name).exists()) {
         return Ok(None);
     }
@@ -206,7 +258,11 @@ fn write_tar(files: &Files, now: Moment) -> Vec<u8> {
         put(&mut header, 100, b"0000600\0");
         put(&mut header, 108, b"0000000\0");
         put(&mut header, 116, b"0000000\0");
-        put(&mut header, 124, format!("{:011o}\0", bytes.len()).as_bytes());
+        put(
+            &mut header,
+            124,
+            format!("{:011o}\0", bytes.len()).as_bytes(),
+        );
         put(&mut header, 136, format!("{:011o}\0", now.0).as_bytes());
         put(&mut header, 148, b"        ");
         put(&mut header, 156, b"0");
@@ -239,10 +295,26 @@ fn read_tar(tar: &[u8]) -> Result<Files, String> {
         }
         let text = |from: usize, length: usize| {
             let field = header.get(from..from + length).unwrap_or_default();
-            String::from_utf8_lossy(field).trim_end_matches(['\0', ' ']).trim_start().to_owned()
+            String::from_utf8_lossy(field)
+                .trim_end_matches(['\0', ' '])
+                .trim_start()
+                .to_owned()
         };
-        let sum: u32 = header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
-        let octal = |text: &str| usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).map_err(|_| "a number in it is none".to_owned());
+        let sum: u32 = header
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u32::from(*byte)
+                }
+            })
+            .sum();
+        let octal = |text: &str| {
+            usize::from_str_radix(text.trim_matches(['\0', ' ']), 8)
+                .map_err(|_| "a number in it is none".to_owned())
+        };
         if octal(&text(148, 8))? != sum as usize {
             return Err("a checksum in it is wrong".to_owned());
         }
@@ -250,10 +322,15 @@ fn read_tar(tar: &[u8]) -> Result<Files, String> {
         let kind = header.get(156).copied().unwrap_or(0);
         let body = after.get(..size).ok_or("it is cut")?;
         if kind != b'0' || !is_ours(&name) {
-            return Err(format!("it holds `{}`, which no backup has", name.display()));
+            return Err(format!(
+                "it holds `{}`, which no backup has",
+                name.display()
+            ));
         }
         files.insert(name, body.to_vec());
-        rest = after.get(size.next_multiple_of(BLOCK)..).ok_or("it is cut")?;
+        rest = after
+            .get(size.next_multiple_of(BLOCK)..)
+            .ok_or("it is cut")?;
     }
     for wanted in ["pki.json", "inventory.jsonl"] {
         if !files.contains_key(Path::new(wanted)) {
@@ -285,13 +362,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Files {
-        let names = ["pki.json", "inventory.jsonl", "authorities/root-g1/key.pem", "crl/root-g1.pem"];
-        names.iter().enumerate().map(|(at, name)| (PathBuf::from(name), vec![b'x'; at * 300])).collect()
+        let names = [
+            "pki.json",
+            "inventory.jsonl",
+            "authorities/root-g1/key.pem",
+            "crl/root-g1.pem",
+        ];
+        names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (PathBuf::from(name), vec![b'x'; at * 300]))
+            .collect()
     }
 
     #[test]
     fn an_archive_reads_back() {
-        assert_eq!(read_tar(&write_tar(&sample(), Moment(1))).unwrap(), sample());
+        assert_eq!(
+            read_tar(&write_tar(&sample(), Moment(1))).unwrap(),
+            sample()
+        );
     }
 
     #[test]
@@ -305,7 +394,12 @@ mod tests {
 
     #[test]
     fn nothing_outside_the_directory_can_be_written() {
-        for name in ["../pki.json", "/etc/passwd", "authorities/../../x/cert.pem", "out/plugin/a/key.pem"] {
+        for name in [
+            "../pki.json",
+            "/etc/passwd",
+            "authorities/../../x/cert.pem",
+            "out/plugin/a/key.pem",
+        ] {
             let mut files = sample();
             files.insert(PathBuf::from(name), vec![1]);
             assert!(read_tar(&write_tar(&files, Moment(1))).is_err(), "{name}");

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    Certificate, CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, PublicKeyData, RevocationReason,
+    Certificate, CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair,
+    PublicKeyData, RevocationReason,
 };
 use rcgen::{RevokedCertParams, SerialNumber};
 use rustls::pki_types::CertificateDer;
@@ -35,23 +36,51 @@ pub(crate) fn folder(dir: &Path, id: &str) -> PathBuf {
 }
 
 /// An authority's certificate, checked against the inventory.
-pub(crate) fn certificate(dir: &Path, authority: &Authority) -> Result<CertificateDer<'static>, Error> {
+pub(crate) fn certificate(
+    dir: &Path,
+    authority: &Authority,
+) -> Result<CertificateDer<'static>, Error> {
     let path = folder(dir, &authority.id).join("cert.pem");
     let mend = "put the file back, or run `gapura-pki restore` with the last backup";
-    let found = pem::certificates(&store::read(&path)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
-    let [certificate] = <[_; 1]>::try_from(found)
-        .map_err(|found| Error::damaged(&path, format!("{} certificates found, one was written; {mend}", found.len())))?;
+    let found = pem::certificates(&store::read(&path)?)
+        .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+    let [certificate] = <[_; 1]>::try_from(found).map_err(|found| {
+        Error::damaged(
+            &path,
+            format!(
+                "{} certificates found, one was written; {mend}",
+                found.len()
+            ),
+        )
+    })?;
     let fingerprint = sha256_hex(&certificate);
     if fingerprint != authority.fingerprint {
-        let why = format!("the certificate has SHA-256 {fingerprint}, but {} was written; {mend}", authority.fingerprint);
+        let why = format!(
+            "the certificate has SHA-256 {fingerprint}, but {} was written; {mend}",
+            authority.fingerprint
+        );
         return Err(Error::damaged(&path, why));
     }
     Ok(certificate)
 }
 
 /// Stores a new authority's files; the inventory learns of it afterwards.
-pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &KeyPair, protection: &KeyProtection) -> Result<(), Error> {
-    for own in [folder.parent(), Some(folder), key_folder.parent(), Some(key_folder)].into_iter().flatten() {
+pub(crate) fn save(
+    folder: &Path,
+    key_folder: &Path,
+    cert: &Certificate,
+    key: &KeyPair,
+    protection: &KeyProtection,
+) -> Result<(), Error> {
+    for own in [
+        folder.parent(),
+        Some(folder),
+        key_folder.parent(),
+        Some(key_folder),
+    ]
+    .into_iter()
+    .flatten()
+    {
         store::make_dir(own)?;
     }
     let pem = match protection.passphrase()? {
@@ -61,17 +90,26 @@ pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &K
     // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
     for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
         match std::fs::remove_file(&stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &stale)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &stale)(error));
+            }
             _ => {}
         }
     }
     let key_path = key_folder.join("key.pem");
     if key_path.exists() {
         // Elsewhere it may well be another installation's root.
-        return Err(Error::Refused(format!("{} is there already; give another --offline-root, or move it away", key_path.display())));
+        return Err(Error::Refused(format!(
+            "{} is there already; give another --offline-root, or move it away",
+            key_path.display()
+        )));
     }
     store::create(&key_path, pem.as_bytes(), Access::Owner)?;
-    store::create(&folder.join("cert.pem"), cert.pem().as_bytes(), Access::Everyone)?;
+    store::create(
+        &folder.join("cert.pem"),
+        cert.pem().as_bytes(),
+        Access::Everyone,
+    )?;
     store::sync_dir(key_folder)?;
     store::sync_dir(folder)?;
     store::sync_parent(folder)
@@ -79,19 +117,39 @@ pub(crate) fn save(folder: &Path, key_folder: &Path, cert: &Certificate, key: &K
 
 impl Signer {
     /// Takes a new CA's certificate and key.
-    pub(crate) fn new(id: &str, certificate: CertificateDer<'static>, key: KeyPair) -> Result<Self, Error> {
+    pub(crate) fn new(
+        id: &str,
+        certificate: CertificateDer<'static>,
+        key: KeyPair,
+    ) -> Result<Self, Error> {
         let path = Path::new(id);
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| Error::damaged(path, "not a certificate"))?;
+        let (_, parsed) = X509Certificate::from_der(&certificate)
+            .map_err(|_| Error::damaged(path, "not a certificate"))?;
         if parsed.public_key().raw != key.subject_public_key_info().as_slice() {
-            return Err(Error::damaged(path, "key.pem is not the key of cert.pem; run `gapura-pki restore` with the last backup"));
+            return Err(Error::damaged(
+                path,
+                "key.pem is not the key of cert.pem; run `gapura-pki restore` with the last backup",
+            ));
         }
-        let key_id = subject_key_id(&parsed).ok_or_else(|| Error::damaged(path, "the CA certificate has no subject key identifier"))?;
+        let key_id = subject_key_id(&parsed).ok_or_else(|| {
+            Error::damaged(path, "the CA certificate has no subject key identifier")
+        })?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(Error::minting)?;
-        Ok(Self { id: id.to_owned(), certificate, key_id, issuer })
+        Ok(Self {
+            id: id.to_owned(),
+            certificate,
+            key_id,
+            issuer,
+        })
     }
 
     /// Opens the CA `authority` of the state directory `dir`; its key may be kept in another folder.
-    pub(crate) fn open(dir: &Path, authority: &Authority, keys_in: Option<&Path>, protection: &KeyProtection) -> Result<Self, Error> {
+    pub(crate) fn open(
+        dir: &Path,
+        authority: &Authority,
+        keys_in: Option<&Path>,
+        protection: &KeyProtection,
+    ) -> Result<Self, Error> {
         let certificate = certificate(dir, authority)?;
         let path = match keys_in {
             Some(elsewhere) => elsewhere.join(&authority.id).join("key.pem"),
@@ -99,22 +157,38 @@ impl Signer {
         };
         let bytes = store::read_if_there(&path)?.ok_or_else(|| {
             let hint = "if it is kept offline, say where with --offline-root DIR";
-            Error::Refused(format!("the key of {} is needed, but {} is not there; {hint}", authority.id, path.display()))
+            Error::Refused(format!(
+                "the key of {} is needed, but {} is not there; {hint}",
+                authority.id,
+                path.display()
+            ))
         })?;
-        let text = zeroize::Zeroizing::new(String::from_utf8(bytes).map_err(|_| Error::damaged(&path, "not a PEM file"))?);
+        let text = zeroize::Zeroizing::new(
+            String::from_utf8(bytes).map_err(|_| Error::damaged(&path, "not a PEM file"))?,
+        );
         let key = if keys::is_encrypted(&text) {
             let passphrase = protection.passphrase()?.ok_or_else(|| {
                 let ways = "--passphrase-file, --passphrase-fd or --passphrase-command";
-                Error::Passphrase(format!("{} is encrypted; give its passphrase with {ways}", path.display()))
+                Error::Passphrase(format!(
+                    "{} is encrypted; give its passphrase with {ways}",
+                    path.display()
+                ))
             })?;
             keys::from_encrypted_pem(&text, &passphrase).map_err(|why| match why {
-                Error::Passphrase(why) => Error::Passphrase(format!("{}: {why}; run it again with the right one", path.display())),
-                why => Error::damaged(&path, format!("{why}; run `gapura-pki restore` with the last backup")),
+                Error::Passphrase(why) => Error::Passphrase(format!(
+                    "{}: {why}; run it again with the right one",
+                    path.display()
+                )),
+                why => Error::damaged(
+                    &path,
+                    format!("{why}; run `gapura-pki restore` with the last backup"),
+                ),
             })?
         } else {
             refuse_if_others_can_read(&path)?;
             let mend = "run `gapura-pki restore` with the last backup";
-            keys::from_plain_pem(&text).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?
+            keys::from_plain_pem(&text)
+                .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?
         };
         Self::new(&authority.id, certificate, key)
     }
@@ -130,14 +204,26 @@ impl Signer {
     }
 
     /// Signs a certificate for `public_key`.
-    pub(crate) fn sign(&self, params: &CertificateParams, public_key: &impl PublicKeyData) -> Result<Certificate, Error> {
-        params.signed_by(public_key, &self.issuer).map_err(Error::minting)
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        public_key: &impl PublicKeyData,
+    ) -> Result<Certificate, Error> {
+        params
+            .signed_by(public_key, &self.issuer)
+            .map_err(Error::minting)
     }
 
     /// Signs a CRL.
-    pub(crate) fn sign_crl(&self, number: u64, life: (Moment, Moment), revoked: &[&Revoked]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn sign_crl(
+        &self,
+        number: u64,
+        life: (Moment, Moment),
+        revoked: &[&Revoked],
+    ) -> Result<Vec<u8>, Error> {
         let entry = |revoked: &&Revoked| {
-            let serial = unhex(&revoked.serial).ok_or_else(|| Error::Failed(format!("{} is not a serial", revoked.serial)))?;
+            let serial = unhex(&revoked.serial)
+                .ok_or_else(|| Error::Failed(format!("{} is not a serial", revoked.serial)))?;
             Ok(RevokedCertParams {
                 serial_number: SerialNumber::from_slice(&serial),
                 revocation_time: revoked.revoked_at.to_time(),
@@ -161,12 +247,22 @@ impl Signer {
 
 /// A key in the clear that others can read is theirs as well; a CA that goes on signing with it would only hide that.
 fn refuse_if_others_can_read(path: &Path) -> Result<(), Error> {
-    let mode = std::fs::metadata(path).map_err(Error::io("read", path))?.permissions().mode() & 0o777;
+    let mode = std::fs::metadata(path)
+        .map_err(Error::io("read", path))?
+        .permissions()
+        .mode()
+        & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let way = format!("run `chmod 0600 {}`; if others may have read it: gapura-pki ca rotate, with --emergency --taint", path.display());
-    Err(Error::Refused(format!("{} has mode {mode:04o}, wanted 0600; {way}", path.display())))
+    let way = format!(
+        "run `chmod 0600 {}`; if others may have read it: gapura-pki ca rotate, with --emergency --taint",
+        path.display()
+    );
+    Err(Error::Refused(format!(
+        "{} has mode {mode:04o}, wanted 0600; {way}",
+        path.display()
+    )))
 }
 
 /// RFC 5280 wants no reason at all where none is given.
@@ -181,8 +277,12 @@ fn code(reason: Reason) -> Option<RevocationReason> {
 }
 
 fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-        _ => None,
-    })
+    certificate
+        .iter_extensions()
+        .find_map(|extension| match extension.parsed_extension() {
+            x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => {
+                Some(id.0.to_vec())
+            }
+            _ => None,
+        })
 }

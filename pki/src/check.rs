@@ -70,24 +70,57 @@ impl Checkup {
         self.findings.iter().map(|finding| finding.level).max()
     }
 
-    fn add(&mut self, level: Level, id: &'static str, object: &str, (found, want, fix): (String, &str, &str)) {
-        self.findings.push(Finding { id, level, object: object.to_owned(), found, want: want.to_owned(), fix: fix.to_owned() });
+    fn add(
+        &mut self,
+        level: Level,
+        id: &'static str,
+        object: &str,
+        (found, want, fix): (String, &str, &str),
+    ) {
+        self.findings.push(Finding {
+            id,
+            level,
+            object: object.to_owned(),
+            found,
+            want: want.to_owned(),
+            fix: fix.to_owned(),
+        });
     }
 
     /// Warns when a third of a life is left and cries out when a tenth is.
-    fn age(&mut self, id: &'static str, object: &str, (from, to): (Moment, Moment), now: Moment, fix: &str) {
+    fn age(
+        &mut self,
+        id: &'static str,
+        object: &str,
+        (from, to): (Moment, Moment),
+        now: Moment,
+        fix: &str,
+    ) {
         let (life, left) = (to.since(from), to.since(now));
         let level = match left {
             left if left * 10 <= life => Level::Critical,
             left if left * 3 <= life => Level::Warning,
             _ => return,
         };
-        let found = if left == 0 { format!("ended {} ago", for_people(now.since(to))) } else { format!("{} left", for_people(left)) };
-        self.add(level, id, object, (found, "more than a third of its life left", fix));
+        let found = if left == 0 {
+            format!("ended {} ago", for_people(now.since(to)))
+        } else {
+            format!("{} left", for_people(left))
+        };
+        self.add(
+            level,
+            id,
+            object,
+            (found, "more than a third of its life left", fix),
+        );
     }
 
     fn soonest(&mut self, name: &str, end: Moment) {
-        if self.next_expiry.as_ref().is_none_or(|(_, known)| end < *known) {
+        if self
+            .next_expiry
+            .as_ref()
+            .is_none_or(|(_, known)| end < *known)
+        {
             self.next_expiry = Some((name.to_owned(), end));
         }
     }
@@ -108,36 +141,79 @@ impl Pki {
         for kind in [AuthorityKind::Root, AuthorityKind::Issuer] {
             if ledger.in_state(kind, AuthorityState::Active).is_none() {
                 let fix = format!("gapura-pki ca rotate {} --emergency", kind.as_str());
-                checkup.add(Level::Critical, "CA_NONE", kind.as_str(), ("none is active".to_owned(), "one that signs", &fix));
+                checkup.add(
+                    Level::Critical,
+                    "CA_NONE",
+                    kind.as_str(),
+                    ("none is active".to_owned(), "one that signs", &fix),
+                );
             }
             match rotate::next_step(&ledger, kind) {
                 rotate::Step::Prepare => {}
                 step => {
-                    let fix = format!("gapura-pki ca rotate {} --step {}", kind.as_str(), step.as_str());
+                    let fix = format!(
+                        "gapura-pki ca rotate {} --step {}",
+                        kind.as_str(),
+                        step.as_str()
+                    );
                     let found = format!("a rotation is under way, next is {}", step.as_str());
-                    checkup.add(Level::Info, "CA_ROTATION", kind.as_str(), (found, "its end", &fix));
+                    checkup.add(
+                        Level::Info,
+                        "CA_ROTATION",
+                        kind.as_str(),
+                        (found, "its end", &fix),
+                    );
                 }
             }
         }
-        for authority in ledger.published_issuers(now).chain(ledger.trusted_roots(now)) {
+        for authority in ledger
+            .published_issuers(now)
+            .chain(ledger.trusted_roots(now))
+        {
             self.check_crl(&mut checkup, &ledger, authority, now);
         }
         let trust = self.trust_material().ok();
         for leaf in ledger.in_use() {
-            self.check_leaf(&mut checkup, &ledger, leaf, now, trust.as_ref().and_then(|(_, crls, _)| crls.as_deref()));
+            self.check_leaf(
+                &mut checkup,
+                &ledger,
+                leaf,
+                now,
+                trust.as_ref().and_then(|(_, crls, _)| crls.as_deref()),
+            );
         }
         for endpoint in endpoints {
             check_endpoint(&mut checkup, &ledger, endpoint, now);
         }
-        checkup.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        checkup
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.level));
         Ok(checkup)
     }
 
-    fn check_authority(&self, checkup: &mut Checkup, ledger: &Ledger, authority: &Authority, now: Moment) {
+    fn check_authority(
+        &self,
+        checkup: &mut Checkup,
+        ledger: &Ledger,
+        authority: &Authority,
+        now: Moment,
+    ) {
         let object = format!("authorities/{}", authority.id);
-        let in_use = matches!(authority.state, AuthorityState::Active | AuthorityState::Prepared);
+        let in_use = matches!(
+            authority.state,
+            AuthorityState::Active | AuthorityState::Prepared
+        );
         if let Err(why) = ca::certificate(self.dir(), authority) {
-            checkup.add(Level::Critical, "CA_FILE", &object, (why.to_string(), "the certificate that was made", "gapura-pki restore FILE"));
+            checkup.add(
+                Level::Critical,
+                "CA_FILE",
+                &object,
+                (
+                    why.to_string(),
+                    "the certificate that was made",
+                    "gapura-pki restore FILE",
+                ),
+            );
         }
         let key = ca::folder(self.dir(), &authority.id).join("key.pem");
         if key.exists() {
@@ -148,22 +224,48 @@ impl Pki {
                     Level::Info,
                     "CA_KEY_PLAIN",
                     &object,
-                    (found, "an encrypted key, outside development", "docs/pki.md, First day"),
+                    (
+                        found,
+                        "an encrypted key, outside development",
+                        "docs/pki.md, First day",
+                    ),
                 );
             }
         } else if in_use && authority.kind == AuthorityKind::Issuer {
             let found = format!("{} is not there", key.display());
-            checkup.add(Level::Critical, "CA_KEY_GONE", &object, (found, "the key that signs", "gapura-pki restore FILE"));
+            checkup.add(
+                Level::Critical,
+                "CA_KEY_GONE",
+                &object,
+                (found, "the key that signs", "gapura-pki restore FILE"),
+            );
         } else if in_use {
             let found = "its key is offline".to_owned();
-            checkup.add(Level::Info, "ROOT_OFFLINE", &object, (found, "nothing; the safest place", "--offline-root DIR when it is needed"));
+            checkup.add(
+                Level::Info,
+                "ROOT_OFFLINE",
+                &object,
+                (
+                    found,
+                    "nothing; the safest place",
+                    "--offline-root DIR when it is needed",
+                ),
+            );
         }
         if authority.state != AuthorityState::Active {
             return;
         }
         if now < authority.not_before {
-            let found = format!("the clock says {now}, it begins at {}", authority.not_before);
-            checkup.add(Level::Critical, "CLOCK", &object, (found, "a clock that is right", "timedatectl set-ntp true"));
+            let found = format!(
+                "the clock says {now}, it begins at {}",
+                authority.not_before
+            );
+            checkup.add(
+                Level::Critical,
+                "CLOCK",
+                &object,
+                (found, "a clock that is right", "timedatectl set-ntp true"),
+            );
         }
         let fix = match (authority.kind, authority.not_after > now) {
             (AuthorityKind::Issuer, true) => "gapura-pki ca rotate issuer",
@@ -173,32 +275,76 @@ impl Pki {
         };
         // A successor that waits already is what the warning is for.
         if rotate::next_step(ledger, authority.kind) != rotate::Step::Activate {
-            checkup.age("CA_EXPIRY", &object, (authority.not_before, authority.not_after), now, fix);
+            checkup.age(
+                "CA_EXPIRY",
+                &object,
+                (authority.not_before, authority.not_after),
+                now,
+                fix,
+            );
         }
         checkup.soonest(&authority.id, authority.not_after);
     }
 
-    fn check_crl(&self, checkup: &mut Checkup, ledger: &Ledger, authority: &Authority, now: Moment) {
+    fn check_crl(
+        &self,
+        checkup: &mut Checkup,
+        ledger: &Ledger,
+        authority: &Authority,
+        now: Moment,
+    ) {
         let object = format!("crl/{}", authority.id);
-        let fix = if self.is_offline(authority) { "gapura-pki crl refresh --offline-root DIR" } else { "gapura-pki crl refresh" };
+        let fix = if self.is_offline(authority) {
+            "gapura-pki crl refresh --offline-root DIR"
+        } else {
+            "gapura-pki crl refresh"
+        };
         let der = match self.stored_crl(authority) {
             Ok(der) => der,
-            Err(why) => return checkup.add(Level::Critical, "CRL_FILE", &object, (why.to_string(), "the last CRL", fix)),
+            Err(why) => {
+                return checkup.add(
+                    Level::Critical,
+                    "CRL_FILE",
+                    &object,
+                    (why.to_string(), "the last CRL", fix),
+                );
+            }
         };
         if let Some(crl) = ledger.crl(&authority.id) {
             checkup.age("CRL_AGE", &object, (crl.made_at, crl.next_update), now, fix);
             checkup.soonest(&object, crl.next_update);
         }
-        let Ok((_, parsed)) = CertificateRevocationList::from_der(&der) else { return };
-        let listed: Vec<String> = parsed.iter_revoked_certificates().map(|entry| serial(entry.raw_serial())).collect();
-        let missing = ledger.revoked_by(&authority.id, now).iter().filter(|revoked| !listed.contains(&revoked.serial)).count();
+        let Ok((_, parsed)) = CertificateRevocationList::from_der(&der) else {
+            return;
+        };
+        let listed: Vec<String> = parsed
+            .iter_revoked_certificates()
+            .map(|entry| serial(entry.raw_serial()))
+            .collect();
+        let missing = ledger
+            .revoked_by(&authority.id, now)
+            .iter()
+            .filter(|revoked| !listed.contains(&revoked.serial))
+            .count();
         if missing > 0 {
             let found = format!("{missing} revoked serials are not on it");
-            checkup.add(Level::Critical, "CRL_BEHIND", &object, (found, "every revocation of the inventory", fix));
+            checkup.add(
+                Level::Critical,
+                "CRL_BEHIND",
+                &object,
+                (found, "every revocation of the inventory", fix),
+            );
         }
     }
 
-    fn check_leaf(&self, checkup: &mut Checkup, ledger: &Ledger, leaf: &Leaf, now: Moment, crls: Option<&[Vec<u8>]>) {
+    fn check_leaf(
+        &self,
+        checkup: &mut Checkup,
+        ledger: &Ledger,
+        leaf: &Leaf,
+        now: Moment,
+        crls: Option<&[Vec<u8>]>,
+    ) {
         let object = format!("{} in {}", leaf.label(), leaf.out.display());
         if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
             return;
@@ -209,40 +355,87 @@ impl Pki {
                 // Moved to another machine, or taken down: what is left to say is when it ends.
                 if leaf.not_after > now {
                     let found = "its mesh directory can't be seen from here".to_owned();
-                    let fix = format!("gapura-pki revoke {} --reason cessation, if it is no more", leaf.label());
-                    checkup.add(Level::Info, "DIR_GONE", &object, (found, "a mesh directory", &fix));
+                    let fix = format!(
+                        "gapura-pki revoke {} --reason cessation, if it is no more",
+                        leaf.label()
+                    );
+                    checkup.add(
+                        Level::Info,
+                        "DIR_GONE",
+                        &object,
+                        (found, "a mesh directory", &fix),
+                    );
                 }
                 return;
             }
             Err(why) => {
                 let fix = format!("gapura-pki renew {}", leaf.label());
-                return checkup.add(Level::Critical, "DIR_FILE", &object, (why.to_string(), "files that can be read", &fix));
+                return checkup.add(
+                    Level::Critical,
+                    "DIR_FILE",
+                    &object,
+                    (why.to_string(), "files that can be read", &fix),
+                );
             }
         };
         let fix = format!("gapura-pki renew {}", leaf.label());
-        if current.chain.first().is_none_or(|shown| sha256_hex(shown) != leaf.fingerprint) {
+        if current
+            .chain
+            .first()
+            .is_none_or(|shown| sha256_hex(shown) != leaf.fingerprint)
+        {
             let found = "it holds another certificate than the inventory says".to_owned();
-            return checkup.add(Level::Warning, "DIR_DRIFT", &object, (found, "the certificate that was issued last", &fix));
+            return checkup.add(
+                Level::Warning,
+                "DIR_DRIFT",
+                &object,
+                (found, "the certificate that was issued last", &fix),
+            );
         }
         if ledger.is_live(leaf, now) {
             checkup.live_leaves += 1;
         }
-        checkup.age("LEAF_EXPIRY", &object, (leaf.issued_at(), leaf.not_after), now, &fix);
+        checkup.age(
+            "LEAF_EXPIRY",
+            &object,
+            (leaf.issued_at(), leaf.not_after),
+            now,
+            &fix,
+        );
         checkup.soonest(&leaf.label(), leaf.not_after);
         check_mode(checkup, &leaf.out.join("key.pem"), 0o077, "KEY_MODE");
         if crls.is_some_and(|crls| !crls.iter().all(|crl| current.crls.contains(crl))) {
             let found = "its crl.pem is not the last one".to_owned();
-            checkup.add(Level::Warning, "DIR_CRL", &object, (found, "the CRLs of this CA", "gapura-pki crl refresh"));
+            checkup.add(
+                Level::Warning,
+                "DIR_CRL",
+                &object,
+                (found, "the CRLs of this CA", "gapura-pki crl refresh"),
+            );
         }
         if current.key.is_none() {
             let found = "it holds no key.pem".to_owned();
             let way = "put the key that made the request beside cert.pem, mode 0600";
-            return checkup.add(Level::Warning, "DIR_KEY", &object, (found, "the key of its certificate", way));
+            return checkup.add(
+                Level::Warning,
+                "DIR_KEY",
+                &object,
+                (found, "the key of its certificate", way),
+            );
         }
         // What the program beside it will say when it starts.
-        let options = TrustOptions { own_role: leaf.role, no_crl: false, clock: self.clock().clone() };
+        let options = TrustOptions {
+            own_role: leaf.role,
+            no_crl: false,
+            clock: self.clock().clone(),
+        };
         if let Err(why) = TrustSet::load(&leaf.out, &options, None) {
-            checkup.add(Level::Critical, "DIR_UNFIT", &object, (why.to_string(), "a set that gateway or sidecar takes", &fix));
+            checkup.add(
+                Level::Critical,
+                "DIR_UNFIT",
+                &object,
+                (why.to_string(), "a set that gateway or sidecar takes", &fix),
+            );
         }
     }
 }
@@ -251,32 +444,74 @@ impl Pki {
 fn check_endpoint(checkup: &mut Checkup, ledger: &Ledger, endpoint: &str, now: Moment) {
     let chain = match probe::served(endpoint, Duration::from_secs(5)) {
         Ok(chain) => chain,
-        Err(why) => return checkup.add(Level::Critical, "ENDPOINT_DOWN", endpoint, (why.to_string(), "a TLS answer", "start it")),
+        Err(why) => {
+            return checkup.add(
+                Level::Critical,
+                "ENDPOINT_DOWN",
+                endpoint,
+                (why.to_string(), "a TLS answer", "start it"),
+            );
+        }
     };
-    let Some(print) = chain.first().map(|leaf| sha256_hex(leaf)) else { return };
-    let Some(shown) = ledger.leaves().iter().find(|leaf| leaf.fingerprint == print) else {
+    let Some(print) = chain.first().map(|leaf| sha256_hex(leaf)) else {
+        return;
+    };
+    let Some(shown) = ledger
+        .leaves()
+        .iter()
+        .find(|leaf| leaf.fingerprint == print)
+    else {
         let found = format!("it shows a certificate this CA did not issue (sha256 {print})");
-        return checkup.add(Level::Warning, "ENDPOINT_STRANGE", endpoint, (found, "one of this CA's", "gapura-pki inspect HOST:PORT"));
+        return checkup.add(
+            Level::Warning,
+            "ENDPOINT_STRANGE",
+            endpoint,
+            (found, "one of this CA's", "gapura-pki inspect HOST:PORT"),
+        );
     };
     let object = format!("{endpoint} ({})", shown.label());
-    let newest = ledger.in_use().into_iter().find(|leaf| leaf.out == shown.out && leaf.label() == shown.label());
+    let newest = ledger
+        .in_use()
+        .into_iter()
+        .find(|leaf| leaf.out == shown.out && leaf.label() == shown.label());
     if newest.is_some_and(|newest| newest.serial != shown.serial) {
         let found = format!("it still shows serial {}", shown.serial);
-        let want = format!("serial {}, which {} holds", newest.map_or("", |newest| newest.serial.as_str()), shown.out.display());
-        checkup.add(Level::Warning, "ENDPOINT_DRIFT", &object, (found, &want, "see its log for the alarm `trust`"));
+        let want = format!(
+            "serial {}, which {} holds",
+            newest.map_or("", |newest| newest.serial.as_str()),
+            shown.out.display()
+        );
+        checkup.add(
+            Level::Warning,
+            "ENDPOINT_DRIFT",
+            &object,
+            (found, &want, "see its log for the alarm `trust`"),
+        );
     }
     if !ledger.is_live(shown, now) {
         let found = "the certificate it shows has ended or is revoked".to_owned();
-        checkup.add(Level::Critical, "ENDPOINT_DEAD", &object, (found, "a live one", "gapura-pki renew --all"));
+        checkup.add(
+            Level::Critical,
+            "ENDPOINT_DEAD",
+            &object,
+            (found, "a live one", "gapura-pki renew --all"),
+        );
     }
 }
 
 fn check_mode(checkup: &mut Checkup, path: &Path, forbidden: u32, id: &'static str) {
-    let Ok(found) = fs::metadata(path) else { return };
+    let Ok(found) = fs::metadata(path) else {
+        return;
+    };
     let mode = found.permissions().mode() & 0o777;
     if mode & forbidden != 0 {
         let want = if found.is_dir() { "0700" } else { "0600" };
         let fix = format!("chmod {want} {}", path.display());
-        checkup.add(Level::Critical, id, &path.display().to_string(), (format!("mode {mode:04o}"), want, &fix));
+        checkup.add(
+            Level::Critical,
+            id,
+            &path.display().to_string(),
+            (format!("mode {mode:04o}"), want, &fix),
+        );
     }
 }

@@ -34,13 +34,21 @@ impl Pki {
         let mut held = self.hold()?;
         let (made, skipped) = self.refresh_crls(&mut held)?;
         let republished = self.republish(&held)?;
-        Ok(Refreshed { made, skipped, republished })
+        Ok(Refreshed {
+            made,
+            skipped,
+            republished,
+        })
     }
 
     /// Signs the CRL of every authority that peers may meet.
     pub(crate) fn refresh_crls(&self, held: &mut Held) -> Result<(Vec<Crl>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
-        let wanted: Vec<Authority> = ledger.published_issuers(held.now).chain(ledger.trusted_roots(held.now)).cloned().collect();
+        let wanted: Vec<Authority> = ledger
+            .published_issuers(held.now)
+            .chain(ledger.trusted_roots(held.now))
+            .cloned()
+            .collect();
         let (mut signers, mut skipped) = (Vec::new(), Vec::new());
         for authority in &wanted {
             if authority.kind == AuthorityKind::Root && !self.root_key_at_hand(authority) {
@@ -49,7 +57,10 @@ impl Pki {
                 signers.push(self.signer(authority)?); // all keys open before the first number is used
             }
         }
-        let made = signers.iter().map(|signer| self.sign_crl(held, signer)).collect::<Result<_, Error>>()?;
+        let made = signers
+            .iter()
+            .map(|signer| self.sign_crl(held, signer))
+            .collect::<Result<_, Error>>()?;
         Ok((made, skipped))
     }
 
@@ -57,9 +68,18 @@ impl Pki {
     /// Says whether any was.
     pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<bool, Error> {
         let ledger = held.inventory.ledger();
-        let old = |id: &str| ledger.crl(id).is_none_or(|crl| crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at));
-        let root = ledger.authority(signer.id()).and_then(|issuer| issuer.parent.as_deref()).and_then(|id| ledger.authority(id));
-        let root = root.filter(|root| old(&root.id) && self.root_key_at_hand(root)).cloned();
+        let old = |id: &str| {
+            ledger.crl(id).is_none_or(|crl| {
+                crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at)
+            })
+        };
+        let root = ledger
+            .authority(signer.id())
+            .and_then(|issuer| issuer.parent.as_deref())
+            .and_then(|id| ledger.authority(id));
+        let root = root
+            .filter(|root| old(&root.id) && self.root_key_at_hand(root))
+            .cloned();
         let own = old(signer.id());
         if own {
             self.sign_crl(held, signer)?;
@@ -76,12 +96,22 @@ impl Pki {
         let ledger = held.inventory.ledger();
         let missing = || Error::Failed(format!("{} is not in the inventory", signer.id()));
         let authority = ledger.authority(signer.id()).ok_or_else(missing)?;
-        let ttl = if self.is_offline(authority) { self.settings().offline_root_crl_ttl } else { self.settings().crl_ttl };
+        let ttl = if self.is_offline(authority) {
+            self.settings().offline_root_crl_ttl
+        } else {
+            self.settings().crl_ttl
+        };
         let revoked = ledger.revoked_by(signer.id(), held.now);
         // The time as the number: it rises even where a restored backup no longer knows the last one.
-        let number = ledger.crl(signer.id()).map_or(0, |last| last.number + 1).max(held.now.0);
+        let number = ledger
+            .crl(signer.id())
+            .map_or(0, |last| last.number + 1)
+            .max(held.now.0);
         // Verifiers whose clock is behind must take it too; but no earlier than the CA itself.
-        let this_update = held.now.minus(crate::profile::BACKDATE).max(authority.not_before);
+        let this_update = held
+            .now
+            .minus(crate::profile::BACKDATE)
+            .max(authority.not_before);
         let life = (this_update, held.now.plus(ttl.as_secs()));
         let der = signer.sign_crl(number, life, &revoked)?;
         check(&der, signer.certificate(), number, revoked.len()).map_err(Error::SelfCheck)?;
@@ -99,7 +129,11 @@ impl Pki {
             store::make_dir(folder)?;
             store::sweep(folder)?;
         }
-        store::replace(&path, pem::encode("X509 CRL", &der).as_bytes(), Access::Everyone)?;
+        store::replace(
+            &path,
+            pem::encode("X509 CRL", &der).as_bytes(),
+            Access::Everyone,
+        )?;
         Ok(record)
     }
 
@@ -107,10 +141,14 @@ impl Pki {
     pub(crate) fn stored_crl(&self, authority: &Authority) -> Result<Vec<u8>, Error> {
         let path = self.crl_path(&authority.id);
         let mend = "run `gapura-pki crl refresh`";
-        let bytes = store::read_if_there(&path)?.ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
-        let found = pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
-        let [der] = <[_; 1]>::try_from(found).map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
-        verify(&der, &ca::certificate(self.dir(), authority)?).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        let bytes = store::read_if_there(&path)?
+            .ok_or_else(|| Error::damaged(&path, format!("not there; {mend}")))?;
+        let found =
+            pem::crls(&bytes).map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
+        let [der] = <[_; 1]>::try_from(found)
+            .map_err(|_| Error::damaged(&path, format!("not exactly one CRL; {mend}")))?;
+        verify(&der, &ca::certificate(self.dir(), authority)?)
+            .map_err(|why| Error::damaged(&path, format!("{why}; {mend}")))?;
         Ok(der)
     }
 
@@ -125,25 +163,40 @@ impl Pki {
 /// # Errors
 /// A sentence about what doesn't fit.
 pub fn verify(crl: &[u8], certificate: &[u8]) -> Result<(), String> {
-    let (_, ca) = X509Certificate::from_der(certificate).map_err(|_| "the CA certificate can't be read".to_owned())?;
-    let (rest, parsed) = CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
+    let (_, ca) = X509Certificate::from_der(certificate)
+        .map_err(|_| "the CA certificate can't be read".to_owned())?;
+    let (rest, parsed) =
+        CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
     if !rest.is_empty() {
         return Err("bytes follow the CRL".to_owned());
     }
     if parsed.issuer().as_raw() != ca.subject().as_raw() {
-        return Err(format!("the CRL is of `{}`, not of `{}`", parsed.issuer(), ca.subject()));
+        return Err(format!(
+            "the CRL is of `{}`, not of `{}`",
+            parsed.issuer(),
+            ca.subject()
+        ));
     }
-    parsed.verify_signature(ca.public_key()).map_err(|_| format!("the CRL's signature is not by `{}`", ca.subject()))
+    parsed
+        .verify_signature(ca.public_key())
+        .map_err(|_| format!("the CRL's signature is not by `{}`", ca.subject()))
 }
 
 /// Reads a CRL back as a verifier would, before anyone sees it.
 fn check(crl: &[u8], certificate: &[u8], number: u64, entries: usize) -> Result<(), String> {
     verify(crl, certificate)?;
-    let (_, parsed) = CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
-    let found = parsed.crl_number().and_then(|number| u64::try_from(number).ok());
+    let (_, parsed) =
+        CertificateRevocationList::from_der(crl).map_err(|_| "not a CRL".to_owned())?;
+    let found = parsed
+        .crl_number()
+        .and_then(|number| u64::try_from(number).ok());
     if found != Some(number) {
         return Err(format!("CRL number {found:?}, wanted {number}"));
     }
     let listed = parsed.iter_revoked_certificates().count();
-    if listed == entries { Ok(()) } else { Err(format!("{listed} entries, wanted {entries}")) }
+    if listed == entries {
+        Ok(())
+    } else {
+        Err(format!("{listed} entries, wanted {entries}"))
+    }
 }

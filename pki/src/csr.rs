@@ -27,19 +27,26 @@ use crate::store::{self, Access};
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
     let refused = |why: String| Error::Refused(format!("the request is refused: {why}"));
     let der = to_der(bytes).map_err(refused)?;
-    let (rest, request) = X509CertificationRequest::from_der(&der)
-        .map_err(|_| refused("it is not a PKCS#10 request; make one with `gapura-pki csr NAME --out DIR`".to_owned()))?;
+    let (rest, request) = X509CertificationRequest::from_der(&der).map_err(|_| {
+        refused(
+            "it is not a PKCS#10 request; make one with `gapura-pki csr NAME --out DIR`".to_owned(),
+        )
+    })?;
     if !rest.is_empty() {
         return Err(refused("bytes follow it".to_owned()));
     }
     let info = &request.certification_request_info;
     check_key(&info.subject_pki).map_err(refused)?;
-    request.verify_signature().map_err(|_| refused("its signature is not by its own key".to_owned()))?;
+    request
+        .verify_signature()
+        .map_err(|_| refused("its signature is not by its own key".to_owned()))?;
     let mut names: Vec<String> = vec![wanted.to_string(), wanted.name().to_string()];
     names.extend(profile::default_dns(wanted));
     names.extend(dns.iter().cloned());
     let other = |what: &str, found: &str| {
-        refused(format!("it asks for the {what} `{found}`, but the certificate will speak for {wanted}; make the request for that name"))
+        refused(format!(
+            "it asks for the {what} `{found}`, but the certificate will speak for {wanted}; make the request for that name"
+        ))
     };
     for common_name in info.subject.iter_common_name() {
         let text = common_name.as_str().unwrap_or("?");
@@ -50,10 +57,15 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
     for extension in request.requested_extensions().into_iter().flatten() {
         match extension {
             ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                return Err(refused("it asks to be a CA (CA:TRUE); leaves are all that is issued to a request".to_owned()));
+                return Err(refused(
+                    "it asks to be a CA (CA:TRUE); leaves are all that is issued to a request"
+                        .to_owned(),
+                ));
             }
             ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
-                return Err(refused("it asks for the right to sign certificates or CRLs".to_owned()));
+                return Err(refused(
+                    "it asks for the right to sign certificates or CRLs".to_owned(),
+                ));
             }
             ParsedExtension::SubjectAlternativeName(san) => {
                 for name in &san.general_names {
@@ -62,7 +74,12 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
                         GeneralName::URI(uri) => return Err(other("identity", uri)),
                         GeneralName::DNSName(name) if names.iter().any(|known| known == name) => {}
                         GeneralName::DNSName(name) => return Err(other("DNS name", name)),
-                        _ => return Err(refused("it asks for a name that is neither a URI nor a DNS name".to_owned())),
+                        _ => {
+                            return Err(refused(
+                                "it asks for a name that is neither a URI nor a DNS name"
+                                    .to_owned(),
+                            ));
+                        }
                     }
                 }
             }
@@ -75,9 +92,10 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
 /// Keys that gateways and sidecars can use.
 fn check_key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), String> {
     match key.parsed() {
-        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < 2048 => {
-            Err(format!("its RSA key has {} bits, at least 2048 are wanted", rsa.key_size()))
-        }
+        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < 2048 => Err(format!(
+            "its RSA key has {} bits, at least 2048 are wanted",
+            rsa.key_size()
+        )),
         Ok(PublicKey::RSA(_) | PublicKey::EC(_)) => Ok(()),
         _ if key.algorithm.algorithm.to_id_string() == "1.3.101.112" => Ok(()),
         _ => Err("its key is neither EC, nor Ed25519, nor RSA".to_owned()),
@@ -105,22 +123,39 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
     let key = match (mesh_dir::current_key(out)?, reuse_key) {
         (None, false) => {
             let key = keys::generate()?;
-            store::create(&key_path, keys::to_plain_pem(&key).as_bytes(), Access::Owner)?;
+            store::create(
+                &key_path,
+                keys::to_plain_pem(&key).as_bytes(),
+                Access::Owner,
+            )?;
             key
         }
         (Some(_), false) => {
             let way = "make the request for it with --reuse-key, or give another --out";
-            return Err(Error::Refused(format!("{} is there already; {way}", key_path.display())));
+            return Err(Error::Refused(format!(
+                "{} is there already; {way}",
+                key_path.display()
+            )));
         }
         (Some(pem), true) => {
             let pem = Zeroizing::new(pem);
-            let text = std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
+            let text =
+                std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
             keys::from_plain_pem(text).map_err(|why| Error::damaged(&key_path, why.to_string()))?
         }
-        (None, true) => return Err(Error::Refused(format!("there is no {}; leave out --reuse-key", key_path.display()))),
+        (None, true) => {
+            return Err(Error::Refused(format!(
+                "there is no {}; leave out --reuse-key",
+                key_path.display()
+            )));
+        }
     };
     store::replace(&request_path, make(id, &key)?.as_bytes(), Access::Everyone)?;
-    Ok(Made { request: request_path, key: key_path, public_key: sha256_hex(&key.subject_public_key_info()) })
+    Ok(Made {
+        request: request_path,
+        key: key_path,
+        public_key: sha256_hex(&key.subject_public_key_info()),
+    })
 }
 
 /// Makes a request for `id`, signed by `key`, as PEM.
@@ -129,26 +164,40 @@ pub(crate) fn make(id: &PeerId, key: &KeyPair) -> Result<String, Error> {
     // A request can't carry these.
     params.serial_number = None;
     params.use_authority_key_identifier_extension = false;
-    params.serialize_request(key).and_then(|request| request.pem()).map_err(Error::minting)
+    params
+        .serialize_request(key)
+        .and_then(|request| request.pem())
+        .map_err(Error::minting)
 }
 
 /// The one identity of our sort that a certificate speaks for.
 pub(crate) fn identity_of(certificate: &[u8]) -> Option<PeerId> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let san = parsed.subject_alternative_name().ok()??;
-    let mut uris = san.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
+    let mut uris = san
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
     let only = uris.next()?;
-    if uris.next().is_some() { None } else { only.parse().ok() }
+    if uris.next().is_some() {
+        None
+    } else {
+        only.parse().ok()
+    }
 }
 
 fn to_der(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if bytes.first() == Some(&0x30) {
         return Ok(bytes.to_vec());
     }
-    let mut found: Vec<_> = pem::blocks(bytes)?.into_iter().filter(|block| block.kind == SectionKind::Csr).collect();
+    let mut found: Vec<_> = pem::blocks(bytes)?
+        .into_iter()
+        .filter(|block| block.kind == SectionKind::Csr)
+        .collect();
     match (found.pop(), found.len()) {
         (Some(block), 0) => Ok(block.der),
         (Some(_), _) => Err("more than one request in the file".to_owned()),
@@ -169,10 +218,18 @@ mod tests {
     fn our_own_request_is_taken_for_its_name_and_for_no_other() {
         let key = keys::generate().unwrap();
         let request = make(&billing(), &key).unwrap();
-        assert_eq!(public_key(request.as_bytes(), &billing(), &[]).unwrap(), key.subject_public_key_info());
+        assert_eq!(
+            public_key(request.as_bytes(), &billing(), &[]).unwrap(),
+            key.subject_public_key_info()
+        );
         let other = "spiffe://mylab.internal/plugin/orders".parse().unwrap();
-        let why = public_key(request.as_bytes(), &other, &[]).unwrap_err().to_string();
-        assert!(why.contains("spiffe://mylab.internal/plugin/billing") && why.contains("plugin/orders"), "{why}");
+        let why = public_key(request.as_bytes(), &other, &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.contains("spiffe://mylab.internal/plugin/billing") && why.contains("plugin/orders"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -180,7 +237,9 @@ mod tests {
         let key = keys::generate().unwrap();
         for (params, wanted) in [(ca_params(), "CA:TRUE"), (usage_params(), "right to sign")] {
             let request = params.serialize_request(&key).unwrap().pem().unwrap();
-            let why = public_key(request.as_bytes(), &billing(), &[]).unwrap_err().to_string();
+            let why = public_key(request.as_bytes(), &billing(), &[])
+                .unwrap_err()
+                .to_string();
             assert!(why.contains(wanted), "{why}");
         }
     }

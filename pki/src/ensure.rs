@@ -31,7 +31,9 @@ impl Pki {
         let mut missing = Vec::new();
         for request in requests {
             match self.last_leaf(&ledger, request)? {
-                Some(leaf) if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() => done.revoked.push(leaf.label()),
+                Some(leaf) if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() => {
+                    done.revoked.push(leaf.label())
+                }
                 Some(leaf) if shows(leaf) => {}
                 _ => missing.push(request.clone()),
             }
@@ -39,14 +41,23 @@ impl Pki {
         if !missing.is_empty() {
             done.issued = self.issue_all(&missing, false)?;
         }
-        done.renewed = self.renew(&RenewRequest { due_only: true, ..RenewRequest::default() })?;
+        done.renewed = self.renew(&RenewRequest {
+            due_only: true,
+            ..RenewRequest::default()
+        })?;
         Ok(done)
     }
 
     /// The last leaf that was issued for a request, wherever the others of that identity are.
-    fn last_leaf<'a>(&self, ledger: &'a Ledger, request: &IssueRequest) -> Result<Option<&'a Leaf>, Error> {
+    fn last_leaf<'a>(
+        &self,
+        ledger: &'a Ledger,
+        request: &IssueRequest,
+    ) -> Result<Option<&'a Leaf>, Error> {
         let out = self.out_of(request)?;
-        let is_it = |leaf: &&Leaf| leaf.role == request.role && leaf.name == request.name && leaf.out == out;
+        let is_it = |leaf: &&Leaf| {
+            leaf.role == request.role && leaf.name == request.name && leaf.out == out
+        };
         Ok(ledger.leaves().iter().rev().find(is_it))
     }
 }
@@ -63,23 +74,48 @@ mod tests {
     fn what_is_missing_is_made_what_is_due_is_renewed_and_what_was_revoked_stays_so() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
-        let pki = Pki::init(&folder.path().join("pki"), &"mylab.internal".parse().unwrap(), KeyProtection::Plaintext, &clock).unwrap();
-        let request = |role, name: &str| IssueRequest::new(role, name.parse().unwrap()).into_dir(folder.path().join(name));
+        let pki = Pki::init(
+            &folder.path().join("pki"),
+            &"mylab.internal".parse().unwrap(),
+            KeyProtection::Plaintext,
+            &clock,
+        )
+        .unwrap();
+        let request = |role, name: &str| {
+            IssueRequest::new(role, name.parse().unwrap()).into_dir(folder.path().join(name))
+        };
         let wanted = [request(Role::Gateway, "edge"), request(Role::Plugin, "lab")];
         assert_eq!(pki.ensure(&wanted).unwrap().issued.len(), 2);
         let again = pki.ensure(&wanted).unwrap();
-        assert!(again.issued.is_empty() && again.renewed.issued.is_empty(), "{again:?}");
+        assert!(
+            again.issued.is_empty() && again.renewed.issued.is_empty(),
+            "{again:?}"
+        );
 
         std::fs::remove_dir_all(folder.path().join("lab")).unwrap();
         let healed = pki.ensure(&wanted).unwrap();
-        assert_eq!(healed.issued.iter().map(|issued| issued.leaf.label()).collect::<Vec<_>>(), ["plugin/lab"]);
+        assert_eq!(
+            healed
+                .issued
+                .iter()
+                .map(|issued| issued.leaf.label())
+                .collect::<Vec<_>>(),
+            ["plugin/lab"]
+        );
 
         clock.shift(25 * 86_400);
         assert_eq!(pki.ensure(&wanted).unwrap().renewed.issued.len(), 2);
 
-        pki.revoke(&RevokeRequest::Name("plugin/lab".parse().unwrap()), crate::Reason::Unspecified).unwrap();
+        pki.revoke(
+            &RevokeRequest::Name("plugin/lab".parse().unwrap()),
+            crate::Reason::Unspecified,
+        )
+        .unwrap();
         let after = pki.ensure(&wanted).unwrap();
-        assert!(after.issued.is_empty() && after.revoked == ["plugin/lab"], "{after:?}");
+        assert!(
+            after.issued.is_empty() && after.revoked == ["plugin/lab"],
+            "{after:?}"
+        );
         std::fs::remove_dir_all(folder.path().join("lab")).unwrap();
         assert!(pki.ensure(&wanted).unwrap().issued.is_empty());
     }
@@ -88,8 +124,15 @@ mod tests {
     fn an_authority_that_has_ended_is_told_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
-        let pki = Pki::init(&folder.path().join("pki"), &"mylab.internal".parse().unwrap(), KeyProtection::Plaintext, &clock).unwrap();
-        let wanted = [IssueRequest::new(Role::Gateway, "edge".parse().unwrap()).into_dir(folder.path().join("edge"))];
+        let pki = Pki::init(
+            &folder.path().join("pki"),
+            &"mylab.internal".parse().unwrap(),
+            KeyProtection::Plaintext,
+            &clock,
+        )
+        .unwrap();
+        let wanted = [IssueRequest::new(Role::Gateway, "edge".parse().unwrap())
+            .into_dir(folder.path().join("edge"))];
         pki.ensure(&wanted).unwrap();
         clock.shift(4000 * 86_400);
         let told = pki.ensure(&wanted).unwrap_err().to_string();

@@ -69,11 +69,18 @@ impl Error {
     /// For `map_err` on a file operation.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_owned(), why: why.into() }
+        Self::Damaged {
+            path: path.to_owned(),
+            why: why.into(),
+        }
     }
 
     /// For `map_err` on a call of the certificate library: its faults are ours, not the operator's.
@@ -85,11 +92,21 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
-            Self::Usage(why) | Self::Refused(why) | Self::Passphrase(why) | Self::Failed(why) => f.write_str(why),
+            Self::Io {
+                doing,
+                path,
+                source,
+            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Self::Usage(why) | Self::Refused(why) | Self::Passphrase(why) | Self::Failed(why) => {
+                f.write_str(why)
+            }
             Self::SelfCheck(why) => write!(f, "self-check failed, nothing was released: {why}"),
             Self::Locked(path) => {
-                write!(f, "another run holds {}; wait for it, or give --lock-timeout a longer time", path.display())
+                write!(
+                    f,
+                    "another run holds {}; wait for it, or give --lock-timeout a longer time",
+                    path.display()
+                )
             }
             Self::Damaged { path, why } => write!(f, "{}: {why}", path.display()),
         }

@@ -40,7 +40,9 @@ pub fn inspect(bytes: &[u8], now: Moment) -> Result<Vec<Item>, Error> {
     if bytes.first() == Some(&0x30) {
         let tries = [certificate(bytes, now), crl(bytes, now), request(bytes)];
         let found = tries.into_iter().flatten().next();
-        return found.map(|item| vec![item]).ok_or_else(|| Error::Failed("DER, but neither a certificate, a CRL nor a request".to_owned()));
+        return found.map(|item| vec![item]).ok_or_else(|| {
+            Error::Failed("DER, but neither a certificate, a CRL nor a request".to_owned())
+        });
     }
     let blocks = pem::blocks(bytes).map_err(Error::Failed)?;
     let mut items: Vec<Item> = Vec::new();
@@ -49,35 +51,72 @@ pub fn inspect(bytes: &[u8], now: Moment) -> Result<Vec<Item>, Error> {
             SectionKind::Certificate => certificate(&block.der, now),
             SectionKind::Crl => crl(&block.der, now),
             SectionKind::Csr => request(&block.der),
-            SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey => private_key(&block.der),
+            SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey => {
+                private_key(&block.der)
+            }
             _ => None,
         };
-        items.push(item.unwrap_or_else(|| unknown(&format!("a {:?} block that can't be read", block.kind))));
+        items.push(
+            item.unwrap_or_else(|| {
+                unknown(&format!("a {:?} block that can't be read", block.kind))
+            }),
+        );
     }
     if keys::is_encrypted(&String::from_utf8_lossy(bytes)) {
-        let lines = vec![("key", "encrypted (PKCS#8); it is not opened to be shown".to_owned())];
-        items.push(Item { kind: "encrypted_private_key", facts: json!({ "kind": "encrypted_private_key" }), lines });
+        let lines = vec![(
+            "key",
+            "encrypted (PKCS#8); it is not opened to be shown".to_owned(),
+        )];
+        items.push(Item {
+            kind: "encrypted_private_key",
+            facts: json!({ "kind": "encrypted_private_key" }),
+            lines,
+        });
     }
-    if items.is_empty() { Err(Error::Failed("no PEM block found".to_owned())) } else { Ok(items) }
+    if items.is_empty() {
+        Err(Error::Failed("no PEM block found".to_owned()))
+    } else {
+        Ok(items)
+    }
 }
 
 /// Certificates that a server showed.
 #[must_use]
 pub fn inspect_chain(chain: &[CertificateDer<'_>], now: Moment) -> Vec<Item> {
-    chain.iter().map(|der| certificate(der, now).unwrap_or_else(|| unknown("a certificate that can't be read"))).collect()
+    chain
+        .iter()
+        .map(|der| {
+            certificate(der, now).unwrap_or_else(|| unknown("a certificate that can't be read"))
+        })
+        .collect()
 }
 
 fn unknown(what: &str) -> Item {
-    Item { kind: "unknown", facts: json!({ "kind": "unknown", "found": what }), lines: vec![("unknown", what.to_owned())] }
+    Item {
+        kind: "unknown",
+        facts: json!({ "kind": "unknown", "found": what }),
+        lines: vec![("unknown", what.to_owned())],
+    }
 }
 
 fn certificate(der: &[u8], now: Moment) -> Option<Item> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;
-    let (from, to) = (moment(parsed.validity().not_before.timestamp()), moment(parsed.validity().not_after.timestamp()));
+    let (from, to) = (
+        moment(parsed.validity().not_before.timestamp()),
+        moment(parsed.validity().not_after.timestamp()),
+    );
     let names = names(parsed.extensions());
     let (usage, purposes) = usages(parsed.extensions());
-    let constraints = parsed.basic_constraints().ok().flatten().map(|found| (found.value.ca, found.value.path_len_constraint));
-    let (subject, issuer, serial) = (parsed.subject().to_string(), parsed.issuer().to_string(), serial(parsed.raw_serial()));
+    let constraints = parsed
+        .basic_constraints()
+        .ok()
+        .flatten()
+        .map(|found| (found.value.ca, found.value.path_len_constraint));
+    let (subject, issuer, serial) = (
+        parsed.subject().to_string(),
+        parsed.issuer().to_string(),
+        serial(parsed.raw_serial()),
+    );
     let state = if now < from {
         format!("not valid for another {}", for_people(from.since(now)))
     } else if now > to {
@@ -85,7 +124,9 @@ fn certificate(der: &[u8], now: Moment) -> Option<Item> {
     } else {
         format!("{} left", for_people(to.since(now)))
     };
-    let id = names.iter().find_map(|name| name.strip_prefix("URI:")?.parse::<PeerId>().ok());
+    let id = names
+        .iter()
+        .find_map(|name| name.strip_prefix("URI:")?.parse::<PeerId>().ok());
     let facts = json!({
         "kind": "certificate", "subject": subject, "issuer": issuer, "serial": serial, "id": id.map(|id| id.to_string()), "names": names,
         "not_before": from, "not_after": to, "expired": now > to, "ca": constraints.is_some_and(|(ca, _)| ca),
@@ -99,7 +140,14 @@ fn certificate(der: &[u8], now: Moment) -> Option<Item> {
         None => "no (not said)".to_owned(),
     };
     let lines = vec![
-        ("certificate", if subject.is_empty() { names.first().cloned().unwrap_or_default() } else { subject }),
+        (
+            "certificate",
+            if subject.is_empty() {
+                names.first().cloned().unwrap_or_default()
+            } else {
+                subject
+            },
+        ),
         ("issuer", issuer),
         ("serial", serial),
         ("names", names.join(", ")),
@@ -109,12 +157,19 @@ fn certificate(der: &[u8], now: Moment) -> Option<Item> {
         ("key", public_key(parsed.public_key())),
         ("sha256", sha256_hex(der)),
     ];
-    Some(Item { kind: "certificate", facts, lines })
+    Some(Item {
+        kind: "certificate",
+        facts,
+        lines,
+    })
 }
 
 fn crl(der: &[u8], now: Moment) -> Option<Item> {
     let (_, parsed) = CertificateRevocationList::from_der(der).ok()?;
-    let (made, next) = (moment(parsed.last_update().timestamp()), parsed.next_update().map(|next| moment(next.timestamp())));
+    let (made, next) = (
+        moment(parsed.last_update().timestamp()),
+        parsed.next_update().map(|next| moment(next.timestamp())),
+    );
     let number = parsed.crl_number().map(ToString::to_string);
     let revoked: Vec<Value> = parsed
         .iter_revoked_certificates()
@@ -130,21 +185,47 @@ fn crl(der: &[u8], now: Moment) -> Option<Item> {
     };
     let mut lines = vec![
         ("CRL", parsed.issuer().to_string()),
-        ("number", number.clone().unwrap_or_else(|| "none".to_owned())),
-        ("valid", format!("{made} to {} ({state})", next.map_or_else(|| "?".to_owned(), |next| next.to_string()))),
+        (
+            "number",
+            number.clone().unwrap_or_else(|| "none".to_owned()),
+        ),
+        (
+            "valid",
+            format!(
+                "{made} to {} ({state})",
+                next.map_or_else(|| "?".to_owned(), |next| next.to_string())
+            ),
+        ),
         ("entries", revoked.len().to_string()),
     ];
     for entry in revoked.iter().take(SHOWN_SERIALS) {
-        lines.push(("revoked", format!("{} at {}", entry["serial"].as_str().unwrap_or("?"), entry["revoked_at"].as_str().unwrap_or("?"))));
+        lines.push((
+            "revoked",
+            format!(
+                "{} at {}",
+                entry["serial"].as_str().unwrap_or("?"),
+                entry["revoked_at"].as_str().unwrap_or("?")
+            ),
+        ));
     }
     if revoked.len() > SHOWN_SERIALS {
-        lines.push(("revoked", format!("and {} more; --json lists all", revoked.len() - SHOWN_SERIALS)));
+        lines.push((
+            "revoked",
+            format!(
+                "and {} more; --json lists all",
+                revoked.len() - SHOWN_SERIALS
+            ),
+        ));
     }
     let facts = json!({
         "kind": "crl", "issuer": parsed.issuer().to_string(), "number": number, "this_update": made, "next_update": next,
         "entries": revoked.len(), "revoked": revoked,
     });
-    Some(Item { kind: "crl", facts, lines })
+    Some(Item {
+        kind: "crl",
+        facts,
+        lines,
+    })
 }
 
 fn request(der: &[u8]) -> Option<Item> {
@@ -153,8 +234,12 @@ fn request(der: &[u8]) -> Option<Item> {
     let mut asked = Vec::new();
     for extension in parsed.requested_extensions().into_iter().flatten() {
         match extension {
-            ParsedExtension::SubjectAlternativeName(san) => asked.extend(san.general_names.iter().map(general_name)),
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => asked.push("CA:TRUE".to_owned()),
+            ParsedExtension::SubjectAlternativeName(san) => {
+                asked.extend(san.general_names.iter().map(general_name))
+            }
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                asked.push("CA:TRUE".to_owned())
+            }
             _ => {}
         }
     }
@@ -166,10 +251,17 @@ fn request(der: &[u8]) -> Option<Item> {
     let lines = vec![
         ("request", info.subject.to_string()),
         ("asks for", asked.join(", ")),
-        ("signature", if signed { "by its own key" } else { "WRONG" }.to_owned()),
+        (
+            "signature",
+            if signed { "by its own key" } else { "WRONG" }.to_owned(),
+        ),
         ("key", public_key(&info.subject_pki)),
     ];
-    Some(Item { kind: "request", facts, lines })
+    Some(Item {
+        kind: "request",
+        facts,
+        lines,
+    })
 }
 
 fn private_key(der: &[u8]) -> Option<Item> {
@@ -178,15 +270,26 @@ fn private_key(der: &[u8]) -> Option<Item> {
     let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki).ok()?;
     let (what, print) = (public_key(&parsed), sha256_hex(&spki));
     let facts = json!({ "kind": "private_key", "public_key": what, "public_key_sha256": print });
-    Some(Item { kind: "private_key", facts, lines: vec![("private key", what), ("of public key", format!("sha256 {print}"))] })
+    Some(Item {
+        kind: "private_key",
+        facts,
+        lines: vec![
+            ("private key", what),
+            ("of public key", format!("sha256 {print}")),
+        ],
+    })
 }
 
 /// The subject alternative names, each with its sort in front.
 pub(crate) fn names(extensions: &[X509Extension<'_>]) -> Vec<String> {
-    let found = extensions.iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(san) => Some(san.general_names.iter().map(general_name).collect()),
-        _ => None,
-    });
+    let found = extensions
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(san) => {
+                Some(san.general_names.iter().map(general_name).collect())
+            }
+            _ => None,
+        });
     found.unwrap_or_default()
 }
 
@@ -202,7 +305,10 @@ fn general_name(name: &GeneralName<'_>) -> String {
 
 /// A stranger's text must not move the cursor of whoever reads it.
 fn printable(text: &str) -> String {
-    text.chars().take(300).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars()
+        .take(300)
+        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
+        .collect()
 }
 
 fn usages(extensions: &[X509Extension<'_>]) -> (Vec<&'static str>, Vec<&'static str>) {
@@ -219,7 +325,10 @@ fn usages(extensions: &[X509Extension<'_>]) -> (Vec<&'static str>, Vec<&'static 
                     (found.key_cert_sign(), "keyCertSign"),
                     (found.crl_sign(), "cRLSign"),
                 ];
-                usage.extend(all.into_iter().filter_map(|(set, name)| set.then_some(name)));
+                usage.extend(
+                    all.into_iter()
+                        .filter_map(|(set, name)| set.then_some(name)),
+                );
             }
             ParsedExtension::ExtendedKeyUsage(found) => {
                 let all = [
@@ -231,7 +340,10 @@ fn usages(extensions: &[X509Extension<'_>]) -> (Vec<&'static str>, Vec<&'static 
                     (found.time_stamping, "timeStamping"),
                     (found.ocsp_signing, "OCSPSigning"),
                 ];
-                purposes.extend(all.into_iter().filter_map(|(set, name)| set.then_some(name)));
+                purposes.extend(
+                    all.into_iter()
+                        .filter_map(|(set, name)| set.then_some(name)),
+                );
             }
             _ => {}
         }
@@ -250,7 +362,10 @@ fn public_key(spki: &SubjectPublicKeyInfo<'_>) -> String {
 
 /// A serial in hexadecimal as the inventory has it: without the zero that only keeps it positive.
 pub(crate) fn serial(raw: &[u8]) -> String {
-    let trimmed = raw.iter().position(|byte| *byte != 0).map_or(&[0][..], |at| raw.get(at..).unwrap_or_default());
+    let trimmed = raw
+        .iter()
+        .position(|byte| *byte != 0)
+        .map_or(&[0][..], |at| raw.get(at..).unwrap_or_default());
     hex(trimmed)
 }
 

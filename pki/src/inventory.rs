@@ -48,8 +48,17 @@ impl Inventory {
         // The head first: a writer that comes between the two readings makes the file longer than the head, never shorter.
         let head = read_head(dir)?;
         let bytes = store::read_if_there(&path)?.unwrap_or_default();
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut this = Self { path, lines: 0, last: NOTHING_BEFORE.to_owned(), whole: whole as u64, ledger: Ledger::default() };
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let mut this = Self {
+            path,
+            lines: 0,
+            last: NOTHING_BEFORE.to_owned(),
+            whole: whole as u64,
+            ledger: Ledger::default(),
+        };
         let complete = bytes.get(..whole).unwrap_or_default();
         for raw in complete.split_inclusive(|byte| *byte == b'\n') {
             this.take(raw.strip_suffix(b"\n").unwrap_or(raw), head.as_ref())?;
@@ -57,7 +66,10 @@ impl Inventory {
         if let Some((lines, _)) = head
             && lines > this.lines
         {
-            return Err(this.damaged(&format!("it ends after line {}, but {lines} lines were written; lines were removed", this.lines)));
+            return Err(this.damaged(&format!(
+                "it ends after line {}, but {lines} lines were written; lines were removed",
+                this.lines
+            )));
         }
         Ok(this)
     }
@@ -78,43 +90,75 @@ impl Inventory {
     }
 
     /// Writes `events` as one batch and syncs it; on a full disk the file is as it was.
-    pub(crate) fn append(&mut self, _held: &Lock, now: Moment, events: Vec<Event>) -> Result<(), Error> {
+    pub(crate) fn append(
+        &mut self,
+        _held: &Lock,
+        now: Moment,
+        events: Vec<Event>,
+    ) -> Result<(), Error> {
         let mut text = Vec::new();
-        let (mut lines, mut last, mut ledger) = (self.lines, self.last.clone(), self.ledger.clone());
+        let (mut lines, mut last, mut ledger) =
+            (self.lines, self.last.clone(), self.ledger.clone());
         for event in events {
             lines += 1;
-            let line = Line { n: lines, at: now, prev: last, event };
+            let line = Line {
+                n: lines,
+                at: now,
+                prev: last,
+                event,
+            };
             let start = text.len();
-            serde_json::to_writer(&mut text, &line)
-                .map_err(|error| Error::Failed(format!("the inventory line can't be written: {error}")))?;
+            serde_json::to_writer(&mut text, &line).map_err(|error| {
+                Error::Failed(format!("the inventory line can't be written: {error}"))
+            })?;
             let raw = text.get(start..).unwrap_or_default();
             // A line that could not be read back would lock everyone out of the file for ever.
-            serde_json::from_slice::<Line>(raw)
-                .map_err(|error| Error::Failed(format!("the inventory line does not read back: {error}")))?;
+            serde_json::from_slice::<Line>(raw).map_err(|error| {
+                Error::Failed(format!("the inventory line does not read back: {error}"))
+            })?;
             last = sha256_hex(raw);
             text.push(b'\n');
-            ledger.apply(line.event).map_err(|why| Error::Failed(format!("the inventory refuses the event: {why}")))?;
+            ledger
+                .apply(line.event)
+                .map_err(|why| Error::Failed(format!("the inventory refuses the event: {why}")))?;
         }
         let existed = self.lines > 0;
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&self.path);
-        let written = file.as_mut().map_err(|error| io::Error::new(error.kind(), error.to_string())).and_then(|file| {
-            file.set_len(self.whole)?; // takes off what a crash cut
-            file.seek(SeekFrom::Start(self.whole))?;
-            file.write_all(&text).and_then(|()| file.sync_all()).inspect_err(|_| give_back(file, self.whole))
-        });
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path);
+        let written = file
+            .as_mut()
+            .map_err(|error| io::Error::new(error.kind(), error.to_string()))
+            .and_then(|file| {
+                file.set_len(self.whole)?; // takes off what a crash cut
+                file.seek(SeekFrom::Start(self.whole))?;
+                file.write_all(&text)
+                    .and_then(|()| file.sync_all())
+                    .inspect_err(|_| give_back(file, self.whole))
+            });
         written.map_err(Error::io("append to", &self.path))?;
         (self.lines, self.last, self.ledger) = (lines, last, ledger);
         self.whole += text.len() as u64;
         if !existed {
             store::sync_parent(&self.path)?;
         }
-        store::replace(&self.path.with_file_name("inventory.head"), format!("{} {}\n", self.lines, self.last).as_bytes(), Access::Owner)
+        store::replace(
+            &self.path.with_file_name("inventory.head"),
+            format!("{} {}\n", self.lines, self.last).as_bytes(),
+            Access::Owner,
+        )
     }
 
     fn take(&mut self, raw: &[u8], head: Option<&(u64, String)>) -> Result<(), Error> {
         let n = self.lines + 1;
-        let line: Line =
-            serde_json::from_slice(raw).map_err(|error| self.damaged(&format!("line {n} is not a line of the inventory ({error})")))?;
+        let line: Line = serde_json::from_slice(raw).map_err(|error| {
+            self.damaged(&format!(
+                "line {n} is not a line of the inventory ({error})"
+            ))
+        })?;
         if line.n != n {
             return Err(self.damaged(&format!("line {n} says that it is line {}", line.n)));
         }
@@ -132,15 +176,24 @@ impl Inventory {
             && *lines == n
             && *wanted != hash
         {
-            return Err(self.damaged(&format!("line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed")));
+            return Err(self.damaged(&format!(
+                "line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed"
+            )));
         }
-        self.ledger.apply(line.event).map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+        self.ledger
+            .apply(line.event)
+            .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
         (self.lines, self.last) = (n, hash);
         Ok(())
     }
 
     fn damaged(&self, found: &str) -> Error {
-        Error::damaged(&self.path, format!("{found}. Put back what was there, or run `gapura-pki restore` with the last backup"))
+        Error::damaged(
+            &self.path,
+            format!(
+                "{found}. Put back what was there, or run `gapura-pki restore` with the last backup"
+            ),
+        )
     }
 }
 
@@ -151,11 +204,19 @@ fn give_back(file: &mut File, whole: u64) {
 
 fn read_head(dir: &Path) -> Result<Option<(u64, String)>, Error> {
     let path = dir.join("inventory.head");
-    let Some(bytes) = store::read_if_there(&path)? else { return Ok(None) };
+    let Some(bytes) = store::read_if_there(&path)? else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(&bytes);
-    let parsed = text.trim_end().split_once(' ').and_then(|(lines, hash)| Some((lines.parse().ok()?, hash.to_owned())));
-    let wanted = "a number and a hash were written here. Run `gapura-pki restore` with the last backup";
-    parsed.map(Some).ok_or_else(|| Error::damaged(&path, wanted))
+    let parsed = text
+        .trim_end()
+        .split_once(' ')
+        .and_then(|(lines, hash)| Some((lines.parse().ok()?, hash.to_owned())));
+    let wanted =
+        "a number and a hash were written here. Run `gapura-pki restore` with the last backup";
+    parsed
+        .map(Some)
+        .ok_or_else(|| Error::damaged(&path, wanted))
 }
 
 #[cfg(test)]
@@ -167,8 +228,22 @@ mod tests {
     fn three_lines(dir: &Path) -> Lock {
         let lock = Lock::take(dir, Duration::ZERO).unwrap();
         let mut inventory = Inventory::load(dir).unwrap();
-        inventory.append(&lock, Moment(1), vec![Event::Created { trust_domain: "a".to_owned() }]).unwrap();
-        inventory.append(&lock, Moment(2), vec![Event::Restored { lines: 1 }, Event::Restored { lines: 2 }]).unwrap();
+        inventory
+            .append(
+                &lock,
+                Moment(1),
+                vec![Event::Created {
+                    trust_domain: "a".to_owned(),
+                }],
+            )
+            .unwrap();
+        inventory
+            .append(
+                &lock,
+                Moment(2),
+                vec![Event::Restored { lines: 1 }, Event::Restored { lines: 2 }],
+            )
+            .unwrap();
         lock
     }
 
@@ -187,14 +262,21 @@ mod tests {
 
     #[test]
     fn a_changed_line_is_found_also_when_it_is_the_last() {
-        for (from, to, named) in [("\"a\"", "\"b\"", "line 1 was changed"), ("\"lines\":2", "\"lines\":3", "line 3 was changed")] {
+        for (from, to, named) in [
+            ("\"a\"", "\"b\"", "line 1 was changed"),
+            ("\"lines\":2", "\"lines\":3", "line 3 was changed"),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let _lock = three_lines(dir.path());
             let path = dir.path().join("inventory.jsonl");
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.contains(from));
             fs::write(&path, text.replace(from, to)).unwrap();
-            assert!(refusal(dir.path()).contains(named), "{}", refusal(dir.path()));
+            assert!(
+                refusal(dir.path()).contains(named),
+                "{}",
+                refusal(dir.path())
+            );
         }
     }
 
@@ -223,7 +305,9 @@ mod tests {
         fs::write(&path, text).unwrap();
         let mut inventory = Inventory::load(dir.path()).unwrap();
         assert_eq!(inventory.lines(), 3);
-        inventory.append(&lock, Moment(3), vec![Event::Restored { lines: 3 }]).unwrap();
+        inventory
+            .append(&lock, Moment(3), vec![Event::Restored { lines: 3 }])
+            .unwrap();
         assert_eq!(Inventory::load(dir.path()).unwrap().lines(), 4);
     }
 }

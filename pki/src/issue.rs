@@ -81,7 +81,14 @@ impl IssueRequest {
     /// A leaf with all defaults.
     #[must_use]
     pub fn new(role: Role, name: Name) -> Self {
-        Self { role, name, ttl: None, dns: Vec::new(), key: KeyWanted::New, out: None }
+        Self {
+            role,
+            name,
+            ttl: None,
+            dns: Vec::new(),
+            key: KeyWanted::New,
+            out: None,
+        }
     }
 
     /// The same, published in the mesh directory `out`.
@@ -100,7 +107,11 @@ impl IssueRequest {
 }
 
 /// The public key to sign, the private one where we have it, and the public one in base64 where we must remember it.
-type KeyFound = (SubjectPublicKeyInfo, Option<Zeroizing<Vec<u8>>>, Option<String>);
+type KeyFound = (
+    SubjectPublicKeyInfo,
+    Option<Zeroizing<Vec<u8>>>,
+    Option<String>,
+);
 
 /// A leaf in memory.
 struct Minted {
@@ -118,20 +129,32 @@ impl Pki {
     /// As [`Pki::issue_all`].
     pub fn issue(&self, request: &IssueRequest) -> Result<Issued, Error> {
         let mut issued = self.issue_all(std::slice::from_ref(request), false)?;
-        issued.pop().ok_or_else(|| Error::Failed("nothing was issued".to_owned()))
+        issued
+            .pop()
+            .ok_or_else(|| Error::Failed("nothing was issued".to_owned()))
     }
 
     /// Issues all of `requests`, or none of them. A dry run does everything but write.
     ///
     /// # Errors
     /// Refuses what the profile or a limit forbids; reports what can't be opened, written or does not pass the self-check.
-    pub fn issue_all(&self, requests: &[IssueRequest], dry_run: bool) -> Result<Vec<Issued>, Error> {
+    pub fn issue_all(
+        &self,
+        requests: &[IssueRequest],
+        dry_run: bool,
+    ) -> Result<Vec<Issued>, Error> {
         let mut held = self.hold()?;
         let (issuer, signer) = self.active_issuer(&held)?;
         let fresh_crls = !dry_run && self.freshen(&mut held, &signer)?;
         let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
         if fresh_crls {
-            self.republish_but(&held, &issued.iter().map(|issued| issued.leaf.out.clone()).collect())?;
+            self.republish_but(
+                &held,
+                &issued
+                    .iter()
+                    .map(|issued| issued.leaf.out.clone())
+                    .collect(),
+            )?;
         }
         Ok(issued)
     }
@@ -148,42 +171,90 @@ impl Pki {
         for request in requests {
             let out = self.out_of(request)?;
             if !seen.insert(out.clone()) {
-                return Err(Error::Usage(format!("{} is asked for twice in one run; give each leaf its own directory", out.display())));
+                return Err(Error::Usage(format!(
+                    "{} is asked for twice in one run; give each leaf its own directory",
+                    out.display()
+                )));
             }
             minted.push(self.mint(held.now, issuer, request, out)?);
         }
         self.self_check(&minted, held)?;
         if dry_run {
-            return Ok(minted.into_iter().map(|minted| minted.into_issued(0)).collect());
+            return Ok(minted
+                .into_iter()
+                .map(|minted| minted.into_issued(0))
+                .collect());
         }
         let staged = self.stage_all(&minted, held)?;
-        held.append(minted.iter().map(|minted| Event::Issued(minted.leaf.clone())).collect())?;
+        held.append(
+            minted
+                .iter()
+                .map(|minted| Event::Issued(minted.leaf.clone()))
+                .collect(),
+        )?;
         let durability = store::durability_for(staged.len());
         let generations = lanes::each(staged, Staged::publish)?;
-        store::sync_batch(durability, minted.iter().map(|minted| minted.leaf.out.as_path()))?;
-        minted.into_iter().zip(generations).map(|(minted, generation)| Ok(minted.into_issued(generation?))).collect()
+        store::sync_batch(
+            durability,
+            minted.iter().map(|minted| minted.leaf.out.as_path()),
+        )?;
+        minted
+            .into_iter()
+            .zip(generations)
+            .map(|(minted, generation)| Ok(minted.into_issued(generation?)))
+            .collect()
     }
 
     /// The mesh directory of a request, as the inventory will name it.
     pub(crate) fn out_of(&self, request: &IssueRequest) -> Result<PathBuf, Error> {
-        let default = || self.dir().join("out").join(request.role.as_str()).join(request.name.as_str());
+        let default = || {
+            self.dir()
+                .join("out")
+                .join(request.role.as_str())
+                .join(request.name.as_str())
+        };
         let out = request.out.clone().unwrap_or_else(default);
         std::path::absolute(&out).map_err(Error::io("find", &out))
     }
 
-    fn mint(&self, now: Moment, (authority, signer): (&Authority, &Signer), request: &IssueRequest, out: PathBuf) -> Result<Minted, Error> {
-        let id = PeerId::new(self.trust_domain().clone(), request.role, request.name.clone());
+    fn mint(
+        &self,
+        now: Moment,
+        (authority, signer): (&Authority, &Signer),
+        request: &IssueRequest,
+        out: PathBuf,
+    ) -> Result<Minted, Error> {
+        let id = PeerId::new(
+            self.trust_domain().clone(),
+            request.role,
+            request.name.clone(),
+        );
         let ttl = request.ttl.unwrap_or(self.settings().leaf_ttl);
         if !(LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) {
-            let (asked, least, most) = (for_people(ttl.as_secs()), for_people(LEAF_TTL_MIN.as_secs()), for_people(LEAF_TTL_MAX.as_secs()));
-            return Err(Error::Refused(format!("{id}: a leaf lives {least} to {most}, not {asked}; choose --ttl between them")));
+            let (asked, least, most) = (
+                for_people(ttl.as_secs()),
+                for_people(LEAF_TTL_MIN.as_secs()),
+                for_people(LEAF_TTL_MAX.as_secs()),
+            );
+            return Err(Error::Refused(format!(
+                "{id}: a leaf lives {least} to {most}, not {asked}; choose --ttl between them"
+            )));
         }
         self.check_dns(&id, &request.dns)?;
         refuse_another_identity(&out, &id)?;
         let mut notes = Vec::new();
-        let life = profile::life(now, ttl.as_secs(), Some((authority.not_before, authority.not_after)));
+        let life = profile::life(
+            now,
+            ttl.as_secs(),
+            Some((authority.not_before, authority.not_after)),
+        );
         if life.1 < now.plus(ttl.as_secs()) {
-            notes.push(format!("it ends with its issuer {}, {} instead of {}", authority.id, life.1, now.plus(ttl.as_secs())));
+            notes.push(format!(
+                "it ends with its issuer {}, {} instead of {}",
+                authority.id,
+                life.1,
+                now.plus(ttl.as_secs())
+            ));
         }
         let params = profile::leaf(&id, &request.dns, life)?;
         let (public, key, csr_key) = self.key_for(request, &id, &out, &mut notes)?;
@@ -203,13 +274,26 @@ impl Pki {
             fingerprint: sha256_hex(certificate.der()),
             out,
         };
-        Ok(Minted { leaf, id, certificate: certificate.into(), key, notes })
+        Ok(Minted {
+            leaf,
+            id,
+            certificate: certificate.into(),
+            key,
+            notes,
+        })
     }
 
     /// Makes or finds the key of a leaf.
-    fn key_for(&self, request: &IssueRequest, id: &PeerId, out: &Path, notes: &mut Vec<String>) -> Result<KeyFound, Error> {
+    fn key_for(
+        &self,
+        request: &IssueRequest,
+        id: &PeerId,
+        out: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<KeyFound, Error> {
         let public = |spki: &[u8]| {
-            SubjectPublicKeyInfo::from_der(spki).map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
+            SubjectPublicKeyInfo::from_der(spki)
+                .map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
         };
         let there = || Ok::<_, Error>(mesh_dir::current_key(out)?.map(Zeroizing::new));
         match &request.key {
@@ -219,10 +303,17 @@ impl Pki {
                 Ok((public(&key.subject_public_key_info())?, Some(pem), None))
             }
             KeyWanted::Kept => {
-                let none = || Error::Refused(format!("{id}: there is no key to keep in {}; leave out --reuse-key", out.display()));
+                let none = || {
+                    Error::Refused(format!(
+                        "{id}: there is no key to keep in {}; leave out --reuse-key",
+                        out.display()
+                    ))
+                };
                 let pem = there()?.ok_or_else(none)?;
-                let text = std::str::from_utf8(&pem).map_err(|_| Error::damaged(&out.join("key.pem"), "not PEM"))?;
-                let key = keys::from_plain_pem(text).map_err(|why| Error::damaged(&out.join("key.pem"), why.to_string()))?;
+                let text = std::str::from_utf8(&pem)
+                    .map_err(|_| Error::damaged(&out.join("key.pem"), "not PEM"))?;
+                let key = keys::from_plain_pem(text)
+                    .map_err(|why| Error::damaged(&out.join("key.pem"), why.to_string()))?;
                 Ok((public(&key.subject_public_key_info())?, Some(pem), None))
             }
             KeyWanted::Csr(bytes) => {
@@ -234,7 +325,9 @@ impl Pki {
                 Ok((public(&spki)?, key, Some(STANDARD.encode(&spki))))
             }
             KeyWanted::Known(text) => {
-                let spki = STANDARD.decode(text).map_err(|_| Error::Failed("the inventory holds no public key".to_owned()))?;
+                let spki = STANDARD
+                    .decode(text)
+                    .map_err(|_| Error::Failed("the inventory holds no public key".to_owned()))?;
                 let key = there()?.filter(|pem| is_key_of(pem, &spki));
                 Ok((public(&spki)?, key, Some(text.clone())))
             }
@@ -242,13 +335,21 @@ impl Pki {
     }
 
     fn check_dns(&self, id: &PeerId, dns: &[String]) -> Result<(), Error> {
-        let domains: Vec<&str> =
-            std::iter::once(self.trust_domain().as_str()).chain(self.settings().permitted_dns.iter().map(String::as_str)).collect();
+        let domains: Vec<&str> = std::iter::once(self.trust_domain().as_str())
+            .chain(self.settings().permitted_dns.iter().map(String::as_str))
+            .collect();
         for name in dns {
             if !is_dns_name(name, 253) {
-                return Err(Error::Usage(format!("{id}: `{name}` is not a DNS name (lower case, no wildcard, no address)")));
+                return Err(Error::Usage(format!(
+                    "{id}: `{name}` is not a DNS name (lower case, no wildcard, no address)"
+                )));
             }
-            let within = |domain: &&str| name == domain || name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+            let within = |domain: &&str| {
+                name == domain
+                    || name
+                        .strip_suffix(domain)
+                        .is_some_and(|rest| rest.ends_with('.'))
+            };
             if !domains.iter().any(within) {
                 return Err(Error::Refused(format!(
                     "{id}: the issuing CA may sign DNS names in {} only, not `{name}`; add its domain to permitted_dns in {} and run `gapura-pki ca rotate issuer`",
@@ -264,16 +365,36 @@ impl Pki {
     fn self_check(&self, minted: &[Minted], held: &Held) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let certificate = |authority| ca::certificate(self.dir(), authority);
-        let roots = ledger.trusted_roots(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
-        let issuers = ledger.published_issuers(held.now).map(certificate).collect::<Result<Vec<_>, _>>()?;
-        let crls = ledger.published_issuers(held.now).chain(ledger.trusted_roots(held.now)).map(|authority| self.stored_crl(authority));
+        let roots = ledger
+            .trusted_roots(held.now)
+            .map(certificate)
+            .collect::<Result<Vec<_>, _>>()?;
+        let issuers = ledger
+            .published_issuers(held.now)
+            .map(certificate)
+            .collect::<Result<Vec<_>, _>>()?;
+        let crls = ledger
+            .published_issuers(held.now)
+            .chain(ledger.trusted_roots(held.now))
+            .map(|authority| self.stored_crl(authority));
         let crls = crls.collect::<Result<Vec<_>, _>>()?;
-        let court = Court::new(&roots, Some(&crls), &issuers, self.trust_domain()).map_err(Error::SelfCheck)?;
+        let court = Court::new(&roots, Some(&crls), &issuers, self.trust_domain())
+            .map_err(Error::SelfCheck)?;
         for minted in minted {
             let authority = ledger.authority(&minted.leaf.issuer);
-            let issuer = authority.ok_or_else(|| Error::Failed(format!("{} is not in the inventory", minted.leaf.issuer)))?;
-            let chain = [minted.certificate.clone(), ca::certificate(self.dir(), issuer)?];
-            let judged = court.judge(&chain, Purpose::of(minted.leaf.role), Some(&minted.id), held.now);
+            let issuer = authority.ok_or_else(|| {
+                Error::Failed(format!("{} is not in the inventory", minted.leaf.issuer))
+            })?;
+            let chain = [
+                minted.certificate.clone(),
+                ca::certificate(self.dir(), issuer)?,
+            ];
+            let judged = court.judge(
+                &chain,
+                Purpose::of(minted.leaf.role),
+                Some(&minted.id),
+                held.now,
+            );
             judged.map_err(|why| Error::SelfCheck(format!("{}: {why}", minted.id)))?;
         }
         Ok(())
@@ -286,14 +407,24 @@ impl Pki {
         let mut contents = Vec::with_capacity(minted.len());
         for minted in minted {
             let cert = self.chain(&minted.certificate, &minted.leaf.issuer, ledger, held.now)?;
-            let content = Content { cert, key: minted.key.clone(), ca: ca.clone(), crl: crl.clone() };
+            let content = Content {
+                cert,
+                key: minted.key.clone(),
+                ca: ca.clone(),
+                crl: crl.clone(),
+            };
             contents.push((&minted.leaf.out, content));
         }
         let durability = store::durability_for(contents.len());
-        let staged = lanes::each(contents, |(out, content)| mesh_dir::stage(out, &content, durability))?
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
-        store::sync_batch(durability, minted.iter().map(|minted| minted.leaf.out.as_path()))?;
+        let staged = lanes::each(contents, |(out, content)| {
+            mesh_dir::stage(out, &content, durability)
+        })?
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+        store::sync_batch(
+            durability,
+            minted.iter().map(|minted| minted.leaf.out.as_path()),
+        )?;
         Ok(staged)
     }
 }
@@ -313,15 +444,26 @@ impl Minted {
 
 /// A slip of the hand must not turn the gateway's directory into a plugin's.
 fn refuse_another_identity(out: &Path, id: &PeerId) -> Result<(), Error> {
-    let shown = mesh_dir::current(out).ok().flatten().and_then(|current| current.chain.into_iter().next());
-    let other = shown.as_deref().and_then(csr::identity_of).filter(|other| other.domain() == id.domain() && other != id);
+    let shown = mesh_dir::current(out)
+        .ok()
+        .flatten()
+        .and_then(|current| current.chain.into_iter().next());
+    let other = shown
+        .as_deref()
+        .and_then(csr::identity_of)
+        .filter(|other| other.domain() == id.domain() && other != id);
     match other {
         None => Ok(()),
-        Some(other) => Err(Error::Refused(format!("{} belongs to {other}, not to {id}; give another --out", out.display()))),
+        Some(other) => Err(Error::Refused(format!(
+            "{} belongs to {other}, not to {id}; give another --out",
+            out.display()
+        ))),
     }
 }
 
 fn is_key_of(pem: &[u8], spki: &[u8]) -> bool {
-    let key = std::str::from_utf8(pem).ok().and_then(|text| keys::from_plain_pem(text).ok());
+    let key = std::str::from_utf8(pem)
+        .ok()
+        .and_then(|text| keys::from_plain_pem(text).ok());
     key.is_some_and(|key| key.subject_public_key_info() == spki)
 }

@@ -30,16 +30,27 @@ impl Court {
         let revocation = match crls {
             None => None,
             Some(crls) => {
-                let all: Vec<CertificateDer<'static>> = roots.iter().chain(issuers).cloned().collect();
+                let all: Vec<CertificateDer<'static>> =
+                    roots.iter().chain(issuers).cloned().collect();
                 let signers = Roots::new(&all).map_err(|why| why.to_string())?;
                 let signers: Vec<_> = signers.issuers().collect();
-                let lists: Vec<CertificateRevocationListDer<'_>> =
-                    crls.iter().map(|der| CertificateRevocationListDer::from(der.as_slice())).collect();
+                let lists: Vec<CertificateRevocationListDer<'_>> = crls
+                    .iter()
+                    .map(|der| CertificateRevocationListDer::from(der.as_slice()))
+                    .collect();
                 let algorithms = provider.signature_verification_algorithms.all;
-                Some(RevocationSet::new(&lists, &signers, algorithms, None).map_err(|why| why.to_string())?)
+                Some(
+                    RevocationSet::new(&lists, &signers, algorithms, None)
+                        .map_err(|why| why.to_string())?,
+                )
             }
         };
-        Ok(Self(Judge::new(anchors, revocation, domain.clone(), provider)))
+        Ok(Self(Judge::new(
+            anchors,
+            revocation,
+            domain.clone(),
+            provider,
+        )))
     }
 
     /// Judges `chain` (leaf first) as the peer on the other side would; `wanted` is the identity it insists on, if it does.
@@ -50,7 +61,10 @@ impl Court {
         wanted: Option<&PeerId>,
         now: Moment,
     ) -> Result<Peer, String> {
-        let peer = self.0.judge(chain, purpose, now.to_system()).map_err(|why| why.to_string())?;
+        let peer = self
+            .0
+            .judge(chain, purpose, now.to_system())
+            .map_err(|why| why.to_string())?;
         match wanted.filter(|wanted| **wanted != peer.id) {
             Some(wanted) => Err(format!("it speaks for {}, wanted {wanted}", peer.id)),
             None => Ok(peer),

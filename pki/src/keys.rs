@@ -6,7 +6,8 @@
 use std::num::NonZeroU32;
 
 use aws_lc_rs::cipher::{
-    AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey, UnboundCipherKey,
+    AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey,
+    PaddedBlockEncryptingKey, UnboundCipherKey,
 };
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::{digest, pbkdf2};
@@ -34,16 +35,27 @@ pub(crate) fn to_plain_pem(key: &KeyPair) -> Zeroizing<String> {
 }
 
 /// A CA's key as PEM that only the passphrase opens.
-pub(crate) fn to_encrypted_pem(key: &KeyPair, passphrase: &str) -> Result<Zeroizing<String>, Error> {
+pub(crate) fn to_encrypted_pem(
+    key: &KeyPair,
+    passphrase: &str,
+) -> Result<Zeroizing<String>, Error> {
     let (salt, iv) = (random::<16>()?, random::<16>()?);
     let failed = || Error::Failed("the key could not be encrypted".to_owned());
     let mut sealed = key.serialized_der().to_vec();
     PaddedBlockEncryptingKey::cbc_pkcs7(cipher_key(passphrase, &salt, ROUNDS)?)
-        .and_then(|cipher| cipher.less_safe_encrypt(&mut sealed, EncryptionContext::Iv128((&iv).into())))
+        .and_then(|cipher| {
+            cipher.less_safe_encrypt(&mut sealed, EncryptionContext::Iv128((&iv).into()))
+        })
         .map_err(|_| failed())?;
-    let scheme = pbes2::Parameters::pbkdf2_sha256_aes256cbc(ROUNDS, &salt, &iv).map_err(|_| failed())?;
-    let document = SecretDocument::try_from(EncryptedPrivateKeyInfo { encryption_algorithm: scheme.into(), encrypted_data: &sealed });
-    let pem = document.map_err(|_| failed())?.to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF);
+    let scheme =
+        pbes2::Parameters::pbkdf2_sha256_aes256cbc(ROUNDS, &salt, &iv).map_err(|_| failed())?;
+    let document = SecretDocument::try_from(EncryptedPrivateKeyInfo {
+        encryption_algorithm: scheme.into(),
+        encrypted_data: &sealed,
+    });
+    let pem = document
+        .map_err(|_| failed())?
+        .to_pem(EncryptedPrivateKeyInfo::PEM_LABEL, LineEnding::LF);
     pem.map_err(|_| failed())
 }
 
@@ -59,18 +71,29 @@ pub(crate) fn from_plain_pem(pem: &str) -> Result<KeyPair, Error> {
 
 /// Opens an encrypted key: [`Error::Failed`] for a file that is not whole, [`Error::Passphrase`] for one that does not open.
 pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair, Error> {
-    let cut = || Error::Failed("not a whole ENCRYPTED PRIVATE KEY block: the file is cut or was changed".to_owned());
+    let cut = || {
+        Error::Failed(
+            "not a whole ENCRYPTED PRIVATE KEY block: the file is cut or was changed".to_owned(),
+        )
+    };
     let refused = || Error::Passphrase("the passphrase does not open the CA key".to_owned());
     let (_, document) = SecretDocument::from_pem(pem).map_err(|_| cut())?;
     let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| cut())?;
     let mut der = match ours(&info.encryption_algorithm) {
         Some((salt, rounds, iv)) => {
             let mut opened = Zeroizing::new(info.encrypted_data.to_vec());
-            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(cipher_key(passphrase, salt, rounds)?).map_err(|_| refused())?;
-            let plain = cipher.decrypt(&mut opened, DecryptionContext::Iv128(iv.into())).map_err(|_| refused())?;
+            let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(cipher_key(passphrase, salt, rounds)?)
+                .map_err(|_| refused())?;
+            let plain = cipher
+                .decrypt(&mut opened, DecryptionContext::Iv128(iv.into()))
+                .map_err(|_| refused())?;
             plain.to_vec()
         }
-        None => info.decrypt(passphrase).map_err(|_| refused())?.as_bytes().to_vec(),
+        None => info
+            .decrypt(passphrase)
+            .map_err(|_| refused())?
+            .as_bytes()
+            .to_vec(),
     };
     let key = KeyPair::try_from(der.as_slice()).map_err(|_| refused());
     der.zeroize();
@@ -81,22 +104,34 @@ pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair,
 fn ours<'a>(scheme: &EncryptionScheme<'a>) -> Option<(&'a [u8], u32, &'a [u8; 16])> {
     let pbes2 = scheme.pbes2()?;
     let derivation = pbes2.kdf.pbkdf2()?;
-    let pbes2::EncryptionScheme::Aes256Cbc { iv } = pbes2.encryption else { return None };
-    let fits = derivation.prf == pbes2::Pbkdf2Prf::HmacWithSha256 && (1..=MOST_ROUNDS).contains(&derivation.iteration_count);
+    let pbes2::EncryptionScheme::Aes256Cbc { iv } = pbes2.encryption else {
+        return None;
+    };
+    let fits = derivation.prf == pbes2::Pbkdf2Prf::HmacWithSha256
+        && (1..=MOST_ROUNDS).contains(&derivation.iteration_count);
     fits.then_some((derivation.salt, derivation.iteration_count, iv))
 }
 
 fn cipher_key(passphrase: &str, salt: &[u8], rounds: u32) -> Result<UnboundCipherKey, Error> {
     let rounds = NonZeroU32::new(rounds).unwrap_or(NonZeroU32::MIN);
     let mut derived = Zeroizing::new([0_u8; 32]);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), derived.as_mut_slice());
-    UnboundCipherKey::new(&AES_256, derived.as_slice()).map_err(|_| Error::Failed("the key could not be derived".to_owned()))
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        rounds,
+        salt,
+        passphrase.as_bytes(),
+        derived.as_mut_slice(),
+    );
+    UnboundCipherKey::new(&AES_256, derived.as_slice())
+        .map_err(|_| Error::Failed("the key could not be derived".to_owned()))
 }
 
 /// `N` random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Failed("the system gives no random numbers".to_owned()))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::Failed("the system gives no random numbers".to_owned()))?;
     Ok(bytes)
 }
 
@@ -113,10 +148,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Hexadecimal, with or without colons, back to bytes.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: String = text.chars().filter(|char| *char != ':').collect();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || !digits.len().is_multiple_of(2) {
+    if digits.is_empty()
+        || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        || !digits.len().is_multiple_of(2)
+    {
         return None;
     }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 /// SHA-256 in hexadecimal.
@@ -133,10 +174,21 @@ mod tests {
         let key = generate().unwrap();
         let pem = to_encrypted_pem(&key, "correct horse").unwrap();
         assert!(is_encrypted(&pem) && !is_encrypted(&to_plain_pem(&key)));
-        assert_eq!(from_encrypted_pem(&pem, "correct horse").unwrap().serialized_der(), key.serialized_der());
-        assert!(matches!(from_encrypted_pem(&pem, "wrong horse"), Err(Error::Passphrase(_))));
+        assert_eq!(
+            from_encrypted_pem(&pem, "correct horse")
+                .unwrap()
+                .serialized_der(),
+            key.serialized_der()
+        );
+        assert!(matches!(
+            from_encrypted_pem(&pem, "wrong horse"),
+            Err(Error::Passphrase(_))
+        ));
         let cut = &pem[..pem.len() / 2];
-        assert!(matches!(from_encrypted_pem(cut, "correct horse"), Err(Error::Failed(_))));
+        assert!(matches!(
+            from_encrypted_pem(cut, "correct horse"),
+            Err(Error::Failed(_))
+        ));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use crate::error::Error;
 const LANES: usize = 8;
 
 /// Does `work` on every item and gives the results in the items' order.
-pub(crate) fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Result<Vec<R>, Error> {
+pub(crate) fn each<T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(T) -> R + Sync,
+) -> Result<Vec<R>, Error> {
     if items.len() < 2 {
         return Ok(items.into_iter().map(work).collect());
     }
@@ -21,7 +24,9 @@ pub(crate) fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync
         }
         let mut done = Vec::with_capacity(length);
         for lane in running {
-            done.extend(lane.join().map_err(|_| Error::Failed("a writer stopped in the middle of its work".to_owned()))?);
+            done.extend(lane.join().map_err(|_| {
+                Error::Failed("a writer stopped in the middle of its work".to_owned())
+            })?);
         }
         Ok(done)
     })

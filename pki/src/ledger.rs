@@ -204,7 +204,11 @@ impl Ledger {
                 if self.trust_domain.is_some() {
                     return Err("a second beginning".to_owned());
                 }
-                self.trust_domain = Some(trust_domain.parse().map_err(|why| format!("{trust_domain:?}: {why}"))?);
+                self.trust_domain = Some(
+                    trust_domain
+                        .parse()
+                        .map_err(|why| format!("{trust_domain:?}: {why}"))?,
+                );
             }
             Event::Authority(authority) => {
                 if self.authority(&authority.id).is_some() {
@@ -213,17 +217,24 @@ impl Ledger {
                 self.authorities.push(authority);
             }
             Event::AuthorityState { id, state } => {
-                let known = self.authorities.iter_mut().find(|authority| authority.id == id);
+                let known = self
+                    .authorities
+                    .iter_mut()
+                    .find(|authority| authority.id == id);
                 known.ok_or_else(|| format!("{id} was never made"))?.state = state;
             }
             Event::Issued(leaf) => self.leaves.push(leaf),
             Event::Revoked(revoked) => {
-                self.revoked.insert((revoked.issuer.clone(), revoked.serial.clone()), revoked);
+                self.revoked
+                    .insert((revoked.issuer.clone(), revoked.serial.clone()), revoked);
             }
             Event::Crl(crl) => {
                 let last = self.crls.get(&crl.issuer).map_or(0, |last| last.number);
                 if crl.number <= last {
-                    return Err(format!("CRL number {} of {} does not rise above {last}", crl.number, crl.issuer));
+                    return Err(format!(
+                        "CRL number {} of {} does not rise above {last}",
+                        crl.number, crl.issuer
+                    ));
                 }
                 self.crls.insert(crl.issuer.clone(), crl);
             }
@@ -253,13 +264,19 @@ impl Ledger {
     /// The CA of that kind in that state, if there is one.
     #[must_use]
     pub fn in_state(&self, kind: AuthorityKind, state: AuthorityState) -> Option<&Authority> {
-        self.authorities.iter().rev().find(|authority| authority.kind == kind && authority.state == state)
+        self.authorities
+            .iter()
+            .rev()
+            .find(|authority| authority.kind == kind && authority.state == state)
     }
 
     /// The roots that peers are told to trust at `now`.
     pub fn trusted_roots(&self, now: Moment) -> impl Iterator<Item = &Authority> {
         self.authorities.iter().filter(move |authority| {
-            let trusted = matches!(authority.state, AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining);
+            let trusted = matches!(
+                authority.state,
+                AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining
+            );
             authority.kind == AuthorityKind::Root && trusted && authority.not_after > now
         })
     }
@@ -267,14 +284,27 @@ impl Ledger {
     /// The issuers whose certificates peers may still meet: their CRLs are published. A retired one stays until its last leaf has
     /// ended, since a leaf whose issuer has no CRL is refused and would be cut off in the middle of a request.
     pub fn published_issuers(&self, now: Moment) -> impl Iterator<Item = &Authority> {
-        let roots: Vec<&str> = self.trusted_roots(now).map(|root| root.id.as_str()).collect();
+        let roots: Vec<&str> = self
+            .trusted_roots(now)
+            .map(|root| root.id.as_str())
+            .collect();
         self.authorities.iter().filter(move |authority| {
             let wanted = match authority.state {
-                AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining => authority.not_after > now,
-                AuthorityState::Retired => self.leaves.iter().any(|leaf| leaf.issuer == authority.id && leaf.not_after > now),
+                AuthorityState::Prepared | AuthorityState::Active | AuthorityState::Draining => {
+                    authority.not_after > now
+                }
+                AuthorityState::Retired => self
+                    .leaves
+                    .iter()
+                    .any(|leaf| leaf.issuer == authority.id && leaf.not_after > now),
                 AuthorityState::Tainted => false,
             };
-            authority.kind == AuthorityKind::Issuer && wanted && authority.parent.as_deref().is_some_and(|parent| roots.contains(&parent))
+            authority.kind == AuthorityKind::Issuer
+                && wanted
+                && authority
+                    .parent
+                    .as_deref()
+                    .is_some_and(|parent| roots.contains(&parent))
         })
     }
 
@@ -289,11 +319,21 @@ impl Ledger {
     pub fn in_use(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<Slot, usize> = HashMap::new();
         for (at, leaf) in self.leaves.iter().enumerate() {
-            newest.insert(Slot { role: leaf.role, name: leaf.name.clone(), out: leaf.out.clone() }, at);
+            newest.insert(
+                Slot {
+                    role: leaf.role,
+                    name: leaf.name.clone(),
+                    out: leaf.out.clone(),
+                },
+                at,
+            );
         }
         let mut places: Vec<usize> = newest.into_values().collect();
         places.sort_unstable();
-        places.into_iter().filter_map(|at| self.leaves.get(at)).collect()
+        places
+            .into_iter()
+            .filter_map(|at| self.leaves.get(at))
+            .collect()
     }
 
     /// The newest leaf published in each mesh directory, whoever it speaks for.
@@ -305,7 +345,10 @@ impl Ledger {
         }
         let mut places: Vec<usize> = newest.into_values().collect();
         places.sort_unstable();
-        places.into_iter().filter_map(|at| self.leaves.get(at)).collect()
+        places
+            .into_iter()
+            .filter_map(|at| self.leaves.get(at))
+            .collect()
     }
 
     /// The leaf with that serial.
@@ -323,9 +366,13 @@ impl Ledger {
     /// What the CRL of `issuer` has to list at `now`, oldest first.
     #[must_use]
     pub fn revoked_by(&self, issuer: &str, now: Moment) -> Vec<&Revoked> {
-        let listed = |revoked: &&Revoked| revoked.issuer == issuer && revoked.not_after.plus(KEPT_AFTER_END) > now;
+        let listed = |revoked: &&Revoked| {
+            revoked.issuer == issuer && revoked.not_after.plus(KEPT_AFTER_END) > now
+        };
         let mut revoked: Vec<&Revoked> = self.revoked.values().filter(listed).collect();
-        revoked.sort_by(|one, other| (one.revoked_at, &one.serial).cmp(&(other.revoked_at, &other.serial)));
+        revoked.sort_by(|one, other| {
+            (one.revoked_at, &one.serial).cmp(&(other.revoked_at, &other.serial))
+        });
         revoked
     }
 
@@ -358,7 +405,10 @@ impl Leaf {
     /// How many seconds its life begins before it was made.
     #[must_use]
     pub fn backdated(&self) -> u64 {
-        self.not_after.since(self.not_before).saturating_sub(self.ttl).min(crate::profile::BACKDATE)
+        self.not_after
+            .since(self.not_before)
+            .saturating_sub(self.ttl)
+            .min(crate::profile::BACKDATE)
     }
 
     /// Its whole identity in `domain`.
@@ -403,7 +453,12 @@ const REASONS: [(Reason, &str); 5] = [
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REASONS.iter().find(|(reason, _)| reason == self).map_or("unspecified", |(_, text)| text))
+        f.write_str(
+            REASONS
+                .iter()
+                .find(|(reason, _)| reason == self)
+                .map_or("unspecified", |(_, text)| text),
+        )
     }
 }
 
@@ -412,10 +467,18 @@ impl std::str::FromStr for Reason {
 
     /// Takes RFC 5280's own spelling too (`keyCompromise`, `cessationOfOperation`).
     fn from_str(text: &str) -> Result<Self, String> {
-        let letters = |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
+        let letters = |text: &str| {
+            text.chars()
+                .filter(char::is_ascii_alphabetic)
+                .collect::<String>()
+                .to_ascii_lowercase()
+        };
         let wanted = letters(text);
         let wanted = wanted.strip_suffix("ofoperation").unwrap_or(&wanted);
-        let known = REASONS.iter().find(|(_, known)| letters(known) == wanted).map(|(reason, _)| *reason);
+        let known = REASONS
+            .iter()
+            .find(|(_, known)| letters(known) == wanted)
+            .map(|(reason, _)| *reason);
         known.ok_or_else(|| {
             let all: Vec<&str> = REASONS.iter().map(|(_, text)| *text).collect();
             format!("`{text}` is not a reason; one of: {}", all.join(", "))
@@ -427,7 +490,10 @@ impl std::str::FromStr for Reason {
 mod as_text {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<T: std::fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: std::fmt::Display, S: Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_str(value)
     }
 
@@ -436,7 +502,9 @@ mod as_text {
         T: std::str::FromStr<Err: std::fmt::Display>,
         D: Deserializer<'de>,
     {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(from)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -464,10 +532,19 @@ mod tests {
     #[test]
     fn the_newest_leaf_of_each_mesh_directory_is_in_use() {
         let mut ledger = Ledger::default();
-        for one in [leaf("a", "1", "/x"), leaf("a", "2", "/x"), leaf("a", "3", "/y"), leaf("b", "4", "/z")] {
+        for one in [
+            leaf("a", "1", "/x"),
+            leaf("a", "2", "/x"),
+            leaf("a", "3", "/y"),
+            leaf("b", "4", "/z"),
+        ] {
             ledger.apply(Event::Issued(one)).unwrap();
         }
-        let serials: Vec<_> = ledger.in_use().iter().map(|leaf| leaf.serial.as_str()).collect();
+        let serials: Vec<_> = ledger
+            .in_use()
+            .iter()
+            .map(|leaf| leaf.serial.as_str())
+            .collect();
         assert_eq!(serials, ["2", "3", "4"]);
     }
 
@@ -482,8 +559,17 @@ mod tests {
             not_after: Moment(100),
         };
         ledger.apply(Event::Revoked(revoked)).unwrap();
-        assert_eq!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END - 1)).len(), 1);
-        assert!(ledger.revoked_by("i", Moment(100 + KEPT_AFTER_END)).is_empty());
+        assert_eq!(
+            ledger
+                .revoked_by("i", Moment(100 + KEPT_AFTER_END - 1))
+                .len(),
+            1
+        );
+        assert!(
+            ledger
+                .revoked_by("i", Moment(100 + KEPT_AFTER_END))
+                .is_empty()
+        );
         assert!(ledger.revoked_by("j", Moment(50)).is_empty());
     }
 
@@ -504,8 +590,14 @@ mod tests {
     #[test]
     fn a_crl_number_never_goes_back() {
         let mut ledger = Ledger::default();
-        let crl =
-            |number| Crl { issuer: "i".to_owned(), number, made_at: Moment(0), this_update: Moment(0), next_update: Moment(9), entries: 0 };
+        let crl = |number| Crl {
+            issuer: "i".to_owned(),
+            number,
+            made_at: Moment(0),
+            this_update: Moment(0),
+            next_update: Moment(9),
+            entries: 0,
+        };
         ledger.apply(Event::Crl(crl(7))).unwrap();
         assert!(ledger.apply(Event::Crl(crl(7))).is_err());
         assert!(ledger.apply(Event::Crl(crl(8))).is_ok());

@@ -35,7 +35,14 @@ fn main() -> ExitCode {
             let exit = error.exit_code();
             // A reader that went away must not turn one failure into another.
             let _ = writeln!(std::io::stderr(), "gapura-pki {name}: {error}");
-            (if json { format!("{}\n", commands::error_to_json(name, &error)) } else { String::new() }, exit)
+            (
+                if json {
+                    format!("{}\n", commands::error_to_json(name, &error))
+                } else {
+                    String::new()
+                },
+                exit,
+            )
         }
     };
     let mut out = std::io::stdout().lock();

@@ -47,10 +47,19 @@ pub(crate) struct Staged {
 }
 
 /// Writes and syncs the next generation of `dir` without showing it to anyone.
-pub(crate) fn stage(dir: &Path, content: &Content, durability: Durability) -> Result<Staged, Error> {
+pub(crate) fn stage(
+    dir: &Path,
+    content: &Content,
+    durability: Durability,
+) -> Result<Staged, Error> {
     store::make_dir(dir)?;
     store::sweep(dir)?; // of a run that died: only the holder of the CA's lock writes here
-    let staged = Staged { dir: dir.to_owned(), fresh: store::beside(&dir.join("x"))?, has_key: content.key.is_some(), durability };
+    let staged = Staged {
+        dir: dir.to_owned(),
+        fresh: store::beside(&dir.join("x"))?,
+        has_key: content.key.is_some(),
+        durability,
+    };
     store::make_dir(&staged.fresh)?;
     let write = |name: &str, bytes: &[u8], access| {
         let path = staged.fresh.join(name);
@@ -82,10 +91,14 @@ impl Staged {
         // may have left them, they come last.
         let stable = |over_files: bool| {
             // Without a key of our own the one that is there, or will be brought, stays what it is.
-            for file in STABLE.into_iter().filter(|file| self.has_key || *file != "key.pem") {
+            for file in STABLE
+                .into_iter()
+                .filter(|file| self.has_key || *file != "key.pem")
+            {
                 let path = dir.join(file);
                 let target = Path::new("current").join(file);
-                let is_file = fs::symlink_metadata(&path).is_ok_and(|found| !found.file_type().is_symlink());
+                let is_file =
+                    fs::symlink_metadata(&path).is_ok_and(|found| !found.file_type().is_symlink());
                 if fs::read_link(&path).ok().as_deref() != Some(&target) && is_file == over_files {
                     store::relink(&path, &target)?;
                 }
@@ -123,7 +136,10 @@ fn generations(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;
         let name = entry.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix("gen-")?.parse().ok()) {
+        if let Some(number) = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("gen-")?.parse().ok())
+        {
             found.push((number, entry.path()));
         }
     }
@@ -156,23 +172,39 @@ pub(crate) fn current(dir: &Path) -> Result<Option<Current>, Error> {
         let path = dir.join(name);
         move |why: String| Error::damaged(&path, why)
     };
-    let Some(chain) = file("cert.pem")? else { return Ok(None) };
-    let roots = file("ca.pem")?.map(|bytes| pem::certificates(&bytes).map_err(damaged("ca.pem"))).transpose()?;
-    let crls = file("crl.pem")?.map(|bytes| pem::crls(&bytes).map_err(damaged("crl.pem"))).transpose()?;
+    let Some(chain) = file("cert.pem")? else {
+        return Ok(None);
+    };
+    let roots = file("ca.pem")?
+        .map(|bytes| pem::certificates(&bytes).map_err(damaged("ca.pem")))
+        .transpose()?;
+    let crls = file("crl.pem")?
+        .map(|bytes| pem::crls(&bytes).map_err(damaged("crl.pem")))
+        .transpose()?;
     let chain = pem::certificates(&chain).map_err(damaged("cert.pem"))?;
     let key = match file("key.pem")? {
         Some(key) => Some(key),
         // One that was brought after a CSR, and not yet taken into a generation.
-        None => store::read_if_there(&dir.join("key.pem"))?.filter(|key| chain.first().is_some_and(|leaf| is_key_of(key, leaf))),
+        None => store::read_if_there(&dir.join("key.pem"))?
+            .filter(|key| chain.first().is_some_and(|leaf| is_key_of(key, leaf))),
     };
-    Ok(Some(Current { chain, roots: roots.unwrap_or_default(), crls: crls.unwrap_or_default(), key: key.map(Zeroizing::new) }))
+    Ok(Some(Current {
+        chain,
+        roots: roots.unwrap_or_default(),
+        crls: crls.unwrap_or_default(),
+        key: key.map(Zeroizing::new),
+    }))
 }
 
 /// Whether `pem` holds the private key of the certificate `leaf`.
 fn is_key_of(pem: &[u8], leaf: &[u8]) -> bool {
-    let key = std::str::from_utf8(pem).ok().and_then(|text| keys::from_plain_pem(text).ok());
+    let key = std::str::from_utf8(pem)
+        .ok()
+        .and_then(|text| keys::from_plain_pem(text).ok());
     let leaf = X509Certificate::from_der(leaf).ok();
-    key.zip(leaf).is_some_and(|(key, (_, leaf))| leaf.public_key().raw == key.subject_public_key_info().as_slice())
+    key.zip(leaf).is_some_and(|(key, (_, leaf))| {
+        leaf.public_key().raw == key.subject_public_key_info().as_slice()
+    })
 }
 
 /// The key a mesh directory shows, even where there is no certificate yet, as after `csr`.
@@ -202,22 +234,54 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for number in 1..=5 {
             let mark = format!("{number}");
-            assert_eq!(stage(dir.path(), &content(&mark), Durability::Now).unwrap().publish().unwrap(), number);
-            assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), mark.as_bytes());
+            assert_eq!(
+                stage(dir.path(), &content(&mark), Durability::Now)
+                    .unwrap()
+                    .publish()
+                    .unwrap(),
+                number
+            );
+            assert_eq!(
+                fs::read(dir.path().join("key.pem")).unwrap(),
+                mark.as_bytes()
+            );
         }
-        let names: Vec<_> = generations(dir.path()).unwrap().into_iter().map(|(number, _)| number).collect();
+        let names: Vec<_> = generations(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect();
         assert_eq!(names, [3, 4, 5]);
-        assert_eq!(fs::metadata(dir.path().join("key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(current(dir.path()).unwrap().unwrap().chain[0].as_ref(), b"5");
+        assert_eq!(
+            fs::metadata(dir.path().join("key.pem"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
+        assert_eq!(
+            current(dir.path()).unwrap().unwrap().chain[0].as_ref(),
+            b"5"
+        );
     }
 
     #[test]
     fn what_is_staged_and_dropped_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
-        stage(dir.path(), &content("1"), Durability::Now).unwrap().publish().unwrap();
+        stage(dir.path(), &content("1"), Durability::Now)
+            .unwrap()
+            .publish()
+            .unwrap();
         drop(stage(dir.path(), &content("2"), Durability::Later).unwrap());
-        let hidden =
-            fs::read_dir(dir.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+        let hidden = fs::read_dir(dir.path()).unwrap().filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with('.')
+        });
         assert_eq!(hidden.count(), 0);
         assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), b"1");
     }
@@ -228,7 +292,10 @@ mod tests {
         for file in STABLE {
             fs::write(dir.path().join(file), "old").unwrap();
         }
-        stage(dir.path(), &content("1"), Durability::Now).unwrap().publish().unwrap();
+        stage(dir.path(), &content("1"), Durability::Now)
+            .unwrap()
+            .publish()
+            .unwrap();
         assert_eq!(fs::read(dir.path().join("key.pem")).unwrap(), b"1");
         assert!(fs::read_link(dir.path().join("cert.pem")).is_ok());
     }

@@ -50,7 +50,9 @@ impl Moment {
     /// The same moment as the standard library's wall clock.
     #[must_use]
     pub fn to_system(self) -> std::time::SystemTime {
-        UNIX_EPOCH.checked_add(Duration::from_secs(self.0)).unwrap_or(UNIX_EPOCH)
+        UNIX_EPOCH
+            .checked_add(Duration::from_secs(self.0))
+            .unwrap_or(UNIX_EPOCH)
     }
 }
 
@@ -72,13 +74,23 @@ impl std::str::FromStr for Moment {
 
     /// RFC 3339 (`2027-01-31T12:00:00Z`), a date alone, or seconds since 1970.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refused = || Error::Usage(format!("`{text}` is not a time; write it like 2027-01-31T12:00:00Z"));
+        let refused = || {
+            Error::Usage(format!(
+                "`{text}` is not a time; write it like 2027-01-31T12:00:00Z"
+            ))
+        };
         if let Ok(seconds) = text.parse::<u64>() {
             return Ok(Self(seconds));
         }
-        let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+        let whole = if text.len() == 10 {
+            format!("{text}T00:00:00Z")
+        } else {
+            text.to_owned()
+        };
         let parsed = OffsetDateTime::parse(&whole, &Rfc3339).map_err(|_| refused())?;
-        u64::try_from(parsed.unix_timestamp()).map(Self).map_err(|_| refused())
+        u64::try_from(parsed.unix_timestamp())
+            .map(Self)
+            .map_err(|_| refused())
     }
 }
 
@@ -95,8 +107,16 @@ impl TryFrom<String> for Moment {
 /// # Errors
 /// Refuses a missing or unknown unit, so that `--ttl 30` never means seconds to one reader and days to another.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
-    let refused = || Error::Usage(format!("`{text}` is not a length of time; write a number and a unit: 20s, 15m, 24h, 30d"));
-    let cut = text.len().checked_sub(1).filter(|cut| text.is_char_boundary(*cut)).ok_or_else(refused)?;
+    let refused = || {
+        Error::Usage(format!(
+            "`{text}` is not a length of time; write a number and a unit: 20s, 15m, 24h, 30d"
+        ))
+    };
+    let cut = text
+        .len()
+        .checked_sub(1)
+        .filter(|cut| text.is_char_boundary(*cut))
+        .ok_or_else(refused)?;
     let (number, unit) = text.split_at(cut);
     let each = match unit {
         "s" => 1,
@@ -108,7 +128,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(refused());
     }
-    number.parse::<u64>().ok().and_then(|count| count.checked_mul(each)).map(Duration::from_secs).ok_or_else(refused)
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(each))
+        .map(Duration::from_secs)
+        .ok_or_else(refused)
 }
 
 /// A length of time for people: its two largest units, e.g. `29 d 23 h`.
@@ -133,8 +158,22 @@ mod tests {
     #[test]
     fn a_length_of_time_has_a_unit() {
         assert_eq!(parse_duration("20s").unwrap(), Duration::from_secs(20));
-        assert_eq!(parse_duration("30d").unwrap(), Duration::from_secs(30 * 86_400));
-        for bad in ["", "30", "d", "-1d", "1.5h", "1w", "٣d", "1é", "99999999999999999999d", "9999999999999999999d"] {
+        assert_eq!(
+            parse_duration("30d").unwrap(),
+            Duration::from_secs(30 * 86_400)
+        );
+        for bad in [
+            "",
+            "30",
+            "d",
+            "-1d",
+            "1.5h",
+            "1w",
+            "٣d",
+            "1é",
+            "99999999999999999999d",
+            "9999999999999999999d",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

@@ -62,7 +62,9 @@ impl KeyProtection {
                 }
                 let passphrase = source.ask()?;
                 if passphrase.is_empty() {
-                    return Err(Error::Passphrase(format!("{source} gives an empty passphrase")));
+                    return Err(Error::Passphrase(format!(
+                        "{source} gives an empty passphrase"
+                    )));
                 }
                 Ok(Some(known.get_or_init(|| passphrase).clone()))
             }
@@ -84,29 +86,48 @@ impl fmt::Debug for KeyProtection {
 impl Source {
     fn ask(&self) -> Result<Zeroizing<String>, Error> {
         match self {
-            Self::File(path) => text(store::read(path).map_err(|why| Error::Passphrase(why.to_string()))?),
+            Self::File(path) => {
+                text(store::read(path).map_err(|why| Error::Passphrase(why.to_string()))?)
+            }
             Self::Descriptor(number) => {
                 // Opening it by name needs no unsafe code, and works for pipes as well as for files.
                 let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-                text(store::read(&path).map_err(|why| Error::Passphrase(format!("descriptor {number}: {why}")))?)
+                text(
+                    store::read(&path)
+                        .map_err(|why| Error::Passphrase(format!("descriptor {number}: {why}")))?,
+                )
             }
             Self::Command(command) => {
-                let run = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-                let run = run.map_err(|why| Error::Passphrase(format!("the passphrase command can't be started: {why}")))?;
+                let run = Command::new("sh")
+                    .arg("-c")
+                    .arg(command)
+                    .stdin(Stdio::null())
+                    .stderr(Stdio::inherit())
+                    .output();
+                let run = run.map_err(|why| {
+                    Error::Passphrase(format!("the passphrase command can't be started: {why}"))
+                })?;
                 let said = Zeroizing::new(run.stdout);
                 if !run.status.success() {
-                    return Err(Error::Passphrase(format!("the passphrase command failed ({})", run.status)));
+                    return Err(Error::Passphrase(format!(
+                        "the passphrase command failed ({})",
+                        run.status
+                    )));
                 }
                 text(said.to_vec())
             }
             Self::Terminal(twice) => {
                 if !std::io::stdin().is_terminal() {
                     let ways = "--passphrase-file F, --passphrase-fd N or --passphrase-command C";
-                    return Err(Error::Passphrase(format!("the CA key is encrypted and there is no terminal to ask; give {ways}")));
+                    return Err(Error::Passphrase(format!(
+                        "the CA key is encrypted and there is no terminal to ask; give {ways}"
+                    )));
                 }
                 let ask = |prompt: &str| {
                     let asked = rpassword::prompt_password(prompt).map(Zeroizing::new);
-                    asked.map_err(|why| Error::Passphrase(format!("the terminal can't be asked: {why}")))
+                    asked.map_err(|why| {
+                        Error::Passphrase(format!("the terminal can't be asked: {why}"))
+                    })
                 };
                 let first = ask("Passphrase for the CA keys: ")?;
                 if *twice && *ask("The same again: ")? != *first {
@@ -132,8 +153,11 @@ impl fmt::Display for Source {
 /// Takes off one newline, which every editor and `echo` adds.
 fn text(bytes: Vec<u8>) -> Result<Zeroizing<String>, Error> {
     let bytes = Zeroizing::new(bytes);
-    let whole = std::str::from_utf8(&bytes).map_err(|_| Error::Passphrase("the passphrase is not UTF-8".to_owned()))?;
-    let line = whole.strip_suffix('\n').map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
+    let whole = std::str::from_utf8(&bytes)
+        .map_err(|_| Error::Passphrase("the passphrase is not UTF-8".to_owned()))?;
+    let line = whole
+        .strip_suffix('\n')
+        .map_or(whole, |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(Zeroizing::new(line.to_owned()))
 }
 
@@ -142,7 +166,10 @@ mod tests {
     use super::*;
 
     fn asked(source: Source) -> Result<String, Error> {
-        Ok(KeyProtection::from_source(source).passphrase()?.unwrap().to_string())
+        Ok(KeyProtection::from_source(source)
+            .passphrase()?
+            .unwrap()
+            .to_string())
     }
 
     #[test]
@@ -151,7 +178,10 @@ mod tests {
         let path = dir.path().join("p");
         std::fs::write(&path, "two words \n").unwrap();
         assert_eq!(asked(Source::File(path)).unwrap(), "two words ");
-        assert_eq!(asked(Source::Command("printf 'a\\n\\n'".to_owned())).unwrap(), "a\n");
+        assert_eq!(
+            asked(Source::Command("printf 'a\\n\\n'".to_owned())).unwrap(),
+            "a\n"
+        );
     }
 
     #[test]
@@ -159,9 +189,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
         std::fs::write(&path, "\n").unwrap();
-        for source in
-            [Source::File(path), Source::File(dir.path().join("none")), Source::Command("false".to_owned()), Source::Descriptor(999)]
-        {
+        for source in [
+            Source::File(path),
+            Source::File(dir.path().join("none")),
+            Source::Command("false".to_owned()),
+            Source::Descriptor(999),
+        ] {
             assert!(matches!(asked(source), Err(Error::Passphrase(_))));
         }
     }

@@ -24,8 +24,14 @@ pub(crate) fn blocks(bytes: &[u8]) -> Result<Vec<Block>, String> {
         found.push(Block { kind, der });
     }
     // The parser gives up silently on a block whose end is missing.
-    let begun = bytes.windows(11).filter(|window| window == b"-----BEGIN ").count();
-    let ended = bytes.windows(9).filter(|window| window == b"-----END ").count();
+    let begun = bytes
+        .windows(11)
+        .filter(|window| window == b"-----BEGIN ")
+        .count();
+    let ended = bytes
+        .windows(9)
+        .filter(|window| window == b"-----END ")
+        .count();
     if begun != ended {
         return Err("a PEM block is cut: its END line is missing".to_owned());
     }
@@ -37,8 +43,15 @@ pub(crate) fn blocks(bytes: &[u8]) -> Result<Vec<Block>, String> {
 /// # Errors
 /// A sentence about what was found instead.
 pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Vec<_> = of_kind(bytes, SectionKind::Certificate)?.into_iter().map(CertificateDer::from).collect();
-    if found.is_empty() { Err("no CERTIFICATE block found".to_owned()) } else { Ok(found) }
+    let found: Vec<_> = of_kind(bytes, SectionKind::Certificate)?
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect();
+    if found.is_empty() {
+        Err("no CERTIFICATE block found".to_owned())
+    } else {
+        Ok(found)
+    }
 }
 
 /// The CRLs of a file.
@@ -50,7 +63,11 @@ pub(crate) fn crls(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn of_kind(bytes: &[u8], kind: SectionKind) -> Result<Vec<Vec<u8>>, String> {
-    Ok(blocks(bytes)?.into_iter().filter(|block| block.kind == kind).map(|block| block.der).collect())
+    Ok(blocks(bytes)?
+        .into_iter()
+        .filter(|block| block.kind == kind)
+        .map(|block| block.der)
+        .collect())
 }
 
 /// Writes one block.
@@ -72,8 +89,15 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_wrote_among_other_text() {
-        let text = format!("subject: x\r\n{}\n\n{}", encode("X509 CRL", &[1; 100]), encode("CERTIFICATE", &[2; 3]));
-        assert_eq!(certificates(text.as_bytes()).unwrap(), [CertificateDer::from(vec![2; 3])]);
+        let text = format!(
+            "subject: x\r\n{}\n\n{}",
+            encode("X509 CRL", &[1; 100]),
+            encode("CERTIFICATE", &[2; 3])
+        );
+        assert_eq!(
+            certificates(text.as_bytes()).unwrap(),
+            [CertificateDer::from(vec![2; 3])]
+        );
         assert_eq!(crls(text.as_bytes()).unwrap(), [vec![1; 100]]);
     }
 

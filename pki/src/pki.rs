@@ -54,8 +54,19 @@ impl Pki {
     ///
     /// # Errors
     /// Refuses a directory that holds a CA already; reports what can't be written.
-    pub fn init(dir: &Path, trust_domain: &TrustDomain, protection: KeyProtection, clock: &Clock) -> Result<Self, Error> {
-        Self::init_with(dir, Settings::for_domain(trust_domain.clone()), protection, (None, None), clock)
+    pub fn init(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        protection: KeyProtection,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        Self::init_with(
+            dir,
+            Settings::for_domain(trust_domain.clone()),
+            protection,
+            (None, None),
+            clock,
+        )
     }
 
     /// The same with other lifetimes, and with the root's key kept in another folder.
@@ -69,21 +80,48 @@ impl Pki {
         (offline_root, root_protection): (Option<PathBuf>, Option<KeyProtection>),
         clock: &Clock,
     ) -> Result<Self, Error> {
-        settings.check().map_err(|problems| Error::Usage(problems.join("; ")))?;
+        settings
+            .check()
+            .map_err(|problems| Error::Usage(problems.join("; ")))?;
         protection.passphrase()?; // before anything is written
         store::make_dir(dir)?;
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
         let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
         refuse_a_used(&dir)?;
         let now = Moment::now(clock);
-        let mut held = Held { lock, inventory: Inventory::load(&dir)?, now };
-        let offline_root = offline_root.map(|path| std::path::absolute(&path).map_err(Error::io("find", &path))).transpose()?;
-        let this = Self { dir, settings, protection, root_protection, offline_root, clock: clock.clone(), patience: LOCK_TIMEOUT };
+        let mut held = Held {
+            lock,
+            inventory: Inventory::load(&dir)?,
+            now,
+        };
+        let offline_root = offline_root
+            .map(|path| std::path::absolute(&path).map_err(Error::io("find", &path)))
+            .transpose()?;
+        let this = Self {
+            dir,
+            settings,
+            protection,
+            root_protection,
+            offline_root,
+            clock: clock.clone(),
+            patience: LOCK_TIMEOUT,
+        };
         let (root_record, root) = this.make_root("root-g1", AuthorityState::Active, now)?;
-        let (issuer_record, issuer) = this.make_issuer("iss-g1-001", AuthorityState::Active, (&root_record, &root), now)?;
-        let created = Event::Created { trust_domain: this.settings.trust_domain.to_string() };
+        let (issuer_record, issuer) = this.make_issuer(
+            "iss-g1-001",
+            AuthorityState::Active,
+            (&root_record, &root),
+            now,
+        )?;
+        let created = Event::Created {
+            trust_domain: this.settings.trust_domain.to_string(),
+        };
         // The settings come last of the files: without them the directory counts as unused, and a second try may begin anew.
-        held.append(vec![created, Event::Authority(root_record), Event::Authority(issuer_record)])?;
+        held.append(vec![
+            created,
+            Event::Authority(root_record),
+            Event::Authority(issuer_record),
+        ])?;
         this.sign_crl(&mut held, &root)?;
         this.sign_crl(&mut held, &issuer)?;
         this.settings.save(&this.dir)?;
@@ -98,7 +136,15 @@ impl Pki {
     pub fn open(dir: &Path, protection: KeyProtection, clock: &Clock) -> Result<Self, Error> {
         let settings = Settings::load(dir)?;
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        Ok(Self { dir, settings, protection, root_protection: None, offline_root: None, clock: clock.clone(), patience: LOCK_TIMEOUT })
+        Ok(Self {
+            dir,
+            settings,
+            protection,
+            root_protection: None,
+            offline_root: None,
+            clock: clock.clone(),
+            patience: LOCK_TIMEOUT,
+        })
     }
 
     /// How long to wait for another run.
@@ -110,7 +156,11 @@ impl Pki {
 
     /// Where the roots' keys are, when not in the state directory, and what opens them, when not the same passphrase.
     #[must_use]
-    pub fn with_offline_root(mut self, folder: Option<PathBuf>, protection: Option<KeyProtection>) -> Self {
+    pub fn with_offline_root(
+        mut self,
+        folder: Option<PathBuf>,
+        protection: Option<KeyProtection>,
+    ) -> Self {
         self.offline_root = folder;
         self.root_protection = protection;
         self
@@ -173,7 +223,10 @@ impl Pki {
             return Ok(());
         }
         let found = recorded.map_or("none".to_owned(), ToString::to_string);
-        let why = format!("trust_domain is `{}`, but the inventory was begun for `{found}`; set it back", self.settings.trust_domain);
+        let why = format!(
+            "trust_domain is `{}`, but the inventory was begun for `{found}`; set it back",
+            self.settings.trust_domain
+        );
         Err(Error::damaged(&self.dir.join("pki.json"), why))
     }
 
@@ -181,7 +234,11 @@ impl Pki {
     pub(crate) fn hold(&self) -> Result<Held, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
-        Ok(Held { inventory: self.inventory()?, now: self.now(), lock })
+        Ok(Held {
+            inventory: self.inventory()?,
+            now: self.now(),
+            lock,
+        })
     }
 
     /// Opens the key of an authority.
@@ -189,17 +246,28 @@ impl Pki {
         match authority.kind {
             AuthorityKind::Issuer => Signer::open(&self.dir, authority, None, &self.protection),
             AuthorityKind::Root => {
-                let here = ca::folder(&self.dir, &authority.id).join("key.pem").exists();
+                let here = ca::folder(&self.dir, &authority.id)
+                    .join("key.pem")
+                    .exists();
                 let elsewhere = self.offline_root.as_deref().filter(|_| !here);
-                Signer::open(&self.dir, authority, elsewhere, self.root_protection.as_ref().unwrap_or(&self.protection))
+                Signer::open(
+                    &self.dir,
+                    authority,
+                    elsewhere,
+                    self.root_protection.as_ref().unwrap_or(&self.protection),
+                )
             }
         }
     }
 
     /// Whether the key of a root can be had without asking the operator for it.
     pub(crate) fn root_key_at_hand(&self, root: &Authority) -> bool {
-        let elsewhere = self.offline_root.as_ref().map(|folder| folder.join(&root.id).join("key.pem"));
-        ca::folder(&self.dir, &root.id).join("key.pem").exists() || elsewhere.is_some_and(|path| path.exists())
+        let elsewhere = self
+            .offline_root
+            .as_ref()
+            .map(|folder| folder.join(&root.id).join("key.pem"));
+        ca::folder(&self.dir, &root.id).join("key.pem").exists()
+            || elsewhere.is_some_and(|path| path.exists())
     }
 
     /// Whether a folder for roots' keys was named.
@@ -209,7 +277,8 @@ impl Pki {
 
     /// Whether the key of a root is kept somewhere else.
     pub(crate) fn is_offline(&self, root: &Authority) -> bool {
-        root.kind == AuthorityKind::Root && !ca::folder(&self.dir, &root.id).join("key.pem").exists()
+        root.kind == AuthorityKind::Root
+            && !ca::folder(&self.dir, &root.id).join("key.pem").exists()
     }
 
     /// The issuing CA that signs leaves at present, open.
@@ -217,10 +286,19 @@ impl Pki {
         let ledger = held.inventory.ledger();
         let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active);
         let mend = "run `gapura-pki ca rotate issuer --emergency`";
-        let issuer = active.ok_or_else(|| Error::Refused(format!("no issuing CA is active; {mend}")))?.clone();
-        let root = issuer.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
+        let issuer = active
+            .ok_or_else(|| Error::Refused(format!("no issuing CA is active; {mend}")))?
+            .clone();
+        let root = issuer
+            .parent
+            .as_deref()
+            .and_then(|id| ledger.authority(id))
+            .cloned();
         // The root first: a new issuing CA under one that has ended would mend nothing.
-        for (authority, mend) in [(root.as_ref(), "run `gapura-pki ca rotate root --emergency`"), (Some(&issuer), mend)] {
+        for (authority, mend) in [
+            (root.as_ref(), "run `gapura-pki ca rotate root --emergency`"),
+            (Some(&issuer), mend),
+        ] {
             let Some(authority) = authority else { continue };
             in_its_life(authority, held.now, mend)?;
         }
@@ -238,22 +316,49 @@ impl Pki {
             return Ok(said);
         }
         let ledger = Inventory::load(&self.dir)?;
-        let before = ledger.ledger().authorities().iter().rev().find(|authority| authority.kind == AuthorityKind::Issuer);
-        let key =
-            before.map(|authority| store::read_if_there(&ca::folder(&self.dir, &authority.id).join("key.pem"))).transpose()?.flatten();
+        let before = ledger
+            .ledger()
+            .authorities()
+            .iter()
+            .rev()
+            .find(|authority| authority.kind == AuthorityKind::Issuer);
+        let key = before
+            .map(|authority| {
+                store::read_if_there(&ca::folder(&self.dir, &authority.id).join("key.pem"))
+            })
+            .transpose()?
+            .flatten();
         let plain = key.is_some_and(|pem| !keys::is_encrypted(&String::from_utf8_lossy(&pem)));
-        Ok(if plain { &KeyProtection::Plaintext } else { said })
+        Ok(if plain {
+            &KeyProtection::Plaintext
+        } else {
+            said
+        })
     }
 
     /// Makes a root; the inventory has to be told.
-    pub(crate) fn make_root(&self, id: &str, state: AuthorityState, now: Moment) -> Result<(Authority, Signer), Error> {
+    pub(crate) fn make_root(
+        &self,
+        id: &str,
+        state: AuthorityState,
+        now: Moment,
+    ) -> Result<(Authority, Signer), Error> {
         let life = profile::life(now, self.settings.root_ttl.as_secs(), None);
         let params = profile::root(id, &self.settings, life)?;
         let key = keys::generate()?;
         let certificate = params.self_signed(&key).map_err(Error::minting)?;
         let folder = ca::folder(&self.dir, id);
-        let key_folder = self.offline_root.as_ref().map_or_else(|| folder.clone(), |elsewhere| elsewhere.join(id));
-        ca::save(&folder, &key_folder, &certificate, &key, self.protection_for_new(AuthorityKind::Root)?)?;
+        let key_folder = self
+            .offline_root
+            .as_ref()
+            .map_or_else(|| folder.clone(), |elsewhere| elsewhere.join(id));
+        ca::save(
+            &folder,
+            &key_folder,
+            &certificate,
+            &key,
+            self.protection_for_new(AuthorityKind::Root)?,
+        )?;
         let record = Authority {
             id: id.to_owned(),
             kind: AuthorityKind::Root,
@@ -275,12 +380,22 @@ impl Pki {
         (root, signer): (&Authority, &Signer),
         now: Moment,
     ) -> Result<(Authority, Signer), Error> {
-        let life = profile::life(now, self.settings.issuer_ttl.as_secs(), Some((root.not_before, root.not_after)));
+        let life = profile::life(
+            now,
+            self.settings.issuer_ttl.as_secs(),
+            Some((root.not_before, root.not_after)),
+        );
         let params = profile::issuer(id, &self.settings, life)?;
         let key = keys::generate()?;
         let certificate = signer.sign(&params, &key)?;
         let folder = ca::folder(&self.dir, id);
-        ca::save(&folder, &folder, &certificate, &key, self.protection_for_new(AuthorityKind::Issuer)?)?;
+        ca::save(
+            &folder,
+            &folder,
+            &certificate,
+            &key,
+            self.protection_for_new(AuthorityKind::Issuer)?,
+        )?;
         let record = Authority {
             id: id.to_owned(),
             kind: AuthorityKind::Issuer,
@@ -312,7 +427,10 @@ fn in_its_life(authority: &Authority, now: Moment, mend: &str) -> Result<(), Err
         )));
     }
     if now >= authority.not_after {
-        return Err(Error::Refused(format!("{} ended at {}, and it is {now} now; {mend}", authority.id, authority.not_after)));
+        return Err(Error::Refused(format!(
+            "{} ended at {}, and it is {now} now; {mend}",
+            authority.id, authority.not_after
+        )));
     }
     Ok(())
 }
@@ -321,8 +439,14 @@ fn in_its_life(authority: &Authority, now: Moment, mend: &str) -> Result<(), Err
 fn refuse_a_used(dir: &Path) -> Result<(), Error> {
     let used = |name: &str| dir.join(name).exists();
     if used("pki.json") {
-        let next = format!("see it with `gapura-pki --dir {} ca show`, or give another --dir", dir.display());
-        return Err(Error::Refused(format!("{} holds a CA already; {next}", dir.display())));
+        let next = format!(
+            "see it with `gapura-pki --dir {} ca show`, or give another --dir",
+            dir.display()
+        );
+        return Err(Error::Refused(format!(
+            "{} holds a CA already; {next}",
+            dir.display()
+        )));
     }
     store::sweep(dir)?;
     if used("inventory.jsonl") {

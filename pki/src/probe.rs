@@ -21,20 +21,34 @@ use crate::error::Error;
 /// Nobody answers, or not in TLS.
 pub fn served(address: &str, patience: Duration) -> Result<Vec<CertificateDer<'static>>, Error> {
     let failed = |why: &dyn std::fmt::Display| Error::Failed(format!("{address}: {why}"));
-    let (host, _) = address.rsplit_once(':').ok_or_else(|| failed(&"not HOST:PORT"))?;
+    let (host, _) = address
+        .rsplit_once(':')
+        .ok_or_else(|| failed(&"not HOST:PORT"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| failed(&"not a host name or address"))?;
-    let socket = address.to_socket_addrs().map_err(|why| failed(&why))?.next().ok_or_else(|| failed(&"no address"))?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| failed(&"not a host name or address"))?;
+    let socket = address
+        .to_socket_addrs()
+        .map_err(|why| failed(&why))?
+        .next()
+        .ok_or_else(|| failed(&"no address"))?;
     let mut stream = TcpStream::connect_timeout(&socket, patience).map_err(|why| failed(&why))?;
-    stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience))).map_err(|why| failed(&why))?;
-    let seen = Arc::new(Witness { provider: public_provider(), chain: Mutex::default() });
+    stream
+        .set_read_timeout(Some(patience))
+        .and_then(|()| stream.set_write_timeout(Some(patience)))
+        .map_err(|why| failed(&why))?;
+    let seen = Arc::new(Witness {
+        provider: public_provider(),
+        chain: Mutex::default(),
+    });
     let config = ClientConfig::builder_with_provider(seen.provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|why| failed(&why))?
         .dangerous()
         .with_custom_certificate_verifier(seen.clone())
         .with_no_client_auth();
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|why| failed(&why))?;
+    let mut connection =
+        ClientConnection::new(Arc::new(config), name).map_err(|why| failed(&why))?;
     let ended = handshake(&mut connection, &mut stream);
     let chain = std::mem::take(&mut *seen.chain.lock().unwrap_or_else(PoisonError::into_inner));
     match (chain.is_empty(), ended) {
@@ -45,7 +59,10 @@ pub fn served(address: &str, patience: Duration) -> Result<Vec<CertificateDer<'s
     }
 }
 
-fn handshake(connection: &mut ClientConnection, stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+fn handshake(
+    connection: &mut ClientConnection,
+    stream: &mut (impl Read + Write),
+) -> std::io::Result<()> {
     while connection.is_handshaking() {
         connection.complete_io(stream)?;
     }
@@ -68,7 +85,10 @@ impl ServerCertVerifier for Witness {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned()).collect();
+        let chain = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|der| der.clone().into_owned())
+            .collect();
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
         Ok(ServerCertVerified::assertion())
     }
@@ -79,7 +99,12 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -88,10 +113,17 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -7,8 +7,9 @@
 use gapura_mesh::identity::{PeerId, Role};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    KeyUsagePurpose, NameConstraints, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType,
+    SerialNumber,
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,22 +35,42 @@ pub(crate) fn life(now: Moment, ttl: u64, within: Option<(Moment, Moment)>) -> (
 }
 
 /// A root: may sign issuers and, one level deeper, leaves room for a cross-signed root.
-pub(crate) fn root(id: &str, settings: &Settings, life: (Moment, Moment)) -> Result<CertificateParams, Error> {
+pub(crate) fn root(
+    id: &str,
+    settings: &Settings,
+    life: (Moment, Moment),
+) -> Result<CertificateParams, Error> {
     authority(id, settings, life, 2)
 }
 
 /// An issuing CA: signs leaves only, and only names of its own trust domain.
-pub(crate) fn issuer(id: &str, settings: &Settings, life: (Moment, Moment)) -> Result<CertificateParams, Error> {
+pub(crate) fn issuer(
+    id: &str,
+    settings: &Settings,
+    life: (Moment, Moment),
+) -> Result<CertificateParams, Error> {
     let mut params = authority(id, settings, life, 0)?;
     // Verifiers that demand a purpose of the whole path find it here too.
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-    let domains = std::iter::once(settings.trust_domain.as_str()).chain(settings.permitted_dns.iter().map(String::as_str));
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ];
+    let domains = std::iter::once(settings.trust_domain.as_str())
+        .chain(settings.permitted_dns.iter().map(String::as_str));
     // No constraint on URIs: webpki refuses every leaf under one, and it could name a host only, never a path.
     params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: domains.map(|domain| GeneralSubtree::DnsName(domain.to_owned())).collect(),
+        permitted_subtrees: domains
+            .map(|domain| GeneralSubtree::DnsName(domain.to_owned()))
+            .collect(),
         excluded_subtrees: vec![
-            GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(Ipv4Addr::UNSPECIFIED.octets(), 0)),
-            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(Ipv6Addr::UNSPECIFIED.octets(), 0)),
+            GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(
+                Ipv4Addr::UNSPECIFIED.octets(),
+                0,
+            )),
+            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(
+                Ipv6Addr::UNSPECIFIED.octets(),
+                0,
+            )),
             GeneralSubtree::Rfc822Name(String::new()),
         ],
     });
@@ -57,7 +78,11 @@ pub(crate) fn issuer(id: &str, settings: &Settings, life: (Moment, Moment)) -> R
 }
 
 /// A leaf.
-pub(crate) fn leaf(id: &PeerId, dns: &[String], life: (Moment, Moment)) -> Result<CertificateParams, Error> {
+pub(crate) fn leaf(
+    id: &PeerId,
+    dns: &[String],
+    life: (Moment, Moment),
+) -> Result<CertificateParams, Error> {
     let mut params = blank(life)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -65,7 +90,9 @@ pub(crate) fn leaf(id: &PeerId, dns: &[String], life: (Moment, Moment)) -> Resul
         Role::Gateway => ExtendedKeyUsagePurpose::ClientAuth,
         Role::Plugin => ExtendedKeyUsagePurpose::ServerAuth,
     }];
-    params.subject_alt_names.push(SanType::URI(ia5(&id.to_string())?));
+    params
+        .subject_alt_names
+        .push(SanType::URI(ia5(&id.to_string())?));
     for name in default_dns(id).iter().chain(dns) {
         params.subject_alt_names.push(SanType::DnsName(ia5(name)?));
     }
@@ -77,13 +104,22 @@ pub(crate) fn default_dns(id: &PeerId) -> Option<String> {
     (id.role() == Role::Plugin).then(|| format!("{}.plugin.{}", id.name(), id.domain()))
 }
 
-fn authority(id: &str, settings: &Settings, life: (Moment, Moment), path_length: u8) -> Result<CertificateParams, Error> {
+fn authority(
+    id: &str,
+    settings: &Settings,
+    life: (Moment, Moment),
+    path_length: u8,
+) -> Result<CertificateParams, Error> {
     let mut params = blank(life)?;
     // X.520 allows an organisation 64 characters; the trust domain may be longer, and is in every SAN anyway.
     let organisation: String = settings.trust_domain.as_str().chars().take(64).collect();
-    params.distinguished_name.push(DnType::OrganizationName, organisation);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, organisation);
     // Random, because a second installation of the same trust domain must not repeat the first one's subject either.
-    params.distinguished_name.push(DnType::CommonName, format!("{id} {}", random_hex::<4>()?));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("{id} {}", random_hex::<4>()?));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -102,7 +138,10 @@ fn blank((begin, end): (Moment, Moment)) -> Result<CertificateParams, Error> {
 
 /// The serial in hexadecimal, as it is in the inventory.
 pub(crate) fn serial_text(params: &CertificateParams) -> String {
-    params.serial_number.as_ref().map_or_else(String::new, |serial| hex(serial.as_ref()))
+    params
+        .serial_number
+        .as_ref()
+        .map_or_else(String::new, |serial| hex(serial.as_ref()))
 }
 
 fn ia5(text: &str) -> Result<Ia5String, Error> {
@@ -127,6 +166,9 @@ mod tests {
     fn a_life_stays_within_the_issuers() {
         let now = Moment(10_000);
         assert_eq!(life(now, 100, None), (Moment(9_700), Moment(10_100)));
-        assert_eq!(life(now, 100, Some((Moment(9_900), Moment(10_050)))), (Moment(9_900), Moment(10_050)));
+        assert_eq!(
+            life(now, 100, Some((Moment(9_900), Moment(10_050)))),
+            (Moment(9_900), Moment(10_050))
+        );
     }
 }

@@ -59,7 +59,10 @@ impl Pki {
     /// A root's certificate is missing or is not the one that was made.
     pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let ledger = self.ledger()?;
-        ledger.trusted_roots(self.now()).map(|root| ca::certificate(self.dir(), root)).collect()
+        ledger
+            .trusted_roots(self.now())
+            .map(|root| ca::certificate(self.dir(), root))
+            .collect()
     }
 
     /// What mesh directories on other machines need, as PEM.
@@ -71,30 +74,56 @@ impl Pki {
         let (ca, crl) = self.trust(&ledger, now)?;
         let mut intermediates = String::new();
         for issuer in ledger.published_issuers(now) {
-            intermediates.push_str(&pem::encode("CERTIFICATE", &ca::certificate(self.dir(), issuer)?));
+            intermediates.push_str(&pem::encode(
+                "CERTIFICATE",
+                &ca::certificate(self.dir(), issuer)?,
+            ));
         }
-        Ok(Bundle { ca, crl, intermediates })
+        Ok(Bundle {
+            ca,
+            crl,
+            intermediates,
+        })
     }
 
     /// `ca.pem` and `crl.pem` as `ledger` wants them.
     pub(crate) fn trust(&self, ledger: &Ledger, now: Moment) -> Result<(String, String), Error> {
         let (mut roots, mut crls) = (String::new(), String::new());
         for root in ledger.trusted_roots(now) {
-            roots.push_str(&pem::encode("CERTIFICATE", &ca::certificate(self.dir(), root)?));
+            roots.push_str(&pem::encode(
+                "CERTIFICATE",
+                &ca::certificate(self.dir(), root)?,
+            ));
         }
-        for authority in ledger.published_issuers(now).chain(ledger.trusted_roots(now)) {
+        for authority in ledger
+            .published_issuers(now)
+            .chain(ledger.trusted_roots(now))
+        {
             crls.push_str(&pem::encode("X509 CRL", &self.stored_crl(authority)?));
         }
         Ok((roots, crls))
     }
 
     /// `cert.pem` for a leaf of `issuer`. The other issuers that peers may meet follow its own, so that their CRLs can be checked.
-    pub(crate) fn chain(&self, leaf: &[u8], issuer: &str, ledger: &Ledger, now: Moment) -> Result<String, Error> {
+    pub(crate) fn chain(
+        &self,
+        leaf: &[u8],
+        issuer: &str,
+        ledger: &Ledger,
+        now: Moment,
+    ) -> Result<String, Error> {
         let mut chain = pem::encode("CERTIFICATE", leaf);
-        let own = ledger.authority(issuer).ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
-        let others = ledger.published_issuers(now).filter(|authority| authority.id != issuer);
+        let own = ledger
+            .authority(issuer)
+            .ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
+        let others = ledger
+            .published_issuers(now)
+            .filter(|authority| authority.id != issuer);
         for authority in std::iter::once(own).chain(others) {
-            chain.push_str(&pem::encode("CERTIFICATE", &ca::certificate(self.dir(), authority)?));
+            chain.push_str(&pem::encode(
+                "CERTIFICATE",
+                &ca::certificate(self.dir(), authority)?,
+            ));
         }
         Ok(chain)
     }
@@ -105,10 +134,18 @@ impl Pki {
     }
 
     /// The same, but for the directories that just got a new leaf.
-    pub(crate) fn republish_but(&self, held: &Held, fresh: &HashSet<PathBuf>) -> Result<Vec<Republished>, Error> {
+    pub(crate) fn republish_but(
+        &self,
+        held: &Held,
+        fresh: &HashSet<PathBuf>,
+    ) -> Result<Vec<Republished>, Error> {
         let ledger = held.inventory.ledger();
         let (ca, crl) = self.trust(ledger, held.now)?;
-        let leaves: Vec<&Leaf> = ledger.by_directory().into_iter().filter(|leaf| !fresh.contains(&leaf.out)).collect();
+        let leaves: Vec<&Leaf> = ledger
+            .by_directory()
+            .into_iter()
+            .filter(|leaf| !fresh.contains(&leaf.out))
+            .collect();
         let durability = store::durability_for(leaves.len());
         let done = lanes::each(leaves, |leaf| {
             let outcome = self.republish_one(leaf, ledger, held.now, (&ca, &crl), durability);
@@ -118,7 +155,9 @@ impl Pki {
                 outcome: outcome.unwrap_or_else(|why| Outcome::Failed(why.to_string())),
             }
         })?;
-        let published = done.iter().filter(|done| matches!(done.outcome, Outcome::Published(_)));
+        let published = done
+            .iter()
+            .filter(|done| matches!(done.outcome, Outcome::Published(_)));
         store::sync_batch(durability, published.map(|done| done.out.as_path()))?;
         Ok(done)
     }
@@ -132,11 +171,23 @@ impl Pki {
         durability: Durability,
     ) -> Result<Outcome, Error> {
         let current = mesh_dir::current(&leaf.out)?;
-        let shown = current.as_ref().and_then(|current| Some((current.chain.first()?, &current.key)));
-        let Some((shown, key)) = shown.filter(|(shown, _)| sha256_hex(shown) == leaf.fingerprint) else { return Ok(Outcome::Gone) };
+        let shown = current
+            .as_ref()
+            .and_then(|current| Some((current.chain.first()?, &current.key)));
+        let Some((shown, key)) = shown.filter(|(shown, _)| sha256_hex(shown) == leaf.fingerprint)
+        else {
+            return Ok(Outcome::Gone);
+        };
         let cert = self.chain(shown, &leaf.issuer, ledger, now)?;
-        let content = mesh_dir::Content { cert, key: key.clone(), ca: ca.to_owned(), crl: crl.to_owned() };
-        mesh_dir::stage(&leaf.out, &content, durability)?.publish().map(Outcome::Published)
+        let content = mesh_dir::Content {
+            cert,
+            key: key.clone(),
+            ca: ca.to_owned(),
+            crl: crl.to_owned(),
+        };
+        mesh_dir::stage(&leaf.out, &content, durability)?
+            .publish()
+            .map(Outcome::Published)
     }
 }
 
@@ -147,7 +198,11 @@ impl Bundle {
     /// Something can't be written.
     pub fn write(&self, out: &Path) -> Result<(), Error> {
         store::make_dir(out)?;
-        for (name, text) in [("ca.pem", &self.ca), ("crl.pem", &self.crl), ("intermediates.pem", &self.intermediates)] {
+        for (name, text) in [
+            ("ca.pem", &self.ca),
+            ("crl.pem", &self.crl),
+            ("intermediates.pem", &self.intermediates),
+        ] {
             store::replace(&out.join(name), text.as_bytes(), store::Access::Everyone)?;
         }
         Ok(())

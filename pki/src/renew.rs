@@ -65,9 +65,14 @@ impl Pki {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
         }
         let requests = self.wanted(held.inventory.ledger(), request, held.now, &mut done)?;
-        (done.issued, done.failed) = self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
+        (done.issued, done.failed) =
+            self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
         if !request.dry_run {
-            let fresh: HashSet<_> = done.issued.iter().map(|issued| issued.leaf.out.clone()).collect();
+            let fresh: HashSet<_> = done
+                .issued
+                .iter()
+                .map(|issued| issued.leaf.out.clone())
+                .collect();
             done.republished = self.republish_but(&held, &fresh)?;
             self.forget_keys(&held)?;
         }
@@ -84,7 +89,8 @@ impl Pki {
     ) -> Result<IssuedOrNot, Error> {
         match self.issue_held(held, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
-            Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_)) if requests.len() > 1 => {}
+            Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_))
+                if requests.len() > 1 => {}
             Err(why) => return Err(why),
         }
         let (mut issued, mut failed) = (Vec::new(), Vec::new());
@@ -98,14 +104,28 @@ impl Pki {
     }
 
     /// The requests that renew what was named.
-    fn wanted(&self, ledger: &Ledger, request: &RenewRequest, now: Moment, done: &mut Renewed) -> Result<Vec<IssueRequest>, Error> {
+    fn wanted(
+        &self,
+        ledger: &Ledger,
+        request: &RenewRequest,
+        now: Moment,
+        done: &mut Renewed,
+    ) -> Result<Vec<IssueRequest>, Error> {
         let in_use = ledger.in_use();
         let mut leaves: Vec<&Leaf> = Vec::new();
         for target in &request.targets {
             for leaf in target.pick(&in_use, self.trust_domain())? {
                 if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
-                    let again = format!("gapura-pki issue {} {} --out {}", leaf.role, leaf.name, leaf.out.display());
-                    return Err(Error::Refused(format!("{} was revoked and is not renewed; to take it back: {again}", leaf.label())));
+                    let again = format!(
+                        "gapura-pki issue {} {} --out {}",
+                        leaf.role,
+                        leaf.name,
+                        leaf.out.display()
+                    );
+                    return Err(Error::Refused(format!(
+                        "{} was revoked and is not renewed; to take it back: {again}",
+                        leaf.label()
+                    )));
                 }
                 if !leaves.contains(&leaf) {
                     leaves.push(leaf);
@@ -123,7 +143,13 @@ impl Pki {
             } else if request.due_only && !is_due(ledger, leaf, now) {
                 done.skipped.push((leaf.label(), "not due".to_owned()));
             } else if !named && !shows(leaf) {
-                done.skipped.push((leaf.label(), format!("{} is gone or holds another certificate", leaf.out.display())));
+                done.skipped.push((
+                    leaf.label(),
+                    format!(
+                        "{} is gone or holds another certificate",
+                        leaf.out.display()
+                    ),
+                ));
             } else {
                 wanted.push(again(leaf, request.reuse_key));
             }
@@ -136,14 +162,18 @@ impl Pki {
 #[must_use]
 pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
     let left = leaf.not_after.since(now);
-    let active = ledger.authority(&leaf.issuer).is_some_and(|issuer| issuer.state == AuthorityState::Active);
+    let active = ledger
+        .authority(&leaf.issuer)
+        .is_some_and(|issuer| issuer.state == AuthorityState::Active);
     !active || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
 }
 
 /// Whether the mesh directory of a leaf still shows it. Where it doesn't, somebody took the directory away or gave it to another.
 pub(crate) fn shows(leaf: &Leaf) -> bool {
     let current = mesh_dir::current(&leaf.out).ok().flatten();
-    current.and_then(|current| current.chain.into_iter().next()).is_some_and(|shown| crate::keys::sha256_hex(&shown) == leaf.fingerprint)
+    current
+        .and_then(|current| current.chain.into_iter().next())
+        .is_some_and(|shown| crate::keys::sha256_hex(&shown) == leaf.fingerprint)
 }
 
 /// The request that makes `leaf` once more.

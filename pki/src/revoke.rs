@@ -46,21 +46,44 @@ impl Pki {
     pub fn revoke(&self, request: &RevokeRequest, reason: Reason) -> Result<RevocationDone, Error> {
         let mut held = self.hold()?;
         let (revoked, already) = self.find(&held, request, reason)?;
-        let issuers: BTreeSet<String> = revoked.iter().map(|revoked| revoked.issuer.clone()).collect();
+        let issuers: BTreeSet<String> = revoked
+            .iter()
+            .map(|revoked| revoked.issuer.clone())
+            .collect();
         let signers = self.signers_of(&held, &issuers)?; // a wrong passphrase changes nothing
         held.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
-        let crls = signers.iter().map(|signer| self.sign_crl(&mut held, signer)).collect::<Result<_, Error>>()?;
-        let republished = if revoked.is_empty() { Vec::new() } else { self.republish(&held)? };
-        Ok(RevocationDone { revoked, already, crls, republished })
+        let crls = signers
+            .iter()
+            .map(|signer| self.sign_crl(&mut held, signer))
+            .collect::<Result<_, Error>>()?;
+        let republished = if revoked.is_empty() {
+            Vec::new()
+        } else {
+            self.republish(&held)?
+        };
+        Ok(RevocationDone {
+            revoked,
+            already,
+            crls,
+            republished,
+        })
     }
 
     /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted, needs none: all its leaves are refused.
     fn signers_of(&self, held: &Held, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
         let published = held.inventory.ledger().published_issuers(held.now);
-        published.filter(|issuer| issuers.contains(&issuer.id)).map(|issuer| self.signer(issuer)).collect()
+        published
+            .filter(|issuer| issuers.contains(&issuer.id))
+            .map(|issuer| self.signer(issuer))
+            .collect()
     }
 
-    fn find(&self, held: &Held, request: &RevokeRequest, reason: Reason) -> Result<(Vec<Revoked>, Vec<String>), Error> {
+    fn find(
+        &self,
+        held: &Held,
+        request: &RevokeRequest,
+        reason: Reason,
+    ) -> Result<(Vec<Revoked>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
         let mut candidates: Vec<(String, String, Moment)> = Vec::new();
         match request {
@@ -68,16 +91,24 @@ impl Pki {
                 let all: Vec<_> = ledger.leaves().iter().collect();
                 let named = target.pick(&all, self.trust_domain())?;
                 let open = named.iter().filter(|leaf| leaf.not_after > held.now);
-                candidates.extend(open.map(|leaf| (leaf.issuer.clone(), leaf.serial.clone(), leaf.not_after)));
+                candidates.extend(
+                    open.map(|leaf| (leaf.issuer.clone(), leaf.serial.clone(), leaf.not_after)),
+                );
                 if candidates.is_empty() {
-                    return Err(Error::Failed(format!("every certificate of {target} has ended by itself; there is nothing to revoke")));
+                    return Err(Error::Failed(format!(
+                        "every certificate of {target} has ended by itself; there is nothing to revoke"
+                    )));
                 }
             }
             RevokeRequest::Serial(text) => {
-                let wanted = unhex(text).ok_or_else(|| Error::Usage(format!("`{text}` is not a serial in hexadecimal")))?;
+                let wanted = unhex(text).ok_or_else(|| {
+                    Error::Usage(format!("`{text}` is not a serial in hexadecimal"))
+                })?;
                 let leaf = ledger.leaf(&hex(&wanted));
-                let unknown = "is not in the inventory; if it is of this CA, revoke it with --cert FILE";
-                let leaf = leaf.ok_or_else(|| Error::Failed(format!("serial {} {unknown}", hex(&wanted))))?;
+                let unknown =
+                    "is not in the inventory; if it is of this CA, revoke it with --cert FILE";
+                let leaf = leaf
+                    .ok_or_else(|| Error::Failed(format!("serial {} {unknown}", hex(&wanted))))?;
                 candidates.push((leaf.issuer.clone(), leaf.serial.clone(), leaf.not_after));
             }
             RevokeRequest::Certificate(bytes) => candidates.push(self.read(ledger, bytes)?),
@@ -86,7 +117,13 @@ impl Pki {
         for (issuer, serial, not_after) in candidates {
             match ledger.revocation(&issuer, &serial) {
                 Some(_) => already.push(serial),
-                None => revoked.push(Revoked { issuer, serial, revoked_at: held.now, reason, not_after }),
+                None => revoked.push(Revoked {
+                    issuer,
+                    serial,
+                    revoked_at: held.now,
+                    reason,
+                    not_after,
+                }),
             }
         }
         Ok((revoked, already))
@@ -96,22 +133,39 @@ impl Pki {
     fn read(&self, ledger: &Ledger, bytes: &[u8]) -> Result<(String, String, Moment), Error> {
         let der = match bytes.first() {
             Some(0x30) => bytes.to_vec(),
-            _ => pem::certificates(bytes).map_err(Error::Usage)?.first().map(|first| first.to_vec()).unwrap_or_default(),
+            _ => pem::certificates(bytes)
+                .map_err(Error::Usage)?
+                .first()
+                .map(|first| first.to_vec())
+                .unwrap_or_default(),
         };
-        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| Error::Usage("the file is not a certificate".to_owned()))?;
+        let (_, parsed) = X509Certificate::from_der(&der)
+            .map_err(|_| Error::Usage("the file is not a certificate".to_owned()))?;
         if parsed.is_ca() {
             let way = "a CA is given up with `gapura-pki ca rotate issuer --emergency --taint`, or `root` in its place";
-            return Err(Error::Refused(format!("this is the certificate of a CA; {way}")));
+            return Err(Error::Refused(format!(
+                "this is the certificate of a CA; {way}"
+            )));
         }
         for authority in ledger.authorities() {
             let certificate = ca::certificate(self.dir(), authority)?;
-            let Ok((_, issuer)) = X509Certificate::from_der(&certificate) else { continue };
-            if issuer.subject().as_raw() == parsed.issuer().as_raw() && parsed.verify_signature(Some(issuer.public_key())).is_ok() {
-                let serial = hex(parsed.raw_serial().strip_prefix(&[0]).unwrap_or(parsed.raw_serial()));
+            let Ok((_, issuer)) = X509Certificate::from_der(&certificate) else {
+                continue;
+            };
+            if issuer.subject().as_raw() == parsed.issuer().as_raw()
+                && parsed.verify_signature(Some(issuer.public_key())).is_ok()
+            {
+                let serial = hex(parsed
+                    .raw_serial()
+                    .strip_prefix(&[0])
+                    .unwrap_or(parsed.raw_serial()));
                 let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
                 return Ok((authority.id.clone(), serial, Moment(end)));
             }
         }
-        Err(Error::Refused(format!("this certificate was not signed by a CA of {}", self.dir().display())))
+        Err(Error::Refused(format!(
+            "this certificate was not signed by a CA of {}",
+            self.dir().display()
+        )))
     }
 }

@@ -16,7 +16,9 @@ use crate::ca::Signer;
 use crate::error::Error;
 use crate::issue::Issued;
 use crate::keys::sha256_hex;
-use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger, Reason, Revoked};
+use crate::ledger::{
+    Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger, Reason, Revoked,
+};
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki};
@@ -73,7 +75,14 @@ impl RotateRequest {
     /// The next safe step for `kind`.
     #[must_use]
     pub fn next(kind: AuthorityKind) -> Self {
-        Self { kind, step: None, emergency: false, taint: false, distributed: false, settle: SETTLE }
+        Self {
+            kind,
+            step: None,
+            emergency: false,
+            taint: false,
+            distributed: false,
+            settle: SETTLE,
+        }
     }
 
     /// The same with a step named.
@@ -104,7 +113,9 @@ impl std::str::FromStr for Step {
             "prepare" => Ok(Self::Prepare),
             "activate" => Ok(Self::Activate),
             "retire" => Ok(Self::Retire),
-            _ => Err(format!("`{text}` is not a step; one of: prepare, activate, retire")),
+            _ => Err(format!(
+                "`{text}` is not a step; one of: prepare, activate, retire"
+            )),
         }
     }
 }
@@ -142,15 +153,26 @@ impl Pki {
         let made = self.make(held, kind, AuthorityState::Prepared)?;
         let republished = self.republish(held)?;
         Ok(Rotated {
-            steps: vec![format!("prepared {}, and published its CRL", made.join(" with "))],
+            steps: vec![format!(
+                "prepared {}, and published its CRL",
+                made.join(" with ")
+            )],
             republished,
-            next: Some(format!("gapura-pki ca rotate {} --step activate", kind.as_str())),
+            next: Some(format!(
+                "gapura-pki ca rotate {} --step activate",
+                kind.as_str()
+            )),
             ..Rotated::default()
         })
     }
 
     /// Makes a CA of `kind`, and an issuer under a new root; signs their CRLs. Says what was made.
-    fn make(&self, held: &mut Held, kind: AuthorityKind, state: AuthorityState) -> Result<Vec<String>, Error> {
+    fn make(
+        &self,
+        held: &mut Held,
+        kind: AuthorityKind,
+        state: AuthorityState,
+    ) -> Result<Vec<String>, Error> {
         let now = held.now;
         let ledger = held.inventory.ledger();
         let (events, signers) = match kind {
@@ -158,23 +180,44 @@ impl Pki {
                 let before = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
                 if before.is_some_and(|root| self.is_offline(root)) && !self.has_offline_folder() {
                     let way = "say where the new one's goes with --offline-root DIR";
-                    return Err(Error::Refused(format!("the present root's key is kept offline; {way}")));
+                    return Err(Error::Refused(format!(
+                        "the present root's key is kept offline; {way}"
+                    )));
                 }
-                let generation = 1 + ledger.authorities().iter().filter(|authority| authority.kind == AuthorityKind::Root).count();
-                let (root, root_signer) = self.make_root(&format!("root-g{generation}"), state, now)?;
+                let generation = 1 + ledger
+                    .authorities()
+                    .iter()
+                    .filter(|authority| authority.kind == AuthorityKind::Root)
+                    .count();
+                let (root, root_signer) =
+                    self.make_root(&format!("root-g{generation}"), state, now)?;
                 let id = format!("iss-g{generation}-001");
                 let (issuer, signer) = self.make_issuer(&id, state, (&root, &root_signer), now)?;
-                (vec![Event::Authority(root), Event::Authority(issuer)], vec![root_signer, signer])
+                (
+                    vec![Event::Authority(root), Event::Authority(issuer)],
+                    vec![root_signer, signer],
+                )
             }
             AuthorityKind::Issuer => {
                 let root = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
-                let none = || Error::Refused("no root is active; run `gapura-pki ca rotate root --emergency`".to_owned());
+                let none = || {
+                    Error::Refused(
+                        "no root is active; run `gapura-pki ca rotate root --emergency`".to_owned(),
+                    )
+                };
                 let root = root.ok_or_else(none)?.clone();
                 if now >= root.not_after {
                     let mend = "run `gapura-pki ca rotate root --emergency`";
-                    return Err(Error::Refused(format!("{} ended at {}; {mend}", root.id, root.not_after)));
+                    return Err(Error::Refused(format!(
+                        "{} ended at {}; {mend}",
+                        root.id, root.not_after
+                    )));
                 }
-                let under = ledger.authorities().iter().filter(|authority| authority.parent.as_deref() == Some(&root.id)).count();
+                let under = ledger
+                    .authorities()
+                    .iter()
+                    .filter(|authority| authority.parent.as_deref() == Some(&root.id))
+                    .count();
                 let generation = root.id.strip_prefix("root-").unwrap_or("g1");
                 let root_signer = self.signer(&root)?;
                 let id = format!("iss-{generation}-{:03}", under + 1);
@@ -186,20 +229,38 @@ impl Pki {
         for signer in &signers {
             self.sign_crl(held, signer)?;
         }
-        Ok(signers.iter().map(|signer| signer.id().to_owned()).collect())
+        Ok(signers
+            .iter()
+            .map(|signer| signer.id().to_owned())
+            .collect())
     }
 
     /// Lets the prepared CA sign.
-    pub(crate) fn activate(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+    pub(crate) fn activate(
+        &self,
+        held: &mut Held,
+        request: &RotateRequest,
+    ) -> Result<Rotated, Error> {
         let ledger = held.inventory.ledger();
-        let prepared: Vec<Authority> = prepared(ledger, request.kind).into_iter().cloned().collect();
+        let prepared: Vec<Authority> = prepared(ledger, request.kind)
+            .into_iter()
+            .cloned()
+            .collect();
         let (behind, unseen) = self.adoption(held, &prepared)?;
         if !behind.is_empty() {
-            let why = format!("these mesh directories do not hold the new CRL or root yet: {}", behind.join(", "));
-            return Err(Error::Refused(format!("{why}; run `gapura-pki crl refresh`, then repeat")));
+            let why = format!(
+                "these mesh directories do not hold the new CRL or root yet: {}",
+                behind.join(", ")
+            );
+            return Err(Error::Refused(format!(
+                "{why}; run `gapura-pki crl refresh`, then repeat"
+            )));
         }
         if !unseen.is_empty() && !request.distributed {
-            let why = format!("these mesh directories can't be seen from here: {}", unseen.join(", "));
+            let why = format!(
+                "these mesh directories can't be seen from here: {}",
+                unseen.join(", ")
+            );
             let way = "bring them what `gapura-pki bundle export --out DIR` writes, then repeat with --distributed";
             return Err(Error::Refused(format!("{why}; {way}")));
         }
@@ -207,27 +268,55 @@ impl Pki {
         let steps = self.switch(held, &prepared, AuthorityState::Draining)?;
         // A changed order of the intermediates in cert.pem; no program waits for it.
         let republished = self.republish(held)?;
-        let next = Some(format!("gapura-pki renew --all; then gapura-pki ca rotate {} --step retire", request.kind.as_str()));
-        Ok(Rotated { steps, republished, next, ..Rotated::default() })
+        let next = Some(format!(
+            "gapura-pki renew --all; then gapura-pki ca rotate {} --step retire",
+            request.kind.as_str()
+        ));
+        Ok(Rotated {
+            steps,
+            republished,
+            next,
+            ..Rotated::default()
+        })
     }
 
     /// Makes the `prepared` authorities active and puts whatever was active before into `old_state`.
-    pub(crate) fn switch(&self, held: &mut Held, prepared: &[Authority], old_state: AuthorityState) -> Result<Vec<String>, Error> {
+    pub(crate) fn switch(
+        &self,
+        held: &mut Held,
+        prepared: &[Authority],
+        old_state: AuthorityState,
+    ) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
         let (mut events, mut steps) = (Vec::new(), Vec::new());
-        let with_root = prepared.iter().any(|authority| authority.kind == AuthorityKind::Root);
+        let with_root = prepared
+            .iter()
+            .any(|authority| authority.kind == AuthorityKind::Root);
         for old in ledger.authorities() {
-            let replaced = old.state == AuthorityState::Active && (with_root || old.kind == AuthorityKind::Issuer);
+            let replaced = old.state == AuthorityState::Active
+                && (with_root || old.kind == AuthorityKind::Issuer);
             if replaced {
-                events.push(Event::AuthorityState { id: old.id.clone(), state: old_state });
+                events.push(Event::AuthorityState {
+                    id: old.id.clone(),
+                    state: old_state,
+                });
                 steps.push(format!("{} is {}", old.id, old_state.as_str()));
-            } else if with_root && old.state == AuthorityState::Prepared && !prepared.iter().any(|new| new.id == old.id) {
-                events.push(Event::AuthorityState { id: old.id.clone(), state: AuthorityState::Retired });
+            } else if with_root
+                && old.state == AuthorityState::Prepared
+                && !prepared.iter().any(|new| new.id == old.id)
+            {
+                events.push(Event::AuthorityState {
+                    id: old.id.clone(),
+                    state: AuthorityState::Retired,
+                });
                 steps.push(format!("{} is retired unused", old.id));
             }
         }
         for new in prepared {
-            events.push(Event::AuthorityState { id: new.id.clone(), state: AuthorityState::Active });
+            events.push(Event::AuthorityState {
+                id: new.id.clone(),
+                state: AuthorityState::Active,
+            });
             steps.push(format!("{} is active", new.id));
         }
         held.append(events)?;
@@ -238,19 +327,37 @@ impl Pki {
     fn retire(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
         let ledger = held.inventory.ledger();
         let draining = draining(ledger, request.kind);
-        let ids: Vec<String> = draining.iter().map(|authority| authority.id.clone()).collect();
+        let ids: Vec<String> = draining
+            .iter()
+            .map(|authority| authority.id.clone())
+            .collect();
         let dependents: Vec<&Leaf> = dependents(ledger, &ids, held.now);
         if !dependents.is_empty() {
-            let label = |leaf: &&Leaf| format!("{} (until {}, {})", leaf.label(), leaf.not_after, leaf.out.display());
+            let label = |leaf: &&Leaf| {
+                format!(
+                    "{} (until {}, {})",
+                    leaf.label(),
+                    leaf.not_after,
+                    leaf.out.display()
+                )
+            };
             let list: Vec<String> = dependents.iter().map(label).collect();
             return Err(Error::Refused(format!(
                 "{} still needed by {} leaves: {}; run `gapura-pki renew --all --due`, revoke what is gone, then repeat",
-                if ids.len() == 1 { format!("{} is", ids.join(", ")) } else { format!("{} are", ids.join(", ")) },
+                if ids.len() == 1 {
+                    format!("{} is", ids.join(", "))
+                } else {
+                    format!("{} are", ids.join(", "))
+                },
                 list.len(),
                 list.join(", ")
             )));
         }
-        let moved: Vec<Moment> = ledger.in_use().iter().map(|leaf| leaf.issued_at()).collect();
+        let moved: Vec<Moment> = ledger
+            .in_use()
+            .iter()
+            .map(|leaf| leaf.issued_at())
+            .collect();
         if let Some(last) = moved.into_iter().max() {
             wait(last, held.now, request.settle);
         }
@@ -260,25 +367,49 @@ impl Pki {
             self.republish(held)?;
             std::thread::sleep(request.settle);
         }
-        held.append(ids.iter().map(|id| Event::AuthorityState { id: id.clone(), state: AuthorityState::Retired }).collect())?;
+        held.append(
+            ids.iter()
+                .map(|id| Event::AuthorityState {
+                    id: id.clone(),
+                    state: AuthorityState::Retired,
+                })
+                .collect(),
+        )?;
         let republished = self.republish(held)?;
-        Ok(Rotated { steps: ids.iter().map(|id| format!("{id} is retired")).collect(), republished, ..Rotated::default() })
+        Ok(Rotated {
+            steps: ids.iter().map(|id| format!("{id} is retired")).collect(),
+            republished,
+            ..Rotated::default()
+        })
     }
 
     /// All steps at once.
     fn emergency(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
         let mut done = Rotated::default();
         // A root that has ended takes its issuers with it, so replacing the issuer alone would mend nothing; `make` says so.
-        let waiting = prepared(held.inventory.ledger(), request.kind).into_iter().cloned().collect::<Vec<_>>();
+        let waiting = prepared(held.inventory.ledger(), request.kind)
+            .into_iter()
+            .cloned()
+            .collect::<Vec<_>>();
         let fresh = if waiting.is_empty() || request.taint {
             let made = self.make(held, request.kind, AuthorityState::Prepared)?;
             let ledger = held.inventory.ledger();
-            made.iter().filter_map(|id| ledger.authority(id)).cloned().collect()
+            made.iter()
+                .filter_map(|id| ledger.authority(id))
+                .cloned()
+                .collect()
         } else {
             waiting
         };
-        let active: Vec<Authority> = replaced_by(held.inventory.ledger(), request.kind).into_iter().cloned().collect();
-        let old_state = if request.taint { AuthorityState::Tainted } else { AuthorityState::Draining };
+        let active: Vec<Authority> = replaced_by(held.inventory.ledger(), request.kind)
+            .into_iter()
+            .cloned()
+            .collect();
+        let old_state = if request.taint {
+            AuthorityState::Tainted
+        } else {
+            AuthorityState::Draining
+        };
         // The key that is needed to give the old issuer up is opened before anything changes.
         let root = self.root_of_the_tainted(held.inventory.ledger(), request)?;
         done.steps = self.switch(held, &fresh, old_state)?;
@@ -287,22 +418,34 @@ impl Pki {
             done.steps.push(format!(
                 "{} lists {} as revoked",
                 root.id(),
-                active.iter().map(|old| old.id.as_str()).collect::<Vec<_>>().join(", ")
+                active
+                    .iter()
+                    .map(|old| old.id.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ));
         }
         // Everyone learns of the new CA before the first leaf under it, if only by a moment.
         self.republish(held)?;
         let (issuer, signer) = self.active_issuer(held)?;
         let (issued, failed) = self.reissue(held, (&issuer, &signer))?;
-        let renewed: HashSet<_> = issued.iter().map(|issued| issued.leaf.out.clone()).collect();
-        done.steps.push(format!("{} leaves issued anew", issued.len()));
+        let renewed: HashSet<_> = issued
+            .iter()
+            .map(|issued| issued.leaf.out.clone())
+            .collect();
+        done.steps
+            .push(format!("{} leaves issued anew", issued.len()));
         done.republished = self.republish_but(held, &renewed)?;
         (done.issued, done.failed) = (issued, failed);
         Ok(done)
     }
 
     /// The root that has to list a tainted issuer; a tainted root is dropped from `ca.pem` instead, which takes no signature.
-    fn root_of_the_tainted(&self, ledger: &Ledger, request: &RotateRequest) -> Result<Option<Signer>, Error> {
+    fn root_of_the_tainted(
+        &self,
+        ledger: &Ledger,
+        request: &RotateRequest,
+    ) -> Result<Option<Signer>, Error> {
         if !request.taint || request.kind == AuthorityKind::Root {
             return Ok(None);
         }
@@ -310,7 +453,12 @@ impl Pki {
         root.map(|root| self.signer(root)).transpose()
     }
 
-    fn revoke_issuers(&self, held: &mut Held, issuers: &[Authority], root: &Signer) -> Result<(), Error> {
+    fn revoke_issuers(
+        &self,
+        held: &mut Held,
+        issuers: &[Authority],
+        root: &Signer,
+    ) -> Result<(), Error> {
         let revoked = |issuer: &Authority| {
             Event::Revoked(Revoked {
                 issuer: root.id().to_owned(),
@@ -320,35 +468,71 @@ impl Pki {
                 not_after: issuer.not_after,
             })
         };
-        let events = issuers.iter().filter(|issuer| issuer.parent.as_deref() == Some(root.id())).map(revoked).collect();
+        let events = issuers
+            .iter()
+            .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
+            .map(revoked)
+            .collect();
         held.append(events)?;
         self.sign_crl(held, root).map(|_| ())
     }
 
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
-    fn reissue(&self, held: &mut Held, issuer: (&Authority, &Signer)) -> Result<IssuedOrNot, Error> {
+    fn reissue(
+        &self,
+        held: &mut Held,
+        issuer: (&Authority, &Signer),
+    ) -> Result<IssuedOrNot, Error> {
         let ledger = held.inventory.ledger();
         let wanted: Vec<_> = ledger
             .in_use()
             .into_iter()
-            .filter(|leaf| ledger.revocation(&leaf.issuer, &leaf.serial).is_none() && leaf.issuer != issuer.0.id && renew::shows(leaf))
+            .filter(|leaf| {
+                ledger.revocation(&leaf.issuer, &leaf.serial).is_none()
+                    && leaf.issuer != issuer.0.id
+                    && renew::shows(leaf)
+            })
             .map(|leaf| renew::again(leaf, false))
             .collect();
         self.issue_each(held, issuer, &wanted, false)
     }
 
     /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.
-    fn adoption(&self, held: &Held, prepared: &[Authority]) -> Result<(Vec<String>, Vec<String>), Error> {
+    fn adoption(
+        &self,
+        held: &Held,
+        prepared: &[Authority],
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
-        let crls = prepared.iter().map(|authority| self.stored_crl(authority)).collect::<Result<Vec<_>, _>>()?;
-        let roots: Vec<&Authority> = prepared.iter().filter(|authority| authority.kind == AuthorityKind::Root).collect();
+        let crls = prepared
+            .iter()
+            .map(|authority| self.stored_crl(authority))
+            .collect::<Result<Vec<_>, _>>()?;
+        let roots: Vec<&Authority> = prepared
+            .iter()
+            .filter(|authority| authority.kind == AuthorityKind::Root)
+            .collect();
         let (mut behind, mut unseen) = (Vec::new(), Vec::new());
-        for leaf in ledger.by_directory().into_iter().filter(|leaf| ledger.is_live(leaf, held.now)) {
+        for leaf in ledger
+            .by_directory()
+            .into_iter()
+            .filter(|leaf| ledger.is_live(leaf, held.now))
+        {
             let place = format!("{} ({})", leaf.out.display(), leaf.label());
             match mesh_dir::current(&leaf.out) {
-                Ok(Some(current)) if current.chain.first().is_some_and(|shown| sha256_hex(shown) == leaf.fingerprint) => {
+                Ok(Some(current))
+                    if current
+                        .chain
+                        .first()
+                        .is_some_and(|shown| sha256_hex(shown) == leaf.fingerprint) =>
+                {
                     let has_crls = crls.iter().all(|crl| current.crls.contains(crl));
-                    let has_root = |root: &&Authority| current.roots.iter().any(|known| sha256_hex(known) == root.fingerprint);
+                    let has_root = |root: &&Authority| {
+                        current
+                            .roots
+                            .iter()
+                            .any(|known| sha256_hex(known) == root.fingerprint)
+                    };
                     if !has_crls || !roots.iter().all(has_root) {
                         behind.push(place);
                     }
@@ -362,8 +546,13 @@ impl Pki {
     /// Waits until everyone has had `settle` to read the CRLs of `prepared`.
     fn settle(&self, prepared: &[Authority], held: &Held, settle: Duration) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
-        let made = prepared.iter().filter_map(|authority| ledger.crl(&authority.id)).map(|crl| crl.made_at).max();
-        let none = || Error::Failed("the prepared CA has no CRL; run `gapura-pki crl refresh`".to_owned());
+        let made = prepared
+            .iter()
+            .filter_map(|authority| ledger.crl(&authority.id))
+            .map(|crl| crl.made_at)
+            .max();
+        let none =
+            || Error::Failed("the prepared CA has no CRL; run `gapura-pki crl refresh`".to_owned());
         wait(made.ok_or_else(none)?, held.now, settle);
         Ok(())
     }
@@ -384,22 +573,43 @@ pub fn next_step(ledger: &Ledger, kind: AuthorityKind) -> Step {
 /// The leaves in use and alive that lead to one of the authorities `ids`.
 #[must_use]
 pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Moment) -> Vec<&'a Leaf> {
-    ledger.in_use().into_iter().filter(|leaf| ids.contains(&leaf.issuer) && ledger.is_live(leaf, now)).collect()
+    ledger
+        .in_use()
+        .into_iter()
+        .filter(|leaf| ids.contains(&leaf.issuer) && ledger.is_live(leaf, now))
+        .collect()
 }
 
 /// The prepared authorities that one activation of `kind` lets in: a root with its issuer, or an issuer of the active root.
 pub(crate) fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
-    let is_root_ready = |id: Option<&str>| id.and_then(|id| ledger.authority(id)).is_some_and(|root| root.state == AuthorityState::Active);
-    let all = ledger.authorities().iter().filter(|authority| authority.state == AuthorityState::Prepared);
+    let is_root_ready = |id: Option<&str>| {
+        id.and_then(|id| ledger.authority(id))
+            .is_some_and(|root| root.state == AuthorityState::Active)
+    };
+    let all = ledger
+        .authorities()
+        .iter()
+        .filter(|authority| authority.state == AuthorityState::Prepared);
     match kind {
         AuthorityKind::Issuer => {
-            let under_active =
-                |authority: &&Authority| authority.kind == AuthorityKind::Issuer && is_root_ready(authority.parent.as_deref());
+            let under_active = |authority: &&Authority| {
+                authority.kind == AuthorityKind::Issuer
+                    && is_root_ready(authority.parent.as_deref())
+            };
             all.filter(under_active).collect()
         }
         AuthorityKind::Root => {
-            let found: Vec<&Authority> = all.filter(|authority| !is_root_ready(authority.parent.as_deref())).collect();
-            if found.iter().any(|authority| authority.kind == AuthorityKind::Root) { found } else { Vec::new() }
+            let found: Vec<&Authority> = all
+                .filter(|authority| !is_root_ready(authority.parent.as_deref()))
+                .collect();
+            if found
+                .iter()
+                .any(|authority| authority.kind == AuthorityKind::Root)
+            {
+                found
+            } else {
+                Vec::new()
+            }
         }
     }
 }
@@ -407,18 +617,26 @@ pub(crate) fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> 
 /// What one retirement of `kind` is done with: a draining root with all its issuers, or the draining issuers of roots that stay.
 fn draining(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
     let is = |authority: &Authority, state| authority.state == state;
-    let root_drains = |id: &str| ledger.authority(id).is_some_and(|root| is(root, AuthorityState::Draining));
+    let root_drains = |id: &str| {
+        ledger
+            .authority(id)
+            .is_some_and(|root| is(root, AuthorityState::Draining))
+    };
     ledger
         .authorities()
         .iter()
         .filter(|authority| match (kind, authority.kind) {
             (AuthorityKind::Root, AuthorityKind::Root) => is(authority, AuthorityState::Draining),
             (AuthorityKind::Root, AuthorityKind::Issuer) => {
-                let open = !matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
+                let open = !matches!(
+                    authority.state,
+                    AuthorityState::Retired | AuthorityState::Tainted
+                );
                 open && authority.parent.as_deref().is_some_and(root_drains)
             }
             (AuthorityKind::Issuer, AuthorityKind::Issuer) => {
-                is(authority, AuthorityState::Draining) && !authority.parent.as_deref().is_some_and(root_drains)
+                is(authority, AuthorityState::Draining)
+                    && !authority.parent.as_deref().is_some_and(root_drains)
             }
             (AuthorityKind::Issuer, AuthorityKind::Root) => false,
         })
@@ -427,8 +645,15 @@ fn draining(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
 
 /// What an emergency for `kind` replaces.
 fn replaced_by(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
-    let wanted = |authority: &&Authority| kind == AuthorityKind::Root || authority.kind == AuthorityKind::Issuer;
-    ledger.authorities().iter().filter(|authority| authority.state == AuthorityState::Active).filter(wanted).collect()
+    let wanted = |authority: &&Authority| {
+        kind == AuthorityKind::Root || authority.kind == AuthorityKind::Issuer
+    };
+    ledger
+        .authorities()
+        .iter()
+        .filter(|authority| authority.state == AuthorityState::Active)
+        .filter(wanted)
+        .collect()
 }
 
 /// Sleeps until `settle` after `since`, by the wall clock, but never longer than `settle`.

@@ -95,8 +95,11 @@ impl Settings {
             ))
         };
         let bytes = store::read_if_there(&path)?.ok_or_else(no_ca)?;
-        let raw: Raw = serde_json::from_slice(&bytes).map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
-        let settings = raw.check().map_err(|problems| Error::Usage(format!("{}: {}", path.display(), problems.join("; "))))?;
+        let raw: Raw = serde_json::from_slice(&bytes)
+            .map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
+        let settings = raw.check().map_err(|problems| {
+            Error::Usage(format!("{}: {}", path.display(), problems.join("; ")))
+        })?;
         Ok(settings)
     }
 
@@ -111,7 +114,8 @@ impl Settings {
             offline_root_crl_ttl: written(self.offline_root_crl_ttl),
             permitted_dns: self.permitted_dns.clone(),
         };
-        let mut text = serde_json::to_vec_pretty(&raw).map_err(|why| Error::Failed(format!("pki.json can't be written: {why}")))?;
+        let mut text = serde_json::to_vec_pretty(&raw)
+            .map_err(|why| Error::Failed(format!("pki.json can't be written: {why}")))?;
         text.push(b'\n');
         store::replace(&dir.join("pki.json"), &text, Access::Everyone)
     }
@@ -134,7 +138,12 @@ impl Settings {
         }
         let mut within = |key: &str, value: Duration, from: Duration, to: Duration| {
             if value < from || value > to {
-                problems.push(format!("{key}: {} is not between {} and {}", written(value), written(from), written(to)));
+                problems.push(format!(
+                    "{key}: {} is not between {} and {}",
+                    written(value),
+                    written(from),
+                    written(to)
+                ));
             }
         };
         let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
@@ -142,11 +151,23 @@ impl Settings {
         within("issuer_ttl", self.issuer_ttl, hour, day * 3650);
         within("root_ttl", self.root_ttl, hour, day * 7300);
         within("crl_ttl", self.crl_ttl, Duration::from_secs(60), day * 90);
-        within("offline_root_crl_ttl", self.offline_root_crl_ttl, Duration::from_secs(60), day * 730);
+        within(
+            "offline_root_crl_ttl",
+            self.offline_root_crl_ttl,
+            Duration::from_secs(60),
+            day * 730,
+        );
         if self.issuer_ttl > self.root_ttl {
-            problems.push("issuer_ttl: an issuing CA can't outlive its root; make it shorter than root_ttl".to_owned());
+            problems.push(
+                "issuer_ttl: an issuing CA can't outlive its root; make it shorter than root_ttl"
+                    .to_owned(),
+            );
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -159,16 +180,35 @@ impl Raw {
                 Duration::ZERO
             })
         };
-        let (leaf_ttl, issuer_ttl) = (length("leaf_ttl", &self.leaf_ttl), length("issuer_ttl", &self.issuer_ttl));
-        let (root_ttl, crl_ttl) = (length("root_ttl", &self.root_ttl), length("crl_ttl", &self.crl_ttl));
+        let (leaf_ttl, issuer_ttl) = (
+            length("leaf_ttl", &self.leaf_ttl),
+            length("issuer_ttl", &self.issuer_ttl),
+        );
+        let (root_ttl, crl_ttl) = (
+            length("root_ttl", &self.root_ttl),
+            length("crl_ttl", &self.crl_ttl),
+        );
         let offline_root_crl_ttl = length("offline_root_crl_ttl", &self.offline_root_crl_ttl);
-        let trust_domain = self.trust_domain.parse().map_err(|why| problems.push(format!("trust_domain: {why}")));
-        let Ok(trust_domain) = trust_domain else { return Err(problems) };
+        let trust_domain = self
+            .trust_domain
+            .parse()
+            .map_err(|why| problems.push(format!("trust_domain: {why}")));
+        let Ok(trust_domain) = trust_domain else {
+            return Err(problems);
+        };
         if !problems.is_empty() {
             return Err(problems);
         }
         let permitted_dns = self.permitted_dns;
-        let settings = Settings { trust_domain, leaf_ttl, issuer_ttl, root_ttl, crl_ttl, offline_root_crl_ttl, permitted_dns };
+        let settings = Settings {
+            trust_domain,
+            leaf_ttl,
+            issuer_ttl,
+            root_ttl,
+            crl_ttl,
+            offline_root_crl_ttl,
+            permitted_dns,
+        };
         settings.check().map(|()| settings)
     }
 }
@@ -187,12 +227,18 @@ fn written(length: Duration) -> String {
 /// Whether `text` is a DNS name as certificates carry them: lower case, no wildcard, no trailing dot.
 pub(crate) fn is_dns_name(text: &str, longest: usize) -> bool {
     let label = |label: &str| {
-        let fits = (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
-        fits && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+        let fits =
+            (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
+        fits && label
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
     };
     text.len() <= longest
         && text.split('.').all(label)
-        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+        && !text
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -213,11 +259,23 @@ mod tests {
     fn all_faults_are_listed_at_once_and_unknown_keys_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pki.json");
-        std::fs::write(&path, r#"{"trust_domain": "a", "leaf_ttl": "91d", "crl_ttl": "1s"}"#).unwrap();
+        std::fs::write(
+            &path,
+            r#"{"trust_domain": "a", "leaf_ttl": "91d", "crl_ttl": "1s"}"#,
+        )
+        .unwrap();
         let told = Settings::load(dir.path()).unwrap_err().to_string();
-        assert!(told.contains("leaf_ttl: 91d") && told.contains("crl_ttl: 1s"), "{told}");
+        assert!(
+            told.contains("leaf_ttl: 91d") && told.contains("crl_ttl: 1s"),
+            "{told}"
+        );
         std::fs::write(&path, r#"{"trust_domain": "a", "leaf_tll": "9d"}"#).unwrap();
-        assert!(Settings::load(dir.path()).unwrap_err().to_string().contains("leaf_tll"));
+        assert!(
+            Settings::load(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("leaf_tll")
+        );
         std::fs::write(&path, r#"{"trust_domain": "a"}"#).unwrap();
         assert!(Settings::load(dir.path()).is_ok());
     }
@@ -227,7 +285,9 @@ mod tests {
         for good in ["a", "mylab.internal", "a-b.c_d", "1.a"] {
             assert!(is_dns_name(good, 253), "{good}");
         }
-        for bad in ["", ".", "a..b", "-a", "a-", "A.b", "*.a", "a.", "10.0.0.1", "a b", "a/b"] {
+        for bad in [
+            "", ".", "a..b", "-a", "a-", "A.b", "*.a", "a.", "10.0.0.1", "a b", "a/b",
+        ] {
             assert!(!is_dns_name(bad, 253), "{bad}");
         }
     }

@@ -40,24 +40,51 @@ pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), 
 }
 
 /// The same, synced now or later.
-pub(crate) fn create_synced(path: &Path, content: &[u8], access: Access, durability: Durability) -> Result<(), Error> {
+pub(crate) fn create_synced(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    durability: Durability,
+) -> Result<(), Error> {
     let mode = match access {
         Access::Owner => 0o600,
         Access::Everyone => 0o644,
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(Error::io("create", path))?;
-    let written = file.write_all(content).and_then(|()| if durability == Durability::Now { file.sync_all() } else { Ok(()) });
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(Error::io("create", path))?;
+    let written = file.write_all(content).and_then(|()| {
+        if durability == Durability::Now {
+            file.sync_all()
+        } else {
+            Ok(())
+        }
+    });
     written.map_err(Error::io("write", path))
 }
 
 /// How a batch of mesh directories of this size is synced: one by one costs the disk half a dozen waits each.
 pub(crate) fn durability_for(directories: usize) -> Durability {
-    if directories > 32 { Durability::Later } else { Durability::Now }
+    if directories > 32 {
+        Durability::Later
+    } else {
+        Durability::Now
+    }
 }
 
 /// Makes up for what a batch put off.
-pub(crate) fn sync_batch<'a>(durability: Durability, dirs: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
-    if durability == Durability::Later { sync_filesystems(dirs) } else { Ok(()) }
+pub(crate) fn sync_batch<'a>(
+    durability: Durability,
+    dirs: impl Iterator<Item = &'a Path>,
+) -> Result<(), Error> {
+    if durability == Durability::Later {
+        sync_filesystems(dirs)
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes everything that was written below `dirs` outlive a power cut.
@@ -76,7 +103,8 @@ fn sync_filesystems<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), Erro
 /// Puts `content` under `path`, replacing what was there in one rename.
 pub(crate) fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
     let fresh = beside(path)?;
-    let written = create(&fresh, content, access).and_then(|()| fs::rename(&fresh, path).map_err(Error::io("replace", path)));
+    let written = create(&fresh, content, access)
+        .and_then(|()| fs::rename(&fresh, path).map_err(Error::io("replace", path)));
     if written.is_err() {
         let _ = fs::remove_file(&fresh); // best effort: the fault that is reported is the first one
     }
@@ -103,15 +131,24 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::io("create", path))
 }
 
 /// Makes the renames within `dir` outlive a power cut.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(Error::io("sync", dir))
 }
 
 /// Makes a rename of `path` outlive a power cut.
@@ -136,7 +173,11 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
             let path = entry.path();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if is_dir {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             removed.map_err(Error::io("remove", &path))?;
         }
     }
@@ -146,12 +187,15 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
 /// Hands `path` to the owner of `like`, when that is another: the CA often runs as root while a sidecar, which owns its mesh
 /// directory, does not.
 pub(crate) fn give_to_owner_of(path: &Path, like: &Path) -> Result<(), Error> {
-    let (wanted, have) =
-        (fs::metadata(like).map_err(Error::io("read", like))?, fs::symlink_metadata(path).map_err(Error::io("read", path))?);
+    let (wanted, have) = (
+        fs::metadata(like).map_err(Error::io("read", like))?,
+        fs::symlink_metadata(path).map_err(Error::io("read", path))?,
+    );
     if (wanted.uid(), wanted.gid()) == (have.uid(), have.gid()) {
         return Ok(());
     }
-    chown(path, Some(wanted.uid()), Some(wanted.gid())).map_err(Error::io("change the owner of", path))
+    chown(path, Some(wanted.uid()), Some(wanted.gid()))
+        .map_err(Error::io("change the owner of", path))
 }
 
 /// The bytes of a file.
@@ -170,19 +214,32 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 /// The right to change a state directory. Dropping it, or dying, gives it back.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock, which ends when the file is closed")] File);
+pub(crate) struct Lock(
+    #[expect(
+        dead_code,
+        reason = "held for its lock, which ends when the file is closed"
+    )]
+    File,
+);
 
 impl Lock {
     /// Waits for the lock of `dir`, at most `patience`.
     pub(crate) fn take(dir: &Path, patience: Duration) -> Result<Self, Error> {
         let path = dir.join(".lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
         let file = file.map_err(Error::io("open", &path))?;
         let deadline = Instant::now() + patience;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(15)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(15))
+                }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked(dir.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
             }
@@ -200,7 +257,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("key.pem");
         create(&key, b"secret", Access::Owner).unwrap();
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(create(&key, b"other", Access::Owner).is_err());
         assert_eq!(read(&key).unwrap(), b"secret");
         replace(&key, b"other", Access::Owner).unwrap();
@@ -211,7 +271,13 @@ mod tests {
     fn a_folder_is_its_owners_alone_and_those_above_it_are_not() {
         let dir = tempfile::tempdir().unwrap();
         make_dir(&dir.path().join("above/own")).unwrap();
-        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let mode = |name: &str| {
+            fs::metadata(dir.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
+        };
         assert_eq!(mode("above/own"), 0o700);
         fs::create_dir(dir.path().join("plain")).unwrap();
         assert_eq!(mode("above"), mode("plain"));
@@ -221,7 +287,10 @@ mod tests {
     fn a_second_writer_is_told_to_wait() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::take(dir.path(), Duration::ZERO).unwrap();
-        assert!(matches!(Lock::take(dir.path(), Duration::ZERO), Err(Error::Locked(_))));
+        assert!(matches!(
+            Lock::take(dir.path(), Duration::ZERO),
+            Err(Error::Locked(_))
+        ));
         drop(first);
         assert!(Lock::take(dir.path(), Duration::ZERO).is_ok());
     }
@@ -234,7 +303,10 @@ mod tests {
         fs::write(dir.path().join(".new-2"), b"half").unwrap();
         fs::write(dir.path().join("whole"), b"whole").unwrap();
         sweep(dir.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["whole"]);
     }
 }

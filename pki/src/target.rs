@@ -30,16 +30,35 @@ impl Target {
     ///
     /// # Errors
     /// None, or a gateway and a plugin of that name.
-    pub(crate) fn pick<'a>(&self, leaves: &[&'a Leaf], domain: &TrustDomain) -> Result<Vec<&'a Leaf>, Error> {
-        if self.domain.as_ref().is_some_and(|written| written != domain) {
-            return Err(Error::Usage(format!("{self} is of another trust domain; this CA serves {domain}")));
+    pub(crate) fn pick<'a>(
+        &self,
+        leaves: &[&'a Leaf],
+        domain: &TrustDomain,
+    ) -> Result<Vec<&'a Leaf>, Error> {
+        if self
+            .domain
+            .as_ref()
+            .is_some_and(|written| written != domain)
+        {
+            return Err(Error::Usage(format!(
+                "{self} is of another trust domain; this CA serves {domain}"
+            )));
         }
-        let found: Vec<&Leaf> = leaves.iter().copied().filter(|leaf| self.takes(leaf)).collect();
+        let found: Vec<&Leaf> = leaves
+            .iter()
+            .copied()
+            .filter(|leaf| self.takes(leaf))
+            .collect();
         let Some(first) = found.first() else {
-            return Err(Error::Failed(format!("nothing was ever issued to {self}; see `gapura-pki list`")));
+            return Err(Error::Failed(format!(
+                "nothing was ever issued to {self}; see `gapura-pki list`"
+            )));
         };
         if found.iter().any(|leaf| leaf.role != first.role) {
-            return Err(Error::Usage(format!("there is a gateway and a plugin named {0}; say gateway/{0} or plugin/{0}", self.name)));
+            return Err(Error::Usage(format!(
+                "there is a gateway and a plugin named {0}; say gateway/{0} or plugin/{0}",
+                self.name
+            )));
         }
         Ok(found)
     }
@@ -49,17 +68,34 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refused =
-            |why: &dyn fmt::Display| Error::Usage(format!("{text:?} is not a name: {why}; write billing, plugin/billing or spiffe://…"));
+        let refused = |why: &dyn fmt::Display| {
+            Error::Usage(format!(
+                "{text:?} is not a name: {why}; write billing, plugin/billing or spiffe://…"
+            ))
+        };
         if text.starts_with("spiffe://") {
             let id: PeerId = text.parse().map_err(|why| refused(&why))?;
-            return Ok(Self { domain: Some(id.domain().clone()), role: Some(id.role()), name: id.name().clone() });
+            return Ok(Self {
+                domain: Some(id.domain().clone()),
+                role: Some(id.role()),
+                name: id.name().clone(),
+            });
         }
         let (role, name) = match text.split_once('/') {
-            Some((role, name)) => (Some(role.parse().map_err(|_| refused(&"a role is `gateway` or `plugin`"))?), name),
+            Some((role, name)) => (
+                Some(
+                    role.parse()
+                        .map_err(|_| refused(&"a role is `gateway` or `plugin`"))?,
+                ),
+                name,
+            ),
             None => (None, text),
         };
-        Ok(Self { domain: None, role, name: name.parse().map_err(|why| refused(&why))? })
+        Ok(Self {
+            domain: None,
+            role,
+            name: name.parse().map_err(|why| refused(&why))?,
+        })
     }
 }
 
@@ -78,11 +114,25 @@ mod tests {
 
     #[test]
     fn reads_the_three_ways_to_write_an_identity() {
-        for (text, role) in [("a-b", None), ("plugin/a-b", Some(Role::Plugin)), ("spiffe://x.y/gateway/a-b", Some(Role::Gateway))] {
+        for (text, role) in [
+            ("a-b", None),
+            ("plugin/a-b", Some(Role::Plugin)),
+            ("spiffe://x.y/gateway/a-b", Some(Role::Gateway)),
+        ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.role, target.name.as_str()), (role, "a-b"));
         }
-        for bad in ["", "A", "a/b", "plugin/", "plugin/a/b", "../a", "a\n", "spiffe://x.y/plugin/A", &"a".repeat(300)] {
+        for bad in [
+            "",
+            "A",
+            "a/b",
+            "plugin/",
+            "plugin/a/b",
+            "../a",
+            "a\n",
+            "spiffe://x.y/plugin/A",
+            &"a".repeat(300),
+        ] {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
         }
     }

@@ -15,13 +15,25 @@ impl Pki {
     /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
     pub(crate) fn roll_issuer(&self, held: &mut Held) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
-        let Some(active) = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active).cloned() else { return Ok(Vec::new()) };
+        let Some(active) = ledger
+            .in_state(AuthorityKind::Issuer, AuthorityState::Active)
+            .cloned()
+        else {
+            return Ok(Vec::new());
+        };
         let left = active.not_after.since(held.now);
         if left > active.not_after.since(active.not_before) / 3 {
             return Ok(Vec::new());
         }
-        let root = active.parent.as_deref().and_then(|id| ledger.authority(id)).cloned();
-        if root.as_ref().is_some_and(|root| !self.root_key_at_hand(root)) {
+        let root = active
+            .parent
+            .as_deref()
+            .and_then(|id| ledger.authority(id))
+            .cloned();
+        if root
+            .as_ref()
+            .is_some_and(|root| !self.root_key_at_hand(root))
+        {
             return Ok(vec![format!(
                 "{} ends at {} and its root's key is offline; run `gapura-pki ca rotate issuer --offline-root DIR`",
                 active.id, active.not_after
@@ -31,18 +43,30 @@ impl Pki {
             return Ok(Vec::new()); // `active_issuer` tells how to mend that
         }
         let ended = left == 0;
-        let request = RotateRequest { settle: Duration::ZERO, ..RotateRequest::next(AuthorityKind::Issuer) };
-        let waiting: Vec<Authority> = prepared(ledger, AuthorityKind::Issuer).into_iter().cloned().collect();
+        let request = RotateRequest {
+            settle: Duration::ZERO,
+            ..RotateRequest::next(AuthorityKind::Issuer)
+        };
+        let waiting: Vec<Authority> = prepared(ledger, AuthorityKind::Issuer)
+            .into_iter()
+            .cloned()
+            .collect();
         if waiting.is_empty() {
             let mut steps = self.prepare(held, AuthorityKind::Issuer)?.steps;
             if ended {
-                let fresh: Vec<Authority> = prepared(held.inventory.ledger(), AuthorityKind::Issuer).into_iter().cloned().collect();
+                let fresh: Vec<Authority> =
+                    prepared(held.inventory.ledger(), AuthorityKind::Issuer)
+                        .into_iter()
+                        .cloned()
+                        .collect();
                 steps.extend(self.switch(held, &fresh, AuthorityState::Draining)?);
             }
             return Ok(steps);
         }
-        let settled =
-            waiting.iter().filter_map(|authority| ledger.crl(&authority.id)).all(|crl| held.now.since(crl.made_at) >= SETTLE.as_secs());
+        let settled = waiting
+            .iter()
+            .filter_map(|authority| ledger.crl(&authority.id))
+            .all(|crl| held.now.since(crl.made_at) >= SETTLE.as_secs());
         if ended {
             return self.switch(held, &waiting, AuthorityState::Draining);
         }
@@ -60,9 +84,15 @@ impl Pki {
     /// can't be stolen.
     pub(crate) fn forget_keys(&self, held: &Held) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
-        let published: HashSet<&str> = ledger.published_issuers(held.now).map(|issuer| issuer.id.as_str()).collect();
+        let published: HashSet<&str> = ledger
+            .published_issuers(held.now)
+            .map(|issuer| issuer.id.as_str())
+            .collect();
         for authority in ledger.authorities() {
-            let over = matches!(authority.state, AuthorityState::Retired | AuthorityState::Tainted);
+            let over = matches!(
+                authority.state,
+                AuthorityState::Retired | AuthorityState::Tainted
+            );
             if over && !published.contains(authority.id.as_str()) {
                 forget(&crate::ca::folder(self.dir(), &authority.id).join("key.pem"))?;
             }
@@ -73,7 +103,9 @@ impl Pki {
 
 fn forget(key: &Path) -> Result<(), Error> {
     match std::fs::remove_file(key) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", key)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", key)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -52,24 +52,64 @@ pub struct Verdict {
 /// Roots or CRLs that nobody could judge by.
 pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
     let domain = request.id.as_ref().map(PeerId::domain).cloned();
-    let own = || request.chain.first().and_then(|leaf| identity_of(leaf)).map(|id| id.domain().clone());
+    let own = || {
+        request
+            .chain
+            .first()
+            .and_then(|leaf| identity_of(leaf))
+            .map(|id| id.domain().clone())
+    };
     // A certificate that speaks for nobody is refused under any domain.
     let domain: TrustDomain = match domain.or_else(own) {
         Some(domain) => domain,
-        None => "none.invalid".parse().map_err(|_| Error::Failed("no trust domain".to_owned()))?,
+        None => "none.invalid"
+            .parse()
+            .map_err(|_| Error::Failed("no trust domain".to_owned()))?,
     };
-    let issuers: Vec<_> = request.issuers.iter().chain(request.chain.iter().skip(1)).cloned().collect();
+    let issuers: Vec<_> = request
+        .issuers
+        .iter()
+        .chain(request.chain.iter().skip(1))
+        .cloned()
+        .collect();
     // The certificate brings its issuing CA; a CRL of another one may be in the same file and can't be checked here.
-    let names: Vec<Vec<u8>> = request.roots.iter().chain(&issuers).filter_map(|ca| name_of(ca)).collect();
-    let known =
-        |crl: &&Vec<u8>| CertificateRevocationList::from_der(crl).map_or(true, |(_, crl)| names.contains(&crl.issuer().as_raw().to_vec()));
-    let crls: Option<Vec<Vec<u8>>> = request.crls.as_ref().map(|crls| crls.iter().filter(known).cloned().collect());
+    let names: Vec<Vec<u8>> = request
+        .roots
+        .iter()
+        .chain(&issuers)
+        .filter_map(|ca| name_of(ca))
+        .collect();
+    let known = |crl: &&Vec<u8>| {
+        CertificateRevocationList::from_der(crl).map_or(true, |(_, crl)| {
+            names.contains(&crl.issuer().as_raw().to_vec())
+        })
+    };
+    let crls: Option<Vec<Vec<u8>>> = request
+        .crls
+        .as_ref()
+        .map(|crls| crls.iter().filter(known).cloned().collect());
     let crls_unused = request.crls.as_ref().map_or(0, Vec::len) - crls.as_ref().map_or(0, Vec::len);
-    let court = Court::new(&request.roots, crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
-    Ok(match court.judge(&request.chain, request.purpose, request.id.as_ref(), request.at) {
-        Ok(peer) => Verdict { peer: Some((peer.id.to_string(), peer.serial_hex())), refusal: None, crls_unused },
-        Err(why) => Verdict { peer: None, refusal: Some(why), crls_unused },
-    })
+    let court =
+        Court::new(&request.roots, crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
+    Ok(
+        match court.judge(
+            &request.chain,
+            request.purpose,
+            request.id.as_ref(),
+            request.at,
+        ) {
+            Ok(peer) => Verdict {
+                peer: Some((peer.id.to_string(), peer.serial_hex())),
+                refusal: None,
+                crls_unused,
+            },
+            Err(why) => Verdict {
+                peer: None,
+                refusal: Some(why),
+                crls_unused,
+            },
+        },
+    )
 }
 
 fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
@@ -82,7 +122,11 @@ fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// None can be read.
 pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let path = if path.is_dir() { path.join("cert.pem") } else { path.to_owned() };
+    let path = if path.is_dir() {
+        path.join("cert.pem")
+    } else {
+        path.to_owned()
+    };
     let bytes = store::read(&path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateDer::from(bytes)]);
@@ -100,11 +144,19 @@ pub fn crls_in(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
         return Ok(vec![bytes]);
     }
     let found = pem::crls(&bytes).map_err(|why| Error::damaged(path, why))?;
-    if found.is_empty() { Err(Error::damaged(path, "no X509 CRL block found")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(Error::damaged(path, "no X509 CRL block found"))
+    } else {
+        Ok(found)
+    }
 }
 
 /// Roots, CRLs and issuers of a set of files.
-type Trust = (Vec<CertificateDer<'static>>, Option<Vec<Vec<u8>>>, Vec<CertificateDer<'static>>);
+type Trust = (
+    Vec<CertificateDer<'static>>,
+    Option<Vec<Vec<u8>>>,
+    Vec<CertificateDer<'static>>,
+);
 
 impl Pki {
     /// The roots, CRLs and issuing CAs that this installation publishes.
@@ -114,9 +166,19 @@ impl Pki {
     pub fn trust_material(&self) -> Result<Trust, Error> {
         let (ledger, now) = (self.ledger()?, self.now());
         let certificate = |authority| crate::ca::certificate(self.dir(), authority);
-        let issuers = ledger.published_issuers(now).map(certificate).collect::<Result<Vec<_>, _>>()?;
-        let crls = ledger.published_issuers(now).chain(ledger.trusted_roots(now)).map(|authority| self.stored_crl(authority));
-        Ok((self.roots()?, Some(crls.collect::<Result<_, _>>()?), issuers))
+        let issuers = ledger
+            .published_issuers(now)
+            .map(certificate)
+            .collect::<Result<Vec<_>, _>>()?;
+        let crls = ledger
+            .published_issuers(now)
+            .chain(ledger.trusted_roots(now))
+            .map(|authority| self.stored_crl(authority));
+        Ok((
+            self.roots()?,
+            Some(crls.collect::<Result<_, _>>()?),
+            issuers,
+        ))
     }
 }
 
@@ -128,5 +190,9 @@ pub fn trust_in_mesh_dir(dir: &Path) -> Result<Trust, Error> {
     let none = || Error::Failed(format!("{} holds no certificate", dir.display()));
     let current = mesh_dir::current(dir)?.ok_or_else(none)?;
     let crls = Some(current.crls).filter(|crls| !crls.is_empty());
-    Ok((current.roots, crls, current.chain.into_iter().skip(1).collect()))
+    Ok((
+        current.roots,
+        crls,
+        current.chain.into_iter().skip(1).collect(),
+    ))
 }

@@ -68,9 +68,21 @@ impl State {
         if self.stopping.phase() != Phase::Run {
             missing.push("draining".to_owned());
         }
-        missing.extend(self.trust.load().own_refusal(self.clock.now()).map(|refusal| format!("own certificate: {refusal}")));
-        let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Page::json(status, &json!({"ok": missing.is_empty(), "missing": missing, "alarms": self.raised()}))
+        missing.extend(
+            self.trust
+                .load()
+                .own_refusal(self.clock.now())
+                .map(|refusal| format!("own certificate: {refusal}")),
+        );
+        let status = if missing.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        Page::json(
+            status,
+            &json!({"ok": missing.is_empty(), "missing": missing, "alarms": self.raised()}),
+        )
     }
 
     fn certificates(&self) -> serde_json::Value {
@@ -82,13 +94,22 @@ impl State {
     }
 
     fn raised(&self) -> serde_json::Value {
-        self.alarms.raised().into_iter().map(|(name, sentence)| json!({"name": name, "message": sentence})).collect()
+        self.alarms
+            .raised()
+            .into_iter()
+            .map(|(name, sentence)| json!({"name": name, "message": sentence}))
+            .collect()
     }
 
     fn metrics(&self) -> String {
         let mut text = Text::default();
         self.meters.render(&mut text, &[Side::Hop, Side::Plugin]);
-        gapura_mesh::metrics::render_trust(&mut text, &self.trust.load(), &self.trust_counters, None);
+        gapura_mesh::metrics::render_trust(
+            &mut text,
+            &self.trust.load(),
+            &self.trust_counters,
+            None,
+        );
         gapura_mesh::metrics::render_program(&mut text, &self.alarms, &self.log);
         text.into_string()
     }

@@ -33,7 +33,11 @@ impl AllowList {
     /// [`Denied`] if no entry names it.
     pub fn admit(&self, peer: &PeerId) -> Result<PermittedPeer, Denied> {
         let named = self.0.iter().any(|pattern| pattern.takes(peer));
-        if named { Ok(PermittedPeer(peer.to_string().into())) } else { Err(Denied) }
+        if named {
+            Ok(PermittedPeer(peer.to_string().into()))
+        } else {
+            Err(Denied)
+        }
     }
 }
 
@@ -51,10 +55,24 @@ mod tests {
 
     #[test]
     fn only_who_is_named_gets_in() {
-        let list = AllowList::new(vec!["spiffe://lab/gateway/edge".parse().unwrap(), "spiffe://lab/gateway/eu".parse().unwrap()]);
-        assert!(list.admit(&"spiffe://lab/gateway/eu".parse().unwrap()).is_ok());
-        for other in ["spiffe://lab/gateway/edge2", "spiffe://lab/plugin/edge", "spiffe://other/gateway/edge"] {
-            assert_eq!(list.admit(&other.parse().unwrap()).err(), Some(Denied), "{other}");
+        let list = AllowList::new(vec![
+            "spiffe://lab/gateway/edge".parse().unwrap(),
+            "spiffe://lab/gateway/eu".parse().unwrap(),
+        ]);
+        assert!(
+            list.admit(&"spiffe://lab/gateway/eu".parse().unwrap())
+                .is_ok()
+        );
+        for other in [
+            "spiffe://lab/gateway/edge2",
+            "spiffe://lab/plugin/edge",
+            "spiffe://other/gateway/edge",
+        ] {
+            assert_eq!(
+                list.admit(&other.parse().unwrap()).err(),
+                Some(Denied),
+                "{other}"
+            );
         }
     }
 }

@@ -13,7 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gapura_mesh::config::{AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers};
+use gapura_mesh::config::{
+    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers,
+};
 use gapura_mesh::identity::IdPattern;
 use gapura_mesh::path::CanonicalPath;
 use gapura_mesh::program::Drain;
@@ -93,21 +95,32 @@ impl Invocation {
     ///
     /// # Errors
     /// [`NotStarted`]: help was asked for, the arguments are unknown, or every mistake in the settings.
-    pub fn load(args: impl IntoIterator<Item = OsString>, env: &BTreeMap<String, String>) -> Result<Self, NotStarted> {
+    pub fn load(
+        args: impl IntoIterator<Item = OsString>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, NotStarted> {
         let matches = table::command().try_get_matches_from(args).map_err(|err| {
             let text = err.to_string();
-            if err.use_stderr() { NotStarted::Usage(text) } else { NotStarted::Shown(text) }
+            if err.use_stderr() {
+                NotStarted::Usage(text)
+            } else {
+                NotStarted::Shown(text)
+            }
         })?;
         let (name, inner) = matches.subcommand().unwrap_or(("", &matches));
         let mut layers = Layers::new(table::SETTINGS, &[], given(inner, table::SETTINGS), env);
         let invocation = if name == "healthcheck" {
-            read_admin(&mut layers).map(|(admin, token_file)| Self::Healthcheck { admin, token_file })
+            read_admin(&mut layers)
+                .map(|(admin, token_file)| Self::Healthcheck { admin, token_file })
         } else {
             let check = layers.switch("check");
             let config = Config::read(&mut layers).map(Box::new);
             config.map(|config| match name {
                 _ if check => Self::Check(config),
-                "run" => Self::Wrap { config, command: table::wrapped(inner) },
+                "run" => Self::Wrap {
+                    config,
+                    command: table::wrapped(inner),
+                },
                 _ => Self::Run(config),
             })
         };
@@ -139,10 +152,13 @@ impl Config {
         }
         let plugin = layers.parse("plugin", |text| plugin::parse(text, anywhere));
         if layers.one("mesh-dir").is_none() {
-            let message = "is missing: the directory that `gapura-pki issue plugin NAME --out DIR` wrote";
+            let message =
+                "is missing: the directory that `gapura-pki issue plugin NAME --out DIR` wrote";
             layers.problem("mesh-dir", &Origin::Default, message);
         }
-        let allow = layers.parse_all("allow", |text| text.parse::<IdPattern>().map_err(|err| err.to_string()));
+        let allow = layers.parse_all("allow", |text| {
+            text.parse::<IdPattern>().map_err(|err| err.to_string())
+        });
         let admin = read_admin(layers);
         if let Some((AdminAddress::Tcp(admin), None)) = &admin
             && exposed(*admin)
@@ -154,9 +170,15 @@ impl Config {
         let tenants = read_tenants(layers);
         let health = layers.parse("health", address);
         let workers = layers.parse("workers", workers).unwrap_or_else(cores);
-        let access_log = layers.parse("access-log", AccessLog::parse).unwrap_or(AccessLog::On);
-        let delay = layers.parse("drain-delay", duration).unwrap_or(Duration::ZERO);
-        let timeout = layers.parse("drain-timeout", duration).unwrap_or(DRAIN_TIMEOUT);
+        let access_log = layers
+            .parse("access-log", AccessLog::parse)
+            .unwrap_or(AccessLog::On);
+        let delay = layers
+            .parse("drain-delay", duration)
+            .unwrap_or(Duration::ZERO);
+        let timeout = layers
+            .parse("drain-timeout", duration)
+            .unwrap_or(DRAIN_TIMEOUT);
         let no_crl = layers.switch("no-crl");
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
@@ -184,13 +206,21 @@ fn read_tenants(layers: &mut Layers) -> TenantRule {
     let public_paths = layers.parse_all("public-path", prefix);
     if !public_paths.is_empty() && !allow_none {
         let origin = layers.origin("public-path");
-        layers.problem("public-path", &origin, "narrows --allow-no-tenant and says nothing without it; give both");
+        layers.problem(
+            "public-path",
+            &origin,
+            "narrows --allow-no-tenant and says nothing without it; give both",
+        );
     }
     let mut probe_paths = layers.parse_all("probe-path", path);
     if layers.all("probe-path").is_empty() {
         probe_paths = PROBE_PATHS.map(str::to_owned).to_vec();
     }
-    TenantRule { allow_none, public_paths, probe_paths }
+    TenantRule {
+        allow_none,
+        public_paths,
+        probe_paths,
+    }
 }
 
 fn read_admin(layers: &mut Layers) -> Option<(AdminAddress, Option<PathBuf>)> {
@@ -198,23 +228,35 @@ fn read_admin(layers: &mut Layers) -> Option<(AdminAddress, Option<PathBuf>)> {
         None => AdminAddress::Tcp(ADMIN),
         Some(_) => layers.parse("admin", AdminAddress::parse)?,
     };
-    Some((admin, layers.one("admin-token-file").map(|found| found.text.into())))
+    Some((
+        admin,
+        layers
+            .one("admin-token-file")
+            .map(|found| found.text.into()),
+    ))
 }
 
 /// A path as requests carry it: compared byte by byte with their canonical one.
 fn path(text: &str) -> Result<String, String> {
-    let canonical = CanonicalPath::parse(text.as_bytes()).map_err(|err| format!("is not a path: {err}"))?;
+    let canonical =
+        CanonicalPath::parse(text.as_bytes()).map_err(|err| format!("is not a path: {err}"))?;
     Ok(canonical.as_str().to_owned())
 }
 
 /// A path prefix of whole segments.
 fn prefix(text: &str) -> Result<String, String> {
     let path = path(text)?;
-    Ok(path.strip_suffix('/').filter(|prefix| !prefix.is_empty()).unwrap_or(&path).to_owned())
+    Ok(path
+        .strip_suffix('/')
+        .filter(|prefix| !prefix.is_empty())
+        .unwrap_or(&path)
+        .to_owned())
 }
 
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS_MAX)
 }
 
 #[cfg(test)]

@@ -83,7 +83,12 @@ impl Plugin {
     #[must_use]
     pub fn new(address: Address, core: Rc<Core>) -> Self {
         let pool = Pool::new(&core.timers, KEEP);
-        Self { address, core, pool, shared: RefCell::default() }
+        Self {
+            address,
+            core,
+            pool,
+            shared: RefCell::default(),
+        }
     }
 
     /// Closes connections that have idled too long.
@@ -95,21 +100,36 @@ impl Plugin {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(&self, trusted: Trusted, body: Body, upload: &Rc<Upload>) -> Result<Response<Body>, Error> {
+    pub async fn send(
+        &self,
+        trusted: Trusted,
+        body: Body,
+        upload: &Rc<Upload>,
+    ) -> Result<Response<Body>, Error> {
         let (websocket, trailers) = (trusted.websocket, trusted.trailers);
         let mut request = Request::from_parts(trusted.into_parts(), body);
         let over_h2 = matches!(self.address, Address::H2c(_));
         if websocket {
             tunnel::set_headers(request.headers_mut());
         } else if over_h2 && trailers {
-            request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+            request
+                .headers_mut()
+                .insert(TE, HeaderValue::from_static("trailers"));
         }
         // Boxed, since its frame would be part of every request's and few plugins speak it.
-        let result = if over_h2 { Box::pin(self.over_h2(request, upload)).await } else { self.over_h1(request, upload).await };
+        let result = if over_h2 {
+            Box::pin(self.over_h2(request, upload)).await
+        } else {
+            self.over_h1(request, upload).await
+        };
         result.map_err(Error::from)
     }
 
-    async fn over_h1(&self, mut request: Request<Body>, upload: &Rc<Upload>) -> Result<Response<Body>, Failure> {
+    async fn over_h1(
+        &self,
+        mut request: Request<Body>,
+        upload: &Rc<Upload>,
+    ) -> Result<Response<Body>, Failure> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
         while let Some(kept) = self.pool.take().await {
@@ -118,34 +138,52 @@ impl Plugin {
                 result => return Ok(result?),
             }
         }
-        let fresh = Box::pin(self.connect_h1()).await.map_err(Failure::Connect)?;
+        let fresh = Box::pin(self.connect_h1())
+            .await
+            .map_err(Failure::Connect)?;
         Ok(self.pool.send(fresh, request, upload, NO_TIMEOUT).await?)
     }
 
-    async fn over_h2(&self, mut request: Request<Body>, upload: &Rc<Upload>) -> Result<Response<Body>, Failure> {
+    async fn over_h2(
+        &self,
+        mut request: Request<Body>,
+        upload: &Rc<Upload>,
+    ) -> Result<Response<Body>, Failure> {
         *request.version_mut() = Version::HTTP_2;
         to_absolute_form(&mut request);
-        let known = self.shared.borrow().as_ref().filter(|shared| shared.is_open() && shared.has_room()).cloned();
+        let known = self
+            .shared
+            .borrow()
+            .as_ref()
+            .filter(|shared| shared.is_open() && shared.has_room())
+            .cloned();
         if let Some(shared) = known {
             match shared.send(request, upload, NO_TIMEOUT).await {
                 Err(SendError::Unsent(unsent)) => request = *unsent,
                 result => return Ok(result?),
             }
         }
-        let fresh = Box::pin(self.connect_h2()).await.map_err(Failure::Connect)?;
+        let fresh = Box::pin(self.connect_h2())
+            .await
+            .map_err(Failure::Connect)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
         Ok(fresh.send(request, upload, NO_TIMEOUT).await?)
     }
 
     async fn connect_h1(&self) -> io::Result<Kept> {
         let io = self.connect().await?;
-        self.pool.open(io, Life::new(self.core.count_open(Side::Plugin), None)).await.map_err(io::Error::other)
+        self.pool
+            .open(io, Life::new(self.core.count_open(Side::Plugin), None))
+            .await
+            .map_err(io::Error::other)
     }
 
     async fn connect_h2(&self) -> io::Result<H2> {
         let io = self.connect().await?;
         let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
-        let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         let open = self.core.count_open(Side::Plugin);
         tokio::task::spawn_local(async move {
             driver.await;
@@ -165,11 +203,17 @@ impl Plugin {
 impl Tcp {
     /// Connects to the first address of the host that answers; each must be on loopback unless `anywhere`.
     async fn connect(&self) -> io::Result<tokio::net::TcpStream> {
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await?
+            .collect();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
             if !self.anywhere && !address.ip().is_loopback() {
-                let message = format!("{} is {}, which is not on loopback", self.host, address.ip());
+                let message = format!(
+                    "{} is {}, which is not on loopback",
+                    self.host,
+                    address.ip()
+                );
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
             }
             match dial::tcp(address).await {
@@ -192,7 +236,9 @@ fn to_origin_form(request: &mut Request<Body>) {
 
 /// HTTP/2: the host is `:authority`, and nothing else (RFC 9113, section 8.3.1).
 fn to_absolute_form(request: &mut Request<Body>) {
-    let Some(host) = request.headers_mut().remove(http::header::HOST) else { return };
+    let Some(host) = request.headers_mut().remove(http::header::HOST) else {
+        return;
+    };
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(http::uri::Scheme::HTTP);
     parts.authority = http::uri::Authority::try_from(host.as_bytes()).ok();

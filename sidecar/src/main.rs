@@ -16,16 +16,19 @@ use gapura_sidecar::run::Loaded;
 use gapura_sidecar::wrap;
 
 fn main() -> ExitCode {
-    let env: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let env: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     match Invocation::load(std::env::args_os(), &env) {
         Ok(Invocation::Run(config)) => run(*config, &[], &env),
         Ok(Invocation::Wrap { config, command }) => run(*config, &command, &env),
         Ok(Invocation::Check(config)) => check(&config),
-        Ok(Invocation::Healthcheck { admin, token_file }) => match healthcheck::ask(&admin, token_file.as_deref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(sentence) => fail(1, &sentence),
-        },
+        Ok(Invocation::Healthcheck { admin, token_file }) => {
+            match healthcheck::ask(&admin, token_file.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(sentence) => fail(1, &sentence),
+            }
+        }
         Err(not_started) => told(&not_started),
     }
 }
@@ -39,15 +42,18 @@ fn run(config: Config, command: &[OsString], env: &BTreeMap<String, String>) -> 
     let clock = Clock::system();
     let patience = config.drain.timeout;
     let started = sockets.and_then(|sockets| {
-        let log = Log::stdout("sidecar", clock.clone()).map_err(|error| StartError::System(error.to_string()))?;
+        let log = Log::stdout("sidecar", clock.clone())
+            .map_err(|error| StartError::System(error.to_string()))?;
         let running = gapura_sidecar::start_with(config, sockets, log.clone(), clock)?;
         Ok((running, log))
     });
     let (code, sentences) = match started {
-        Ok((running, log)) if !command.is_empty() => match wrap::attend(running, command, patience, &manager, &log) {
-            Ok(code) => return ExitCode::from(code),
-            Err(error) => (error.exit_code(), error.to_string()),
-        },
+        Ok((running, log)) if !command.is_empty() => {
+            match wrap::attend(running, command, patience, &manager, &log) {
+                Ok(code) => return ExitCode::from(code),
+                Err(error) => (error.exit_code(), error.to_string()),
+            }
+        }
         Ok((running, _)) => match gapura_mesh::signals::attend(running, &manager) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => (1, error.to_string()),
@@ -76,7 +82,14 @@ fn told(not_started: &NotStarted) -> ExitCode {
             ExitCode::SUCCESS
         }
         NotStarted::Usage(text) => fail(2, text.trim_end()),
-        NotStarted::Problems(problems) => fail(2, &problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        NotStarted::Problems(problems) => fail(
+            2,
+            &problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
     }
 }
 

@@ -74,17 +74,38 @@ impl Pipeline {
         arrived: Arrived,
         upgraded: &Upgraded,
     ) -> Response<Body> {
-        let given = request.headers().get(X_REQUEST_ID).and_then(|value| RequestId::of_header(value).ok());
+        let given = request
+            .headers()
+            .get(X_REQUEST_ID)
+            .and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let mut record = self.core.sink.begin(request_id, request.method().clone(), name.clone());
+        let mut record = self
+            .core
+            .sink
+            .begin(request_id, request.method().clone(), name.clone());
         record.belongs_to(&self.meters);
         record.under_way = arrived.under_way;
         if self.core.sink.logs() {
-            record.path = request.uri().path_and_query().cloned().map_or(LoggedPath::None, LoggedPath::Same);
-            record.trace_id = request.headers().get(TRACEPARENT).and_then(|value| Trace::parse(value.as_bytes())).map(|trace| trace.id);
+            record.path = request
+                .uri()
+                .path_and_query()
+                .cloned()
+                .map_or(LoggedPath::None, LoggedPath::Same);
+            record.trace_id = request
+                .headers()
+                .get(TRACEPARENT)
+                .and_then(|value| Trace::parse(value.as_bytes()))
+                .map(|trace| trace.id);
         }
-        let result =
-            caught(pin!(self.try_handle(peer, request, arrived.ambiguous, &mut record, upgraded))).await.unwrap_or(Err(Rejection::Panic));
+        let result = caught(pin!(self.try_handle(
+            peer,
+            request,
+            arrived.ambiguous,
+            &mut record,
+            upgraded
+        )))
+        .await
+        .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => response.map(|body| body.recorded(record)),
             Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
@@ -113,13 +134,19 @@ impl Pipeline {
         let (body, upload) = watched(body);
         record.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self.plugin.send(trusted, body, &upload).await.map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
+        let answer = self
+            .plugin
+            .send(trusted, body, &upload)
+            .await
+            .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
         if !framing::is_sound_answer(answer.headers()) {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            upgraded.switch(answer, on_upgrade.filter(|_| websocket), None).map_err(Rejection::Switched)?
+            upgraded
+                .switch(answer, on_upgrade.filter(|_| websocket), None)
+                .map_err(Rejection::Switched)?
         } else {
             scrubbed(answer, record)
         };
@@ -128,7 +155,10 @@ impl Pipeline {
     }
 
     fn new_request_id(&self) -> RequestId {
-        RequestId::new_v7(self.core.seed.clock.unix_millis(), self.core.random.next_wide())
+        RequestId::new_v7(
+            self.core.seed.clock.unix_millis(),
+            self.core.random.next_wide(),
+        )
     }
 }
 
@@ -142,8 +172,12 @@ impl Rejection {
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => Code::RequestTimeout,
-            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
+            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => {
+                Code::RequestTimeout
+            }
+            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => {
+                Code::UpstreamProtocol
+            }
             Self::Panic => Code::Internal,
         }
     }
@@ -155,7 +189,11 @@ fn watched(body: Body) -> (Body, Rc<Upload>) {
         return (Body::empty(), Rc::new(Upload::finished()));
     }
     let upload = Rc::new(Upload::default());
-    (body.trailers(Trailers::Request(Rc::new(|_| true))).watched(upload.clone()), upload)
+    (
+        body.trailers(Trailers::Request(Rc::new(|_| true)))
+            .watched(upload.clone()),
+        upload,
+    )
 }
 
 fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {

@@ -17,9 +17,19 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
         && code != Code::RequestTimeout
     {
         let request_id = record.request_id.as_str().to_owned();
-        log.event(Level::Warn, "plugin_failed", &chain(error), &[("request_id", request_id.into()), ("code", code.as_str().into())]);
+        log.event(
+            Level::Warn,
+            "plugin_failed",
+            &chain(error),
+            &[
+                ("request_id", request_id.into()),
+                ("code", code.as_str().into()),
+            ],
+        );
     }
     let mut response = envelope::refuse(code, By::Sidecar, record);
-    response.headers_mut().insert(X_GAPURA_MADE, HeaderValue::from_static(code.as_str()));
+    response
+        .headers_mut()
+        .insert(X_GAPURA_MADE, HeaderValue::from_static(code.as_str()));
     response
 }

@@ -48,9 +48,13 @@ impl Loaded {
     /// Every fault, a sentence each.
     pub fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let trust =
-            TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None).map_err(|error| faults.push(error.to_string())).ok();
-        let token = config.admin_token_file.as_deref().map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
+        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None)
+            .map_err(|error| faults.push(error.to_string()))
+            .ok();
+        let token = config
+            .admin_token_file
+            .as_deref()
+            .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let token = token.transpose().map_err(|fault| faults.push(fault)).ok();
         if let Address::Unix(path) = &config.plugin {
             match socket_folder_is_open(path) {
@@ -62,11 +66,15 @@ impl Loaded {
                 Err(error) => faults.push(format!("--plugin unix:{}: its folder cannot be looked at: {error}", path.display())),
             }
         }
-        let allow = trust.as_ref().map(|trust| allow_list(config, trust, &mut faults));
+        let allow = trust
+            .as_ref()
+            .map(|trust| allow_list(config, trust, &mut faults));
         match (trust, token, allow) {
-            (Some(trust), Some(token), Some(allow)) if faults.is_empty() => {
-                Ok(Self { trust: TrustStore::new(trust), allow, admin_token: token.map(|token| Arc::from(token.as_slice())) })
-            }
+            (Some(trust), Some(token), Some(allow)) if faults.is_empty() => Ok(Self {
+                trust: TrustStore::new(trust),
+                allow,
+                admin_token: token.map(|token| Arc::from(token.as_slice())),
+            }),
             _ => Err(faults),
         }
     }
@@ -84,7 +92,12 @@ pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartErr
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
+pub fn start_with(
+    config: Config,
+    sockets: Sockets,
+    log: Log,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
     let bound = bind(&config, sockets)?;
     let stop = Stop::new();
@@ -102,7 +115,17 @@ pub fn start_with(config: Config, sockets: Sockets, log: Log, clock: Clock) -> R
     let live = LiveConnections::new();
     let (queues, workers) = spawn_workers(&config, &loaded, &state, &live)?;
     let addresses = bound.addresses();
-    let control = Control { config, loaded, bound, state, live, queues, workers, stop: stop.clone(), reload: reload.clone() };
+    let control = Control {
+        config,
+        loaded,
+        bound,
+        state,
+        live,
+        queues,
+        workers,
+        stop: stop.clone(),
+        reload: reload.clone(),
+    };
     let started = Running::start(log, stop, reload, addresses, move || control.run());
     let started = started.map(|running| running.with_alarms(alarms));
     started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
@@ -133,13 +156,21 @@ fn bind(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
 }
 
 fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
-    TrustOptions { own_role: Role::Plugin, no_crl: config.no_crl, clock: clock.clone() }
+    TrustOptions {
+        own_role: Role::Plugin,
+        no_crl: config.no_crl,
+        clock: clock.clone(),
+    }
 }
 
 /// The peers that may connect; without a list every gateway of our own trust domain.
 fn allow_list(config: &Config, trust: &TrustSet, faults: &mut Vec<String>) -> AllowList {
     let domain = trust.own().id.domain();
-    for pattern in config.allow.iter().filter(|pattern| pattern.domain() != domain) {
+    for pattern in config
+        .allow
+        .iter()
+        .filter(|pattern| pattern.domain() != domain)
+    {
         faults.push(format!("--allow {pattern}: this sidecar's trust domain is {domain}; nobody of another can get in"));
     }
     if config.allow.is_empty() {
@@ -170,7 +201,17 @@ fn spawn_workers(
         move |core: Rc<Core>| {
             let plugin = Plugin::new(address, core.clone());
             let meters = core.seed.meters.plugin(&name);
-            Server { pipeline: Rc::new(Pipeline { core, plugin, rule, meters }), allow, trust, live }
+            Server {
+                pipeline: Rc::new(Pipeline {
+                    core,
+                    plugin,
+                    rule,
+                    meters,
+                }),
+                allow,
+                trust,
+                live,
+            }
         }
     })
 }
@@ -178,11 +219,34 @@ fn spawn_workers(
 impl Control {
     /// Runs until the program's end.
     async fn run(self) {
-        let Self { config, loaded, bound, state, live, queues, workers, stop, reload } = self;
+        let Self {
+            config,
+            loaded,
+            bound,
+            state,
+            live,
+            queues,
+            workers,
+            stop,
+            reload,
+        } = self;
         let log = state.log.clone();
         let mut tasks = JoinSet::new();
-        let (admin, health) = (Rc::new(Admin(state.clone())), Rc::new(Health(state.clone())));
-        bound.serve(&mut tasks, queues, &Watchers { admin, health, token: loaded.admin_token }, &log, &stop);
+        let (admin, health) = (
+            Rc::new(Admin(state.clone())),
+            Rc::new(Health(state.clone())),
+        );
+        bound.serve(
+            &mut tasks,
+            queues,
+            &Watchers {
+                admin,
+                health,
+                token: loaded.admin_token,
+            },
+            &log,
+            &stop,
+        );
         let keeper = Keeper {
             store: loaded.trust,
             dir: config.mesh_dir.clone(),

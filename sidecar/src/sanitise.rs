@@ -7,7 +7,9 @@
 use gapura_mesh::context::TenantId;
 use gapura_mesh::envelope::Code;
 use gapura_mesh::framing::{self, HOP};
-use gapura_mesh::headers::{Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request};
+use gapura_mesh::headers::{
+    Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request,
+};
 use gapura_mesh::path::is_canonical;
 use gapura_mesh::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING};
@@ -57,7 +59,13 @@ pub struct Seen {
 ///
 /// # Errors
 /// The code of the refusal.
-pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &TenantRule, seen: &mut Seen) -> Result<Trusted, Code> {
+pub fn check(
+    _peer: &PermittedPeer,
+    mut head: Parts,
+    has_body: bool,
+    rule: &TenantRule,
+    seen: &mut Seen,
+) -> Result<Trusted, Code> {
     let target = framing::check(&head, &head.uri, &HOP)?;
     if !is_canonical(head.uri.path().as_bytes()) {
         return Err(Code::BadRequest);
@@ -79,7 +87,11 @@ pub fn check(_peer: &PermittedPeer, mut head: Parts, has_body: bool, rule: &Tena
         join_cookies(&mut head.headers);
     }
     head.headers.insert(HOST, host);
-    Ok(Trusted { head, websocket, trailers })
+    Ok(Trusted {
+        head,
+        websocket,
+        trailers,
+    })
 }
 
 impl TenantRule {
@@ -87,10 +99,16 @@ impl TenantRule {
         let path = head.uri.path();
         if context.probe {
             let bare = !has_body && head.uri.query().is_none() && !has_any(&head.headers);
-            return head.method == Method::GET && bare && self.probe_paths.iter().any(|probe| probe == path);
+            return head.method == Method::GET
+                && bare
+                && self.probe_paths.iter().any(|probe| probe == path);
         }
         let unproven = matches!(context.auth, Some(Auth::Unverified | Auth::Public));
-        let below = self.public_paths.is_empty() || self.public_paths.iter().any(|prefix| is_below(path, prefix));
+        let below = self.public_paths.is_empty()
+            || self
+                .public_paths
+                .iter()
+                .any(|prefix| is_below(path, prefix));
         self.allow_none && unproven && below
     }
 }
@@ -105,17 +123,22 @@ impl Trusted {
 
 /// A probe carries nothing that could speak for somebody.
 fn has_any(headers: &HeaderMap) -> bool {
-    [AUTHORIZATION, COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name))
+    [AUTHORIZATION, COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING]
+        .iter()
+        .any(|name| headers.contains_key(name))
 }
 
 /// Whether `path` is `prefix` or lies below it, by whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+    headers
+        .get(TE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]

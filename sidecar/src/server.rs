@@ -54,7 +54,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, from, slot: _slot } = accepted;
+        let Accepted {
+            stream,
+            from,
+            slot: _slot,
+        } = accepted;
         let trust = self.trust.load_full();
         let proven = match self.prove(stream, &trust).await {
             Ok(proven) => proven,
@@ -76,21 +80,39 @@ impl Serve for Server {
 impl Server {
     async fn prove(&self, stream: std::net::TcpStream, trust: &TrustSet) -> io::Result<Proven> {
         let stream = TcpStream::from_std(stream)?;
-        let handshake = TlsAcceptor::from(trust.server_config()).accept(stream).into_fallible();
-        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.map_err(|_| io::ErrorKind::TimedOut)? {
+        let handshake = TlsAcceptor::from(trust.server_config())
+            .accept(stream)
+            .into_fallible();
+        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
+        {
             Ok(stream) => stream,
             Err((error, stream)) => {
                 linger(stream).await;
                 return Err(error);
             }
         };
-        let chain: Vec<_> =
-            stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
+        let chain: Vec<_> = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|part| part.clone().into_owned())
+            .collect();
         let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
         let name: Rc<str> = peer.id.to_string().into();
         let permitted = self.allow.admit(&peer.id);
-        let guard = self.live.admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
-        Ok(Proven { stream, peer: permitted, name, guard })
+        let guard = self
+            .live
+            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
+        Ok(Proven {
+            stream,
+            peer: permitted,
+            name,
+            guard,
+        })
     }
 
     /// One line for each failed handshake, with the reason and the peer's address.
@@ -99,8 +121,14 @@ impl Server {
         seed.meters.handshake_failed(Side::Hop, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
         let shown = failure.peer.clone();
-        let fields = [("side", "hop".into()), ("reason", failure.reason.into()), ("peer", from.into()), ("certificate", shown.into())];
-        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+        let fields = [
+            ("side", "hop".into()),
+            ("reason", failure.reason.into()),
+            ("peer", from.into()),
+            ("certificate", shown.into()),
+        ];
+        seed.log
+            .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }
 

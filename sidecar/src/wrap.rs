@@ -17,7 +17,9 @@ use gapura_mesh::log::{Level, Log};
 use gapura_mesh::program::Running;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::systemd::{self, Manager};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, wait, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, wait, waitpid,
+};
 use tokio::signal::unix::{Signal as Received, SignalKind, signal};
 
 /// Why there is no exit code of the plugin's to give.
@@ -58,8 +60,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Error`]
-pub fn attend(running: Running, command: &[OsString], patience: Duration, manager: &Manager, log: &Log) -> Result<u8, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
+pub fn attend(
+    running: Running,
+    command: &[OsString],
+    patience: Duration,
+    manager: &Manager,
+    log: &Log,
+) -> Result<u8, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::System)?;
     let code = runtime.block_on(both(&running, command, patience, manager, log));
     running.stop().raise(Phase::Closing);
     let until = Instant::now() + LAST_WORDS;
@@ -71,7 +82,13 @@ pub fn attend(running: Running, command: &[OsString], patience: Duration, manage
     code.and_then(|code| ended.map(|()| code))
 }
 
-async fn both(running: &Running, command: &[OsString], patience: Duration, manager: &Manager, log: &Log) -> Result<u8, Error> {
+async fn both(
+    running: &Running,
+    command: &[OsString],
+    patience: Duration,
+    manager: &Manager,
+    log: &Log,
+) -> Result<u8, Error> {
     // Before the plugin starts: no signal may be lost between the two.
     let mut signals = Signals::new().map_err(Error::System)?;
     let plugin = Plugin::start(command, log)?;
@@ -80,7 +97,11 @@ async fn both(running: &Running, command: &[OsString], patience: Duration, manag
     tokio::pin!(tending);
     let mut stage = Stage::Serving;
     loop {
-        let looks = if stage == Stage::Serving { Duration::from_secs(1) } else { LOOK_EVERY };
+        let looks = if stage == Stage::Serving {
+            Duration::from_secs(1)
+        } else {
+            LOOK_EVERY
+        };
         tokio::select! {
             received = signals.next() => match received {
                 Signal::CHILD => {}
@@ -97,7 +118,12 @@ async fn both(running: &Running, command: &[OsString], patience: Duration, manag
         }
         // Looked at each time and not only when a signal tells: several ends may come as one signal.
         if let Some(code) = plugin.ended().map_err(Error::System)? {
-            log.event(Level::Info, "plugin_ended", &format!("the plugin has ended with code {code}"), &[("code", u64::from(code).into())]);
+            log.event(
+                Level::Info,
+                "plugin_ended",
+                &format!("the plugin has ended with code {code}"),
+                &[("code", u64::from(code).into())],
+            );
             return Ok(code);
         }
         match stage {
@@ -114,7 +140,10 @@ async fn both(running: &Running, command: &[OsString], patience: Duration, manag
 impl Plugin {
     fn start(command: &[OsString], log: &Log) -> Result<Self, Error> {
         let Some((program, args)) = command.split_first() else {
-            return Err(Error::Command(OsString::new(), io::ErrorKind::NotFound.into()));
+            return Err(Error::Command(
+                OsString::new(),
+                io::ErrorKind::NotFound.into(),
+            ));
         };
         let mut command = Command::new(program);
         command.args(args).process_group(0);
@@ -123,14 +152,31 @@ impl Plugin {
         }
         let failed = |error| Error::Command(program.clone(), error);
         let child = command.spawn().map_err(failed)?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| failed(io::Error::other("it has no number")))?;
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| failed(io::Error::other("it has no number")))?;
         let message = format!("the plugin is started: {}", program.display());
-        log.event(Level::Info, "plugin_started", &message, &[("pid", u64::from(child.id()).into())]);
-        Ok(Self { pid, adopts: getpid().is_init() })
+        log.event(
+            Level::Info,
+            "plugin_started",
+            &message,
+            &[("pid", u64::from(child.id()).into())],
+        );
+        Ok(Self {
+            pid,
+            adopts: getpid().is_init(),
+        })
     }
 
     /// A first signal drains, a second ends at once.
-    fn asked_to_end(&self, stage: Stage, told: Signal, running: &Running, manager: &Manager) -> Stage {
+    fn asked_to_end(
+        &self,
+        stage: Stage,
+        told: Signal,
+        running: &Running,
+        manager: &Manager,
+    ) -> Stage {
         running.stop().signal();
         match stage {
             Stage::Serving => {
@@ -153,7 +199,11 @@ impl Plugin {
     /// Its exit code once it has ended.
     fn ended(&self) -> io::Result<Option<u8>> {
         loop {
-            let found = if self.adopts { wait(WaitOptions::NOHANG) } else { waitpid(Some(self.pid), WaitOptions::NOHANG) };
+            let found = if self.adopts {
+                wait(WaitOptions::NOHANG)
+            } else {
+                waitpid(Some(self.pid), WaitOptions::NOHANG)
+            };
             match found? {
                 Some((pid, status)) if pid == self.pid => return Ok(Some(code_of(status))),
                 Some(_) => {}
@@ -165,8 +215,11 @@ impl Plugin {
 
 /// As a shell tells it.
 fn code_of(status: WaitStatus) -> u8 {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|number| 128 + number));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+    let code = status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|number| 128 + number));
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX)
 }
 
 struct Signals {
@@ -224,7 +277,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(program, error) => {
-                write!(f, "run: the plugin's command {} cannot be started: {error}; nothing is served without it", program.display())
+                write!(
+                    f,
+                    "run: the plugin's command {} cannot be started: {error}; nothing is served without it",
+                    program.display()
+                )
             }
             Self::System(error) => write!(f, "run: {error}"),
         }

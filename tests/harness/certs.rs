@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -80,16 +81,29 @@ impl Authority {
     pub fn root(common_name: &str) -> Arc<Self> {
         let params = authority_params(common_name, Duration::from_secs(3650 * 24 * 3600));
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Arc::new(Self { issuer, between: String::new(), root: None, crl_number: AtomicU64::new(1), serial: AtomicU64::new(0) })
+        Arc::new(Self {
+            issuer,
+            between: String::new(),
+            root: None,
+            crl_number: AtomicU64::new(1),
+            serial: AtomicU64::new(0),
+        })
     }
 
     /// An issuing authority under this root, as `gapura-pki init` makes one.
     #[must_use]
     pub fn issuing(self: &Arc<Self>, common_name: &str) -> Self {
         let params = authority_params(common_name, Duration::from_secs(730 * 24 * 3600));
-        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        let issuer =
+            CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
         let between = issuer.pem();
-        Self { issuer, between, root: Some(self.clone()), crl_number: AtomicU64::new(1), serial: AtomicU64::new(0) }
+        Self {
+            issuer,
+            between,
+            root: Some(self.clone()),
+            crl_number: AtomicU64::new(1),
+            serial: AtomicU64::new(0),
+        }
     }
 
     /// A root with an issuing authority under it.
@@ -101,7 +115,9 @@ impl Authority {
     /// The root's certificate.
     #[must_use]
     pub fn root_pem(&self) -> String {
-        self.root.as_ref().map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
+        self.root
+            .as_ref()
+            .map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
     }
 
     /// Every authority's certificate: the root's, and the issuing one's, whose CRL is judged by it where no leaf brings it along.
@@ -115,9 +131,20 @@ impl Authority {
     pub fn issue(&self, leaf: &Leaf) -> Certificate {
         let mut params = CertificateParams::new(leaf.dns.clone()).unwrap();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names.extend(leaf.uris.iter().map(|uri| SanType::URI(uri.as_str().try_into().unwrap())));
-        for ip in leaf.dns.iter().filter(|name| *name == "localhost").flat_map(|_| ["127.0.0.1", "::1"]) {
-            params.subject_alt_names.push(SanType::IpAddress(ip.parse().unwrap()));
+        params.subject_alt_names.extend(
+            leaf.uris
+                .iter()
+                .map(|uri| SanType::URI(uri.as_str().try_into().unwrap())),
+        );
+        for ip in leaf
+            .dns
+            .iter()
+            .filter(|name| *name == "localhost")
+            .flat_map(|_| ["127.0.0.1", "::1"])
+        {
+            params
+                .subject_alt_names
+                .push(SanType::IpAddress(ip.parse().unwrap()));
         }
         params.not_before = leaf.not_before.into();
         params.not_after = leaf.not_after.into();
@@ -130,7 +157,12 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let key = KeyPair::generate().unwrap();
         let signed = params.signed_by(&key, &self.issuer).unwrap();
-        Certificate { chain: signed.pem() + &self.between, key: key.serialize_pem(), serial, not_after: leaf.not_after }
+        Certificate {
+            chain: signed.pem() + &self.between,
+            key: key.serialize_pem(),
+            serial,
+            not_after: leaf.not_after,
+        }
     }
 
     /// The CRLs of this authority and of its root: `revoked` leaves, a higher number at each call, good for 30 days.
@@ -152,7 +184,12 @@ impl Authority {
 
     /// This authority's CRL alone, with any number.
     #[must_use]
-    pub fn crl_numbered(&self, number: u64, revoked: &[&Certificate], next_update: SystemTime) -> String {
+    pub fn crl_numbered(
+        &self,
+        number: u64,
+        revoked: &[&Certificate],
+        next_update: SystemTime,
+    ) -> String {
         let this_update = (SystemTime::now() - HOUR).min(next_update - HOUR);
         let revoked_certs = revoked
             .iter()
@@ -177,7 +214,12 @@ impl Authority {
     /// What a program with the identity `leaf` reads: no leaf revoked.
     #[must_use]
     pub fn files_for(&self, leaf: &Certificate) -> TrustFiles {
-        TrustFiles { cert: leaf.chain.clone(), key: leaf.key.clone(), ca: self.root_pem(), crl: Some(self.crl(&[])) }
+        TrustFiles {
+            cert: leaf.chain.clone(),
+            key: leaf.key.clone(),
+            ca: self.root_pem(),
+            crl: Some(self.crl(&[])),
+        }
     }
 }
 
@@ -185,20 +227,34 @@ impl Leaf {
     fn new(uri: Option<String>, dns: &[&str], usage: ExtendedKeyUsagePurpose) -> Self {
         let now = SystemTime::now();
         let dns = dns.iter().map(|name| (*name).to_owned()).collect();
-        Self { uris: uri.into_iter().collect(), dns, usages: vec![usage], not_before: now - HOUR, not_after: now + 30 * DAY }
+        Self {
+            uris: uri.into_iter().collect(),
+            dns,
+            usages: vec![usage],
+            not_before: now - HOUR,
+            not_after: now + 30 * DAY,
+        }
     }
 
     /// A gateway's: `spiffe://test.internal/gateway/NAME`, for dialling.
     #[must_use]
     pub fn gateway(name: &str) -> Self {
-        Self::new(Some(format!("spiffe://{DOMAIN}/gateway/{name}")), &[], ExtendedKeyUsagePurpose::ClientAuth)
+        Self::new(
+            Some(format!("spiffe://{DOMAIN}/gateway/{name}")),
+            &[],
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )
     }
 
     /// A plugin's: `spiffe://test.internal/plugin/NAME`, for answering.
     #[must_use]
     pub fn plugin(name: &str) -> Self {
         let dns = format!("{name}.plugin.{DOMAIN}");
-        Self::new(Some(format!("spiffe://{DOMAIN}/plugin/{name}")), &[&dns], ExtendedKeyUsagePurpose::ServerAuth)
+        Self::new(
+            Some(format!("spiffe://{DOMAIN}/plugin/{name}")),
+            &[&dns],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     /// What clients see at the front door, for `localhost` and the loopback addresses.
@@ -248,7 +304,10 @@ impl Leaf {
     /// For both.
     #[must_use]
     pub fn for_both(mut self) -> Self {
-        self.usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        self.usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
         self
     }
 
@@ -285,7 +344,9 @@ impl Certificate {
     /// The chain as `rustls` takes it.
     #[must_use]
     pub fn chain_der(&self) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(Result::unwrap).collect()
+        CertificateDer::pem_slice_iter(self.chain.as_bytes())
+            .map(Result::unwrap)
+            .collect()
     }
 
     /// The key as `rustls` takes it.
@@ -297,7 +358,10 @@ impl Certificate {
     /// Writes the pair to `NAME.crt` and `NAME.key` in `dir`.
     #[must_use]
     pub fn write(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
-        let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+        let (cert, key) = (
+            dir.join(format!("{name}.crt")),
+            dir.join(format!("{name}.key")),
+        );
         fs::write(&cert, &self.chain).unwrap();
         write_private(&key, &self.key);
         (cert, key)
@@ -335,7 +399,10 @@ impl MeshDir {
     #[must_use]
     pub fn create(path: &Path, files: &TrustFiles) -> Self {
         fs::create_dir_all(path).unwrap();
-        let dir = Self { path: path.to_owned(), generation: AtomicU32::new(0) };
+        let dir = Self {
+            path: path.to_owned(),
+            generation: AtomicU32::new(0),
+        };
         dir.publish(files);
         dir
     }
@@ -369,7 +436,13 @@ impl MeshDir {
 /// A file that only its owner can read, as a key has to be.
 pub fn write_private(path: &Path, text: &str) {
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -377,9 +450,15 @@ pub fn write_private(path: &Path, text: &str) {
 fn authority_params(common_name: &str, life: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     params.use_authority_key_identifier_extension = true;
     let now = SystemTime::now();
     params.not_before = (now - DAY).into();

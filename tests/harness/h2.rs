@@ -67,7 +67,10 @@ pub enum Frame {
 impl Runtime {
     fn start() -> Self {
         let (_stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let handle = runtime.handle().clone();
         std::thread::spawn(move || runtime.block_on(stopped));
         Self { handle, _stop }
@@ -88,14 +91,24 @@ impl Http2 {
             let tcp = TcpStream::connect(address).await.unwrap();
             tcp.set_nodelay(true).unwrap();
             let stream = connector.connect(tls.name(), tcp).await.unwrap();
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the other side speaks HTTP/2");
+            assert_eq!(
+                stream.get_ref().1.alpn_protocol(),
+                Some(&b"h2"[..]),
+                "the other side speaks HTTP/2"
+            );
             let mut builder = h2::client::Builder::new();
-            builder.initial_window_size(window).initial_connection_window_size(window.max(1 << 20)).max_header_list_size(1 << 20);
+            builder
+                .initial_window_size(window)
+                .initial_connection_window_size(window.max(1 << 20))
+                .max_header_list_size(1 << 20);
             let (send, connection) = builder.handshake(stream).await.unwrap();
             tokio::spawn(connection);
             send
         });
-        Self { runtime: Arc::new(runtime), send }
+        Self {
+            runtime: Arc::new(runtime),
+            send,
+        }
     }
 
     /// Opens a request and leaves its body open unless `end`.
@@ -105,7 +118,11 @@ impl Http2 {
             let mut ready = self.send.clone().ready().await.unwrap();
             ready.send_request(request, end).unwrap()
         });
-        Open { runtime: self.runtime.clone(), send, response }
+        Open {
+            runtime: self.runtime.clone(),
+            send,
+            response,
+        }
     }
 
     /// A whole exchange without trailers.
@@ -113,7 +130,9 @@ impl Http2 {
     pub fn exchange(&mut self, request: Request<()>, body: Option<&[u8]>) -> Response {
         let mut open = self.open(request, body.is_none());
         if let Some(body) = body {
-            open.send.send_data(Bytes::copy_from_slice(body), true).unwrap();
+            open.send
+                .send_data(Bytes::copy_from_slice(body), true)
+                .unwrap();
         }
         open.answer().whole()
     }
@@ -123,7 +142,8 @@ impl Open {
     /// Waits for the answer's head.
     #[must_use]
     pub fn answer(self) -> Answer {
-        self.try_answer().unwrap_or_else(|err| panic!("no answer: {err}"))
+        self.try_answer()
+            .unwrap_or_else(|err| panic!("no answer: {err}"))
     }
 
     /// Waits for the answer's head.
@@ -131,16 +151,29 @@ impl Open {
     /// # Errors
     /// If the stream or the connection was reset.
     pub fn try_answer(self) -> Result<Answer, h2::Error> {
-        let Self { runtime, response, send } = self;
+        let Self {
+            runtime,
+            response,
+            send,
+        } = self;
         let limited = async { tokio::time::timeout(PATIENCE, response).await };
-        let (head, body) = runtime.block_on(limited).expect("an answer in time")?.into_parts();
+        let (head, body) = runtime
+            .block_on(limited)
+            .expect("an answer in time")?
+            .into_parts();
         drop(send);
-        Ok(Answer { runtime, head, body })
+        Ok(Answer {
+            runtime,
+            head,
+            body,
+        })
     }
 
     /// Sends a part of the body; the crate keeps what the window does not take.
     pub fn data(&mut self, part: &[u8], end: bool) {
-        self.send.send_data(Bytes::copy_from_slice(part), end).unwrap();
+        self.send
+            .send_data(Bytes::copy_from_slice(part), end)
+            .unwrap();
     }
 
     /// Ends the body with these.
@@ -153,10 +186,17 @@ impl Answer {
     /// Reads the whole body, giving back the window as it goes.
     #[must_use]
     pub fn whole(self) -> Response {
-        let Self { runtime, head, mut body } = self;
+        let Self {
+            runtime,
+            head,
+            mut body,
+        } = self;
         let (bytes, trailers) = runtime.block_on(async {
             let mut bytes = Vec::new();
-            while let Some(part) = tokio::time::timeout(PATIENCE, body.data()).await.expect("a part in time") {
+            while let Some(part) = tokio::time::timeout(PATIENCE, body.data())
+                .await
+                .expect("a part in time")
+            {
                 let part = part.unwrap();
                 body.flow_control().release_capacity(part.len()).unwrap();
                 bytes.extend_from_slice(&part);
@@ -164,7 +204,14 @@ impl Answer {
             (bytes, body.trailers().await.unwrap().unwrap_or_default())
         });
         let list = |map: &HeaderMap| {
-            map.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+            map.iter()
+                .map(|(name, value)| {
+                    (
+                        name.to_string(),
+                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                    )
+                })
+                .collect()
         };
         Response {
             version: "HTTP/2".to_owned(),
@@ -182,7 +229,11 @@ impl Answer {
         runtime.block_on(async {
             let mut got = 0;
             while got < length {
-                let part = tokio::time::timeout(PATIENCE, self.body.data()).await.expect("a part in time").expect("more").unwrap();
+                let part = tokio::time::timeout(PATIENCE, self.body.data())
+                    .await
+                    .expect("a part in time")
+                    .expect("more")
+                    .unwrap();
                 got += part.len();
             }
         });
@@ -195,7 +246,11 @@ impl Frames {
     #[must_use]
     pub fn connect(address: SocketAddr, tls: &Tls) -> Self {
         let mut wire = Wire::tls(address, tls).unwrap();
-        assert_eq!(wire.protocol().as_deref(), Some("h2"), "the other side speaks HTTP/2");
+        assert_eq!(
+            wire.protocol().as_deref(),
+            Some("h2"),
+            "the other side speaks HTTP/2"
+        );
         wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut frames = Self { wire };
         frames.send(4, 0, 0, &[]);
@@ -309,7 +364,9 @@ fn status(block: &[u8]) -> Option<u16> {
     let block = &block[block.iter().position(|byte| byte & 0xe0 != 0x20)?..];
     let (first, rest) = block.split_first()?;
     if first & 0x80 != 0 {
-        return [200, 204, 206, 304, 400, 404, 500].get(usize::from(first & 0x7f).checked_sub(8)?).copied();
+        return [200, 204, 206, 304, 400, 404, 500]
+            .get(usize::from(first & 0x7f).checked_sub(8)?)
+            .copied();
     }
     let (length, rest) = rest.split_first()?;
     let value = rest.get(..usize::from(length & 0x7f))?;
@@ -321,7 +378,8 @@ fn status(block: &[u8]) -> Option<u16> {
     for _ in 0..3 {
         let digit = |(width, code, _): &&(u8, u8, u16)| {
             let end = at + usize::from(*width);
-            bits.get(at..end).is_some_and(|bits| u8::from_str_radix(bits, 2) == Ok(*code))
+            bits.get(at..end)
+                .is_some_and(|bits| u8::from_str_radix(bits, 2) == Ok(*code))
         };
         let (width, _, digit) = DIGITS.iter().find(digit)?;
         at += usize::from(*width);
@@ -339,8 +397,16 @@ mod tests {
         assert_eq!(status(&[0x88]), Some(200));
         assert_eq!(status(&[0x8c]), Some(400));
         assert_eq!(status(&[0x48, 0x03, b'4', b'0', b'3']), Some(403));
-        assert_eq!(status(&[0x48, 0x82, 0x64, 0x02]), Some(302), "Huffman: RFC 7541, appendix C.6.1");
-        assert_eq!(status(&[0x20, 0x88]), Some(200), "behind an update of the table's size");
+        assert_eq!(
+            status(&[0x48, 0x82, 0x64, 0x02]),
+            Some(302),
+            "Huffman: RFC 7541, appendix C.6.1"
+        );
+        assert_eq!(
+            status(&[0x20, 0x88]),
+            Some(200),
+            "behind an update of the table's size"
+        );
         assert_eq!(status(&[]), None);
     }
 

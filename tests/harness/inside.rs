@@ -42,9 +42,11 @@ impl Inside {
     #[must_use]
     pub fn gateway(args: &[(&str, &str)]) -> Self {
         use gapura_gateway::config::Invocation;
-        Self::start("gateway", |log, clock| match Invocation::load(words(args), &BTreeMap::new()) {
-            Ok(Invocation::Run(config)) => gapura_gateway::start(*config, log, clock),
-            _ => panic!("no good command line: {args:?}"),
+        Self::start("gateway", |log, clock| {
+            match Invocation::load(words(args), &BTreeMap::new()) {
+                Ok(Invocation::Run(config)) => gapura_gateway::start(*config, log, clock),
+                _ => panic!("no good command line: {args:?}"),
+            }
         })
     }
 
@@ -52,30 +54,47 @@ impl Inside {
     #[must_use]
     pub fn sidecar(args: &[(&str, &str)]) -> Self {
         use gapura_sidecar::config::Invocation;
-        Self::start("sidecar", |log, clock| match Invocation::load(words(args), &BTreeMap::new()) {
-            Ok(Invocation::Run(config)) => gapura_sidecar::start(*config, log, clock),
-            _ => panic!("no good command line: {args:?}"),
+        Self::start("sidecar", |log, clock| {
+            match Invocation::load(words(args), &BTreeMap::new()) {
+                Ok(Invocation::Run(config)) => gapura_sidecar::start(*config, log, clock),
+                _ => panic!("no good command line: {args:?}"),
+            }
         })
     }
 
-    fn start(service: &'static str, start: impl FnOnce(Log, Clock) -> Result<Running, StartError>) -> Self {
+    fn start(
+        service: &'static str,
+        start: impl FnOnce(Log, Clock) -> Result<Running, StartError>,
+    ) -> Self {
         let (clock, written) = (Clock::system(), Written::default());
         let log = Log::to(service, clock.clone(), Box::new(written.clone())).unwrap();
-        let running = start(log, clock.clone()).unwrap_or_else(|error| panic!("the {service} does not start: {error:?}"));
-        Self { clock, running: Some(running), written }
+        let running = start(log, clock.clone())
+            .unwrap_or_else(|error| panic!("the {service} does not start: {error:?}"));
+        Self {
+            clock,
+            running: Some(running),
+            written,
+        }
     }
 
     /// Where `listener` listens.
     #[must_use]
     pub fn address(&self, listener: &str) -> SocketAddr {
-        self.running.as_ref().and_then(|running| running.address(listener)).unwrap()
+        self.running
+            .as_ref()
+            .and_then(|running| running.address(listener))
+            .unwrap()
     }
 
     /// Every line of its log so far.
     #[must_use]
     pub fn log(&self) -> Vec<Value> {
         let written = self.written.0.lock().unwrap();
-        written.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
+        written
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
     }
 
     /// A whole answer of its admin side.
@@ -98,6 +117,12 @@ impl Drop for Inside {
 }
 
 fn words(args: &[(&str, &str)]) -> Vec<OsString> {
-    let flags = args.iter().flat_map(|(flag, value)| [flag, value]).filter(|word| !word.is_empty());
-    std::iter::once(&"gapura").chain(flags).map(OsString::from).collect()
+    let flags = args
+        .iter()
+        .flat_map(|(flag, value)| [flag, value])
+        .filter(|word| !word.is_empty());
+    std::iter::once(&"gapura")
+        .chain(flags)
+        .map(OsString::from)
+        .collect()
 }

@@ -103,7 +103,11 @@ impl TestMesh {
     /// A client's side of TLS with these protocols on offer.
     #[must_use]
     pub fn client_tls(&self, alpn: &[&str]) -> Tls {
-        Tls::trusting(self.public_root.as_deref().expect("a gateway with TLS"), "localhost", alpn)
+        Tls::trusting(
+            self.public_root.as_deref().expect("a gateway with TLS"),
+            "localhost",
+            alpn,
+        )
     }
 
     /// The file with the root that signed the gateway's public certificate.
@@ -141,7 +145,11 @@ impl TestMesh {
     /// A connection to the sidecar with the gateway's own certificate, speaking HTTP/1.1.
     #[must_use]
     pub fn connect_hop(&self) -> Wire {
-        Wire::tls(self.hop(), &self.hop_tls(Some(&self.gateway_cert), &["http/1.1"])).unwrap()
+        Wire::tls(
+            self.hop(),
+            &self.hop_tls(Some(&self.gateway_cert), &["http/1.1"]),
+        )
+        .unwrap()
     }
 
     /// Writes or replaces `NAME.json` of the registry, in one instant.
@@ -158,7 +166,10 @@ impl TestMesh {
     /// The line with a good token of `user` at `company`.
     #[must_use]
     pub fn authorization(&self, user: &str, company: &str) -> String {
-        format!("Authorization: Bearer {}\r\n", self.signer.token_of(user, company))
+        format!(
+            "Authorization: Bearer {}\r\n",
+            self.signer.token_of(user, company)
+        )
     }
 
     /// A GET.
@@ -178,7 +189,13 @@ impl TestMesh {
     /// Any request.
     #[must_use]
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
-        RequestBuilder { mesh: self, method: method.to_owned(), path: path.to_owned(), lines: String::new(), body: None }
+        RequestBuilder {
+            mesh: self,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            lines: String::new(),
+            body: None,
+        }
     }
 
     /// A whole answer of the admin side of `program`.
@@ -194,7 +211,9 @@ impl TestMesh {
     #[must_use]
     pub fn metric(&self, program: &Program, series: &str) -> f64 {
         let text = self.admin(program, "/metrics").text();
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 }
@@ -282,7 +301,11 @@ impl Builder {
         let gateway_dir = MeshDir::create(&path.join("mesh-gateway"), &files(&gateway_cert));
         let sidecar_dir = MeshDir::create(&path.join("mesh-sidecar"), &files(&sidecar_cert));
 
-        let plugin = if self.unix { Plugin::unix(path) } else { Plugin::tcp() };
+        let plugin = if self.unix {
+            Plugin::unix(path)
+        } else {
+            Plugin::tcp()
+        };
         let mut sidecar = self
             .sidecar
             .flag("--listen", "127.0.0.1:0")
@@ -296,7 +319,11 @@ impl Builder {
         let plugins = path.join("plugins.d");
         fs::create_dir(&plugins).unwrap();
         let hop = sidecar.address("hop");
-        write_entry(&plugins, &self.name, &merged(&entry(&self.name, hop), &self.fields));
+        write_entry(
+            &plugins,
+            &self.name,
+            &merged(&entry(&self.name, hop), &self.fields),
+        );
         for (name, fields) in &self.more {
             let mut further = entry(name, hop);
             further["identity"] = json!(format!("plugin/{}", self.name));
@@ -304,7 +331,11 @@ impl Builder {
         }
 
         let public_authority = Authority::two_tier("public");
-        let signer = if self.secret { Signer::hs256(b"a-secret-of-forty-bytes-for-tests-only-0") } else { Signer::es256("test-key") };
+        let signer = if self.secret {
+            Signer::hs256(b"a-secret-of-forty-bytes-for-tests-only-0")
+        } else {
+            Signer::es256("test-key")
+        };
         let mut gateway = self
             .gateway
             .flag("--listen", "127.0.0.1:0")
@@ -324,7 +355,9 @@ impl Builder {
             gateway.flag("--jwks", keys)
         };
         let public_root = self.tls.then(|| {
-            let (cert, key) = public_authority.issue(&Leaf::public()).write(path, "public");
+            let (cert, key) = public_authority
+                .issue(&Leaf::public())
+                .write(path, "public");
             fs::write(path.join("public-ca.pem"), public_authority.root_pem()).unwrap();
             (public_authority.root_pem(), cert, key)
         });
@@ -379,7 +412,12 @@ impl RequestBuilder<'_> {
     pub fn send(self) -> Response {
         let mut wire = self.mesh.connect();
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
-        if !self.lines.to_ascii_lowercase().lines().any(|line| line.starts_with("host:")) {
+        if !self
+            .lines
+            .to_ascii_lowercase()
+            .lines()
+            .any(|line| line.starts_with("host:"))
+        {
             head += "Host: localhost\r\n";
         }
         head += &self.lines;
@@ -391,7 +429,8 @@ impl RequestBuilder<'_> {
         if let Some(body) = &self.body {
             wire.send(body);
         }
-        wire.try_response(&self.method).unwrap_or_else(|why| panic!("{} {}: no answer: {why}", self.method, self.path))
+        wire.try_response(&self.method)
+            .unwrap_or_else(|why| panic!("{} {}: no answer: {why}", self.method, self.path))
     }
 
     /// Sends it, holds the answer to 200, and gives back what reached the plugin.
@@ -401,8 +440,13 @@ impl RequestBuilder<'_> {
         let mesh = self.mesh;
         let response = self.send();
         assert_eq!(response.status, 200, "{response:?} {}", response.text());
-        let id = response.header("x-request-id").expect("every answer has a request id").to_owned();
-        mesh.plugin.wait_for(&format!("the request {id}"), |seen| seen.all("x-request-id") == [id.as_str()])
+        let id = response
+            .header("x-request-id")
+            .expect("every answer has a request id")
+            .to_owned();
+        mesh.plugin.wait_for(&format!("the request {id}"), |seen| {
+            seen.all("x-request-id") == [id.as_str()]
+        })
     }
 }
 

@@ -110,7 +110,11 @@ impl Plugin {
         let address = Address::Tcp(listener.local_addr().unwrap());
         let shared = Arc::new(Shared::default());
         let served = shared.clone();
-        std::thread::spawn(move || serve(&served, || listener.accept().map(|(stream, _)| Stream::Tcp(stream))));
+        std::thread::spawn(move || {
+            serve(&served, || {
+                listener.accept().map(|(stream, _)| Stream::Tcp(stream))
+            })
+        });
         Self { address, shared }
     }
 
@@ -121,8 +125,15 @@ impl Plugin {
         let listener = UnixListener::bind(&path).unwrap();
         let shared = Arc::new(Shared::default());
         let served = shared.clone();
-        std::thread::spawn(move || serve(&served, || listener.accept().map(|(stream, _)| Stream::Unix(stream))));
-        Self { address: Address::Unix(path), shared }
+        std::thread::spawn(move || {
+            serve(&served, || {
+                listener.accept().map(|(stream, _)| Stream::Unix(stream))
+            })
+        });
+        Self {
+            address: Address::Unix(path),
+            shared,
+        }
     }
 
     /// What a sidecar's `--plugin` takes.
@@ -135,8 +146,16 @@ impl Plugin {
     }
 
     /// Runs `script` for requests whose target begins with `prefix`. A later one goes before an earlier one.
-    pub fn on(&self, prefix: &str, script: impl Fn(&mut Exchange<'_>) -> Then + Send + Sync + 'static) {
-        self.shared.scripts.lock().unwrap().insert(0, (prefix.to_owned(), Arc::new(script)));
+    pub fn on(
+        &self,
+        prefix: &str,
+        script: impl Fn(&mut Exchange<'_>) -> Then + Send + Sync + 'static,
+    ) {
+        self.shared
+            .scripts
+            .lock()
+            .unwrap()
+            .insert(0, (prefix.to_owned(), Arc::new(script)));
     }
 
     /// Answers requests whose target begins with `prefix` with exactly these bytes, once their body is read.
@@ -158,12 +177,17 @@ impl Plugin {
     /// Requests whose target begins with `prefix`.
     #[must_use]
     pub fn seen_at(&self, prefix: &str) -> Vec<Seen> {
-        self.seen().into_iter().filter(|seen| seen.target.starts_with(prefix)).collect()
+        self.seen()
+            .into_iter()
+            .filter(|seen| seen.target.starts_with(prefix))
+            .collect()
     }
 
     /// The request that `wanted` takes, as soon as it is there.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
-        eventually(&format!("the plugin sees {what}"), || self.seen().into_iter().find(&wanted))
+        eventually(&format!("the plugin sees {what}"), || {
+            self.seen().into_iter().find(&wanted)
+        })
     }
 
     /// Every byte of each connection, up to 1 MiB of each.
@@ -176,7 +200,11 @@ impl Plugin {
     #[must_use]
     pub fn got_bytes(&self, bytes: &str) -> bool {
         let wanted = bytes.to_ascii_lowercase().into_bytes();
-        self.raw().iter().any(|raw| raw.to_ascii_lowercase().windows(wanted.len()).any(|window| window == wanted))
+        self.raw().iter().any(|raw| {
+            raw.to_ascii_lowercase()
+                .windows(wanted.len())
+                .any(|window| window == wanted)
+        })
     }
 
     /// How many connections there ever were.
@@ -228,7 +256,12 @@ impl Gate {
     #[must_use]
     pub fn wait(&self) -> bool {
         let open = self.0.0.lock().unwrap();
-        *self.0.1.wait_timeout_while(open, Duration::from_secs(60), |open| !*open).unwrap().0
+        *self
+            .0
+            .1
+            .wait_timeout_while(open, Duration::from_secs(60), |open| !*open)
+            .unwrap()
+            .0
     }
 }
 
@@ -246,20 +279,32 @@ impl Seen {
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
-        assert!(all.len() <= 1, "{name} stands {} times: {:?}", all.len(), self.headers);
+        assert!(
+            all.len() <= 1,
+            "{name} stands {} times: {:?}",
+            all.len(),
+            self.headers
+        );
         all.first().copied()
     }
 
     /// Every value of `name`.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The names that stand in the head, in lower case.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect()
+        self.headers
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect()
     }
 
     /// The body as text.
@@ -272,7 +317,10 @@ impl Seen {
         if self.header("transfer-encoding").is_some() {
             return Framing::Chunked;
         }
-        self.header("content-length").map_or(Framing::None, |length| Framing::Length(length.parse().unwrap()))
+        self.header("content-length")
+            .map_or(Framing::None, |length| {
+                Framing::Length(length.parse().unwrap())
+            })
     }
 }
 
@@ -302,7 +350,10 @@ impl Exchange<'_> {
 
     /// Writes a whole answer with a length.
     pub fn answer(&mut self, status: &str, headers: &str, body: &[u8]) -> bool {
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        );
         self.write(head.as_bytes()) && self.write(body)
     }
 
@@ -330,7 +381,9 @@ impl Exchange<'_> {
             if self.io.unread.is_empty() && !self.io.more(self.shared) {
                 return None;
             }
-            let now = usize::try_from(length).unwrap_or(usize::MAX).min(self.io.unread.len());
+            let now = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(self.io.unread.len());
             let part: Vec<u8> = self.io.unread.drain(..now).collect();
             length -= now as u64;
             self.record(|seen| {
@@ -345,7 +398,8 @@ impl Exchange<'_> {
     fn chunks(&mut self) -> Option<()> {
         loop {
             let line = self.io.line(self.shared)?;
-            let length = u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16).ok()?;
+            let length =
+                u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16).ok()?;
             if length == 0 {
                 let trailers = self.io.fields(self.shared)?;
                 self.record(|seen| seen.trailers = trailers);
@@ -371,7 +425,11 @@ fn serve(shared: &Arc<Shared>, mut accept: impl FnMut() -> std::io::Result<Strea
         shared.open.fetch_add(1, Ordering::SeqCst);
         let shared = shared.clone();
         std::thread::spawn(move || {
-            let mut io = Io { stream, unread: Vec::new(), connection };
+            let mut io = Io {
+                stream,
+                unread: Vec::new(),
+                connection,
+            };
             while one_request(&shared, &mut io) == Then::Keep {}
             io.stream.shutdown();
             shared.open.fetch_sub(1, Ordering::SeqCst);
@@ -380,7 +438,9 @@ fn serve(shared: &Arc<Shared>, mut accept: impl FnMut() -> std::io::Result<Strea
 }
 
 fn one_request(shared: &Shared, io: &mut Io) -> Then {
-    let Some(head) = head(shared, io) else { return Then::Close };
+    let Some(head) = head(shared, io) else {
+        return Then::Close;
+    };
     let index = {
         let mut seen = shared.seen.lock().unwrap();
         seen.push(head.clone());
@@ -388,9 +448,18 @@ fn one_request(shared: &Shared, io: &mut Io) -> Then {
     };
     let script = {
         let scripts = shared.scripts.lock().unwrap();
-        scripts.iter().find(|(prefix, _)| head.target.starts_with(prefix.as_str())).map(|(_, script)| script.clone())
+        scripts
+            .iter()
+            .find(|(prefix, _)| head.target.starts_with(prefix.as_str()))
+            .map(|(_, script)| script.clone())
     };
-    let mut exchange = Exchange { head, io, shared, index, body_read: false };
+    let mut exchange = Exchange {
+        head,
+        io,
+        shared,
+        index,
+        body_read: false,
+    };
     if let Some(script) = script {
         return script(&mut exchange);
     }
@@ -398,8 +467,16 @@ fn one_request(shared: &Shared, io: &mut Io) -> Then {
         return Then::Close;
     }
     let body = br#"{"ok":true,"message":"here you are","data":null}"#;
-    let body = if exchange.head.method == "HEAD" { &[][..] } else { &body[..] };
-    if exchange.answer("200 OK", "Content-Type: application/json\r\n", body) { Then::Keep } else { Then::Close }
+    let body = if exchange.head.method == "HEAD" {
+        &[][..]
+    } else {
+        &body[..]
+    };
+    if exchange.answer("200 OK", "Content-Type: application/json\r\n", body) {
+        Then::Keep
+    } else {
+        Then::Close
+    }
 }
 
 fn head(shared: &Shared, io: &mut Io) -> Option<Seen> {
@@ -407,7 +484,14 @@ fn head(shared: &Shared, io: &mut Io) -> Option<Seen> {
     let mut words = line.splitn(3, ' ').map(str::to_owned);
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
     let headers = io.fields(shared)?;
-    Some(Seen { connection: io.connection, method, target, version, headers, ..Seen::default() })
+    Some(Seen {
+        connection: io.connection,
+        method,
+        target,
+        version,
+        headers,
+        ..Seen::default()
+    })
 }
 
 impl Io {
@@ -493,7 +577,9 @@ mod tests {
     use crate::wire::Wire;
 
     fn wire(plugin: &Plugin) -> Wire {
-        let Address::Tcp(address) = plugin.address else { panic!("a plugin on a port") };
+        let Address::Tcp(address) = plugin.address else {
+            panic!("a plugin on a port")
+        };
         Wire::plain(address)
     }
 
@@ -517,12 +603,23 @@ mod tests {
     #[test]
     fn scripts_answer_as_they_like_and_a_broken_body_is_not_complete() {
         let plugin = Plugin::tcp();
-        plugin.answer_raw("/chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nA: b\r\n\r\n", Then::Keep);
-        plugin.answer_raw("/short", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", Then::Close);
+        plugin.answer_raw(
+            "/chunks",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nA: b\r\n\r\n",
+            Then::Keep,
+        );
+        plugin.answer_raw(
+            "/short",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi",
+            Then::Close,
+        );
         let mut wire = wire(&plugin);
         wire.get("/chunks", "");
         let response = wire.response();
-        assert_eq!((response.text().as_str(), response.trailers.len()), ("hi", 1));
+        assert_eq!(
+            (response.text().as_str(), response.trailers.len()),
+            ("hi", 1)
+        );
         wire.get("/short", "");
         assert!(wire.try_response("GET").is_err());
         let mut wire = super::tests::wire(&plugin);

@@ -89,14 +89,21 @@ impl Invocation {
                 command.env(name, value);
             }
         }
-        command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
     /// Starts the program and reads on as it writes.
     #[must_use]
     pub fn start(&self, program: &str) -> Program {
-        let mut child = self.command(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        let mut child = self
+            .command(program)
+            .spawn()
+            .unwrap_or_else(|err| panic!("{program} does not start: {err}"));
         let output = Arc::new(Mutex::new(Output::default()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let lines = output.clone();
@@ -113,21 +120,38 @@ impl Invocation {
                 output.errors.push('\n');
             }
         });
-        Program { name: program.to_owned(), child, started: Instant::now(), output }
+        Program {
+            name: program.to_owned(),
+            child,
+            started: Instant::now(),
+            output,
+        }
     }
 
     /// Starts the program with its standard output going somewhere else, where it can't be read here.
     #[must_use]
     pub fn start_into(&self, program: &str, output: impl Into<Stdio>) -> Program {
         let mut command = self.command(program);
-        let child = command.stdout(output).stderr(Stdio::null()).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
-        Program { name: program.to_owned(), child, started: Instant::now(), output: Arc::default() }
+        let child = command
+            .stdout(output)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        Program {
+            name: program.to_owned(),
+            child,
+            started: Instant::now(),
+            output: Arc::default(),
+        }
     }
 
     /// Runs the program to its end, which has to come by itself.
     #[must_use]
     pub fn run(&self, program: &str) -> Ended {
-        let mut child = self.command(program).spawn().unwrap_or_else(|err| panic!("{program} does not start: {err}"));
+        let mut child = self
+            .command(program)
+            .spawn()
+            .unwrap_or_else(|err| panic!("{program} does not start: {err}"));
         let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let out = std::thread::spawn(move || {
             let mut text = Vec::new();
@@ -147,11 +171,19 @@ impl Invocation {
             if Instant::now() > until {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("{program} did not end by itself: {}{}", out.join().unwrap(), err.join().unwrap());
+                panic!(
+                    "{program} did not end by itself: {}{}",
+                    out.join().unwrap(),
+                    err.join().unwrap()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        Ended { code: status.code(), stdout: out.join().unwrap(), stderr: err.join().unwrap() }
+        Ended {
+            code: status.code(),
+            stdout: out.join().unwrap(),
+            stderr: err.join().unwrap(),
+        }
     }
 }
 
@@ -160,7 +192,10 @@ impl Program {
     #[must_use]
     pub fn log(&self) -> Vec<Value> {
         let output = self.output.lock().unwrap();
-        let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{} wrote no JSON: {line}", self.name));
+        let parse = |line: &String| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|_| panic!("{} wrote no JSON: {line}", self.name))
+        };
         output.lines.iter().map(parse).collect()
     }
 
@@ -178,7 +213,9 @@ impl Program {
 
     /// The first line that `wanted` takes, as soon as it is there.
     pub fn wait_for_line(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("{}: a line for {what}", self.name), || self.log().into_iter().find(&wanted))
+        eventually(&format!("{}: a line for {what}", self.name), || {
+            self.log().into_iter().find(&wanted)
+        })
     }
 
     /// The first line of the event `event`.
@@ -191,16 +228,26 @@ impl Program {
     pub fn wait_until_started(&mut self) {
         eventually(&format!("{}: started", self.name), || {
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{} ended ({status}) before it had started:\n{}{}", self.name, self.log_text(), self.errors());
+                panic!(
+                    "{} ended ({status}) before it had started:\n{}{}",
+                    self.name,
+                    self.log_text(),
+                    self.errors()
+                );
             }
-            self.log().iter().any(|line| line["event"] == "started").then_some(())
+            self.log()
+                .iter()
+                .any(|line| line["event"] == "started")
+                .then_some(())
         });
     }
 
     /// Where `listener` (`public`, `hop`, `admin`, `health`) listens.
     #[must_use]
     pub fn address(&self, listener: &str) -> SocketAddr {
-        let line = self.wait_for_line(listener, |line| line["event"] == "listening" && line["listener"] == listener);
+        let line = self.wait_for_line(listener, |line| {
+            line["event"] == "listening" && line["listener"] == listener
+        });
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
@@ -236,13 +283,18 @@ impl Program {
     /// How many files and sockets it holds open.
     #[must_use]
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .unwrap()
+            .count()
     }
 
     /// Sends `TERM`, `HUP`, `STOP` or another.
     pub fn signal(&self, name: &str) {
         // The shell's own `kill`: there is not on every machine a program of that name, and a system call of ours would be unsafe code.
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status().unwrap();
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.id())])
+            .status()
+            .unwrap();
         assert!(status.success(), "no {name} could be sent to {}", self.name);
     }
 
@@ -255,12 +307,17 @@ impl Program {
     /// Waits for its end.
     #[must_use]
     pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
-        within(limit, &format!("{} ends", self.name), || self.child.try_wait().unwrap())
+        within(limit, &format!("{} ends", self.name), || {
+            self.child.try_wait().unwrap()
+        })
     }
 
     fn status(&self, field: &str) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .unwrap();
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
     }
 }
@@ -278,9 +335,15 @@ impl Drop for Program {
 /// A failing test shows what the programs said last: all but requests, and the last few of those.
 #[allow(clippy::print_stderr)]
 fn eprintln_tail(name: &str, log: &str, errors: &str) {
-    let (requests, others): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.contains("\"event\":\"request\""));
+    let (requests, others): (Vec<&str>, Vec<&str>) = log
+        .lines()
+        .partition(|line| line.contains("\"event\":\"request\""));
     let tail = |lines: &[&str], count: usize| lines[lines.len().saturating_sub(count)..].join("\n");
-    eprintln!("--- {name}, last lines\n{}\n{}\n{errors}---", tail(&others, 20), tail(&requests, 3));
+    eprintln!(
+        "--- {name}, last lines\n{}\n{}\n{errors}---",
+        tail(&others, 20),
+        tail(&requests, 3)
+    );
 }
 
 /// Where the built program is: beside the test's own executable, `target/PROFILE/NAME`.
@@ -292,6 +355,10 @@ pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap(); // target/PROFILE/deps/it-…
     let path = profile.join(name);
-    assert!(path.is_file(), "{name} is not built: run `cargo build --workspace` first, or `tests/run` (looked for {})", path.display());
+    assert!(
+        path.is_file(),
+        "{name} is not built: run `cargo build --workspace` first, or `tests/run` (looked for {})",
+        path.display()
+    );
     path
 }

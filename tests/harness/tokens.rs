@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
@@ -34,31 +35,46 @@ impl Signer {
     /// P-256; the quickest to make.
     #[must_use]
     pub fn es256(kid: &str) -> Self {
-        Self { kid: kid.to_owned(), key: Key::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()) }
+        Self {
+            kid: kid.to_owned(),
+            key: Key::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()),
+        }
     }
 
     /// Ed25519.
     #[must_use]
     pub fn eddsa(kid: &str) -> Self {
-        Self { kid: kid.to_owned(), key: Key::EdDsa(Ed25519KeyPair::generate().unwrap()) }
+        Self {
+            kid: kid.to_owned(),
+            key: Key::EdDsa(Ed25519KeyPair::generate().unwrap()),
+        }
     }
 
     /// RSA of 2048 bits, PKCS#1 v1.5.
     #[must_use]
     pub fn rs256(kid: &str) -> Self {
-        Self { kid: kid.to_owned(), key: Key::Rs256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap()) }
+        Self {
+            kid: kid.to_owned(),
+            key: Key::Rs256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap()),
+        }
     }
 
     /// RSA of 2048 bits, PSS.
     #[must_use]
     pub fn ps256(kid: &str) -> Self {
-        Self { kid: kid.to_owned(), key: Key::Ps256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap()) }
+        Self {
+            kid: kid.to_owned(),
+            key: Key::Ps256(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap()),
+        }
     }
 
     /// A shared secret.
     #[must_use]
     pub fn hs256(secret: &[u8]) -> Self {
-        Self { kid: String::new(), key: Key::Hs256(secret.to_vec()) }
+        Self {
+            kid: String::new(),
+            key: Key::Hs256(secret.to_vec()),
+        }
     }
 
     /// The name of the algorithm.
@@ -82,7 +98,9 @@ impl Signer {
                 let point = pair.public_key().as_ref(); // 0x04, x, y
                 json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..65])})
             }
-            Key::EdDsa(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref())}),
+            Key::EdDsa(pair) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref())})
+            }
             Key::Rs256(pair) | Key::Ps256(pair) => {
                 let (n, e) = rsa_numbers(pair.public_key().as_ref());
                 json!({"kty": "RSA", "n": b64(n), "e": b64(e)})
@@ -108,7 +126,11 @@ impl Signer {
     /// A token of exactly these two texts, be they JSON or not.
     #[must_use]
     pub fn sign(&self, header: &str, claims: &str) -> String {
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
         let message = signed.as_bytes();
         let random = SystemRandom::new();
         let signature = match &self.key {
@@ -116,15 +138,19 @@ impl Signer {
             Key::EdDsa(pair) => pair.sign(message).as_ref().to_vec(),
             Key::Rs256(pair) => {
                 let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut out).unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut out)
+                    .unwrap();
                 out
             }
             Key::Ps256(pair) => {
                 let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PSS_SHA256, &random, message, &mut out).unwrap();
+                pair.sign(&RSA_PSS_SHA256, &random, message, &mut out)
+                    .unwrap();
                 out
             }
-            Key::Hs256(secret) => hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec(),
+            Key::Hs256(secret) => hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message)
+                .as_ref()
+                .to_vec(),
         };
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -171,7 +197,10 @@ pub fn claims_with(changes: &Value) -> Value {
 /// Seconds since 1970.
 #[must_use]
 pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// The modulus and the exponent of an `RSAPublicKey` (RFC 8017, appendix A.1.1): a sequence of two integers.
@@ -180,7 +209,12 @@ fn rsa_numbers(der: &[u8]) -> (&[u8], &[u8]) {
         let long = usize::from(der[1] & 0x7f);
         let (length, start) = match der[1] {
             short @ 0..0x80 => (usize::from(short), 2),
-            _ => (der[2..2 + long].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), 2 + long),
+            _ => (
+                der[2..2 + long]
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+                2 + long,
+            ),
         };
         der[start..].split_at(length)
     }
@@ -204,7 +238,15 @@ mod tests {
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let jwk = signer.jwk();
         let number = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
-        let key = RsaPublicKeyComponents { n: number("n"), e: number("e") };
-        key.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+        let key = RsaPublicKeyComponents {
+            n: number("n"),
+            e: number("e"),
+        };
+        key.verify(
+            &RSA_PKCS1_2048_8192_SHA256,
+            signed.as_bytes(),
+            &URL_SAFE_NO_PAD.decode(signature).unwrap(),
+        )
+        .unwrap();
     }
 }

@@ -64,14 +64,24 @@ impl Tls {
         for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
             roots.add(root.unwrap()).unwrap();
         }
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
         let mut config = match own {
-            Some(own) => builder.with_client_auth_cert(own.chain_der(), own.key_der()).unwrap(),
+            Some(own) => builder
+                .with_client_auth_cert(own.chain_der(), own.key_der())
+                .unwrap(),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Self { config: Arc::new(config), name: ServerName::try_from(name.to_owned()).unwrap() }
+        config.alpn_protocols = alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        Self {
+            config: Arc::new(config),
+            name: ServerName::try_from(name.to_owned()).unwrap(),
+        }
     }
 
     /// The configuration, for other clients.
@@ -91,7 +101,10 @@ impl Wire {
     /// Connects without TLS.
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
-        Self { stream: Stream::Plain(connect(address)), unread: Vec::new() }
+        Self {
+            stream: Stream::Plain(connect(address)),
+            unread: Vec::new(),
+        }
     }
 
     /// Connects and shakes hands.
@@ -100,12 +113,16 @@ impl Wire {
     /// What the handshake failed with. A refusal of our certificate comes with the first reading only: TLS 1.3 lets a client
     /// finish before the server has judged it.
     pub fn tls(address: SocketAddr, tls: &Tls) -> std::io::Result<Self> {
-        let connection = ClientConnection::new(tls.config.clone(), tls.name.clone()).map_err(std::io::Error::other)?;
+        let connection = ClientConnection::new(tls.config.clone(), tls.name.clone())
+            .map_err(std::io::Error::other)?;
         let mut stream = StreamOwned::new(connection, connect(address));
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Self { stream: Stream::Tls(Box::new(stream)), unread: Vec::new() })
+        Ok(Self {
+            stream: Stream::Tls(Box::new(stream)),
+            unread: Vec::new(),
+        })
     }
 
     /// The protocol that ALPN settled on.
@@ -113,7 +130,10 @@ impl Wire {
     pub fn protocol(&self) -> Option<String> {
         match &self.stream {
             Stream::Plain(_) => None,
-            Stream::Tls(tls) => tls.conn.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            Stream::Tls(tls) => tls
+                .conn
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
         }
     }
 
@@ -131,7 +151,11 @@ impl Wire {
     pub fn peer_certificate(&self) -> Vec<u8> {
         match &self.stream {
             Stream::Plain(_) => Vec::new(),
-            Stream::Tls(tls) => tls.conn.peer_certificates().map(|chain| chain[0].to_vec()).unwrap_or_default(),
+            Stream::Tls(tls) => tls
+                .conn
+                .peer_certificates()
+                .map(|chain| chain[0].to_vec())
+                .unwrap_or_default(),
         }
     }
 
@@ -160,7 +184,9 @@ impl Wire {
 
     /// Sends a GET with these further lines, each ended by CR LF.
     pub fn get(&mut self, path: &str, lines: &str) {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"));
+        self.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
+        ));
     }
 
     /// Tells the other side that no more bytes come.
@@ -175,7 +201,8 @@ impl Wire {
     /// Reads the next answer to a request that may have a body in its answer.
     #[must_use]
     pub fn response(&mut self) -> Response {
-        self.try_response("GET").unwrap_or_else(|why| panic!("no answer: {why}"))
+        self.try_response("GET")
+            .unwrap_or_else(|why| panic!("no answer: {why}"))
     }
 
     /// Reads the next final answer: interim ones are skipped.
@@ -203,13 +230,21 @@ impl Wire {
         let lengths = response.all("content-length");
         if let Some(coding) = response.header("transfer-encoding") {
             assert_eq!(coding, "chunked", "an answer with another coding");
-            assert!(lengths.is_empty(), "an answer with two kinds of length: {response:?}");
+            assert!(
+                lengths.is_empty(),
+                "an answer with two kinds of length: {response:?}"
+            );
             self.chunks(until, &mut response)?;
         } else if let [length] = lengths[..] {
-            let length: usize = length.parse().map_err(|_| format!("a length that is no number: {length}"))?;
+            let length: usize = length
+                .parse()
+                .map_err(|_| format!("a length that is no number: {length}"))?;
             response.body = self.exactly(until, length)?;
         } else {
-            assert!(lengths.is_empty(), "an answer with several lengths: {response:?}");
+            assert!(
+                lengths.is_empty(),
+                "an answer with several lengths: {response:?}"
+            );
             response.body = self.rest(until)?;
         }
         Ok(response)
@@ -218,13 +253,15 @@ impl Wire {
     /// Reads an answer's head alone; its body is left to [`Wire::read`].
     #[must_use]
     pub fn response_head(&mut self) -> Response {
-        self.head(Instant::now() + PATIENCE).unwrap_or_else(|why| panic!("no answer: {why}"))
+        self.head(Instant::now() + PATIENCE)
+            .unwrap_or_else(|why| panic!("no answer: {why}"))
     }
 
     /// Reads exactly `length` further bytes.
     #[must_use]
     pub fn read(&mut self, length: usize) -> Vec<u8> {
-        self.exactly(Instant::now() + PATIENCE, length).unwrap_or_else(|why| panic!("{why}"))
+        self.exactly(Instant::now() + PATIENCE, length)
+            .unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Reads exactly `length` further bytes.
@@ -271,7 +308,9 @@ impl Wire {
             match self.some(until, &mut buffer) {
                 Ok(0) => return true,
                 Ok(length) => self.unread.extend_from_slice(&buffer[..length]),
-                Err(err) => return !matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                Err(err) => {
+                    return !matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                }
             }
         }
     }
@@ -312,12 +351,18 @@ impl Wire {
     fn more(&mut self, until: Instant) -> Result<(), String> {
         let mut buffer = vec![0; 1 << 16];
         match self.some(until, &mut buffer) {
-            Ok(0) => Err(format!("closed after {:?}", String::from_utf8_lossy(&self.unread))),
+            Ok(0) => Err(format!(
+                "closed after {:?}",
+                String::from_utf8_lossy(&self.unread)
+            )),
             Ok(length) => {
                 self.unread.extend_from_slice(&buffer[..length]);
                 Ok(())
             }
-            Err(err) => Err(format!("{err} after {:?}", String::from_utf8_lossy(&self.unread))),
+            Err(err) => Err(format!(
+                "{err} after {:?}",
+                String::from_utf8_lossy(&self.unread)
+            )),
         }
     }
 
@@ -344,10 +389,20 @@ impl Wire {
             match self.some(until, &mut buffer) {
                 Ok(0) => return Ok(std::mem::take(&mut self.unread)),
                 Ok(length) => self.unread.extend_from_slice(&buffer[..length]),
-                Err(err) if matches!(err.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                Err(err)
+                    if matches!(
+                        err.kind(),
+                        ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+                    ) =>
+                {
                     return Ok(std::mem::take(&mut self.unread));
                 }
-                Err(err) => return Err(format!("{err} after {:?}", String::from_utf8_lossy(&self.unread))),
+                Err(err) => {
+                    return Err(format!(
+                        "{err} after {:?}",
+                        String::from_utf8_lossy(&self.unread)
+                    ));
+                }
             }
         }
     }
@@ -359,7 +414,9 @@ impl Wire {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| format!("a field without a colon: {line:?}"))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("a field without a colon: {line:?}"))?;
             fields.push((name.to_owned(), value.trim().to_owned()));
         }
     }
@@ -368,20 +425,34 @@ impl Wire {
         let line = self.line(until)?;
         let mut words = line.splitn(3, ' ');
         let version = words.next().unwrap_or_default().to_owned();
-        let status = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| format!("no status line: {line:?}"))?;
-        Ok(Response { version, status, headers: self.fields(until)?, body: Vec::new(), trailers: Vec::new() })
+        let status = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| format!("no status line: {line:?}"))?;
+        Ok(Response {
+            version,
+            status,
+            headers: self.fields(until)?,
+            body: Vec::new(),
+            trailers: Vec::new(),
+        })
     }
 
     fn chunks(&mut self, until: Instant, response: &mut Response) -> Result<(), String> {
         loop {
             let line = self.line(until)?;
-            let length = usize::from_str_radix(&line, 16).map_err(|_| format!("no chunk: {line:?}"))?;
+            let length =
+                usize::from_str_radix(&line, 16).map_err(|_| format!("no chunk: {line:?}"))?;
             if length == 0 {
                 response.trailers = self.fields(until)?;
                 return Ok(());
             }
             response.body.extend(self.exactly(until, length)?);
-            assert_eq!(self.exactly(until, 2)?, b"\r\n", "a chunk that does not end where it said");
+            assert_eq!(
+                self.exactly(until, 2)?,
+                b"\r\n",
+                "a chunk that does not end where it said"
+            );
         }
     }
 }
@@ -391,14 +462,23 @@ impl Response {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
-        assert!(all.len() <= 1, "{name} stands {} times: {:?}", all.len(), self.headers);
+        assert!(
+            all.len() <= 1,
+            "{name} stands {} times: {:?}",
+            all.len(),
+            self.headers
+        );
         all.first().copied()
     }
 
     /// Every value of `name`.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The body as text.
@@ -421,16 +501,24 @@ impl Response {
         assert_eq!(body["ok"], false, "{body}");
         assert_eq!(body["errors"]["code"], code, "{body}");
         assert_eq!(body["errors"]["by"], by, "{body}");
-        assert!(body["message"].as_str().is_some_and(|text| text.len() > 10), "a sentence: {body}");
+        assert!(
+            body["message"].as_str().is_some_and(|text| text.len() > 10),
+            "a sentence: {body}"
+        );
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
-        assert_eq!(self.header("x-request-id"), body["errors"]["request_id"].as_str(), "{self:?}");
+        assert_eq!(
+            self.header("x-request-id"),
+            body["errors"]["request_id"].as_str(),
+            "{self:?}"
+        );
         assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()));
     }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|err| panic!("no connection to {address}: {err}"));
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .unwrap_or_else(|err| panic!("no connection to {address}: {err}"));
     stream.set_nodelay(true).unwrap();
     stream
 }

@@ -8,14 +8,23 @@ use serde_json::json;
 fn ask(program: &Program, request: &str) -> Response {
     let mut wire = Wire::plain(program.address("admin"));
     wire.send(request);
-    wire.try_response(request.split(' ').next().unwrap()).unwrap()
+    wire.try_response(request.split(' ').next().unwrap())
+        .unwrap()
 }
 
 #[test]
 fn requests_and_refusals_are_counted() {
     let mesh = TestMesh::new().start();
     for _ in 0..3 {
-        assert_eq!(mesh.get("/echo/x").token_of("7", "42").header("X-A", "1").header("X_Company_Id", "1").send().status, 200);
+        assert_eq!(
+            mesh.get("/echo/x")
+                .token_of("7", "42")
+                .header("X-A", "1")
+                .header("X_Company_Id", "1")
+                .send()
+                .status,
+            200
+        );
     }
     assert_eq!(mesh.get("/echo/x").send().status, 401);
     assert_eq!(mesh.get("/nowhere").send().status, 404);
@@ -23,16 +32,37 @@ fn requests_and_refusals_are_counted() {
     gapura_tests::eventually("the finished requests are counted", || {
         (metric("gapura_requests_total{plugin=\"echo\",status=\"200\"}") == 3.0).then_some(())
     });
-    assert_eq!(metric("gapura_requests_total{plugin=\"echo\",status=\"401\"}"), 1.0);
-    assert_eq!(metric("gapura_requests_total{plugin=\"none\",status=\"404\"}"), 1.0);
-    assert_eq!(metric("gapura_rejections_total{code=\"token_missing\"}"), 1.0);
+    assert_eq!(
+        metric("gapura_requests_total{plugin=\"echo\",status=\"401\"}"),
+        1.0
+    );
+    assert_eq!(
+        metric("gapura_requests_total{plugin=\"none\",status=\"404\"}"),
+        1.0
+    );
+    assert_eq!(
+        metric("gapura_rejections_total{code=\"token_missing\"}"),
+        1.0
+    );
     assert_eq!(metric("gapura_rejections_total{code=\"no_route\"}"), 1.0);
-    assert_eq!(metric("gapura_request_duration_seconds_count{plugin=\"echo\"}"), 4.0);
-    assert_eq!(metric("gapura_upstream_duration_seconds_count{plugin=\"echo\"}"), 3.0);
+    assert_eq!(
+        metric("gapura_request_duration_seconds_count{plugin=\"echo\"}"),
+        4.0
+    );
+    assert_eq!(
+        metric("gapura_upstream_duration_seconds_count{plugin=\"echo\"}"),
+        3.0
+    );
     assert_eq!(metric("gapura_requests_in_flight{plugin=\"echo\"}"), 0.0);
     assert_eq!(metric("gapura_headers_stripped_total{kind=\"alias\"}"), 3.0);
     assert!(metric("gapura_headers_stripped_total{kind=\"x\"}") >= 3.0);
-    assert_eq!(mesh.metric(&mesh.sidecar, "gapura_requests_total{plugin=\"echo\",status=\"200\"}"), 3.0);
+    assert_eq!(
+        mesh.metric(
+            &mesh.sidecar,
+            "gapura_requests_total{plugin=\"echo\",status=\"200\"}"
+        ),
+        3.0
+    );
 }
 
 #[test]
@@ -40,7 +70,13 @@ fn every_metric_of_the_contract_is_there_with_its_kind() {
     let mesh = TestMesh::new().start();
     assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
     let response = mesh.admin(&mesh.gateway, "/metrics");
-    assert!(response.header("content-type").unwrap().starts_with("text/plain"), "{response:?}");
+    assert!(
+        response
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain"),
+        "{response:?}"
+    );
     let text = response.text();
     for (name, kind) in [
         ("gapura_requests_total", "counter"),
@@ -62,23 +98,46 @@ fn every_metric_of_the_contract_is_there_with_its_kind() {
         ("gapura_log_lines_dropped_total", "counter"),
         ("gapura_build_info", "gauge"),
     ] {
-        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} {kind} in\n{text}");
+        assert!(
+            text.contains(&format!("# TYPE {name} {kind}\n")),
+            "{name} {kind} in\n{text}"
+        );
     }
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
-    let not_after = mesh.metric(&mesh.gateway, "gapura_certificate_not_after_seconds{name=\"mesh\"}");
-    let expected = mesh.gateway_cert.not_after.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64().floor();
-    assert!((not_after - expected).abs() < 2.0, "{not_after}, not {expected}");
-    assert!(mesh.metric(&mesh.gateway, "gapura_certificate_not_after_seconds{name=\"public\"}") > 0.0);
+    let not_after = mesh.metric(
+        &mesh.gateway,
+        "gapura_certificate_not_after_seconds{name=\"mesh\"}",
+    );
+    let expected = mesh
+        .gateway_cert
+        .not_after
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
+        .floor();
+    assert!(
+        (not_after - expected).abs() < 2.0,
+        "{not_after}, not {expected}"
+    );
+    assert!(
+        mesh.metric(
+            &mesh.gateway,
+            "gapura_certificate_not_after_seconds{name=\"public\"}"
+        ) > 0.0
+    );
 }
 
 #[test]
 fn a_request_can_not_choose_a_label() {
     let mesh = TestMesh::new().start();
     for n in 0..20 {
-        let _ = mesh.request(&format!("M{n}"), &format!("/nowhere/{n}")).token_of(&format!("u{n}"), &format!("c{n}")).send();
+        let _ = mesh
+            .request(&format!("M{n}"), &format!("/nowhere/{n}"))
+            .token_of(&format!("u{n}"), &format!("c{n}"))
+            .send();
     }
     let text = mesh.admin(&mesh.gateway, "/metrics").text();
     for secret in ["M7", "nowhere", "u7", "c7"] {
@@ -88,7 +147,9 @@ fn a_request_can_not_choose_a_label() {
 
 #[test]
 fn the_state_is_shown_without_secrets() {
-    let mesh = TestMesh::new().fields(json!({"inject_headers": {"X-Plugin-Key": "very-secret-value"}})).start();
+    let mesh = TestMesh::new()
+        .fields(json!({"inject_headers": {"X-Plugin-Key": "very-secret-value"}}))
+        .start();
     let key = mesh.gateway_cert.key.lines().nth(1).unwrap().to_owned();
     let mut all = String::new();
     for path in ["/certificates", "/plugins", "/config"] {
@@ -98,8 +159,15 @@ fn the_state_is_shown_without_secrets() {
         all += &response.text();
     }
     all += &mesh.admin(&mesh.sidecar, "/certificates").text();
-    assert!(all.contains("spiffe://test.internal/gateway/edge") && all.contains("spiffe://test.internal/plugin/echo"), "{all}");
-    assert!(all.contains("/echo") && all.contains("X-Plugin-Key") || all.contains("x-plugin-key"), "names of injected headers: {all}");
+    assert!(
+        all.contains("spiffe://test.internal/gateway/edge")
+            && all.contains("spiffe://test.internal/plugin/echo"),
+        "{all}"
+    );
+    assert!(
+        all.contains("/echo") && all.contains("X-Plugin-Key") || all.contains("x-plugin-key"),
+        "names of injected headers: {all}"
+    );
     assert!(!all.contains("very-secret-value") && !all.contains(&key));
 }
 
@@ -109,19 +177,45 @@ fn the_operators_side_answers_get_and_head_to_those_who_call_it_by_its_address()
     for program in [&mesh.gateway, &mesh.sidecar] {
         for path in ["/healthz", "/readyz", "/metrics", "/certificates"] {
             for host in ["127.0.0.1", "localhost", "localhost:9901", "[::1]:9901"] {
-                assert_eq!(ask(program, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).status, 200, "{path} at {host}");
+                assert_eq!(
+                    ask(
+                        program,
+                        &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+                    )
+                    .status,
+                    200,
+                    "{path} at {host}"
+                );
             }
-            let head = ask(program, &format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+            let head = ask(
+                program,
+                &format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            );
             assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
-            let rebound = ask(program, &format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
-            assert!((400..500).contains(&rebound.status), "a page that has rebound its name: {rebound:?}");
+            let rebound = ask(
+                program,
+                &format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+            );
+            assert!(
+                (400..500).contains(&rebound.status),
+                "a page that has rebound its name: {rebound:?}"
+            );
             assert_eq!(
-                ask(program, &format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")).status,
+                ask(
+                    program,
+                    &format!(
+                        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+                    )
+                )
+                .status,
                 405,
                 "{path}"
             );
         }
-        assert_eq!(ask(program, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 404);
+        assert_eq!(
+            ask(program, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").status,
+            404
+        );
     }
 }
 
@@ -135,12 +229,17 @@ fn the_operators_pages_are_not_on_the_public_side() {
 
 #[test]
 fn a_health_listener_shows_health_and_nothing_else() {
-    let mesh = TestMesh::new().gateway_flag("--health", "127.0.0.1:0").sidecar_args(&["--health", "127.0.0.1:0"]).start();
+    let mesh = TestMesh::new()
+        .gateway_flag("--health", "127.0.0.1:0")
+        .sidecar_args(&["--health", "127.0.0.1:0"])
+        .start();
     for program in [&mesh.gateway, &mesh.sidecar] {
         let address = program.address("health");
         let status = |path: &str| {
             let mut wire = Wire::plain(address);
-            wire.send(format!("GET {path} HTTP/1.1\r\nHost: 10.0.0.7:9000\r\n\r\n"));
+            wire.send(format!(
+                "GET {path} HTTP/1.1\r\nHost: 10.0.0.7:9000\r\n\r\n"
+            ));
             wire.response().status
         };
         for path in ["/healthz", "/readyz", "/metrics"] {

@@ -6,13 +6,22 @@ use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::Then;
 
 fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap_or_else(|err| panic!("{command:?}: {err}; `tests/run` installs what the tests need"))
+    command.stdin(Stdio::null()).output().unwrap_or_else(|err| {
+        panic!("{command:?}: {err}; `tests/run` installs what the tests need")
+    })
 }
 
 fn curl(mesh: &TestMesh, args: &[&str]) -> String {
     let root = mesh.public_root_file();
-    let output = run(Command::new("curl").args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(root).args(args));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = run(Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
+        .arg(root)
+        .args(args));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -23,13 +32,23 @@ fn url(mesh: &TestMesh, path: &str) -> String {
 /// A Python that has the library `websocket`: Debian's, or the first on the path.
 fn python(script: &str, args: &[&str]) -> String {
     let has_library = |python: &&str| {
-        let probe = Command::new(python).args(["-c", "import websocket"]).stderr(Stdio::null()).status();
+        let probe = Command::new(python)
+            .args(["-c", "import websocket"])
+            .stderr(Stdio::null())
+            .status();
         probe.is_ok_and(|status| status.success())
     };
-    let python = ["/usr/bin/python3", "python3"].into_iter().find(has_library);
+    let python = ["/usr/bin/python3", "python3"]
+        .into_iter()
+        .find(has_library);
     let python = python.expect("a Python with the library `websocket`: install python3-websocket, or run `tests/run`, which does");
     let output = run(Command::new(python).args(["-c", script]).args(args));
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -39,18 +58,58 @@ fn curl_over_both_versions_of_http() {
     let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
     for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
         let format = "\n%{http_code} %{http_version}";
-        let answer = curl(&mesh, &[flag, "-w", format, "-H", &token, "-H", "X-Company-Id: 9", &url(&mesh, "/echo/reports?page=2")]);
-        assert!(answer.contains("\"ok\":true") && answer.ends_with(&format!("200 {version}")), "{answer}");
-        let posted = curl(&mesh, &[flag, "-w", format, "-H", &token, "-d", "title=a", &url(&mesh, "/echo/reports")]);
+        let answer = curl(
+            &mesh,
+            &[
+                flag,
+                "-w",
+                format,
+                "-H",
+                &token,
+                "-H",
+                "X-Company-Id: 9",
+                &url(&mesh, "/echo/reports?page=2"),
+            ],
+        );
+        assert!(
+            answer.contains("\"ok\":true") && answer.ends_with(&format!("200 {version}")),
+            "{answer}"
+        );
+        let posted = curl(
+            &mesh,
+            &[
+                flag,
+                "-w",
+                format,
+                "-H",
+                &token,
+                "-d",
+                "title=a",
+                &url(&mesh, "/echo/reports"),
+            ],
+        );
         assert!(posted.ends_with(&format!("200 {version}")), "{posted}");
         let refused = curl(&mesh, &[flag, "-w", format, &url(&mesh, "/echo/reports")]);
-        assert!(refused.contains("token_missing") && refused.ends_with(&format!("401 {version}")), "{refused}");
-        let head = curl(&mesh, &[flag, "-I", "-H", &token, &url(&mesh, "/echo/reports")]);
-        assert!(head.to_ascii_lowercase().contains("x-request-id:"), "{head}");
+        assert!(
+            refused.contains("token_missing") && refused.ends_with(&format!("401 {version}")),
+            "{refused}"
+        );
+        let head = curl(
+            &mesh,
+            &[flag, "-I", "-H", &token, &url(&mesh, "/echo/reports")],
+        );
+        assert!(
+            head.to_ascii_lowercase().contains("x-request-id:"),
+            "{head}"
+        );
     }
     let seen = mesh.plugin.seen();
     assert_eq!(seen.len(), 6);
-    assert!(seen.iter().all(|seen| seen.header("x-company-id") == Some("42") && seen.header("authorization").is_none()));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.header("x-company-id") == Some("42")
+                && seen.header("authorization").is_none())
+    );
 }
 
 #[test]
@@ -60,11 +119,27 @@ fn curl_uploads_a_file_of_some_size() {
     let file = mesh.dir().join("upload");
     std::fs::write(&file, vec![b'a'; 5_000_000]).unwrap();
     for flag in ["--http1.1", "--http2"] {
-        let answer = curl(&mesh, &[flag, "-H", &token, "-T", file.to_str().unwrap(), &url(&mesh, "/echo/upload")]);
+        let answer = curl(
+            &mesh,
+            &[
+                flag,
+                "-H",
+                &token,
+                "-T",
+                file.to_str().unwrap(),
+                &url(&mesh, "/echo/upload"),
+            ],
+        );
         assert!(answer.contains("\"ok\":true"), "{answer}");
     }
     let seen = mesh.plugin.seen();
-    assert!(seen.len() == 2 && seen.iter().all(|seen| seen.method == "PUT" && seen.complete && seen.body_length == 5_000_000), "{seen:?}");
+    assert!(
+        seen.len() == 2
+            && seen
+                .iter()
+                .all(|seen| seen.method == "PUT" && seen.complete && seen.body_length == 5_000_000),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -88,10 +163,22 @@ r = c.getresponse()
 print(r.status, json.loads(r.read())['errors']['code'])
 ";
     let port = mesh.public().port().to_string();
-    let said = python(script, &[&port, mesh.public_root_file().to_str().unwrap(), &mesh.signer.token_of("7", "42")]);
+    let said = python(
+        script,
+        &[
+            &port,
+            mesh.public_root_file().to_str().unwrap(),
+            &mesh.signer.token_of("7", "42"),
+        ],
+    );
     assert_eq!(said.trim(), "401 token_missing");
     assert_eq!(mesh.plugin.seen_at("/chunked")[0].text(), "some chunks");
-    assert!(mesh.plugin.seen().iter().all(|seen| seen.header("x-role") == Some("member")));
+    assert!(
+        mesh.plugin
+            .seen()
+            .iter()
+            .all(|seen| seen.header("x-role") == Some("member"))
+    );
 }
 
 #[test]
@@ -139,7 +226,14 @@ ws.close()
 print('good')
 ";
     let port = mesh.public().port().to_string();
-    let said = python(script, &[&port, mesh.public_root_file().to_str().unwrap(), &mesh.signer.token_of("7", "42")]);
+    let said = python(
+        script,
+        &[
+            &port,
+            mesh.public_root_file().to_str().unwrap(),
+            &mesh.signer.token_of("7", "42"),
+        ],
+    );
     assert_eq!(said.trim(), "good");
 }
 
@@ -157,12 +251,23 @@ fn accept(key: &str) -> String {
 fn take_frame(pending: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let opcode = pending.first()? & 0x0f;
     let (length, start) = match pending.get(1)? & 0x7f {
-        126 => (usize::from(u16::from_be_bytes(pending.get(2..4)?.try_into().unwrap())), 4),
-        127 => (usize::try_from(u64::from_be_bytes(pending.get(2..10)?.try_into().unwrap())).unwrap(), 10),
+        126 => (
+            usize::from(u16::from_be_bytes(pending.get(2..4)?.try_into().unwrap())),
+            4,
+        ),
+        127 => (
+            usize::try_from(u64::from_be_bytes(pending.get(2..10)?.try_into().unwrap())).unwrap(),
+            10,
+        ),
         short => (usize::from(short), 2),
     };
     let mask: [u8; 4] = pending.get(start..start + 4)?.try_into().unwrap();
-    let payload = pending.get(start + 4..start + 4 + length)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    let payload = pending
+        .get(start + 4..start + 4 + length)?
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
     pending.drain(..start + 4 + length);
     Some((opcode, payload))
 }

@@ -30,14 +30,26 @@ fn what_is_in_flight_is_finished_and_then_the_gateway_goes() {
     let public = mesh.public();
     let mut wire = mesh.connect();
     wire.get("/echo/slow", &mesh.authorization("7", "42"));
-    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/slow");
     mesh.gateway.signal("TERM");
-    eventually("new connections are refused", || TcpStream::connect(public).is_err().then_some(()));
+    eventually("new connections are refused", || {
+        TcpStream::connect(public).is_err().then_some(())
+    });
     assert!(mesh.gateway.runs(), "a request is still in flight");
     gate.open();
     let response = wire.response();
-    assert_eq!((response.status, response.text().as_str()), (200, "after all"));
-    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{response:?}");
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "after all")
+    );
+    assert!(
+        response
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        "{response:?}"
+    );
     assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
 }
 
@@ -53,12 +65,26 @@ fn during_the_delay_it_is_not_ready_and_still_serves() {
         let response = mesh.get("/readyz").send();
         (response.status == 503).then_some(response)
     });
-    assert!(not_ready.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{not_ready:?}");
+    assert!(
+        not_ready
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        "{not_ready:?}"
+    );
     let response = mesh.get("/echo/x").token_of("7", "42").send();
     assert_eq!(response.status, 200, "balancers need a moment to notice");
-    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{response:?}");
+    assert!(
+        response
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        "{response:?}"
+    );
     assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
-    assert!(begun.elapsed() >= Duration::from_millis(2900), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(2900),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -66,7 +92,9 @@ fn a_second_signal_ends_it_at_once() {
     let (mut mesh, _gate) = mesh_with_a_slow_answer("0s");
     let mut wire = mesh.connect();
     wire.get("/echo/slow", &mesh.authorization("7", "42"));
-    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/slow");
     mesh.gateway.signal("TERM");
     assert!(wire.is_silent_for(Duration::from_millis(300)));
     assert!(mesh.gateway.runs());
@@ -76,7 +104,9 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn what_does_not_finish_in_time_is_cut() {
-    let mesh = TestMesh::new().gateway_flag("--drain-timeout", "1s").start();
+    let mesh = TestMesh::new()
+        .gateway_flag("--drain-timeout", "1s")
+        .start();
     mesh.plugin.on("/never", |exchange| {
         exchange.wait_for_close();
         Then::Close
@@ -84,7 +114,9 @@ fn what_does_not_finish_in_time_is_cut() {
     let mut mesh = mesh;
     let mut wire = mesh.connect();
     wire.get("/echo/never", &mesh.authorization("7", "42"));
-    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/never");
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/never");
     mesh.gateway.signal("TERM");
     let _ = mesh.gateway.wait_for_end(SOON);
     assert!(wire.is_closed_within(SOON));
@@ -95,15 +127,25 @@ fn a_sidecar_that_goes_loses_nothing_in_flight_either() {
     let (mut mesh, gate) = mesh_with_a_slow_answer("0s");
     let mut wire = mesh.connect();
     wire.get("/echo/slow", &mesh.authorization("7", "42"));
-    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/slow");
     let hop = mesh.hop();
     mesh.sidecar.signal("TERM");
-    eventually("the sidecar refuses new connections", || TcpStream::connect(hop).is_err().then_some(()));
+    eventually("the sidecar refuses new connections", || {
+        TcpStream::connect(hop).is_err().then_some(())
+    });
     gate.open();
     let response = wire.response();
-    assert_eq!((response.status, response.text().as_str()), (200, "after all"));
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "after all")
+    );
     assert_eq!(mesh.sidecar.wait_for_end(SOON).code(), Some(0));
-    mesh.get("/echo/x").token_of("7", "42").send().assert_refusal(502, "upstream_unreachable", "gateway");
+    mesh.get("/echo/x")
+        .token_of("7", "42")
+        .send()
+        .assert_refusal(502, "upstream_unreachable", "gateway");
 }
 
 #[test]
@@ -113,17 +155,27 @@ fn idle_programs_go_at_once() {
     let mut idle = Wire::tls(mesh.public(), &mesh.client_tls(&["http/1.1"])).unwrap();
     for name in ["INT", "TERM"] {
         let begun = Instant::now();
-        let program = if name == "INT" { &mut mesh.gateway } else { &mut mesh.sidecar };
+        let program = if name == "INT" {
+            &mut mesh.gateway
+        } else {
+            &mut mesh.sidecar
+        };
         program.signal(name);
         assert_eq!(program.wait_for_end(SOON).code(), Some(0));
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
     }
     assert!(idle.is_closed_within(SOON));
 }
 
 #[test]
 fn a_sidecar_that_goes_takes_new_requests_until_its_delay_is_over() {
-    let mesh = TestMesh::new().sidecar_args(&["--drain-delay", "6s"]).start();
+    let mesh = TestMesh::new()
+        .sidecar_args(&["--drain-delay", "6s"])
+        .start();
     let gate = Gate::new();
     let opened = gate.clone();
     mesh.plugin.on("/slow", move |exchange| {
@@ -133,12 +185,21 @@ fn a_sidecar_that_goes_takes_new_requests_until_its_delay_is_over() {
     });
     let mut wire = mesh.connect();
     wire.get("/echo/slow", &mesh.authorization("7", "42"));
-    let _ = mesh.plugin.wait_for("the request", |seen| seen.target == "/slow");
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/slow");
     mesh.sidecar.signal("TERM");
-    eventually("the sidecar is not ready", || (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(()));
+    eventually("the sidecar is not ready", || {
+        (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(())
+    });
     for turn in 0..10 {
         let response = mesh.get("/echo/x").token_of("7", "42").send();
-        assert_eq!(response.status, 200, "request {turn} beside one that keeps the old connection: {}", response.text());
+        assert_eq!(
+            response.status,
+            200,
+            "request {turn} beside one that keeps the old connection: {}",
+            response.text()
+        );
     }
     gate.open();
     assert_eq!(wire.response().text(), "after all");
@@ -148,19 +209,28 @@ fn a_sidecar_that_goes_takes_new_requests_until_its_delay_is_over() {
 fn a_client_of_http2_that_connects_during_the_delay_is_served() {
     let mut mesh = TestMesh::new().gateway_flag("--drain-delay", "4s").start();
     mesh.gateway.signal("TERM");
-    eventually("it says that it goes", || (mesh.get("/readyz").send().status == 503).then_some(()));
+    eventually("it says that it goes", || {
+        (mesh.get("/readyz").send().status == 503).then_some(())
+    });
     let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
     for _ in 0..2 {
         let token = mesh.signer.token_of("7", "42");
-        let request = http::Request::get("https://localhost/echo/x").header("authorization", format!("Bearer {token}"));
+        let request = http::Request::get("https://localhost/echo/x")
+            .header("authorization", format!("Bearer {token}"));
         assert_eq!(client.exchange(request.body(()).unwrap(), None).status, 200);
     }
-    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0), "an idle connection keeps nobody");
+    assert_eq!(
+        mesh.gateway.wait_for_end(SOON).code(),
+        Some(0),
+        "an idle connection keeps nobody"
+    );
 }
 
 #[test]
 fn a_websocket_can_still_be_opened_during_the_delay() {
-    let mesh = TestMesh::new().sidecar_args(&["--drain-delay", "6s"]).start();
+    let mesh = TestMesh::new()
+        .sidecar_args(&["--drain-delay", "6s"])
+        .start();
     mesh.plugin.on("/ws", |exchange| {
         exchange.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         let bytes = exchange.read_some();
@@ -168,11 +238,19 @@ fn a_websocket_can_still_be_opened_during_the_delay() {
         Then::Close
     });
     mesh.sidecar.signal("TERM");
-    eventually("the sidecar is not ready", || (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(()));
+    eventually("the sidecar is not ready", || {
+        (mesh.admin(&mesh.sidecar, "/readyz").status == 503).then_some(())
+    });
     let mut wire = mesh.connect();
-    wire.get("/echo/ws", &(mesh.authorization("7", "42") + "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    wire.get(
+        "/echo/ws",
+        &(mesh.authorization("7", "42") + "Connection: upgrade\r\nUpgrade: websocket\r\n"),
+    );
     let response = wire.response_head();
-    assert_eq!((response.status, response.header("connection")), (101, Some("upgrade")));
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (101, Some("upgrade"))
+    );
     wire.send("hi");
     assert_eq!(wire.read(2), b"hi");
 }

@@ -28,7 +28,11 @@ fn assert_prompt(mesh: &TestMesh, what: &str) {
         let begun = Instant::now();
         let response = mesh.get("/echo/small").token_of("8", "43").send();
         assert_eq!(response.status, 200, "{what}, request {turn}");
-        assert!(begun.elapsed() < PROMPT, "{what}, request {turn} took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < PROMPT,
+            "{what}, request {turn} took {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -62,7 +66,9 @@ fn twenty_clients_that_stop_sending_delay_nobody() {
             wire
         })
         .collect();
-    eventually("all twenty have begun", || (mesh.plugin.seen_at("/upload").len() == 20).then_some(()));
+    eventually("all twenty have begun", || {
+        (mesh.plugin.seen_at("/upload").len() == 20).then_some(())
+    });
     assert_prompt(&mesh, "beside twenty uploads that stand still");
     drop(stalled);
 }
@@ -88,26 +94,43 @@ fn a_plugin_that_stops_reading_delays_only_its_senders() {
             while wire.try_send(&part).is_ok() {}
         });
     }
-    eventually("all twenty have begun", || (mesh.plugin.seen_at("/deaf").len() == 20).then_some(()));
+    eventually("all twenty have begun", || {
+        (mesh.plugin.seen_at("/deaf").len() == 20).then_some(())
+    });
     assert_prompt(&mesh, "beside twenty uploads into a deaf plugin");
     over.open();
 }
 
 #[test]
-fn streams_of_one_http2_client_that_stop_reading_delay_neither_its_other_streams_nor_other_clients() {
+fn streams_of_one_http2_client_that_stop_reading_delay_neither_its_other_streams_nor_other_clients()
+{
     let mesh = mesh();
     let token = mesh.signer.token_of("7", "42");
     let request = |path: &str| {
         let uri = format!("https://localhost{path}");
-        http::Request::get(uri).header("authorization", format!("Bearer {token}")).body(()).unwrap()
+        http::Request::get(uri)
+            .header("authorization", format!("Bearer {token}"))
+            .body(())
+            .unwrap()
     };
     // The client's own window over the whole connection has room for all that the stalled streams may hold.
     let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 32 * 1024);
-    let stalled: Vec<_> = (0..20).map(|_| client.open(request("/echo/endless"), true).answer().read_then_stall(1000)).collect();
+    let stalled: Vec<_> = (0..20)
+        .map(|_| {
+            client
+                .open(request("/echo/endless"), true)
+                .answer()
+                .read_then_stall(1000)
+        })
+        .collect();
     for turn in 0..10 {
         let begun = Instant::now();
         assert_eq!(client.exchange(request("/echo/small"), None).status, 200);
-        assert!(begun.elapsed() < PROMPT, "stream {turn} took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < PROMPT,
+            "stream {turn} took {:?}",
+            begun.elapsed()
+        );
     }
     assert_prompt(&mesh, "beside twenty stalled streams");
     drop(stalled);

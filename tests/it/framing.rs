@@ -17,13 +17,27 @@ fn refused(mesh: &TestMesh, what: &str, request: &str, status: u16) {
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
     wire.send(request.replace("AUTH", auth.trim_end()) + SMUGGLED);
-    let answer = wire.try_response("GET").unwrap_or_else(|why| panic!("{what}: no answer: {why}"));
-    assert_eq!(answer.status, status, "{what}: {answer:?} {}", answer.text());
+    let answer = wire
+        .try_response("GET")
+        .unwrap_or_else(|why| panic!("{what}: no answer: {why}"));
+    assert_eq!(
+        answer.status,
+        status,
+        "{what}: {answer:?} {}",
+        answer.text()
+    );
     if answer.header("content-type") == Some("application/json") {
         assert_eq!(answer.json()["ok"], false, "{what}");
     }
-    assert!(wire.is_closed_within(SOON), "{what}: the connection stays open");
-    assert_eq!(mesh.plugin.seen().len(), before, "{what}: something reached the plugin");
+    assert!(
+        wire.is_closed_within(SOON),
+        "{what}: the connection stays open"
+    );
+    assert_eq!(
+        mesh.plugin.seen().len(),
+        before,
+        "{what}: something reached the plugin"
+    );
 }
 
 /// Where HTTP/1 leaves a choice: 400, or exactly one request, framed anew, followed by a close.
@@ -33,14 +47,26 @@ fn refused_or_one(mesh: &TestMesh, what: &str, request: &str) {
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
     wire.send(request.replace("AUTH", auth.trim_end()) + SMUGGLED);
-    let answer = wire.try_response("POST").unwrap_or_else(|why| panic!("{what}: no answer: {why}"));
+    let answer = wire
+        .try_response("POST")
+        .unwrap_or_else(|why| panic!("{what}: no answer: {why}"));
     assert!(matches!(answer.status, 200 | 400), "{what}: {answer:?}");
-    assert!(wire.is_closed_within(SOON), "{what}: the connection stays open");
+    assert!(
+        wire.is_closed_within(SOON),
+        "{what}: the connection stays open"
+    );
     let new = mesh.plugin.seen().split_off(before);
-    assert_eq!(new.len(), usize::from(answer.status == 200), "{what}: {new:?}");
+    assert_eq!(
+        new.len(),
+        usize::from(answer.status == 200),
+        "{what}: {new:?}"
+    );
     for seen in new {
         let lengths = seen.all("content-length").len() + seen.all("transfer-encoding").len();
-        assert!(lengths <= 1, "{what}: passed on with the same doubt: {seen:?}");
+        assert!(
+            lengths <= 1,
+            "{what}: passed on with the same doubt: {seen:?}"
+        );
     }
     assert!(!mesh.plugin.got_bytes("x-smuggled"), "{what}: smuggled");
 }
@@ -49,16 +75,30 @@ fn refused_or_one(mesh: &TestMesh, what: &str, request: &str) {
 fn two_lengths_or_an_odd_length_are_refused() {
     let mesh = TestMesh::new().start();
     for (what, lines) in [
-        ("two different lengths", "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi"),
+        (
+            "two different lengths",
+            "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
+        ),
         ("a plus sign", "Content-Length: +2\r\n\r\nhi"),
         ("a minus sign", "Content-Length: -2\r\n\r\nhi"),
         ("hexadecimal", "Content-Length: 0x2\r\n\r\nhi"),
         ("a list of lengths", "Content-Length: 2, 2\r\n\r\nhi"),
-        ("a list of different lengths", "Content-Length: 2, 3\r\n\r\nhi"),
+        (
+            "a list of different lengths",
+            "Content-Length: 2, 3\r\n\r\nhi",
+        ),
         ("an empty length", "Content-Length: \r\n\r\n"),
-        ("a length beyond 64 bits", "Content-Length: 18446744073709551618\r\n\r\nhi"),
+        (
+            "a length beyond 64 bits",
+            "Content-Length: 18446744073709551618\r\n\r\nhi",
+        ),
     ] {
-        refused(&mesh, what, &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"), 400);
+        refused(
+            &mesh,
+            what,
+            &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"),
+            400,
+        );
     }
     refused(
         &mesh,
@@ -79,7 +119,9 @@ fn one_length_or_one_chunked_coding_passes() {
         "Transfer-Encoding: Chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked\r\n\r\n2;ext=1\r\nhi\r\n0\r\n\r\n",
     ] {
-        wire.send(format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}{framed}"));
+        wire.send(format!(
+            "POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}{framed}"
+        ));
         assert_eq!(wire.response().status, 200, "{framed}");
     }
     let seen = mesh.plugin.seen();
@@ -91,11 +133,24 @@ fn one_length_or_one_chunked_coding_passes() {
 fn a_length_beside_a_coding_is_never_two_requests() {
     let mesh = TestMesh::new().start();
     for (what, lines) in [
-        ("length, then chunked", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("chunked, then length", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"),
-        ("a length that covers the next request", "Content-Length: 90\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            "length, then chunked",
+            "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunked, then length",
+            "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "a length that covers the next request",
+            "Content-Length: 90\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
     ] {
-        refused_or_one(&mesh, what, &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"));
+        refused_or_one(
+            &mesh,
+            what,
+            &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"),
+        );
     }
 }
 
@@ -103,17 +158,37 @@ fn a_length_beside_a_coding_is_never_two_requests() {
 fn any_coding_but_one_chunked_is_refused() {
     let mesh = TestMesh::new().start();
     for (what, lines) in [
-        ("gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-        ("chunked, chunked", "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-        ("chunked twice", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            "gzip, chunked",
+            "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunked, chunked",
+            "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunked twice",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
         ("xchunked", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
         ("identity", "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
         ("gzip alone", "Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n"),
         ("an empty coding", "Transfer-Encoding:\r\n\r\n0\r\n\r\n"),
-        ("a space before the colon", "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-        ("a vertical tab", "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+        (
+            "a space before the colon",
+            "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "a vertical tab",
+            "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        ),
     ] {
-        refused(&mesh, what, &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"), 400);
+        refused(
+            &mesh,
+            what,
+            &format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n{lines}"),
+            400,
+        );
     }
     refused(
         &mesh,
@@ -131,18 +206,29 @@ fn broken_chunks_end_the_connection() {
         ("no size", "\r\nhi\r\n0\r\n\r\n"),
         ("a size with a sign", "+2\r\nhi\r\n0\r\n\r\n"),
         ("a size in 0x form", "0x2\r\nhi\r\n0\r\n\r\n"),
-        ("a size beyond 64 bits", "10000000000000002\r\nhi\r\n0\r\n\r\n"),
+        (
+            "a size beyond 64 bits",
+            "10000000000000002\r\nhi\r\n0\r\n\r\n",
+        ),
         ("a chunk longer than said", "1\r\nhi\r\n0\r\n\r\n"),
     ] {
         let mut wire = mesh.connect();
         let auth = mesh.authorization("7", "42");
-        let head = format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Transfer-Encoding: chunked\r\n\r\n");
+        let head = format!(
+            "POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Transfer-Encoding: chunked\r\n\r\n"
+        );
         let _ = wire.try_send(head + chunks + SMUGGLED);
         let status = wire.try_response("POST").map(|answer| answer.status);
         assert!(!matches!(status, Ok(200..300)), "{what}: {status:?}");
-        assert!(wire.is_closed_within(SOON), "{what}: the connection stays open");
+        assert!(
+            wire.is_closed_within(SOON),
+            "{what}: the connection stays open"
+        );
         assert!(!mesh.plugin.got_bytes("x-smuggled"), "{what}: smuggled");
-        assert!(mesh.plugin.seen().iter().all(|seen| !seen.complete), "{what}: a whole request reached the plugin");
+        assert!(
+            mesh.plugin.seen().iter().all(|seen| !seen.complete),
+            "{what}: a whole request reached the plugin"
+        );
     }
 }
 
@@ -150,14 +236,38 @@ fn broken_chunks_end_the_connection() {
 fn broken_heads_are_refused() {
     let mesh = TestMesh::new().start();
     for (what, request) in [
-        ("a folded line", "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\r\n X-Company-Id: 9\r\n\r\n"),
-        ("a bare CR in a value", "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\rX-Company-Id: 9\r\n\r\n"),
-        ("a NUL in a value", "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\0\r\n\r\n"),
-        ("a line without a colon", "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A\r\n\r\n"),
-        ("a name with a space", "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX A: 1\r\n\r\n"),
-        ("a space before the first name", "GET /echo/x HTTP/1.1\r\n Host: localhost\r\nHost: localhost\r\nAUTH\r\n\r\n"),
-        ("an unknown version", "GET /echo/x HTTP/1.2\r\nHost: localhost\r\nAUTH\r\n\r\n"),
-        ("no version", "GET /echo/x\r\nHost: localhost\r\nAUTH\r\n\r\n"),
+        (
+            "a folded line",
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\r\n X-Company-Id: 9\r\n\r\n",
+        ),
+        (
+            "a bare CR in a value",
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\rX-Company-Id: 9\r\n\r\n",
+        ),
+        (
+            "a NUL in a value",
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A: 1\0\r\n\r\n",
+        ),
+        (
+            "a line without a colon",
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX-A\r\n\r\n",
+        ),
+        (
+            "a name with a space",
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\nX A: 1\r\n\r\n",
+        ),
+        (
+            "a space before the first name",
+            "GET /echo/x HTTP/1.1\r\n Host: localhost\r\nHost: localhost\r\nAUTH\r\n\r\n",
+        ),
+        (
+            "an unknown version",
+            "GET /echo/x HTTP/1.2\r\nHost: localhost\r\nAUTH\r\n\r\n",
+        ),
+        (
+            "no version",
+            "GET /echo/x\r\nHost: localhost\r\nAUTH\r\n\r\n",
+        ),
     ] {
         refused(&mesh, what, request, 400);
     }
@@ -166,8 +276,16 @@ fn broken_heads_are_refused() {
 #[test]
 fn a_bare_line_feed_is_at_most_one_request() {
     let mesh = TestMesh::new().start();
-    refused_or_one(&mesh, "line feeds alone", "GET /echo/x HTTP/1.1\nHost: localhost\nAUTH\n\n");
-    refused_or_one(&mesh, "one line feed alone", "GET /echo/x HTTP/1.1\r\nHost: localhost\nAUTH\r\n\r\n");
+    refused_or_one(
+        &mesh,
+        "line feeds alone",
+        "GET /echo/x HTTP/1.1\nHost: localhost\nAUTH\n\n",
+    );
+    refused_or_one(
+        &mesh,
+        "one line feed alone",
+        "GET /echo/x HTTP/1.1\r\nHost: localhost\nAUTH\r\n\r\n",
+    );
 }
 
 #[test]
@@ -183,23 +301,48 @@ fn the_host_is_one_and_a_host() {
         ("a space inside", "Host: local host\r\n"),
         ("an empty Host", "Host:\r\n"),
     ] {
-        refused(&mesh, what, &format!("GET /echo/x HTTP/1.1\r\n{lines}AUTH\r\n\r\n"), 400);
+        refused(
+            &mesh,
+            what,
+            &format!("GET /echo/x HTTP/1.1\r\n{lines}AUTH\r\n\r\n"),
+            400,
+        );
     }
-    refused(&mesh, "absolute form for another host", "GET http://evil/echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n\r\n", 400);
+    refused(
+        &mesh,
+        "absolute form for another host",
+        "GET http://evil/echo/x HTTP/1.1\r\nHost: localhost\r\nAUTH\r\n\r\n",
+        400,
+    );
 }
 
 #[test]
 fn a_good_host_passes_in_each_form() {
     let mesh = TestMesh::new().start();
     let port = mesh.public().port();
-    for host in
-        ["localhost".to_owned(), format!("localhost:{port}"), "127.0.0.1".to_owned(), "[::1]:8443".to_owned(), "API.Example".to_owned()]
-    {
-        let seen = mesh.get("/echo/x").token_of("7", "42").header("Host", &host).seen_by_plugin();
+    for host in [
+        "localhost".to_owned(),
+        format!("localhost:{port}"),
+        "127.0.0.1".to_owned(),
+        "[::1]:8443".to_owned(),
+        "API.Example".to_owned(),
+    ] {
+        let seen = mesh
+            .get("/echo/x")
+            .token_of("7", "42")
+            .header("Host", &host)
+            .seen_by_plugin();
         assert_eq!(seen.header("host"), Some(host.as_str()));
     }
-    let seen = mesh.get("https://localhost/echo/x").token_of("7", "42").seen_by_plugin();
-    assert_eq!((seen.target.as_str(), seen.header("host")), ("/x", Some("localhost")), "absolute form for our own host");
+    let seen = mesh
+        .get("https://localhost/echo/x")
+        .token_of("7", "42")
+        .seen_by_plugin();
+    assert_eq!(
+        (seen.target.as_str(), seen.header("host")),
+        ("/x", Some("localhost")),
+        "absolute form for our own host"
+    );
 }
 
 #[test]
@@ -208,7 +351,9 @@ fn targets_that_are_no_path_are_refused() {
     for target in ["echo/x", "*", "?a=1", "#x", "http:", "//", "\\echo"] {
         let mut wire = mesh.connect();
         let auth = mesh.authorization("7", "42");
-        wire.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"));
+        wire.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"
+        ));
         let status = wire.response().status;
         assert!(matches!(status, 400 | 404), "{target}: {status}");
         assert!(status == 400 || target == "//", "{target}: {status}");
@@ -224,13 +369,29 @@ fn targets_that_are_no_path_are_refused() {
 fn no_tunnel_is_ever_opened() {
     let mesh = TestMesh::new().start();
     let mut wire = mesh.connect();
-    wire.send(format!("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n{}\r\n", mesh.authorization("7", "42")));
-    wire.response().assert_refusal(405, "method_not_allowed", "gateway");
+    wire.send(format!(
+        "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n{}\r\n",
+        mesh.authorization("7", "42")
+    ));
+    wire.response()
+        .assert_refusal(405, "method_not_allowed", "gateway");
     let response = mesh.request("TRACE", "/echo/x").token_of("7", "42").send();
     response.assert_refusal(405, "method_not_allowed", "gateway");
-    assert!(response.header("allow").is_some_and(|served| served.contains("POST") && !served.contains("TRACE")), "{response:?}");
+    assert!(
+        response
+            .header("allow")
+            .is_some_and(|served| served.contains("POST") && !served.contains("TRACE")),
+        "{response:?}"
+    );
     for method in ["DELETE", "PUT", "PATCH", "OPTIONS", "PROPFIND"] {
-        assert_eq!(mesh.request(method, "/echo/x").token_of("7", "42").send().status, 200, "{method}");
+        assert_eq!(
+            mesh.request(method, "/echo/x")
+                .token_of("7", "42")
+                .send()
+                .status,
+            200,
+            "{method}"
+        );
     }
     assert_eq!(mesh.plugin.seen().len(), 5);
 }
@@ -239,7 +400,11 @@ fn no_tunnel_is_ever_opened() {
 fn two_authorizations_are_no_authorization() {
     let mesh = TestMesh::new().start();
     let token = mesh.signer.token_of("7", "42");
-    mesh.get("/echo/x").token(&token).token(&token).send().assert_refusal(400, "bad_request", "gateway");
+    mesh.get("/echo/x")
+        .token(&token)
+        .token(&token)
+        .send()
+        .assert_refusal(400, "bad_request", "gateway");
     assert!(mesh.plugin.seen().is_empty());
 }
 
@@ -255,13 +420,26 @@ fn a_head_has_a_size_and_a_number_of_fields() {
     };
     assert_eq!(with_fields(100).status, 200);
     assert_eq!(with_fields(101).status, 431);
-    let with_size = |size: usize| mesh.get("/echo/x").token_of("7", "42").header("A", &"a".repeat(size)).send();
+    let with_size = |size: usize| {
+        mesh.get("/echo/x")
+            .token_of("7", "42")
+            .header("A", &"a".repeat(size))
+            .send()
+    };
     assert_eq!(with_size(30 * 1024).status, 200);
     assert_eq!(with_size(33 * 1024).status, 431);
-    let with_target = |size: usize| mesh.get(&format!("/echo/{}", "a".repeat(size - 6))).token_of("7", "42").send();
+    let with_target = |size: usize| {
+        mesh.get(&format!("/echo/{}", "a".repeat(size - 6)))
+            .token_of("7", "42")
+            .send()
+    };
     assert_eq!(with_target(8 * 1024).status, 200);
     with_target(8 * 1024 + 1).assert_refusal(414, "uri_too_long", "gateway");
-    assert_eq!(mesh.plugin.seen().len(), 3, "what the door accepts is never refused behind it");
+    assert_eq!(
+        mesh.plugin.seen().len(),
+        3,
+        "what the door accepts is never refused behind it"
+    );
 }
 
 #[test]
@@ -270,7 +448,10 @@ fn a_refused_request_with_a_body_leaves_no_body_behind_as_the_next_request() {
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
     let hidden = format!("GET /echo/smuggled HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n");
-    wire.send(format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len()));
+    wire.send(format!(
+        "POST /echo/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{hidden}",
+        hidden.len()
+    ));
     assert_eq!(wire.response().status, 401);
     if !wire.is_closed_within(Duration::from_millis(300)) {
         wire.get("/echo/next", &auth);
@@ -286,7 +467,9 @@ fn a_late_body_of_a_refused_request_is_no_head() {
     wire.send("POST /echo/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n");
     assert_eq!(wire.response().status, 401);
     let auth = mesh.authorization("7", "42");
-    let _ = wire.try_send(format!("lines\nof\na\nlate\nbodyGET /echo/next HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"));
+    let _ = wire.try_send(format!(
+        "lines\nof\na\nlate\nbodyGET /echo/next HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"
+    ));
     // Closed, or the next request is what it is: never the body taken for a head.
     if let Ok(next) = wire.try_response("GET") {
         assert_eq!(next.status, 200, "{next:?}");
@@ -303,7 +486,9 @@ fn requests_in_one_flight_are_answered_in_their_order() {
     });
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
-    let flight: String = (0..10).map(|n| format!("GET /echo/n{n} HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n")).collect();
+    let flight: String = (0..10)
+        .map(|n| format!("GET /echo/n{n} HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"))
+        .collect();
     wire.send(flight);
     for n in 0..10 {
         assert_eq!(wire.response().text(), format!("/n{n}"));
@@ -314,13 +499,21 @@ fn requests_in_one_flight_are_answered_in_their_order() {
 fn a_bare_line_feed_is_seen_in_a_later_request_of_the_same_flight() {
     let mesh = TestMesh::new().start();
     let auth = mesh.authorization("7", "42");
-    for (framing, body) in [("", ""), ("Content-Length: 2\r\n", "hi"), ("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n")] {
+    for (framing, body) in [
+        ("", ""),
+        ("Content-Length: 2\r\n", "hi"),
+        ("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"),
+    ] {
         let mut wire = mesh.connect();
         wire.send(format!(
             "POST /echo/first HTTP/1.1\r\nHost: localhost\r\n{auth}{framing}\r\n{body}GET /echo/bare HTTP/1.1\nHost: localhost\r\n{auth}\r\n"
         ));
         let _ = wire.response(); // the first may be answered, or refused with the second in the same breath
-        assert!(wire.try_response("GET").map_or(true, |second| second.status == 400), "{framing}");
+        assert!(
+            wire.try_response("GET")
+                .map_or(true, |second| second.status == 400),
+            "{framing}"
+        );
         assert!(wire.is_closed_within(gapura_tests::PATIENCE), "{framing}");
     }
     assert!(mesh.plugin.seen_at("/bare").is_empty());
@@ -336,10 +529,14 @@ fn the_rest_of_a_body_whose_answer_came_early_is_no_head() {
     });
     let auth = mesh.authorization("7", "42");
     let mut wire = mesh.connect();
-    wire.send(format!("POST /echo/early HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 20\r\n\r\n"));
+    wire.send(format!(
+        "POST /echo/early HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 20\r\n\r\n"
+    ));
     assert_eq!(wire.response().text(), "early");
     wire.send("lines\nof\na\nlate\nbody");
-    let seen = mesh.plugin.wait_for("the whole body", |seen| seen.target == "/early" && seen.complete);
+    let seen = mesh.plugin.wait_for("the whole body", |seen| {
+        seen.target == "/early" && seen.complete
+    });
     assert_eq!(seen.body_length, 20);
     wire.get("/echo/next", &auth);
     let next = wire.response();

@@ -28,7 +28,13 @@ const RESERVED: [&str; 16] = [
 fn spellings(name: &str) -> [String; 8] {
     let mixed = name
         .char_indices()
-        .map(|(at, letter)| if at % 3 == 0 { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() })
+        .map(|(at, letter)| {
+            if at % 3 == 0 {
+                letter.to_ascii_uppercase()
+            } else {
+                letter.to_ascii_lowercase()
+            }
+        })
         .collect();
     let last = name.rfind('-').unwrap();
     let mut half = name.to_owned();
@@ -52,12 +58,33 @@ fn assert_context_of(seen: &Seen, user: &str, company: &str, role: Option<&str>)
     assert_eq!(seen.header("x-company-id"), Some(company));
     assert_eq!(seen.header("x-role"), role);
     for (name, value) in &seen.headers {
-        assert!(!value.contains("spoof"), "{name}: {value} reached the plugin");
-        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name} reached the plugin");
+        assert!(
+            !value.contains("spoof"),
+            "{name}: {value} reached the plugin"
+        );
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "{name} reached the plugin"
+        );
     }
-    let folded: Vec<String> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase().replace(['_', '.', '!', '~'], "-")).collect();
-    for name in ["x-user-id", "x-company-id", "x-role", "x-request-id", "x-forwarded-for"] {
-        assert!(folded.iter().filter(|other| *other == name).count() <= 1, "{name} stands twice for somebody: {:?}", seen.headers);
+    let folded: Vec<String> = seen
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase().replace(['_', '.', '!', '~'], "-"))
+        .collect();
+    for name in [
+        "x-user-id",
+        "x-company-id",
+        "x-role",
+        "x-request-id",
+        "x-forwarded-for",
+    ] {
+        assert!(
+            folded.iter().filter(|other| *other == name).count() <= 1,
+            "{name} stands twice for somebody: {:?}",
+            seen.headers
+        );
     }
 }
 
@@ -87,7 +114,11 @@ fn an_ordinary_header_does_reach_it() {
     assert_eq!(seen.header("accept-language"), Some("id"));
     assert_eq!(seen.header("if-none-match"), Some("\"a\""));
     assert_eq!(seen.header("cookie"), Some("a=1"));
-    assert_eq!(seen.header("host"), Some("localhost"), "the plugin sees the client's Host");
+    assert_eq!(
+        seen.header("host"),
+        Some("localhost"),
+        "the plugin sees the client's Host"
+    );
 }
 
 #[test]
@@ -95,7 +126,9 @@ fn a_reserved_header_given_twice_and_beside_its_aliases_is_still_the_tokens_own(
     let mesh = TestMesh::new().start();
     let mut request = mesh.get("/echo/x").token_of("7", "42");
     for spelling in spellings("X-Company-Id") {
-        request = request.header(&spelling, "spoof-9").header(&spelling, "spoof-8");
+        request = request
+            .header(&spelling, "spoof-9")
+            .header(&spelling, "spoof-8");
     }
     assert_context_of(&request.seen_by_plugin(), "7", "42", Some("member"));
 }
@@ -110,14 +143,20 @@ fn a_client_can_not_have_our_headers_taken_away_by_nominating_them() {
         .header("X-Company-Id", "spoof")
         .header("X-Own", "spoof")
         .header("Private", "spoof")
-        .header("Connection", "X-User-Id , x-role,X-Request-Id, traceparent, private")
+        .header(
+            "Connection",
+            "X-User-Id , x-role,X-Request-Id, traceparent, private",
+        )
         .header("Connection", "host");
     let seen = request.seen_by_plugin();
     assert_context_of(&seen, "7", "42", Some("member"));
     for name in ["x-request-id", "x-forwarded-for", "traceparent", "host"] {
         assert!(seen.header(name).is_some(), "{name} was taken away");
     }
-    assert!(seen.header("private").is_none(), "a nominated header is hop-by-hop");
+    assert!(
+        seen.header("private").is_none(),
+        "a nominated header is hop-by-hop"
+    );
 }
 
 #[test]
@@ -137,14 +176,25 @@ fn hop_by_hop_headers_end_at_the_gateway() {
         .header("Proxy", "spoof")
         .seen_by_plugin();
     assert_context_of(&seen, "7", "42", Some("member"));
-    for name in ["keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade", "http2-settings", "forwarded", "proxy"] {
+    for name in [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "te",
+        "upgrade",
+        "http2-settings",
+        "forwarded",
+        "proxy",
+    ] {
         assert!(seen.header(name).is_none(), "{name}: {:?}", seen.headers);
     }
 }
 
 #[test]
 fn trailers_name_nobody() {
-    let mesh = TestMesh::new().fields(json!({"forward_headers": ["X-Checksum"]})).start();
+    let mesh = TestMesh::new()
+        .fields(json!({"forward_headers": ["X-Checksum"]}))
+        .start();
     let mut wire = mesh.connect();
     let mut trailers = String::new();
     for name in RESERVED {
@@ -168,8 +218,15 @@ fn trailers_name_nobody() {
     for seen in all {
         assert_context_of(&seen, "7", "42", Some("member"));
         assert_eq!(seen.text(), "hi");
-        let names: Vec<String> = seen.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-        assert!(names.iter().all(|name| name == "x-checksum"), "trailers that nobody vouched for: {names:?}");
+        let names: Vec<String> = seen
+            .trailers
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect();
+        assert!(
+            names.iter().all(|name| name == "x-checksum"),
+            "trailers that nobody vouched for: {names:?}"
+        );
     }
     assert!(!mesh.plugin.got_bytes("spoof"));
 }
@@ -178,7 +235,11 @@ fn trailers_name_nobody() {
 fn a_token_without_a_role_gives_no_role_whatever_the_client_says() {
     let mesh = TestMesh::new().start();
     let token = mesh.signer.token(&claims_with(&json!({"role": null})));
-    let seen = mesh.get("/echo/x").token(&token).header("X-Role", "spoof-admin").seen_by_plugin();
+    let seen = mesh
+        .get("/echo/x")
+        .token(&token)
+        .header("X-Role", "spoof-admin")
+        .seen_by_plugin();
     assert_context_of(&seen, "7", "42", None);
 }
 
@@ -187,7 +248,10 @@ fn each_mode_says_what_was_proven_and_no_more() {
     let mesh = TestMesh::new()
         .also("open", json!({"auth_mode": "public"}))
         .also("passed", json!({"auth_mode": "forward_jwt"}))
-        .also("foreign", json!({"auth_mode": "forward_jwt", "verify": false}))
+        .also(
+            "foreign",
+            json!({"auth_mode": "forward_jwt", "verify": false}),
+        )
         .sidecar_args(&["--allow-no-tenant"])
         .start();
     let spoofed = |path: &str, token: &str| {
@@ -206,18 +270,31 @@ fn each_mode_says_what_was_proven_and_no_more() {
 
     let passed = spoofed("/passed/x", &token);
     assert_context_of(&passed, "7", "42", Some("member"));
-    assert_eq!(passed.header("authorization"), Some(bearer.as_str()), "byte for byte");
+    assert_eq!(
+        passed.header("authorization"),
+        Some(bearer.as_str()),
+        "byte for byte"
+    );
 
     let open = spoofed("/open/x", &token);
     assert_eq!(open.header("authorization"), None);
     let foreign = spoofed("/foreign/x", "a.foreign.token");
-    assert_eq!(foreign.header("authorization"), Some("Bearer a.foreign.token"));
+    assert_eq!(
+        foreign.header("authorization"),
+        Some("Bearer a.foreign.token")
+    );
     for seen in [open, foreign] {
         for name in ["x-user-id", "x-company-id", "x-role"] {
             assert_eq!(seen.header(name), None, "{name} without proof");
         }
         assert!(seen.header("x-request-id").is_some());
-        assert!(seen.headers.iter().all(|(_, value)| !value.contains("spoof")), "{:?}", seen.headers);
+        assert!(
+            seen.headers
+                .iter()
+                .all(|(_, value)| !value.contains("spoof")),
+            "{:?}",
+            seen.headers
+        );
     }
 }
 
@@ -251,7 +328,12 @@ fn what_the_operator_lets_through_passes_and_what_he_sets_replaces_the_clients()
 #[test]
 fn the_forwarding_headers_are_ours() {
     let mesh = TestMesh::new().start();
-    let seen = mesh.get("/echo/x").token_of("7", "42").header("baggage", "user=1").header("traceparent", "nonsense").seen_by_plugin();
+    let seen = mesh
+        .get("/echo/x")
+        .token_of("7", "42")
+        .header("baggage", "user=1")
+        .header("traceparent", "nonsense")
+        .seen_by_plugin();
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
     assert_eq!(seen.header("x-forwarded-host"), Some("localhost"));
@@ -262,23 +344,47 @@ fn the_forwarding_headers_are_ours() {
     assert!(made.starts_with("00-"));
 
     let trace = "0af7651916cd43dd8448eb211c80319c";
-    let seen = mesh.get("/echo/x").token_of("7", "42").header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01")).seen_by_plugin();
-    assert!(seen.header("traceparent").unwrap().contains(trace), "a valid one is continued");
+    let seen = mesh
+        .get("/echo/x")
+        .token_of("7", "42")
+        .header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"))
+        .seen_by_plugin();
+    assert!(
+        seen.header("traceparent").unwrap().contains(trace),
+        "a valid one is continued"
+    );
 }
 
 #[test]
 fn a_request_id_is_kept_if_it_is_one_and_made_if_it_is_not() {
     let mesh = TestMesh::new().start();
-    let seen = mesh.get("/echo/x").token_of("7", "42").header("X-Request-Id", "order-7.a_b").seen_by_plugin();
+    let seen = mesh
+        .get("/echo/x")
+        .token_of("7", "42")
+        .header("X-Request-Id", "order-7.a_b")
+        .seen_by_plugin();
     assert_eq!(seen.header("x-request-id"), Some("order-7.a_b"));
 
     for bad in ["", "two words", "a/b", "<script>", &"a".repeat(129)] {
-        let seen = mesh.get("/echo/x").token_of("7", "42").header("X-Request-Id", bad).seen_by_plugin();
+        let seen = mesh
+            .get("/echo/x")
+            .token_of("7", "42")
+            .header("X-Request-Id", bad)
+            .seen_by_plugin();
         let id = seen.header("x-request-id").unwrap();
         assert_ne!(id, bad);
-        assert_eq!((id.len(), id.as_bytes()[14]), (36, b'7'), "a UUID of version 7: {id}");
+        assert_eq!(
+            (id.len(), id.as_bytes()[14]),
+            (36, b'7'),
+            "a UUID of version 7: {id}"
+        );
     }
-    let twice = mesh.get("/echo/x").token_of("7", "42").header("X-Request-Id", "one").header("X-Request-Id", "two").seen_by_plugin();
+    let twice = mesh
+        .get("/echo/x")
+        .token_of("7", "42")
+        .header("X-Request-Id", "one")
+        .header("X-Request-Id", "two")
+        .seen_by_plugin();
     assert_eq!(twice.header("x-request-id").unwrap().len(), 36);
 }
 
@@ -293,24 +399,45 @@ fn nothing_internal_comes_back_to_the_client() {
          Connection: keep-alive, secret-one\r\nSecret-One: leak\r\nConnection: secret-two\r\nSecret-Two: leak\r\n\r\nok",
         Then::Keep,
     );
-    let response = mesh.get("/echo/talks").token_of("7", "42").header("X-Request-Id", "mine").send();
+    let response = mesh
+        .get("/echo/talks")
+        .token_of("7", "42")
+        .header("X-Request-Id", "mine")
+        .send();
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     assert_eq!(response.header("x-powered"), Some("kept"));
     assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
     assert_eq!(response.header("x-request-id"), Some("mine"));
     for (name, value) in &response.headers {
         assert!(!value.contains("leak"), "{name}: {value} came back");
-        assert!(!name.to_ascii_lowercase().starts_with("x-gapura"), "{name} came back");
+        assert!(
+            !name.to_ascii_lowercase().starts_with("x-gapura"),
+            "{name} came back"
+        );
     }
-    let line = mesh.gateway.wait_for_line("the request", |line| line["event"] == "request" && line["request_id"] == "mine");
-    assert_eq!(line["code"], json!(null), "a plugin can't pass its answer off as the sidecar's: {line}");
+    let line = mesh.gateway.wait_for_line("the request", |line| {
+        line["event"] == "request" && line["request_id"] == "mine"
+    });
+    assert_eq!(
+        line["code"],
+        json!(null),
+        "a plugin can't pass its answer off as the sidecar's: {line}"
+    );
 }
 
 #[test]
 fn the_refusals_bear_no_trace_of_what_was_spoofed() {
     let mesh = TestMesh::new().start();
-    for (path, status, code) in [("/echo/x", 401, "token_missing"), ("/nowhere", 404, "no_route"), ("/echo/..", 400, "bad_request")] {
-        let response = mesh.get(path).header("X-Company-Id", "spoof").header("X-Request-Id", "keep-me").send();
+    for (path, status, code) in [
+        ("/echo/x", 401, "token_missing"),
+        ("/nowhere", 404, "no_route"),
+        ("/echo/..", 400, "bad_request"),
+    ] {
+        let response = mesh
+            .get(path)
+            .header("X-Company-Id", "spoof")
+            .header("X-Request-Id", "keep-me")
+            .send();
         response.assert_refusal(status, code, "gateway");
         assert_eq!(response.header("x-request-id"), Some("keep-me"));
         assert!(!format!("{response:?}{}", response.text()).contains("spoof"));

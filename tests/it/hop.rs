@@ -11,8 +11,10 @@ const CONTEXT: &str = "X-Request-Id: r-1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\n
 
 /// Tries a request with this certificate: the answer, or why there is none.
 fn knock(mesh: &TestMesh, own: Option<&Certificate>) -> Result<Response, String> {
-    let mut wire = Wire::tls(mesh.hop(), &mesh.hop_tls(own, &["http/1.1"])).map_err(|err| err.to_string())?;
-    wire.try_send(format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}\r\n")).map_err(|err| err.to_string())?;
+    let mut wire =
+        Wire::tls(mesh.hop(), &mesh.hop_tls(own, &["http/1.1"])).map_err(|err| err.to_string())?;
+    wire.try_send(format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}\r\n"))
+        .map_err(|err| err.to_string())?;
     wire.try_response("GET")
 }
 
@@ -23,49 +25,145 @@ fn assert_turned_away(mesh: &TestMesh, what: &str, own: Option<&Certificate>, re
     let answer = knock(mesh, own);
     assert!(answer.is_err(), "{what}: {answer:?}");
     let line = gapura_tests::eventually(&format!("{what}: a line with the reason"), || {
-        mesh.sidecar.log().into_iter().skip(before).find(|line| line["event"].as_str().is_some_and(|event| event.contains("handshake")))
+        mesh.sidecar.log().into_iter().skip(before).find(|line| {
+            line["event"]
+                .as_str()
+                .is_some_and(|event| event.contains("handshake"))
+        })
     });
-    assert!(line.to_string().to_lowercase().contains(reason), "{what}: {line}");
-    assert!(line.to_string().contains("127.0.0.1"), "{what}: who it was: {line}");
+    assert!(
+        line.to_string().to_lowercase().contains(reason),
+        "{what}: {line}"
+    );
+    assert!(
+        line.to_string().contains("127.0.0.1"),
+        "{what}: who it was: {line}"
+    );
 }
 
 #[test]
 fn only_a_gateway_of_this_installation_gets_through_the_handshake() {
     let mesh = TestMesh::new().start();
-    assert_eq!(knock(&mesh, Some(&mesh.gateway_cert)).unwrap().status, 200, "the gateway's own certificate");
-    assert_eq!(knock(&mesh, Some(&mesh.authority.issue(&Leaf::gateway("second")))).unwrap().status, 200, "any gateway without --allow");
-    assert_eq!(knock(&mesh, Some(&mesh.authority.issue(&Leaf::gateway("edge").for_both()))).unwrap().status, 200, "usable for both");
+    assert_eq!(
+        knock(&mesh, Some(&mesh.gateway_cert)).unwrap().status,
+        200,
+        "the gateway's own certificate"
+    );
+    assert_eq!(
+        knock(&mesh, Some(&mesh.authority.issue(&Leaf::gateway("second"))))
+            .unwrap()
+            .status,
+        200,
+        "any gateway without --allow"
+    );
+    assert_eq!(
+        knock(
+            &mesh,
+            Some(&mesh.authority.issue(&Leaf::gateway("edge").for_both()))
+        )
+        .unwrap()
+        .status,
+        200,
+        "usable for both"
+    );
     let reached = mesh.plugin.seen().len();
 
     let issue = |leaf: &Leaf| mesh.authority.issue(leaf);
     let gateway = Leaf::gateway("edge");
     assert_turned_away(&mesh, "no certificate", None, "certificate");
-    assert_turned_away(&mesh, "another authority's", Some(&Authority::two_tier("rogue").issue(&gateway)), "issuer");
-    assert_turned_away(&mesh, "the same name under another key", Some(&Authority::two_tier("test mesh").issue(&gateway)), "");
+    assert_turned_away(
+        &mesh,
+        "another authority's",
+        Some(&Authority::two_tier("rogue").issue(&gateway)),
+        "issuer",
+    );
+    assert_turned_away(
+        &mesh,
+        "the same name under another key",
+        Some(&Authority::two_tier("test mesh").issue(&gateway)),
+        "",
+    );
     assert_turned_away(&mesh, "the plugin's own", Some(&mesh.sidecar_cert), "");
-    assert_turned_away(&mesh, "a plugin's, good for dialling", Some(&issue(&Leaf::plugin("echo").for_dialling())), "role");
-    assert_turned_away(&mesh, "a gateway's, good for answering only", Some(&issue(&gateway.clone().for_answering())), "");
-    assert_turned_away(&mesh, "a gateway's without any use", Some(&issue(&gateway.clone().for_nothing())), "");
+    assert_turned_away(
+        &mesh,
+        "a plugin's, good for dialling",
+        Some(&issue(&Leaf::plugin("echo").for_dialling())),
+        "role",
+    );
+    assert_turned_away(
+        &mesh,
+        "a gateway's, good for answering only",
+        Some(&issue(&gateway.clone().for_answering())),
+        "",
+    );
+    assert_turned_away(
+        &mesh,
+        "a gateway's without any use",
+        Some(&issue(&gateway.clone().for_nothing())),
+        "",
+    );
     assert_turned_away(
         &mesh,
         "another trust domain's",
-        Some(&issue(&gateway.clone().uri("spiffe://other.internal/gateway/edge"))),
+        Some(&issue(
+            &gateway.clone().uri("spiffe://other.internal/gateway/edge"),
+        )),
         "domain",
     );
-    assert_turned_away(&mesh, "a subdomain's", Some(&issue(&gateway.clone().uri(&format!("spiffe://a.{DOMAIN}/gateway/edge")))), "domain");
-    assert_turned_away(&mesh, "two identities", Some(&issue(&gateway.clone().also_uri(&format!("spiffe://{DOMAIN}/gateway/b")))), "");
-    assert_turned_away(&mesh, "no identity", Some(&issue(&gateway.clone().without_uri())), "");
+    assert_turned_away(
+        &mesh,
+        "a subdomain's",
+        Some(&issue(
+            &gateway
+                .clone()
+                .uri(&format!("spiffe://a.{DOMAIN}/gateway/edge")),
+        )),
+        "domain",
+    );
+    assert_turned_away(
+        &mesh,
+        "two identities",
+        Some(&issue(
+            &gateway
+                .clone()
+                .also_uri(&format!("spiffe://{DOMAIN}/gateway/b")),
+        )),
+        "",
+    );
+    assert_turned_away(
+        &mesh,
+        "no identity",
+        Some(&issue(&gateway.clone().without_uri())),
+        "",
+    );
     assert_turned_away(
         &mesh,
         "an identity that only looks like one",
-        Some(&issue(&gateway.clone().uri(&format!("spiffe://{DOMAIN}/gateway/edge/x")))),
+        Some(&issue(
+            &gateway
+                .clone()
+                .uri(&format!("spiffe://{DOMAIN}/gateway/edge/x")),
+        )),
         "",
     );
-    assert_turned_away(&mesh, "expired", Some(&issue(&gateway.clone().expired())), "expired");
-    assert_turned_away(&mesh, "not yet valid", Some(&issue(&gateway.of_tomorrow())), "valid");
+    assert_turned_away(
+        &mesh,
+        "expired",
+        Some(&issue(&gateway.clone().expired())),
+        "expired",
+    );
+    assert_turned_away(
+        &mesh,
+        "not yet valid",
+        Some(&issue(&gateway.of_tomorrow())),
+        "valid",
+    );
     assert_eq!(mesh.plugin.seen().len(), reached);
     assert!(
-        mesh.metric(&mesh.sidecar, "gapura_handshake_failures_total{side=\"hop\",reason=\"expired\"}") >= 1.0,
+        mesh.metric(
+            &mesh.sidecar,
+            "gapura_handshake_failures_total{side=\"hop\",reason=\"expired\"}"
+        ) >= 1.0,
         "{}",
         mesh.admin(&mesh.sidecar, "/metrics").text()
     );
@@ -76,11 +174,20 @@ fn a_revoked_gateway_is_turned_away() {
     let mesh = TestMesh::new().start();
     let stolen = mesh.authority.issue(&Leaf::gateway("stolen"));
     assert_eq!(knock(&mesh, Some(&stolen)).unwrap().status, 200);
-    let files = mesh.authority.files_for(&mesh.sidecar_cert).with_crl(Some(mesh.authority.crl(&[&stolen])));
+    let files = mesh
+        .authority
+        .files_for(&mesh.sidecar_cert)
+        .with_crl(Some(mesh.authority.crl(&[&stolen])));
     mesh.sidecar_dir.publish(&files);
-    gapura_tests::within(Duration::from_secs(5), "it is turned away", || knock(&mesh, Some(&stolen)).is_err().then_some(()));
+    gapura_tests::within(Duration::from_secs(5), "it is turned away", || {
+        knock(&mesh, Some(&stolen)).is_err().then_some(())
+    });
     assert_turned_away(&mesh, "revoked", Some(&stolen), "revoked");
-    assert_eq!(knock(&mesh, Some(&mesh.gateway_cert)).unwrap().status, 200, "its neighbour is not");
+    assert_eq!(
+        knock(&mesh, Some(&mesh.gateway_cert)).unwrap().status,
+        200,
+        "its neighbour is not"
+    );
 }
 
 #[test]
@@ -92,15 +199,25 @@ fn plain_http_and_old_tls_are_no_way_in() {
     let dir = mesh.dir();
     let (cert, key) = mesh.gateway_cert.write(dir, "edge");
     let output = std::process::Command::new("openssl")
-        .args(["s_client", "-tls1_2", "-connect", &mesh.hop().to_string(), "-cert"])
+        .args([
+            "s_client",
+            "-tls1_2",
+            "-connect",
+            &mesh.hop().to_string(),
+            "-cert",
+        ])
         .arg(&cert)
         .arg("-key")
         .arg(&key)
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("alert") || text.contains("no protocols"), "TLS 1.2 is refused: {text}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("alert") || text.contains("no protocols"),
+        "TLS 1.2 is refused: {text}"
+    );
     assert!(text.contains("no peer certificate available"), "{text}");
     assert!(mesh.plugin.seen().is_empty());
 }
@@ -113,7 +230,10 @@ fn nothing_is_remembered_from_one_handshake_to_the_next() {
         let mut wire = Wire::tls(mesh.hop(), &tls).unwrap();
         wire.send(format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}\r\n"));
         assert_eq!(wire.response().status, 200);
-        assert!(!wire.was_resumed(), "a session that was resumed was not judged again");
+        assert!(
+            !wire.was_resumed(),
+            "a session that was resumed was not judged again"
+        );
     }
 }
 
@@ -125,8 +245,12 @@ fn a_gateway_that_allow_does_not_name_gets_one_answer() {
     let other = mesh.authority.issue(&Leaf::gateway("other"));
     let mut wire = Wire::tls(mesh.hop(), &mesh.hop_tls(Some(&other), &["http/1.1"])).unwrap();
     wire.send(format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}\r\n"));
-    wire.response().assert_refusal(403, "peer_denied", "sidecar");
-    assert!(wire.is_closed_within(Duration::from_secs(5)), "one answer, then close");
+    wire.response()
+        .assert_refusal(403, "peer_denied", "sidecar");
+    assert!(
+        wire.is_closed_within(Duration::from_secs(5)),
+        "one answer, then close"
+    );
     assert_eq!(mesh.plugin.seen().len(), 1);
 }
 
@@ -143,35 +267,109 @@ fn the_context_stands_once_whole_and_valid_or_the_request_is_refused() {
     assert_eq!(straight(&mesh, CONTEXT).status, 200);
     let reached = mesh.plugin.seen().len();
     for (what, lines, status, code) in [
-        ("two companies", format!("{CONTEXT}X-Company-Id: 43\r\n"), 400, "bad_request"),
-        ("two equal companies", format!("{CONTEXT}X-Company-Id: 42\r\n"), 400, "bad_request"),
-        ("two users", format!("{CONTEXT}x-user-id: 8\r\n"), 400, "bad_request"),
-        ("two roles", format!("{CONTEXT}X-ROLE: admin\r\n"), 400, "bad_request"),
-        ("two request ids", format!("{CONTEXT}X-Request-Id: r-2\r\n"), 400, "bad_request"),
-        ("an impossible company", CONTEXT.replace("42", "4 2"), 400, "bad_request"),
-        ("an empty company", CONTEXT.replace("42", ""), 400, "bad_request"),
-        ("an impossible user", CONTEXT.replace("X-User-Id: 7", "X-User-Id: 7,8"), 400, "bad_request"),
-        ("an impossible role", CONTEXT.replace("member", "a\tb"), 400, "bad_request"),
-        ("a company without a user", CONTEXT.replace("X-User-Id: 7\r\n", ""), 400, "bad_request"),
-        ("no request id", CONTEXT.replace("X-Request-Id: r-1\r\n", ""), 400, "bad_request"),
-        ("no company though verified", CONTEXT.replace("X-Company-Id: 42\r\n", ""), 403, "tenant_missing"),
+        (
+            "two companies",
+            format!("{CONTEXT}X-Company-Id: 43\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "two equal companies",
+            format!("{CONTEXT}X-Company-Id: 42\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "two users",
+            format!("{CONTEXT}x-user-id: 8\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "two roles",
+            format!("{CONTEXT}X-ROLE: admin\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "two request ids",
+            format!("{CONTEXT}X-Request-Id: r-2\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "an impossible company",
+            CONTEXT.replace("42", "4 2"),
+            400,
+            "bad_request",
+        ),
+        (
+            "an empty company",
+            CONTEXT.replace("42", ""),
+            400,
+            "bad_request",
+        ),
+        (
+            "an impossible user",
+            CONTEXT.replace("X-User-Id: 7", "X-User-Id: 7,8"),
+            400,
+            "bad_request",
+        ),
+        (
+            "an impossible role",
+            CONTEXT.replace("member", "a\tb"),
+            400,
+            "bad_request",
+        ),
+        (
+            "a company without a user",
+            CONTEXT.replace("X-User-Id: 7\r\n", ""),
+            400,
+            "bad_request",
+        ),
+        (
+            "no request id",
+            CONTEXT.replace("X-Request-Id: r-1\r\n", ""),
+            400,
+            "bad_request",
+        ),
+        (
+            "no company though verified",
+            CONTEXT.replace("X-Company-Id: 42\r\n", ""),
+            403,
+            "tenant_missing",
+        ),
     ] {
         let response = straight(&mesh, &lines);
         assert_eq!(response.status, status, "{what}: {response:?}");
         assert_eq!(response.json()["errors"]["code"], code, "{what}");
         assert_eq!(response.json()["errors"]["by"], "sidecar", "{what}");
     }
-    assert_eq!(mesh.plugin.seen().len(), reached, "nothing of it reached the plugin");
+    assert_eq!(
+        mesh.plugin.seen().len(),
+        reached,
+        "nothing of it reached the plugin"
+    );
     let open = "X-Request-Id: r-1\r\nX-Gapura-Auth: public\r\n";
-    assert_eq!(straight(&mesh, open).status, 200, "excused by --allow-no-tenant");
-    assert_eq!(straight(&mesh, &open.replace("public", "unverified")).status, 200);
+    assert_eq!(
+        straight(&mesh, open).status,
+        200,
+        "excused by --allow-no-tenant"
+    );
+    assert_eq!(
+        straight(&mesh, &open.replace("public", "unverified")).status,
+        200
+    );
 }
 
 #[test]
 fn without_leave_nobody_is_excused_from_a_company() {
     let mesh = TestMesh::new().start();
     for auth in ["public", "unverified", "verified", "anything"] {
-        let response = straight(&mesh, &format!("X-Request-Id: r-1\r\nX-Gapura-Auth: {auth}\r\n"));
+        let response = straight(
+            &mesh,
+            &format!("X-Request-Id: r-1\r\nX-Gapura-Auth: {auth}\r\n"),
+        );
         assert!(matches!(response.status, 400 | 403), "{auth}: {response:?}");
     }
     assert_eq!(straight(&mesh, "X-Request-Id: r-1\r\n").status, 403);
@@ -187,7 +385,9 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
          Connection: keep-alive, private\r\nPrivate: spoof\r\nForwarded: for=spoof\r\nAccept: */*\r\n"
     );
     assert_eq!(straight(&mesh, &lines).status, 200);
-    let seen = mesh.plugin.wait_for("the request", |seen| seen.target == "/x");
+    let seen = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/x");
     for (name, value) in [
         ("x-user-id", "7"),
         ("x-company-id", "42"),
@@ -202,7 +402,10 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
     }
     for (name, value) in &seen.headers {
         assert!(!value.contains("spoof"), "{name}: {value}");
-        assert!(!name.to_ascii_lowercase().starts_with("x-gapura"), "{name} is between the two programs");
+        assert!(
+            !name.to_ascii_lowercase().starts_with("x-gapura"),
+            "{name} is between the two programs"
+        );
     }
 }
 
@@ -210,12 +413,20 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
 #[test]
 fn the_context_can_not_be_nominated_away_behind_the_check() {
     let mesh = TestMesh::new().start();
-    for line in ["Connection: x-company-id", "Connection: close, X-User-Id, X-Request-Id, x-role"] {
+    for line in [
+        "Connection: x-company-id",
+        "Connection: close, X-User-Id, X-Request-Id, x-role",
+    ] {
         let status = straight(&mesh, &format!("{CONTEXT}{line}\r\n")).status;
         assert!(matches!(status, 200 | 400 | 403), "{line}: {status}");
     }
     for seen in mesh.plugin.seen() {
-        for (name, value) in [("x-user-id", "7"), ("x-company-id", "42"), ("x-role", "member"), ("x-request-id", "r-1")] {
+        for (name, value) in [
+            ("x-user-id", "7"),
+            ("x-company-id", "42"),
+            ("x-role", "member"),
+            ("x-request-id", "r-1"),
+        ] {
             assert_eq!(seen.header(name), Some(value), "{:?}", seen.headers);
         }
     }
@@ -230,7 +441,13 @@ fn trailers_on_the_hop_name_nobody_either() {
     ));
     assert_eq!(wire.response().status, 200);
     let seen = mesh.plugin.wait_for("the request", |seen| seen.complete);
-    assert!(seen.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("grpc-note")), "{:?}", seen.trailers);
+    assert!(
+        seen.trailers
+            .iter()
+            .all(|(name, _)| name.eq_ignore_ascii_case("grpc-note")),
+        "{:?}",
+        seen.trailers
+    );
     assert!(!mesh.plugin.got_bytes("spoof"));
 }
 
@@ -251,8 +468,18 @@ fn a_probe_is_excused_only_as_a_bare_get_of_a_probe_path() {
         ("below a probe path", "GET", "/healthz/x", ""),
         ("with a query", "GET", "/healthz?a=1", ""),
         ("a POST", "POST", "/healthz", "Content-Length: 0\r\n"),
-        ("with a body", "GET", "/healthz", "Content-Length: 2\r\n\r\nhi"),
-        ("with a token", "GET", "/healthz", "Authorization: Bearer a\r\n"),
+        (
+            "with a body",
+            "GET",
+            "/healthz",
+            "Content-Length: 2\r\n\r\nhi",
+        ),
+        (
+            "with a token",
+            "GET",
+            "/healthz",
+            "Authorization: Bearer a\r\n",
+        ),
         ("with a cookie", "GET", "/healthz", "Cookie: a=1\r\n"),
     ] {
         assert_eq!(probe(method, path, lines), 403, "{what}");
@@ -262,12 +489,14 @@ fn a_probe_is_excused_only_as_a_bare_get_of_a_probe_path() {
 
 #[test]
 fn a_client_can_not_make_its_request_a_probe() {
-    let mesh = TestMesh::new().also("open", json!({"auth_mode": "public"})).start();
-    mesh.get("/open/healthz").header("X-Gapura-Probe", "1").header("x_gapura_probe", "1").send().assert_refusal(
-        403,
-        "tenant_missing",
-        "sidecar",
-    );
+    let mesh = TestMesh::new()
+        .also("open", json!({"auth_mode": "public"}))
+        .start();
+    mesh.get("/open/healthz")
+        .header("X-Gapura-Probe", "1")
+        .header("x_gapura_probe", "1")
+        .send()
+        .assert_refusal(403, "tenant_missing", "sidecar");
     assert!(mesh.plugin.seen().is_empty());
 }
 
@@ -275,17 +504,28 @@ fn a_client_can_not_make_its_request_a_probe() {
 fn the_sidecar_must_be_the_one_the_registry_names() {
     let mesh = TestMesh::new()
         .also("billing", json!({"identity": "plugin/billing"}))
-        .also("whole", json!({"identity": format!("spiffe://{DOMAIN}/plugin/echo")}))
+        .also(
+            "whole",
+            json!({"identity": format!("spiffe://{DOMAIN}/plugin/echo")}),
+        )
         .start();
     assert_eq!(mesh.get("/whole/x").token_of("7", "42").send().status, 200);
-    mesh.get("/billing/x").token_of("7", "42").send().assert_refusal(502, "upstream_identity", "gateway");
-    assert_eq!(mesh.plugin.seen().len(), 1, "not one byte went to the wrong sidecar");
+    mesh.get("/billing/x")
+        .token_of("7", "42")
+        .send()
+        .assert_refusal(502, "upstream_identity", "gateway");
+    assert_eq!(
+        mesh.plugin.seen().len(),
+        1,
+        "not one byte went to the wrong sidecar"
+    );
 }
 
 #[test]
 fn a_sidecar_takes_no_head_that_can_be_read_in_two_ways() {
     let mesh = TestMesh::new().start();
-    let context = "X-Request-Id: r-1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\n";
+    let context =
+        "X-Request-Id: r-1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\n";
     let status = |head: String| {
         let mut wire = mesh.connect_hop();
         wire.send(head);
@@ -293,9 +533,20 @@ fn a_sidecar_takes_no_head_that_can_be_read_in_two_ways() {
         assert!(response.status == 200 || wire.is_closed_within(gapura_tests::PATIENCE));
         response.status
     };
-    assert_eq!(status(format!("GET /good HTTP/1.1\r\nHost: a\r\n{context}\r\n")), 200);
-    assert_eq!(status(format!("GET /bare HTTP/1.1\nHost: a\r\n{context}\r\n")), 400);
+    assert_eq!(
+        status(format!("GET /good HTTP/1.1\r\nHost: a\r\n{context}\r\n")),
+        200
+    );
+    assert_eq!(
+        status(format!("GET /bare HTTP/1.1\nHost: a\r\n{context}\r\n")),
+        400
+    );
     let two = "Content-Length: 2\r\nContent-Length: 2\r\n";
-    assert_eq!(status(format!("POST /two HTTP/1.1\r\nHost: a\r\n{context}{two}\r\nhi")), 400);
+    assert_eq!(
+        status(format!(
+            "POST /two HTTP/1.1\r\nHost: a\r\n{context}{two}\r\nhi"
+        )),
+        400
+    );
     assert!(mesh.plugin.seen_at("/bare").is_empty() && mesh.plugin.seen_at("/two").is_empty());
 }

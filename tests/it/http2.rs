@@ -14,7 +14,10 @@ fn client(mesh: &TestMesh) -> Http2 {
 
 fn request(mesh: &TestMesh, method: &str, path: &str) -> http::request::Builder {
     let token = mesh.signer.token_of("7", "42");
-    Request::builder().method(method).uri(format!("https://localhost{path}")).header("authorization", format!("Bearer {token}"))
+    Request::builder()
+        .method(method)
+        .uri(format!("https://localhost{path}"))
+        .header("authorization", format!("Bearer {token}"))
 }
 
 #[test]
@@ -34,13 +37,25 @@ fn a_request_over_http2_is_treated_like_any_other() {
     );
     assert_eq!(response.status, 200);
     assert!(response.header("x-request-id").is_some());
-    let seen = mesh.plugin.wait_for("the request", |seen| seen.target == "/x?q=1");
-    assert_eq!((seen.header("x-company-id"), seen.header("x-user-id"), seen.header("x-role")), (Some("42"), Some("7"), Some("member")));
+    let seen = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/x?q=1");
+    assert_eq!(
+        (
+            seen.header("x-company-id"),
+            seen.header("x-user-id"),
+            seen.header("x-role")
+        ),
+        (Some("42"), Some("7"), Some("member"))
+    );
     assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
     assert_eq!(seen.header("host"), Some("localhost"));
     assert_eq!(seen.text(), "hi");
     assert!(!mesh.plugin.got_bytes("spoof"));
-    let refusal = client.exchange(Request::get("https://localhost/echo/x").body(()).unwrap(), None);
+    let refusal = client.exchange(
+        Request::get("https://localhost/echo/x").body(()).unwrap(),
+        None,
+    );
     refusal.assert_refusal(401, "token_missing", "gateway");
 }
 
@@ -53,7 +68,16 @@ fn many_streams_share_a_connection() {
         Then::Keep
     });
     let mut client = client(&mesh);
-    let open: Vec<_> = (0..50).map(|n| client.open(request(&mesh, "GET", &format!("/echo/n{n}")).body(()).unwrap(), true)).collect();
+    let open: Vec<_> = (0..50)
+        .map(|n| {
+            client.open(
+                request(&mesh, "GET", &format!("/echo/n{n}"))
+                    .body(())
+                    .unwrap(),
+                true,
+            )
+        })
+        .collect();
     for (n, stream) in open.into_iter().enumerate() {
         assert_eq!(stream.answer().whole().text(), format!("/n{n}"));
     }
@@ -69,21 +93,35 @@ fn trailers_come_back_and_only_harmless_ones_go_on() {
     );
     let mut client = client(&mesh);
     let mut open = client.open(
-        request(&mesh, "POST", "/echo/rpc").header("te", "trailers").header("content-type", "application/grpc").body(()).unwrap(),
+        request(&mesh, "POST", "/echo/rpc")
+            .header("te", "trailers")
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap(),
         false,
     );
     open.data(b"hi", false);
     let mut trailers = HeaderMap::new();
     for name in ["x-company-id", "x_role", "x-gapura-auth", "other"] {
-        trailers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static("spoof"));
+        trailers.insert(
+            http::HeaderName::from_static(name),
+            http::HeaderValue::from_static("spoof"),
+        );
     }
     trailers.insert("grpc-note", http::HeaderValue::from_static("kept"));
     open.trailers(trailers);
     let response = open.answer().whole();
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
-    assert_eq!(response.trailers, [("grpc-status".to_owned(), "0".to_owned())]);
+    assert_eq!(
+        response.trailers,
+        [("grpc-status".to_owned(), "0".to_owned())]
+    );
     let seen = mesh.plugin.wait_for("the request", |seen| seen.complete);
-    let names: Vec<_> = seen.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    let names: Vec<_> = seen
+        .trailers
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect();
     assert!(names.iter().all(|name| name == "grpc-note"), "{names:?}");
     assert!(!mesh.plugin.got_bytes("spoof"));
 }
@@ -92,15 +130,43 @@ fn trailers_come_back_and_only_harmless_ones_go_on() {
 fn a_head_that_two_readers_could_read_differently_is_refused() {
     let mesh = TestMesh::new().start();
     let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
-    let base =
-        [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/x"), ("authorization", token.as_str())];
-    let changed = |name: &str, value: &'static str| base.map(|(n, v)| if n == name { (n, value) } else { (n, v) }).to_vec();
-    let without = |name: &str| base.iter().copied().filter(|(n, _)| *n != name).collect::<Vec<_>>();
-    let with = |more: &[(&'static str, &'static str)]| base.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
+    let base = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/echo/x"),
+        ("authorization", token.as_str()),
+    ];
+    let changed = |name: &str, value: &'static str| {
+        base.map(|(n, v)| if n == name { (n, value) } else { (n, v) })
+            .to_vec()
+    };
+    let without = |name: &str| {
+        base.iter()
+            .copied()
+            .filter(|(n, _)| *n != name)
+            .collect::<Vec<_>>()
+    };
+    let with = |more: &[(&'static str, &'static str)]| {
+        base.iter()
+            .copied()
+            .chain(more.iter().copied())
+            .collect::<Vec<_>>()
+    };
     for (what, fields) in [
         ("host unlike :authority", with(&[("host", "evil")])),
-        ("two hosts", with(&[("host", "localhost"), ("host", "evil")])),
-        ("another host alone, twice", [without(":authority"), vec![("host", "localhost"), ("host", "localhost")]].concat()),
+        (
+            "two hosts",
+            with(&[("host", "localhost"), ("host", "evil")]),
+        ),
+        (
+            "another host alone, twice",
+            [
+                without(":authority"),
+                vec![("host", "localhost"), ("host", "localhost")],
+            ]
+            .concat(),
+        ),
         ("neither :authority nor host", without(":authority")),
         ("userinfo", changed(":authority", "a@evil")),
         ("no :path", without(":path")),
@@ -113,22 +179,46 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
         ("no :scheme", without(":scheme")),
         ("another scheme", changed(":scheme", "gopher")),
         (":path twice", with(&[(":path", "/echo/y")])),
-        ("a pseudo-header late", with(&[("a", "1"), (":path", "/echo/y")])),
+        (
+            "a pseudo-header late",
+            with(&[("a", "1"), (":path", "/echo/y")]),
+        ),
         ("an unknown pseudo-header", with(&[(":company", "42")])),
         ("connection", with(&[("connection", "x-company-id")])),
-        ("transfer-encoding", with(&[("transfer-encoding", "chunked")])),
+        (
+            "transfer-encoding",
+            with(&[("transfer-encoding", "chunked")]),
+        ),
         ("te: gzip", with(&[("te", "gzip")])),
         ("an upper-case name", with(&[("X-Company-Id", "9")])),
-        ("two lines in a value", with(&[("a", "1\r\nx-company-id: 9")])),
+        (
+            "two lines in a value",
+            with(&[("a", "1\r\nx-company-id: 9")]),
+        ),
         ("an empty name", with(&[("", "1")])),
         ("a space in a name", with(&[("a b", "1")])),
         ("two authorizations", with(&[("authorization", "Bearer a")])),
-        ("two lengths", with(&[("content-length", "0"), ("content-length", "1")])),
+        (
+            "two lengths",
+            with(&[("content-length", "0"), ("content-length", "1")]),
+        ),
         ("a length without a body", with(&[("content-length", "5")])),
-        ("CONNECT", vec![(":method", "CONNECT"), (":authority", "localhost:443")]),
+        (
+            "CONNECT",
+            vec![(":method", "CONNECT"), (":authority", "localhost:443")],
+        ),
         (
             "extended CONNECT",
-            with(&[(":protocol", "websocket")]).into_iter().map(|(n, v)| if n == ":method" { (n, "CONNECT") } else { (n, v) }).collect(),
+            with(&[(":protocol", "websocket")])
+                .into_iter()
+                .map(|(n, v)| {
+                    if n == ":method" {
+                        (n, "CONNECT")
+                    } else {
+                        (n, v)
+                    }
+                })
+                .collect(),
         ),
         ("TRACE", changed(":method", "TRACE")),
     ] {
@@ -141,7 +231,9 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
         frames.head(1, &fields, true);
         let outcome = frames.outcome();
         let refused = match &outcome {
-            Some(Frame::Head(_, Some(status))) => matches!(status, 400 | 405) || (*status == 401 && what.contains("CONNECT")),
+            Some(Frame::Head(_, Some(status))) => {
+                matches!(status, 400 | 405) || (*status == 401 && what.contains("CONNECT"))
+            }
             Some(Frame::Reset(_, _) | Frame::GoAway(_)) | None => true,
             _ => false,
         };
@@ -150,7 +242,11 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
     assert!(mesh.plugin.seen().is_empty(), "{:?}", mesh.plugin.seen());
     let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
     frames.head(1, &with(&[("host", "localhost")]), true);
-    assert_eq!(frames.outcome(), Some(Frame::Head(1, Some(200))), "a host equal to :authority is no doubt");
+    assert_eq!(
+        frames.outcome(),
+        Some(Frame::Head(1, Some(200))),
+        "a host equal to :authority is no doubt"
+    );
 }
 
 #[test]
@@ -170,16 +266,29 @@ fn a_body_of_another_length_than_said_is_never_a_whole_request() {
         frames.head(1, &fields, false);
         frames.send(0, 1, 1, sent.as_bytes());
         let outcome = frames.outcome();
-        assert!(!matches!(outcome, Some(Frame::Head(_, Some(200)))), "{said}: {outcome:?}");
+        assert!(
+            !matches!(outcome, Some(Frame::Head(_, Some(200)))),
+            "{said}: {outcome:?}"
+        );
     }
-    assert!(mesh.plugin.seen().iter().all(|seen| !seen.complete), "{:?}", mesh.plugin.seen());
+    assert!(
+        mesh.plugin.seen().iter().all(|seen| !seen.complete),
+        "{:?}",
+        mesh.plugin.seen()
+    );
 }
 
 #[test]
 fn opening_and_resetting_without_end_ends_the_connection_and_nothing_else() {
     let mesh = TestMesh::new().start();
     let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
-    let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/x"), ("authorization", &token)];
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/echo/x"),
+        ("authorization", &token),
+    ];
     let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
     for n in 0..3000_u32 {
         frames.head(2 * n + 1, &fields, true);
@@ -227,7 +336,11 @@ fn a_head_has_the_same_size_over_http2() {
     }
     assert_eq!(client.exchange(many.body(()).unwrap(), None).status, 431);
     let large = request(&mesh, "GET", "/echo/large").header("a", "b".repeat(31_000));
-    assert_eq!(client.exchange(large.body(()).unwrap(), None).status, 200, "what the door accepts is never refused behind it");
+    assert_eq!(
+        client.exchange(large.body(()).unwrap(), None).status,
+        200,
+        "what the door accepts is never refused behind it"
+    );
     let larger = request(&mesh, "GET", "/echo/larger").header("a", "b".repeat(34_000));
     match client.open(larger.body(()).unwrap(), true).try_answer() {
         Ok(answer) => assert_eq!(answer.head.status, 431),
@@ -240,10 +353,28 @@ fn a_head_has_the_same_size_over_http2() {
 
 #[test]
 fn a_body_over_the_limit_is_refused_over_http2() {
-    let mesh = TestMesh::new().fields(json!({"max_body_bytes": 1000})).start();
+    let mesh = TestMesh::new()
+        .fields(json!({"max_body_bytes": 1000}))
+        .start();
     let mut client = client(&mesh);
-    assert_eq!(client.exchange(request(&mesh, "POST", "/echo/x").body(()).unwrap(), Some(&[b'a'; 1000])).status, 200);
-    assert_eq!(client.exchange(request(&mesh, "POST", "/echo/y").body(()).unwrap(), Some(&[b'a'; 1001])).status, 413);
+    assert_eq!(
+        client
+            .exchange(
+                request(&mesh, "POST", "/echo/x").body(()).unwrap(),
+                Some(&[b'a'; 1000])
+            )
+            .status,
+        200
+    );
+    assert_eq!(
+        client
+            .exchange(
+                request(&mesh, "POST", "/echo/y").body(()).unwrap(),
+                Some(&[b'a'; 1001])
+            )
+            .status,
+        413
+    );
     assert!(mesh.plugin.seen_at("/y").iter().all(|seen| !seen.complete));
 }
 
@@ -253,16 +384,34 @@ fn an_upload_that_is_reset_without_reproach_is_no_whole_one_either() {
     let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
     for turn in 1..=10 {
         let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
-        let fields =
-            [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/echo/up"), ("authorization", &token)];
+        let fields = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/echo/up"),
+            ("authorization", &token),
+        ];
         frames.head(1, &fields, false);
         frames.send(0, 0, 1, b"half of it");
         gapura_tests::eventually("its first bytes reach the plugin", || {
-            (mesh.plugin.seen_at("/up").iter().filter(|seen| seen.body_length == 10).count() == turn).then_some(())
+            (mesh
+                .plugin
+                .seen_at("/up")
+                .iter()
+                .filter(|seen| seen.body_length == 10)
+                .count()
+                == turn)
+                .then_some(())
         });
         frames.send(3, 0, 1, &0_u32.to_be_bytes()); // NO_ERROR
         drop(frames);
     }
-    gapura_tests::eventually("the plugin is let go", || (mesh.plugin.open() == 0).then_some(()));
-    assert!(mesh.plugin.seen_at("/up").iter().all(|seen| !seen.complete), "{:?}", mesh.plugin.seen_at("/up"));
+    gapura_tests::eventually("the plugin is let go", || {
+        (mesh.plugin.open() == 0).then_some(())
+    });
+    assert!(
+        mesh.plugin.seen_at("/up").iter().all(|seen| !seen.complete),
+        "{:?}",
+        mesh.plugin.seen_at("/up")
+    );
 }

@@ -30,7 +30,10 @@ fn ask(gateway: &Inside, token: &str) -> Response {
 }
 
 fn served(program: &Inside) -> bool {
-    program.admin("/metrics").text().contains("gapura_requests_total{plugin=\"echo\",status=\"200\"} 1\n")
+    program
+        .admin("/metrics")
+        .text()
+        .contains("gapura_requests_total{plugin=\"echo\",status=\"200\"} 1\n")
 }
 
 #[test]
@@ -50,15 +53,27 @@ fn several_of_each_run_in_one_process_and_count_for_themselves() {
     gapura_tests::eventually("the first has counted it", || served(&first).then_some(()));
     assert!(!served(&second), "the second counts for itself");
     assert_eq!(ask(&second, "nonsense").status, 401);
-    assert!(!first.admin("/metrics").text().contains("code=\"token_invalid\"} 1"));
+    assert!(
+        !first
+            .admin("/metrics")
+            .text()
+            .contains("code=\"token_invalid\"} 1")
+    );
 
     // A program that ends leaves its neighbours in peace.
     drop(first);
     assert_eq!(ask(&second, &token).status, 200);
-    mesh.write_registry("echo", &mesh.entry(&json!({"upstream": format!("https://{}", sidecar.address("hop"))})));
+    mesh.write_registry(
+        "echo",
+        &mesh.entry(&json!({"upstream": format!("https://{}", sidecar.address("hop"))})),
+    );
     gapura_tests::eventually("the sidecar of this process serves too", || {
         assert_eq!(ask(&second, &token).status, 200);
-        sidecar.log().iter().any(|line| line["event"] == "request").then_some(())
+        sidecar
+            .log()
+            .iter()
+            .any(|line| line["event"] == "request")
+            .then_some(())
     });
 }
 
@@ -66,7 +81,9 @@ fn several_of_each_run_in_one_process_and_count_for_themselves() {
 fn a_token_ends_when_the_gateways_own_clock_says_so() {
     let mesh = TestMesh::new().start();
     let gateway = gateway(&mesh);
-    let token = mesh.signer.token(&claims_with(&json!({"exp": unix_now() + 600})));
+    let token = mesh
+        .signer
+        .token(&claims_with(&json!({"exp": unix_now() + 600})));
     assert_eq!(ask(&gateway, &token).status, 200);
     gateway.clock.shift(620);
     assert_eq!(ask(&gateway, &token).status, 200, "within the leeway");
@@ -80,15 +97,22 @@ fn a_token_ends_when_the_gateways_own_clock_says_so() {
 fn certificates_end_when_the_clock_says_so_and_a_connection_does_not_outlive_them() {
     let mesh = TestMesh::new().start();
     let gateway = gateway(&mesh);
-    let token = mesh.signer.token(&claims_with(&json!({"exp": unix_now() + 90 * DAY as u64})));
+    let token = mesh
+        .signer
+        .token(&claims_with(&json!({"exp": unix_now() + 90 * DAY as u64})));
     assert_eq!(ask(&gateway, &token).status, 200);
     assert_eq!(gateway.admin("/readyz").status, 200);
     gateway.clock.shift(31 * DAY);
     gapura_tests::eventually("the open connection ends with its certificates", || {
         let response = ask(&gateway, &token);
-        (response.status == 502 && response.json()["errors"]["code"] == "upstream_identity").then_some(())
+        (response.status == 502 && response.json()["errors"]["code"] == "upstream_identity")
+            .then_some(())
     });
-    gapura_tests::eventually("and the gateway is no longer ready", || (gateway.admin("/readyz").status == 503).then_some(()));
+    gapura_tests::eventually("and the gateway is no longer ready", || {
+        (gateway.admin("/readyz").status == 503).then_some(())
+    });
     gateway.clock.shift(0);
-    gapura_tests::eventually("in the present it serves again", || (ask(&gateway, &token).status == 200).then_some(()));
+    gapura_tests::eventually("in the present it serves again", || {
+        (ask(&gateway, &token).status == 200).then_some(())
+    });
 }

@@ -40,7 +40,11 @@ fn before(mesh: &TestMesh) -> [u64; 2] {
 fn assert_grew_less_than_16_mib(mesh: &TestMesh, before: [u64; 2]) {
     for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
         let grown = program.peak_kib().saturating_sub(before);
-        assert!(grown < KIB_OF_16_MIB, "{} KiB more than the {before} KiB before", grown);
+        assert!(
+            grown < KIB_OF_16_MIB,
+            "{} KiB more than the {before} KiB before",
+            grown
+        );
     }
 }
 
@@ -49,9 +53,15 @@ fn a_gibibyte_comes_down_in_little_memory() {
     let mesh = warm();
     let before = before(&mesh);
     let mut wire = mesh.connect();
-    wire.get("/echo/gib", &(mesh.authorization("7", "42") + "Connection: close\r\n"));
+    wire.get(
+        "/echo/gib",
+        &(mesh.authorization("7", "42") + "Connection: close\r\n"),
+    );
     let head = wire.response_head();
-    assert_eq!((head.status, head.header("content-length")), (200, Some("1073741824")));
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("1073741824"))
+    );
     assert_eq!(wire.count_to_end(Duration::from_secs(180)), GIB);
     assert_grew_less_than_16_mib(&mesh, before);
 }
@@ -62,13 +72,20 @@ fn a_gibibyte_goes_up_in_little_memory() {
     let before = before(&mesh);
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
-    wire.send(format!("POST /echo/up HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: {GIB}\r\n\r\n"));
+    wire.send(format!(
+        "POST /echo/up HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: {GIB}\r\n\r\n"
+    ));
     let part = vec![0x55; MIB as usize];
     for _ in 0..GIB / MIB {
         wire.send(&part);
     }
     assert_eq!(wire.response().status, 200);
-    assert_eq!(mesh.plugin.wait_for("the upload", |seen| seen.complete && seen.target == "/up").body_length, GIB);
+    assert_eq!(
+        mesh.plugin
+            .wait_for("the upload", |seen| seen.complete && seen.target == "/up")
+            .body_length,
+        GIB
+    );
     assert_grew_less_than_16_mib(&mesh, before);
 }
 
@@ -96,7 +113,10 @@ fn what_nobody_reads_is_bounded() {
     });
     for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
         let grown = program.peak_kib().saturating_sub(before);
-        assert!(grown < 48 * 1024, "{grown} KiB for forty stalled downloads: 32 MiB of streams and some for their connections");
+        assert!(
+            grown < 48 * 1024,
+            "{grown} KiB for forty stalled downloads: 32 MiB of streams and some for their connections"
+        );
     }
     drop(stalled);
 }
@@ -106,7 +126,11 @@ fn what_nobody_reads_is_bounded() {
 fn an_idle_program_is_small() {
     let mesh = TestMesh::new().start();
     let limit = |program: &Program, release_kib: u64, debug_kib: u64| {
-        let limit = if cfg!(debug_assertions) { debug_kib } else { release_kib };
+        let limit = if cfg!(debug_assertions) {
+            debug_kib
+        } else {
+            release_kib
+        };
         let resident = program.resident_kib();
         assert!(resident < limit, "{resident} KiB, not {limit}");
     };
@@ -165,11 +189,20 @@ fn what_has_ended_leaves_nothing_behind() {
             ("/echo/early", chunked.to_owned()),
             ("/echo/broken", chunked.to_owned()),
             ("/echo/endless", "\r\n".to_owned()),
-            ("/echo/ws", "Connection: upgrade\r\nUpgrade: websocket\r\n\r\nhi".to_owned()),
+            (
+                "/echo/ws",
+                "Connection: upgrade\r\nUpgrade: websocket\r\n\r\nhi".to_owned(),
+            ),
         ] {
-            let method = if rest.starts_with("Transfer") { "POST" } else { "GET" };
+            let method = if rest.starts_with("Transfer") {
+                "POST"
+            } else {
+                "GET"
+            };
             let mut wire = mesh.connect();
-            wire.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{rest}"));
+            wire.send(format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{rest}"
+            ));
             if path != "/echo/broken" {
                 let _ = wire.response_head(); // and gone, whatever is still under way
             }
@@ -177,7 +210,8 @@ fn what_has_ended_leaves_nothing_behind() {
     };
     let settled = |program: &Program| {
         gapura_tests::eventually("nothing is in flight", || {
-            (mesh.metric(program, "gapura_requests_in_flight{plugin=\"echo\"}") == 0.0).then_some(())
+            (mesh.metric(program, "gapura_requests_in_flight{plugin=\"echo\"}") == 0.0)
+                .then_some(())
         });
         program.resident_kib()
     };
@@ -186,7 +220,10 @@ fn what_has_ended_leaves_nothing_behind() {
     (0..60).for_each(|_| round());
     for (program, before) in [&mesh.gateway, &mesh.sidecar].into_iter().zip(before) {
         let grown = settled(program).saturating_sub(before);
-        assert!(grown < 3 * 1024, "{grown} KiB more after five hundred requests that ended in every way");
+        assert!(
+            grown < 3 * 1024,
+            "{grown} KiB more after five hundred requests that ended in every way"
+        );
     }
     gapura_tests::eventually("no client is held", || {
         (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(())

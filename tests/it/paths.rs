@@ -5,7 +5,9 @@ use serde_json::json;
 
 #[test]
 fn a_path_is_brought_into_its_form_before_anything_looks_at_it() {
-    let mesh = TestMesh::new().also("whole", json!({"keep_mount_prefix": true})).start();
+    let mesh = TestMesh::new()
+        .also("whole", json!({"keep_mount_prefix": true}))
+        .start();
     for (sent, plugin, logged) in [
         ("/echo", "/", "/echo"),
         ("/echo/", "/", "/echo/"),
@@ -15,7 +17,11 @@ fn a_path_is_brought_into_its_form_before_anything_looks_at_it() {
         ("/echo/%7euser/%41", "/~user/A", "/echo/~user/A"),
         ("/echo/caf%c3%a9", "/caf%C3%A9", "/echo/caf%C3%A9"),
         ("/echo/a%2bb%3a%20c", "/a%2Bb%3A%20c", "/echo/a%2Bb%3A%20c"),
-        ("/echo/a+b:@!$&'()*,=", "/a+b:@!$&'()*,=", "/echo/a+b:@!$&'()*,="),
+        (
+            "/echo/a+b:@!$&'()*,=",
+            "/a+b:@!$&'()*,=",
+            "/echo/a+b:@!$&'()*,=",
+        ),
         ("/echo/...", "/...", "/echo/..."),
         ("/echo/.hidden/..a", "/.hidden/..a", "/echo/.hidden/..a"),
         ("/echo/100%25", "/100%25", "/echo/100%25"),
@@ -26,8 +32,14 @@ fn a_path_is_brought_into_its_form_before_anything_looks_at_it() {
         assert_eq!(seen.target, plugin, "{sent}");
         let id = seen.header("x-request-id").unwrap();
         for program in [&mesh.gateway, &mesh.sidecar] {
-            let line = program.wait_for_line("the request", |line| line["event"] == "request" && line["request_id"] == id);
-            let path = if std::ptr::eq(program, &raw const mesh.gateway) { logged } else { plugin };
+            let line = program.wait_for_line("the request", |line| {
+                line["event"] == "request" && line["request_id"] == id
+            });
+            let path = if std::ptr::eq(program, &raw const mesh.gateway) {
+                logged
+            } else {
+                plugin
+            };
             assert_eq!(line["path"], path, "{sent}: {line}");
         }
     }
@@ -37,8 +49,15 @@ fn a_path_is_brought_into_its_form_before_anything_looks_at_it() {
 fn the_query_passes_untouched() {
     let mesh = TestMesh::new().start();
     for query in ["?", "?a=1&b=%2f..%2F;x=//", "?q=%c3%a9+%zz&&=", "?a?b/../c"] {
-        let seen = mesh.get(&format!("/echo/a{query}")).token_of("7", "42").seen_by_plugin();
-        assert!(seen.target == format!("/a{query}") || (query == "?" && seen.target == "/a"), "{query}: {}", seen.target);
+        let seen = mesh
+            .get(&format!("/echo/a{query}"))
+            .token_of("7", "42")
+            .seen_by_plugin();
+        assert!(
+            seen.target == format!("/a{query}") || (query == "?" && seen.target == "/a"),
+            "{query}: {}",
+            seen.target
+        );
     }
 }
 
@@ -83,8 +102,11 @@ fn a_path_that_two_readers_could_read_differently_is_refused() {
 
 #[test]
 fn a_mount_takes_whole_segments_only() {
-    let mesh =
-        TestMesh::new().plugin("lab").fields(json!({"mount": "/v1/lab"})).also("deeper", json!({"mount": "/v1/lab/reports"})).start();
+    let mesh = TestMesh::new()
+        .plugin("lab")
+        .fields(json!({"mount": "/v1/lab"}))
+        .also("deeper", json!({"mount": "/v1/lab/reports"}))
+        .start();
     for (path, prefix, target) in [
         ("/v1/lab", Some("/v1/lab"), "/"),
         ("/v1/lab/", Some("/v1/lab"), "/"),
@@ -101,9 +123,17 @@ fn a_mount_takes_whole_segments_only() {
         match prefix {
             Some(prefix) => {
                 let seen = mesh.get(path).token_of("7", "42").seen_by_plugin();
-                assert_eq!((seen.header("x-forwarded-prefix"), seen.target.as_str()), (Some(prefix), target), "{path}");
+                assert_eq!(
+                    (seen.header("x-forwarded-prefix"), seen.target.as_str()),
+                    (Some(prefix), target),
+                    "{path}"
+                );
             }
-            None => mesh.get(path).token_of("7", "42").send().assert_refusal(404, "no_route", "gateway"),
+            None => mesh
+                .get(path)
+                .token_of("7", "42")
+                .send()
+                .assert_refusal(404, "no_route", "gateway"),
         }
     }
 }

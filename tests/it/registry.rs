@@ -18,12 +18,28 @@ fn status(mesh: &TestMesh, path: &str) -> u16 {
 fn a_new_file_is_a_new_plugin_and_a_removed_one_is_held_for_a_moment() {
     let mesh = TestMesh::new().also("root", json!({"mount": "/"})).start();
     let entry = |name: &str, changes| {
-        mesh.entry(&gapura_merge(json!({"name": name, "mount": format!("/{name}"), "identity": "plugin/echo"}), changes))
+        mesh.entry(&gapura_merge(
+            json!({"name": name, "mount": format!("/{name}"), "identity": "plugin/echo"}),
+            changes,
+        ))
     };
-    assert_eq!(mesh.get("/second/x").token_of("7", "42").seen_by_plugin().target, "/second/x", "the fallback has it");
+    assert_eq!(
+        mesh.get("/second/x")
+            .token_of("7", "42")
+            .seen_by_plugin()
+            .target,
+        "/second/x",
+        "the fallback has it"
+    );
     mesh.write_registry("second", &entry("second", json!({})));
     within(IN_FORCE, "the new mount is in force", || {
-        (mesh.get("/second/x").token_of("7", "42").seen_by_plugin().target == "/x").then_some(())
+        (mesh
+            .get("/second/x")
+            .token_of("7", "42")
+            .seen_by_plugin()
+            .target
+            == "/x")
+            .then_some(())
     });
     fs::remove_file(mesh.plugins.join("second.json")).unwrap();
     let held = within(IN_FORCE, "its mount is held", || {
@@ -32,7 +48,11 @@ fn a_new_file_is_a_new_plugin_and_a_removed_one_is_held_for_a_moment() {
     });
     held.assert_refusal(503, "upstream_unavailable", "gateway");
     assert!(held.header("retry-after").is_some());
-    within(Duration::from_secs(12), "its paths fall to the shorter mount", || (status(&mesh, "/second/x") == 200).then_some(()));
+    within(
+        Duration::from_secs(12),
+        "its paths fall to the shorter mount",
+        || (status(&mesh, "/second/x") == 200).then_some(()),
+    );
 }
 
 fn gapura_merge(mut base: serde_json::Value, changes: serde_json::Value) -> serde_json::Value {
@@ -54,14 +74,28 @@ fn a_faulty_file_keeps_its_last_good_version_and_stops_no_other() {
         "{\"name\":\"echo\",\"version\":\"1\",\"mount\":\"/echo\",\"upstream\":\"https://127.0.0.1:1\",\"auth_mode\":\"gateway_verifid\"}",
     ] {
         fs::write(&faulty, text).unwrap();
-        within(IN_FORCE, "the fault is noticed", || (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 1.0).then_some(()));
+        within(IN_FORCE, "the fault is noticed", || {
+            (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 1.0).then_some(())
+        });
         assert_eq!(status(&mesh, "/echo/x"), 200, "{text:?}");
-        mesh.write_registry("other", &mesh.entry(&json!({"name": "other", "mount": "/moved", "identity": "plugin/echo"})));
-        within(IN_FORCE, "the other file's change is in force", || (status(&mesh, "/moved/x") == 200).then_some(()));
-        mesh.write_registry("other", &mesh.entry(&json!({"name": "other", "mount": "/other", "identity": "plugin/echo"})));
-        within(IN_FORCE, "and back", || (status(&mesh, "/other/x") == 200).then_some(()));
+        mesh.write_registry(
+            "other",
+            &mesh.entry(&json!({"name": "other", "mount": "/moved", "identity": "plugin/echo"})),
+        );
+        within(IN_FORCE, "the other file's change is in force", || {
+            (status(&mesh, "/moved/x") == 200).then_some(())
+        });
+        mesh.write_registry(
+            "other",
+            &mesh.entry(&json!({"name": "other", "mount": "/other", "identity": "plugin/echo"})),
+        );
+        within(IN_FORCE, "and back", || {
+            (status(&mesh, "/other/x") == 200).then_some(())
+        });
         mesh.write_registry("echo", &mesh.entry(&json!({})));
-        within(IN_FORCE, "mended", || (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 0.0).then_some(()));
+        within(IN_FORCE, "mended", || {
+            (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 0.0).then_some(())
+        });
     }
     let log = mesh.gateway.log_text();
     assert!(log.contains("echo.json:1:"), "file, line and column: {log}");
@@ -72,7 +106,10 @@ fn a_faulty_file_keeps_its_last_good_version_and_stops_no_other() {
 fn the_mount_of_a_faulty_new_file_is_reserved() {
     let mesh = TestMesh::new().also("root", json!({"mount": "/"})).start();
     assert_eq!(status(&mesh, "/billing/x"), 200, "the fallback has it");
-    mesh.write_registry("billing", &mesh.entry(&json!({"name": "billing", "mount": "/billing", "auth_mod": "public"})));
+    mesh.write_registry(
+        "billing",
+        &mesh.entry(&json!({"name": "billing", "mount": "/billing", "auth_mod": "public"})),
+    );
     let held = within(IN_FORCE, "nobody else answers for it", || {
         let response = mesh.get("/billing/x").token_of("7", "42").send();
         (response.status != 200).then_some(response)
@@ -84,8 +121,13 @@ fn the_mount_of_a_faulty_new_file_is_reserved() {
 #[test]
 fn of_two_that_want_one_mount_the_one_in_force_keeps_it() {
     let mesh = TestMesh::new().start();
-    mesh.write_registry("thief", &mesh.entry(&json!({"name": "thief", "mount": "/echo/", "identity": "plugin/thief"})));
-    within(IN_FORCE, "the fault is noticed", || (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 1.0).then_some(()));
+    mesh.write_registry(
+        "thief",
+        &mesh.entry(&json!({"name": "thief", "mount": "/echo/", "identity": "plugin/thief"})),
+    );
+    within(IN_FORCE, "the fault is noticed", || {
+        (mesh.metric(&mesh.gateway, "gapura_registry_faulty_files") == 1.0).then_some(())
+    });
     for _ in 0..5 {
         assert_eq!(status(&mesh, "/echo/x"), 200);
     }
@@ -96,14 +138,33 @@ fn an_empty_or_unreadable_folder_changes_nothing_and_raises_an_alarm() {
     let mesh = TestMesh::new().start();
     let kept = fs::read_to_string(mesh.plugins.join("echo.json")).unwrap();
     fs::remove_file(mesh.plugins.join("echo.json")).unwrap();
-    let _ = within(IN_FORCE * 2, "an alarm", || mesh.gateway.log().into_iter().find(|line| line["event"] == "alarm"));
+    let _ = within(IN_FORCE * 2, "an alarm", || {
+        mesh.gateway
+            .log()
+            .into_iter()
+            .find(|line| line["event"] == "alarm")
+    });
     assert_eq!(status(&mesh, "/echo/x"), 200);
     fs::write(mesh.plugins.join("echo.json"), kept).unwrap();
-    let _ = within(IN_FORCE * 2, "the alarm is over", || mesh.gateway.log().into_iter().find(|line| line["event"] == "alarm_cleared"));
+    let _ = within(IN_FORCE * 2, "the alarm is over", || {
+        mesh.gateway
+            .log()
+            .into_iter()
+            .find(|line| line["event"] == "alarm_cleared")
+    });
 
     let aside = mesh.plugins.with_extension("aside");
     fs::rename(&mesh.plugins, &aside).unwrap();
-    within(IN_FORCE * 2, "an alarm", || (mesh.gateway.log().iter().filter(|line| line["event"] == "alarm").count() == 2).then_some(()));
+    within(IN_FORCE * 2, "an alarm", || {
+        (mesh
+            .gateway
+            .log()
+            .iter()
+            .filter(|line| line["event"] == "alarm")
+            .count()
+            == 2)
+            .then_some(())
+    });
     assert_eq!(status(&mesh, "/echo/x"), 200);
     fs::rename(&aside, &mesh.plugins).unwrap();
 }
@@ -124,9 +185,16 @@ fn a_hangup_signal_rereads_at_once_and_no_stream_notices() {
     wire.get("/echo/stream", &mesh.authorization("7", "42"));
     assert_eq!(wire.response_head().status, 200);
     for n in 0..5 {
-        mesh.write_registry("other", &mesh.entry(&json!({"name": "other", "mount": format!("/other{n}"), "identity": "plugin/echo"})));
+        mesh.write_registry(
+            "other",
+            &mesh.entry(
+                &json!({"name": "other", "mount": format!("/other{n}"), "identity": "plugin/echo"}),
+            ),
+        );
         mesh.gateway.signal("HUP");
-        eventually("the change is in force", || (status(&mesh, &format!("/other{n}/x")) == 200).then_some(()));
+        eventually("the change is in force", || {
+            (status(&mesh, &format!("/other{n}/x")) == 200).then_some(())
+        });
         assert!(!wire.read(200).is_empty());
     }
 }
@@ -135,9 +203,14 @@ fn a_hangup_signal_rereads_at_once_and_no_stream_notices() {
 fn a_mode_that_becomes_weaker_is_said_aloud() {
     let mesh = TestMesh::new().sidecar_args(&["--allow-no-tenant"]).start();
     mesh.write_registry("echo", &mesh.entry(&json!({"auth_mode": "public"})));
-    within(IN_FORCE, "no token is needed", || (mesh.get("/echo/x").send().status == 200).then_some(()));
+    within(IN_FORCE, "no token is needed", || {
+        (mesh.get("/echo/x").send().status == 200).then_some(())
+    });
     let line = mesh.gateway.wait_for_line("the warning", |line| {
-        line["level"] == "warn" && line["message"].as_str().is_some_and(|text| text.contains("public"))
+        line["level"] == "warn"
+            && line["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("public"))
     });
     assert!(line["message"].as_str().unwrap().contains("echo"), "{line}");
 }
@@ -153,6 +226,13 @@ fn a_sidecar_that_its_plugin_moved_away_from_is_let_go_of() {
     assert_eq!(status(&mesh, "/echo/x"), 200);
     let kept = || mesh.metric(&mesh.sidecar, "gapura_connections{side=\"hop\"}");
     assert!(kept() >= 2.0, "{}", kept());
-    mesh.write_registry("echo", &mesh.entry(&json!({"upstream": "https://127.0.0.1:9"})));
-    within(Duration::from_secs(15), "its connections are closed", || (kept() == 0.0).then_some(()));
+    mesh.write_registry(
+        "echo",
+        &mesh.entry(&json!({"upstream": "https://127.0.0.1:9"})),
+    );
+    within(
+        Duration::from_secs(15),
+        "its connections are closed",
+        || (kept() == 0.0).then_some(()),
+    );
 }

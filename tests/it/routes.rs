@@ -11,7 +11,11 @@ fn the_gateways_own_paths_are_never_a_plugins() {
         assert_eq!(response.status, 200, "{path}: {response:?}");
         assert!(response.header("x-request-id").is_some(), "{path}");
     }
-    assert_eq!(mesh.get("/openapi.json").send().status, 404, "until it is built");
+    assert_eq!(
+        mesh.get("/openapi.json").send().status,
+        404,
+        "until it is built"
+    );
     assert!(mesh.plugin.seen().is_empty());
     for path in ["/healthzz", "/versions", "/"] {
         let seen = mesh.get(path).token_of("7", "42").seen_by_plugin();
@@ -21,29 +25,52 @@ fn the_gateways_own_paths_are_never_a_plugins() {
 
 #[test]
 fn a_public_route_wants_no_token_and_a_verified_one_beside_it_does() {
-    let mesh = TestMesh::new().also("open", json!({"auth_mode": "public"})).sidecar_args(&["--allow-no-tenant"]).start();
+    let mesh = TestMesh::new()
+        .also("open", json!({"auth_mode": "public"}))
+        .sidecar_args(&["--allow-no-tenant"])
+        .start();
     assert_eq!(mesh.get("/open/x").send().status, 200);
-    assert_eq!(mesh.get("/open/x").header("Authorization", "Bearer nonsense").send().status, 200);
-    mesh.get("/echo/x").send().assert_refusal(401, "token_missing", "gateway");
+    assert_eq!(
+        mesh.get("/open/x")
+            .header("Authorization", "Bearer nonsense")
+            .send()
+            .status,
+        200
+    );
+    mesh.get("/echo/x")
+        .send()
+        .assert_refusal(401, "token_missing", "gateway");
 }
 
 #[test]
 fn a_sidecar_lets_nobody_in_without_a_company_unless_told_so() {
-    let mesh = TestMesh::new().also("open", json!({"auth_mode": "public"})).start();
-    mesh.get("/open/x").send().assert_refusal(403, "tenant_missing", "sidecar");
+    let mesh = TestMesh::new()
+        .also("open", json!({"auth_mode": "public"}))
+        .start();
+    mesh.get("/open/x")
+        .send()
+        .assert_refusal(403, "tenant_missing", "sidecar");
     let narrowed = TestMesh::new()
         .also("open", json!({"auth_mode": "public"}))
         .sidecar_args(&["--allow-no-tenant", "--public-path", "/hooks"])
         .start();
     assert_eq!(narrowed.get("/open/hooks").send().status, 200);
     assert_eq!(narrowed.get("/open/hooks/github").send().status, 200);
-    narrowed.get("/open/hooksx").send().assert_refusal(403, "tenant_missing", "sidecar");
-    narrowed.get("/open/other").send().assert_refusal(403, "tenant_missing", "sidecar");
+    narrowed
+        .get("/open/hooksx")
+        .send()
+        .assert_refusal(403, "tenant_missing", "sidecar");
+    narrowed
+        .get("/open/other")
+        .send()
+        .assert_refusal(403, "tenant_missing", "sidecar");
 }
 
 #[test]
 fn only_a_trusted_proxy_is_believed_about_the_client() {
-    let mesh = TestMesh::new().gateway_flag("--trusted-proxy", "127.0.0.0/8").start();
+    let mesh = TestMesh::new()
+        .gateway_flag("--trusted-proxy", "127.0.0.0/8")
+        .start();
     let seen = mesh
         .get("/echo/x")
         .token_of("7", "42")
@@ -51,33 +78,78 @@ fn only_a_trusted_proxy_is_believed_about_the_client() {
         .header("X-Forwarded-Proto", "http")
         .seen_by_plugin();
     let forwarded = seen.header("x-forwarded-for").unwrap();
-    assert!(!forwarded.contains("203.0.113.9"), "what stands before the right-most untrusted address is anybody's word: {forwarded}");
+    assert!(
+        !forwarded.contains("203.0.113.9"),
+        "what stands before the right-most untrusted address is anybody's word: {forwarded}"
+    );
     assert!(forwarded.starts_with("198.51.100.7"), "{forwarded}");
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
     let id = seen.header("x-request-id").unwrap();
-    let line = mesh.gateway.wait_for_line("the request", |line| line["event"] == "request" && line["request_id"] == id);
-    assert!(line["peer"].as_str().unwrap().starts_with("198.51.100.7"), "{line}");
+    let line = mesh.gateway.wait_for_line("the request", |line| {
+        line["event"] == "request" && line["request_id"] == id
+    });
+    assert!(
+        line["peer"].as_str().unwrap().starts_with("198.51.100.7"),
+        "{line}"
+    );
 }
 
 #[test]
 fn another_hosts_request_is_misdirected_once_the_host_is_set() {
-    let mesh = TestMesh::new().gateway_flag("--public-host", "api.example").start();
-    assert_eq!(mesh.get("/echo/x").token_of("7", "42").header("Host", "api.example").send().status, 200);
-    assert_eq!(mesh.get("/echo/x").token_of("7", "42").header("Host", "API.example:8443").send().status, 200);
-    mesh.get("/echo/x").token_of("7", "42").header("Host", "evil.example").send().assert_refusal(421, "misdirected", "gateway");
+    let mesh = TestMesh::new()
+        .gateway_flag("--public-host", "api.example")
+        .start();
+    assert_eq!(
+        mesh.get("/echo/x")
+            .token_of("7", "42")
+            .header("Host", "api.example")
+            .send()
+            .status,
+        200
+    );
+    assert_eq!(
+        mesh.get("/echo/x")
+            .token_of("7", "42")
+            .header("Host", "API.example:8443")
+            .send()
+            .status,
+        200
+    );
+    mesh.get("/echo/x")
+        .token_of("7", "42")
+        .header("Host", "evil.example")
+        .send()
+        .assert_refusal(421, "misdirected", "gateway");
 }
 
 #[test]
 fn a_plugins_own_answer_passes_whatever_its_status() {
     let mesh = TestMesh::new().start();
-    for status in
-        ["400 Bad Request", "401 Unauthorized", "404 Not Found", "418 I'm a teapot", "500 Internal Server Error", "503 Service Unavailable"]
-    {
+    for status in [
+        "400 Bad Request",
+        "401 Unauthorized",
+        "404 Not Found",
+        "418 I'm a teapot",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ] {
         let number: u16 = status[..3].parse().unwrap();
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nmine!");
-        mesh.plugin.answer_raw(&format!("/{number}"), answer, gapura_tests::plugin::Then::Keep);
-        let response = mesh.get(&format!("/echo/{number}")).token_of("7", "42").send();
-        assert_eq!((response.status, response.text().as_str()), (number, "mine!"));
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nmine!"
+        );
+        mesh.plugin.answer_raw(
+            &format!("/{number}"),
+            answer,
+            gapura_tests::plugin::Then::Keep,
+        );
+        let response = mesh
+            .get(&format!("/echo/{number}"))
+            .token_of("7", "42")
+            .send();
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (number, "mine!")
+        );
         assert_eq!(response.header("content-type"), Some("text/plain"));
     }
 }

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 const SECRET: &str = "a-signing-secret-of-more-than-32-bytes";
 
 fn mac(key: &[u8], message: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes()).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 fn secret_file(dir: &Path) -> String {
@@ -36,28 +38,62 @@ fn direct(mesh: &TestMesh, fields: Value) {
 fn a_signature_says_who_called_what_and_when() {
     let dir = tempfile::tempdir().unwrap();
     let secret = secret_file(dir.path());
-    let mesh = TestMesh::new().gateway_flag("--signing-secret-file", &secret).start();
+    let mesh = TestMesh::new()
+        .gateway_flag("--signing-secret-file", &secret)
+        .start();
     direct(&mesh, json!({}));
-    within(std::time::Duration::from_secs(5), "the plugin is reached directly", || {
-        (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(())
-    });
-    let seen = mesh.get("/direct//report%73?a=%2f").token_of("7", "42").header("X-Internal-Signature", "v1,0,spoof").seen_by_plugin();
+    within(
+        std::time::Duration::from_secs(5),
+        "the plugin is reached directly",
+        || (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(()),
+    );
+    let seen = mesh
+        .get("/direct//report%73?a=%2f")
+        .token_of("7", "42")
+        .header("X-Internal-Signature", "v1,0,spoof")
+        .seen_by_plugin();
     let signature = seen.header("x-internal-signature").unwrap();
     let parts: Vec<&str> = signature.split(',').collect();
-    let [version, seconds, given] = parts[..] else { panic!("{signature}") };
+    let [version, seconds, given] = parts[..] else {
+        panic!("{signature}")
+    };
     assert_eq!(version, "v1");
-    assert!(unix_now().abs_diff(seconds.parse().unwrap()) < 30, "{signature}");
+    assert!(
+        unix_now().abs_diff(seconds.parse().unwrap()) < 30,
+        "{signature}"
+    );
     let key = mac(SECRET.as_bytes(), "gapura-sign-v1\ndirect");
     let request_id = seen.header("x-request-id").unwrap();
     assert_eq!(seen.target, "/reports?a=%2f");
-    let lines = ["v1", "direct", seconds, "GET", &seen.target, request_id, "7", "42", "member"].join("\n");
-    assert_eq!(given, URL_SAFE_NO_PAD.encode(mac(&key, &lines)), "{lines:?}");
+    let lines = [
+        "v1",
+        "direct",
+        seconds,
+        "GET",
+        &seen.target,
+        request_id,
+        "7",
+        "42",
+        "member",
+    ]
+    .join("\n");
+    assert_eq!(
+        given,
+        URL_SAFE_NO_PAD.encode(mac(&key, &lines)),
+        "{lines:?}"
+    );
     assert_eq!(seen.header("x-company-id"), Some("42"));
 
-    let printed = Invocation::new().args(&["signing-key", "direct", "--signing-secret-file", &secret]).run("gapura-gateway");
+    let printed = Invocation::new()
+        .args(&["signing-key", "direct", "--signing-secret-file", &secret])
+        .run("gapura-gateway");
     assert_eq!(printed.code, Some(0), "{}", printed.stderr);
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert!(printed.stdout.contains(&URL_SAFE_NO_PAD.encode(&key)) || printed.stdout.contains(&hex), "{}", printed.stdout);
+    assert!(
+        printed.stdout.contains(&URL_SAFE_NO_PAD.encode(&key)) || printed.stdout.contains(&hex),
+        "{}",
+        printed.stdout
+    );
     assert!(!printed.stdout.contains(SECRET));
 }
 
@@ -65,27 +101,58 @@ fn a_signature_says_who_called_what_and_when() {
 fn without_a_secret_a_forwarded_token_goes_alone() {
     let mesh = TestMesh::new().start();
     direct(&mesh, json!({"auth_mode": "forward_jwt"}));
-    within(std::time::Duration::from_secs(5), "the plugin is reached directly", || {
-        (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(())
-    });
+    within(
+        std::time::Duration::from_secs(5),
+        "the plugin is reached directly",
+        || (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(()),
+    );
     let token = mesh.signer.token_of("7", "42");
-    let seen = mesh.get("/direct/x").token(&token).header("X-Company-Id", "spoof").seen_by_plugin();
-    assert_eq!(seen.header("authorization"), Some(format!("Bearer {token}").as_str()));
-    for name in ["x-user-id", "x-company-id", "x-role", "x-internal-signature"] {
+    let seen = mesh
+        .get("/direct/x")
+        .token(&token)
+        .header("X-Company-Id", "spoof")
+        .seen_by_plugin();
+    assert_eq!(
+        seen.header("authorization"),
+        Some(format!("Bearer {token}").as_str())
+    );
+    for name in [
+        "x-user-id",
+        "x-company-id",
+        "x-role",
+        "x-internal-signature",
+    ] {
         assert_eq!(seen.header(name), None, "{name}");
     }
-    assert!(seen.headers.iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("x-gapura")), "{:?}", seen.headers);
+    assert!(
+        seen.headers
+            .iter()
+            .all(|(name, _)| !name.to_ascii_lowercase().starts_with("x-gapura")),
+        "{:?}",
+        seen.headers
+    );
 }
 
 #[test]
 fn a_verified_caller_is_never_told_unsigned() {
     let mesh = TestMesh::new().start();
     direct(&mesh, json!({}));
-    let line = within(std::time::Duration::from_secs(5), "the file is refused", || {
-        mesh.gateway.log().into_iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains("direct.json")))
-    });
+    let line = within(
+        std::time::Duration::from_secs(5),
+        "the file is refused",
+        || {
+            mesh.gateway.log().into_iter().find(|line| {
+                line["message"]
+                    .as_str()
+                    .is_some_and(|text| text.contains("direct.json"))
+            })
+        },
+    );
     let message = line["message"].as_str().unwrap();
-    assert!(message.contains("--signing-secret-file") && message.contains("sidecar"), "both ways out: {message}");
+    assert!(
+        message.contains("--signing-secret-file") && message.contains("sidecar"),
+        "both ways out: {message}"
+    );
     let response = mesh.get("/direct/x").token_of("7", "42").send();
     response.assert_refusal(503, "upstream_unavailable", "gateway");
     assert!(mesh.plugin.seen().is_empty());
@@ -100,9 +167,23 @@ fn a_plugin_without_a_sidecar_can_not_pass_its_answer_off_as_one() {
         gapura_tests::plugin::Then::Keep,
     );
     direct(&mesh, json!({"auth_mode": "public"}));
-    within(std::time::Duration::from_secs(5), "it is in force", || (mesh.get("/direct/x").send().status == 200).then_some(()));
-    let response = mesh.get("/direct/made").header("X-Request-Id", "made-up").send();
-    assert_eq!((response.status, response.header("x-gapura-made")), (200, None));
-    let line = mesh.gateway.wait_for_line("the request", |line| line["event"] == "request" && line["request_id"] == "made-up");
-    assert_eq!((&line["code"], &line["stripped"]), (&json!(null), &json!(1)), "{line}");
+    within(std::time::Duration::from_secs(5), "it is in force", || {
+        (mesh.get("/direct/x").send().status == 200).then_some(())
+    });
+    let response = mesh
+        .get("/direct/made")
+        .header("X-Request-Id", "made-up")
+        .send();
+    assert_eq!(
+        (response.status, response.header("x-gapura-made")),
+        (200, None)
+    );
+    let line = mesh.gateway.wait_for_line("the request", |line| {
+        line["event"] == "request" && line["request_id"] == "made-up"
+    });
+    assert_eq!(
+        (&line["code"], &line["stripped"]),
+        (&json!(null), &json!(1)),
+        "{line}"
+    );
 }

@@ -33,11 +33,18 @@ struct Stack {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn docker(args: &[&str]) -> Output {
@@ -48,45 +55,77 @@ fn docker(args: &[&str]) -> Output {
 #[track_caller]
 fn docker_says(args: &[&str]) -> String {
     let output = docker(args);
-    assert!(output.status.success(), "docker {args:?}: {}", said(&output));
+    assert!(
+        output.status.success(),
+        "docker {args:?}: {}",
+        said(&output)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// `docker-compose` of Debian, or the plugin that came after it.
 fn compose_command() -> Option<Vec<String>> {
     let ways = [&["docker-compose"][..], &["docker", "compose"][..]];
-    let answers = |way: &&&[&str]| Command::new(way[0]).args(&way[1..]).arg("version").output().is_ok_and(|found| found.status.success());
-    ways.iter().find(answers).map(|way| way.iter().map(|&word| word.to_owned()).collect())
+    let answers = |way: &&&[&str]| {
+        Command::new(way[0])
+            .args(&way[1..])
+            .arg("version")
+            .output()
+            .is_ok_and(|found| found.status.success())
+    };
+    ways.iter()
+        .find(answers)
+        .map(|way| way.iter().map(|&word| word.to_owned()).collect())
 }
 
 impl Stack {
     fn new(name: &str, compose: &[String]) -> Self {
         let project = format!("gapura-{name}-{}", std::process::id());
-        Self { project, compose: compose.to_vec(), dir: tempfile::tempdir().unwrap(), root: String::new() }
+        Self {
+            project,
+            compose: compose.to_vec(),
+            dir: tempfile::tempdir().unwrap(),
+            root: String::new(),
+        }
     }
 
     /// What a person types in `compose/`, with the project's own name, port and tag over those of `.env`.
     fn compose(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.compose[0]);
-        command.args(&self.compose[1..]).args(["-f", "docker-compose.yml"]);
+        command
+            .args(&self.compose[1..])
+            .args(["-f", "docker-compose.yml"]);
         let more = self.dir.path().join("more.yml");
         if more.exists() {
             command.arg("-f").arg(more);
         }
         command.args(args).current_dir(root().join("compose"));
-        command.envs([("COMPOSE_PROJECT_NAME", self.project.as_str()), ("TAG", "test"), ("PUBLISH", "127.0.0.1:0")]);
+        command.envs([
+            ("COMPOSE_PROJECT_NAME", self.project.as_str()),
+            ("TAG", "test"),
+            ("PUBLISH", "127.0.0.1:0"),
+        ]);
         command
     }
 
     #[track_caller]
     fn run(&self, args: &[&str]) -> String {
         let output = self.compose(args).output().unwrap();
-        assert!(output.status.success(), "compose {args:?}: {}", said(&output));
+        assert!(
+            output.status.success(),
+            "compose {args:?}: {}",
+            said(&output)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn logs(&self, service: &str) -> String {
-        said(&self.compose(&["logs", "--no-color", service]).output().unwrap())
+        said(
+            &self
+                .compose(&["logs", "--no-color", service])
+                .output()
+                .unwrap(),
+        )
     }
 
     fn container(&self, service: &str) -> String {
@@ -98,17 +137,32 @@ impl Stack {
             "--filter",
             &format!("label=com.docker.compose.service={service}"),
         ]);
-        assert_eq!(found.lines().count(), 1, "one container of {service}: {found:?}");
+        assert_eq!(
+            found.lines().count(),
+            1,
+            "one container of {service}: {found:?}"
+        );
         found
     }
 
     fn inspect(&self, service: &str, what: &str) -> String {
-        docker_says(&["inspect", "--format", &format!("{{{{{what}}}}}"), &self.container(service)])
+        docker_says(&[
+            "inspect",
+            "--format",
+            &format!("{{{{{what}}}}}"),
+            &self.container(service),
+        ])
     }
 
     /// The address of a container in one of the project's networks.
     fn ip(&self, service: &str, network: &str) -> String {
-        self.inspect(service, &format!("(index .NetworkSettings.Networks \"{}_{network}\").IPAddress", self.project))
+        self.inspect(
+            service,
+            &format!(
+                "(index .NetworkSettings.Networks \"{}_{network}\").IPAddress",
+                self.project
+            ),
+        )
     }
 
     fn gateway(&self) -> SocketAddr {
@@ -116,7 +170,17 @@ impl Stack {
     }
 
     fn token(&self, company: &str, user: &str) -> String {
-        self.run(&["run", "--rm", "-T", "door-keys", "token", "--company", company, "--user", user])
+        self.run(&[
+            "run",
+            "--rm",
+            "-T",
+            "door-keys",
+            "token",
+            "--company",
+            company,
+            "--user",
+            user,
+        ])
     }
 
     fn connect(&self) -> std::io::Result<Wire> {
@@ -124,29 +188,54 @@ impl Stack {
     }
 
     fn connect_to(&self, gateway: SocketAddr) -> std::io::Result<Wire> {
-        Wire::tls(gateway, &Tls::trusting(&self.root, "localhost", &["http/1.1"]))
+        Wire::tls(
+            gateway,
+            &Tls::trusting(&self.root, "localhost", &["http/1.1"]),
+        )
     }
 
     fn get(&self, path: &str, lines: &str) -> Result<Response, String> {
         let mut wire = self.connect().map_err(|error| error.to_string())?;
-        wire.try_send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")).map_err(|error| error.to_string())?;
+        wire.try_send(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
+        ))
+        .map_err(|error| error.to_string())?;
         wire.try_response("GET")
     }
 
     /// Waits for this status; the answer.
     fn until(&self, status: u16, path: &str, lines: &str) -> Response {
-        within(LONG, &format!("{status} at {path}"), || self.get(path, lines).ok().filter(|response| response.status == status))
+        within(LONG, &format!("{status} at {path}"), || {
+            self.get(path, lines)
+                .ok()
+                .filter(|response| response.status == status)
+        })
     }
 
     /// The certificate that a sidecar shows, asked for from a container of its own in one of the project's networks.
     fn look_from(&self, network: &str, at: &str) -> Result<String, String> {
-        let output = docker(&["run", "--rm", "--network", &format!("{}_{network}", self.project), "gapura-pki:test", "inspect", at]);
-        if output.status.success() { Ok(said(&output)) } else { Err(said(&output)) }
+        let output = docker(&[
+            "run",
+            "--rm",
+            "--network",
+            &format!("{}_{network}", self.project),
+            "gapura-pki:test",
+            "inspect",
+            at,
+        ]);
+        if output.status.success() {
+            Ok(said(&output))
+        } else {
+            Err(said(&output))
+        }
     }
 
     fn serial(&self, sidecar: &str) -> String {
         let shown = self.look_from("mesh", &format!("{sidecar}:19443")).unwrap();
-        let line = shown.lines().find_map(|line| line.strip_prefix("serial")).unwrap();
+        let line = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("serial"))
+            .unwrap();
         line.trim().to_owned()
     }
 }
@@ -154,13 +243,23 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for service in ["pki", "gateway", "lab-reporting-sidecar", "lab-archive-sidecar"] {
+            for service in [
+                "pki",
+                "gateway",
+                "lab-reporting-sidecar",
+                "lab-archive-sidecar",
+            ] {
                 let log = self.logs(service);
                 let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- {service}\n{}", lines[lines.len().saturating_sub(15)..].join("\n"));
+                eprintln!(
+                    "--- {service}\n{}",
+                    lines[lines.len().saturating_sub(15)..].join("\n")
+                );
             }
         }
-        let _ = self.compose(&["down", "-v", "--remove-orphans", "-t", "1"]).output();
+        let _ = self
+            .compose(&["down", "-v", "--remove-orphans", "-t", "1"])
+            .output();
     }
 }
 
@@ -171,23 +270,42 @@ fn bearer(token: &str) -> String {
 fn titles(response: &Response) -> Vec<String> {
     assert_eq!(response.status, 200, "{}", response.text());
     let body: Value = serde_json::from_str(&response.text()).unwrap();
-    body["data"]["reports"].as_array().unwrap().iter().map(|report| report["title"].as_str().unwrap().to_owned()).collect()
+    body["data"]["reports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|report| report["title"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn code(response: &Response) -> String {
     let body: Value = serde_json::from_str(&response.text()).unwrap();
-    body["errors"]["code"].as_str().unwrap_or_default().to_owned()
+    body["errors"]["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[test]
 fn the_stack_in_containers_keeps_its_promises() {
-    if !Command::new("docker").arg("info").output().is_ok_and(|found| found.status.success()) {
-        return eprintln!("stack: no Docker engine answers here, so the stack in containers is not tested");
+    if !Command::new("docker")
+        .arg("info")
+        .output()
+        .is_ok_and(|found| found.status.success())
+    {
+        return eprintln!(
+            "stack: no Docker engine answers here, so the stack in containers is not tested"
+        );
     }
     let Some(compose) = compose_command() else {
-        return eprintln!("stack: there is a Docker engine but no docker-compose, so the stack in containers is not tested");
+        return eprintln!(
+            "stack: there is a Docker engine but no docker-compose, so the stack in containers is not tested"
+        );
     };
-    let built = Command::new(root().join("compose/build")).args(["--profile", "dev", "--tag", "test"]).output().unwrap();
+    let built = Command::new(root().join("compose/build"))
+        .args(["--profile", "dev", "--tag", "test"])
+        .output()
+        .unwrap();
     assert!(built.status.success(), "compose/build: {}", said(&built));
 
     let mut stack = Stack::new("test", &compose);
@@ -212,55 +330,126 @@ fn the_stack_in_containers_keeps_its_promises() {
 
 fn token_tenant_and_spoof(stack: &Stack, ours: &str, theirs: &str) {
     assert_eq!(code(&stack.get(REPORTS, "").unwrap()), "token_missing");
-    let (own, foreign) = (stack.until(200, REPORTS, &bearer(ours)), stack.until(200, REPORTS, &bearer(theirs)));
+    let (own, foreign) = (
+        stack.until(200, REPORTS, &bearer(ours)),
+        stack.until(200, REPORTS, &bearer(theirs)),
+    );
     assert_ne!(titles(&own), titles(&foreign));
-    for spoof in
-        ["X-Company-Id: 7\r\n", "x_company_id: 7\r\n", "X-Company-Id: 7\r\nConnection: X-Company-Id\r\n", "X-Internal-Signature: v1\r\n"]
-    {
+    for spoof in [
+        "X-Company-Id: 7\r\n",
+        "x_company_id: 7\r\n",
+        "X-Company-Id: 7\r\nConnection: X-Company-Id\r\n",
+        "X-Internal-Signature: v1\r\n",
+    ] {
         let response = stack.get(REPORTS, &(bearer(ours) + spoof)).unwrap();
         assert_eq!(titles(&response), titles(&own), "{spoof}");
     }
     stack.until(200, ARCHIVE, &bearer(ours));
-    assert_eq!(code(&stack.get("/v1/plugins/lab-nothing", &bearer(ours)).unwrap()), "no_route");
+    assert_eq!(
+        code(&stack.get("/v1/plugins/lab-nothing", &bearer(ours)).unwrap()),
+        "no_route"
+    );
 }
 
 fn nobody_else_gets_near_a_plugin(stack: &Stack) {
-    assert_eq!(stack.inspect("lab-reporting", ".HostConfig.NetworkMode"), "none", "a plugin has no port but in its volume");
-    assert!(stack.look_from("mesh", "lab-reporting-sidecar:19443").is_ok(), "from a container among the sidecars");
+    assert_eq!(
+        stack.inspect("lab-reporting", ".HostConfig.NetworkMode"),
+        "none",
+        "a plugin has no port but in its volume"
+    );
+    assert!(
+        stack
+            .look_from("mesh", "lab-reporting-sidecar:19443")
+            .is_ok(),
+        "from a container among the sidecars"
+    );
     for port in ["5000", "19901", "80"] {
-        let refused = stack.look_from("mesh", &format!("lab-reporting-sidecar:{port}")).unwrap_err();
+        let refused = stack
+            .look_from("mesh", &format!("lab-reporting-sidecar:{port}"))
+            .unwrap_err();
         assert!(refused.contains("refused"), "{port}: {refused}");
     }
     // Clients' network: the gateway's door is there, no sidecar is, not even its name.
     assert!(stack.look_from("front", "gateway:8443").is_ok());
-    assert!(stack.look_from("front", "lab-reporting-sidecar:19443").is_err());
+    assert!(
+        stack
+            .look_from("front", "lab-reporting-sidecar:19443")
+            .is_err()
+    );
     assert!(stack.look_from("front", "gateway:9901").is_err());
 
-    let hop = format!("https://{}:19443/reports", stack.ip("lab-reporting-sidecar", "mesh"));
-    let curl =
-        Command::new("curl").args(["-skv", "--max-time", "10", "-H", "X-Company-Id: 42", "-H", "X-User-Id: 7", &hop]).output().unwrap();
+    let hop = format!(
+        "https://{}:19443/reports",
+        stack.ip("lab-reporting-sidecar", "mesh")
+    );
+    let curl = Command::new("curl")
+        .args([
+            "-skv",
+            "--max-time",
+            "10",
+            "-H",
+            "X-Company-Id: 42",
+            "-H",
+            "X-User-Id: 7",
+            &hop,
+        ])
+        .output()
+        .unwrap();
     assert!(!curl.status.success(), "{}", said(&curl));
-    let refused = |line: &str| line.contains("\"event\":\"handshake_failed\"") && line.contains("\"reason\":\"no_certificate\"");
-    within(SOON, "the refusal is logged", || stack.logs("lab-reporting-sidecar").lines().any(refused).then_some(()));
+    let refused = |line: &str| {
+        line.contains("\"event\":\"handshake_failed\"")
+            && line.contains("\"reason\":\"no_certificate\"")
+    };
+    within(SOON, "the refusal is logged", || {
+        stack
+            .logs("lab-reporting-sidecar")
+            .lines()
+            .any(refused)
+            .then_some(())
+    });
 }
 
 fn every_container_is_hardened(stack: &Stack) {
-    for service in ["gateway", "lab-reporting-sidecar", "lab-archive-sidecar", "lab-reporting", "lab-archive", "pki", "door-keys"] {
-        let facts =
-            ".HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.Config.User";
-        assert_eq!(stack.inspect(service, facts), "true [ALL] [] [no-new-privileges:true] 65532:65532", "{service}");
-        assert_ne!(stack.inspect(service, ".HostConfig.Memory"), "0", "{service}");
+    for service in [
+        "gateway",
+        "lab-reporting-sidecar",
+        "lab-archive-sidecar",
+        "lab-reporting",
+        "lab-archive",
+        "pki",
+        "door-keys",
+    ] {
+        let facts = ".HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.Config.User";
+        assert_eq!(
+            stack.inspect(service, facts),
+            "true [ALL] [] [no-new-privileges:true] 65532:65532",
+            "{service}"
+        );
+        assert_ne!(
+            stack.inspect(service, ".HostConfig.Memory"),
+            "0",
+            "{service}"
+        );
         let mounts = stack.inspect(service, "range .Mounts}}{{.Name}} {{end");
         let has_ca = mounts.split_whitespace().any(|name| name.ends_with("_ca"));
-        assert_eq!(has_ca, service == "pki", "the authority's key is in no other service's reach: {service} has {mounts}");
+        assert_eq!(
+            has_ca,
+            service == "pki",
+            "the authority's key is in no other service's reach: {service} has {mounts}"
+        );
     }
     for service in ["gateway", "lab-reporting-sidecar", "lab-reporting"] {
-        within(LONG, &format!("{service} is healthy"), || (stack.inspect(service, ".State.Health.Status") == "healthy").then_some(()));
+        within(LONG, &format!("{service} is healthy"), || {
+            (stack.inspect(service, ".State.Health.Status") == "healthy").then_some(())
+        });
     }
 }
 
 fn a_renewed_leaf_is_on_the_wire_without_a_restart(stack: &Stack, token: &str) {
-    let (before, began) = (stack.serial("lab-reporting-sidecar"), stack.inspect("lab-reporting-sidecar", ".State.StartedAt"));
+    let (before, began) = (
+        stack.serial("lab-reporting-sidecar"),
+        stack.inspect("lab-reporting-sidecar", ".State.StartedAt"),
+    );
     let done = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| {
         let traffic = scope.spawn(|| {
@@ -273,36 +462,67 @@ fn a_renewed_leaf_is_on_the_wire_without_a_restart(stack: &Stack, token: &str) {
             sent
         });
         stack.run(&["run", "--rm", "-T", "pki", "renew", "plugin/lab-reporting"]);
-        within(SOON, "the new serial", || (stack.serial("lab-reporting-sidecar") != before).then_some(()));
+        within(SOON, "the new serial", || {
+            (stack.serial("lab-reporting-sidecar") != before).then_some(())
+        });
         done.store(true, Ordering::Relaxed);
         traffic.join().unwrap()
     });
     assert!(sent > 10, "{sent} requests meanwhile");
-    assert_eq!(stack.inspect("lab-reporting-sidecar", ".State.StartedAt"), began);
+    assert_eq!(
+        stack.inspect("lab-reporting-sidecar", ".State.StartedAt"),
+        began
+    );
 }
 
 fn a_revoked_sidecar_is_cut_off(stack: &Stack, token: &str) {
     stack.run(&["run", "--rm", "-T", "pki", "revoke", "plugin/lab-reporting"]);
     let refused = within(SOON, "the revoked sidecar is not dialled any more", || {
-        stack.get(REPORTS, &bearer(token)).ok().filter(|response| response.status == 502)
+        stack
+            .get(REPORTS, &bearer(token))
+            .ok()
+            .filter(|response| response.status == 502)
     });
     assert_eq!(code(&refused), "upstream_identity");
-    let cut = |line: &str| line.contains("\"event\":\"connection_cut\"") && line.contains("plugin/lab-reporting");
-    within(SOON, "the live connection was cut", || stack.logs("gateway").lines().any(cut).then_some(()));
-    assert_eq!(stack.get(ARCHIVE, &bearer(token)).unwrap().status, 200, "the other one serves on");
+    let cut = |line: &str| {
+        line.contains("\"event\":\"connection_cut\"") && line.contains("plugin/lab-reporting")
+    };
+    within(SOON, "the live connection was cut", || {
+        stack.logs("gateway").lines().any(cut).then_some(())
+    });
+    assert_eq!(
+        stack.get(ARCHIVE, &bearer(token)).unwrap().status,
+        200,
+        "the other one serves on"
+    );
     // Another `up` must not let it back in; only a person does.
     stack.run(&["run", "--rm", "-T", "pki"]);
     assert_eq!(stack.get(REPORTS, &bearer(token)).unwrap().status, 502);
-    stack.run(&["run", "--rm", "-T", "pki", "issue", "plugin", "lab-reporting", "--out", "/keys/plugin-1"]);
+    stack.run(&[
+        "run",
+        "--rm",
+        "-T",
+        "pki",
+        "issue",
+        "plugin",
+        "lab-reporting",
+        "--out",
+        "/keys/plugin-1",
+    ]);
     stack.until(200, REPORTS, &bearer(token));
 }
 
 fn a_killed_sidecar_comes_back(stack: &Stack, token: &str) {
     let pid = stack.inspect("lab-archive-sidecar", ".State.Pid");
     // As a crash would, behind the engine's back: what `docker kill` ends stays ended.
-    let killed = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap();
+    let killed = Command::new("sh")
+        .args(["-c", &format!("kill -KILL {pid}")])
+        .status()
+        .unwrap();
     if !killed.success() {
-        return eprintln!("stack: processes of containers are not ours to kill here, so no sidecar was killed");
+        return eprintln!(
+            "stack: processes of containers are not ours to kill here, so no sidecar was killed"
+        );
     }
     within(LONG, "another process", || {
         let now = stack.inspect("lab-archive-sidecar", ".State.Pid");
@@ -317,7 +537,12 @@ fn a_plugin_that_never_becomes_healthy_harms_no_other(stack: &Stack, token: &str
     let more = stack.dir.path().join("more.yml");
     fs::write(&more, broken).unwrap();
     stack.run(&["up", "-d"]);
-    within(LONG, "a sentence that says why", || stack.logs("lab-archive").contains("/nowhere/reports.db").then_some(()));
+    within(LONG, "a sentence that says why", || {
+        stack
+            .logs("lab-archive")
+            .contains("/nowhere/reports.db")
+            .then_some(())
+    });
     let ill = stack.until(502, ARCHIVE, &bearer(token));
     assert_eq!(code(&ill), "upstream_unreachable");
     stack.until(200, REPORTS, &bearer(token));
@@ -329,12 +554,23 @@ fn a_plugin_that_never_becomes_healthy_harms_no_other(stack: &Stack, token: &str
 fn the_end_loses_no_request(stack: &Stack, token: &str) {
     let body = r#"{"title": "in flight", "patient": "Patient Z", "body": "sent in two halves, with the end of the stack between them"}"#;
     let (first, rest) = body.split_at(20);
-    let inside: SocketAddr = format!("{}:8443", stack.ip("gateway", "front")).parse().unwrap();
+    let inside: SocketAddr = format!("{}:8443", stack.ip("gateway", "front"))
+        .parse()
+        .unwrap();
     let gateway = stack.gateway();
     let send = |at: usize| {
         let mut wire = stack.connect_to(gateway).unwrap();
-        let (path, length) = (if at.is_multiple_of(2) { REPORTS } else { ARCHIVE }, body.len());
-        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+        let (path, length) = (
+            if at.is_multiple_of(2) {
+                REPORTS
+            } else {
+                ARCHIVE
+            },
+            body.len(),
+        );
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+        );
         wire.send(head + &bearer(token) + "\r\n" + first);
         wire
     };
@@ -342,7 +578,11 @@ fn the_end_loses_no_request(stack: &Stack, token: &str) {
     assert!(TcpStream::connect(inside).is_ok());
     std::thread::scope(|scope| {
         let ending = scope.spawn(|| stack.run(&["stop"]));
-        within(LONG, "the door is closed", || TcpStream::connect_timeout(&inside, Duration::from_secs(1)).is_err().then_some(()));
+        within(LONG, "the door is closed", || {
+            TcpStream::connect_timeout(&inside, Duration::from_secs(1))
+                .is_err()
+                .then_some(())
+        });
         for wire in &mut wires {
             wire.send(rest);
         }
@@ -352,18 +592,50 @@ fn the_end_loses_no_request(stack: &Stack, token: &str) {
         }
         ending.join().unwrap();
     });
-    for service in ["gateway", "lab-reporting-sidecar", "lab-archive-sidecar", "lab-reporting", "lab-archive"] {
+    for service in [
+        "gateway",
+        "lab-reporting-sidecar",
+        "lab-archive-sidecar",
+        "lab-reporting",
+        "lab-archive",
+    ] {
         assert_eq!(stack.inspect(service, ".State.ExitCode"), "0", "{service}");
     }
 }
 
 fn a_volume_of_another_user_is_named(stack: &Stack) {
     let volume = format!("{}_gateway-keys:/foreign", stack.project);
-    let as_root = ["run", "--rm", "--user", "0", "-v", &volume, "gapura-pki:test", "--dir", "/foreign/pki"];
-    docker_says(&[&as_root[..], &["init", "--trust-domain", "other.internal", "--plaintext-keys"]].concat());
+    let as_root = [
+        "run",
+        "--rm",
+        "--user",
+        "0",
+        "-v",
+        &volume,
+        "gapura-pki:test",
+        "--dir",
+        "/foreign/pki",
+    ];
+    docker_says(
+        &[
+            &as_root[..],
+            &[
+                "init",
+                "--trust-domain",
+                "other.internal",
+                "--plaintext-keys",
+            ],
+        ]
+        .concat(),
+    );
     stack.run(&["up", "-d", "pki"]);
-    within(LONG, "pki has ended", || (stack.inspect("pki", ".State.Status") == "exited").then_some(()));
+    within(LONG, "pki has ended", || {
+        (stack.inspect("pki", ".State.Status") == "exited").then_some(())
+    });
     assert_ne!(stack.inspect("pki", ".State.ExitCode"), "0");
     let log = stack.logs("pki");
-    assert!(log.contains("/keys/gateway belongs to user 0, and this runs as user 65532"), "{log}");
+    assert!(
+        log.contains("/keys/gateway belongs to user 0, and this runs as user 65532"),
+        "{log}"
+    );
 }

@@ -25,11 +25,22 @@ impl Files {
     fn good() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::two_tier("test mesh");
-        let (gateway, sidecar) = (authority.issue(&Leaf::gateway("edge")), authority.issue(&Leaf::plugin("echo")));
-        let files = Self { dir, authority, gateway, sidecar };
+        let (gateway, sidecar) = (
+            authority.issue(&Leaf::gateway("edge")),
+            authority.issue(&Leaf::plugin("echo")),
+        );
+        let files = Self {
+            dir,
+            authority,
+            gateway,
+            sidecar,
+        };
         files.mesh("mesh-gateway", &files.authority.files_for(&files.gateway));
         files.mesh("mesh-sidecar", &files.authority.files_for(&files.sidecar));
-        let _ = files.authority.issue(&Leaf::public()).write(files.path(), "public");
+        let _ = files
+            .authority
+            .issue(&Leaf::public())
+            .write(files.path(), "public");
         fs::write(files.path().join("jwks.json"), jwks(&[&Signer::es256("k")])).unwrap();
         fs::create_dir(files.path().join("plugins.d")).unwrap();
         files.plugin(
@@ -84,18 +95,29 @@ impl Files {
             ("--audience", AUDIENCE.to_owned()),
         ];
         put(&mut flags, changes);
-        flags.into_iter().fold(Invocation::new(), |invocation, (flag, value)| invocation.flag(flag, value))
+        flags
+            .into_iter()
+            .fold(Invocation::new(), |invocation, (flag, value)| {
+                invocation.flag(flag, value)
+            })
     }
 
     fn sidecar_with(&self, changes: &[(&str, &str)]) -> Invocation {
         let mut flags = vec![
             ("--listen", "127.0.0.1:0".to_owned()),
             ("--plugin", "http://127.0.0.1:1".to_owned()),
-            ("--mesh-dir", self.file("mesh-sidecar").display().to_string()),
+            (
+                "--mesh-dir",
+                self.file("mesh-sidecar").display().to_string(),
+            ),
             ("--admin", "127.0.0.1:0".to_owned()),
         ];
         put(&mut flags, changes);
-        flags.into_iter().fold(Invocation::new(), |invocation, (flag, value)| invocation.flag(flag, value))
+        flags
+            .into_iter()
+            .fold(Invocation::new(), |invocation, (flag, value)| {
+                invocation.flag(flag, value)
+            })
     }
 }
 
@@ -114,9 +136,18 @@ fn assert_refused(what: &str, ended: &Ended, words: &[&str]) {
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert_eq!(ended.code, Some(2), "{what}: {said}");
     for word in words {
-        assert!(said.to_lowercase().contains(&word.to_lowercase()), "{what}: no {word:?} in {said}");
+        assert!(
+            said.to_lowercase().contains(&word.to_lowercase()),
+            "{what}: no {word:?} in {said}"
+        );
     }
-    for sign in ["panicked", "backtrace", "RUST_BACKTRACE", "\"event\":\"listening\"", "\"event\":\"started\""] {
+    for sign in [
+        "panicked",
+        "backtrace",
+        "RUST_BACKTRACE",
+        "\"event\":\"listening\"",
+        "\"event\":\"started\"",
+    ] {
         assert!(!said.contains(sign), "{what}: {said}");
     }
 }
@@ -124,10 +155,23 @@ fn assert_refused(what: &str, ended: &Ended, words: &[&str]) {
 #[test]
 fn a_good_configuration_passes_the_check_and_nothing_is_served() {
     let files = Files::good();
-    for (program, invocation) in [("gapura-gateway", files.gateway()), ("gapura-sidecar", files.sidecar_with(&[]))] {
+    for (program, invocation) in [
+        ("gapura-gateway", files.gateway()),
+        ("gapura-sidecar", files.sidecar_with(&[])),
+    ] {
         let ended = invocation.arg("--check").run(program);
-        assert_eq!(ended.code, Some(0), "{program}: {}{}", ended.stdout, ended.stderr);
-        assert!(!ended.stdout.contains("\"event\":\"listening\""), "{}", ended.stdout);
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "{program}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        assert!(
+            !ended.stdout.contains("\"event\":\"listening\""),
+            "{}",
+            ended.stdout
+        );
     }
 }
 
@@ -139,36 +183,121 @@ fn the_gateway_names_what_is_wrong_with_its_flags() {
     let good_secret = "a-secret-of-forty-bytes-for-tests-only-0";
     write_private(&files.file("secret"), good_secret);
     for (what, changes, words) in [
-        ("no mesh directory", vec![("--mesh-dir", "without")], vec!["mesh-dir"]),
-        ("no plugin folder", vec![("--plugin-dir", "without")], vec!["plugin-dir"]),
-        ("a folder that is not there", vec![("--plugin-dir", "/nowhere/plugins.d")], vec!["/nowhere/plugins.d"]),
-        ("a mesh directory that is not there", vec![("--mesh-dir", "/nowhere/mesh")], vec!["/nowhere/mesh"]),
-        ("an address that is none", vec![("--listen", "here")], vec!["--listen", "address"]),
+        (
+            "no mesh directory",
+            vec![("--mesh-dir", "without")],
+            vec!["mesh-dir"],
+        ),
+        (
+            "no plugin folder",
+            vec![("--plugin-dir", "without")],
+            vec!["plugin-dir"],
+        ),
+        (
+            "a folder that is not there",
+            vec![("--plugin-dir", "/nowhere/plugins.d")],
+            vec!["/nowhere/plugins.d"],
+        ),
+        (
+            "a mesh directory that is not there",
+            vec![("--mesh-dir", "/nowhere/mesh")],
+            vec!["/nowhere/mesh"],
+        ),
+        (
+            "an address that is none",
+            vec![("--listen", "here")],
+            vec!["--listen", "address"],
+        ),
         (
             "no TLS beyond loopback",
-            vec![("--listen", "0.0.0.0:0"), ("--tls-cert", "without"), ("--tls-key", "without")],
+            vec![
+                ("--listen", "0.0.0.0:0"),
+                ("--tls-cert", "without"),
+                ("--tls-key", "without"),
+            ],
             vec!["insecure-listen"],
         ),
-        ("a certificate without its key", vec![("--tls-key", "without")], vec!["tls-key"]),
-        ("a key that is not there", vec![("--tls-key", "/nowhere/key")], vec!["/nowhere/key"]),
-        ("no keys for tokens", vec![("--jwks", "without")], vec!["jwks"]),
-        ("a JWK set that is not there", vec![("--jwks", "/nowhere/jwks.json")], vec!["/nowhere/jwks.json"]),
-        ("an admin side for everyone", vec![("--admin", "0.0.0.0:0")], vec!["admin-token-file"]),
-        ("a proxy that is no network", vec![("--trusted-proxy", "10.0.0.0/99")], vec!["trusted-proxy"]),
-        ("a duration without a unit", vec![("--drain-timeout", "thirty")], vec!["drain-timeout"]),
-        ("an unknown flag", vec![("--pugin-dir", "x")], vec!["pugin-dir"]),
+        (
+            "a certificate without its key",
+            vec![("--tls-key", "without")],
+            vec!["tls-key"],
+        ),
+        (
+            "a key that is not there",
+            vec![("--tls-key", "/nowhere/key")],
+            vec!["/nowhere/key"],
+        ),
+        (
+            "no keys for tokens",
+            vec![("--jwks", "without")],
+            vec!["jwks"],
+        ),
+        (
+            "a JWK set that is not there",
+            vec![("--jwks", "/nowhere/jwks.json")],
+            vec!["/nowhere/jwks.json"],
+        ),
+        (
+            "an admin side for everyone",
+            vec![("--admin", "0.0.0.0:0")],
+            vec!["admin-token-file"],
+        ),
+        (
+            "a proxy that is no network",
+            vec![("--trusted-proxy", "10.0.0.0/99")],
+            vec!["trusted-proxy"],
+        ),
+        (
+            "a duration without a unit",
+            vec![("--drain-timeout", "thirty")],
+            vec!["drain-timeout"],
+        ),
+        (
+            "an unknown flag",
+            vec![("--pugin-dir", "x")],
+            vec!["pugin-dir"],
+        ),
         ("no workers", vec![("--workers", "0")], vec!["workers"]),
-        ("an access log of another kind", vec![("--access-log", "loud")], vec!["access-log"]),
-        ("two sources of keys", vec![("--jwt-secret-file", &path("secret"))], vec!["jwks", "jwt-secret-file"]),
-        ("a short secret", vec![("--jwks", "without"), ("--jwt-secret-file", &path("short-secret"))], vec!["32", "openssl rand"]),
-        ("keys from a URL, which this build has not", vec![("--jwks", "https://issuer.test/keys")], vec!["jwks"]),
-        ("a config file that is not there", vec![("--config", "/nowhere/gapura.json")], vec!["/nowhere/gapura.json"]),
+        (
+            "an access log of another kind",
+            vec![("--access-log", "loud")],
+            vec!["access-log"],
+        ),
+        (
+            "two sources of keys",
+            vec![("--jwt-secret-file", &path("secret"))],
+            vec!["jwks", "jwt-secret-file"],
+        ),
+        (
+            "a short secret",
+            vec![
+                ("--jwks", "without"),
+                ("--jwt-secret-file", &path("short-secret")),
+            ],
+            vec!["32", "openssl rand"],
+        ),
+        (
+            "keys from a URL, which this build has not",
+            vec![("--jwks", "https://issuer.test/keys")],
+            vec!["jwks"],
+        ),
+        (
+            "a config file that is not there",
+            vec![("--config", "/nowhere/gapura.json")],
+            vec!["/nowhere/gapura.json"],
+        ),
     ] {
         let ended = files.gateway_with(&changes).run("gapura-gateway");
         assert_refused(what, &ended, &words);
-        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(good_secret), "{what}: a secret is shown");
+        assert!(
+            !format!("{}{}", ended.stdout, ended.stderr).contains(good_secret),
+            "{what}: a secret is shown"
+        );
     }
-    let short = files.gateway_with(&[("--jwks", "without")]).env("JWT_SECRET", "too short").run("gapura-gateway");
+    let short = files
+        .gateway_with(&[("--jwks", "without")])
+        .env("JWT_SECRET", "too short")
+        .run("gapura-gateway");
     assert_refused("a short JWT_SECRET", &short, &["32", "openssl rand"]);
 }
 
@@ -181,15 +310,47 @@ fn the_sidecar_names_what_is_wrong_with_its_flags() {
     let in_open = format!("unix:{}", open.join("plugin.sock").display());
     for (what, changes, words) in [
         ("no plugin", vec![("--plugin", "without")], vec!["plugin"]),
-        ("a plugin elsewhere", vec![("--plugin", "http://192.0.2.7:80")], vec!["192.0.2.7", "unsafe-plugin-address"]),
-        ("a plugin of another scheme", vec![("--plugin", "https://127.0.0.1:1")], vec!["plugin"]),
-        ("a plugin with a path", vec![("--plugin", "http://127.0.0.1:1/api")], vec!["plugin"]),
-        ("a socket in a folder for everyone", vec![("--plugin", &in_open)], vec!["open"]),
-        ("no mesh directory", vec![("--mesh-dir", "without")], vec!["mesh-dir"]),
-        ("a gateway of another domain", vec![("--allow", "spiffe://other.internal/gateway/edge")], vec!["allow", "other.internal"]),
-        ("a pattern inside a name", vec![("--allow", "spiffe://test.internal/gateway/e*")], vec!["allow"]),
+        (
+            "a plugin elsewhere",
+            vec![("--plugin", "http://192.0.2.7:80")],
+            vec!["192.0.2.7", "unsafe-plugin-address"],
+        ),
+        (
+            "a plugin of another scheme",
+            vec![("--plugin", "https://127.0.0.1:1")],
+            vec!["plugin"],
+        ),
+        (
+            "a plugin with a path",
+            vec![("--plugin", "http://127.0.0.1:1/api")],
+            vec!["plugin"],
+        ),
+        (
+            "a socket in a folder for everyone",
+            vec![("--plugin", &in_open)],
+            vec!["open"],
+        ),
+        (
+            "no mesh directory",
+            vec![("--mesh-dir", "without")],
+            vec!["mesh-dir"],
+        ),
+        (
+            "a gateway of another domain",
+            vec![("--allow", "spiffe://other.internal/gateway/edge")],
+            vec!["allow", "other.internal"],
+        ),
+        (
+            "a pattern inside a name",
+            vec![("--allow", "spiffe://test.internal/gateway/e*")],
+            vec!["allow"],
+        ),
     ] {
-        assert_refused(what, &files.sidecar_with(&changes).run("gapura-sidecar"), &words);
+        assert_refused(
+            what,
+            &files.sidecar_with(&changes).run("gapura-sidecar"),
+            &words,
+        );
     }
 }
 
@@ -197,17 +358,47 @@ fn the_sidecar_names_what_is_wrong_with_its_flags() {
 fn a_mesh_directory_that_does_not_fit_is_refused_with_the_file_and_the_reason() {
     type Spoil = fn(&Files);
     let cases: [(&str, Spoil, &[&str]); 10] = [
-        ("no key", |files| fs::remove_file(files.file("mesh-gateway/key.pem")).unwrap(), &["key.pem"]),
-        ("no certificate", |files| fs::remove_file(files.file("mesh-gateway/cert.pem")).unwrap(), &["cert.pem"]),
-        ("no roots", |files| fs::remove_file(files.file("mesh-gateway/ca.pem")).unwrap(), &["ca.pem"]),
-        ("no CRL", |files| fs::remove_file(files.file("mesh-gateway/crl.pem")).unwrap(), &["crl.pem", "--no-crl"]),
+        (
+            "no key",
+            |files| fs::remove_file(files.file("mesh-gateway/key.pem")).unwrap(),
+            &["key.pem"],
+        ),
+        (
+            "no certificate",
+            |files| fs::remove_file(files.file("mesh-gateway/cert.pem")).unwrap(),
+            &["cert.pem"],
+        ),
+        (
+            "no roots",
+            |files| fs::remove_file(files.file("mesh-gateway/ca.pem")).unwrap(),
+            &["ca.pem"],
+        ),
+        (
+            "no CRL",
+            |files| fs::remove_file(files.file("mesh-gateway/crl.pem")).unwrap(),
+            &["crl.pem", "--no-crl"],
+        ),
         (
             "a key that others can read",
-            |files| fs::set_permissions(files.file("mesh-gateway/key.pem"), fs::Permissions::from_mode(0o640)).unwrap(),
+            |files| {
+                fs::set_permissions(
+                    files.file("mesh-gateway/key.pem"),
+                    fs::Permissions::from_mode(0o640),
+                )
+                .unwrap()
+            },
             &["key.pem", "chmod 600"],
         ),
-        ("another key", |files| write_private(&files.file("mesh-gateway/key.pem"), &files.sidecar.key), &["key.pem", "cert.pem"]),
-        ("a certificate that is none", |files| fs::write(files.file("mesh-gateway/cert.pem"), "nonsense").unwrap(), &["cert.pem"]),
+        (
+            "another key",
+            |files| write_private(&files.file("mesh-gateway/key.pem"), &files.sidecar.key),
+            &["key.pem", "cert.pem"],
+        ),
+        (
+            "a certificate that is none",
+            |files| fs::write(files.file("mesh-gateway/cert.pem"), "nonsense").unwrap(),
+            &["cert.pem"],
+        ),
         (
             "the plugin's certificate",
             |files| files.mesh("mesh-gateway", &files.authority.files_for(&files.sidecar)),
@@ -215,12 +406,24 @@ fn a_mesh_directory_that_does_not_fit_is_refused_with_the_file_and_the_reason() 
         ),
         (
             "another authority's root",
-            |files| fs::write(files.file("mesh-gateway/ca.pem"), Authority::two_tier("other").root_pem()).unwrap(),
+            |files| {
+                fs::write(
+                    files.file("mesh-gateway/ca.pem"),
+                    Authority::two_tier("other").root_pem(),
+                )
+                .unwrap()
+            },
             &["ca.pem"],
         ),
         (
             "another authority's CRL",
-            |files| fs::write(files.file("mesh-gateway/crl.pem"), Authority::two_tier("other").crl(&[])).unwrap(),
+            |files| {
+                fs::write(
+                    files.file("mesh-gateway/crl.pem"),
+                    Authority::two_tier("other").crl(&[]),
+                )
+                .unwrap()
+            },
             &["crl.pem"],
         ),
     ];
@@ -228,24 +431,48 @@ fn a_mesh_directory_that_does_not_fit_is_refused_with_the_file_and_the_reason() 
         let files = Files::good();
         spoil(&files);
         assert_refused(what, &files.gateway().run("gapura-gateway"), words);
-        assert_refused(&format!("{what}, --check"), &files.gateway().arg("--check").run("gapura-gateway"), words);
+        assert_refused(
+            &format!("{what}, --check"),
+            &files.gateway().arg("--check").run("gapura-gateway"),
+            words,
+        );
     }
     let files = Files::good();
     files.mesh("mesh-sidecar", &files.authority.files_for(&files.gateway));
-    assert_refused("a gateway's certificate for a sidecar", &files.sidecar_with(&[]).run("gapura-sidecar"), &["plugin", "gateway"]);
+    assert_refused(
+        "a gateway's certificate for a sidecar",
+        &files.sidecar_with(&[]).run("gapura-sidecar"),
+        &["plugin", "gateway"],
+    );
     let files = Files::good();
     fs::remove_file(files.file("mesh-gateway/crl.pem")).unwrap();
-    assert_eq!(files.gateway().args(&["--no-crl", "--check"]).run("gapura-gateway").code, Some(0), "spelled out, it is allowed");
+    assert_eq!(
+        files
+            .gateway()
+            .args(&["--no-crl", "--check"])
+            .run("gapura-gateway")
+            .code,
+        Some(0),
+        "spelled out, it is allowed"
+    );
 }
 
 #[test]
 fn a_public_pair_that_does_not_fit_is_refused() {
     let files = Files::good();
     write_private(&files.file("public.key"), &files.sidecar.key);
-    assert_refused("another key", &files.gateway().run("gapura-gateway"), &["public."]);
+    assert_refused(
+        "another key",
+        &files.gateway().run("gapura-gateway"),
+        &["public."],
+    );
     let files = Files::good();
     fs::set_permissions(files.file("public.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    assert_refused("a key that others can read", &files.gateway().run("gapura-gateway"), &["public.key", "chmod 600"]);
+    assert_refused(
+        "a key that others can read",
+        &files.gateway().run("gapura-gateway"),
+        &["public.key", "chmod 600"],
+    );
 }
 
 #[test]
@@ -271,27 +498,53 @@ fn every_fault_of_the_registry_is_listed_at_once_with_its_place() {
     with("mode", json!({"auth_mode": "gateway_verify"}));
     with("own", json!({"mount": "/healthz"}));
     with("clash", json!({"mount": "/echo/"}));
-    with("far", json!({"upstream": "http://192.0.2.1:80", "auth_mode": "public"}));
+    with(
+        "far",
+        json!({"upstream": "http://192.0.2.1:80", "auth_mode": "public"}),
+    );
     with("unsigned", json!({"upstream": "http://127.0.0.1:80"}));
-    with("foreign", json!({"identity": "spiffe://other.internal/plugin/a"}));
+    with(
+        "foreign",
+        json!({"identity": "spiffe://other.internal/plugin/a"}),
+    );
     with("letting", json!({"forward_headers": ["X-Company-Id"]}));
     with("setting", json!({"inject_headers": {"X-User-Id": "1"}}));
-    with("framing", json!({"inject_headers": {"Content-Length": "1"}}));
+    with(
+        "framing",
+        json!({"inject_headers": {"Content-Length": "1"}}),
+    );
     with("rules", json!({"allow": [{"effect": "deny"}]}));
-    with("limits", json!({"rate_limit": {"requests": 1, "per_s": 1, "key": "ip"}}));
+    with(
+        "limits",
+        json!({"rate_limit": {"requests": 1, "per_s": 1, "key": "ip"}}),
+    );
     with("later", json!({"canary": {}}));
     with("pathy", json!({"upstream": "https://127.0.0.1:1/api"}));
     files.plugin("broken", "{\"name\": \"broken\",\n  oops\n}");
     files.plugin("twice", "{\"name\": \"twice\", \"version\": \"1\", \"mount\": \"/t\", \"mount\": \"/u\", \"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}");
-    let mut words = vec!["timeout_ms", "gateway_verified", "--signing-secret-file", "plaintext_upstream", "broken.json:2:"];
+    let mut words = vec![
+        "timeout_ms",
+        "gateway_verified",
+        "--signing-secret-file",
+        "plaintext_upstream",
+        "broken.json:2:",
+    ];
     let names = [
-        "unknown", "typed", "lacking", "mode", "own", "clash", "far", "unsigned", "foreign", "letting", "setting", "framing", "rules",
-        "limits", "later", "pathy", "twice",
+        "unknown", "typed", "lacking", "mode", "own", "clash", "far", "unsigned", "foreign",
+        "letting", "setting", "framing", "rules", "limits", "later", "pathy", "twice",
     ];
     let places: Vec<String> = names.iter().map(|name| format!("{name}.json:")).collect();
     words.extend(places.iter().map(String::as_str));
-    assert_refused("at the start", &files.gateway().run("gapura-gateway"), &words);
-    assert_refused("by --check", &files.gateway().arg("--check").run("gapura-gateway"), &words);
+    assert_refused(
+        "at the start",
+        &files.gateway().run("gapura-gateway"),
+        &words,
+    );
+    assert_refused(
+        "by --check",
+        &files.gateway().arg("--check").run("gapura-gateway"),
+        &words,
+    );
     fs::write(files.file("plugins.d/.hidden.json"), "{").unwrap();
     for name in names.iter().chain(&["broken"]) {
         fs::remove_file(files.file("plugins.d").join(format!("{name}.json"))).unwrap();
@@ -319,16 +572,34 @@ fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (program, invocation) in [
-        ("gapura-gateway", files.gateway_with(&[("--listen", &address)])),
-        ("gapura-gateway", files.gateway_with(&[("--admin", &address)])),
-        ("gapura-sidecar", files.sidecar_with(&[("--listen", &address)])),
-        ("gapura-sidecar", files.sidecar_with(&[("--admin", &address)])),
+        (
+            "gapura-gateway",
+            files.gateway_with(&[("--listen", &address)]),
+        ),
+        (
+            "gapura-gateway",
+            files.gateway_with(&[("--admin", &address)]),
+        ),
+        (
+            "gapura-sidecar",
+            files.sidecar_with(&[("--listen", &address)]),
+        ),
+        (
+            "gapura-sidecar",
+            files.sidecar_with(&[("--admin", &address)]),
+        ),
     ] {
         let ended = invocation.run(program);
         let said = ended.stdout + &ended.stderr;
         assert_eq!(ended.code, Some(2), "{program}: {said}");
-        assert!(said.contains(&address) && said.contains("in use"), "{program}: {said}");
-        assert!(!said.contains("panicked") && !said.contains("\"event\":\"started\""), "{program}: {said}");
+        assert!(
+            said.contains(&address) && said.contains("in use"),
+            "{program}: {said}"
+        );
+        assert!(
+            !said.contains("panicked") && !said.contains("\"event\":\"started\""),
+            "{program}: {said}"
+        );
     }
 }
 
@@ -346,10 +617,22 @@ fn settings_come_from_flags_then_the_environment_then_a_file() {
         .to_string(),
     )
     .unwrap();
-    let base = Invocation::new().flag("--config", &config).env("PLUGIN_DIR", &path("plugins.d"));
+    let base = Invocation::new()
+        .flag("--config", &config)
+        .env("PLUGIN_DIR", &path("plugins.d"));
     let from_file = base.clone().run("gapura-gateway");
-    assert_eq!(from_file.code, Some(2), "the file's address, which is taken: {}{}", from_file.stdout, from_file.stderr);
-    for better in [base.clone().env("GAPURA_LISTEN", "127.0.0.1:0"), base.env("GAPURA_LISTEN", &taken).flag("--listen", "127.0.0.1:0")] {
+    assert_eq!(
+        from_file.code,
+        Some(2),
+        "the file's address, which is taken: {}{}",
+        from_file.stdout,
+        from_file.stderr
+    );
+    for better in [
+        base.clone().env("GAPURA_LISTEN", "127.0.0.1:0"),
+        base.env("GAPURA_LISTEN", &taken)
+            .flag("--listen", "127.0.0.1:0"),
+    ] {
         let mut program = better.start("gapura-gateway");
         program.wait_until_started();
         assert_ne!(program.address("public").to_string(), taken);
@@ -362,18 +645,37 @@ fn help_and_version_are_answered() {
         for flag in ["--help", "--version"] {
             let ended = Invocation::new().arg(flag).run(program);
             assert_eq!(ended.code, Some(0), "{program} {flag}: {}", ended.stderr);
-            assert!(ended.stdout.contains("gapura"), "{program} {flag}: {}", ended.stdout);
+            assert!(
+                ended.stdout.contains("gapura"),
+                "{program} {flag}: {}",
+                ended.stdout
+            );
         }
         let ended = Invocation::new().arg("--nonsense").run(program);
-        assert_eq!(ended.code, Some(2), "{program}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(
+            ended.code,
+            Some(2),
+            "{program}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
     }
 }
 
 #[test]
 fn a_running_program_can_be_asked_for_its_health() {
     let mut mesh = TestMesh::new().start();
-    let ask = |program: &str, admin: &str| Invocation::new().arg("healthcheck").flag("--admin", admin).run(program).code;
-    let (gateway, sidecar) = (mesh.gateway.address("admin").to_string(), mesh.sidecar.address("admin").to_string());
+    let ask = |program: &str, admin: &str| {
+        Invocation::new()
+            .arg("healthcheck")
+            .flag("--admin", admin)
+            .run(program)
+            .code
+    };
+    let (gateway, sidecar) = (
+        mesh.gateway.address("admin").to_string(),
+        mesh.sidecar.address("admin").to_string(),
+    );
     assert_eq!(ask("gapura-gateway", &gateway), Some(0));
     assert_eq!(ask("gapura-sidecar", &sidecar), Some(0));
     mesh.gateway.signal("TERM");

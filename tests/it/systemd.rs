@@ -29,13 +29,31 @@ impl Manager {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::two_tier("test mesh");
-        let mesh = |name: &str, leaf: &Leaf| MeshDir::create(&dir.path().join(name), &authority.files_for(&authority.issue(leaf)));
-        let (gateway, sidecar) = (mesh("gateway", &Leaf::gateway("edge")), mesh("sidecar", &Leaf::plugin("echo")));
+        let mesh = |name: &str, leaf: &Leaf| {
+            MeshDir::create(
+                &dir.path().join(name),
+                &authority.files_for(&authority.issue(leaf)),
+            )
+        };
+        let (gateway, sidecar) = (
+            mesh("gateway", &Leaf::gateway("edge")),
+            mesh("sidecar", &Leaf::plugin("echo")),
+        );
         fs::create_dir(dir.path().join("plugins.d")).unwrap();
-        write_private(&dir.path().join("secret"), "a-secret-of-forty-bytes-for-tests-only-0\n");
+        write_private(
+            &dir.path().join("secret"),
+            "a-secret-of-forty-bytes-for-tests-only-0\n",
+        );
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Self { dir, socket, gateway, sidecar }
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        Self {
+            dir,
+            socket,
+            gateway,
+            sidecar,
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -43,9 +61,18 @@ impl Manager {
     }
 
     fn bare(&self, program: &str) -> Invocation {
-        let common = Invocation::new().args(&["--workers", "1", "--admin", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+        let common = Invocation::new().args(&[
+            "--workers",
+            "1",
+            "--admin",
+            "127.0.0.1:0",
+            "--listen",
+            "127.0.0.1:0",
+        ]);
         if program == "gapura-sidecar" {
-            return common.flag("--plugin", "http://127.0.0.1:1").flag("--mesh-dir", self.sidecar.path());
+            return common
+                .flag("--plugin", "http://127.0.0.1:1")
+                .flag("--mesh-dir", self.sidecar.path());
         }
         common
             .flag("--mesh-dir", self.gateway.path())
@@ -54,7 +81,8 @@ impl Manager {
     }
 
     fn invocation(&self, program: &str) -> Invocation {
-        self.bare(program).env("NOTIFY_SOCKET", &self.path("notify"))
+        self.bare(program)
+            .env("NOTIFY_SOCKET", &self.path("notify"))
     }
 
     /// The next message that `wanted` takes, with all before it.
@@ -64,7 +92,10 @@ impl Manager {
             let mut bytes = [0; 4096];
             let length = self.socket.recv(&mut bytes).ok()?;
             heard.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
-            heard.last().is_some_and(|message| wanted(message)).then_some(())
+            heard
+                .last()
+                .is_some_and(|message| wanted(message))
+                .then_some(())
         });
         heard
     }
@@ -81,16 +112,32 @@ fn a_manager_hears_of_readiness_of_a_reload_and_of_the_end() {
         let mut program = manager.invocation(name).start(name);
         let heard = manager.until("ready", |message| says(message, "READY=1"));
         assert_eq!(heard.len(), 1, "nothing before it is ready: {heard:?}");
-        let listener = if name == "gapura-gateway" { "public" } else { "hop" };
-        assert!(heard[0].contains(&format!("STATUS=serving on {} ({listener})", program.address(listener))), "{heard:?}");
+        let listener = if name == "gapura-gateway" {
+            "public"
+        } else {
+            "hop"
+        };
+        assert!(
+            heard[0].contains(&format!(
+                "STATUS=serving on {} ({listener})",
+                program.address(listener)
+            )),
+            "{heard:?}"
+        );
 
         program.signal("HUP");
         let heard = manager.until("ready again", |message| says(message, "READY=1"));
-        assert!(says(&heard[0], "RELOADING=1") && heard.len() == 2, "{heard:?}");
+        assert!(
+            says(&heard[0], "RELOADING=1") && heard.len() == 2,
+            "{heard:?}"
+        );
 
         program.signal("TERM");
         let _ = manager.until("stopping", |message| says(message, "STOPPING=1"));
-        assert_eq!(program.wait_for_end(Duration::from_secs(10)).code(), Some(0));
+        assert_eq!(
+            program.wait_for_end(Duration::from_secs(10)).code(),
+            Some(0)
+        );
     }
 }
 
@@ -98,7 +145,10 @@ fn a_manager_hears_of_readiness_of_a_reload_and_of_the_end() {
 fn the_watchdog_is_fed_twice_an_interval() {
     for name in PROGRAMS {
         let manager = Manager::new();
-        let _program = manager.invocation(name).env("WATCHDOG_USEC", "400000").start(name);
+        let _program = manager
+            .invocation(name)
+            .env("WATCHDOG_USEC", "400000")
+            .start(name);
         let fed = |message: &str| says(message, "WATCHDOG=1");
         let _ = manager.until("the first time", fed);
         let begun = Instant::now();
@@ -106,21 +156,33 @@ fn the_watchdog_is_fed_twice_an_interval() {
             let _ = manager.until("the next time", fed);
         }
         let took = begun.elapsed();
-        assert!(took >= Duration::from_millis(700), "once in 200 ms is enough: {took:?}");
+        assert!(
+            took >= Duration::from_millis(700),
+            "once in 200 ms is enough: {took:?}"
+        );
     }
 }
 
 #[test]
 fn a_stopped_program_feeds_no_watchdog() {
     let manager = Manager::new();
-    let program = manager.invocation("gapura-sidecar").env("WATCHDOG_USEC", "100000").start("gapura-sidecar");
+    let program = manager
+        .invocation("gapura-sidecar")
+        .env("WATCHDOG_USEC", "100000")
+        .start("gapura-sidecar");
     let _ = manager.until("the watchdog", |message| says(message, "WATCHDOG=1"));
     program.signal("STOP");
     let until = Instant::now() + Duration::from_secs(20);
     // What was sent before the signal has been heard once nothing comes for five intervals.
-    manager.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    manager
+        .socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     while manager.socket.recv(&mut [0; 4096]).is_ok() {
-        assert!(Instant::now() < until, "a stopped program goes on telling that it is alive");
+        assert!(
+            Instant::now() < until,
+            "a stopped program goes on telling that it is alive"
+        );
     }
     program.signal("CONT");
     let _ = manager.until("the watchdog again", |message| says(message, "WATCHDOG=1"));
@@ -134,7 +196,9 @@ fn an_alarm_and_its_end_stand_in_the_status() {
     let other = Authority::two_tier("another mesh");
     let stranger = other.files_for(&other.issue(&Leaf::plugin("echo")));
     let authority = Authority::two_tier("a third");
-    manager.sidecar.publish(&stranger.with_ca(authority.root_pem()));
+    manager
+        .sidecar
+        .publish(&stranger.with_ca(authority.root_pem()));
     let heard = manager.until("the alarm", |message| message.starts_with("STATUS=ALARM"));
     assert!(heard.last().unwrap().lines().count() == 1, "{heard:?}");
 }
@@ -148,28 +212,51 @@ fn why_a_program_did_not_start_stands_in_the_status() {
         let ended = manager.invocation(name).flag("--health", &taken).run(name);
         assert_ne!(ended.code, Some(0));
         let heard = manager.until("the reason", |message| message.starts_with("STATUS="));
-        assert!(heard.len() == 1 && heard[0].contains(&taken) && heard[0].contains("in use"), "{heard:?}");
+        assert!(
+            heard.len() == 1 && heard[0].contains(&taken) && heard[0].contains("in use"),
+            "{heard:?}"
+        );
     }
 }
 
 /// Starts a program as systemd does with a socket: at descriptor 3, named in the environment.
 fn with_socket(invocation: Command, socket: TcpListener, names: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null", "sh"]);
-    shell.arg(invocation.get_program()).args(invocation.get_args());
-    shell.envs(invocation.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.env("LISTEN_FDNAMES", names).stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null()).stderr(Stdio::piped());
+    shell.args([
+        "-c",
+        "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null",
+        "sh",
+    ]);
+    shell
+        .arg(invocation.get_program())
+        .args(invocation.get_args());
+    shell.envs(
+        invocation
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    shell
+        .env("LISTEN_FDNAMES", names)
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     shell
 }
 
 #[test]
 fn a_socket_that_was_handed_over_is_served_and_outlives_the_program() {
-    for (name, names) in [("gapura-gateway", "gapura-gateway.socket"), ("gapura-gateway", "public"), ("gapura-sidecar", "hop")] {
+    for (name, names) in [
+        ("gapura-gateway", "gapura-gateway.socket"),
+        ("gapura-gateway", "public"),
+        ("gapura-sidecar", "hop"),
+    ] {
         let manager = Manager::new();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let handed = socket.try_clone().unwrap();
-        let mut child = with_socket(manager.invocation(name).command(name), handed, names).spawn().unwrap();
+        let mut child = with_socket(manager.invocation(name).command(name), handed, names)
+            .spawn()
+            .unwrap();
         let heard = manager.until("ready", |message| says(message, "READY=1"));
         assert!(heard[0].contains(&address.to_string()), "{heard:?}");
         if name == "gapura-gateway" {
@@ -193,11 +280,21 @@ fn a_socket_under_a_wrong_name_or_wider_than_was_said_is_refused() {
     let manager = Manager::new();
     let refused = |program: &str, address: &str, names: &str, word: &str| {
         let socket = TcpListener::bind(address).unwrap();
-        let ended = with_socket(manager.bare(program).command(program), socket, names).output().unwrap();
+        let ended = with_socket(manager.bare(program).command(program), socket, names)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(ended.status.code() == Some(2) && said.contains(word), "{names}: {said}");
+        assert!(
+            ended.status.code() == Some(2) && said.contains(word),
+            "{names}: {said}"
+        );
     };
-    refused("gapura-gateway", "127.0.0.1:0", "health", "FileDescriptorName=");
+    refused(
+        "gapura-gateway",
+        "127.0.0.1:0",
+        "health",
+        "FileDescriptorName=",
+    );
     refused("gapura-gateway", "0.0.0.0:0", "public", "plain HTTP");
     refused("gapura-gateway", "0.0.0.0:0", "admin", "--admin-token-file");
     refused("gapura-sidecar", "0.0.0.0:0", "admin", "--admin-token-file");
@@ -213,19 +310,37 @@ fn installed() -> (TempDir, Vec<String>) {
         path
     };
     let system = to("etc/systemd/system");
-    let copied = Command::new("cp").args(["-r", "/lib/systemd/system"]).arg(to("lib/systemd")).status().unwrap();
+    let copied = Command::new("cp")
+        .args(["-r", "/lib/systemd/system"])
+        .arg(to("lib/systemd"))
+        .status()
+        .unwrap();
     assert!(copied.success(), "systemd's own units");
     let mut units = Vec::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")).unwrap() {
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")).unwrap()
+    {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if [".service", ".socket", ".timer"].iter().any(|kind| name.ends_with(kind)) {
+        if [".service", ".socket", ".timer"]
+            .iter()
+            .any(|kind| name.ends_with(kind))
+        {
             fs::copy(&path, system.join(&name)).unwrap();
             units.push(name);
         }
     }
     for (folder, programs) in [
-        ("usr/bin", &["gapura-gateway", "gapura-sidecar", "gapura-pki", "lab-reporting", "systemd-cat"][..]),
+        (
+            "usr/bin",
+            &[
+                "gapura-gateway",
+                "gapura-sidecar",
+                "gapura-pki",
+                "lab-reporting",
+                "systemd-cat",
+            ][..],
+        ),
         ("bin", &["kill", "echo", "sh"][..]),
     ] {
         for program in programs {
@@ -241,8 +356,14 @@ fn installed() -> (TempDir, Vec<String>) {
 #[test]
 #[allow(clippy::print_stderr, reason = "what is not tested is said")]
 fn the_shipped_units_are_sound_and_exposed_to_little() {
-    if !Command::new("systemd-analyze").arg("--version").output().is_ok_and(|found| found.status.success()) {
-        return eprintln!("systemd: there is no systemd-analyze here, so the units are not looked at");
+    if !Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_ok_and(|found| found.status.success())
+    {
+        return eprintln!(
+            "systemd: there is no systemd-analyze here, so the units are not looked at"
+        );
     }
     let (root, units) = installed();
     assert!(units.len() >= 7, "{units:?}");
@@ -254,8 +375,15 @@ fn the_shipped_units_are_sound_and_exposed_to_little() {
             .arg(&named)
             .output()
             .unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
-        assert!(verify.status.success() && said.trim().is_empty(), "{unit}: {said}");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&verify.stdout),
+            String::from_utf8_lossy(&verify.stderr)
+        );
+        assert!(
+            verify.status.success() && said.trim().is_empty(),
+            "{unit}: {said}"
+        );
         if unit.ends_with(".service") {
             // The threshold is in tenths: 20 is an exposure of 2.0.
             let path = root.path().join("etc/systemd/system").join(unit);

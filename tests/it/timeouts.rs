@@ -17,9 +17,15 @@ fn a_plugin_that_does_not_answer_in_time_is_a_504_and_the_next_request_is_served
         Then::Close
     });
     let begun = Instant::now();
-    mesh.get("/echo/never").token_of("7", "42").send().assert_refusal(504, "upstream_timeout", "gateway");
+    mesh.get("/echo/never")
+        .token_of("7", "42")
+        .send()
+        .assert_refusal(504, "upstream_timeout", "gateway");
     let took = begun.elapsed();
-    assert!((Duration::from_millis(400)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(400)..Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
     assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
     gapura_tests::eventually("the plugin is let go", || {
         (mesh.plugin.seen_at("/never").len() == 1 && mesh.plugin.open() <= 1).then_some(())
@@ -36,11 +42,22 @@ fn the_time_runs_from_the_requests_last_byte_to_the_answers_last_header() {
         exchange.write(b"34");
         Then::Keep
     });
-    assert_eq!(mesh.get("/echo/slow-body").token_of("7", "42").send().text(), "1234");
+    assert_eq!(
+        mesh.get("/echo/slow-body")
+            .token_of("7", "42")
+            .send()
+            .text(),
+        "1234"
+    );
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
-    wire.send(format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 4\r\n\r\n12"));
-    assert!(wire.is_silent_for(Duration::from_millis(1200)), "a slow sender is not yet late");
+    wire.send(format!(
+        "POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 4\r\n\r\n12"
+    ));
+    assert!(
+        wire.is_silent_for(Duration::from_millis(1200)),
+        "a slow sender is not yet late"
+    );
     wire.send("34");
     assert_eq!(wire.response().status, 200);
 }
@@ -64,14 +81,22 @@ fn a_stalled_client_is_let_go_in_its_time() {
             let begun = Instant::now();
             let mut answer = Vec::new();
             let _ = tcp.read_to_end(&mut answer);
-            assert!(span(9).contains(&begun.elapsed()), "TLS handshake: {:?}", begun.elapsed());
+            assert!(
+                span(9).contains(&begun.elapsed()),
+                "TLS handshake: {:?}",
+                begun.elapsed()
+            );
         });
         scope.spawn(|| {
             let mut wire = mesh.connect();
             let begun = Instant::now();
             wire.send("GET /echo/x HTTP/1.1\r\nHost: local");
             let answer = String::from_utf8(wire.to_end().unwrap()).unwrap();
-            assert!(span(9).contains(&begun.elapsed()), "request head: {:?}", begun.elapsed());
+            assert!(
+                span(9).contains(&begun.elapsed()),
+                "request head: {:?}",
+                begun.elapsed()
+            );
             assert!(answer.is_empty() || answer.contains(" 408 "), "{answer}");
         });
         scope.spawn(|| {
@@ -90,7 +115,11 @@ fn a_stalled_client_is_let_go_in_its_time() {
             assert_eq!(wire.response().status, 200);
             let begun = Instant::now();
             assert!(wire.is_closed_within(Duration::from_secs(75)));
-            assert!(span(58).contains(&begun.elapsed()), "idle: {:?}", begun.elapsed());
+            assert!(
+                span(58).contains(&begun.elapsed()),
+                "idle: {:?}",
+                begun.elapsed()
+            );
         });
         scope.spawn(|| {
             let mut wire = mesh.connect();
@@ -98,7 +127,11 @@ fn a_stalled_client_is_let_go_in_its_time() {
             let begun = Instant::now();
             assert_eq!(wire.response_head().status, 200);
             assert!(wire.is_closed_within(Duration::from_secs(75)));
-            assert!(span(58).contains(&begun.elapsed()), "answer body: {:?}", begun.elapsed());
+            assert!(
+                span(58).contains(&begun.elapsed()),
+                "answer body: {:?}",
+                begun.elapsed()
+            );
         });
     });
 }
@@ -115,13 +148,21 @@ fn an_upload_that_nobody_takes_is_given_up_after_a_minute() {
     });
     let auth = mesh.authorization("7", "42");
     let mut wire = mesh.connect();
-    wire.send(format!("POST /echo/deaf HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 50000000\r\n\r\n"));
+    wire.send(format!(
+        "POST /echo/deaf HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 50000000\r\n\r\n"
+    ));
     let begun = Instant::now();
     let part = vec![b'a'; 1 << 16];
     while wire.try_send(&part).is_ok() {} // until nobody takes more: the harness gives up on a write after its own patience
     assert!(wire.is_closed_within(Duration::from_secs(85)));
-    assert!((58..85).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    let line = mesh.gateway.wait_for_line("the upload", |line| line["event"] == "request" && line["path"] == "/echo/deaf");
+    assert!(
+        (58..85).contains(&begun.elapsed().as_secs()),
+        "{:?}",
+        begun.elapsed()
+    );
+    let line = mesh.gateway.wait_for_line("the upload", |line| {
+        line["event"] == "request" && line["path"] == "/echo/deaf"
+    });
     assert_eq!(line["status"], 504, "{line}");
 }
 
@@ -129,7 +170,16 @@ fn an_upload_that_nobody_takes_is_given_up_after_a_minute() {
 fn an_idle_client_of_http2_is_told_goodbye_after_a_minute() {
     let mesh = TestMesh::new().start();
     let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
-    frames.head(1, &[(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/healthz")], true);
+    frames.head(
+        1,
+        &[
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/healthz"),
+        ],
+        true,
+    );
     let begun = Instant::now();
     let mut goodbye = None;
     while let Some(frame) = frames.next_within(Duration::from_secs(85)) {
@@ -152,6 +202,10 @@ fn a_gateway_that_stalls_is_let_go_too() {
     let begun = Instant::now();
     wire.send("GET /x HTTP/1.1\r\nHost: local");
     let answer = String::from_utf8(wire.to_end().unwrap()).unwrap();
-    assert!((9..18).contains(&begun.elapsed().as_secs()), "request head: {:?}", begun.elapsed());
+    assert!(
+        (9..18).contains(&begun.elapsed().as_secs()),
+        "request head: {:?}",
+        begun.elapsed()
+    );
     assert!(answer.is_empty() || answer.contains(" 408 "), "{answer}");
 }

@@ -10,14 +10,37 @@ fn without_a_bearer_token_nothing_reaches_the_plugin() {
     let token = mesh.signer.token_of("7", "42");
     for (what, response) in [
         ("none", mesh.get("/echo/x").send()),
-        ("another scheme", mesh.get("/echo/x").header("Authorization", "Basic dXNlcjpwYXNz").send()),
-        ("in the query", mesh.get(&format!("/echo/x?access_token={token}")).send()),
-        ("in a cookie", mesh.get("/echo/x").header("Cookie", &format!("access_token={token}")).send()),
-        ("in another header", mesh.get("/echo/x").header("X-Authorization", &format!("Bearer {token}")).send()),
+        (
+            "another scheme",
+            mesh.get("/echo/x")
+                .header("Authorization", "Basic dXNlcjpwYXNz")
+                .send(),
+        ),
+        (
+            "in the query",
+            mesh.get(&format!("/echo/x?access_token={token}")).send(),
+        ),
+        (
+            "in a cookie",
+            mesh.get("/echo/x")
+                .header("Cookie", &format!("access_token={token}"))
+                .send(),
+        ),
+        (
+            "in another header",
+            mesh.get("/echo/x")
+                .header("X-Authorization", &format!("Bearer {token}"))
+                .send(),
+        ),
     ] {
         assert_eq!(response.status, 401, "{what}");
         response.assert_refusal(401, "token_missing", "gateway");
-        assert!(response.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), "{what}: {response:?}");
+        assert!(
+            response
+                .header("www-authenticate")
+                .is_some_and(|value| value.starts_with("Bearer")),
+            "{what}: {response:?}"
+        );
     }
     assert!(mesh.plugin.seen().is_empty());
 }
@@ -27,7 +50,14 @@ fn the_scheme_may_be_written_in_any_case() {
     let mesh = TestMesh::new().start();
     let token = mesh.signer.token_of("7", "42");
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        assert_eq!(mesh.get("/echo/x").header("Authorization", &format!("{scheme} {token}")).send().status, 200, "{scheme}");
+        assert_eq!(
+            mesh.get("/echo/x")
+                .header("Authorization", &format!("{scheme} {token}"))
+                .send()
+                .status,
+            200,
+            "{scheme}"
+        );
     }
 }
 
@@ -45,8 +75,22 @@ fn a_bad_token_is_refused_and_its_good_twin_is_not() {
         }
         signer.sign(&header.to_string(), &good)
     };
-    assert_eq!(mesh.get("/echo/x").token(&signer.sign(&header, &good)).send().status, 200);
-    assert_eq!(mesh.get("/echo/x").token(&with_header(json!({"typ": "at+jwt", "jku": "https://evil/keys"}))).send().status, 200);
+    assert_eq!(
+        mesh.get("/echo/x")
+            .token(&signer.sign(&header, &good))
+            .send()
+            .status,
+        200
+    );
+    assert_eq!(
+        mesh.get("/echo/x")
+            .token(&with_header(
+                json!({"typ": "at+jwt", "jku": "https://evil/keys"})
+            ))
+            .send()
+            .status,
+        200
+    );
 
     let cut = signer.sign(&header, &good);
     let unsigned = {
@@ -54,8 +98,12 @@ fn a_bad_token_is_refused_and_its_good_twin_is_not() {
         format!("{}.{}.", parts[0], parts[1])
     };
     let tampered = {
-        let other = signer.sign(&header, &claims_with(&json!({"company_id": "43"})).to_string());
-        let (mine, theirs): (Vec<&str>, Vec<&str>) = (cut.split('.').collect(), other.split('.').collect());
+        let other = signer.sign(
+            &header,
+            &claims_with(&json!({"company_id": "43"})).to_string(),
+        );
+        let (mine, theirs): (Vec<&str>, Vec<&str>) =
+            (cut.split('.').collect(), other.split('.').collect());
         format!("{}.{}.{}", mine[0], theirs[1], mine[2])
     };
     let now = unix_now();
@@ -63,9 +111,21 @@ fn a_bad_token_is_refused_and_its_good_twin_is_not() {
         ("not a token", "nonsense".to_owned(), "token_invalid"),
         ("without its signature", unsigned, "token_invalid"),
         ("with other claims", tampered, "token_invalid"),
-        ("of another key", Signer::es256("test-key").token_of("7", "42"), "token_invalid"),
-        ("of another key's name", with_header(json!({"kid": "other"})), "token_invalid"),
-        ("alg none", with_header(json!({"alg": "none"})), "token_invalid"),
+        (
+            "of another key",
+            Signer::es256("test-key").token_of("7", "42"),
+            "token_invalid",
+        ),
+        (
+            "of another key's name",
+            with_header(json!({"kid": "other"})),
+            "token_invalid",
+        ),
+        (
+            "alg none",
+            with_header(json!({"alg": "none"})),
+            "token_invalid",
+        ),
         (
             "alg HS256 with the public key as the secret",
             {
@@ -74,38 +134,118 @@ fn a_bad_token_is_refused_and_its_good_twin_is_not() {
             },
             "token_invalid",
         ),
-        ("crit", with_header(json!({"crit": ["exp"]})), "token_invalid"),
-        ("another typ", with_header(json!({"typ": "dpop+jwt"})), "token_invalid"),
-        ("a claim twice", signer.sign(&header, &good.replacen('{', "{\"company_id\":\"9\",", 1)), "token_invalid"),
+        (
+            "crit",
+            with_header(json!({"crit": ["exp"]})),
+            "token_invalid",
+        ),
+        (
+            "another typ",
+            with_header(json!({"typ": "dpop+jwt"})),
+            "token_invalid",
+        ),
+        (
+            "a claim twice",
+            signer.sign(&header, &good.replacen('{', "{\"company_id\":\"9\",", 1)),
+            "token_invalid",
+        ),
         ("without exp", claims(json!({"exp": null})), "token_invalid"),
-        ("exp as text", claims(json!({"exp": "never"})), "token_invalid"),
-        ("expired", claims(json!({"exp": now - 100})), "token_expired"),
-        ("of tomorrow", claims(json!({"nbf": now + 86_400})), "token_invalid"),
+        (
+            "exp as text",
+            claims(json!({"exp": "never"})),
+            "token_invalid",
+        ),
+        (
+            "expired",
+            claims(json!({"exp": now - 100})),
+            "token_expired",
+        ),
+        (
+            "of tomorrow",
+            claims(json!({"nbf": now + 86_400})),
+            "token_invalid",
+        ),
         ("without iss", claims(json!({"iss": null})), "token_invalid"),
-        ("another iss", claims(json!({"iss": "https://evil.test"})), "token_invalid"),
+        (
+            "another iss",
+            claims(json!({"iss": "https://evil.test"})),
+            "token_invalid",
+        ),
         ("without aud", claims(json!({"aud": null})), "token_invalid"),
-        ("another aud", claims(json!({"aud": ["others"]})), "token_invalid"),
-        ("without a user", claims(json!({"user_id": null})), "token_invalid"),
-        ("a user of two lines", claims(json!({"user_id": "7\r\nX-Role: admin"})), "token_invalid"),
-        ("a role of two lines", claims(json!({"role": "a\r\nX-User-Id: 1"})), "token_invalid"),
-        ("a company of two lines", claims(json!({"company_id": "42\r\nX-Role: admin"})), "token_invalid"),
-        ("a company that is a list", claims(json!({"company_id": ["42"]})), "token_invalid"),
-        ("a company with a comma", claims(json!({"company_id": "42,43"})), "token_invalid"),
-        ("a negative company", claims(json!({"company_id": -42})), "token_invalid"),
-        ("a fraction of a company", claims(json!({"company_id": 4.2})), "token_invalid"),
-        ("longer than 8 KiB", claims(json!({"padding": "a".repeat(8 * 1024)})), "token_invalid"),
+        (
+            "another aud",
+            claims(json!({"aud": ["others"]})),
+            "token_invalid",
+        ),
+        (
+            "without a user",
+            claims(json!({"user_id": null})),
+            "token_invalid",
+        ),
+        (
+            "a user of two lines",
+            claims(json!({"user_id": "7\r\nX-Role: admin"})),
+            "token_invalid",
+        ),
+        (
+            "a role of two lines",
+            claims(json!({"role": "a\r\nX-User-Id: 1"})),
+            "token_invalid",
+        ),
+        (
+            "a company of two lines",
+            claims(json!({"company_id": "42\r\nX-Role: admin"})),
+            "token_invalid",
+        ),
+        (
+            "a company that is a list",
+            claims(json!({"company_id": ["42"]})),
+            "token_invalid",
+        ),
+        (
+            "a company with a comma",
+            claims(json!({"company_id": "42,43"})),
+            "token_invalid",
+        ),
+        (
+            "a negative company",
+            claims(json!({"company_id": -42})),
+            "token_invalid",
+        ),
+        (
+            "a fraction of a company",
+            claims(json!({"company_id": 4.2})),
+            "token_invalid",
+        ),
+        (
+            "longer than 8 KiB",
+            claims(json!({"padding": "a".repeat(8 * 1024)})),
+            "token_invalid",
+        ),
     ] {
         let response = mesh.get("/echo/x").token(&token).send();
-        assert_eq!(response.status, 401, "{what}: {response:?} {}", response.text());
+        assert_eq!(
+            response.status,
+            401,
+            "{what}: {response:?} {}",
+            response.text()
+        );
         assert_eq!(response.json()["errors"]["code"], code, "{what}");
-        assert!(response.header("www-authenticate").is_some_and(|value| value.contains("invalid_token")), "{what}: {response:?}");
+        assert!(
+            response
+                .header("www-authenticate")
+                .is_some_and(|value| value.contains("invalid_token")),
+            "{what}: {response:?}"
+        );
     }
     assert_eq!(mesh.plugin.seen().len(), 2);
 }
 
 #[test]
 fn no_company_is_not_a_bad_token_and_still_reaches_nothing() {
-    let mesh = TestMesh::new().also("passed", json!({"auth_mode": "forward_jwt"})).start();
+    let mesh = TestMesh::new()
+        .also("passed", json!({"auth_mode": "forward_jwt"}))
+        .start();
     for company in [Value::Null, json!(""), json!(0)] {
         let mut claims = claims_with(&json!({}));
         if company.is_null() {
@@ -114,11 +254,11 @@ fn no_company_is_not_a_bad_token_and_still_reaches_nothing() {
             claims["company_id"] = company.clone();
         }
         for path in ["/echo/x", "/passed/x"] {
-            mesh.get(path).token(&mesh.signer.token(&claims)).header("X-Company-Id", "42").send().assert_refusal(
-                403,
-                "tenant_missing",
-                "gateway",
-            );
+            mesh.get(path)
+                .token(&mesh.signer.token(&claims))
+                .header("X-Company-Id", "42")
+                .send()
+                .assert_refusal(403, "tenant_missing", "gateway");
         }
     }
     assert!(mesh.plugin.seen().is_empty());
@@ -128,14 +268,54 @@ fn no_company_is_not_a_bad_token_and_still_reaches_nothing() {
 fn claims_arrive_as_they_were_written() {
     let mesh = TestMesh::new().start();
     for (changes, user, company, role) in [
-        (json!({"company_id": 42, "user_id": 7}), "7", "42", Some("member")),
-        (json!({"company_id": 18_446_744_073_709_551_615_u64}), "7", "18446744073709551615", Some("member")),
-        (json!({"company_id": "acme.eu:west_1"}), "7", "acme.eu:west_1", Some("member")),
-        (json!({"role": ["admin", "lab manager"]}), "7", "42", Some("admin,lab manager")),
-        (json!({"role": "admin,billing"}), "7", "42", Some("admin,billing")),
-        (json!({"user_id": null, "sub": "auth0|5f7c"}), "auth0|5f7c", "42", Some("member")),
-        (json!({"sub": "other", "user_id": "a@b.c"}), "a@b.c", "42", Some("member")),
-        (json!({"aud": ["others", AUDIENCE]}), "7", "42", Some("member")),
+        (
+            json!({"company_id": 42, "user_id": 7}),
+            "7",
+            "42",
+            Some("member"),
+        ),
+        (
+            json!({"company_id": 18_446_744_073_709_551_615_u64}),
+            "7",
+            "18446744073709551615",
+            Some("member"),
+        ),
+        (
+            json!({"company_id": "acme.eu:west_1"}),
+            "7",
+            "acme.eu:west_1",
+            Some("member"),
+        ),
+        (
+            json!({"role": ["admin", "lab manager"]}),
+            "7",
+            "42",
+            Some("admin,lab manager"),
+        ),
+        (
+            json!({"role": "admin,billing"}),
+            "7",
+            "42",
+            Some("admin,billing"),
+        ),
+        (
+            json!({"user_id": null, "sub": "auth0|5f7c"}),
+            "auth0|5f7c",
+            "42",
+            Some("member"),
+        ),
+        (
+            json!({"sub": "other", "user_id": "a@b.c"}),
+            "a@b.c",
+            "42",
+            Some("member"),
+        ),
+        (
+            json!({"aud": ["others", AUDIENCE]}),
+            "7",
+            "42",
+            Some("member"),
+        ),
     ] {
         let token = mesh.signer.token(&claims_with(&changes));
         let seen = mesh.get("/echo/x").token(&token).seen_by_plugin();
@@ -148,17 +328,39 @@ fn claims_arrive_as_they_were_written() {
 #[test]
 fn each_kind_of_key_in_one_set_serves_its_own_tokens() {
     let mesh = TestMesh::new().start();
-    let signers = [Signer::es256("ec"), Signer::eddsa("ed"), Signer::rs256("rsa"), Signer::ps256("pss")];
+    let signers = [
+        Signer::es256("ec"),
+        Signer::eddsa("ed"),
+        Signer::rs256("rsa"),
+        Signer::ps256("pss"),
+    ];
     let keys = mesh.dir().join("jwks.json");
     std::fs::write(mesh.dir().join("next.json"), jwks(&signers.each_ref())).unwrap();
     std::fs::rename(mesh.dir().join("next.json"), keys).unwrap();
     gapura_tests::eventually("the new keys are in force", || {
-        (mesh.get("/echo/x").token(&signers[0].token_of("7", "42")).send().status == 200).then_some(())
+        (mesh
+            .get("/echo/x")
+            .token(&signers[0].token_of("7", "42"))
+            .send()
+            .status
+            == 200)
+            .then_some(())
     });
     for signer in &signers {
-        assert_eq!(mesh.get("/echo/x").token(&signer.token_of("7", "42")).send().status, 200, "{}", signer.alg());
+        assert_eq!(
+            mesh.get("/echo/x")
+                .token(&signer.token_of("7", "42"))
+                .send()
+                .status,
+            200,
+            "{}",
+            signer.alg()
+        );
     }
-    mesh.get("/echo/x").token_of("7", "42").send().assert_refusal(401, "token_invalid", "gateway");
+    mesh.get("/echo/x")
+        .token_of("7", "42")
+        .send()
+        .assert_refusal(401, "token_invalid", "gateway");
 }
 
 #[test]
@@ -167,15 +369,24 @@ fn a_shared_secret_serves_tokens_of_hs256() {
     let seen = mesh.get("/echo/x").token_of("7", "42").seen_by_plugin();
     assert_eq!(seen.header("x-company-id"), Some("42"));
     let other = Signer::hs256(b"another-secret-of-forty-bytes-for-tests1").token_of("7", "42");
-    mesh.get("/echo/x").token(&other).send().assert_refusal(401, "token_invalid", "gateway");
+    mesh.get("/echo/x")
+        .token(&other)
+        .send()
+        .assert_refusal(401, "token_invalid", "gateway");
 }
 
 #[test]
 fn no_answer_and_no_line_tells_the_token() {
-    let mesh = TestMesh::new().also("passed", json!({"auth_mode": "forward_jwt"})).start();
+    let mesh = TestMesh::new()
+        .also("passed", json!({"auth_mode": "forward_jwt"}))
+        .start();
     let good = mesh.signer.token_of("7-secret-user", "42");
-    let bad = Signer::es256("test-key").token(&json!({"iss": ISSUER, "exp": 1, "company_id": "43"}));
-    for path in ["/echo/x?query=of-the-client", "/passed/x?query=of-the-client"] {
+    let bad =
+        Signer::es256("test-key").token(&json!({"iss": ISSUER, "exp": 1, "company_id": "43"}));
+    for path in [
+        "/echo/x?query=of-the-client",
+        "/passed/x?query=of-the-client",
+    ] {
         assert_eq!(mesh.get(path).token(&good).send().status, 200);
         let refusal = mesh.get(path).token(&bad).send();
         assert_eq!(refusal.status, 401);
@@ -183,7 +394,13 @@ fn no_answer_and_no_line_tells_the_token() {
     }
     for program in [&mesh.gateway, &mesh.sidecar] {
         let log = program.log_text();
-        for secret in [good.as_str(), bad.as_str(), good.rsplit('.').next().unwrap(), "7-secret-user", "of-the-client"] {
+        for secret in [
+            good.as_str(),
+            bad.as_str(),
+            good.rsplit('.').next().unwrap(),
+            "7-secret-user",
+            "of-the-client",
+        ] {
             assert!(!log.contains(secret), "{secret} stands in a log");
         }
     }

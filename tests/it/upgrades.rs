@@ -7,8 +7,7 @@ use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::wire::Wire;
 use serde_json::json;
 
-const UPGRADE: &str =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -32,7 +31,10 @@ fn open(mesh: &TestMesh) -> Wire {
     let response = wire.response_head();
     assert_eq!(response.status, 101, "{response:?}");
     assert_eq!(response.header("upgrade"), Some("websocket"));
-    assert_eq!(response.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        response.header("sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     wire
 }
 
@@ -45,10 +47,19 @@ fn bytes_go_both_ways_once_the_plugin_has_switched() {
         wire.send(&bytes);
         assert_eq!(wire.read(size as usize), bytes);
     }
-    let seen = mesh.plugin.wait_for("the upgrade", |seen| seen.target == "/ws");
+    let seen = mesh
+        .plugin
+        .wait_for("the upgrade", |seen| seen.target == "/ws");
     assert_eq!(seen.header("upgrade"), Some("websocket"));
-    assert!(seen.header("connection").unwrap().eq_ignore_ascii_case("upgrade"));
-    assert_eq!(seen.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert!(
+        seen.header("connection")
+            .unwrap()
+            .eq_ignore_ascii_case("upgrade")
+    );
+    assert_eq!(
+        seen.header("sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
     assert_eq!(seen.header("x-company-id"), Some("42"));
 }
 
@@ -56,7 +67,10 @@ fn bytes_go_both_ways_once_the_plugin_has_switched() {
 fn an_upgraded_stream_is_not_under_the_timeout_of_requests() {
     let mesh = echoing();
     let mut wire = open(&mesh);
-    assert!(wire.is_silent_for(Duration::from_millis(2500)), "longer than timeout_ms");
+    assert!(
+        wire.is_silent_for(Duration::from_millis(2500)),
+        "longer than timeout_ms"
+    );
     wire.send("still here");
     assert_eq!(wire.read(10), b"still here");
 }
@@ -65,7 +79,9 @@ fn an_upgraded_stream_is_not_under_the_timeout_of_requests() {
 fn either_end_ends_both() {
     let mesh = echoing();
     drop(open(&mesh));
-    gapura_tests::eventually("the plugin's side closes", || (mesh.plugin.open() == 0).then_some(()));
+    gapura_tests::eventually("the plugin's side closes", || {
+        (mesh.plugin.open() == 0).then_some(())
+    });
     let mut wire = open(&mesh);
     mesh.plugin.cut();
     assert!(wire.is_closed_within(Duration::from_secs(5)));
@@ -86,9 +102,14 @@ fn early_bytes_wait_for_the_101() {
     let mut wire = mesh.connect();
     wire.get("/echo/ws", &(mesh.authorization("7", "42") + UPGRADE));
     wire.send("early!");
-    let _ = mesh.plugin.wait_for("the upgrade", |seen| seen.target == "/ws");
+    let _ = mesh
+        .plugin
+        .wait_for("the upgrade", |seen| seen.target == "/ws");
     assert!(wire.is_silent_for(Duration::from_millis(200)));
-    assert!(!mesh.plugin.got_bytes("early!"), "bytes went on before the 101");
+    assert!(
+        !mesh.plugin.got_bytes("early!"),
+        "bytes went on before the 101"
+    );
     switch.open();
     assert_eq!(wire.response_head().status, 101);
     assert_eq!(wire.read(6), b"early!");
@@ -102,7 +123,11 @@ fn a_request_glued_to_a_refused_upgrade_is_no_request_of_the_plugins() {
     wire.send(format!(
         "GET /echo/plain HTTP/1.1\r\nHost: localhost\r\n{auth}{UPGRADE}\r\nGET /admin HTTP/1.1\r\nHost: localhost\r\nX-Company-Id: spoof\r\n\r\n"
     ));
-    assert_eq!(wire.response().status, 200, "a plugin that does not switch answers as it likes");
+    assert_eq!(
+        wire.response().status,
+        200,
+        "a plugin that does not switch answers as it likes"
+    );
     // The second may be answered by the gateway as a request of its own (404, no such mount) or not at all.
     if let Ok(second) = wire.try_response("GET") {
         assert!(matches!(second.status, 400 | 404), "{second:?}");
@@ -128,7 +153,10 @@ fn nothing_but_websocket_is_switched_to() {
         let mut wire = mesh.connect();
         wire.get("/echo/eager", &format!("{auth}{lines}"));
         let status = wire.response().status;
-        assert!(matches!(status, 400 | 502), "{lines}: a 101 that nobody asked for: {status}");
+        assert!(
+            matches!(status, 400 | 502),
+            "{lines}: a 101 that nobody asked for: {status}"
+        );
     }
     assert!(mesh.plugin.seen_at("/asked").iter().all(|seen| seen.header("upgrade").is_none() && seen.header("http2-settings").is_none()));
 }
@@ -138,7 +166,8 @@ fn an_upgrade_without_a_token_reaches_nothing() {
     let mesh = echoing();
     let mut wire = mesh.connect();
     wire.get("/echo/ws", UPGRADE);
-    wire.response().assert_refusal(401, "token_missing", "gateway");
+    wire.response()
+        .assert_refusal(401, "token_missing", "gateway");
     assert!(mesh.plugin.seen().is_empty());
 }
 
@@ -148,7 +177,13 @@ fn a_revoked_sidecar_is_cut_off_in_the_middle_of_a_websocket() {
     let mut wire = open(&mesh);
     wire.send("hi");
     assert_eq!(wire.read(2), b"hi");
-    let revoked = mesh.authority.files_for(&mesh.gateway_cert).with_crl(Some(mesh.authority.crl(&[&mesh.sidecar_cert])));
+    let revoked = mesh
+        .authority
+        .files_for(&mesh.gateway_cert)
+        .with_crl(Some(mesh.authority.crl(&[&mesh.sidecar_cert])));
     mesh.gateway_dir.publish(&revoked);
-    assert!(wire.is_closed_within(Duration::from_secs(5)), "the WebSocket outlives its sidecar's certificate");
+    assert!(
+        wire.is_closed_within(Duration::from_secs(5)),
+        "the WebSocket outlives its sidecar's certificate"
+    );
 }

@@ -26,9 +26,17 @@ impl Files {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::two_tier("test mesh");
-        let mesh = MeshDir::create(&dir.path().join("mesh"), &authority.files_for(&authority.issue(&Leaf::plugin("echo"))));
+        let mesh = MeshDir::create(
+            &dir.path().join("mesh"),
+            &authority.files_for(&authority.issue(&Leaf::plugin("echo"))),
+        );
         let gateway = authority.issue(&Leaf::gateway("edge"));
-        Self { dir, authority, gateway, mesh }
+        Self {
+            dir,
+            authority,
+            gateway,
+            mesh,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -41,7 +49,17 @@ impl Files {
 
     fn invocation(&self, plugin: &str, command: &[&str]) -> Invocation {
         Invocation::new()
-            .args(&["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1", "--drain-timeout", "5s"])
+            .args(&[
+                "run",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--workers",
+                "1",
+                "--drain-timeout",
+                "5s",
+            ])
             .flag("--plugin", plugin)
             .flag("--mesh-dir", self.mesh.path())
             .arg("--")
@@ -55,21 +73,51 @@ impl Files {
 
     fn connect(&self, hop: SocketAddr) -> Wire {
         let name = format!("echo.plugin.{DOMAIN}");
-        Wire::tls(hop, &Tls::showing(&self.authority.root_pem(), &name, &["http/1.1"], &self.gateway)).unwrap()
+        Wire::tls(
+            hop,
+            &Tls::showing(
+                &self.authority.root_pem(),
+                &name,
+                &["http/1.1"],
+                &self.gateway,
+            ),
+        )
+        .unwrap()
     }
 }
 
 /// What the gateway sends along.
-const CONTEXT: &str = "X-Request-Id: r1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\n";
+const CONTEXT: &str =
+    "X-Request-Id: r1\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\n";
 
 #[test]
 fn the_plugins_exit_code_is_the_sidecars() {
     let files = Files::new();
-    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("kill -KILL $$", 137),
+        ("kill -TERM $$", 143),
+    ] {
         let ended = files.shell(script).run("gapura-sidecar");
-        assert_eq!(ended.code, Some(code), "{script}: {}{}", ended.stdout, ended.stderr);
-        let at = |event: &str| ended.stdout.find(&format!("\"event\":\"{event}\"")).unwrap_or_else(|| panic!("{event}: {}", ended.stdout));
-        assert!(at("started") < at("plugin_started") && at("plugin_started") < at("plugin_ended"), "{}", ended.stdout);
+        assert_eq!(
+            ended.code,
+            Some(code),
+            "{script}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        let at = |event: &str| {
+            ended
+                .stdout
+                .find(&format!("\"event\":\"{event}\""))
+                .unwrap_or_else(|| panic!("{event}: {}", ended.stdout))
+        };
+        assert!(
+            at("started") < at("plugin_started") && at("plugin_started") < at("plugin_ended"),
+            "{}",
+            ended.stdout
+        );
     }
 }
 
@@ -80,9 +128,15 @@ fn a_command_that_cannot_be_started_is_named_and_nothing_is_served() {
     fs::write(&plain, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).unwrap();
     for (command, code) in [("/nowhere/at-all", 127), (plain.to_str().unwrap(), 126)] {
-        let ended = files.invocation("http://127.0.0.1:1", &[command]).run("gapura-sidecar");
+        let ended = files
+            .invocation("http://127.0.0.1:1", &[command])
+            .run("gapura-sidecar");
         assert_eq!(ended.code, Some(code), "{}", ended.stderr);
-        assert!(ended.stderr.contains(command) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(command) && ended.stderr.lines().count() == 1,
+            "{}",
+            ended.stderr
+        );
     }
 }
 
@@ -92,8 +146,15 @@ fn a_sidecar_that_cannot_start_starts_no_plugin() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let script = "touch $FILES/began";
-    let ended = files.shell(script).env("GAPURA_HEALTH", &taken).run("gapura-sidecar");
-    assert!(ended.code != Some(0) && ended.stderr.contains("in use"), "{}", ended.stderr);
+    let ended = files
+        .shell(script)
+        .env("GAPURA_HEALTH", &taken)
+        .run("gapura-sidecar");
+    assert!(
+        ended.code != Some(0) && ended.stderr.contains("in use"),
+        "{}",
+        ended.stderr
+    );
     assert!(!files.path("began").exists());
     assert_eq!(files.shell(script).run("gapura-sidecar").code, Some(0));
     assert!(files.path("began").exists());
@@ -106,11 +167,19 @@ fn signals_are_passed_on_and_systemds_variables_are_not() {
         trap 'exit 5' TERM
         echo \"[$NOTIFY_SOCKET$LISTEN_FDS$WATCHDOG_USEC]\" > $FILES/env; touch $FILES/ready
         while :; do sleep 0.02; done";
-    let mut sidecar = files.shell(script).env("NOTIFY_SOCKET", "/nowhere").env("WATCHDOG_USEC", "1000000").start("gapura-sidecar");
-    eventually("the plugin is ready", || files.path("ready").exists().then_some(()));
+    let mut sidecar = files
+        .shell(script)
+        .env("NOTIFY_SOCKET", "/nowhere")
+        .env("WATCHDOG_USEC", "1000000")
+        .start("gapura-sidecar");
+    eventually("the plugin is ready", || {
+        files.path("ready").exists().then_some(())
+    });
     for name in ["HUP", "USR1", "USR2", "QUIT"] {
         sidecar.signal(name);
-        eventually(&format!("the plugin got {name}"), || files.read("got").contains(name).then_some(()));
+        eventually(&format!("the plugin got {name}"), || {
+            files.read("got").contains(name).then_some(())
+        });
     }
     assert!(sidecar.runs(), "the sidecar lives on");
     assert_eq!(files.read("env").trim(), "[]");
@@ -124,13 +193,23 @@ fn the_sidecar_drains_before_the_plugin_is_told_to_end() {
     let (mut sidecar, hop) = slow_plugin(&files);
     let mut wire = files.connect(hop);
     wire.get("/slow", CONTEXT);
-    eventually("the request is with the plugin", || files.path("asked").exists().then_some(()));
+    eventually("the request is with the plugin", || {
+        files.path("asked").exists().then_some(())
+    });
     sidecar.signal("TERM");
-    eventually("new connections are refused", || TcpStream::connect(hop).is_err().then_some(()));
-    assert!(!files.path("told").exists(), "the plugin still has a request");
+    eventually("new connections are refused", || {
+        TcpStream::connect(hop).is_err().then_some(())
+    });
+    assert!(
+        !files.path("told").exists(),
+        "the plugin still has a request"
+    );
     fs::write(files.path("go"), "").unwrap();
     let response = wire.response();
-    assert_eq!((response.status, response.text().as_str()), (200, "after all"));
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "after all")
+    );
     assert_eq!(sidecar.wait_for_end(SOON).code(), Some(0));
     assert!(files.path("told").exists());
 }
@@ -141,9 +220,13 @@ fn a_second_signal_ends_both_at_once() {
     let (mut sidecar, hop) = slow_plugin(&files);
     let mut wire = files.connect(hop);
     wire.get("/slow", CONTEXT);
-    eventually("the request is with the plugin", || files.path("asked").exists().then_some(()));
+    eventually("the request is with the plugin", || {
+        files.path("asked").exists().then_some(())
+    });
     sidecar.signal("TERM");
-    eventually("it drains", || TcpStream::connect(hop).is_err().then_some(()));
+    eventually("it drains", || {
+        TcpStream::connect(hop).is_err().then_some(())
+    });
     sidecar.signal("TERM");
     let _ = sidecar.wait_for_end(Duration::from_secs(4));
     assert!(!files.path("go").exists());
@@ -153,15 +236,24 @@ fn a_second_signal_ends_both_at_once() {
 fn a_plugin_that_does_not_end_is_ended() {
     let files = Files::new();
     let script = "trap '' TERM; touch $FILES/ready; while :; do sleep 0.02; done";
-    let mut sidecar = files.shell(script).env("GAPURA_DRAIN_TIMEOUT", "").start("gapura-sidecar");
-    eventually("the plugin is ready", || files.path("ready").exists().then_some(()));
+    let mut sidecar = files
+        .shell(script)
+        .env("GAPURA_DRAIN_TIMEOUT", "")
+        .start("gapura-sidecar");
+    eventually("the plugin is ready", || {
+        files.path("ready").exists().then_some(())
+    });
     sidecar.signal("TERM");
     assert_eq!(sidecar.wait_for_end(SOON).code(), Some(137));
 }
 
 /// A plugin in Python that answers `/slow` once the file `go` is there, and leaves word when it is told to end.
 fn slow_plugin(files: &Files) -> (Program, SocketAddr) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let script = format!(
         "
 import http.server, os, signal, sys, time
@@ -184,8 +276,15 @@ open(files + 'up', 'w').close()
 server.serve_forever()
 "
     );
-    let sidecar = files.invocation(&format!("http://127.0.0.1:{port}"), &["python3", "-c", &script]).start("gapura-sidecar");
+    let sidecar = files
+        .invocation(
+            &format!("http://127.0.0.1:{port}"),
+            &["python3", "-c", &script],
+        )
+        .start("gapura-sidecar");
     let hop = sidecar.address("hop");
-    eventually("the plugin is up", || files.path("up").exists().then_some(()));
+    eventually("the plugin is up", || {
+        files.path("up").exists().then_some(())
+    });
     (sidecar, hop)
 }

@@ -23,11 +23,15 @@ impl Company {
     /// The company named by `X-Company-Id`.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, NoCompany> {
         let mut values = headers.get_all("x-company-id").iter();
-        let Some(value) = values.next() else { return Err(NoCompany::Missing) };
+        let Some(value) = values.next() else {
+            return Err(NoCompany::Missing);
+        };
         if values.next().is_some() {
             return Err(NoCompany::Twice);
         }
-        id(value).map(|id| Self(id.to_owned())).ok_or(NoCompany::Malformed)
+        id(value)
+            .map(|id| Self(id.to_owned()))
+            .ok_or(NoCompany::Malformed)
     }
 
     /// The id as it stands in the database and in the log.
@@ -47,7 +51,9 @@ impl NoCompany {
         match self {
             Self::Missing => "is missing; the sidecar in front of this service sets it",
             Self::Twice => "stands more than once",
-            Self::Malformed => "must be 1 to 128 of A-Z a-z 0-9 . _ : - and begin with a letter or a digit",
+            Self::Malformed => {
+                "must be 1 to 128 of A-Z a-z 0-9 . _ : - and begin with a letter or a digit"
+            }
         }
     }
 }
@@ -56,7 +62,9 @@ fn id(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok()?;
     let fits = (1..=128).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'));
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'));
     fits.then_some(text)
 }
 
@@ -79,7 +87,17 @@ mod tests {
         }
         assert_eq!(of(&[]), Err(NoCompany::Missing));
         assert_eq!(of(&["42", "42"]), Err(NoCompany::Twice));
-        for id in ["", "*", "%", "-1", "42 ", "42,7", "42' OR '1'='1", "4\u{e9}", &"7".repeat(129)] {
+        for id in [
+            "",
+            "*",
+            "%",
+            "-1",
+            "42 ",
+            "42,7",
+            "42' OR '1'='1",
+            "4\u{e9}",
+            &"7".repeat(129),
+        ] {
             assert_eq!(of(&[id]), Err(NoCompany::Malformed), "{id:?}");
         }
     }

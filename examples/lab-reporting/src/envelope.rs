@@ -31,17 +31,35 @@ struct Refused<'a> {
 
 /// What was asked for was done.
 pub(crate) fn done(status: StatusCode, message: &str, data: impl Serialize) -> Answer {
-    json(status, &Done { ok: true, message, data })
+    json(
+        status,
+        &Done {
+            ok: true,
+            message,
+            data,
+        },
+    )
 }
 
 /// What was asked for was refused; `errors` may be empty.
 pub(crate) fn refused(status: StatusCode, message: &str, errors: Errors) -> Answer {
-    json(status, &Refused { ok: false, message, errors })
+    json(
+        status,
+        &Refused {
+            ok: false,
+            message,
+            errors,
+        },
+    )
 }
 
 /// A refusal for one field.
 pub(crate) fn refused_for(status: StatusCode, message: &str, field: &str, why: &str) -> Answer {
-    refused(status, message, Errors::from([(field.to_owned(), why.to_owned())]))
+    refused(
+        status,
+        message,
+        Errors::from([(field.to_owned(), why.to_owned())]),
+    )
 }
 
 /// A document that is JSON but no envelope.
@@ -52,7 +70,9 @@ pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
             json_text(status, text.into())
         }
         Err(_) => {
-            let text = Bytes::from_static(br#"{"ok":false,"message":"The answer could not be written.","errors":{}}"#);
+            let text = Bytes::from_static(
+                br#"{"ok":false,"message":"The answer could not be written.","errors":{}}"#,
+            );
             json_text(StatusCode::INTERNAL_SERVER_ERROR, text)
         }
     }
@@ -62,8 +82,12 @@ pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
 pub(crate) fn json_text(status: StatusCode, text: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(text));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // One company's rows must not wait in a cache that another company's request may meet.
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

@@ -33,5 +33,9 @@ fn exchange(mut stream: impl Read + Write) -> Result<()> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(16 * 1024).read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(Error::other("it answers, and not with 200")) }
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(Error::other("it answers, and not with 200"))
+    }
 }

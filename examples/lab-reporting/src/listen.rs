@@ -25,7 +25,10 @@ pub type Address = Listen;
 /// A bound listener.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
 /// A connection over either.
@@ -43,10 +46,11 @@ impl FromStr for Listen {
         match text.strip_prefix("unix:") {
             Some("") => Err("`unix:` needs a path, as in `unix:/run/lab.sock`".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| format!("`{text}` is neither `ADDRESS:PORT`, as in `127.0.0.1:5000`, nor `unix:PATH`")),
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                format!(
+                    "`{text}` is neither `ADDRESS:PORT`, as in `127.0.0.1:5000`, nor `unix:PATH`"
+                )
+            }),
         }
     }
 }
@@ -71,7 +75,13 @@ impl Listener {
             Listen::Unix(path) => {
                 clear_stale_socket(path)?;
                 let listener = UnixListener::bind(path)?;
-                Ok((Self::Unix { listener, _file: SocketFile(path.clone()) }, listen.clone()))
+                Ok((
+                    Self::Unix {
+                        listener,
+                        _file: SocketFile(path.clone()),
+                    },
+                    listen.clone(),
+                ))
             }
         }
     }
@@ -105,10 +115,16 @@ fn clear_stale_socket(path: &Path) -> Result<()> {
         Err(err) => return Err(err),
     };
     if !kind.is_socket() {
-        return Err(Error::new(ErrorKind::AlreadyExists, "the path is taken by a file that is no socket"));
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            "the path is taken by a file that is no socket",
+        ));
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Error::new(ErrorKind::AddrInUse, "another program answers at this socket"));
+        return Err(Error::new(
+            ErrorKind::AddrInUse,
+            "another program answers at this socket",
+        ));
     }
     std::fs::remove_file(path)
 }
@@ -119,8 +135,14 @@ mod tests {
 
     #[test]
     fn reads_both_forms_and_says_what_it_wants() {
-        assert_eq!("127.0.0.1:0".parse(), Ok(Listen::Tcp(([127, 0, 0, 1], 0).into())));
-        assert_eq!("unix:/run/lab.sock".parse(), Ok(Listen::Unix("/run/lab.sock".into())));
+        assert_eq!(
+            "127.0.0.1:0".parse(),
+            Ok(Listen::Tcp(([127, 0, 0, 1], 0).into()))
+        );
+        assert_eq!(
+            "unix:/run/lab.sock".parse(),
+            Ok(Listen::Unix("/run/lab.sock".into()))
+        );
         for text in ["", "5000", "unix:", "localhost", "http://127.0.0.1:5000"] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
@@ -130,15 +152,23 @@ mod tests {
     async fn replaces_a_dead_socket_but_no_live_one_and_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let listen = Listen::Unix(folder.path().join("lab.sock"));
-        let Listen::Unix(path) = &listen else { unreachable!() };
+        let Listen::Unix(path) = &listen else {
+            unreachable!()
+        };
 
         drop(std::os::unix::net::UnixListener::bind(path).unwrap()); // std leaves the file behind
         let (live, _) = Listener::bind(&listen).await.unwrap();
-        assert_eq!(Listener::bind(&listen).await.err().unwrap().kind(), ErrorKind::AddrInUse);
+        assert_eq!(
+            Listener::bind(&listen).await.err().unwrap().kind(),
+            ErrorKind::AddrInUse
+        );
         drop(live);
         assert!(!path.exists());
 
         std::fs::write(path, "notes").unwrap();
-        assert_eq!(Listener::bind(&listen).await.err().unwrap().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(
+            Listener::bind(&listen).await.err().unwrap().kind(),
+            ErrorKind::AlreadyExists
+        );
     }
 }

@@ -42,15 +42,31 @@ impl Log {
     /// If the writing thread can't be started.
     pub fn to(writer: Box<dyn Write + Send>) -> std::io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING_LINES);
-        let thread = std::thread::Builder::new().name("lab-log".into()).spawn(move || write(&waiting, writer))?;
-        Ok(Self(Arc::new(Inner { lines: Some(lines), writer: Some(thread) })))
+        let thread = std::thread::Builder::new()
+            .name("lab-log".into())
+            .spawn(move || write(&waiting, writer))?;
+        Ok(Self(Arc::new(Inner {
+            lines: Some(lines),
+            writer: Some(thread),
+        })))
     }
 
     /// One line: `ts`, `level`, `service`, `event`, then the fields.
     pub(crate) fn event(&self, level: &str, event: &str, fields: &[(&str, Value)]) {
-        let ts = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        let head = [("ts", ts.into()), ("level", level.into()), ("service", crate::NAME.into()), ("event", event.into())];
-        let members: Vec<String> = head.iter().chain(fields).map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let ts = OffsetDateTime::now_utc()
+            .format(&Rfc3339)
+            .unwrap_or_default();
+        let head = [
+            ("ts", ts.into()),
+            ("level", level.into()),
+            ("service", crate::NAME.into()),
+            ("event", event.into()),
+        ];
+        let members: Vec<String> = head
+            .iter()
+            .chain(fields)
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
         if let Some(lines) = &self.0.lines {
             let _ = lines.try_send(format!("{{{}}}\n", members.join(",")));
         }
@@ -60,7 +76,9 @@ impl Log {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.lines = None; // ends the writer, once it has written what waits
-        let Some(writer) = self.writer.take() else { return };
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
         let asked = Instant::now();
         while !writer.is_finished() && asked.elapsed() < LAST_WORDS {
             std::thread::sleep(Duration::from_millis(2));
@@ -71,6 +89,8 @@ impl Drop for Inner {
 fn write(waiting: &Receiver<String>, mut writer: Box<dyn Write + Send>) {
     while let Ok(line) = waiting.recv() {
         // A closed pipe or a full disk is no reason to stop serving.
-        let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
+        let _ = writer
+            .write_all(line.as_bytes())
+            .and_then(|()| writer.flush());
     }
 }

@@ -37,9 +37,8 @@ enum Instead {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let done = match flags.instead {
-        Some(Instead::Healthcheck) => {
-            lab_reporting::health::ask(&flags.listen).map_err(|why| format!("{} is not well: {why}", flags.listen).into())
-        }
+        Some(Instead::Healthcheck) => lab_reporting::health::ask(&flags.listen)
+            .map_err(|why| format!("{} is not well: {why}", flags.listen).into()),
         None => serve(flags),
     };
     match done {
@@ -52,18 +51,29 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let log = Log::stdout()?;
     let database = flags.database.map_or(Database::Memory, Database::File);
     runtime.block_on(async {
-        let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminated, mut interrupted) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         let mut told = async move || {
             tokio::select! {
                 _ = terminated.recv() => {}
                 _ = interrupted.recv() => {}
             }
         };
-        let running = lab_reporting::start(Config { listen: flags.listen, database, seed: flags.seed, log }).await?;
+        let running = lab_reporting::start(Config {
+            listen: flags.listen,
+            database,
+            seed: flags.seed,
+            log,
+        })
+        .await?;
         told().await;
         tokio::select! {
             () = running.stop() => {}

@@ -60,13 +60,26 @@ const FIELDS: [&str; 4] = ["body", "number", "patient", "title"];
 
 impl NewReport {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, Unfit> {
-        let value: Value = serde_json::from_slice(json).map_err(|err| Unfit::Syntax(err.to_string()))?;
+        let value: Value =
+            serde_json::from_slice(json).map_err(|err| Unfit::Syntax(err.to_string()))?;
         let Value::Object(fields) = value else {
-            return Err(Unfit::Fields(Errors::from([("body".to_owned(), "must be one JSON object".to_owned())])));
+            return Err(Unfit::Fields(Errors::from([(
+                "body".to_owned(),
+                "must be one JSON object".to_owned(),
+            )])));
         };
         let mut errors = Errors::new();
-        for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-            errors.insert(name.chars().take(64).collect(), format!("is not a field of a report; these are: {}", FIELDS.join(", ")));
+        for name in fields
+            .keys()
+            .filter(|name| !FIELDS.contains(&name.as_str()))
+        {
+            errors.insert(
+                name.chars().take(64).collect(),
+                format!(
+                    "is not a field of a report; these are: {}",
+                    FIELDS.join(", ")
+                ),
+            );
         }
         let title = text(&fields, "title", 200, &mut errors);
         let patient = text(&fields, "patient", 200, &mut errors);
@@ -75,12 +88,20 @@ impl NewReport {
             None | Some(Value::Null) => None,
             Some(Value::String(number)) if is_number(number) => Some(number.clone()),
             Some(_) => {
-                errors.insert("number".to_owned(), "must be 1 to 64 of A-Z a-z 0-9 . _ / -".to_owned());
+                errors.insert(
+                    "number".to_owned(),
+                    "must be 1 to 64 of A-Z a-z 0-9 . _ / -".to_owned(),
+                );
                 None
             }
         };
         match (title, patient, body) {
-            (Some(title), Some(patient), Some(body)) if errors.is_empty() => Ok(Self { number, title, patient, body }),
+            (Some(title), Some(patient), Some(body)) if errors.is_empty() => Ok(Self {
+                number,
+                title,
+                patient,
+                body,
+            }),
             _ => Err(Unfit::Fields(errors)),
         }
     }
@@ -89,31 +110,51 @@ impl NewReport {
 impl Page {
     /// Reads `limit` (1 to 100, else 20) and `after` from a query; other names are passed over.
     pub(crate) fn parse(query: &str) -> Result<Self, Errors> {
-        let mut page = Self { limit: 20, after: 0 };
+        let mut page = Self {
+            limit: 20,
+            after: 0,
+        };
         let mut errors = Errors::new();
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match name {
                 "limit" => match value.parse() {
                     Ok(limit @ 1..=100) => page.limit = limit,
-                    _ => drop(errors.insert(name.to_owned(), "must be a whole number from 1 to 100".to_owned())),
+                    _ => drop(errors.insert(
+                        name.to_owned(),
+                        "must be a whole number from 1 to 100".to_owned(),
+                    )),
                 },
                 "after" => match value.parse() {
                     Ok(after @ 0..) => page.after = after,
-                    _ => drop(errors.insert(name.to_owned(), "must be the id of the last report seen".to_owned())),
+                    _ => drop(errors.insert(
+                        name.to_owned(),
+                        "must be the id of the last report seen".to_owned(),
+                    )),
                 },
                 _ => {}
             }
         }
-        if errors.is_empty() { Ok(page) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(page)
+        } else {
+            Err(errors)
+        }
     }
 }
 
 /// A required text of 1 to `most` characters that is not all blank.
-fn text(fields: &Map<String, Value>, name: &str, most: usize, errors: &mut Errors) -> Option<String> {
+fn text(
+    fields: &Map<String, Value>,
+    name: &str,
+    most: usize,
+    errors: &mut Errors,
+) -> Option<String> {
     let why = match fields.get(name) {
         None | Some(Value::Null) => "is required".to_owned(),
         Some(Value::String(text)) if text.trim().is_empty() => "must not be empty".to_owned(),
-        Some(Value::String(text)) if text.chars().count() > most => format!("must be at most {most} characters"),
+        Some(Value::String(text)) if text.chars().count() > most => {
+            format!("must be at most {most} characters")
+        }
         Some(Value::String(text)) => return Some(text.clone()),
         Some(_) => "must be a text".to_owned(),
     };
@@ -122,7 +163,8 @@ fn text(fields: &Map<String, Value>, name: &str, most: usize, errors: &mut Error
 }
 
 fn is_number(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
@@ -139,9 +181,20 @@ mod tests {
 
     #[test]
     fn takes_a_report_with_and_without_a_number() {
-        let report = NewReport::parse(br#"{"title":"Blood count","patient":"P-1","body":"ok","number":"LAB-2026/1"}"#).unwrap();
-        assert_eq!((report.title.as_str(), report.number.as_deref()), ("Blood count", Some("LAB-2026/1")));
-        assert_eq!(NewReport::parse(br#"{"title":"t","patient":"p","body":"b","number":null}"#).unwrap().number, None);
+        let report = NewReport::parse(
+            br#"{"title":"Blood count","patient":"P-1","body":"ok","number":"LAB-2026/1"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (report.title.as_str(), report.number.as_deref()),
+            ("Blood count", Some("LAB-2026/1"))
+        );
+        assert_eq!(
+            NewReport::parse(br#"{"title":"t","patient":"p","body":"b","number":null}"#)
+                .unwrap()
+                .number,
+            None
+        );
     }
 
     #[test]
@@ -153,18 +206,40 @@ mod tests {
         );
         assert_eq!(faults("[]"), ["body"]);
         let long = "x".repeat(201);
-        assert_eq!(faults(&format!(r#"{{"title":"{long}","patient":"p","body":"b"}}"#)), ["title"]);
-        assert!(matches!(NewReport::parse(b"{\"title\":"), Err(Unfit::Syntax(_))));
+        assert_eq!(
+            faults(&format!(r#"{{"title":"{long}","patient":"p","body":"b"}}"#)),
+            ["title"]
+        );
+        assert!(matches!(
+            NewReport::parse(b"{\"title\":"),
+            Err(Unfit::Syntax(_))
+        ));
         assert!(matches!(NewReport::parse(b"\xff"), Err(Unfit::Syntax(_))));
     }
 
     #[test]
     fn reads_a_page_and_refuses_what_is_no_number() {
-        assert_eq!(Page::parse(""), Ok(Page { limit: 20, after: 0 }));
-        assert_eq!(Page::parse("after=3&limit=2&x=1"), Ok(Page { limit: 2, after: 3 }));
-        for query in
-            ["limit=0", "limit=101", "limit=-1", "limit=1;DROP", "limit=", "after=-1", "after=1%20OR%201=1", "after=9223372036854775808"]
-        {
+        assert_eq!(
+            Page::parse(""),
+            Ok(Page {
+                limit: 20,
+                after: 0
+            })
+        );
+        assert_eq!(
+            Page::parse("after=3&limit=2&x=1"),
+            Ok(Page { limit: 2, after: 3 })
+        );
+        for query in [
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            "limit=1;DROP",
+            "limit=",
+            "after=-1",
+            "after=1%20OR%201=1",
+            "after=9223372036854775808",
+        ] {
             assert_eq!(Page::parse(query).unwrap_err().len(), 1, "{query}");
         }
     }

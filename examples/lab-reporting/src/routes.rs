@@ -49,7 +49,10 @@ impl Route {
             "/healthz" => Self::Healthz,
             "/version" => Self::Version,
             "/openapi.json" => Self::OpenApi,
-            _ => path.strip_prefix("/reports/").and_then(report_id).map_or(Self::Unknown, Self::Report),
+            _ => path
+                .strip_prefix("/reports/")
+                .and_then(report_id)
+                .map_or(Self::Unknown, Self::Report),
         }
     }
 
@@ -65,7 +68,11 @@ impl Route {
     }
 
     fn methods(self) -> &'static str {
-        if self == Self::Reports { "GET, HEAD, POST" } else { "GET, HEAD" }
+        if self == Self::Reports {
+            "GET, HEAD, POST"
+        } else {
+            "GET, HEAD"
+        }
     }
 }
 
@@ -78,7 +85,12 @@ pub(crate) async fn answer(store: &Store, request: Request<Incoming>) -> Answere
         Ok(answer) => (answer, None),
         Err(fault) => (unavailable(&fault), Some(fault)),
     };
-    Answered { answer, route: route.template(), company: known, fault }
+    Answered {
+        answer,
+        route: route.template(),
+        company: known,
+        fault,
+    }
 }
 
 async fn handle(
@@ -90,11 +102,21 @@ async fn handle(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let adds = request.method() == Method::POST && route == Route::Reports;
     if route == Route::Unknown {
-        return Ok(refused(StatusCode::NOT_FOUND, "There is nothing at this path.", Errors::new()));
+        return Ok(refused(
+            StatusCode::NOT_FOUND,
+            "There is nothing at this path.",
+            Errors::new(),
+        ));
     }
     if !reads && !adds {
-        let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, "This path does not take that method.", Errors::new());
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
+        let mut answer = refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "This path does not take that method.",
+            Errors::new(),
+        );
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(route.methods()));
         return Ok(answer);
     }
     match route {
@@ -102,13 +124,30 @@ async fn handle(
             store.ping().await?;
             return Ok(done(StatusCode::OK, "healthy", json!({})));
         }
-        Route::Version => return Ok(json(StatusCode::OK, &json!({ "name": crate::NAME, "version": crate::VERSION }))),
-        Route::OpenApi => return Ok(json_text(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes()))),
+        Route::Version => {
+            return Ok(json(
+                StatusCode::OK,
+                &json!({ "name": crate::NAME, "version": crate::VERSION }),
+            ));
+        }
+        Route::OpenApi => {
+            return Ok(json_text(
+                StatusCode::OK,
+                Bytes::from_static(OPENAPI.as_bytes()),
+            ));
+        }
         Route::Reports | Route::Report(_) | Route::Unknown => {}
     }
     let company = match company {
         Ok(company) => company,
-        Err(why) => return Ok(refused_for(StatusCode::BAD_REQUEST, "The request names no company.", "X-Company-Id", why.sentence())),
+        Err(why) => {
+            return Ok(refused_for(
+                StatusCode::BAD_REQUEST,
+                "The request names no company.",
+                "X-Company-Id",
+                why.sentence(),
+            ));
+        }
     };
     match route {
         Route::Report(id) => read(store, company, id).await,
@@ -120,7 +159,13 @@ async fn handle(
 async fn list(store: &Store, company: Company, query: &str) -> Result<Answer, StoreError> {
     let page = match Page::parse(query) {
         Ok(page) => page,
-        Err(errors) => return Ok(refused(StatusCode::UNPROCESSABLE_ENTITY, "The query has faults.", errors)),
+        Err(errors) => {
+            return Ok(refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The query has faults.",
+                errors,
+            ));
+        }
     };
     let listed = store.list(company, page).await?;
     let message = match listed.reports.len() {
@@ -134,20 +179,46 @@ async fn read(store: &Store, company: Company, id: i64) -> Result<Answer, StoreE
     // Another company's report and one that never was look the same.
     Ok(match store.find(company, id).await? {
         Some(report) => done(StatusCode::OK, "report found", report),
-        None => refused_for(StatusCode::NOT_FOUND, "There is no such report.", "id", "names no report of this company"),
+        None => refused_for(
+            StatusCode::NOT_FOUND,
+            "There is no such report.",
+            "id",
+            "names no report of this company",
+        ),
     })
 }
 
-async fn add(store: &Store, company: Company, request: Request<Incoming>) -> Result<Answer, StoreError> {
-    let by = request.headers().get("x-user-id").and_then(|user| user.to_str().ok()).map(str::to_owned);
+async fn add(
+    store: &Store,
+    company: Company,
+    request: Request<Incoming>,
+) -> Result<Answer, StoreError> {
+    let by = request
+        .headers()
+        .get("x-user-id")
+        .and_then(|user| user.to_str().ok())
+        .map(str::to_owned);
     let body = match whole(request.into_body()).await {
         Ok(body) => body,
         Err(answer) => return Ok(*answer),
     };
     let new = match NewReport::parse(&body) {
         Ok(new) => new,
-        Err(Unfit::Syntax(why)) => return Ok(refused_for(StatusCode::BAD_REQUEST, "The body is not JSON.", "body", &why)),
-        Err(Unfit::Fields(errors)) => return Ok(refused(StatusCode::UNPROCESSABLE_ENTITY, "The report has faults.", errors)),
+        Err(Unfit::Syntax(why)) => {
+            return Ok(refused_for(
+                StatusCode::BAD_REQUEST,
+                "The body is not JSON.",
+                "body",
+                &why,
+            ));
+        }
+        Err(Unfit::Fields(errors)) => {
+            return Ok(refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The report has faults.",
+                errors,
+            ));
+        }
     };
     Ok(match store.add(company, new, by).await? {
         Added::Report(report) => {
@@ -170,24 +241,47 @@ async fn add(store: &Store, company: Company, request: Request<Incoming>) -> Res
 
 /// The whole body, or the answer to one that is too large, too slow or broken off.
 async fn whole(body: Incoming) -> Result<Bytes, Box<Answer>> {
-    let too_large = || Box::new(refused_for(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.", "body", "must be at most 64 KiB"));
+    let too_large = || {
+        Box::new(refused_for(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The body is too large.",
+            "body",
+            "must be at most 64 KiB",
+        ))
+    };
     if body.size_hint().lower() > BODY_MAX as u64 {
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(err)) if err.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Box::new(refused_for(StatusCode::BAD_REQUEST, "The body broke off.", "body", "did not arrive whole"))),
-        Err(_) => Err(Box::new(refused_for(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.", "body", "did not arrive in time"))),
+        Ok(Err(_)) => Err(Box::new(refused_for(
+            StatusCode::BAD_REQUEST,
+            "The body broke off.",
+            "body",
+            "did not arrive whole",
+        ))),
+        Err(_) => Err(Box::new(refused_for(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body came too slowly.",
+            "body",
+            "did not arrive in time",
+        ))),
     }
 }
 
 fn unavailable(fault: &StoreError) -> Answer {
     match fault {
-        StoreError::Busy => refused(StatusCode::SERVICE_UNAVAILABLE, "The service is busy; try again.", Errors::new()),
-        StoreError::Gone | StoreError::Sqlite(_) => {
-            refused(StatusCode::INTERNAL_SERVER_ERROR, "The reports can't be reached; this is our fault.", Errors::new())
-        }
+        StoreError::Busy => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is busy; try again.",
+            Errors::new(),
+        ),
+        StoreError::Gone | StoreError::Sqlite(_) => refused(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The reports can't be reached; this is our fault.",
+            Errors::new(),
+        ),
     }
 }
 
@@ -225,6 +319,15 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         assert_eq!(document["info"]["version"], crate::VERSION);
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths, ["/healthz", "/openapi.json", "/reports", "/reports/{id}", "/version"]);
+        assert_eq!(
+            paths,
+            [
+                "/healthz",
+                "/openapi.json",
+                "/reports",
+                "/reports/{id}",
+                "/version"
+            ]
+        );
     }
 }

@@ -71,13 +71,32 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the address can't be listened on or the database can't be opened; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { listen, database, seed, log } = config;
-    let store = Store::open(&database, seed).map_err(|err| StartError::Database(database, detail(&err)))?;
-    let (listener, address) = Listener::bind(&listen).await.map_err(|err| StartError::Listen(listen, err))?;
-    log.event("info", "listening", &[("address", address.to_string().into()), ("version", crate::VERSION.into())]);
+    let Config {
+        listen,
+        database,
+        seed,
+        log,
+    } = config;
+    let store =
+        Store::open(&database, seed).map_err(|err| StartError::Database(database, detail(&err)))?;
+    let (listener, address) = Listener::bind(&listen)
+        .await
+        .map_err(|err| StartError::Listen(listen, err))?;
+    log.event(
+        "info",
+        "listening",
+        &[
+            ("address", address.to_string().into()),
+            ("version", crate::VERSION.into()),
+        ],
+    );
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(listener, Arc::new(App { store, log }), stopped));
-    Ok(Running { address, stop, server })
+    Ok(Running {
+        address,
+        stop,
+        server,
+    })
 }
 
 /// Starts the service, and ends it when `stop` does.
@@ -115,10 +134,18 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(listen, err) if err.kind() == std::io::ErrorKind::AddrInUse => {
-                write!(f, "{listen} is in use by another program; choose another address with --listen")
+                write!(
+                    f,
+                    "{listen} is in use by another program; choose another address with --listen"
+                )
             }
-            Self::Listen(listen, err) => write!(f, "can't listen on {listen}: {err}; choose another address with --listen"),
-            Self::Database(Database::Memory, why) => write!(f, "can't make a database in memory: {why}"),
+            Self::Listen(listen, err) => write!(
+                f,
+                "can't listen on {listen}: {err}; choose another address with --listen"
+            ),
+            Self::Database(Database::Memory, why) => {
+                write!(f, "can't make a database in memory: {why}")
+            }
             Self::Database(Database::File(path), why) => {
                 write!(
                     f,
@@ -170,7 +197,10 @@ async fn connection(app: Arc<App>, stream: Box<dyn Stream>, mut stop: watch::Rec
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
-    let served = http1::Builder::new().timer(TokioTimer).header_read_timeout(HEAD_TIME).serve_connection(Io(stream), service);
+    let served = http1::Builder::new()
+        .timer(TokioTimer)
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(Io(stream), service);
     let mut served = std::pin::pin!(served);
     tokio::select! {
         _ = served.as_mut() => {}
@@ -194,14 +224,18 @@ impl App {
         let answered = routes::answer(&self.store, request).await;
         let status = answered.answer.status().as_u16();
         let level = if status >= 500 { "error" } else { "info" };
-        let latency_ms = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0;
+        let latency_ms =
+            u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0;
         let mut fields = vec![
             ("request_id", request_id.into()),
             ("method", method.into()),
             ("route", answered.route.into()),
             ("status", status.into()),
             ("latency_ms", latency_ms.into()),
-            ("company_id", answered.company.as_ref().map(Company::as_str).into()),
+            (
+                "company_id",
+                answered.company.as_ref().map(Company::as_str).into(),
+            ),
         ];
         if let Some(fault) = &answered.fault {
             fields.push(("message", fault.to_string().into()));

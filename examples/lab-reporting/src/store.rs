@@ -82,11 +82,35 @@ SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM reports WHERE company_
 
 /// Reports to try things with: company, number, title, patient, body.
 const SEEDS: [[&str; 5]; 5] = [
-    ["42", "S-1001", "Blood count", "Patient A", "Haemoglobin 13.9 g/dl, leucocytes 6.1 /nl, platelets 240 /nl"],
-    ["42", "S-1002", "Lipid panel", "Patient B", "LDL 98 mg/dl, HDL 55 mg/dl, triglycerides 120 mg/dl"],
+    [
+        "42",
+        "S-1001",
+        "Blood count",
+        "Patient A",
+        "Haemoglobin 13.9 g/dl, leucocytes 6.1 /nl, platelets 240 /nl",
+    ],
+    [
+        "42",
+        "S-1002",
+        "Lipid panel",
+        "Patient B",
+        "LDL 98 mg/dl, HDL 55 mg/dl, triglycerides 120 mg/dl",
+    ],
     ["42", "S-1003", "Thyroid", "Patient C", "TSH 1.8 mU/l"],
-    ["7", "S-1001", "Urine culture", "Patient X", "No growth after 48 h"],
-    ["7", "S-1002", "Kidney", "Patient Y", "Creatinine 0.9 mg/dl, eGFR 94 ml/min"],
+    [
+        "7",
+        "S-1001",
+        "Urine culture",
+        "Patient X",
+        "No growth after 48 h",
+    ],
+    [
+        "7",
+        "S-1002",
+        "Kidney",
+        "Patient Y",
+        "Creatinine 0.9 mg/dl, eGFR 94 ml/min",
+    ],
 ];
 
 impl Store {
@@ -133,11 +157,21 @@ impl Store {
         .await
     }
 
-    pub(crate) async fn find(&self, company: Company, id: i64) -> Result<Option<Report>, StoreError> {
-        self.call(move |connection| read(connection, &company, id)).await
+    pub(crate) async fn find(
+        &self,
+        company: Company,
+        id: i64,
+    ) -> Result<Option<Report>, StoreError> {
+        self.call(move |connection| read(connection, &company, id))
+            .await
     }
 
-    pub(crate) async fn add(&self, company: Company, new: NewReport, by: Option<String>) -> Result<Added, StoreError> {
+    pub(crate) async fn add(
+        &self,
+        company: Company,
+        new: NewReport,
+        by: Option<String>,
+    ) -> Result<Added, StoreError> {
         self.call(move |connection| {
             let added = connection.execute(
                 "INSERT INTO reports (company_id, number, title, patient, body, created_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -157,7 +191,8 @@ impl Store {
 
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        self.call(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
+        self.call(|connection| connection.query_row("SELECT 1", [], |_| Ok(())))
+            .await
     }
 
     async fn call<T: Send + 'static>(
@@ -190,7 +225,9 @@ impl fmt::Display for StoreError {
             Self::Busy => f.write_str("the database has more to do than it keeps up with"),
             Self::Gone => f.write_str("the database's thread is gone"),
             // Extended messages can quote values of a row; the code never does.
-            Self::Sqlite(rusqlite::Error::SqliteFailure(err, _)) => write!(f, "the database failed: {err}"),
+            Self::Sqlite(rusqlite::Error::SqliteFailure(err, _)) => {
+                write!(f, "the database failed: {err}")
+            }
             Self::Sqlite(_) => f.write_str("the database gave an unexpected answer"),
         }
     }
@@ -198,7 +235,11 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-fn read(connection: &Connection, company: &Company, id: i64) -> Result<Option<Report>, rusqlite::Error> {
+fn read(
+    connection: &Connection,
+    company: &Company,
+    id: i64,
+) -> Result<Option<Report>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT id, number, title, patient, body, created_at, created_by FROM reports WHERE company_id = ?1 AND id = ?2")?
         .query_row(params![company.as_str(), id], |row| {
@@ -216,7 +257,13 @@ fn read(connection: &Connection, company: &Company, id: i64) -> Result<Option<Re
 }
 
 fn summary(row: &Row<'_>) -> Result<Summary, rusqlite::Error> {
-    Ok(Summary { id: row.get(0)?, number: row.get(1)?, title: row.get(2)?, patient: row.get(3)?, created_at: row.get(4)? })
+    Ok(Summary {
+        id: row.get(0)?,
+        number: row.get(1)?,
+        title: row.get(2)?,
+        patient: row.get(3)?,
+        created_at: row.get(4)?,
+    })
 }
 
 #[cfg(test)]
@@ -224,17 +271,37 @@ mod tests {
     use super::*;
 
     fn report(number: &str) -> NewReport {
-        NewReport { number: Some(number.to_owned()), title: "t".to_owned(), patient: "p".to_owned(), body: "b".to_owned() }
+        NewReport {
+            number: Some(number.to_owned()),
+            title: "t".to_owned(),
+            patient: "p".to_owned(),
+            body: "b".to_owned(),
+        }
     }
 
     #[tokio::test]
     async fn a_number_is_unique_within_a_company_only() {
         let store = Store::open(&Database::Memory, false).unwrap();
         let (ours, theirs) = (Company::named("42"), Company::named("7"));
-        let Added::Report(first) = store.add(ours.clone(), report("N-1"), None).await.unwrap() else { panic!("refused") };
-        assert_eq!(store.add(ours.clone(), report("N-1"), None).await.unwrap(), Added::Duplicate);
-        assert!(matches!(store.add(theirs.clone(), report("N-1"), None).await.unwrap(), Added::Report(_)));
-        assert_eq!(store.find(ours, first.id).await.unwrap(), Some(first.clone()));
+        let Added::Report(first) = store.add(ours.clone(), report("N-1"), None).await.unwrap()
+        else {
+            panic!("refused")
+        };
+        assert_eq!(
+            store.add(ours.clone(), report("N-1"), None).await.unwrap(),
+            Added::Duplicate
+        );
+        assert!(matches!(
+            store
+                .add(theirs.clone(), report("N-1"), None)
+                .await
+                .unwrap(),
+            Added::Report(_)
+        ));
+        assert_eq!(
+            store.find(ours, first.id).await.unwrap(),
+            Some(first.clone())
+        );
         assert_eq!(store.find(theirs, first.id).await.unwrap(), None);
     }
 
@@ -244,10 +311,25 @@ mod tests {
         let file = Database::File(folder.path().join("lab.db"));
         drop(Store::open(&file, true).unwrap());
         let store = Store::open(&file, true).unwrap();
-        let listed = store.list(Company::named("42"), Page { limit: 100, after: 0 }).await.unwrap();
+        let listed = store
+            .list(
+                Company::named("42"),
+                Page {
+                    limit: 100,
+                    after: 0,
+                },
+            )
+            .await
+            .unwrap();
         assert_eq!(listed.reports.len(), 3);
         assert_eq!(listed.next_after, None);
-        let Added::Report(next) = store.add(Company::named("42"), report("N-1"), None).await.unwrap() else { panic!("refused") };
+        let Added::Report(next) = store
+            .add(Company::named("42"), report("N-1"), None)
+            .await
+            .unwrap()
+        else {
+            panic!("refused")
+        };
         assert_eq!(next.id, 6, "seeding again used up ids");
     }
 
@@ -269,7 +351,10 @@ mod tests {
         drop(go);
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
         while store.ping().await.is_err() {
-            assert!(tokio::time::Instant::now() < deadline, "the queue never emptied");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the queue never emptied"
+            );
             tokio::task::yield_now().await;
         }
     }

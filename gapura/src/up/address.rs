@@ -7,7 +7,11 @@ use gapura_mesh::config::exposed;
 use crate::error::Error;
 
 /// Refuses what nobody should reach: keys for development are no keys against a network.
-pub(crate) fn check_reach(listen: SocketAddr, admin: SocketAddr, expose_dev_keys: bool) -> Result<(), Error> {
+pub(crate) fn check_reach(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    expose_dev_keys: bool,
+) -> Result<(), Error> {
     if exposed(listen) && !expose_dev_keys {
         return Err(Error::Refused(format!(
             "--listen {listen} can be reached from other machines, and the keys of gapura up are for development; \
@@ -20,7 +24,9 @@ pub(crate) fn check_reach(listen: SocketAddr, admin: SocketAddr, expose_dev_keys
         )));
     }
     if listen == admin && listen.port() != 0 {
-        return Err(Error::Refused(format!("--listen and --admin are both {listen}; give each its own port")));
+        return Err(Error::Refused(format!(
+            "--listen and --admin are both {listen}; give each its own port"
+        )));
     }
     Ok(())
 }
@@ -39,7 +45,9 @@ pub(crate) fn check_free(flag: &str, address: SocketAddr) -> Result<(), Error> {
                 address.port()
             )))
         }
-        Err(err) => Err(Error::Refused(format!("can't listen on {address}: {err}; choose another address with {flag}"))),
+        Err(err) => Err(Error::Refused(format!(
+            "can't listen on {address}: {err}; choose another address with {flag}"
+        ))),
     }
 }
 
@@ -57,7 +65,12 @@ mod tests {
         assert!(check_reach(at("127.0.0.1:8443"), admin, false).is_ok());
         assert!(check_reach(at("[::1]:8443"), admin, false).is_ok());
         for listen in ["0.0.0.0:8443", "[::]:8443", "192.0.2.1:8443"] {
-            assert!(check_reach(at(listen), admin, false).unwrap_err().to_string().contains("--expose-dev-keys"));
+            assert!(
+                check_reach(at(listen), admin, false)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("--expose-dev-keys")
+            );
             assert!(check_reach(at(listen), admin, true).is_ok());
         }
         assert!(check_reach(at("127.0.0.1:8443"), at("0.0.0.0:9901"), true).is_err());
@@ -71,7 +84,11 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let refusal = check_free("--listen", address).unwrap_err();
         let sentence = refusal.to_string();
-        assert!(sentence.contains(&format!("port {} is in use", address.port())) && sentence.contains("--listen"), "{sentence}");
+        assert!(
+            sentence.contains(&format!("port {} is in use", address.port()))
+                && sentence.contains("--listen"),
+            "{sentence}"
+        );
         assert_eq!(refusal.exit_code(), 2);
         drop(taken);
         assert!(check_free("--listen", address).is_ok());

@@ -42,7 +42,9 @@ impl Authority {
     /// Opens the authority of the state folder, or founds it.
     pub(crate) fn open(state: &State, clock: &Clock) -> Result<Self, Error> {
         let (dir, folder) = (state.path("pki"), state.folder("mesh")?);
-        let domain: TrustDomain = TRUST_DOMAIN.parse().map_err(|_| Error::Failed("the trust domain has no valid name".to_owned()))?;
+        let domain: TrustDomain = TRUST_DOMAIN
+            .parse()
+            .map_err(|_| Error::Failed("the trust domain has no valid name".to_owned()))?;
         let broken = |err: gapura_pki::Error| {
             let root = state.root().display();
             Error::Refused(format!(
@@ -59,12 +61,20 @@ impl Authority {
             }
             Pki::init(&dir, &domain, KeyProtection::Plaintext, clock).map_err(broken)?
         };
-        Ok(Self { pki, domain, folder, clock: clock.clone(), leaves: Vec::new() })
+        Ok(Self {
+            pki,
+            domain,
+            folder,
+            clock: clock.clone(),
+            leaves: Vec::new(),
+        })
     }
 
     /// The gateway's mesh folder.
     pub(crate) fn gateway(&mut self) -> Result<Leaf, Error> {
-        let name = GATEWAY.parse().map_err(|_| Error::Failed("the gateway has no valid name".to_owned()))?;
+        let name = GATEWAY
+            .parse()
+            .map_err(|_| Error::Failed("the gateway has no valid name".to_owned()))?;
         self.leaf(Role::Gateway, name)
     }
 
@@ -83,29 +93,44 @@ impl Authority {
             self.pki.crl_refresh().map_err(|err| failed(&err))?;
             self.issue(role, &name)?;
         }
-        let ends = standing(&folder, self.clock.now())
-            .ok_or_else(|| Error::Failed(format!("the certificate in {} is short-lived from the start", folder.display())))?;
+        let ends = standing(&folder, self.clock.now()).ok_or_else(|| {
+            Error::Failed(format!(
+                "the certificate in {} is short-lived from the start",
+                folder.display()
+            ))
+        })?;
         let id = PeerId::new(self.domain.clone(), role, name.clone()).to_string();
         if !self.leaves.contains(&(role, name.clone())) {
             self.leaves.push((role, name));
         }
-        Ok(Leaf { folder, peer: Peer { id, ends } })
+        Ok(Leaf {
+            folder,
+            peer: Peer { id, ends },
+        })
     }
 
     /// Makes anew whatever of this run has less than a third of its life left.
     pub(crate) fn renew(&self) -> Result<(), Error> {
         let now = self.clock.now();
-        let due: Vec<_> = self.leaves.iter().filter(|(role, name)| standing(&self.folder_of(*role, name), now).is_none()).collect();
+        let due: Vec<_> = self
+            .leaves
+            .iter()
+            .filter(|(role, name)| standing(&self.folder_of(*role, name), now).is_none())
+            .collect();
         if due.is_empty() {
             return Ok(());
         }
         self.pki.crl_refresh().map_err(|err| failed(&err))?;
-        due.into_iter().try_for_each(|(role, name)| self.issue(*role, name))
+        due.into_iter()
+            .try_for_each(|(role, name)| self.issue(*role, name))
     }
 
     fn issue(&self, role: Role, name: &Name) -> Result<(), Error> {
         let request = IssueRequest::new(role, name.clone()).into_dir(self.folder_of(role, name));
-        self.pki.issue(&request).map(drop).map_err(|err| failed(&err))
+        self.pki
+            .issue(&request)
+            .map(drop)
+            .map_err(|err| failed(&err))
     }
 
     fn folder_of(&self, role: Role, name: &Name) -> PathBuf {
@@ -125,7 +150,10 @@ fn standing(folder: &Path, now: SystemTime) -> Option<SystemTime> {
     for block in Pem::iter_from_buffer(&crls) {
         let block = block.ok()?;
         let (_, crl) = CertificateRevocationList::from_der(&block.contents).ok()?;
-        if !lasts(crl.last_update().timestamp(), crl.next_update()?.timestamp()) {
+        if !lasts(
+            crl.last_update().timestamp(),
+            crl.next_update()?.timestamp(),
+        ) {
             return None;
         }
     }
@@ -133,7 +161,8 @@ fn standing(folder: &Path, now: SystemTime) -> Option<SystemTime> {
     let leaf = Pem::iter_from_buffer(&chain).next()?.ok()?;
     let validity = leaf.parse_x509().ok()?.validity().clone();
     let ends = validity.not_after.timestamp();
-    lasts(validity.not_before.timestamp(), ends).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(ends.try_into().unwrap_or(0)))
+    lasts(validity.not_before.timestamp(), ends)
+        .then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(ends.try_into().unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -152,7 +181,10 @@ mod tests {
         let state = State::take(&folder.path().join("s")).unwrap();
         let clock = Clock::system();
         let mut authority = Authority::open(&state, &clock).unwrap();
-        let (gateway, plugin) = (authority.gateway().unwrap(), authority.plugin(&"lab".parse().unwrap()).unwrap());
+        let (gateway, plugin) = (
+            authority.gateway().unwrap(),
+            authority.plugin(&"lab".parse().unwrap()).unwrap(),
+        );
         assert_eq!(gateway.peer.id, "spiffe://dev.gapura.internal/gateway/dev");
         assert_eq!(plugin.peer.id, "spiffe://dev.gapura.internal/plugin/lab");
         let (first, other) = (cert(&gateway), cert(&plugin));
@@ -160,7 +192,11 @@ mod tests {
         clock.shift(19 * DAY);
         authority.renew().unwrap();
         assert_eq!(cert(&gateway), first);
-        assert_eq!(cert(&Authority::open(&state, &clock).unwrap().gateway().unwrap()), first, "a restart keeps what stands");
+        assert_eq!(
+            cert(&Authority::open(&state, &clock).unwrap().gateway().unwrap()),
+            first,
+            "a restart keeps what stands"
+        );
 
         clock.shift(21 * DAY);
         authority.renew().unwrap();
@@ -170,7 +206,10 @@ mod tests {
 
         clock.shift(60 * DAY);
         let later = Authority::open(&state, &clock).unwrap().gateway().unwrap();
-        assert!(standing(&later.folder, clock.now()).is_some(), "a folder left alone for two months still works");
+        assert!(
+            standing(&later.folder, clock.now()).is_some(),
+            "a folder left alone for two months still works"
+        );
     }
 
     #[test]
@@ -180,6 +219,9 @@ mod tests {
         let clock = Clock::system();
         let first = cert(&Authority::open(&state, &clock).unwrap().gateway().unwrap());
         std::fs::remove_dir_all(state.path("pki")).unwrap();
-        assert_ne!(cert(&Authority::open(&state, &clock).unwrap().gateway().unwrap()), first);
+        assert_ne!(
+            cert(&Authority::open(&state, &clock).unwrap().gateway().unwrap()),
+            first
+        );
     }
 }

@@ -30,17 +30,33 @@ struct LogFile<E> {
 impl Logs {
     /// Files in the state folder, or standard output.
     pub(crate) fn new(state: &State, to_stdout: bool) -> Result<Self, Error> {
-        if to_stdout { Ok(Self::Stdout) } else { Ok(Self::Files(state.folder("log")?)) }
+        if to_stdout {
+            Ok(Self::Stdout)
+        } else {
+            Ok(Self::Files(state.folder("log")?))
+        }
     }
 
     /// The writer for one program. The file of the run before is kept as `NAME.log.1`.
     pub(crate) fn writer(&self, name: &str) -> Result<Box<dyn Write + Send>, Error> {
-        let Self::Files(folder) = self else { return Ok(Box::new(std::io::stdout())) };
+        let Self::Files(folder) = self else {
+            return Ok(Box::new(std::io::stdout()));
+        };
         let path = folder.join(format!("{name}.log"));
         let _ = std::fs::rename(&path, folder.join(format!("{name}.log.1"))); // there is none at the first run
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = file.map_err(|err| Error::Refused(format!("can't write the log {}: {err}", path.display())))?;
-        Ok(Box::new(LogFile { name: name.to_owned(), file, aside: std::io::stderr() }))
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path);
+        let file = file.map_err(|err| {
+            Error::Refused(format!("can't write the log {}: {err}", path.display()))
+        })?;
+        Ok(Box::new(LogFile {
+            name: name.to_owned(),
+            file,
+            aside: std::io::stderr(),
+        }))
     }
 }
 
@@ -62,7 +78,9 @@ impl<E: Write> Write for LogFile<E> {
 fn fault(line: &[u8]) -> Option<String> {
     // Most lines are requests' and need no parsing.
     let marked = |mark: &[u8]| line.windows(mark.len()).any(|part| part == mark);
-    if !(marked(b"\"level\":\"warn\"") || marked(b"\"level\":\"error\"")) || marked(b"\"event\":\"request\"") {
+    if !(marked(b"\"level\":\"warn\"") || marked(b"\"level\":\"error\""))
+        || marked(b"\"event\":\"request\"")
+    {
         return None;
     }
     let line: Value = serde_json::from_slice(line).ok()?;
@@ -76,7 +94,11 @@ mod tests {
 
     #[test]
     fn faults_are_told_and_requests_are_not() {
-        let mut log = LogFile { name: "sidecar-lab".to_owned(), file: tempfile::tempfile().unwrap(), aside: Vec::new() };
+        let mut log = LogFile {
+            name: "sidecar-lab".to_owned(),
+            file: tempfile::tempfile().unwrap(),
+            aside: Vec::new(),
+        };
         let lines = concat!(
             r#"{"ts":"t","level":"error","service":"sidecar","event":"alarm","message":"the key is gone"}"#,
             "\n",
@@ -88,7 +110,10 @@ mod tests {
             "\nnot json \"level\":\"warn\"\n"
         );
         assert_eq!(log.write(lines.as_bytes()).unwrap(), lines.len());
-        assert_eq!(String::from_utf8(log.aside).unwrap(), "sidecar-lab error: the key is gone\nsidecar-lab warn: no certificate\n");
+        assert_eq!(
+            String::from_utf8(log.aside).unwrap(),
+            "sidecar-lab error: the key is gone\nsidecar-lab warn: no certificate\n"
+        );
     }
 
     #[test]
@@ -96,8 +121,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::take(&folder.path().join("s")).unwrap();
         let logs = Logs::new(&state, false).unwrap();
-        logs.writer("gateway").unwrap().write_all(b"first\n").unwrap();
-        logs.writer("gateway").unwrap().write_all(b"second\n").unwrap();
+        logs.writer("gateway")
+            .unwrap()
+            .write_all(b"first\n")
+            .unwrap();
+        logs.writer("gateway")
+            .unwrap()
+            .write_all(b"second\n")
+            .unwrap();
         assert_eq!(state.read("log/gateway.log").unwrap().unwrap(), "second\n");
         assert_eq!(state.read("log/gateway.log.1").unwrap().unwrap(), "first\n");
     }

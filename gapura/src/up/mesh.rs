@@ -51,7 +51,11 @@ const WORKERS: &str = "2";
 const DRAIN: &str = "5s";
 
 /// Starts the gateway.
-pub(crate) fn gateway(settings: &GatewaySettings<'_>, log: Log, clock: &Clock) -> Result<Program, Error> {
+pub(crate) fn gateway(
+    settings: &GatewaySettings<'_>,
+    log: Log,
+    clock: &Clock,
+) -> Result<Program, Error> {
     let args = Args::of("gapura-gateway")
         .flag("--listen", settings.listen.to_string())
         .flag("--admin", settings.admin.to_string())
@@ -63,14 +67,26 @@ pub(crate) fn gateway(settings: &GatewaySettings<'_>, log: Log, clock: &Clock) -
         .flag("--issuer", settings.issuer)
         .flag("--audience", settings.issuer);
     match GatewayInvocation::load(args.0, &BTreeMap::new()) {
-        Ok(GatewayInvocation::Run(config)) => Program::new("the gateway", "public", gapura_gateway::start(*config, log, clock.clone())),
-        Ok(_) => Err(Error::Failed("the gateway was told to do something else than to run".to_owned())),
-        Err(faults) => Err(Error::Refused(format!("the gateway does not start: {faults}"))),
+        Ok(GatewayInvocation::Run(config)) => Program::new(
+            "the gateway",
+            "public",
+            gapura_gateway::start(*config, log, clock.clone()),
+        ),
+        Ok(_) => Err(Error::Failed(
+            "the gateway was told to do something else than to run".to_owned(),
+        )),
+        Err(faults) => Err(Error::Refused(format!(
+            "the gateway does not start: {faults}"
+        ))),
     }
 }
 
 /// Starts a sidecar on a free port of this machine.
-pub(crate) fn sidecar(settings: &SidecarSettings<'_>, log: Log, clock: &Clock) -> Result<Program, Error> {
+pub(crate) fn sidecar(
+    settings: &SidecarSettings<'_>,
+    log: Log,
+    clock: &Clock,
+) -> Result<Program, Error> {
     let args = Args::of("gapura-sidecar")
         .flag("--listen", "127.0.0.1:0")
         .flag("--admin", "127.0.0.1:0")
@@ -78,22 +94,40 @@ pub(crate) fn sidecar(settings: &SidecarSettings<'_>, log: Log, clock: &Clock) -
         .flag("--mesh-dir", settings.mesh);
     let what = format!("the sidecar of the plugin at {}", settings.plugin);
     match SidecarInvocation::load(args.0, &BTreeMap::new()) {
-        Ok(SidecarInvocation::Run(config)) => Program::new(&what, "hop", gapura_sidecar::start(*config, log, clock.clone())),
-        Ok(_) => Err(Error::Failed(format!("{what} was told to do something else than to run"))),
+        Ok(SidecarInvocation::Run(config)) => Program::new(
+            &what,
+            "hop",
+            gapura_sidecar::start(*config, log, clock.clone()),
+        ),
+        Ok(_) => Err(Error::Failed(format!(
+            "{what} was told to do something else than to run"
+        ))),
         Err(faults) => Err(Error::Refused(format!("{what} does not start: {faults}"))),
     }
 }
 
 impl Program {
-    fn new(what: &str, listener: &str, started: Result<Running, StartError>) -> Result<Self, Error> {
+    fn new(
+        what: &str,
+        listener: &str,
+        started: Result<Running, StartError>,
+    ) -> Result<Self, Error> {
         let running = started.map_err(|err| match err {
-            StartError::Config(faults) => Error::Refused(format!("{what} does not start: {}", faults.join("; "))),
+            StartError::Config(faults) => {
+                Error::Refused(format!("{what} does not start: {}", faults.join("; ")))
+            }
             StartError::System(fault) => Error::Failed(format!("{what} does not start: {fault}")),
         })?;
         let (address, admin) = (running.address(listener), running.address("admin"));
         match address {
-            Some(address) => Ok(Self { running: Some(running), address, admin }),
-            None => Err(Error::Failed(format!("{what} does not tell where it listens"))),
+            Some(address) => Ok(Self {
+                running: Some(running),
+                address,
+                admin,
+            }),
+            None => Err(Error::Failed(format!(
+                "{what} does not tell where it listens"
+            ))),
         }
     }
 
@@ -104,7 +138,9 @@ impl Program {
 
     /// Ends it once what is in flight has finished.
     pub(crate) async fn stop(mut self) {
-        let Some(running) = self.running.take() else { return };
+        let Some(running) = self.running.take() else {
+            return;
+        };
         running.stop().raise(Phase::Draining);
         // The wait blocks a thread; at a second Ctrl-C nobody waits for it any more.
         let _ = tokio::task::spawn_blocking(move || running.wait()).await;
@@ -124,7 +160,9 @@ struct Args(Vec<OsString>);
 
 impl Args {
     fn of(program: &str) -> Self {
-        Self(vec![program.into()]).flag("--workers", WORKERS).flag("--drain-timeout", DRAIN)
+        Self(vec![program.into()])
+            .flag("--workers", WORKERS)
+            .flag("--drain-timeout", DRAIN)
     }
 
     fn flag(mut self, name: &str, value: impl Into<OsString>) -> Self {

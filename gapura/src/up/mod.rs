@@ -96,14 +96,20 @@ impl Up {
 
         let mut authority = authority::Authority::open(&state, &clock)?;
         let gateway_leaf = authority.gateway()?;
-        let lab = if options.plugins.iter().any(|own| own.name.as_str() == lab_reporting::NAME) {
+        let lab = if options
+            .plugins
+            .iter()
+            .any(|own| own.name.as_str() == lab_reporting::NAME)
+        {
             None
         } else {
             Some(start_sample(&state, &logs).await?)
         };
         let mut plugins = Vec::new();
         if let Some(lab) = &lab {
-            let name = lab_reporting::NAME.parse().map_err(|_| Error::Failed("the sample plugin has no valid name".to_owned()))?;
+            let name = lab_reporting::NAME
+                .parse()
+                .map_err(|_| Error::Failed("the sample plugin has no valid name".to_owned()))?;
             let at = match lab.address() {
                 Listen::Tcp(address) => format!("http://{address}"),
                 Listen::Unix(path) => format!("unix:{}", path.display()),
@@ -112,13 +118,31 @@ impl Up {
             plugins.push(stand(name, at, sample, &mut authority, &logs, &clock).await?);
         }
         for own in &options.plugins {
-            plugins.push(stand(own.name.clone(), own.url.clone(), None, &mut authority, &logs, &clock).await?);
+            plugins.push(
+                stand(
+                    own.name.clone(),
+                    own.url.clone(),
+                    None,
+                    &mut authority,
+                    &logs,
+                    &clock,
+                )
+                .await?,
+            );
         }
         let entries: Vec<_> = plugins
             .iter()
             .map(|standing| {
-                let version = if standing.sample.is_some() { lab_reporting::VERSION } else { "dev" };
-                (standing.name.clone(), version.to_owned(), standing.sidecar.address)
+                let version = if standing.sample.is_some() {
+                    lab_reporting::VERSION
+                } else {
+                    "dev"
+                };
+                (
+                    standing.name.clone(),
+                    version.to_owned(),
+                    standing.sidecar.address,
+                )
             })
             .collect();
         plugin::write_registry(&state, &entries)?;
@@ -199,7 +223,9 @@ impl Up {
 
     fn keep_once(&mut self) -> Result<(), Error> {
         if self.gateway.ended() || self.plugins.iter().any(|standing| standing.sidecar.ended()) {
-            return Err(Error::Failed("a program of the mesh has ended by itself; its log says why".to_owned()));
+            return Err(Error::Failed(
+                "a program of the mesh has ended by itself; its log says why".to_owned(),
+            ));
         }
         self.renew_tokens()?;
         self.public = public::ensure(&self.state, self.options.listen.ip(), self.clock.now())?;
@@ -226,9 +252,21 @@ impl Up {
         self.state.folder("tokens")?;
         let mut tokens = Vec::new();
         for (company, user, role) in PEOPLE {
-            let token = self.issuer.token(&Subject::new(company, user, &[role.to_owned()])?, now, token::LIFETIME)?;
-            let file = self.state.write(&format!("tokens/company-{company}"), token.as_bytes())?;
-            tokens.push(Token { company, user, role, file, token });
+            let token = self.issuer.token(
+                &Subject::new(company, user, &[role.to_owned()])?,
+                now,
+                token::LIFETIME,
+            )?;
+            let file = self
+                .state
+                .write(&format!("tokens/company-{company}"), token.as_bytes())?;
+            tokens.push(Token {
+                company,
+                user,
+                role,
+                file,
+                token,
+            });
         }
         self.tokens = tokens;
         self.tokens_due = now + token::LIFETIME.as_secs() / 2;
@@ -258,12 +296,23 @@ const SOCKET_PATH_MAX: usize = 100;
 /// Starts the sample plugin on a socket in the state folder, which no other user of this machine can reach.
 async fn start_sample(state: &State, logs: &logs::Logs) -> Result<lab_reporting::Running, Error> {
     let socket = state.path("lab-reporting.sock");
-    let listen =
-        if socket.as_os_str().len() <= SOCKET_PATH_MAX { Listen::Unix(socket) } else { Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))) };
-    let failed = |err: std::io::Error| Error::Failed(format!("can't start the sample plugin's log: {err}"));
+    let listen = if socket.as_os_str().len() <= SOCKET_PATH_MAX {
+        Listen::Unix(socket)
+    } else {
+        Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+    };
+    let failed =
+        |err: std::io::Error| Error::Failed(format!("can't start the sample plugin's log: {err}"));
     let log = LabLog::to(logs.writer(lab_reporting::NAME)?).map_err(failed)?;
-    let config = LabConfig { listen, database: Database::File(state.path(SAMPLE_DATABASE)), seed: true, log };
-    lab_reporting::start(config).await.map_err(|err| Error::Failed(format!("can't start the sample plugin: {err}")))
+    let config = LabConfig {
+        listen,
+        database: Database::File(state.path(SAMPLE_DATABASE)),
+        seed: true,
+        log,
+    };
+    lab_reporting::start(config)
+        .await
+        .map_err(|err| Error::Failed(format!("can't start the sample plugin: {err}")))
 }
 
 /// Puts a sidecar before a plugin.
@@ -277,13 +326,33 @@ async fn stand(
 ) -> Result<Standing, Error> {
     let leaf = authority.plugin(&name)?;
     let log = open_log("sidecar", &format!("sidecar-{name}"), logs, clock)?;
-    let sidecar = mesh::sidecar(&mesh::SidecarSettings { plugin: &at, mesh: &leaf.folder }, log, clock)?;
+    let sidecar = mesh::sidecar(
+        &mesh::SidecarSettings {
+            plugin: &at,
+            mesh: &leaf.folder,
+        },
+        log,
+        clock,
+    )?;
     let answers = sample.is_some() || answers(&at).await;
-    Ok(Standing { name, at, sample, answers, peer: leaf.peer, sidecar })
+    Ok(Standing {
+        name,
+        at,
+        sample,
+        answers,
+        peer: leaf.peer,
+        sidecar,
+    })
 }
 
-fn open_log(service: &'static str, file: &str, logs: &logs::Logs, clock: &Clock) -> Result<Log, Error> {
-    Log::to(service, clock.clone(), logs.writer(file)?).map_err(|err| Error::Failed(format!("can't start the {service}'s log: {err}")))
+fn open_log(
+    service: &'static str,
+    file: &str,
+    logs: &logs::Logs,
+    clock: &Clock,
+) -> Result<Log, Error> {
+    Log::to(service, clock.clone(), logs.writer(file)?)
+        .map_err(|err| Error::Failed(format!("can't start the {service}'s log: {err}")))
 }
 
 /// Whether somebody listens at a plugin's address; a hint on the screen, no more.
@@ -297,5 +366,7 @@ async fn answers(at: &str) -> bool {
             }
         }
     };
-    tokio::time::timeout(Duration::from_millis(300), connects).await.unwrap_or(false)
+    tokio::time::timeout(Duration::from_millis(300), connects)
+        .await
+        .unwrap_or(false)
 }

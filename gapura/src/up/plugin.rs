@@ -30,13 +30,23 @@ impl FromStr for OwnPlugin {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = "as in lab-reporting=http://127.0.0.1:5000";
-        let (name, url) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=URL, {wanted}"))?;
+        let (name, url) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not NAME=URL, {wanted}"))?;
         let name = name.parse().map_err(|why| format!("`{name}`: {why}"))?;
-        let known = ["http://", "h2c://", "unix:"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        let known = ["http://", "h2c://", "unix:"].iter().any(|scheme| {
+            url.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        });
         if !known {
-            return Err(format!("`{url}` is neither http://ADDRESS:PORT, h2c://ADDRESS:PORT nor unix:PATH, {wanted}"));
+            return Err(format!(
+                "`{url}` is neither http://ADDRESS:PORT, h2c://ADDRESS:PORT nor unix:PATH, {wanted}"
+            ));
         }
-        Ok(Self { name, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            name,
+            url: url.trim_end_matches('/').to_owned(),
+        })
     }
 }
 
@@ -50,19 +60,30 @@ impl fmt::Display for OwnPlugin {
 pub(crate) fn check_names(plugins: &[OwnPlugin]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     match plugins.iter().find(|plugin| !seen.insert(&plugin.name)) {
-        Some(twice) => Err(Error::Refused(format!("--plugin names {} twice; give each plugin its own name", twice.name))),
+        Some(twice) => Err(Error::Refused(format!(
+            "--plugin names {} twice; give each plugin its own name",
+            twice.name
+        ))),
         None => Ok(()),
     }
 }
 
 /// Writes `plugins.d` anew: one file a plugin, and none of an earlier run.
-pub(crate) fn write_registry(state: &State, plugins: &[(Name, String, SocketAddr)]) -> Result<(), Error> {
+pub(crate) fn write_registry(
+    state: &State,
+    plugins: &[(Name, String, SocketAddr)],
+) -> Result<(), Error> {
     let folder = state.folder("plugins.d")?;
-    let entries = std::fs::read_dir(&folder).map_err(|err| Error::Refused(format!("can't read {}: {err}", folder.display())))?;
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|err| Error::Refused(format!("can't read {}: {err}", folder.display())))?;
     for old in entries.flatten() {
-        let kept = plugins.iter().any(|(name, _, _)| old.file_name().to_str() == Some(&format!("{name}.json")));
+        let kept = plugins
+            .iter()
+            .any(|(name, _, _)| old.file_name().to_str() == Some(&format!("{name}.json")));
         if !kept {
-            std::fs::remove_file(old.path()).map_err(|err| Error::Refused(format!("can't remove {}: {err}", old.path().display())))?;
+            std::fs::remove_file(old.path()).map_err(|err| {
+                Error::Refused(format!("can't remove {}: {err}", old.path().display()))
+            })?;
         }
     }
     for (name, version, sidecar) in plugins {
@@ -73,7 +94,10 @@ pub(crate) fn write_registry(state: &State, plugins: &[(Name, String, SocketAddr
             "upstream": format!("https://{sidecar}"),
             "auth_mode": "gateway_verified",
         });
-        state.write(&format!("plugins.d/{name}.json"), format!("{entry:#}\n").as_bytes())?;
+        state.write(
+            &format!("plugins.d/{name}.json"),
+            format!("{entry:#}\n").as_bytes(),
+        )?;
     }
     Ok(())
 }
@@ -103,20 +127,38 @@ mod tests {
 
     #[test]
     fn a_name_stands_once() {
-        let (a, b): (OwnPlugin, OwnPlugin) = ("a=http://127.0.0.1:1".parse().unwrap(), "b=http://127.0.0.1:1".parse().unwrap());
+        let (a, b): (OwnPlugin, OwnPlugin) = (
+            "a=http://127.0.0.1:1".parse().unwrap(),
+            "b=http://127.0.0.1:1".parse().unwrap(),
+        );
         assert!(check_names(&[a.clone(), b.clone()]).is_ok());
-        assert!(check_names(&[a.clone(), b, a]).unwrap_err().to_string().contains('a'));
+        assert!(
+            check_names(&[a.clone(), b, a])
+                .unwrap_err()
+                .to_string()
+                .contains('a')
+        );
     }
 
     #[test]
     fn the_registry_holds_this_run_only() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::take(&folder.path().join("s")).unwrap();
-        let entry = |name: &str| (name.parse().unwrap(), "1".to_owned(), "127.0.0.1:19443".parse().unwrap());
+        let entry = |name: &str| {
+            (
+                name.parse().unwrap(),
+                "1".to_owned(),
+                "127.0.0.1:19443".parse().unwrap(),
+            )
+        };
         write_registry(&state, &[entry("a"), entry("b")]).unwrap();
         write_registry(&state, &[entry("b")]).unwrap();
         assert_eq!(state.read("plugins.d/a.json").unwrap(), None);
-        let written: serde_json::Value = serde_json::from_str(&state.read("plugins.d/b.json").unwrap().unwrap()).unwrap();
-        assert_eq!((&written["mount"], &written["upstream"]), (&json!("/v1/plugins/b"), &json!("https://127.0.0.1:19443")));
+        let written: serde_json::Value =
+            serde_json::from_str(&state.read("plugins.d/b.json").unwrap().unwrap()).unwrap();
+        assert_eq!(
+            (&written["mount"], &written["upstream"]),
+            (&json!("/v1/plugins/b"), &json!("https://127.0.0.1:19443"))
+        );
     }
 }

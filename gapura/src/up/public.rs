@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use gapura_mesh::clock::unix;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
@@ -49,12 +50,20 @@ pub(crate) fn ensure(state: &State, door: IpAddr, now: SystemTime) -> Result<Pub
         Some(ends) => ends,
         None => make(state, &names, now)?,
     };
-    Ok(Public { root: state.path(ROOT), cert: state.path(CERT), key: state.path(KEY), ends })
+    Ok(Public {
+        root: state.path(ROOT),
+        cert: state.path(CERT),
+        key: state.path(KEY),
+        ends,
+    })
 }
 
 /// The addresses the door answers to. `0.0.0.0` stands for all of them, but nobody can be told to come there.
 fn names(door: IpAddr) -> Vec<IpAddr> {
-    let mut names = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let mut names = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
     if !door.is_unspecified() && !names.contains(&door) {
         names.push(door);
     }
@@ -63,11 +72,19 @@ fn names(door: IpAddr) -> Vec<IpAddr> {
 
 /// When the certificate on disk ends, if it serves: its key, its names and its root fit, and a third of its life is left.
 fn standing(state: &State, names: &[IpAddr], now: SystemTime) -> Result<Option<SystemTime>, Error> {
-    let (Some(root), Some(cert), Some(key)) = (state.read(ROOT)?, state.read(CERT)?, state.read(KEY)?) else { return Ok(None) };
-    let (Some(root), Some(cert)) = (der(&root), der(&cert)) else { return Ok(None) };
-    let (Ok((_, root)), Ok((_, cert)), Ok(key)) =
-        (X509Certificate::from_der(&root), X509Certificate::from_der(&cert), KeyPair::from_pem(&key))
+    let (Some(root), Some(cert), Some(key)) =
+        (state.read(ROOT)?, state.read(CERT)?, state.read(KEY)?)
     else {
+        return Ok(None);
+    };
+    let (Some(root), Some(cert)) = (der(&root), der(&cert)) else {
+        return Ok(None);
+    };
+    let (Ok((_, root)), Ok((_, cert)), Ok(key)) = (
+        X509Certificate::from_der(&root),
+        X509Certificate::from_der(&cert),
+        KeyPair::from_pem(&key),
+    ) else {
         return Ok(None);
     };
     let serves = covers(&cert, names)
@@ -75,33 +92,54 @@ fn standing(state: &State, names: &[IpAddr], now: SystemTime) -> Result<Option<S
         && cert.verify_signature(Some(root.public_key())).is_ok()
         && lasts(&cert, now)
         && root.validity().not_after >= cert.validity().not_after;
-    Ok(serves.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(cert.validity().not_after.timestamp().try_into().unwrap_or(0))))
+    Ok(serves.then(|| {
+        SystemTime::UNIX_EPOCH
+            + Duration::from_secs(
+                cert.validity()
+                    .not_after
+                    .timestamp()
+                    .try_into()
+                    .unwrap_or(0),
+            )
+    }))
 }
 
 fn der(pem: &str) -> Option<Vec<u8>> {
-    parse_x509_pem(pem.as_bytes()).ok().map(|(_, block)| block.contents)
+    parse_x509_pem(pem.as_bytes())
+        .ok()
+        .map(|(_, block)| block.contents)
 }
 
 fn covers(cert: &X509Certificate<'_>, names: &[IpAddr]) -> bool {
-    let Ok(Some(san)) = cert.subject_alternative_name() else { return false };
+    let Ok(Some(san)) = cert.subject_alternative_name() else {
+        return false;
+    };
     names.iter().all(|name| {
         let bytes = match name {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().to_vec(),
         };
-        san.value.general_names.iter().any(|found| matches!(found, GeneralName::IPAddress(ip) if *ip == bytes.as_slice()))
+        san.value
+            .general_names
+            .iter()
+            .any(|found| matches!(found, GeneralName::IPAddress(ip) if *ip == bytes.as_slice()))
     })
 }
 
 /// Whether a third of its life, or more, is left.
 fn lasts(cert: &X509Certificate<'_>, now: SystemTime) -> bool {
-    let (from, to) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
+    let (from, to) = (
+        cert.validity().not_before.timestamp(),
+        cert.validity().not_after.timestamp(),
+    );
     let now = i64::try_from(unix(now)).unwrap_or(i64::MAX);
     from <= now && to.saturating_sub(now) >= (to - from) / 3
 }
 
 fn make(state: &State, names: &[IpAddr], now: SystemTime) -> Result<SystemTime, Error> {
-    let failed = |err: rcgen::Error| Error::Failed(format!("can't make the front door's certificate: {err}"));
+    let failed = |err: rcgen::Error| {
+        Error::Failed(format!("can't make the front door's certificate: {err}"))
+    };
     let root_key = match state.read(ROOT_KEY)?.map(|pem| KeyPair::from_pem(&pem)) {
         Some(Ok(key)) => key, // the same key: a browser that trusts the root need not be told again
         _ => {
@@ -114,8 +152,9 @@ fn make(state: &State, names: &[IpAddr], now: SystemTime) -> Result<SystemTime, 
     let root = root_params.self_signed(&root_key).map_err(failed)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let ends = now + LEAF_LIFE;
-    let cert: Certificate =
-        leaf_params(names, now, ends)?.signed_by(&key, &Issuer::from_params(&root_params, &root_key)).map_err(failed)?;
+    let cert: Certificate = leaf_params(names, now, ends)?
+        .signed_by(&key, &Issuer::from_params(&root_params, &root_key))
+        .map_err(failed)?;
     // The key first: a gateway that meets the new one beside the old certificate waits for the rest.
     state.write(ROOT, root.pem().as_bytes())?;
     state.write(KEY, key.serialize_pem().as_bytes())?;
@@ -123,26 +162,50 @@ fn make(state: &State, names: &[IpAddr], now: SystemTime) -> Result<SystemTime, 
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(unix(ends)))
 }
 
-fn root_params(key: &KeyPair, names: &[IpAddr], now: SystemTime) -> Result<CertificateParams, Error> {
+fn root_params(
+    key: &KeyPair,
+    names: &[IpAddr],
+    now: SystemTime,
+) -> Result<CertificateParams, Error> {
     let mut params = dated(now, now + ROOT_LIFE)?;
     let print = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key_raw());
-    let print: String = print.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    params.distinguished_name.push(DnType::CommonName, format!("Gapura development root {print}"));
+    let print: String = print.as_ref()[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Gapura development root {print}"),
+    );
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let whole = |ip: &IpAddr| CidrSubnet::from_addr_prefix(*ip, if ip.is_ipv4() { 32 } else { 128 });
+    let whole =
+        |ip: &IpAddr| CidrSubnet::from_addr_prefix(*ip, if ip.is_ipv4() { 32 } else { 128 });
     let mut permitted = vec![GeneralSubtree::DnsName("localhost".to_owned())];
     permitted.extend(names.iter().map(|ip| GeneralSubtree::IpAddress(whole(ip))));
-    params.name_constraints = Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: Vec::new() });
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: permitted,
+        excluded_subtrees: Vec::new(),
+    });
     Ok(params)
 }
 
-fn leaf_params(names: &[IpAddr], now: SystemTime, ends: SystemTime) -> Result<CertificateParams, Error> {
+fn leaf_params(
+    names: &[IpAddr],
+    now: SystemTime,
+    ends: SystemTime,
+) -> Result<CertificateParams, Error> {
     let mut params = dated(now, ends)?;
-    params.distinguished_name.push(DnType::CommonName, "localhost");
-    let localhost = "localhost".try_into().map_err(|_| Error::Failed("can't name the front door's certificate".to_owned()))?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "localhost");
+    let localhost = "localhost"
+        .try_into()
+        .map_err(|_| Error::Failed("can't name the front door's certificate".to_owned()))?;
     params.subject_alt_names = vec![SanType::DnsName(localhost)];
-    params.subject_alt_names.extend(names.iter().map(|ip| SanType::IpAddress(*ip)));
+    params
+        .subject_alt_names
+        .extend(names.iter().map(|ip| SanType::IpAddress(*ip)));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -153,7 +216,8 @@ fn leaf_params(names: &[IpAddr], now: SystemTime, ends: SystemTime) -> Result<Ce
 /// An empty name, the dates, and a serial of its own: rcgen would repeat that of the key.
 fn dated(from: SystemTime, to: SystemTime) -> Result<CertificateParams, Error> {
     let mut serial = [0_u8; 19];
-    aws_lc_rs::rand::fill(&mut serial).map_err(|_| Error::Failed("this machine gives no random numbers".to_owned()))?;
+    aws_lc_rs::rand::fill(&mut serial)
+        .map_err(|_| Error::Failed("this machine gives no random numbers".to_owned()))?;
     serial[0] = serial[0] & 0x7f | 0x40; // positive, and always of the same length
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -220,7 +284,15 @@ mod tests {
         let public = ensure(&state, LOOPBACK, SystemTime::now()).unwrap();
         let verify = |flag: &str, name: &str| {
             let ran = std::process::Command::new("openssl")
-                .args(["verify", "-x509_strict", "-purpose", "sslserver", flag, name, "-CAfile"])
+                .args([
+                    "verify",
+                    "-x509_strict",
+                    "-purpose",
+                    "sslserver",
+                    flag,
+                    name,
+                    "-CAfile",
+                ])
                 .args([&public.root, &public.cert])
                 .output()
                 .unwrap();

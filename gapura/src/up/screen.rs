@@ -69,10 +69,22 @@ impl Style {
     pub(crate) fn of(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if terminal && !set("NO_COLOR") && !dumb { Self { bold: "\x1b[1m", dim: "\x1b[2m", plain: "\x1b[0m" } } else { Self::NONE }
+        if terminal && !set("NO_COLOR") && !dumb {
+            Self {
+                bold: "\x1b[1m",
+                dim: "\x1b[2m",
+                plain: "\x1b[0m",
+            }
+        } else {
+            Self::NONE
+        }
     }
 
-    const NONE: Self = Self { bold: "", dim: "", plain: "" };
+    const NONE: Self = Self {
+        bold: "",
+        dim: "",
+        plain: "",
+    };
 }
 
 /// The text of the screen.
@@ -89,21 +101,53 @@ fn runs(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
     let Style { bold, dim, plain } = style;
     let ends = |ends: SystemTime| format!("until {}", date_and_days(ends, facts.now));
     writeln!(out, "{bold}Gapura is up.{plain} Ctrl-C ends everything.\n")?;
-    writeln!(out, "  client {dim}── https ──▶{plain} gateway {dim}── mTLS 1.3 ──▶{plain} sidecar {dim}── http ──▶{plain} plugin\n")?;
-    writeln!(out, "  {bold}gateway{plain}   https://{}   {dim}certificate {}{plain}", reachable(facts.door), ends(facts.door_ends))?;
-    writeln!(out, "            {}   {dim}certificate {}{plain}", facts.gateway.id, ends(facts.gateway.ends))?;
+    writeln!(
+        out,
+        "  client {dim}── https ──▶{plain} gateway {dim}── mTLS 1.3 ──▶{plain} sidecar {dim}── http ──▶{plain} plugin\n"
+    )?;
+    writeln!(
+        out,
+        "  {bold}gateway{plain}   https://{}   {dim}certificate {}{plain}",
+        reachable(facts.door),
+        ends(facts.door_ends)
+    )?;
+    writeln!(
+        out,
+        "            {}   {dim}certificate {}{plain}",
+        facts.gateway.id,
+        ends(facts.gateway.ends)
+    )?;
     if let Some(admin) = facts.admin {
-        writeln!(out, "            admin side http://{admin}   {dim}/plugins /certificates /metrics{plain}")?;
+        writeln!(
+            out,
+            "            admin side http://{admin}   {dim}/plugins /certificates /metrics{plain}"
+        )?;
     }
     for plugin in &facts.plugins {
         let at = &plugin.at;
-        writeln!(out, "\n  {bold}plugin{plain}    {} at {}", plugin.name, plugin.mount)?;
+        writeln!(
+            out,
+            "\n  {bold}plugin{plain}    {} at {}",
+            plugin.name, plugin.mount
+        )?;
         writeln!(out, "            sidecar {}", plugin.sidecar)?;
-        writeln!(out, "            {}   {dim}certificate {}{plain}", plugin.peer.id, ends(plugin.peer.ends))?;
+        writeln!(
+            out,
+            "            {}   {dim}certificate {}{plain}",
+            plugin.peer.id,
+            ends(plugin.peer.ends)
+        )?;
         match &plugin.sample {
-            Some(database) => writeln!(out, "            the sample plugin at {at}, its reports in {}", database.display())?,
+            Some(database) => writeln!(
+                out,
+                "            the sample plugin at {at}, its reports in {}",
+                database.display()
+            )?,
             None if plugin.answers => writeln!(out, "            your plugin at {at}")?,
-            None => writeln!(out, "            your plugin at {at}: {bold}nothing answers there yet{plain}; start it when you like")?,
+            None => writeln!(
+                out,
+                "            your plugin at {at}: {bold}nothing answers there yet{plain}; start it when you like"
+            )?,
         }
     }
     if let Some(logs) = &facts.logs {
@@ -121,9 +165,19 @@ fn runs(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
 
 fn tokens(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
     let Style { bold, dim, plain } = style;
-    writeln!(out, "\n{bold}Tokens{plain} last for an hour; their files are kept fresh while this runs.\n")?;
+    writeln!(
+        out,
+        "\n{bold}Tokens{plain} last for an hour; their files are kept fresh while this runs.\n"
+    )?;
     for token in &facts.tokens {
-        writeln!(out, "  company {}, user {}, role {}: {}", token.company, token.user, token.role, token.file.display())?;
+        writeln!(
+            out,
+            "  company {}, user {}, role {}: {}",
+            token.company,
+            token.user,
+            token.role,
+            token.file.display()
+        )?;
         writeln!(out, "  {dim}{}{plain}\n", token.token)?;
     }
     writeln!(out, "  {dim}# for anybody else{plain}")?;
@@ -132,32 +186,86 @@ fn tokens(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
     } else {
         format!(" --state {}", quoted(&facts.state.display().to_string()))
     };
-    writeln!(out, "  {} token --company 99 --user 1 --role admin{state}\n", quoted(&facts.program))
+    writeln!(
+        out,
+        "  {} token --company 99 --user 1 --role admin{state}\n",
+        quoted(&facts.program)
+    )
 }
 
 fn lines_to_try(out: &mut String, facts: &Facts, style: Style) -> std::fmt::Result {
     let Style { bold, dim, plain } = style;
-    let (Some(plugin), [ours, theirs, ..]) = (facts.plugins.first(), facts.tokens.as_slice()) else { return Ok(()) };
+    let (Some(plugin), [ours, theirs, ..]) = (facts.plugins.first(), facts.tokens.as_slice())
+    else {
+        return Ok(());
+    };
     // Quoted, since some shells take the brackets of [::1] for a pattern.
-    let to = |plugin: &Plugin, path: &str| quoted(&format!("https://{}{}{path}", reachable(facts.door), plugin.mount));
-    let url = to(plugin, if plugin.sample.is_some() { "/reports" } else { "/" });
-    let curl = format!("curl --cacert {}", quoted(&facts.root.display().to_string()));
-    let bearer = |token: &Token| format!("-H \"Authorization: Bearer $(cat {})\"", quoted(&token.file.display().to_string()));
+    let to = |plugin: &Plugin, path: &str| {
+        quoted(&format!(
+            "https://{}{}{path}",
+            reachable(facts.door),
+            plugin.mount
+        ))
+    };
+    let url = to(
+        plugin,
+        if plugin.sample.is_some() {
+            "/reports"
+        } else {
+            "/"
+        },
+    );
+    let curl = format!(
+        "curl --cacert {}",
+        quoted(&facts.root.display().to_string())
+    );
+    let bearer = |token: &Token| {
+        format!(
+            "-H \"Authorization: Bearer $(cat {})\"",
+            quoted(&token.file.display().to_string())
+        )
+    };
     let (us, them) = (bearer(ours), bearer(theirs));
     let spoof = format!("-H 'X-Company-Id: {}'", theirs.company);
-    let what = if plugin.sample.is_some() { "reports" } else { "view of your plugin" };
-    writeln!(out, "{bold}Try it{plain} in another terminal, in this folder.\n")?;
-    let mut line = |comment: &str, command: &str| writeln!(out, "  {dim}# {comment}{plain}\n  {command}\n");
-    line(&format!("company {}'s {what}", ours.company), &format!("{curl} {us} {url}"))?;
-    line(&format!("company {}'s {what}", theirs.company), &format!("{curl} {them} {url}"))?;
-    let spoofed = format!("company {} says it is company {}: the header is dropped, the token decides", ours.company, theirs.company);
+    let what = if plugin.sample.is_some() {
+        "reports"
+    } else {
+        "view of your plugin"
+    };
+    writeln!(
+        out,
+        "{bold}Try it{plain} in another terminal, in this folder.\n"
+    )?;
+    let mut line =
+        |comment: &str, command: &str| writeln!(out, "  {dim}# {comment}{plain}\n  {command}\n");
+    line(
+        &format!("company {}'s {what}", ours.company),
+        &format!("{curl} {us} {url}"),
+    )?;
+    line(
+        &format!("company {}'s {what}", theirs.company),
+        &format!("{curl} {them} {url}"),
+    )?;
+    let spoofed = format!(
+        "company {} says it is company {}: the header is dropped, the token decides",
+        ours.company, theirs.company
+    );
     line(&spoofed, &format!("{curl} {us} {spoof} {url}"))?;
     if plugin.sample.is_some() {
-        let others = format!("company {} asks for a report of company {}: 404, as if it were not there", ours.company, theirs.company);
-        line(&others, &format!("{curl} {us} {}", to(plugin, "/reports/4")))?;
+        let others = format!(
+            "company {} asks for a report of company {}: 404, as if it were not there",
+            ours.company, theirs.company
+        );
+        line(
+            &others,
+            &format!("{curl} {us} {}", to(plugin, "/reports/4")),
+        )?;
     }
     for own in facts.plugins.iter().skip(1) {
-        line(&format!("your plugin {}, for company {}", own.name, ours.company), &format!("{curl} {us} {}", to(own, "/")))?;
+        line(
+            &format!("your plugin {}, for company {}", own.name, ours.company),
+            &format!("{curl} {us} {}", to(own, "/")),
+        )?;
     }
     line("no token: 401", &format!("{curl} {url}"))
 }
@@ -185,7 +293,11 @@ fn date_and_days(ends: SystemTime, now: SystemTime) -> String {
 /// A word as a POSIX shell takes it, also inside `$(…)`.
 fn quoted(word: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/+:@%,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.bytes().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +319,10 @@ mod tests {
             name: "lab-reporting".to_owned(),
             mount: "/v1/plugins/lab-reporting".to_owned(),
             sidecar: "127.0.0.1:19443".parse().unwrap(),
-            peer: Peer { id: "spiffe://dev.gapura.internal/plugin/lab-reporting".to_owned(), ends },
+            peer: Peer {
+                id: "spiffe://dev.gapura.internal/plugin/lab-reporting".to_owned(),
+                ends,
+            },
             at: "http://127.0.0.1:5000".to_owned(),
             sample: sample.then(|| "my state/lab-reporting.db".into()),
             answers: false,
@@ -217,7 +332,10 @@ mod tests {
             door: "0.0.0.0:8443".parse().unwrap(),
             door_ends: ends,
             admin: Some("127.0.0.1:9901".parse().unwrap()),
-            gateway: Peer { id: "spiffe://dev.gapura.internal/gateway/dev".to_owned(), ends },
+            gateway: Peer {
+                id: "spiffe://dev.gapura.internal/gateway/dev".to_owned(),
+                ends,
+            },
             plugins: vec![plugin],
             root: "my state/ca.pem".into(),
             tokens: vec![token("42", "7", "admin"), token("7", "9", "reader")],
@@ -246,17 +364,34 @@ mod tests {
         }
         assert!(!text.contains('\x1b'));
         let own = screen(&facts(false), Style::NONE);
-        assert!(own.contains("nothing answers there yet") && own.contains("/v1/plugins/lab-reporting/\n"), "{own}");
+        assert!(
+            own.contains("nothing answers there yet")
+                && own.contains("/v1/plugins/lab-reporting/\n"),
+            "{own}"
+        );
     }
 
     #[test]
     fn every_curl_names_the_root_and_parses_in_a_shell() {
-        for text in [screen(&facts(true), Style::NONE), screen(&facts(false), Style::NONE)] {
-            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
+        for text in [
+            screen(&facts(true), Style::NONE),
+            screen(&facts(false), Style::NONE),
+        ] {
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with("curl "))
+                .collect();
             assert!(lines.len() >= 4);
             for line in lines {
-                assert!(line.starts_with("curl --cacert 'my state/ca.pem' ") && !line.contains(" -k"), "{line}");
-                let ran = std::process::Command::new("sh").args(["-nc", line]).status().unwrap();
+                assert!(
+                    line.starts_with("curl --cacert 'my state/ca.pem' ") && !line.contains(" -k"),
+                    "{line}"
+                );
+                let ran = std::process::Command::new("sh")
+                    .args(["-nc", line])
+                    .status()
+                    .unwrap();
                 assert!(ran.success(), "{line}");
             }
         }

@@ -6,8 +6,9 @@
 use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
 };
 
 /// A JWS `alg`.
@@ -48,8 +49,14 @@ pub(super) enum Verifier {
 }
 
 /// What an RSA key verifies when its JWK narrows it no further.
-pub(super) const OF_RSA: [Algorithm; 6] =
-    [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512];
+pub(super) const OF_RSA: [Algorithm; 6] = [
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+    Algorithm::Ps256,
+    Algorithm::Ps384,
+    Algorithm::Ps512,
+];
 
 impl Algorithm {
     /// The algorithm of that name, to the letter.
@@ -141,9 +148,13 @@ impl Verifier {
     /// An RSA key for one of [`OF_RSA`]. `None` if the library refuses the numbers.
     pub(super) fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Option<Self> {
         let parameters = algorithm.rsa_parameters()?;
-        let parsed = PublicKeyComponents { n, e }.to_parsed_public_key(parameters).ok()?;
+        let parsed = PublicKeyComponents { n, e }
+            .to_parsed_public_key(parameters)
+            .ok()?;
         // Built from its numbers a key is first checked when it is first used; parsed from DER it is checked now.
-        ParsedPublicKey::new(parameters, parsed.as_ref()).ok().map(Self::Public)
+        ParsedPublicKey::new(parameters, parsed.as_ref())
+            .ok()
+            .map(Self::Public)
     }
 
     /// A point of the algorithm's curve. JWS signatures are the two numbers side by side, not DER (RFC 7518, section 3.4).
@@ -178,10 +189,19 @@ mod tests {
 
     #[test]
     fn names_are_taken_to_the_letter() {
-        for name in ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
-            assert_eq!(format!("{:?}", Algorithm::named(name).unwrap()).to_uppercase(), name.to_uppercase());
+        for name in [
+            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+            "ES256", "ES384", "EdDSA",
+        ] {
+            assert_eq!(
+                format!("{:?}", Algorithm::named(name).unwrap()).to_uppercase(),
+                name.to_uppercase()
+            );
         }
-        for name in ["none", "None", "NONE", "", "hs256", "HS256 ", "RS1", "ES512", "ES256K", "EDDSA", "Ed448", "HS1", "dir", "A128KW"] {
+        for name in [
+            "none", "None", "NONE", "", "hs256", "HS256 ", "RS1", "ES512", "ES256K", "EDDSA",
+            "Ed448", "HS1", "dir", "A128KW",
+        ] {
             assert_eq!(Algorithm::named(name), None, "{name}");
         }
     }

@@ -20,14 +20,19 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&[u8], Error> {
     if values.next().is_some() {
         return Err(Reason::Header.into());
     }
-    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|byte| *byte == b' ')
+        .unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Error::TokenMissing);
     }
     match rest {
         [] | [b' '] => Err(Error::TokenMissing),
-        [b' ', token @ ..] if token.contains(&b' ') || token.contains(&b'\t') => Err(Reason::Header.into()),
+        [b' ', token @ ..] if token.contains(&b' ') || token.contains(&b'\t') => {
+            Err(Reason::Header.into())
+        }
         [b' ', token @ ..] if token.len() > TOKEN_MAX => Err(Reason::TooLong.into()),
         [b' ', token @ ..] => Ok(token),
         _ => Err(Reason::Header.into()),
@@ -42,14 +47,22 @@ mod tests {
     fn found(values: &[&str]) -> Result<String, Error> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(
+                AUTHORIZATION,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
         token(&headers).map(|token| String::from_utf8(token.to_vec()).unwrap())
     }
 
     #[test]
     fn the_scheme_is_taken_in_any_case() {
-        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "bEaReR a.b.c"] {
+        for value in [
+            "Bearer a.b.c",
+            "bearer a.b.c",
+            "BEARER a.b.c",
+            "bEaReR a.b.c",
+        ] {
             assert_eq!(found(&[value]).as_deref(), Ok("a.b.c"), "{value}");
         }
     }
@@ -57,14 +70,31 @@ mod tests {
     #[test]
     fn no_token_and_another_scheme_are_the_same() {
         assert_eq!(found(&[]), Err(Error::TokenMissing));
-        for value in ["", "Bearer", "Bearer ", "Basic YTpi", "Bearerx a", "Bearer\ta", "Token a.b.c", "a.b.c", "DPoP a.b.c", " Bearer a"] {
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic YTpi",
+            "Bearerx a",
+            "Bearer\ta",
+            "Token a.b.c",
+            "a.b.c",
+            "DPoP a.b.c",
+            " Bearer a",
+        ] {
             assert_eq!(found(&[value]), Err(Error::TokenMissing), "{value:?}");
         }
     }
 
     #[test]
     fn exactly_one_header_one_space_and_one_token() {
-        for value in ["Bearer  a.b.c", "Bearer a.b.c ", "Bearer a.b.c d", "Bearer a,\tb", "Bearer a, Bearer b"] {
+        for value in [
+            "Bearer  a.b.c",
+            "Bearer a.b.c ",
+            "Bearer a.b.c d",
+            "Bearer a,\tb",
+            "Bearer a, Bearer b",
+        ] {
             assert_eq!(found(&[value]), Err(Reason::Header.into()), "{value:?}");
         }
         assert_eq!(found(&["Bearer a", "Bearer a"]), Err(Reason::Header.into()));
@@ -75,6 +105,9 @@ mod tests {
     fn a_token_of_8_kib_is_the_longest() {
         let longest = "a".repeat(TOKEN_MAX);
         assert_eq!(found(&[&format!("Bearer {longest}")]), Ok(longest.clone()));
-        assert_eq!(found(&[&format!("Bearer {longest}a")]), Err(Reason::TooLong.into()));
+        assert_eq!(
+            found(&[&format!("Bearer {longest}a")]),
+            Err(Reason::TooLong.into())
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Cache {
     /// Forgets everything unless it was verified under `generation`.
     pub(super) fn renew(&mut self, generation: u64) {
         if self.generation != generation {
-            *self = Self { generation, ..Self::default() };
+            *self = Self {
+                generation,
+                ..Self::default()
+            };
         }
     }
 
@@ -129,7 +132,11 @@ mod tests {
         cache.put(known, caller());
         assert!(cache.get(known).is_some());
         // The same tail, so the same hash: what differs is compared all the same.
-        assert!(cache.get(b"HEADER.claims.0123456789012345678901234567890123456789").is_none());
+        assert!(
+            cache
+                .get(b"HEADER.claims.0123456789012345678901234567890123456789")
+                .is_none()
+        );
         assert!(cache.get(&known[1..]).is_none());
         assert!(cache.get(b"").is_none());
     }
@@ -165,9 +172,17 @@ mod tests {
         for number in 0..3_000 {
             cache.put(&token(number, 8_000), caller());
             cache.get(&token(number / 2, 8_000));
-            let sum = |half: &Half| half.callers.iter().map(|(token, caller)| cost(token, caller)).sum::<usize>();
+            let sum = |half: &Half| {
+                half.callers
+                    .iter()
+                    .map(|(token, caller)| cost(token, caller))
+                    .sum::<usize>()
+            };
             if number % 100 == 0 {
-                assert_eq!((sum(&cache.young), sum(&cache.old)), (cache.young.bytes, cache.old.bytes));
+                assert_eq!(
+                    (sum(&cache.young), sum(&cache.old)),
+                    (cache.young.bytes, cache.old.bytes)
+                );
             }
             assert!(cache.young.bytes + cache.old.bytes <= 2 * HALF_BYTES);
         }

@@ -76,8 +76,15 @@ impl VerifiedCaller {
         Self {
             user: UserId::parse(user.as_bytes()).unwrap(),
             tenant: TenantId::parse(tenant.as_bytes()).unwrap(),
-            roles: if roles.is_empty() { None } else { Some(Roles::join(roles.iter().copied()).unwrap()) },
-            term: Term { not_before: 0, expires: u64::MAX },
+            roles: if roles.is_empty() {
+                None
+            } else {
+                Some(Roles::join(roles.iter().copied()).unwrap())
+            },
+            term: Term {
+                not_before: 0,
+                expires: u64::MAX,
+            },
         }
     }
 }
@@ -89,7 +96,10 @@ impl Rules<'_> {
             return Err(Reason::Malformed.into());
         }
         // RFC 7519, section 4.1.1: compared as it is, no URL is normalised (RFC 8725, section 3.8).
-        if self.issuer.is_some_and(|issuer| claims.get("iss").and_then(Json::text) != Some(issuer)) {
+        if self
+            .issuer
+            .is_some_and(|issuer| claims.get("iss").and_then(Json::text) != Some(issuer))
+        {
             return Err(Reason::Issuer.into());
         }
         if !self.audience.is_empty() && !claims.get("aud").is_some_and(|aud| self.is_for_us(aud)) {
@@ -100,7 +110,12 @@ impl Rules<'_> {
         let user = self.user(claims).ok_or(Reason::User)?;
         let roles = roles(self.claims.role.find(claims))?;
         let tenant = tenant(self.claims.tenant.find(claims))?;
-        Ok(VerifiedCaller { user, tenant, roles, term })
+        Ok(VerifiedCaller {
+            user,
+            tenant,
+            roles,
+            term,
+        })
     }
 
     /// RFC 7519, section 4.1.3: one text or a list of texts; one that is ours is enough.
@@ -108,7 +123,10 @@ impl Rules<'_> {
         let ours = |text: &str| self.audience.iter().any(|audience| audience == text);
         match aud {
             Json::Text(text) => ours(text),
-            Json::List(entries) => entries.iter().all(|entry| entry.text().is_some()) && entries.iter().filter_map(Json::text).any(ours),
+            Json::List(entries) => {
+                entries.iter().all(|entry| entry.text().is_some())
+                    && entries.iter().filter_map(Json::text).any(ours)
+            }
             _ => false,
         }
     }
@@ -131,12 +149,21 @@ impl Term {
     fn read(claims: &Json<'_>, leeway: u64) -> Result<Self, Reason> {
         // RFC 7519 makes `exp` optional; for us a token that never ends turns one leaked line into a permanent key. `iat` is not
         // looked at: one in the future says that a clock is off, not that the token is bad.
-        let expires = claims.get("exp").and_then(|exp| seconds(exp, f64::floor)).ok_or(Reason::Expiry)?.saturating_add(leeway);
+        let expires = claims
+            .get("exp")
+            .and_then(|exp| seconds(exp, f64::floor))
+            .ok_or(Reason::Expiry)?
+            .saturating_add(leeway);
         let not_before = match claims.get("nbf") {
             None => 0,
-            Some(nbf) => seconds(nbf, f64::ceil).ok_or(Reason::NotBefore)?.saturating_sub(leeway),
+            Some(nbf) => seconds(nbf, f64::ceil)
+                .ok_or(Reason::NotBefore)?
+                .saturating_sub(leeway),
         };
-        Ok(Self { not_before, expires })
+        Ok(Self {
+            not_before,
+            expires,
+        })
     }
 
     /// RFC 7519, sections 4.1.4 and 4.1.5: not on or after `exp`, not before `nbf`.
@@ -152,11 +179,17 @@ impl Term {
 }
 
 /// A NumericDate (RFC 7519, section 2): a JSON number, whole or not, never a text.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // within the range just checked
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)] // within the range just checked
 fn seconds(date: &Json<'_>, round: fn(f64) -> f64) -> Option<u64> {
     match date {
         Json::Whole(whole) if *whole <= LAST_SECOND => Some(*whole),
-        Json::Number(number) if (0.0..=LAST_SECOND as f64).contains(number) => Some(round(*number) as u64),
+        Json::Number(number) if (0.0..=LAST_SECOND as f64).contains(number) => {
+            Some(round(*number) as u64)
+        }
         _ => None,
     }
 }
@@ -166,8 +199,12 @@ fn tenant(claim: Option<&Json<'_>>) -> Result<TenantId, Error> {
     match claim {
         None | Some(Json::Null | Json::Whole(0)) => Err(Error::TenantMissing),
         Some(Json::Text(text)) if text.is_empty() || text == "0" => Err(Error::TenantMissing),
-        Some(Json::Whole(number)) => TenantId::from_number(*number).map_err(|_| Reason::Tenant.into()),
-        Some(Json::Text(text)) => TenantId::parse(text.as_bytes()).map_err(|_| Reason::Tenant.into()),
+        Some(Json::Whole(number)) => {
+            TenantId::from_number(*number).map_err(|_| Reason::Tenant.into())
+        }
+        Some(Json::Text(text)) => {
+            TenantId::parse(text.as_bytes()).map_err(|_| Reason::Tenant.into())
+        }
         Some(_) => Err(Reason::Tenant.into()),
     }
 }
@@ -194,10 +231,21 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000;
 
-    fn judge_with(names: &ClaimNames, issuer: Option<&str>, audience: &[&str], claims: &Value) -> Result<VerifiedCaller, Error> {
+    fn judge_with(
+        names: &ClaimNames,
+        issuer: Option<&str>,
+        audience: &[&str],
+        claims: &Value,
+    ) -> Result<VerifiedCaller, Error> {
         let audience: Vec<String> = audience.iter().map(|text| (*text).to_owned()).collect();
         let text = claims.to_string();
-        Rules { issuer, audience: &audience, claims: names, leeway: 30 }.judge(&Json::parse(text.as_bytes()).unwrap(), NOW)
+        Rules {
+            issuer,
+            audience: &audience,
+            claims: names,
+            leeway: 30,
+        }
+        .judge(&Json::parse(text.as_bytes()).unwrap(), NOW)
     }
 
     /// A good set of claims with some of them changed; `null` in a change is kept as `null`.
@@ -207,7 +255,10 @@ mod tests {
 
     fn good(changes: Value) -> Value {
         let mut claims = json!({"exp": NOW + 60, "user_id": 7, "company_id": 4, "role": "admin"});
-        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         claims
     }
 
@@ -220,7 +271,10 @@ mod tests {
     #[test]
     fn good_claims_make_a_caller() {
         let caller = judge(json!({})).unwrap();
-        assert_eq!((caller.user().as_str(), caller.tenant().as_str()), ("7", "4"));
+        assert_eq!(
+            (caller.user().as_str(), caller.tenant().as_str()),
+            ("7", "4")
+        );
         assert_eq!(caller.roles().map(Roles::as_str), Some("admin"));
         assert_eq!(caller.expires(), NOW + 90);
     }
@@ -238,9 +292,18 @@ mod tests {
             json!(LAST_SECOND + 1),
             json!(u64::MAX),
         ] {
-            assert_eq!(judge(json!({ "exp": bad })).unwrap_err(), Reason::Expiry.into(), "{bad}");
+            assert_eq!(
+                judge(json!({ "exp": bad })).unwrap_err(),
+                Reason::Expiry.into(),
+                "{bad}"
+            );
         }
-        for good in [json!(NOW + 1), json!(1_800_000_000.5), json!(1.8e9), json!(LAST_SECOND)] {
+        for good in [
+            json!(NOW + 1),
+            json!(1_800_000_000.5),
+            json!(1.8e9),
+            json!(LAST_SECOND),
+        ] {
             assert!(judge(json!({ "exp": good })).is_ok(), "{good}");
         }
     }
@@ -248,17 +311,41 @@ mod tests {
     #[test]
     fn time_is_judged_with_the_leeway_both_ways() {
         assert!(judge(json!({ "exp": NOW - 29 })).is_ok());
-        for past in [json!(NOW - 30), json!(NOW - 31), json!(0), json!(-0.0), json!(1.5)] {
-            assert_eq!(judge(json!({ "exp": past })).unwrap_err(), Error::TokenExpired, "{past}");
+        for past in [
+            json!(NOW - 30),
+            json!(NOW - 31),
+            json!(0),
+            json!(-0.0),
+            json!(1.5),
+        ] {
+            assert_eq!(
+                judge(json!({ "exp": past })).unwrap_err(),
+                Error::TokenExpired,
+                "{past}"
+            );
         }
-        for past in [json!(NOW + 30), json!(NOW), json!(0), json!(1.5), json!(1_700_000_029.5)] {
+        for past in [
+            json!(NOW + 30),
+            json!(NOW),
+            json!(0),
+            json!(1.5),
+            json!(1_700_000_029.5),
+        ] {
             assert!(judge(json!({ "nbf": past })).is_ok(), "{past}");
         }
         for future in [json!(NOW + 31), json!(1_700_000_030.5), json!(LAST_SECOND)] {
-            assert_eq!(judge(json!({ "nbf": future })).unwrap_err(), Reason::NotYetValid.into(), "{future}");
+            assert_eq!(
+                judge(json!({ "nbf": future })).unwrap_err(),
+                Reason::NotYetValid.into(),
+                "{future}"
+            );
         }
         for bad in [json!("0"), json!(null), json!(-1), json!(1e300)] {
-            assert_eq!(judge(json!({ "nbf": bad })).unwrap_err(), Reason::NotBefore.into(), "{bad}");
+            assert_eq!(
+                judge(json!({ "nbf": bad })).unwrap_err(),
+                Reason::NotBefore.into(),
+                "{bad}"
+            );
         }
         assert!(judge(json!({ "iat": NOW + 3600 })).is_ok());
     }
@@ -266,36 +353,71 @@ mod tests {
     #[test]
     fn a_configured_issuer_must_be_present_and_the_same() {
         let names = ClaimNames::default();
-        let iss = |iss: Value| judge_with(&names, Some("https://id/"), &[], &good(json!({ "iss": iss }))).map(drop);
+        let iss = |iss: Value| {
+            judge_with(
+                &names,
+                Some("https://id/"),
+                &[],
+                &good(json!({ "iss": iss })),
+            )
+            .map(drop)
+        };
         assert_eq!(iss(json!("https://id/")), Ok(()));
-        for bad in [json!("https://id"), json!("HTTPS://id/"), json!(["https://id/"]), json!(null), json!("")] {
+        for bad in [
+            json!("https://id"),
+            json!("HTTPS://id/"),
+            json!(["https://id/"]),
+            json!(null),
+            json!(""),
+        ] {
             assert_eq!(iss(bad.clone()), Err(Reason::Issuer.into()), "{bad}");
         }
-        assert_eq!(judge_with(&names, Some("https://id/"), &[], &good(json!({}))).unwrap_err(), Reason::Issuer.into());
+        assert_eq!(
+            judge_with(&names, Some("https://id/"), &[], &good(json!({}))).unwrap_err(),
+            Reason::Issuer.into()
+        );
         assert!(judge_with(&names, None, &[], &good(json!({"iss": 1}))).is_ok());
     }
 
     #[test]
     fn a_configured_audience_must_be_present_and_named() {
         let names = ClaimNames::default();
-        let aud = |aud: Value| judge_with(&names, None, &["api", "api2"], &good(json!({ "aud": aud }))).map(drop);
+        let aud = |aud: Value| {
+            judge_with(&names, None, &["api", "api2"], &good(json!({ "aud": aud }))).map(drop)
+        };
         for good in [json!("api"), json!("api2"), json!(["other", "api"])] {
             assert_eq!(aud(good.clone()), Ok(()), "{good}");
         }
-        for bad in
-            [json!("API"), json!("other"), json!([]), json!(["other"]), json!(["api", 1]), json!(null), json!({"api": 1}), json!([["api"]])]
-        {
+        for bad in [
+            json!("API"),
+            json!("other"),
+            json!([]),
+            json!(["other"]),
+            json!(["api", 1]),
+            json!(null),
+            json!({"api": 1}),
+            json!([["api"]]),
+        ] {
             assert_eq!(aud(bad.clone()), Err(Reason::Audience.into()), "{bad}");
         }
-        assert_eq!(judge_with(&names, None, &["api"], &good(json!({}))).unwrap_err(), Reason::Audience.into());
+        assert_eq!(
+            judge_with(&names, None, &["api"], &good(json!({}))).unwrap_err(),
+            Reason::Audience.into()
+        );
         assert!(judge(json!({"aud": "other"})).is_ok());
     }
 
     #[test]
     fn the_user_is_user_id_or_sub_where_there_is_none() {
         let user = |changes: Value| judge(changes).map(|caller| caller.user().as_str().to_owned());
-        assert_eq!(user(json!({"user_id": "auth0|7", "sub": "x"})).unwrap(), "auth0|7");
-        assert_eq!(user(json!({"user_id": u64::MAX})).unwrap(), "18446744073709551615");
+        assert_eq!(
+            user(json!({"user_id": "auth0|7", "sub": "x"})).unwrap(),
+            "auth0|7"
+        );
+        assert_eq!(
+            user(json!({"user_id": u64::MAX})).unwrap(),
+            "18446744073709551615"
+        );
         for bad in [
             json!(0),
             json!(-1),
@@ -310,19 +432,34 @@ X-Role: admin"
             json!([7]),
             json!(true),
         ] {
-            assert_eq!(user(json!({ "user_id": bad, "sub": "x" })).unwrap_err(), Reason::User.into(), "{bad}");
+            assert_eq!(
+                user(json!({ "user_id": bad, "sub": "x" })).unwrap_err(),
+                Reason::User.into(),
+                "{bad}"
+            );
         }
         assert_eq!(without("user_id").unwrap_err(), Reason::User.into());
         let sub = json!({"exp": NOW + 60, "sub": "x", "company_id": 4});
-        assert_eq!(judge_with(&ClaimNames::default(), None, &[], &sub).unwrap().user().as_str(), "x");
+        assert_eq!(
+            judge_with(&ClaimNames::default(), None, &[], &sub)
+                .unwrap()
+                .user()
+                .as_str(),
+            "x"
+        );
     }
 
     #[test]
     fn a_tenant_is_given_missing_or_wrong() {
-        let tenant = |value: Value| judge(json!({ "company_id": value })).map(|caller| caller.tenant().as_str().to_owned());
-        for (value, text) in
-            [(json!(4), "4"), (json!("acme.eu"), "acme.eu"), (json!(u64::MAX), "18446744073709551615"), (json!("04"), "04")]
-        {
+        let tenant = |value: Value| {
+            judge(json!({ "company_id": value })).map(|caller| caller.tenant().as_str().to_owned())
+        };
+        for (value, text) in [
+            (json!(4), "4"),
+            (json!("acme.eu"), "acme.eu"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!("04"), "04"),
+        ] {
             assert_eq!(tenant(value).as_deref(), Ok(text));
         }
         assert_eq!(without("company_id").unwrap_err(), Error::TenantMissing);
@@ -346,13 +483,22 @@ X-Role: admin"
         ] {
             assert_eq!(tenant(bad.clone()), Err(Reason::Tenant.into()), "{bad}");
         }
-        assert_eq!(judge(json!({"company_id": "a".repeat(129)})).unwrap_err(), Reason::Tenant.into());
+        assert_eq!(
+            judge(json!({"company_id": "a".repeat(129)})).unwrap_err(),
+            Reason::Tenant.into()
+        );
     }
 
     #[test]
     fn a_role_is_a_text_or_a_list_or_none() {
-        let role = |value: Value| judge(json!({ "role": value })).map(|caller| caller.roles().map(|roles| roles.as_str().to_owned()));
-        assert_eq!(role(json!(["admin", "lab manager"])), Ok(Some("admin,lab manager".to_owned())));
+        let role = |value: Value| {
+            judge(json!({ "role": value }))
+                .map(|caller| caller.roles().map(|roles| roles.as_str().to_owned()))
+        };
+        assert_eq!(
+            role(json!(["admin", "lab manager"])),
+            Ok(Some("admin,lab manager".to_owned()))
+        );
         assert_eq!(without("role").unwrap().roles(), None);
         for none in [json!(null), json!(""), json!([])] {
             assert_eq!(role(none.clone()), Ok(None), "{none}");
@@ -379,11 +525,26 @@ b"
     fn the_worst_fault_is_told_first() {
         let names = ClaimNames::default();
         let told = |changes: Value| judge_with(&names, Some("i"), &[], &good(changes)).unwrap_err();
-        assert_eq!(told(json!({"exp": 0, "company_id": null})), Reason::Issuer.into());
-        assert_eq!(told(json!({"iss": "i", "exp": 0, "user_id": 0, "company_id": null})), Error::TokenExpired);
-        assert_eq!(told(json!({"iss": "i", "user_id": 0, "company_id": null})), Reason::User.into());
-        assert_eq!(told(json!({"iss": "i", "role": 1, "company_id": null})), Reason::Role.into());
-        assert_eq!(told(json!({"iss": "i", "company_id": null})), Error::TenantMissing);
+        assert_eq!(
+            told(json!({"exp": 0, "company_id": null})),
+            Reason::Issuer.into()
+        );
+        assert_eq!(
+            told(json!({"iss": "i", "exp": 0, "user_id": 0, "company_id": null})),
+            Error::TokenExpired
+        );
+        assert_eq!(
+            told(json!({"iss": "i", "user_id": 0, "company_id": null})),
+            Reason::User.into()
+        );
+        assert_eq!(
+            told(json!({"iss": "i", "role": 1, "company_id": null})),
+            Reason::Role.into()
+        );
+        assert_eq!(
+            told(json!({"iss": "i", "company_id": null})),
+            Error::TenantMissing
+        );
     }
 
     #[test]
@@ -393,21 +554,32 @@ b"
             tenant: "/org/id".parse().unwrap(),
             role: "/realm_access/roles".parse().unwrap(),
         };
-        let claims =
-            json!({"exp": NOW + 60, "uid": "u", "sub": "s", "company_id": 9, "org": {"id": 4}, "realm_access": {"roles": ["a", "b"]}});
+        let claims = json!({"exp": NOW + 60, "uid": "u", "sub": "s", "company_id": 9, "org": {"id": 4}, "realm_access": {"roles": ["a", "b"]}});
         let caller = judge_with(&names, None, &[], &claims).unwrap();
-        assert_eq!((caller.user().as_str(), caller.tenant().as_str()), ("u", "4"));
+        assert_eq!(
+            (caller.user().as_str(), caller.tenant().as_str()),
+            ("u", "4")
+        );
         assert_eq!(caller.roles().map(Roles::as_str), Some("a,b"));
         let other = json!({"exp": NOW + 60, "sub": "s", "user_id": 7, "org": {"id": 4}});
-        assert_eq!(judge_with(&names, None, &[], &other).unwrap_err(), Reason::User.into());
+        assert_eq!(
+            judge_with(&names, None, &[], &other).unwrap_err(),
+            Reason::User.into()
+        );
         let flat = json!({"exp": NOW + 60, "uid": "u", "org": "4", "company_id": 9});
-        assert_eq!(judge_with(&names, None, &[], &flat).unwrap_err(), Error::TenantMissing);
+        assert_eq!(
+            judge_with(&names, None, &[], &flat).unwrap_err(),
+            Error::TenantMissing
+        );
     }
 
     #[test]
     fn claims_are_an_object() {
         for other in [json!([]), json!(null), json!("x"), json!(1)] {
-            assert_eq!(judge_with(&ClaimNames::default(), None, &[], &other).unwrap_err(), Reason::Malformed.into());
+            assert_eq!(
+                judge_with(&ClaimNames::default(), None, &[], &other).unwrap_err(),
+                Reason::Malformed.into()
+            );
         }
     }
 }

@@ -108,8 +108,12 @@ impl Error {
     pub fn www_authenticate(self) -> Option<HeaderValue> {
         let text = match self {
             Self::TokenMissing => r#"Bearer realm="gapura""#,
-            Self::TokenInvalid(_) => r#"Bearer realm="gapura", error="invalid_token", error_description="the token is not valid here""#,
-            Self::TokenExpired => r#"Bearer realm="gapura", error="invalid_token", error_description="the token has expired""#,
+            Self::TokenInvalid(_) => {
+                r#"Bearer realm="gapura", error="invalid_token", error_description="the token is not valid here""#
+            }
+            Self::TokenExpired => {
+                r#"Bearer realm="gapura", error="invalid_token", error_description="the token has expired""#
+            }
             Self::TenantMissing | Self::KeysUnavailable => return None,
         };
         Some(HeaderValue::from_static(text))
@@ -215,8 +219,17 @@ mod tests {
 
     #[test]
     fn every_label_is_listed_once() {
-        let others = [Error::TokenMissing, Error::TokenExpired, Error::TenantMissing, Error::KeysUnavailable];
-        let mut labels: Vec<_> = others.into_iter().chain(REASONS.map(Error::from)).map(Error::label).collect();
+        let others = [
+            Error::TokenMissing,
+            Error::TokenExpired,
+            Error::TenantMissing,
+            Error::KeysUnavailable,
+        ];
+        let mut labels: Vec<_> = others
+            .into_iter()
+            .chain(REASONS.map(Error::from))
+            .map(Error::label)
+            .collect();
         let mut listed = Error::LABELS.to_vec();
         labels.sort_unstable();
         listed.sort_unstable();
@@ -227,10 +240,19 @@ mod tests {
 
     #[test]
     fn a_401_has_a_challenge_and_nothing_else_has() {
-        let text = |error: Error| error.www_authenticate().map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!(text(Error::TokenMissing).unwrap(), r#"Bearer realm="gapura""#);
+        let text = |error: Error| {
+            error
+                .www_authenticate()
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(
+            text(Error::TokenMissing).unwrap(),
+            r#"Bearer realm="gapura""#
+        );
         for error in [Error::TokenExpired, Error::from(Reason::Signature)] {
-            assert!(text(error).unwrap().starts_with(r#"Bearer realm="gapura", error="invalid_token", error_description=""#));
+            assert!(text(error).unwrap().starts_with(
+                r#"Bearer realm="gapura", error="invalid_token", error_description=""#
+            ));
         }
         assert_eq!(text(Error::TenantMissing), None);
         assert_eq!(text(Error::KeysUnavailable), None);

@@ -55,7 +55,11 @@ impl<'a> Json<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Fault> {
         serde_json::from_slice(bytes).map_err(|err| Fault {
             // The visitor below takes every type, so the only data error is the one it raises itself.
-            kind: if err.is_data() { Kind::DuplicateName } else { Kind::Malformed },
+            kind: if err.is_data() {
+                Kind::DuplicateName
+            } else {
+                Kind::Malformed
+            },
             line: err.line(),
             column: err.column(),
         })
@@ -64,7 +68,10 @@ impl<'a> Json<'a> {
     /// The member of an object.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),
+            Self::Object(members) => members
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -82,8 +89,18 @@ impl<'a> Json<'a> {
         match self {
             Self::Object(_) => self.get(token),
             Self::List(items) => {
-                let canonical = token == "0" || (!token.starts_with('0') && !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()));
-                if canonical { token.parse::<usize>().ok().and_then(|index| items.get(index)) } else { None }
+                let canonical = token == "0"
+                    || (!token.starts_with('0')
+                        && !token.is_empty()
+                        && token.bytes().all(|b| b.is_ascii_digit()));
+                if canonical {
+                    token
+                        .parse::<usize>()
+                        .ok()
+                        .and_then(|index| items.get(index))
+                } else {
+                    None
+                }
             }
             _ => None,
         }
@@ -158,7 +175,11 @@ impl<'de> Visitor<'de> for AnyValue {
         while let Some(Name(name)) = entries.next_key()? {
             members.push((name, entries.next_value()?));
         }
-        if names_one_twice(&members) { Err(A::Error::custom("a member is named twice")) } else { Ok(Json::Object(members)) }
+        if names_one_twice(&members) {
+            Err(A::Error::custom("a member is named twice"))
+        } else {
+            Ok(Json::Object(members))
+        }
     }
 }
 
@@ -192,7 +213,10 @@ impl<'de> Visitor<'de> for AnyName {
 /// Compares in pairs while that is the cheapest, then by sorting: anyone can send a header of a thousand members.
 fn names_one_twice(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
     if members.len() <= 12 {
-        return members.iter().enumerate().any(|(at, (name, _))| members[..at].iter().any(|(other, _)| other == name));
+        return members
+            .iter()
+            .enumerate()
+            .any(|(at, (name, _))| members[..at].iter().any(|(other, _)| other == name));
     }
     let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
     names.sort_unstable();
@@ -205,25 +229,54 @@ mod tests {
     use proptest::prelude::*;
 
     fn kind(text: &str) -> Result<(), Kind> {
-        Json::parse(text.as_bytes()).map(drop).map_err(|fault| fault.kind)
+        Json::parse(text.as_bytes())
+            .map(drop)
+            .map_err(|fault| fault.kind)
     }
 
     #[test]
     fn a_name_said_twice_is_refused_at_any_depth_and_in_any_spelling() {
-        for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"{"x":{"a":1,"b":2,"a":3}}"#, r#"[[{"":1,"":2}]]"#] {
+        for twice in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"x":{"a":1,"b":2,"a":3}}"#,
+            r#"[[{"":1,"":2}]]"#,
+        ] {
             assert_eq!(kind(twice), Err(Kind::DuplicateName), "{twice}");
         }
-        for once in [r#"{"a":1,"A":1}"#, r#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, "{}"] {
+        for once in [
+            r#"{"a":1,"A":1}"#,
+            r#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#,
+            "{}",
+        ] {
             assert_eq!(kind(once), Ok(()), "{once}");
         }
-        let many = (0..500).map(|n| format!("\"n{n}\":0")).collect::<Vec<_>>().join(",");
+        let many = (0..500)
+            .map(|n| format!("\"n{n}\":0"))
+            .collect::<Vec<_>>()
+            .join(",");
         assert_eq!(kind(&format!("{{{many}}}")), Ok(()));
-        assert_eq!(kind(&format!("{{{many},\"n17\":0}}")), Err(Kind::DuplicateName));
+        assert_eq!(
+            kind(&format!("{{{many},\"n17\":0}}")),
+            Err(Kind::DuplicateName)
+        );
     }
 
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {
-        for bad in ["", "{", "{'a':1}", "{\"a\":1}x", "{\"a\":1,}", "NaN", "1e999", "01", "\u{feff}{}", "\"\\ud800\"", "{a:1}"] {
+        for bad in [
+            "",
+            "{",
+            "{'a':1}",
+            "{\"a\":1}x",
+            "{\"a\":1,}",
+            "NaN",
+            "1e999",
+            "01",
+            "\u{feff}{}",
+            "\"\\ud800\"",
+            "{a:1}",
+        ] {
             assert_eq!(kind(bad), Err(Kind::Malformed), "{bad}");
         }
         assert_eq!(Json::parse(b"\"\xff\"").unwrap_err().kind, Kind::Malformed);
@@ -234,9 +287,15 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_told_from_all_others() {
-        assert_eq!(Json::parse(b"18446744073709551615"), Ok(Json::Whole(u64::MAX)));
+        assert_eq!(
+            Json::parse(b"18446744073709551615"),
+            Ok(Json::Whole(u64::MAX))
+        );
         for other in ["18446744073709551616", "1.0", "1e3", "-1", "-0"] {
-            assert!(matches!(Json::parse(other.as_bytes()), Ok(Json::Number(_))), "{other}");
+            assert!(
+                matches!(Json::parse(other.as_bytes()), Ok(Json::Number(_))),
+                "{other}"
+            );
         }
     }
 
@@ -245,7 +304,12 @@ mod tests {
         let json = Json::parse(br#"{"a":["x",{"0":"y"}]}"#).unwrap();
         let list = json.step("a").unwrap();
         assert_eq!(list.step("0").and_then(Json::text), Some("x"));
-        assert_eq!(list.step("1").and_then(|item| item.step("0")).and_then(Json::text), Some("y"));
+        assert_eq!(
+            list.step("1")
+                .and_then(|item| item.step("0"))
+                .and_then(Json::text),
+            Some("y")
+        );
         for nowhere in ["2", "00", "01", "-", "", "+1", "99999999999999999999999"] {
             assert_eq!(list.step(nowhere), None, "{nowhere}");
         }

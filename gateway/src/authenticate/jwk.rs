@@ -44,12 +44,20 @@ const RSA_EXPONENT_MAX: usize = 4;
 impl KeySet {
     /// Reads a set; the error is a sentence without its subject, the file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let json = Json::parse(bytes).map_err(|fault| format!("is {fault}; write a JSON object with a list `keys`"))?;
+        let json = Json::parse(bytes)
+            .map_err(|fault| format!("is {fault}; write a JSON object with a list `keys`"))?;
         let Some(Json::List(entries)) = json.get("keys") else {
-            let hint = if json.get("kty").is_some() { r#"; put the key into a set: {"keys": [ … ]}"# } else { "; write a JWK set" };
+            let hint = if json.get("kty").is_some() {
+                r#"; put the key into a set: {"keys": [ … ]}"#
+            } else {
+                "; write a JWK set"
+            };
             return Err(format!("has no list `keys`{hint}"));
         };
-        let mut set = Self { keys: Vec::new(), warnings: Vec::new() };
+        let mut set = Self {
+            keys: Vec::new(),
+            warnings: Vec::new(),
+        };
         for (at, entry) in entries.iter().enumerate() {
             let name = name(at, entry);
             match Key::read(entry) {
@@ -60,25 +68,44 @@ impl KeySet {
                     set.add(key, &name)?;
                 }
                 Err(PassedOver::Silently) => {}
-                Err(PassedOver::Because(why)) => set.warnings.push(format!("{name} is not used: {why}")),
+                Err(PassedOver::Because(why)) => {
+                    set.warnings.push(format!("{name} is not used: {why}"))
+                }
             }
         }
         if set.keys.is_empty() {
-            let why = if set.warnings.is_empty() { String::new() } else { format!(" ({})", set.warnings.join("; ")) };
-            return Err(format!("holds no key that can verify a token{why}; it needs an RSA, P-256, P-384 or Ed25519 public key"));
+            let why = if set.warnings.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", set.warnings.join("; "))
+            };
+            return Err(format!(
+                "holds no key that can verify a token{why}; it needs an RSA, P-256, P-384 or Ed25519 public key"
+            ));
         }
         Ok(set)
     }
 
     fn add(&mut self, key: Key, name: &str) -> Result<(), String> {
-        let overlaps =
-            |other: &&Key| other.kid == key.kid && other.verifiers.iter().any(|(algorithm, _)| key.verifier(*algorithm).is_some());
+        let overlaps = |other: &&Key| {
+            other.kid == key.kid
+                && other
+                    .verifiers
+                    .iter()
+                    .any(|(algorithm, _)| key.verifier(*algorithm).is_some())
+        };
         match self.keys.iter().find(overlaps) {
             None => self.keys.push(key),
             Some(same) if same.numbers == key.numbers => {}
             Some(_) => {
-                let what = if key.kid.is_some() { "has the kid of another key" } else { "and another key have no kid" };
-                return Err(format!("is ambiguous: {name} {what} of the same kind; give each key a kid of its own"));
+                let what = if key.kid.is_some() {
+                    "has the kid of another key"
+                } else {
+                    "and another key have no kid"
+                };
+                return Err(format!(
+                    "is ambiguous: {name} {what} of the same kind; give each key a kid of its own"
+                ));
             }
         }
         Ok(())
@@ -93,11 +120,16 @@ impl Key {
 
     /// The key made ready for `algorithm`, if it takes it.
     pub(super) fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {
-        self.verifiers.iter().find(|(own, _)| *own == algorithm).map(|(_, verifier)| verifier)
+        self.verifiers
+            .iter()
+            .find(|(own, _)| *own == algorithm)
+            .map(|(_, verifier)| verifier)
     }
 
     fn read(jwk: &Json<'_>) -> Result<Self, PassedOver> {
-        let Some(Json::Text(kty)) = jwk.get("kty") else { return because("it has no `kty`") };
+        let Some(Json::Text(kty)) = jwk.get("kty") else {
+            return because("it has no `kty`");
+        };
         let kid = match jwk.get("kid") {
             None => None,
             Some(Json::Text(kid)) => Some(kid.as_ref().into()),
@@ -110,10 +142,18 @@ impl Key {
             "RSA" => rsa(jwk)?,
             "EC" => elliptic(jwk)?,
             "OKP" => edwards(jwk)?,
-            "oct" => return because("it is a shared secret (`oct`), which has no place in a set of public keys; use a secret file"),
+            "oct" => {
+                return because(
+                    "it is a shared secret (`oct`), which has no place in a set of public keys; use a secret file",
+                );
+            }
             _ => return Err(PassedOver::Silently),
         };
-        Ok(Self { kid, verifiers, numbers })
+        Ok(Self {
+            kid,
+            verifiers,
+            numbers,
+        })
     }
 }
 
@@ -129,7 +169,9 @@ fn is_for_verifying(jwk: &Json<'_>) -> Result<bool, PassedOver> {
     }
     match jwk.get("key_ops") {
         None => Ok(true),
-        Some(Json::List(operations)) => Ok(operations.iter().any(|operation| operation.text() == Some("verify"))),
+        Some(Json::List(operations)) => Ok(operations
+            .iter()
+            .any(|operation| operation.text() == Some("verify"))),
         Some(_) => because("its `key_ops` is not a list"),
     }
 }
@@ -153,9 +195,15 @@ fn rsa(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
     let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
     // Some issuers write a leading zero octet (RFC 7518, section 6.3.1.1, warns of them); it must not count as length.
     let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
-    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+    let bits = n
+        .first()
+        .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
-        return because(&format!("its RSA modulus has {bits} bits; {} to {} are taken", RSA_BITS.start(), RSA_BITS.end()));
+        return because(&format!(
+            "its RSA modulus has {bits} bits; {} to {} are taken",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
     }
     let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
     if !odd(n) {
@@ -164,7 +212,10 @@ fn rsa(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
     if !odd(e) || e == [1] || e.len() > RSA_EXPONENT_MAX {
         return because("its RSA exponent is not an odd number from 3 to 2^32");
     }
-    let verifiers = algorithms.iter().map(|algorithm| Some((*algorithm, Verifier::rsa(*algorithm, n, e)?))).collect::<Option<_>>();
+    let verifiers = algorithms
+        .iter()
+        .map(|algorithm| Some((*algorithm, Verifier::rsa(*algorithm, n, e)?)))
+        .collect::<Option<_>>();
     match verifiers {
         Some(verifiers) => Ok((verifiers, [n, b"/", e].concat())),
         None => because("its numbers are not an RSA public key"),
@@ -208,9 +259,15 @@ fn edwards(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
 
 /// A member that holds bytes in base64url without padding (RFC 7518, section 2).
 fn number(jwk: &Json<'_>, member: &str) -> Result<Vec<u8>, PassedOver> {
-    match jwk.get(member).and_then(Json::text).map(|text| URL_SAFE_NO_PAD.decode(text)) {
+    match jwk
+        .get(member)
+        .and_then(Json::text)
+        .map(|text| URL_SAFE_NO_PAD.decode(text))
+    {
         Some(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
-        _ => because(&format!("its `{member}` is not a string of base64url without padding")),
+        _ => because(&format!(
+            "its `{member}` is not a string of base64url without padding"
+        )),
     }
 }
 

@@ -29,13 +29,25 @@ const KID_MAX: usize = 256;
 impl<'a> Jws<'a> {
     /// Cuts the token, reads the header and decodes the signature.
     pub(super) fn parse(token: &'a [u8]) -> Result<Self, Reason> {
-        let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else { return Err(Reason::Malformed) };
+        let mut dots = token
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'.')
+            .map(|(at, _)| at);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(Reason::Malformed);
+        };
         let header = decode(&token[..first])?;
         let header = Json::parse(&header)?;
         let (algorithm, kid) = read_header(&header)?;
         let signature = decode(&token[second + 1..])?;
-        Ok(Self { algorithm, kid, signed: &token[..second], payload: &token[first + 1..second], signature })
+        Ok(Self {
+            algorithm,
+            kid,
+            signed: &token[..second],
+            payload: &token[first + 1..second],
+            signature,
+        })
     }
 
     /// The payload's bytes.
@@ -69,7 +81,10 @@ fn read_header(header: &Json<'_>) -> Result<(Algorithm, Option<String>), Reason>
     if !header.get("typ").is_none_or(is_token_type) {
         return Err(Reason::Type);
     }
-    let algorithm = header.get("alg").and_then(Json::text).ok_or(Reason::Malformed)?;
+    let algorithm = header
+        .get("alg")
+        .and_then(Json::text)
+        .ok_or(Reason::Malformed)?;
     let algorithm = Algorithm::named(algorithm).ok_or(Reason::Algorithm)?;
     let kid = match header.get("kid") {
         None => None,
@@ -123,48 +138,116 @@ mod tests {
             format!("{head}.e30.AAAA\n"),
         ];
         for token in bad {
-            assert_eq!(Jws::parse(token.as_bytes()).map(|_| ()), Err(Reason::Malformed), "{token}");
+            assert_eq!(
+                Jws::parse(token.as_bytes()).map(|_| ()),
+                Err(Reason::Malformed),
+                "{token}"
+            );
         }
     }
 
     #[test]
     fn the_header_is_an_object_with_a_known_alg() {
-        assert_eq!(header(r#"{"alg":"RS256","jwk":{"kty":"RSA"},"jku":"https://a/","x5u":1,"x5c":["AA"]}"#), Ok(Algorithm::Rs256));
-        for bad in ["", "[]", "1", "null", "{}", r#"{"alg":1}"#, r#"{"alg":null}"#, r#"{"alg":["HS256"]}"#, r#"{"alg":"HS256"}{}"#] {
+        assert_eq!(
+            header(
+                r#"{"alg":"RS256","jwk":{"kty":"RSA"},"jku":"https://a/","x5u":1,"x5c":["AA"]}"#
+            ),
+            Ok(Algorithm::Rs256)
+        );
+        for bad in [
+            "",
+            "[]",
+            "1",
+            "null",
+            "{}",
+            r#"{"alg":1}"#,
+            r#"{"alg":null}"#,
+            r#"{"alg":["HS256"]}"#,
+            r#"{"alg":"HS256"}{}"#,
+        ] {
             assert_eq!(header(bad), Err(Reason::Malformed), "{bad}");
         }
         for alg in ["none", "hs256", "HS256\u{0}"] {
-            assert_eq!(header(&serde_json::json!({ "alg": alg }).to_string()), Err(Reason::Algorithm), "{alg}");
+            assert_eq!(
+                header(&serde_json::json!({ "alg": alg }).to_string()),
+                Err(Reason::Algorithm),
+                "{alg}"
+            );
         }
-        assert_eq!(header(r#"{"alg":"none","alg":"HS256"}"#), Err(Reason::DuplicateName));
-        assert_eq!(header(r#"{"alg":"HS256","x":{"y":1,"y":2}}"#), Err(Reason::DuplicateName));
+        assert_eq!(
+            header(r#"{"alg":"none","alg":"HS256"}"#),
+            Err(Reason::DuplicateName)
+        );
+        assert_eq!(
+            header(r#"{"alg":"HS256","x":{"y":1,"y":2}}"#),
+            Err(Reason::DuplicateName)
+        );
     }
 
     #[test]
     fn crit_is_refused_whatever_it_holds() {
         for crit in [r#"["exp"]"#, "[]", "null", r#""b64""#] {
-            assert_eq!(header(&format!(r#"{{"alg":"HS256","crit":{crit}}}"#)), Err(Reason::Critical), "{crit}");
+            assert_eq!(
+                header(&format!(r#"{{"alg":"HS256","crit":{crit}}}"#)),
+                Err(Reason::Critical),
+                "{crit}"
+            );
         }
     }
 
     #[test]
     fn typ_is_absent_or_one_of_two() {
-        for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/jwt"] {
-            assert!(header(&format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#)).is_ok(), "{typ}");
+        for typ in [
+            "JWT",
+            "jwt",
+            "at+jwt",
+            "AT+JWT",
+            "application/at+jwt",
+            "application/jwt",
+        ] {
+            assert!(
+                header(&format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#)).is_ok(),
+                "{typ}"
+            );
         }
-        for typ in [r#""dpop+jwt""#, r#""logout+jwt""#, r#""JWE""#, r#""""#, "null", "1", r#"["JWT"]"#, r#""JWT ""#] {
-            assert_eq!(header(&format!(r#"{{"alg":"HS256","typ":{typ}}}"#)), Err(Reason::Type), "{typ}");
+        for typ in [
+            r#""dpop+jwt""#,
+            r#""logout+jwt""#,
+            r#""JWE""#,
+            r#""""#,
+            "null",
+            "1",
+            r#"["JWT"]"#,
+            r#""JWT ""#,
+        ] {
+            assert_eq!(
+                header(&format!(r#"{{"alg":"HS256","typ":{typ}}}"#)),
+                Err(Reason::Type),
+                "{typ}"
+            );
         }
     }
 
     #[test]
     fn kid_is_a_text_of_bounded_length() {
-        let kid = |kid: &str| Jws::parse(&token_of(&serde_json::json!({"alg": "HS256", "kid": kid}).to_string())).map(|jws| jws.kid);
-        assert_eq!(kid("../../etc/passwd"), Ok(Some("../../etc/passwd".to_owned())));
+        let kid = |kid: &str| {
+            Jws::parse(&token_of(
+                &serde_json::json!({"alg": "HS256", "kid": kid}).to_string(),
+            ))
+            .map(|jws| jws.kid)
+        };
+        assert_eq!(
+            kid("../../etc/passwd"),
+            Ok(Some("../../etc/passwd".to_owned()))
+        );
         assert_eq!(kid(&"k".repeat(KID_MAX)), Ok(Some("k".repeat(KID_MAX))));
         assert_eq!(kid(&"k".repeat(KID_MAX + 1)), Err(Reason::UnknownKid));
         for bad in ["1", "null", "[]", "{}"] {
-            assert_eq!(header(&format!(r#"{{"alg":"HS256","kid":{bad}}}"#)), Err(Reason::Malformed), "{bad}");
+            assert_eq!(
+                header(&format!(r#"{{"alg":"HS256","kid":{bad}}}"#)),
+                Err(Reason::Malformed),
+                "{bad}"
+            );
         }
     }
 }

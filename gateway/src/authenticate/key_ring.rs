@@ -86,14 +86,25 @@ impl KeyRing {
             several => {
                 let payload = jws.payload()?;
                 let claims = Json::parse(&payload).map_err(Reason::from)?;
-                let iss = claims.get("iss").and_then(Json::text).ok_or(Reason::Issuer)?;
-                several.iter().find(|issuer| issuer.name.as_deref() == Some(iss)).ok_or(Reason::Issuer.into())
+                let iss = claims
+                    .get("iss")
+                    .and_then(Json::text)
+                    .ok_or(Reason::Issuer)?;
+                several
+                    .iter()
+                    .find(|issuer| issuer.name.as_deref() == Some(iss))
+                    .ok_or(Reason::Issuer.into())
             }
         }
     }
 
     pub(super) fn rules<'a>(&'a self, issuer: &'a Issuer) -> Rules<'a> {
-        Rules { issuer: issuer.name.as_deref(), audience: &issuer.audience, claims: &self.claims, leeway: self.leeway }
+        Rules {
+            issuer: issuer.name.as_deref(),
+            audience: &issuer.audience,
+            claims: &self.claims,
+            leeway: self.leeway,
+        }
     }
 }
 
@@ -103,16 +114,23 @@ impl Issuer {
     pub(super) fn key_for(&self, jws: &Jws<'_>) -> Result<&Verifier, Error> {
         let set = match &*self.keys {
             // A secret has no name; whatever `kid` an issuer writes there is one for its own use.
-            IssuerKeys::Shared(algorithm, key) if algorithm.algorithm() == jws.algorithm => return Ok(key),
+            IssuerKeys::Shared(algorithm, key) if algorithm.algorithm() == jws.algorithm => {
+                return Ok(key);
+            }
             IssuerKeys::Shared(..) => return Err(Reason::Algorithm.into()),
             IssuerKeys::Public(set) => set,
         };
         if let Some(kid) = &jws.kid {
             let mut named = set.keys.iter().filter(|key| key.is_named(kid)).peekable();
             named.peek().ok_or(Reason::UnknownKid)?;
-            return named.find_map(|key| key.verifier(jws.algorithm)).ok_or(Reason::Algorithm.into());
+            return named
+                .find_map(|key| key.verifier(jws.algorithm))
+                .ok_or(Reason::Algorithm.into());
         }
-        let mut fitting = set.keys.iter().filter_map(|key| key.verifier(jws.algorithm));
+        let mut fitting = set
+            .keys
+            .iter()
+            .filter_map(|key| key.verifier(jws.algorithm));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (None, _) => Err(Reason::Algorithm.into()),
@@ -130,7 +148,11 @@ impl Issuer {
             warnings.push(format!("no audience is configured for {label}: a token meant for another service is taken too; set --audience"));
         }
         if let IssuerKeys::Public(set) = &*self.keys {
-            warnings.extend(set.warnings.iter().map(|warning| format!("{label}: {warning}")));
+            warnings.extend(
+                set.warnings
+                    .iter()
+                    .map(|warning| format!("{label}: {warning}")),
+            );
         }
         warnings
     }
@@ -141,8 +163,12 @@ impl IssuerKeys {
     pub(super) fn build(source: &KeySource, bytes: &[u8]) -> Result<Self, String> {
         match source {
             KeySource::Secret { algorithm, .. } => Self::shared(source, *algorithm, bytes),
-            KeySource::SecretFile { algorithm, .. } => Self::shared(source, *algorithm, without_newline(bytes)),
-            KeySource::JwksFile(_) => KeySet::parse(bytes).map(Self::Public).map_err(|why| format!("{} {why}", source.label())),
+            KeySource::SecretFile { algorithm, .. } => {
+                Self::shared(source, *algorithm, without_newline(bytes))
+            }
+            KeySource::JwksFile(_) => KeySet::parse(bytes)
+                .map(Self::Public)
+                .map_err(|why| format!("{} {why}", source.label())),
         }
     }
 
@@ -151,7 +177,9 @@ impl IssuerKeys {
         if secret.len() < least {
             let (label, name, has) = (source.label(), algorithm.as_str(), secret.len());
             // Base64 of 48 random bytes is 64 characters: long enough for all three.
-            return Err(format!("{label} has {has} bytes, {name} needs at least {least}; make a good one with: openssl rand -base64 48"));
+            return Err(format!(
+                "{label} has {has} bytes, {name} needs at least {least}; make a good one with: openssl rand -base64 48"
+            ));
         }
         Ok(Self::Shared(algorithm, Verifier::shared(algorithm, secret)))
     }
@@ -162,19 +190,33 @@ pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
     match source {
         KeySource::Secret { bytes, .. } => Ok(bytes.clone()),
         KeySource::SecretFile { path, .. } | KeySource::JwksFile(path) => {
-            read_file(path).map_err(|why| format!("{} cannot be read: {why}; name a file that this user can read", source.label()))
+            read_file(path).map_err(|why| {
+                format!(
+                    "{} cannot be read: {why}; name a file that this user can read",
+                    source.label()
+                )
+            })
         }
     }
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     // Asked before opening, since opening a pipe waits for its writer.
-    if !std::fs::metadata(path).map_err(|err| err.to_string())?.is_file() {
+    if !std::fs::metadata(path)
+        .map_err(|err| err.to_string())?
+        .is_file()
+    {
         return Err("it is not a regular file".to_owned());
     }
     let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(|err| err.to_string())?;
-    if bytes.len() as u64 > FILE_MAX { Err("it is larger than 1 MiB".to_owned()) } else { Ok(bytes) }
+    File::open(path)
+        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|err| err.to_string())?;
+    if bytes.len() as u64 > FILE_MAX {
+        Err("it is larger than 1 MiB".to_owned())
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// One newline at the end, in either convention, is the editor's and not part of the secret.
@@ -202,7 +244,9 @@ pub(super) fn check(settings: &Settings) -> Vec<String> {
             Some(_) | None => {}
         }
         if entry.audience.iter().any(String::is_empty) {
-            problems.push(format!("an audience of {label} is empty: write what `aud` is, or leave it out"));
+            problems.push(format!(
+                "an audience of {label} is empty: write what `aud` is, or leave it out"
+            ));
         }
     }
     problems

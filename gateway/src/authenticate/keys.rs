@@ -62,7 +62,12 @@ impl Keys {
     /// All faults, each a sentence that says what is wrong, where, and what to do.
     pub fn load(settings: Settings) -> Result<Self, Vec<String>> {
         let watch = Watch::load(settings)?;
-        Ok(Self { shared: Arc::new(Shared { ring: ArcSwap::from_pointee(watch.ring(1)), watch: Mutex::new(watch) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                ring: ArcSwap::from_pointee(watch.ring(1)),
+                watch: Mutex::new(watch),
+            }),
+        })
     }
 
     /// The ring in force now.
@@ -74,7 +79,11 @@ impl Keys {
     /// Looks at every file and takes what has changed. To be called at least every two seconds, and on SIGHUP; it reads files, so
     /// not from a thread that serves requests if the files may be on a slow disk.
     pub fn reload_if_changed(&self, alarms: &Alarms) -> Reload {
-        let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = self
+            .shared
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let outcome = watch.look();
         if outcome == Reload::Unchanged {
             return outcome;
@@ -82,11 +91,21 @@ impl Keys {
         if outcome == Reload::Taken {
             self.publish(&watch);
         }
-        let problems = watch.issuers.iter().filter_map(|issuer| issuer.problem.as_deref()).collect::<Vec<_>>();
+        let problems = watch
+            .issuers
+            .iter()
+            .filter_map(|issuer| issuer.problem.as_deref())
+            .collect::<Vec<_>>();
         if problems.is_empty() {
             alarms.clear(ALARM);
         } else {
-            alarms.raise(ALARM, &format!("{}; the keys from before stay in force", problems.join("; ")));
+            alarms.raise(
+                ALARM,
+                &format!(
+                    "{}; the keys from before stay in force",
+                    problems.join("; ")
+                ),
+            );
         }
         outcome
     }
@@ -96,7 +115,11 @@ impl Keys {
     /// # Errors
     /// All faults; the settings from before then stay in force.
     pub fn replace(&self, settings: Settings, alarms: &Alarms) -> Result<(), Vec<String>> {
-        let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = self
+            .shared
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *watch = Watch::load(settings)?;
         self.publish(&watch);
         alarms.clear(ALARM);
@@ -118,11 +141,19 @@ impl Watch {
             let contents = key_ring::read(&entry.keys);
             let seen = seen(&contents);
             match contents.and_then(|bytes| IssuerKeys::build(&entry.keys, &bytes)) {
-                Ok(good) => issuers.push(Watched { seen, good: Arc::new(good), problem: None }),
+                Ok(good) => issuers.push(Watched {
+                    seen,
+                    good: Arc::new(good),
+                    problem: None,
+                }),
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(Self { settings, issuers }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { settings, issuers })
+        } else {
+            Err(problems)
+        }
     }
 
     fn look(&mut self) -> Reload {
@@ -151,7 +182,11 @@ impl Watch {
     }
 
     fn ring(&self, generation: u64) -> KeyRing {
-        let keys: Vec<_> = self.issuers.iter().map(|issuer| issuer.good.clone()).collect();
+        let keys: Vec<_> = self
+            .issuers
+            .iter()
+            .map(|issuer| issuer.good.clone())
+            .collect();
         KeyRing::assemble(&self.settings, &keys, generation)
     }
 }

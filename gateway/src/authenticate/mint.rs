@@ -6,8 +6,9 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding,
 };
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
@@ -18,10 +19,13 @@ use serde_json::{Value, json};
 pub(super) const NOW: u64 = 1_700_000_000;
 
 /// A shared secret, long enough for each hash.
-pub(super) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(super) const SECRET: &[u8] =
+    b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Every algorithm but those of a shared secret.
-pub(super) const PUBLIC: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+pub(super) const PUBLIC: [&str; 9] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+];
 
 /// Private keys, one of each kind.
 pub(super) struct Signers {
@@ -57,7 +61,9 @@ impl Signers {
     pub(super) fn sign(&self, alg: &str, message: &[u8]) -> Vec<u8> {
         let rsa = |encoding: &'static dyn RsaEncoding| {
             let mut signature = vec![0; self.rsa.public_modulus_len()];
-            self.rsa.sign(encoding, &SystemRandom::new(), message, &mut signature).unwrap();
+            self.rsa
+                .sign(encoding, &SystemRandom::new(), message, &mut signature)
+                .unwrap();
             signature
         };
         match alg {
@@ -68,8 +74,18 @@ impl Signers {
             "PS256" => rsa(&RSA_PSS_SHA256),
             "PS384" => rsa(&RSA_PSS_SHA384),
             "PS512" => rsa(&RSA_PSS_SHA512),
-            "ES256" => self.p256.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
-            "ES384" => self.p384.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            "ES256" => self
+                .p256
+                .sign(&SystemRandom::new(), message)
+                .unwrap()
+                .as_ref()
+                .to_vec(),
+            "ES384" => self
+                .p384
+                .sign(&SystemRandom::new(), message)
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             "EdDSA" => self.ed25519.sign(message).as_ref().to_vec(),
             other => panic!("no signer for {other}"),
         }
@@ -77,7 +93,11 @@ impl Signers {
 
     /// A signed token.
     pub(super) fn token(&self, header: &Value, claims: &Value) -> String {
-        self.token_of_text(header["alg"].as_str().unwrap(), &header.to_string(), &claims.to_string())
+        self.token_of_text(
+            header["alg"].as_str().unwrap(),
+            &header.to_string(),
+            &claims.to_string(),
+        )
     }
 
     /// A signed token of any two texts.
@@ -92,7 +112,9 @@ impl Signers {
         match alg {
             "ES256" => point("P-256", self.p256.public_key().as_ref()),
             "ES384" => point("P-384", self.p384.public_key().as_ref()),
-            "EdDSA" => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(self.ed25519.public_key().as_ref())}),
+            "EdDSA" => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(self.ed25519.public_key().as_ref())})
+            }
             _ => {
                 let (n, e) = numbers(self.rsa.public_key().as_ref());
                 json!({"kty": "RSA", "n": encode(n), "e": encode(e)})
@@ -113,12 +135,18 @@ pub(super) fn mac(alg: &str, secret: &[u8], message: &[u8]) -> Vec<u8> {
         "HS384" => hmac::HMAC_SHA384,
         _ => hmac::HMAC_SHA512,
     };
-    hmac::sign(&hmac::Key::new(hash, secret), message).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hash, secret), message)
+        .as_ref()
+        .to_vec()
 }
 
 /// A token signed with any secret.
 pub(super) fn token_by(secret: &[u8], header: &Value, claims: &Value) -> String {
-    let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+    let signed = format!(
+        "{}.{}",
+        encode(header.to_string()),
+        encode(claims.to_string())
+    );
     let signature = mac(header["alg"].as_str().unwrap(), secret, signed.as_bytes());
     format!("{signed}.{}", encode(signature))
 }
@@ -130,7 +158,10 @@ pub(super) fn jwks(keys: &[Value]) -> String {
 
 /// `value` with some members set.
 pub(super) fn with(mut value: Value, changes: &Value) -> Value {
-    value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    value
+        .as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
     value
 }
 

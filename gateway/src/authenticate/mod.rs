@@ -39,7 +39,9 @@ pub use claims::VerifiedCaller;
 pub use error::{Error, Reason};
 pub use key_ring::KeyRing;
 pub use keys::{Keys, Reload};
-pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings};
+pub use settings::{
+    ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings,
+};
 
 use crate::registry::AuthMode;
 use cache::Cache;
@@ -67,7 +69,10 @@ impl Authenticator {
     /// An authenticator that remembers nothing yet.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
-        Self { keys, cache: RefCell::default() }
+        Self {
+            keys,
+            cache: RefCell::default(),
+        }
     }
 
     /// Who the request speaks for at `now`, in Unix seconds.
@@ -78,7 +83,9 @@ impl Authenticator {
         match mode {
             AuthMode::Public => Ok(Caller::Public),
             AuthMode::ForwardUnverified => bearer::token(headers).map(|_| Caller::Unverified),
-            AuthMode::GatewayVerified | AuthMode::ForwardJwt => self.caller_of(bearer::token(headers)?, now).map(Caller::Verified),
+            AuthMode::GatewayVerified | AuthMode::ForwardJwt => self
+                .caller_of(bearer::token(headers)?, now)
+                .map(Caller::Verified),
         }
     }
 

@@ -75,7 +75,11 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { issuers: Vec::new(), leeway: LEEWAY, claims: ClaimNames::default() }
+        Self {
+            issuers: Vec::new(),
+            leeway: LEEWAY,
+            claims: ClaimNames::default(),
+        }
     }
 }
 
@@ -93,8 +97,15 @@ impl KeySource {
 impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Secret { algorithm, .. } => f.debug_struct("Secret").field("algorithm", algorithm).finish_non_exhaustive(),
-            Self::SecretFile { path, algorithm } => f.debug_struct("SecretFile").field("path", path).field("algorithm", algorithm).finish(),
+            Self::Secret { algorithm, .. } => f
+                .debug_struct("Secret")
+                .field("algorithm", algorithm)
+                .finish_non_exhaustive(),
+            Self::SecretFile { path, algorithm } => f
+                .debug_struct("SecretFile")
+                .field("path", path)
+                .field("algorithm", algorithm)
+                .finish(),
             Self::JwksFile(path) => f.debug_tuple("JwksFile").field(path).finish(),
         }
     }
@@ -103,7 +114,11 @@ impl fmt::Debug for KeySource {
 impl Default for ClaimNames {
     fn default() -> Self {
         let top = |name: &str| ClaimPath(vec![name.into()]);
-        Self { user: None, tenant: top("company_id"), role: top("role") }
+        Self {
+            user: None,
+            tenant: top("company_id"),
+            role: top("role"),
+        }
     }
 }
 
@@ -121,7 +136,9 @@ impl FromStr for ClaimPath {
         if text.is_empty() {
             return Err("a claim's name is empty: write the name of a top-level claim, or a JSON pointer such as /org/id".to_owned());
         }
-        let Some(pointer) = text.strip_prefix('/') else { return Ok(Self(vec![text.into()])) };
+        let Some(pointer) = text.strip_prefix('/') else {
+            return Ok(Self(vec![text.into()]));
+        };
         pointer.split('/').map(unescape).collect::<Option<_>>().map(Self).ok_or_else(|| {
             format!(
                 "the JSON pointer {text:?} has a ~ that is neither ~0 (for ~) nor ~1 (for /): write the claim's path with these two escapes"
@@ -134,7 +151,9 @@ impl fmt::Display for ClaimPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
             [name] if !name.is_empty() && !name.starts_with('/') => f.write_str(name),
-            tokens => tokens.iter().try_for_each(|token| write!(f, "/{}", token.replace('~', "~0").replace('/', "~1"))),
+            tokens => tokens.iter().try_for_each(|token| {
+                write!(f, "/{}", token.replace('~', "~0").replace('/', "~1"))
+            }),
         }
     }
 }
@@ -162,10 +181,22 @@ mod tests {
     #[test]
     fn a_claim_is_named_by_a_top_level_name_or_a_pointer() {
         let json = Json::parse(br#"{"a":"1","https://x/y":"2","b":{"c":["3"]},"d/e":{"f~g":"4"},"b/c":"5","":{"":"6"}}"#).unwrap();
-        let found = |path: &str| path.parse::<ClaimPath>().unwrap().find(&json).and_then(Json::text).map(str::to_owned);
-        for (path, value) in
-            [("a", "1"), ("/a", "1"), ("https://x/y", "2"), ("/b/c/0", "3"), ("/d~1e/f~0g", "4"), ("b/c", "5"), ("//", "6")]
-        {
+        let found = |path: &str| {
+            path.parse::<ClaimPath>()
+                .unwrap()
+                .find(&json)
+                .and_then(Json::text)
+                .map(str::to_owned)
+        };
+        for (path, value) in [
+            ("a", "1"),
+            ("/a", "1"),
+            ("https://x/y", "2"),
+            ("/b/c/0", "3"),
+            ("/d~1e/f~0g", "4"),
+            ("b/c", "5"),
+            ("//", "6"),
+        ] {
             assert_eq!(found(path).as_deref(), Some(value), "{path}");
         }
         for path in ["c", "/b/c/1", "/b/c/00", "/a/x", "/b/x/y", "d~1e"] {
@@ -189,9 +220,18 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        let source = KeySource::Secret { bytes: Zeroizing::new(b"very secret".to_vec()), algorithm: HmacAlgorithm::Hs256 };
-        let settings =
-            Settings { issuers: vec![IssuerSettings { issuer: None, audience: vec![], keys: source.clone() }], ..Settings::default() };
+        let source = KeySource::Secret {
+            bytes: Zeroizing::new(b"very secret".to_vec()),
+            algorithm: HmacAlgorithm::Hs256,
+        };
+        let settings = Settings {
+            issuers: vec![IssuerSettings {
+                issuer: None,
+                audience: vec![],
+                keys: source.clone(),
+            }],
+            ..Settings::default()
+        };
         let shown = format!("{settings:?} {}", source.label());
         assert!(!shown.contains("very") && !shown.contains("118"), "{shown}");
     }

@@ -19,15 +19,25 @@ use super::mint::{NOW, PUBLIC, SECRET, Signers, claims, encode, jwks, thumb, tok
 use super::*;
 
 fn secret(bytes: &[u8], algorithm: HmacAlgorithm) -> KeySource {
-    KeySource::Secret { bytes: Zeroizing::new(bytes.to_vec()), algorithm }
+    KeySource::Secret {
+        bytes: Zeroizing::new(bytes.to_vec()),
+        algorithm,
+    }
 }
 
 fn issuer(keys: KeySource) -> IssuerSettings {
-    IssuerSettings { issuer: None, audience: Vec::new(), keys }
+    IssuerSettings {
+        issuer: None,
+        audience: Vec::new(),
+        keys,
+    }
 }
 
 fn settings(issuers: Vec<IssuerSettings>) -> Settings {
-    Settings { issuers, ..Settings::default() }
+    Settings {
+        issuers,
+        ..Settings::default()
+    }
 }
 
 fn load(issuers: Vec<IssuerSettings>) -> Result<Authenticator, Vec<String>> {
@@ -55,7 +65,9 @@ impl Folder {
 
 fn load_jwks(text: &str) -> Result<Authenticator, Vec<String>> {
     let folder = Folder::new();
-    load(vec![issuer(KeySource::JwksFile(folder.write("jwks.json", text)))])
+    load(vec![issuer(KeySource::JwksFile(
+        folder.write("jwks.json", text),
+    ))])
 }
 
 fn by_jwks(keys: &[Value]) -> Authenticator {
@@ -68,7 +80,10 @@ fn warnings_of(text: &str) -> Vec<String> {
 
 fn headers(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).unwrap());
+    headers.insert(
+        AUTHORIZATION,
+        HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).unwrap(),
+    );
     headers
 }
 

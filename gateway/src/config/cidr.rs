@@ -16,20 +16,31 @@ impl Cidr {
     /// # Errors
     /// A sentence that says what is accepted, and for a range whose last bits are not zero the one that was meant.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must be a range such as 10.0.0.0/8 or 2001:db8::/32, or one address".to_owned();
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let wrong =
+            || "must be a range such as 10.0.0.0/8 or 2001:db8::/32, or one address".to_owned();
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = width(address);
         let bits = match bits {
             None => most,
-            Some(bits) if (1..=3).contains(&bits.len()) && bits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(wrong)?
+            Some(bits)
+                if (1..=3).contains(&bits.len())
+                    && bits.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                bits.parse()
+                    .ok()
+                    .filter(|bits| *bits <= most)
+                    .ok_or_else(wrong)?
             }
             Some(_) => return Err(wrong()),
         };
         let start = masked(address, bits);
         if start != address {
-            return Err(format!("must be {start}/{bits}: the bits behind the first {bits} are not zero in {address}"));
+            return Err(format!(
+                "must be {start}/{bits}: the bits behind the first {bits} are not zero in {address}"
+            ));
         }
         Ok(Self { address, bits })
     }
@@ -40,7 +51,11 @@ impl Cidr {
         let address = address.to_canonical();
         let range = self.address.to_canonical();
         // `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
-        let bits = if range.is_ipv4() && self.address.is_ipv6() { self.bits.saturating_sub(96) } else { self.bits };
+        let bits = if range.is_ipv4() && self.address.is_ipv6() {
+            self.bits.saturating_sub(96)
+        } else {
+            self.bits
+        };
         range.is_ipv4() == address.is_ipv4() && masked(address, bits) == range
     }
 
@@ -65,8 +80,12 @@ fn width(address: IpAddr) -> u8 {
 fn masked(address: IpAddr, bits: u8) -> IpAddr {
     let drop = u32::from(width(address).saturating_sub(bits));
     match address {
-        IpAddr::V4(address) => IpAddr::V4((address.to_bits() & u32::MAX.checked_shl(drop).unwrap_or(0)).into()),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & u128::MAX.checked_shl(drop).unwrap_or(0)).into()),
+        IpAddr::V4(address) => {
+            IpAddr::V4((address.to_bits() & u32::MAX.checked_shl(drop).unwrap_or(0)).into())
+        }
+        IpAddr::V6(address) => {
+            IpAddr::V6((address.to_bits() & u128::MAX.checked_shl(drop).unwrap_or(0)).into())
+        }
     }
 }
 
@@ -75,7 +94,9 @@ mod tests {
     use super::*;
 
     fn contains(range: &str, address: &str) -> bool {
-        Cidr::parse(range).unwrap().contains(address.parse().unwrap())
+        Cidr::parse(range)
+            .unwrap()
+            .contains(address.parse().unwrap())
     }
 
     #[test]
@@ -112,7 +133,14 @@ mod tests {
         ] {
             assert!(Cidr::parse(text).is_err(), "{text}");
         }
-        assert!(Cidr::parse("10.0.0.1/8").unwrap_err().contains("10.0.0.0/8"));
-        assert!(Cidr::parse("10.0.0.0/8").is_ok_and(|cidr| cidr.to_string() == "10.0.0.0/8" && !cidr.is_everyone()));
+        assert!(
+            Cidr::parse("10.0.0.1/8")
+                .unwrap_err()
+                .contains("10.0.0.0/8")
+        );
+        assert!(
+            Cidr::parse("10.0.0.0/8")
+                .is_ok_and(|cidr| cidr.to_string() == "10.0.0.0/8" && !cidr.is_everyone())
+        );
     }
 }

@@ -20,7 +20,11 @@ const SOURCES: [&str; 3] = ["jwt-secret-file", "jwks", "oidc-issuer"];
 const REST: [&str; 3] = ["issuer", "audience", "jwt-secret-alg"];
 
 /// `None` where a problem was noted.
-pub(super) fn read(layers: &mut Layers, env: &BTreeMap<String, String>, warnings: &mut Vec<String>) -> Option<Vec<IssuerSettings>> {
+pub(super) fn read(
+    layers: &mut Layers,
+    env: &BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Option<Vec<IssuerSettings>> {
     let source = source(layers, env)?;
     let listed = layers.structured("issuers").map(|(_, node)| node.clone());
     let Some(listed) = listed else {
@@ -35,19 +39,32 @@ pub(super) fn read(layers: &mut Layers, env: &BTreeMap<String, String>, warnings
         };
         return single(layers, env, name, &origin, warnings).map(|issuer| vec![issuer]);
     };
-    let given = SOURCES.into_iter().chain(REST).find(|name| matches!(layers.origin(name), Origin::File(..)));
+    let given = SOURCES
+        .into_iter()
+        .chain(REST)
+        .find(|name| matches!(layers.origin(name), Origin::File(..)));
     if let Some(name) = given {
         let origin = layers.origin(name);
-        layers.problem(name, &origin, format!("\"{name}\" is short for a list of one issuer; write it into \"issuers\""));
+        layers.problem(
+            name,
+            &origin,
+            format!("\"{name}\" is short for a list of one issuer; write it into \"issuers\""),
+        );
         return None;
     }
     if let Some((name, origin)) = source {
-        warnings.push(format!("{origin} replaces the whole list \"issuers\" of the file"));
+        warnings.push(format!(
+            "{origin} replaces the whole list \"issuers\" of the file"
+        ));
         return single(layers, env, name, &origin, warnings).map(|issuer| vec![issuer]);
     }
     if let Some(name) = REST.into_iter().find(|name| layers.one(name).is_some()) {
         let origin = layers.origin(name);
-        layers.problem(name, &origin, "can't change the list \"issuers\" of the file; set it there");
+        layers.problem(
+            name,
+            &origin,
+            "can't change the list \"issuers\" of the file; set it there",
+        );
         return None;
     }
     let mut faults = Vec::new();
@@ -74,7 +91,9 @@ pub(super) fn read_claims(layers: &mut Layers) -> ClaimNames {
 /// An issuer as it is shown: where its keys are, never the keys.
 pub(super) fn show(issuer: &IssuerSettings) -> serde_json::Value {
     let keys = match &issuer.keys {
-        KeySource::Secret { algorithm, .. } => json!({ "jwt-secret": "set, not shown", "jwt-secret-alg": word(*algorithm) }),
+        KeySource::Secret { algorithm, .. } => {
+            json!({ "jwt-secret": "set, not shown", "jwt-secret-alg": word(*algorithm) })
+        }
         KeySource::SecretFile { path, algorithm } => {
             json!({ "jwt-secret-file": path.display().to_string(), "jwt-secret-alg": word(*algorithm) })
         }
@@ -85,10 +104,18 @@ pub(super) fn show(issuer: &IssuerSettings) -> serde_json::Value {
 
 /// The one source of keys that flags, variables or top-level keys of the file name; the outer `None` is a problem.
 #[allow(clippy::option_option)]
-fn source(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Option<(&'static str, Origin)>> {
-    let mut named: Vec<(&'static str, Origin)> =
-        SOURCES.iter().filter_map(|name| layers.one(name).map(|found| (*name, found.origin))).collect();
-    if env.get("JWT_SECRET").is_some_and(|secret| !secret.is_empty()) {
+fn source(
+    layers: &mut Layers,
+    env: &BTreeMap<String, String>,
+) -> Option<Option<(&'static str, Origin)>> {
+    let mut named: Vec<(&'static str, Origin)> = SOURCES
+        .iter()
+        .filter_map(|name| layers.one(name).map(|found| (*name, found.origin)))
+        .collect();
+    if env
+        .get("JWT_SECRET")
+        .is_some_and(|secret| !secret.is_empty())
+    {
         named.push(("JWT_SECRET", Origin::Env("JWT_SECRET".to_owned())));
     }
     let rank = |origin: &Origin| match origin {
@@ -100,7 +127,13 @@ fn source(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Option<
     let strongest = named.first().map(|(_, origin)| rank(origin));
     named.retain(|(_, origin)| Some(rank(origin)) == strongest);
     if let [(_, first), (name, second), ..] = named.as_slice() {
-        layers.problem(name, second, format!("and {first} both name keys; keep one, or list both under \"issuers\" in --config"));
+        layers.problem(
+            name,
+            second,
+            format!(
+                "and {first} both name keys; keep one, or list both under \"issuers\" in --config"
+            ),
+        );
         return None;
     }
     Some(named.pop())
@@ -122,20 +155,37 @@ fn single(
     let keys = match name {
         "JWT_SECRET" => {
             let secret = env.get("JWT_SECRET").cloned().unwrap_or_default();
-            Ok(KeySource::Secret { bytes: Zeroizing::new(secret.into_bytes()), algorithm })
+            Ok(KeySource::Secret {
+                bytes: Zeroizing::new(secret.into_bytes()),
+                algorithm,
+            })
         }
-        "jwt-secret-file" => Ok(KeySource::SecretFile { path: text.into(), algorithm }),
+        "jwt-secret-file" => Ok(KeySource::SecretFile {
+            path: text.into(),
+            algorithm,
+        }),
         "jwks" => jwks(&text),
         _ => Err(NO_OIDC.to_owned()),
     };
     if matches!(keys, Ok(KeySource::JwksFile(_))) && layers.one("jwt-secret-alg").is_some() {
-        warnings.push("--jwt-secret-alg says nothing about a JWK set; each key has its own algorithm".to_owned());
+        warnings.push(
+            "--jwt-secret-alg says nothing about a JWK set; each key has its own algorithm"
+                .to_owned(),
+        );
     }
     match keys {
         Ok(keys) => {
             let issuer = layers.one("issuer").map(|found| found.text);
-            let audience = layers.all("audience").iter().map(|found| found.text.clone()).collect();
-            Some(IssuerSettings { issuer, audience, keys })
+            let audience = layers
+                .all("audience")
+                .iter()
+                .map(|found| found.text.clone())
+                .collect();
+            Some(IssuerSettings {
+                issuer,
+                audience,
+                keys,
+            })
         }
         Err(message) => {
             layers.problem(name, origin, message);
@@ -173,10 +223,16 @@ fn word(algorithm: HmacAlgorithm) -> &'static str {
 
 fn read_list(listed: &Node, faults: &mut Vec<Fault>) -> Vec<IssuerSettings> {
     let Value::List(nodes) = &listed.value else {
-        faults.push(Fault { position: listed.position, message: format!("\"issuers\" must be a list, found {}", listed.kind()) });
+        faults.push(Fault {
+            position: listed.position,
+            message: format!("\"issuers\" must be a list, found {}", listed.kind()),
+        });
         return Vec::new();
     };
-    nodes.iter().filter_map(|node| read_entry(node, faults)).collect()
+    nodes
+        .iter()
+        .filter_map(|node| read_entry(node, faults))
+        .collect()
 }
 
 fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
@@ -193,8 +249,13 @@ fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
         "oidc_issuer",
     ];
     let mut fields = Fields::open(node, "issuers", &known, faults)?;
-    let spelled =
-        |fields: &Fields<'_, '_>, kebab: &'static str, snake: &'static str| if fields.node(kebab).is_some() { kebab } else { snake };
+    let spelled = |fields: &Fields<'_, '_>, kebab: &'static str, snake: &'static str| {
+        if fields.node(kebab).is_some() {
+            kebab
+        } else {
+            snake
+        }
+    };
     let (secret, alg, oidc) = (
         spelled(&fields, "jwt-secret-file", "jwt_secret_file"),
         spelled(&fields, "jwt-secret-alg", "jwt_secret_alg"),
@@ -203,7 +264,11 @@ fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
     let issuer = fields.text("issuer").map(str::to_owned);
     let audience = match fields.node("audience").map(|node| &node.value) {
         Some(Value::Text(text)) => vec![text.clone()],
-        Some(_) => fields.texts("audience").into_iter().map(|(text, _)| text.to_owned()).collect(),
+        Some(_) => fields
+            .texts("audience")
+            .into_iter()
+            .map(|(text, _)| text.to_owned())
+            .collect(),
         None => Vec::new(),
     };
     let mut hmac = HmacAlgorithm::default();
@@ -218,7 +283,10 @@ fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
         return None;
     }
     let keys = match (fields.text(secret), fields.text("jwks")) {
-        (Some(path), None) => KeySource::SecretFile { path: path.into(), algorithm: hmac },
+        (Some(path), None) => KeySource::SecretFile {
+            path: path.into(),
+            algorithm: hmac,
+        },
         (None, Some(text)) => match jwks(text) {
             Ok(keys) => keys,
             Err(message) => {
@@ -227,16 +295,26 @@ fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
             }
         },
         (Some(_), Some(_)) => {
-            fields.fault("jwks", "and \"jwt-secret-file\" both name keys; make two entries of them");
+            fields.fault(
+                "jwks",
+                "and \"jwt-secret-file\" both name keys; make two entries of them",
+            );
             return None;
         }
         (None, None) => {
             if fields.node(secret).is_none() && fields.node("jwks").is_none() {
                 let message = "an entry of \"issuers\" names no keys; give it \"jwks\" or \"jwt-secret-file\"".to_owned();
-                fields.faults().push(Fault { position: node.position, message });
+                fields.faults().push(Fault {
+                    position: node.position,
+                    message,
+                });
             }
             return None;
         }
     };
-    Some(IssuerSettings { issuer, audience, keys })
+    Some(IssuerSettings {
+        issuer,
+        audience,
+        keys,
+    })
 }

@@ -96,12 +96,32 @@ const KEEP: Duration = Duration::from_secs(30);
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
     #[must_use]
-    pub fn new(core: Rc<Core>, trust: TrustStore, live: LiveConnections, address: SocketAddr, wanted: Option<PeerId>) -> Self {
+    pub fn new(
+        core: Rc<Core>,
+        trust: TrustStore,
+        live: LiveConnections,
+        address: SocketAddr,
+        wanted: Option<PeerId>,
+    ) -> Self {
         // A plugin without a sidecar is any server: below the keep-alive of all we know of.
-        let keep = if wanted.is_some() { KEEP } else { Duration::from_secs(3) };
+        let keep = if wanted.is_some() {
+            KEEP
+        } else {
+            Duration::from_secs(3)
+        };
         let pool = Pool::new(&core.timers, keep);
-        let dialer = Rc::new(Dialer { core, trust, live, address, wanted });
-        Self { dialer, shared: Rc::default(), pool }
+        let dialer = Rc::new(Dialer {
+            core,
+            trust,
+            live,
+            address,
+            wanted,
+        });
+        Self {
+            dialer,
+            shared: Rc::default(),
+            pool,
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -129,7 +149,12 @@ impl Hop {
         self.shared.connections.borrow_mut().retain(H2::is_open);
     }
 
-    async fn send_shared(&self, mut request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+    async fn send_shared(
+        &self,
+        mut request: Request<Body>,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
         loop {
             let (connection, fresh) = match self.connection().await {
                 Ok(found) => found,
@@ -137,13 +162,20 @@ impl Hop {
             };
             match connection.send(request, upload, timeout).await {
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
-                Err(SendError::Unsent(unsent)) if !fresh && !connection.is_open() => request = *unsent,
+                Err(SendError::Unsent(unsent)) if !fresh && !connection.is_open() => {
+                    request = *unsent
+                }
                 result => return result.map_err(|error| self.told(error)),
             }
         }
     }
 
-    async fn send_alone(&self, mut request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, Error> {
+    async fn send_alone(
+        &self,
+        mut request: Request<Body>,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
         *request.version_mut() = http::Version::HTTP_11;
         while let Some(kept) = self.pool.take().await {
             match self.pool.send(kept, request, upload, timeout).await {
@@ -152,7 +184,11 @@ impl Hop {
             }
         }
         match self.dialer.connect_h1(&self.pool).await {
-            Ok(fresh) => self.pool.send(fresh, request, upload, timeout).await.map_err(|error| self.told(error)),
+            Ok(fresh) => self
+                .pool
+                .send(fresh, request, upload, timeout)
+                .await
+                .map_err(|error| self.told(error)),
             Err(failure) => Err(Error::Unsent(Box::new(request), failure.into())),
         }
     }
@@ -164,7 +200,9 @@ impl Hop {
             let attempt = {
                 let mut connections = self.shared.connections.borrow_mut();
                 connections.retain(H2::is_open);
-                if let Some(connection) = connections.iter().find(|connection| connection.has_room()) {
+                if let Some(connection) =
+                    connections.iter().find(|connection| connection.has_room())
+                {
                     return Ok((connection.clone(), round > 0));
                 }
                 if connections.len() >= SHARED_MOST {
@@ -207,7 +245,10 @@ impl Hop {
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
     fn told(&self, error: SendError) -> Error {
         match error {
-            SendError::Unsent(request) => Error::Unsent(request, super::Error::Unreachable(io::ErrorKind::ConnectionAborted.into())),
+            SendError::Unsent(request) => Error::Unsent(
+                request,
+                super::Error::Unreachable(io::ErrorKind::ConnectionAborted.into()),
+            ),
             error => {
                 let error = super::Error::from(error);
                 if let super::Error::Identity(sentence) = &error {
@@ -224,8 +265,11 @@ impl Dialer {
         let trust = self.trust.load_full();
         let (io, guard) = self.connect(&trust, b"h2").await?;
         let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
-        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (connection, driver) = handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (connection, driver) =
+            handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
         let (life, link) = (self.life(guard), connection.link());
         tokio::task::spawn_local(async move {
             tokio::select! {
@@ -240,17 +284,31 @@ impl Dialer {
     async fn connect_h1(&self, pool: &Rc<Pool>) -> Result<Kept, Failure> {
         let trust = self.trust.load_full();
         let (io, guard) = self.connect(&trust, b"http/1.1").await?;
-        pool.open(io, self.life(guard)).await.map_err(|_| Failure::Protocol)
+        pool.open(io, self.life(guard))
+            .await
+            .map_err(|_| Failure::Protocol)
     }
 
     fn life(&self, guard: Option<LiveGuard>) -> Life {
-        let side = if self.wanted.is_some() { Side::Hop } else { Side::Plugin };
+        let side = if self.wanted.is_some() {
+            Side::Hop
+        } else {
+            Side::Plugin
+        };
         Life::new(self.core.count_open(side), guard)
     }
 
-    async fn connect(&self, trust: &TrustSet, protocol: &[u8]) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
-        let tcp = dial::tcp(self.address).await.map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
-        let Some(wanted) = &self.wanted else { return Ok((Box::new(tcp), None)) };
+    async fn connect(
+        &self,
+        trust: &TrustSet,
+        protocol: &[u8],
+    ) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
+        let tcp = dial::tcp(self.address)
+            .await
+            .map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
+        let Some(wanted) = &self.wanted else {
+            return Ok((Box::new(tcp), None));
+        };
         let connector = TlsConnector::from(trust.client_config(wanted, &[protocol]));
         let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
         let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
@@ -266,9 +324,17 @@ impl Dialer {
             self.refused("alpn", "the sidecar does not speak HTTP/2 on the hop");
             return Err(Failure::Protocol);
         }
-        let chain: Vec<_> = session.peer_certificates().unwrap_or_default().iter().map(|part| part.clone().into_owned()).collect();
-        let peer = Peer::of_judged_chain(&chain).map_err(|refusal| Failure::Identity(refusal.to_string()))?;
-        let guard = self.live.admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
+        let chain: Vec<_> = session
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|part| part.clone().into_owned())
+            .collect();
+        let peer = Peer::of_judged_chain(&chain)
+            .map_err(|refusal| Failure::Identity(refusal.to_string()))?;
+        let guard = self
+            .live
+            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
         Ok((Box::new(stream), Some(guard)))
     }
 
@@ -287,10 +353,22 @@ impl Dialer {
     fn refused(&self, reason: &'static str, sentence: &str) {
         let seed = &self.core.seed;
         seed.meters.handshake_failed(Side::Hop, reason);
-        let (address, wanted) = (self.address.to_string(), self.wanted.as_ref().map(PeerId::to_string));
-        let message = format!("the handshake with {} at {address} failed: {sentence}", wanted.as_deref().unwrap_or("the plugin"));
-        let fields = [("side", "hop".into()), ("reason", reason.into()), ("peer", address.into()), ("wanted", wanted.into())];
-        seed.log.event(Level::Warn, "handshake_failed", &message, &fields);
+        let (address, wanted) = (
+            self.address.to_string(),
+            self.wanted.as_ref().map(PeerId::to_string),
+        );
+        let message = format!(
+            "the handshake with {} at {address} failed: {sentence}",
+            wanted.as_deref().unwrap_or("the plugin")
+        );
+        let fields = [
+            ("side", "hop".into()),
+            ("reason", reason.into()),
+            ("peer", address.into()),
+            ("wanted", wanted.into()),
+        ];
+        seed.log
+            .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }
 

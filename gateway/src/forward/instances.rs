@@ -49,14 +49,23 @@ impl Instances {
     /// are addresses already.
     #[must_use]
     pub fn of(&self, plugin: &Arc<Plugin>) -> Arc<Vec<Arc<Address>>> {
-        let known = self.table.load().get(&place(plugin)).map(|entry| entry.addresses.clone());
+        let known = self
+            .table
+            .load()
+            .get(&place(plugin))
+            .map(|entry| entry.addresses.clone());
         known.unwrap_or_else(|| {
             let hosts = plugin.upstream.instances().iter();
             let found = hosts.filter_map(|instance| match &instance.host {
-                Host::Ip(ip) => Some(Arc::new(Address { at: SocketAddr::new(*ip, instance.port) })),
+                Host::Ip(ip) => Some(Arc::new(Address {
+                    at: SocketAddr::new(*ip, instance.port),
+                })),
                 Host::Name(_) => None,
             });
-            let entry = Entry { plugin: Arc::downgrade(plugin), addresses: Arc::new(found.collect()) };
+            let entry = Entry {
+                plugin: Arc::downgrade(plugin),
+                addresses: Arc::new(found.collect()),
+            };
             self.put([(place(plugin), entry.clone())], false);
             self.look_soon();
             entry.addresses
@@ -85,9 +94,17 @@ impl Instances {
                 match &instance.host {
                     Host::Ip(ip) => found.push(SocketAddr::new(*ip, instance.port)),
                     Host::Name(name) => {
-                        let answer = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host((&**name, instance.port))).await;
+                        let answer = tokio::time::timeout(
+                            LOOK_UP_WITHIN,
+                            tokio::net::lookup_host((&**name, instance.port)),
+                        )
+                        .await;
                         match answer {
-                            Ok(Ok(addresses)) => found.extend(addresses.filter(|at| plugin.may_leave_loopback() || at.ip().is_loopback())),
+                            Ok(Ok(addresses)) => {
+                                found.extend(addresses.filter(|at| {
+                                    plugin.may_leave_loopback() || at.ip().is_loopback()
+                                }))
+                            }
                             Ok(Err(_)) | Err(_) => whole = false,
                         }
                     }
@@ -95,8 +112,18 @@ impl Instances {
             }
             found.sort_unstable();
             found.dedup();
-            let addresses = if whole || before.is_empty() { kept(&before, found) } else { before };
-            table.insert(place(plugin), Entry { plugin: Arc::downgrade(plugin), addresses });
+            let addresses = if whole || before.is_empty() {
+                kept(&before, found)
+            } else {
+                before
+            };
+            table.insert(
+                place(plugin),
+                Entry {
+                    plugin: Arc::downgrade(plugin),
+                    addresses,
+                },
+            );
         }
         self.put(table, true);
     }
@@ -122,7 +149,12 @@ fn kept(before: &Arc<Vec<Arc<Address>>>, found: Vec<SocketAddr>) -> Arc<Vec<Arc<
         return before.clone();
     }
     let known = |at: SocketAddr| before.iter().find(|old| old.at == at).cloned();
-    Arc::new(found.into_iter().map(|at| known(at).unwrap_or_else(|| Arc::new(Address { at }))).collect())
+    Arc::new(
+        found
+            .into_iter()
+            .map(|at| known(at).unwrap_or_else(|| Arc::new(Address { at })))
+            .collect(),
+    )
 }
 
 fn place(plugin: &Arc<Plugin>) -> usize {

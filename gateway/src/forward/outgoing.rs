@@ -9,8 +9,9 @@ use std::sync::Arc;
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
 use gapura_mesh::envelope::X_REQUEST_ID;
 use gapura_mesh::headers::{
-    self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO,
-    X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE, X_ROLE, X_USER_ID,
+    self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
+    X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
+    X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;
@@ -62,16 +63,26 @@ const BULK: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// If the host or the path cannot be written in the next protocol.
-pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Option<&Signer>) -> Result<(Outgoing, Stripped), super::Error> {
+pub fn prepare(
+    permit: &Permit,
+    mut head: Parts,
+    facts: &Facts<'_>,
+    signer: Option<&Signer>,
+) -> Result<(Outgoing, Stripped), super::Error> {
     let plugin = permit.plugin();
-    let takes_trailers = head.headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let takes_trailers = head
+        .headers
+        .get(TE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
-    let trailer = headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
+    let trailer =
+        headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
     if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
         // The client's own id was kept: it is set anew below, and nothing was taken.
         head.headers.remove(X_REQUEST_ID);
     }
-    let stripped = headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
+    let stripped =
+        headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
     }
@@ -107,19 +118,32 @@ pub fn prepare(permit: &Permit, mut head: Parts, facts: &Facts<'_>, signer: Opti
     }
     if sidecar && takes_trailers {
         // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
-        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+        head.headers
+            .insert(TE, HeaderValue::from_static("trailers"));
     }
     if facts.websocket {
         tunnel::set_headers(&mut head.headers);
     }
     head.extensions.clear();
-    Ok((Outgoing { plugin: plugin.clone(), head, route }, stripped))
+    Ok((
+        Outgoing {
+            plugin: plugin.clone(),
+            head,
+            route,
+        },
+        stripped,
+    ))
 }
 
 /// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
 fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
     let injected = plugin.inject_headers.iter().map(|(name, _)| name);
-    let mut names: Vec<&str> = headers.keys().chain(injected).map(HeaderName::as_str).filter(|name| name.starts_with("x-")).collect();
+    let mut names: Vec<&str> = headers
+        .keys()
+        .chain(injected)
+        .map(HeaderName::as_str)
+        .filter(|name| name.starts_with("x-"))
+        .collect();
     if names.is_empty() {
         return;
     }
@@ -142,7 +166,9 @@ fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
     // A state without a valid parent belongs to no trace of ours.
-    let continued = headers.get(TRACEPARENT).is_some_and(|value| Trace::parse(value.as_bytes()).is_some());
+    let continued = headers
+        .get(TRACEPARENT)
+        .is_some_and(|value| Trace::parse(value.as_bytes()).is_some());
     if !continued {
         headers.remove(TRACESTATE);
     }
@@ -151,7 +177,9 @@ fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
 
 /// Sets what was proven; what was not is gone already.
 fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
-    let Some(caller) = permit.caller().filter(|_| permit.plugin().gets_context()) else { return };
+    let Some(caller) = permit.caller().filter(|_| permit.plugin().gets_context()) else {
+        return;
+    };
     headers.insert(X_USER_ID, caller.user().header().clone());
     headers.insert(X_COMPANY_ID, caller.tenant().header().clone());
     if let Some(roles) = caller.roles() {
@@ -167,30 +195,51 @@ fn route(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Route {
     if facts.bodiless || grpc {
         return Route::Shared;
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length < BULK) { Route::Shared } else { Route::Alone }
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length < BULK) {
+        Route::Shared
+    } else {
+        Route::Alone
+    }
 }
 
 /// Whether a message is gRPC's.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The target below the mount, the query as it came.
-fn target(uri: Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Result<Uri, super::Error> {
+fn target(
+    uri: Uri,
+    facts: &Facts<'_>,
+    authority: Option<&HeaderValue>,
+) -> Result<Uri, super::Error> {
     let mut parts = uri.into_parts();
-    let untouched = parts.path_and_query.as_ref().is_some_and(|known| known.path() == facts.rest);
+    let untouched = parts
+        .path_and_query
+        .as_ref()
+        .is_some_and(|known| known.path() == facts.rest);
     if !untouched {
         let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
         let text = match query {
             Some(query) => format!("{}?{query}", facts.rest),
             None => facts.rest.to_owned(),
         };
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| super::Error::Unwritable)?);
+        parts.path_and_query = Some(
+            PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
+                .map_err(|_| super::Error::Unwritable)?,
+        );
     }
     (parts.scheme, parts.authority) = match authority {
-        Some(host) => (Some(Scheme::HTTPS), Some(Authority::try_from(host.as_bytes()).map_err(|_| super::Error::Unwritable)?)),
+        Some(host) => (
+            Some(Scheme::HTTPS),
+            Some(Authority::try_from(host.as_bytes()).map_err(|_| super::Error::Unwritable)?),
+        ),
         None => (None, None),
     };
     Uri::from_parts(parts).map_err(|_| super::Error::Unwritable)
@@ -206,7 +255,9 @@ fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {
         request_id: facts.request_id.as_str(),
         user: caller.map_or("", |caller| UserId::as_str(caller.user())),
         company: caller.map_or("", |caller| TenantId::as_str(caller.tenant())),
-        role: caller.and_then(|caller| caller.roles()).map_or("", Roles::as_str),
+        role: caller
+            .and_then(|caller| caller.roles())
+            .map_or("", Roles::as_str),
     };
     if let Some(value) = signer.sign(&context) {
         head.headers.insert(X_INTERNAL_SIGNATURE, value);

@@ -41,7 +41,9 @@ impl Signer {
     /// A signer with the operator's secret.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self { secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+        Self {
+            secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
+        }
     }
 
     /// The key that `plugin` verifies with.
@@ -55,11 +57,26 @@ impl Signer {
     /// The header's value.
     #[must_use]
     pub fn sign(&self, context: &Context<'_>) -> Option<HeaderValue> {
-        let Context { plugin, seconds, method, target, request_id, user, company, role } = context;
-        let lines = format!("v1\n{plugin}\n{seconds}\n{method}\n{target}\n{request_id}\n{user}\n{company}\n{role}");
+        let Context {
+            plugin,
+            seconds,
+            method,
+            target,
+            request_id,
+            user,
+            company,
+            role,
+        } = context;
+        let lines = format!(
+            "v1\n{plugin}\n{seconds}\n{method}\n{target}\n{request_id}\n{user}\n{company}\n{role}"
+        );
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.plugin_key(plugin));
         let mut text = format!("v1,{seconds},");
-        let _ = write!(text, "{}", URL_SAFE_NO_PAD.encode(hmac::sign(&key, lines.as_bytes())));
+        let _ = write!(
+            text,
+            "{}",
+            URL_SAFE_NO_PAD.encode(hmac::sign(&key, lines.as_bytes()))
+        );
         HeaderValue::from_str(&text).ok()
     }
 }
@@ -84,8 +101,16 @@ mod tests {
             role: "admin",
         };
         let value = signer.sign(&context).unwrap();
-        assert_eq!(value, "v1,1700000000,HEwZYb_IgbcgaPrk8F9vvG7jxVfN1rLA_G6DCP94Whs");
-        let other = signer.sign(&Context { company: "43", ..context }).unwrap();
+        assert_eq!(
+            value,
+            "v1,1700000000,HEwZYb_IgbcgaPrk8F9vvG7jxVfN1rLA_G6DCP94Whs"
+        );
+        let other = signer
+            .sign(&Context {
+                company: "43",
+                ..context
+            })
+            .unwrap();
         assert_ne!(value, other);
     }
 }

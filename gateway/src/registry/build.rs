@@ -88,7 +88,9 @@ enum Wanted {
 pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: Instant) -> Built {
     let files = match &snapshot.files {
         Ok(files) if !files.is_empty() => files,
-        Ok(_) if previous.is_none_or(|state| state.files.is_empty()) => return empty(previous, &snapshot.folder, now),
+        Ok(_) if previous.is_none_or(|state| state.files.is_empty()) => {
+            return empty(previous, &snapshot.folder, now);
+        }
         Ok(_) => {
             return keep(
                 previous,
@@ -98,18 +100,35 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
         }
         Err(message) => return keep(previous, &snapshot.folder, message),
     };
-    let path = |file: &super::File| format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
-    let read = |file: &super::File| file::read(&path(file), file.content.as_deref().map_err(String::as_str), rules);
-    let readings: Vec<(&super::File, Reading)> = files.iter().map(|file| (file, read(file))).collect();
+    let path =
+        |file: &super::File| format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
+    let read = |file: &super::File| {
+        file::read(
+            &path(file),
+            file.content.as_deref().map_err(String::as_str),
+            rules,
+        )
+    };
+    let readings: Vec<(&super::File, Reading)> =
+        files.iter().map(|file| (file, read(file))).collect();
     let nothing = State::default();
     let before = previous.unwrap_or(&nothing);
-    let mut claims: Vec<Claim<'_>> = readings.iter().map(|(file, reading)| claim(file, path(file), reading, before)).collect();
-    let mut faults: Vec<Fault> = readings.iter().flat_map(|(_, reading)| reading.faults.clone()).collect();
+    let mut claims: Vec<Claim<'_>> = readings
+        .iter()
+        .map(|(file, reading)| claim(file, path(file), reading, before))
+        .collect();
+    let mut faults: Vec<Fault> = readings
+        .iter()
+        .flat_map(|(_, reading)| reading.faults.clone())
+        .collect();
     settle(&mut claims, before, &mut faults);
     faults.sort();
     faults.dedup();
 
-    let mut state = State { files: BTreeMap::new(), vanished: still_held(before, files, now) };
+    let mut state = State {
+        files: BTreeMap::new(),
+        vanished: still_held(before, files, now),
+    };
     let mut warnings = Vec::new();
     for claim in claims {
         if let Some(in_force) = &claim.chosen {
@@ -118,12 +137,28 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
         let mut named = claim.reading.claims.clone();
         if named.is_empty() {
             // Nothing can be learnt from an unreadable file; what it named before stays reserved.
-            named = before.files.get(claim.file).map(|before| before.claims.clone()).unwrap_or_default();
+            named = before
+                .files
+                .get(claim.file)
+                .map(|before| before.claims.clone())
+                .unwrap_or_default();
         }
-        state.files.insert(claim.file.to_owned(), FileState { in_force: claim.chosen, claims: named });
+        state.files.insert(
+            claim.file.to_owned(),
+            FileState {
+                in_force: claim.chosen,
+                claims: named,
+            },
+        );
     }
     let changes = changes(before, &state);
-    Built { table: state.table(faults.clone()), state, faults, warnings, changes }
+    Built {
+        table: state.table(faults.clone()),
+        state,
+        faults,
+        warnings,
+        changes,
+    }
 }
 
 impl State {
@@ -141,49 +176,109 @@ impl State {
 
     /// The good version of each file.
     pub(super) fn in_force(&self) -> impl Iterator<Item = (&str, &InForce)> {
-        self.files.iter().filter_map(|(file, state)| state.in_force.as_ref().map(|in_force| (file.as_str(), in_force)))
+        self.files.iter().filter_map(|(file, state)| {
+            state
+                .in_force
+                .as_ref()
+                .map(|in_force| (file.as_str(), in_force))
+        })
     }
 
     fn table(&self, faults: Vec<Fault>) -> Table {
-        let plugins = self.in_force().map(|(file, in_force)| (file.to_owned(), in_force.plugin.clone())).collect();
+        let plugins = self
+            .in_force()
+            .map(|(file, in_force)| (file.to_owned(), in_force.plugin.clone()))
+            .collect();
         let named = self.files.values().flat_map(|state| &state.claims);
-        let held = named.chain(self.vanished.iter().flat_map(|vanished| &vanished.mounts)).cloned();
+        let held = named
+            .chain(self.vanished.iter().flat_map(|vanished| &vanished.mounts))
+            .cloned();
         Table::new(plugins, held, faults)
     }
 
     /// Every plugin that is in force, or was until a moment ago.
     fn known(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.in_force().map(|(_, in_force)| &in_force.plugin).chain(self.vanished.iter().filter_map(|vanished| vanished.plugin.as_ref()))
+        self.in_force().map(|(_, in_force)| &in_force.plugin).chain(
+            self.vanished
+                .iter()
+                .filter_map(|vanished| vanished.plugin.as_ref()),
+        )
     }
 }
 
 /// A start, or a life, without plugins.
 fn empty(previous: Option<&State>, folder: &str, now: Instant) -> Built {
-    let state = State { files: BTreeMap::new(), vanished: previous.map(|state| still_held(state, &[], now)).unwrap_or_default() };
-    let warnings = vec![format!("{folder} holds no *.json file: no path leads to a plugin")];
-    Built { table: state.table(Vec::new()), state, faults: Vec::new(), warnings, changes: Vec::new() }
+    let state = State {
+        files: BTreeMap::new(),
+        vanished: previous
+            .map(|state| still_held(state, &[], now))
+            .unwrap_or_default(),
+    };
+    let warnings = vec![format!(
+        "{folder} holds no *.json file: no path leads to a plugin"
+    )];
+    Built {
+        table: state.table(Vec::new()),
+        state,
+        faults: Vec::new(),
+        warnings,
+        changes: Vec::new(),
+    }
 }
 
 /// Nothing changes, and somebody must look at the folder.
 fn keep(previous: Option<&State>, folder: &str, message: &str) -> Built {
     let state = previous.cloned().unwrap_or_default();
-    let faults = vec![Fault { file: folder.to_owned(), position: None, message: message.to_owned() }];
-    Built { table: state.table(faults.clone()), state, faults, warnings: Vec::new(), changes: Vec::new() }
+    let faults = vec![Fault {
+        file: folder.to_owned(),
+        position: None,
+        message: message.to_owned(),
+    }];
+    Built {
+        table: state.table(faults.clone()),
+        state,
+        faults,
+        warnings: Vec::new(),
+        changes: Vec::new(),
+    }
 }
 
 /// What a file wants before it is compared with the others.
-fn claim<'a>(file: &'a super::File, path: String, reading: &'a Reading, state: &State) -> Claim<'a> {
-    let before = state.files.get(&file.name).and_then(|state| state.in_force.clone());
+fn claim<'a>(
+    file: &'a super::File,
+    path: String,
+    reading: &'a Reading,
+    state: &State,
+) -> Claim<'a> {
+    let before = state
+        .files
+        .get(&file.name)
+        .and_then(|state| state.in_force.clone());
     let (chosen, is_old) = match (&reading.plugin, &file.content) {
         (Some(plugin), Ok(text)) => {
             let known = state.known().find(|known| ***known == *plugin);
-            let is_old = before.as_ref().is_some_and(|before| *before.plugin == *plugin);
+            let is_old = before
+                .as_ref()
+                .is_some_and(|before| *before.plugin == *plugin);
             let plugin = known.cloned().unwrap_or_else(|| Arc::new(plugin.clone()));
-            (Some(InForce { plugin, text: text.clone() }), is_old)
+            (
+                Some(InForce {
+                    plugin,
+                    text: text.clone(),
+                }),
+                is_old,
+            )
         }
         _ => (before.clone(), true),
     };
-    Claim { file: &file.name, path, reading, chosen, is_old, before }
+    Claim {
+        file: &file.name,
+        path,
+        reading,
+        chosen,
+        is_old,
+        before,
+    }
 }
 
 /// Lets what is in force keep its name and mount, and falls back where a new version wants one that is taken. What was in force
@@ -195,16 +290,26 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<Fault>) {
             let mut by_text: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
             for (at, claim) in claims.iter().enumerate() {
                 if let Some(in_force) = &claim.chosen {
-                    by_text.entry(wanted.of(&in_force.plugin)).or_default().push(at);
+                    by_text
+                        .entry(wanted.of(&in_force.plugin))
+                        .or_default()
+                        .push(at);
                 }
             }
             for rivals in by_text.values().filter(|rivals| rivals.len() > 1) {
                 let winner = winner(claims, rivals, wanted, before);
                 for loser in rivals.iter().copied().filter(|at| Some(*at) != winner) {
-                    let others = rivals.iter().filter(|at| **at != loser && winner.is_none_or(|winner| winner == **at));
+                    let others = rivals
+                        .iter()
+                        .filter(|at| **at != loser && winner.is_none_or(|winner| winner == **at));
                     let others: Vec<&Claim<'_>> = others.filter_map(|at| claims.get(*at)).collect();
                     if let Some(claim) = claims.get(loser) {
-                        losers.entry(loser).or_default().push(clash(claim, &others, wanted, winner.is_some()));
+                        losers.entry(loser).or_default().push(clash(
+                            claim,
+                            &others,
+                            wanted,
+                            winner.is_some(),
+                        ));
                     }
                 }
             }
@@ -216,7 +321,11 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<Fault>) {
             faults.extend(found);
             if let Some(claim) = claims.get_mut(at) {
                 // An old version can only lose to another old one, which cannot be; without this the loop might not end.
-                claim.chosen = if claim.is_old { None } else { claim.before.clone() };
+                claim.chosen = if claim.is_old {
+                    None
+                } else {
+                    claim.before.clone()
+                };
                 claim.is_old = true;
             }
         }
@@ -228,19 +337,40 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<Fault>) {
 fn winner(claims: &[Claim<'_>], rivals: &[usize], wanted: Wanted, before: &State) -> Option<usize> {
     let had_it = |at: &&usize| {
         claims.get(**at).is_some_and(|claim| {
-            let now = claim.chosen.as_ref().map(|in_force| wanted.of(&in_force.plugin));
-            claim.before.as_ref().map(|in_force| wanted.of(&in_force.plugin)) == now
+            let now = claim
+                .chosen
+                .as_ref()
+                .map(|in_force| wanted.of(&in_force.plugin));
+            claim
+                .before
+                .as_ref()
+                .map(|in_force| wanted.of(&in_force.plugin))
+                == now
         })
     };
     let was_it = |at: &&usize| {
-        claims.get(**at).and_then(|claim| claim.chosen.as_ref()).is_some_and(|now| {
-            let is_gone = |file: &str| claims.iter().all(|claim| claim.file != file);
-            let same = |plugin: &Plugin| plugin.name == now.plugin.name && plugin.mount == now.plugin.mount;
-            before.in_force().any(|(file, in_force)| is_gone(file) && same(&in_force.plugin))
-        })
+        claims
+            .get(**at)
+            .and_then(|claim| claim.chosen.as_ref())
+            .is_some_and(|now| {
+                let is_gone = |file: &str| claims.iter().all(|claim| claim.file != file);
+                let same = |plugin: &Plugin| {
+                    plugin.name == now.plugin.name && plugin.mount == now.plugin.mount
+                };
+                before
+                    .in_force()
+                    .any(|(file, in_force)| is_gone(file) && same(&in_force.plugin))
+            })
     };
-    let one = |mut found: Vec<&usize>| if found.len() == 1 { found.pop().copied() } else { None };
-    one(rivals.iter().filter(had_it).collect()).or_else(|| one(rivals.iter().filter(was_it).collect()))
+    let one = |mut found: Vec<&usize>| {
+        if found.len() == 1 {
+            found.pop().copied()
+        } else {
+            None
+        }
+    };
+    one(rivals.iter().filter(had_it).collect())
+        .or_else(|| one(rivals.iter().filter(was_it).collect()))
 }
 
 fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: bool) -> Fault {
@@ -250,13 +380,25 @@ fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: boo
         Wanted::Name => ("name", claim.reading.name_at),
         Wanted::Mount => ("mount", claim.reading.mount_at),
     };
-    let text = claim.chosen.as_ref().map(|in_force| wanted.of(&in_force.plugin)).unwrap_or_default();
+    let text = claim
+        .chosen
+        .as_ref()
+        .map(|in_force| wanted.of(&in_force.plugin))
+        .unwrap_or_default();
     let message = if is_taken {
-        format!("\"{field}\" {text} is taken by {files}, which is in force and keeps it; choose another or remove one of the files")
+        format!(
+            "\"{field}\" {text} is taken by {files}, which is in force and keeps it; choose another or remove one of the files"
+        )
     } else {
-        format!("\"{field}\" {text} is also claimed by {files}; none of them loads until one gives way")
+        format!(
+            "\"{field}\" {text} is also claimed by {files}; none of them loads until one gives way"
+        )
     };
-    Fault { file: claim.path.clone(), position: Some(position), message }
+    Fault {
+        file: claim.path.clone(),
+        position: Some(position),
+        message,
+    }
 }
 
 impl Wanted {
@@ -271,41 +413,77 @@ impl Wanted {
 /// The holds of files that have gone, now or a moment ago.
 fn still_held(before: &State, files: &[super::File], now: Instant) -> Vec<Vanished> {
     let there: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let earlier = before.vanished.iter().filter(|vanished| vanished.until > now).cloned();
+    let earlier = before
+        .vanished
+        .iter()
+        .filter(|vanished| vanished.until > now)
+        .cloned();
     let just_gone = before.files.iter().map(|(file, state)| {
-        let plugin = state.in_force.as_ref().map(|in_force| in_force.plugin.clone());
-        let mounts = plugin.iter().map(|plugin| plugin.mount.clone()).chain(state.claims.iter().cloned()).collect();
-        Vanished { file: file.clone(), plugin, mounts, until: now + HOLD }
+        let plugin = state
+            .in_force
+            .as_ref()
+            .map(|in_force| in_force.plugin.clone());
+        let mounts = plugin
+            .iter()
+            .map(|plugin| plugin.mount.clone())
+            .chain(state.claims.iter().cloned())
+            .collect();
+        Vanished {
+            file: file.clone(),
+            plugin,
+            mounts,
+            until: now + HOLD,
+        }
     });
-    earlier.chain(just_gone).filter(|vanished| !there.contains(vanished.file.as_str())).collect()
+    earlier
+        .chain(just_gone)
+        .filter(|vanished| !there.contains(vanished.file.as_str()))
+        .collect()
 }
 
 /// A warning where a plugin, or whatever took over its mount, now asks less of a caller.
 fn weaker(before: &State, plugin: &Plugin) -> Option<String> {
-    let (_, was) = before
-        .in_force()
-        .find(|(_, was)| (was.plugin.name == plugin.name || was.plugin.mount == plugin.mount) && plugin.auth < was.plugin.auth)?;
+    let (_, was) = before.in_force().find(|(_, was)| {
+        (was.plugin.name == plugin.name || was.plugin.mount == plugin.mount)
+            && plugin.auth < was.plugin.auth
+    })?;
     let (from, to) = (was.plugin.auth.as_str(), plugin.auth.as_str());
-    Some(format!("plugin {} at {}: auth_mode became weaker, from {from} to {to}", plugin.name, plugin.mount))
+    Some(format!(
+        "plugin {} at {}: auth_mode became weaker, from {from} to {to}",
+        plugin.name, plugin.mount
+    ))
 }
 
 fn changes(before: &State, after: &State) -> Vec<String> {
     let by_name = |state: &State| -> BTreeMap<String, Arc<Plugin>> {
-        state.in_force().map(|(_, in_force)| (in_force.plugin.name.to_string(), in_force.plugin.clone())).collect()
+        state
+            .in_force()
+            .map(|(_, in_force)| (in_force.plugin.name.to_string(), in_force.plugin.clone()))
+            .collect()
     };
     let (old, new) = (by_name(before), by_name(after));
     let mut changes = Vec::new();
     for (name, plugin) in &new {
         match old.get(name) {
-            None => changes.push(format!("plugin {name} {} is in force at {}", plugin.version, plugin.mount)),
+            None => changes.push(format!(
+                "plugin {name} {} is in force at {}",
+                plugin.version, plugin.mount
+            )),
             Some(was) if !Arc::ptr_eq(was, plugin) => {
-                changes.push(format!("plugin {name} {} is in force at {}, changed", plugin.version, plugin.mount));
+                changes.push(format!(
+                    "plugin {name} {} is in force at {}, changed",
+                    plugin.version, plugin.mount
+                ));
             }
             Some(_) => {}
         }
     }
     let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
-    changes.extend(gone.map(|(name, plugin)| format!("plugin {name} is no longer in force at {}", plugin.mount)));
+    changes.extend(
+        gone.map(|(name, plugin)| {
+            format!("plugin {name} is no longer in force at {}", plugin.mount)
+        }),
+    );
     changes
 }
 

@@ -28,19 +28,40 @@ const CLAIMS_MAX: usize = 16;
 
 /// Reads a file's bytes, or takes the reason why there are none. `file` is what faults call it.
 pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> Reading {
-    let fault = |fault: json::Fault| Fault { file: file.to_owned(), position: Some(fault.position), message: fault.message };
+    let fault = |fault: json::Fault| Fault {
+        file: file.to_owned(),
+        position: Some(fault.position),
+        message: fault.message,
+    };
     let bytes = match content {
         Ok(bytes) => bytes,
         Err(message) => {
-            let faults = vec![Fault { file: file.to_owned(), position: None, message: message.to_owned() }];
-            return Reading { plugin: None, name_at: Position::START, mount_at: Position::START, claims: Vec::new(), faults };
+            let faults = vec![Fault {
+                file: file.to_owned(),
+                position: None,
+                message: message.to_owned(),
+            }];
+            return Reading {
+                plugin: None,
+                name_at: Position::START,
+                mount_at: Position::START,
+                claims: Vec::new(),
+                faults,
+            };
         }
     };
     let mut faults = Vec::new();
     let root = json::parse(bytes, &mut faults);
     let is_plain_tree = faults.is_empty();
-    let plugin = root.as_ref().and_then(|root| Plugin::read(root, rules, &mut faults)).filter(|_| faults.is_empty());
-    let at = |pointer| root.as_ref().and_then(|root| root.find(pointer)).map_or(Position::START, |node| node.position);
+    let plugin = root
+        .as_ref()
+        .and_then(|root| Plugin::read(root, rules, &mut faults))
+        .filter(|_| faults.is_empty());
+    let at = |pointer| {
+        root.as_ref()
+            .and_then(|root| root.find(pointer))
+            .map_or(Position::START, |node| node.position)
+    };
     let claims = match (&plugin, &root) {
         (Some(plugin), _) => vec![plugin.mount.clone()],
         // A tree with names that stand twice holds only the first of two mounts; the bare text holds both.
@@ -48,7 +69,13 @@ pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> R
         (None, _) => claims_in(&String::from_utf8_lossy(bytes)),
     };
     faults.sort_by_key(|fault| fault.position);
-    Reading { plugin, name_at: at("/name"), mount_at: at("/mount"), claims, faults: faults.into_iter().map(fault).collect() }
+    Reading {
+        plugin,
+        name_at: at("/name"),
+        mount_at: at("/mount"),
+        claims,
+        faults: faults.into_iter().map(fault).collect(),
+    }
 }
 
 fn claim_of(root: &Node) -> Option<Mount> {
@@ -60,7 +87,9 @@ fn claims_in(text: &str) -> Vec<Mount> {
     let mut claims = Vec::new();
     for (at, key) in text.match_indices("\"mount\"") {
         let after = text.get(at + key.len()..).unwrap_or_default().trim_start();
-        let Some(value) = after.strip_prefix(':').map(str::trim_start) else { continue };
+        let Some(value) = after.strip_prefix(':').map(str::trim_start) else {
+            continue;
+        };
         let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();
         if let Some(Ok(value)) = values.next()
             && let Ok(mount) = Mount::parse(&value)
@@ -80,11 +109,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOOD: &str =
-        "{\"name\": \"a\", \"version\": \"1\", \"mount\": \"/a/\",\n\"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}";
+    const GOOD: &str = "{\"name\": \"a\", \"version\": \"1\", \"mount\": \"/a/\",\n\"upstream\": \"https://a:1\", \"auth_mode\": \"public\"}";
 
     fn rules() -> Rules {
-        Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None }
+        Rules {
+            trust_domain: "a".parse().unwrap(),
+            signing: false,
+            max_body: None,
+        }
     }
 
     fn claims(text: &str) -> Vec<String> {
@@ -98,7 +130,10 @@ mod tests {
         let reading = read("a.json", Ok(GOOD.as_bytes()), &rules());
         assert!(reading.plugin.is_some() && reading.faults.is_empty());
         assert_eq!(claims(GOOD), ["/a"]);
-        assert_eq!((reading.name_at.to_string(), reading.mount_at.to_string()), ("1:10".to_owned(), "1:40".to_owned()));
+        assert_eq!(
+            (reading.name_at.to_string(), reading.mount_at.to_string()),
+            ("1:10".to_owned(), "1:40".to_owned())
+        );
     }
 
     #[test]
@@ -106,7 +141,10 @@ mod tests {
         assert_eq!(claims(&GOOD.replace("\"1\"", "1")), ["/a"]);
         assert_eq!(claims(&GOOD.replace("\"1\",", "\"1\"")), ["/a"]);
         assert_eq!(claims(&GOOD.replace('}', "")), ["/a"]);
-        assert_eq!(claims(&GOOD.replace("public\"", "public\", \"mount\" : \"/b\"")), ["/a", "/b"]);
+        assert_eq!(
+            claims(&GOOD.replace("public\"", "public\", \"mount\" : \"/b\"")),
+            ["/a", "/b"]
+        );
         assert_eq!(claims("{\"mount\": \"/a"), [""; 0]);
         assert_eq!(claims("{\"mount\": \"/../a\"}"), [""; 0]);
         assert_eq!(claims(""), [""; 0]);
@@ -117,10 +155,19 @@ mod tests {
         let text = GOOD.replace("\"1\"", "1").replace("https://a:1", "a");
         let reading = read("a.json", Ok(text.as_bytes()), &rules());
         let said: Vec<String> = reading.faults.iter().map(ToString::to_string).collect();
-        assert_eq!(said[0], "a.json:1:26: \"version\" must be a string, found a number");
-        assert!(said[1].starts_with("a.json:2:13: \"upstream\" must begin with"), "{said:?}");
+        assert_eq!(
+            said[0],
+            "a.json:1:26: \"version\" must be a string, found a number"
+        );
+        assert!(
+            said[1].starts_with("a.json:2:13: \"upstream\" must begin with"),
+            "{said:?}"
+        );
         let unread = read("a.json", Err("can't be read: denied"), &rules());
-        assert_eq!(unread.faults[0].to_string(), "a.json: can't be read: denied");
+        assert_eq!(
+            unread.faults[0].to_string(),
+            "a.json: can't be read: denied"
+        );
     }
 
     proptest! {

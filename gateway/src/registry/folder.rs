@@ -50,18 +50,32 @@ impl Snapshot {
     /// Reads the folder.
     #[must_use]
     pub fn take(folder: &Path) -> Self {
-        Self { folder: folder.display().to_string(), files: read_all(folder) }
+        Self {
+            folder: folder.display().to_string(),
+            files: read_all(folder),
+        }
     }
 }
 
 impl Stamp {
     /// Looks at the folder without reading a file.
     pub(super) fn take(folder: &Path) -> Self {
-        let paths = names(folder).unwrap_or_default().into_iter().map(|name| folder.join(name));
+        let paths = names(folder)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|name| folder.join(name));
         let stamped = paths.chain([folder.to_owned()]).map(|path| {
-            let stat = fs::metadata(&path)
-                .ok()
-                .map(|stat| ([stat.dev(), stat.ino(), stat.size()], [stat.mtime(), stat.mtime_nsec(), stat.ctime(), stat.ctime_nsec()]));
+            let stat = fs::metadata(&path).ok().map(|stat| {
+                (
+                    [stat.dev(), stat.ino(), stat.size()],
+                    [
+                        stat.mtime(),
+                        stat.mtime_nsec(),
+                        stat.ctime(),
+                        stat.ctime_nsec(),
+                    ],
+                )
+            });
             (path, stat)
         });
         Self(stamped.collect())
@@ -79,7 +93,9 @@ fn read_all(folder: &Path) -> Result<Vec<File>, String> {
             Ok(stat) if stat.is_dir() => continue,
             Ok(stat) => read_one(&path, &stat),
             Err(err) if err.kind() == ErrorKind::NotFound => match fs::symlink_metadata(&path) {
-                Ok(_) => Err("is a symbolic link to nothing; remove it or put its target back".to_owned()),
+                Ok(_) => Err(
+                    "is a symbolic link to nothing; remove it or put its target back".to_owned(),
+                ),
                 // It vanished between the listing and now.
                 Err(_) => continue,
             },
@@ -87,9 +103,15 @@ fn read_all(folder: &Path) -> Result<Vec<File>, String> {
         };
         bytes += content.as_ref().map_or(0, |content| content.len());
         if bytes > ALL_MAX {
-            return Err("holds more than 16 MiB of *.json files; it is meant for plugin files only".to_owned());
+            return Err(
+                "holds more than 16 MiB of *.json files; it is meant for plugin files only"
+                    .to_owned(),
+            );
         }
-        files.push(File { name: shown, content });
+        files.push(File {
+            name: shown,
+            content,
+        });
     }
     Ok(files)
 }
@@ -104,7 +126,9 @@ fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, String> {
             names.push(name);
         }
         if names.len() > COUNT_MAX {
-            return Err(format!("holds more than {COUNT_MAX} *.json files; it is meant for plugin files only"));
+            return Err(format!(
+                "holds more than {COUNT_MAX} *.json files; it is meant for plugin files only"
+            ));
         }
     }
     names.sort();
@@ -127,9 +151,14 @@ fn read_one(path: &Path, stat: &Metadata) -> Result<Arc<[u8]>, String> {
     }
     let mut content = Vec::new();
     // It may have grown since.
-    let read = fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut content));
+    let read =
+        fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut content));
     read.map_err(|err| format!("can't be read: {err}"))?;
-    if content.len() as u64 > FILE_MAX { Err(too_long()) } else { Ok(content.into()) }
+    if content.len() as u64 > FILE_MAX {
+        Err(too_long())
+    } else {
+        Ok(content.into())
+    }
 }
 
 #[cfg(test)]
@@ -139,17 +168,38 @@ mod tests {
 
     fn listed(folder: &Path) -> Vec<(String, Result<String, String>)> {
         let text = |content: Arc<[u8]>| String::from_utf8_lossy(&content).into_owned();
-        Snapshot::take(folder).files.unwrap().into_iter().map(|file| (file.name, file.content.map(text))).collect()
+        Snapshot::take(folder)
+            .files
+            .unwrap()
+            .into_iter()
+            .map(|file| (file.name, file.content.map(text)))
+            .collect()
     }
 
     #[test]
     fn takes_json_files_that_do_not_begin_with_a_dot() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.json", "a.json", ".a.json", "a.json~", "a.yaml", "README", "json", ".json", "a.json.swp"] {
+        for name in [
+            "b.json",
+            "a.json",
+            ".a.json",
+            "a.json~",
+            "a.yaml",
+            "README",
+            "json",
+            ".json",
+            "a.json.swp",
+        ] {
             fs::write(folder.path().join(name), name).unwrap();
         }
         fs::create_dir(folder.path().join("c.json")).unwrap();
-        assert_eq!(listed(folder.path()), [("a.json".to_owned(), Ok("a.json".to_owned())), ("b.json".to_owned(), Ok("b.json".to_owned()))]);
+        assert_eq!(
+            listed(folder.path()),
+            [
+                ("a.json".to_owned(), Ok("a.json".to_owned())),
+                ("b.json".to_owned(), Ok("b.json".to_owned()))
+            ]
+        );
     }
 
     #[test]
@@ -179,12 +229,35 @@ mod tests {
         fs::write(folder.path().join("c.json"), vec![b' '; 1 << 20]).unwrap();
         symlink("/dev/null", folder.path().join("d.json")).unwrap();
         let listed = listed(folder.path());
-        assert!(listed[0].1.as_ref().unwrap_err().contains("symbolic link to nothing"));
-        assert!(listed[1].1.as_ref().unwrap_err().contains("longer than 1 MiB"));
+        assert!(
+            listed[0]
+                .1
+                .as_ref()
+                .unwrap_err()
+                .contains("symbolic link to nothing")
+        );
+        assert!(
+            listed[1]
+                .1
+                .as_ref()
+                .unwrap_err()
+                .contains("longer than 1 MiB")
+        );
         assert!(listed[2].1.is_ok());
-        assert!(listed[3].1.as_ref().unwrap_err().contains("not a regular file"));
+        assert!(
+            listed[3]
+                .1
+                .as_ref()
+                .unwrap_err()
+                .contains("not a regular file")
+        );
         let gone = folder.path().join("gone");
-        assert!(Snapshot::take(&gone).files.unwrap_err().starts_with("can't be read: "));
+        assert!(
+            Snapshot::take(&gone)
+                .files
+                .unwrap_err()
+                .starts_with("can't be read: ")
+        );
         assert!(Snapshot::take(&folder.path().join("c.json")).files.is_err());
     }
 

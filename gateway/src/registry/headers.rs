@@ -54,7 +54,10 @@ impl HeaderPatterns {
         let mut patterns = Self::default();
         let texts = fields.texts("forward_headers");
         if texts.len() > PATTERNS_MAX {
-            fields.fault("forward_headers", format_args!("lists more than {PATTERNS_MAX} names"));
+            fields.fault(
+                "forward_headers",
+                format_args!("lists more than {PATTERNS_MAX} names"),
+            );
         }
         for (text, position) in texts {
             if let Err(message) = patterns.add(text) {
@@ -73,7 +76,11 @@ impl HeaderPatterns {
         if !name.starts_with("x-") {
             return Err("takes names that begin with X-; all others pass anyway".to_owned());
         }
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || name.len() > 128 {
+        if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            || name.len() > 128
+        {
             return Err("takes names of A-Z a-z 0-9 -, with one * at the end at most".to_owned());
         }
         if name == "x-" && !open {
@@ -84,11 +91,21 @@ impl HeaderPatterns {
             return Ok(());
         }
         // Of a `*` only what it takes at the least is looked at; what more of reserved names it takes is held back in `takes`.
-        let least = if open { format!("{name}a") } else { name.to_owned() };
+        let least = if open {
+            format!("{name}a")
+        } else {
+            name.to_owned()
+        };
         if is_reserved(&least) {
-            return Err(format!("can't let {text} through: the name is reserved for what Gapura itself says"));
+            return Err(format!(
+                "can't let {text} through: the name is reserved for what Gapura itself says"
+            ));
         }
-        let list = if open { &mut self.prefixes } else { &mut self.exact };
+        let list = if open {
+            &mut self.prefixes
+        } else {
+            &mut self.exact
+        };
         list.push(name.into());
         Ok(())
     }
@@ -98,8 +115,18 @@ impl HeaderPatterns {
     #[must_use]
     pub fn takes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        let named = || self.exact.iter().any(|exact| **exact == *name) || self.prefixes.iter().any(|prefix| name.starts_with(&**prefix));
-        named() && !is_reserved(name) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        let named = || {
+            self.exact.iter().any(|exact| **exact == *name)
+                || self
+                    .prefixes
+                    .iter()
+                    .any(|prefix| name.starts_with(&**prefix))
+        };
+        named()
+            && !is_reserved(name)
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     }
 
     /// Whether none may pass.
@@ -116,20 +143,34 @@ impl HeaderPatterns {
 }
 
 /// Reads the field `inject_headers`. No fault ever holds a value: they may be secrets.
-pub(super) fn read_injected(fields: &mut Fields<'_, '_>, auth: Option<AuthMode>) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn read_injected(
+    fields: &mut Fields<'_, '_>,
+    auth: Option<AuthMode>,
+) -> Vec<(HeaderName, HeaderValue)> {
     let members = fields.object("inject_headers").unwrap_or_default();
     let mut injected = Vec::new();
     let mut seen = BTreeSet::new();
     let mut bytes = 0;
     for member in members {
         let lower = member.name.to_ascii_lowercase();
-        let passes_token = matches!(auth, Some(AuthMode::ForwardJwt | AuthMode::ForwardUnverified));
-        let wrong_name = if lower.is_empty() || !lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        let passes_token = matches!(
+            auth,
+            Some(AuthMode::ForwardJwt | AuthMode::ForwardUnverified)
+        );
+        let wrong_name = if lower.is_empty()
+            || !lower
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
             Some("takes names of A-Z a-z 0-9 -".to_owned())
         } else if is_reserved(&lower) && !lower.starts_with("x-plugin-") {
-            Some(format!("can't set {lower}: the name is reserved for what Gapura itself says; of those only X-Plugin-* may be set"))
+            Some(format!(
+                "can't set {lower}: the name is reserved for what Gapura itself says; of those only X-Plugin-* may be set"
+            ))
         } else if NEVER_INJECTED.contains(&lower.as_str()) {
-            Some(format!("can't set {lower}: it belongs to one connection or is written by the gateway"))
+            Some(format!(
+                "can't set {lower}: it belongs to one connection or is written by the gateway"
+            ))
         } else if lower == "authorization" && passes_token {
             Some("can't set authorization: with \"auth_mode\": \"forward_jwt\" the token passes there untouched".to_owned())
         } else if !seen.insert(lower.clone()) {
@@ -147,20 +188,31 @@ pub(super) fn read_injected(fields: &mut Fields<'_, '_>, auth: Option<AuthMode>)
             continue;
         };
         bytes += text.len();
-        let visible = text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim_ascii() == text;
-        match (HeaderName::from_bytes(lower.as_bytes()), HeaderValue::from_str(text)) {
+        let visible =
+            text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim_ascii() == text;
+        match (
+            HeaderName::from_bytes(lower.as_bytes()),
+            HeaderValue::from_str(text),
+        ) {
             (Ok(name), Ok(mut value)) if visible => {
                 value.set_sensitive(true);
                 injected.push((name, value));
             }
             _ => {
-                let message = format_args!("must give {lower} visible ASCII characters, without a space at either end");
+                let message = format_args!(
+                    "must give {lower} visible ASCII characters, without a space at either end"
+                );
                 fields.fault_at(member.value.position, "inject_headers", message);
             }
         }
     }
     if members.len() > INJECTED_MAX || bytes > INJECTED_BYTES_MAX {
-        fields.fault("inject_headers", format_args!("may hold {INJECTED_MAX} headers and 8 KiB of values; use fewer or shorter ones"));
+        fields.fault(
+            "inject_headers",
+            format_args!(
+                "may hold {INJECTED_MAX} headers and 8 KiB of values; use fewer or shorter ones"
+            ),
+        );
     }
     injected
 }
@@ -173,16 +225,29 @@ mod tests {
         let mut faults = Vec::new();
         let text = format!("{{\"forward_headers\": {json}}}");
         let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
-        let read = HeaderPatterns::read(&mut Fields::open(&node, "", &["forward_headers"], &mut faults).unwrap());
-        if faults.is_empty() { Ok(read) } else { Err(faults.iter().map(ToString::to_string).collect()) }
+        let read = HeaderPatterns::read(
+            &mut Fields::open(&node, "", &["forward_headers"], &mut faults).unwrap(),
+        );
+        if faults.is_empty() {
+            Ok(read)
+        } else {
+            Err(faults.iter().map(ToString::to_string).collect())
+        }
     }
 
     fn injected(json: &str, auth: AuthMode) -> Result<Vec<(HeaderName, HeaderValue)>, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"inject_headers\": {json}}}");
         let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
-        let read = read_injected(&mut Fields::open(&node, "", &["inject_headers"], &mut faults).unwrap(), Some(auth));
-        if faults.is_empty() { Ok(read) } else { Err(faults.iter().map(ToString::to_string).collect()) }
+        let read = read_injected(
+            &mut Fields::open(&node, "", &["inject_headers"], &mut faults).unwrap(),
+            Some(auth),
+        );
+        if faults.is_empty() {
+            Ok(read)
+        } else {
+            Err(faults.iter().map(ToString::to_string).collect())
+        }
     }
 
     fn takes(patterns: &HeaderPatterns, name: &str) -> bool {
@@ -195,7 +260,14 @@ mod tests {
         for name in ["x-locale", "x-shop-", "x-shop-a"] {
             assert!(takes(&named, name), "{name}");
         }
-        for name in ["x-local", "x-locale-a", "x-shop", "x-request-id", "x-shop-a_b", "x-shop-a.b"] {
+        for name in [
+            "x-local",
+            "x-locale-a",
+            "x-shop",
+            "x-request-id",
+            "x-shop-a_b",
+            "x-shop-a.b",
+        ] {
             assert!(!takes(&named, name), "{name}");
         }
         let all = patterns("[\"X-*\", \"x-forw*\"]").unwrap();
@@ -230,20 +302,33 @@ mod tests {
             "X-Gapura-*",
         ] {
             let faults = patterns(&format!("[\"X-Ok\", \"{name}\"]")).unwrap_err();
-            assert!(faults.len() == 1 && faults[0].starts_with("1:30: \"forward_headers\" can't let"), "{faults:?}");
+            assert!(
+                faults.len() == 1 && faults[0].starts_with("1:30: \"forward_headers\" can't let"),
+                "{faults:?}"
+            );
         }
-        for name in ["Accept", "*", "", "X", "X-", "X-a b", "X-A_B", "X-*-a", "X-**", "X-é"] {
-            assert_eq!(patterns(&format!("[\"{name}\"]")).unwrap_err().len(), 1, "{name}");
+        for name in [
+            "Accept", "*", "", "X", "X-", "X-a b", "X-A_B", "X-*-a", "X-**", "X-é",
+        ] {
+            assert_eq!(
+                patterns(&format!("[\"{name}\"]")).unwrap_err().len(),
+                1,
+                "{name}"
+            );
         }
-        assert!(patterns("[1]").is_err() && patterns("\"X-A\"").is_err() && patterns("{}").is_err());
+        assert!(
+            patterns("[1]").is_err() && patterns("\"X-A\"").is_err() && patterns("{}").is_err()
+        );
         assert!(patterns(&format!("[{}\"X-A\"]", "\"X-A\",".repeat(64))).is_err());
     }
 
     #[test]
     fn injects_fixed_headers_and_never_shows_them() {
-        let headers =
-            injected("{\"X-Plugin-Key\": \"s3cret\", \"Authorization\": \"Basic abc\", \"X-Empty\": \"\"}", AuthMode::GatewayVerified)
-                .unwrap();
+        let headers = injected(
+            "{\"X-Plugin-Key\": \"s3cret\", \"Authorization\": \"Basic abc\", \"X-Empty\": \"\"}",
+            AuthMode::GatewayVerified,
+        )
+        .unwrap();
         assert_eq!(headers.len(), 3);
         assert_eq!(headers[0].0, "x-plugin-key");
         assert_eq!(headers[0].1, "s3cret");
@@ -278,18 +363,45 @@ mod tests {
             "a b",
             "é",
         ] {
-            let faults = injected(&format!("{{\"{name}\": \"s3cret\"}}"), AuthMode::GatewayVerified).unwrap_err();
-            assert!(faults.len() == 1 && !faults[0].contains("s3cret"), "{faults:?}");
+            let faults = injected(
+                &format!("{{\"{name}\": \"s3cret\"}}"),
+                AuthMode::GatewayVerified,
+            )
+            .unwrap_err();
+            assert!(
+                faults.len() == 1 && !faults[0].contains("s3cret"),
+                "{faults:?}"
+            );
         }
         assert!(injected("{\"Authorization\": \"a\"}", AuthMode::ForwardJwt).is_err());
-        assert!(injected("{\"X-A\": \"a\", \"x-a\": \"b\"}", AuthMode::Public).unwrap_err()[0].contains("twice"));
-        for value in ["\"s3crét\"", "\"s3cret\\n\"", "\" s3cret\"", "\"s3cret \"", "\"s3cret\\u007f\"", "7", "[\"s3cret\"]"] {
+        assert!(
+            injected("{\"X-A\": \"a\", \"x-a\": \"b\"}", AuthMode::Public).unwrap_err()[0]
+                .contains("twice")
+        );
+        for value in [
+            "\"s3crét\"",
+            "\"s3cret\\n\"",
+            "\" s3cret\"",
+            "\"s3cret \"",
+            "\"s3cret\\u007f\"",
+            "7",
+            "[\"s3cret\"]",
+        ] {
             let faults = injected(&format!("{{\"X-A\": {value}}}"), AuthMode::Public).unwrap_err();
-            assert!(faults.len() == 1 && !faults[0].contains("s3cr"), "{faults:?}");
+            assert!(
+                faults.len() == 1 && !faults[0].contains("s3cr"),
+                "{faults:?}"
+            );
         }
         let many: Vec<String> = (0..13).map(|at| format!("\"X-A{at}\": \"a\"")).collect();
         assert!(injected(&format!("{{{}}}", many.join(",")), AuthMode::Public).is_err());
         assert!(injected(&format!("{{{}}}", many[..12].join(",")), AuthMode::Public).is_ok());
-        assert!(injected(&format!("{{\"X-A\": \"{}\"}}", "a".repeat(8193)), AuthMode::Public).is_err());
+        assert!(
+            injected(
+                &format!("{{\"X-A\": \"{}\"}}", "a".repeat(8193)),
+                AuthMode::Public
+            )
+            .is_err()
+        );
     }
 }

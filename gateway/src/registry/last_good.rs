@@ -15,7 +15,10 @@ use super::folder::Snapshot;
 
 /// Makes `folder` hold what is in force, and nothing else that a start would read.
 pub(super) fn write(folder: &Path, state: &State) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let mut kept = BTreeSet::new();
     for (name, in_force) in state.in_force() {
         kept.insert(name.to_owned());
@@ -24,7 +27,12 @@ pub(super) fn write(folder: &Path, state: &State) -> io::Result<()> {
             continue;
         }
         let beside = folder.join(format!(".{name}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         file.write_all(&in_force.text)?;
         file.sync_all()?;
         fs::rename(&beside, &path)?;
@@ -52,12 +60,19 @@ mod tests {
             );
             fs::write(folder.path().join(format!("{name}.json")), text).unwrap();
         }
-        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
+        let rules = Rules {
+            trust_domain: "a".parse().unwrap(),
+            signing: false,
+            max_body: None,
+        };
         build(None, &Snapshot::take(folder.path()), &rules, Instant::now()).state
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -68,11 +83,25 @@ mod tests {
         let folder = parent.path().join("last-good");
         write(&folder, &state(&[("a", "/a"), ("b", "/b"), ("bad", "bad")])).unwrap();
         assert_eq!(names(&folder), ["a.json", "b.json"]);
-        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::metadata(folder.join("a.json")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            fs::metadata(folder.join("a.json"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         write(&folder, &state(&[("b", "/b2")])).unwrap();
         assert_eq!(names(&folder), ["b.json"]);
-        assert!(fs::read_to_string(folder.join("b.json")).unwrap().contains("/b2"));
+        assert!(
+            fs::read_to_string(folder.join("b.json"))
+                .unwrap()
+                .contains("/b2")
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ impl Mount {
     /// A clause that says what is wrong, to stand behind the field's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = CanonicalPath::parse(text.as_bytes()).map_err(|err| match err {
-            PathError::NoLeadingSlash => "must begin with /, such as /v1/plugins/billing".to_owned(),
+            PathError::NoLeadingSlash => {
+                "must begin with /, such as /v1/plugins/billing".to_owned()
+            }
             err => format!("can't be a mount: {err}; no request for it would be let in"),
         })?;
         let trimmed = match path.as_str().strip_suffix('/') {
@@ -32,10 +34,16 @@ impl Mount {
             Some(trimmed) => trimmed,
         };
         if OWN_PATHS.contains(&trimmed) {
-            return Err(format!("can't be {trimmed}: the gateway answers there itself; choose another mount"));
+            return Err(format!(
+                "can't be {trimmed}: the gateway answers there itself; choose another mount"
+            ));
         }
         let mount = Self(trimmed.into());
-        if mount.segments() > MAX_SEGMENTS { Err(format!("can't have more than {MAX_SEGMENTS} segments")) } else { Ok(mount) }
+        if mount.segments() > MAX_SEGMENTS {
+            Err(format!("can't have more than {MAX_SEGMENTS} segments"))
+        } else {
+            Ok(mount)
+        }
     }
 
     /// The path.
@@ -47,7 +55,11 @@ impl Mount {
     /// How many segments it has; `/` has none.
     #[must_use]
     pub fn segments(&self) -> usize {
-        if self.is_root() { 0 } else { self.0.bytes().filter(|byte| *byte == b'/').count() }
+        if self.is_root() {
+            0
+        } else {
+            self.0.bytes().filter(|byte| *byte == b'/').count()
+        }
     }
 
     /// Whether it takes whatever no other mount takes.
@@ -93,17 +105,44 @@ mod tests {
             ("/healthz/x", "/healthz/x"),
             ("/versions", "/versions"),
         ] {
-            assert_eq!(Mount::parse(text).map(|mount| mount.to_string()).as_deref(), Ok(mount), "{text}");
+            assert_eq!(
+                Mount::parse(text).map(|mount| mount.to_string()).as_deref(),
+                Ok(mount),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_what_no_request_could_reach_or_is_the_gateways_own() {
-        for text in ["", "a", "/a/../b", "/a;b", "/a%2fb", "/a\\b", "/a?b", "/a b", "/é", "/a%", "https://a/b"] {
+        for text in [
+            "",
+            "a",
+            "/a/../b",
+            "/a;b",
+            "/a%2fb",
+            "/a\\b",
+            "/a?b",
+            "/a b",
+            "/é",
+            "/a%",
+            "https://a/b",
+        ] {
             assert!(Mount::parse(text).is_err(), "{text}");
         }
-        for text in ["/healthz", "/readyz/", "/version", "//openapi.json", "/%68ealthz"] {
-            assert!(Mount::parse(text).unwrap_err().contains("the gateway answers there itself"), "{text}");
+        for text in [
+            "/healthz",
+            "/readyz/",
+            "/version",
+            "//openapi.json",
+            "/%68ealthz",
+        ] {
+            assert!(
+                Mount::parse(text)
+                    .unwrap_err()
+                    .contains("the gateway answers there itself"),
+                "{text}"
+            );
         }
         assert!(Mount::parse(&"/a".repeat(16)).is_ok());
         assert!(Mount::parse(&"/a".repeat(17)).is_err());

@@ -89,11 +89,24 @@ const KNOWN: &[&str] = &[
 const RESTRICTING: &[&str] = &["allow", "rate_limit"];
 
 /// Names that are kept for later.
-const LATER: &[&str] =
-    &["enabled", "tests", "shadow", "conditions", "tenants", "canary", "cors", "outlive_token", "min_version", "matrix_params"];
+const LATER: &[&str] = &[
+    "enabled",
+    "tests",
+    "shadow",
+    "conditions",
+    "tenants",
+    "canary",
+    "cors",
+    "outlive_token",
+    "min_version",
+    "matrix_params",
+];
 
-const AUTH_MODES: [(&str, AuthMode); 3] =
-    [("gateway_verified", AuthMode::GatewayVerified), ("forward_jwt", AuthMode::ForwardJwt), ("public", AuthMode::Public)];
+const AUTH_MODES: [(&str, AuthMode); 3] = [
+    ("gateway_verified", AuthMode::GatewayVerified),
+    ("forward_jwt", AuthMode::ForwardJwt),
+    ("public", AuthMode::Public),
+];
 
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 
@@ -135,7 +148,11 @@ impl Plugin {
     }
 
     /// Reads a whole file's tree; `None` with at least one fault where it is not acceptable.
-    pub(super) fn read(root: &Node, rules: &Rules, faults: &mut Vec<gapura_mesh::json::Fault>) -> Option<Self> {
+    pub(super) fn read(
+        root: &Node,
+        rules: &Rules,
+        faults: &mut Vec<gapura_mesh::json::Fault>,
+    ) -> Option<Self> {
         let before = faults.len();
         let refused = [RESTRICTING, LATER].concat();
         let mut fields = Fields::open_but(root, "", KNOWN, &refused, faults)?;
@@ -151,12 +168,18 @@ impl Plugin {
         let upstream = Upstream::read(&mut fields, &mut inactive);
         let auth = read_auth(&mut fields);
         let keep_mount_prefix = fields.flag("keep_mount_prefix").unwrap_or(false);
-        let timeout = Duration::from_millis(fields.whole("timeout_ms", 1..=TIMEOUT_MAX_MS).unwrap_or(TIMEOUT_DEFAULT_MS));
+        let timeout = Duration::from_millis(
+            fields
+                .whole("timeout_ms", 1..=TIMEOUT_MAX_MS)
+                .unwrap_or(TIMEOUT_DEFAULT_MS),
+        );
         let forward_headers = HeaderPatterns::read(&mut fields);
         let inject_headers = headers::read_injected(&mut fields, auth);
         let identity = read_identity(&mut fields, name.as_ref(), rules);
         let plaintext_upstream = fields.flag("plaintext_upstream").unwrap_or(false);
-        let max_body = fields.whole("max_body_bytes", 0..=u64::MAX).or(rules.max_body);
+        let max_body = fields
+            .whole("max_body_bytes", 0..=u64::MAX)
+            .or(rules.max_body);
         let openapi = read_openapi(&mut fields, &mut inactive);
         read_retry(&mut fields, &mut inactive);
         read_health(&mut fields, &mut inactive);
@@ -199,10 +222,15 @@ fn read_name(fields: &mut Fields<'_, '_>) -> Option<Name> {
 
 fn read_version(fields: &mut Fields<'_, '_>) -> Option<String> {
     let version = fields.text("version")?;
-    if (1..=VERSION_MAX).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if (1..=VERSION_MAX).contains(&version.len())
+        && version.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Some(version.to_owned());
     }
-    fields.fault("version", format_args!("must be 1 to {VERSION_MAX} visible ASCII characters, such as 1.4.0"));
+    fields.fault(
+        "version",
+        format_args!("must be 1 to {VERSION_MAX} visible ASCII characters, such as 1.4.0"),
+    );
     None
 }
 
@@ -221,8 +249,14 @@ fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
     let verify = fields.flag("verify");
     let text = fields.text("auth_mode")?;
     let Some((_, mode)) = AUTH_MODES.iter().find(|(name, _)| *name == text) else {
-        let nearest = gapura_mesh::json::nearest(text, AUTH_MODES.map(|(name, _)| name)).unwrap_or_default();
-        fields.fault("auth_mode", format_args!("must be gateway_verified, forward_jwt or public; the nearest is {nearest}"));
+        let nearest =
+            gapura_mesh::json::nearest(text, AUTH_MODES.map(|(name, _)| name)).unwrap_or_default();
+        fields.fault(
+            "auth_mode",
+            format_args!(
+                "must be gateway_verified, forward_jwt or public; the nearest is {nearest}"
+            ),
+        );
         return None;
     };
     match (mode, verify) {
@@ -236,7 +270,11 @@ fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
 }
 
 /// The identity the sidecar must prove, by default the one of the plugin's own name.
-fn read_identity(fields: &mut Fields<'_, '_>, name: Option<&Name>, rules: &Rules) -> Option<PeerId> {
+fn read_identity(
+    fields: &mut Fields<'_, '_>,
+    name: Option<&Name>,
+    rules: &Rules,
+) -> Option<PeerId> {
     let own = |name: Name| PeerId::new(rules.trust_domain.clone(), Role::Plugin, name);
     if fields.node("identity").is_none() {
         return name.cloned().map(own);
@@ -250,9 +288,13 @@ fn read_identity(fields: &mut Fields<'_, '_>, name: Option<&Name>, rules: &Rules
     let wrong = match identity {
         Err(err) => format!("must be plugin/NAME or spiffe://{domain}/plugin/NAME: {err}"),
         Ok(identity) if identity.domain() != domain => {
-            format!("must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled")
+            format!(
+                "must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled"
+            )
         }
-        Ok(identity) if identity.role() != Role::Plugin => format!("must be spiffe://{domain}/plugin/NAME: only plugins answer"),
+        Ok(identity) if identity.role() != Role::Plugin => {
+            format!("must be spiffe://{domain}/plugin/NAME: only plugins answer")
+        }
         Ok(identity) => return Some(identity),
     };
     fields.fault("identity", wrong);
@@ -260,7 +302,13 @@ fn read_identity(fields: &mut Fields<'_, '_>, name: Option<&Name>, rules: &Rules
 }
 
 /// What plain http costs: nothing protects it, so it has to be asked for, and facts sent over it have to be signed.
-fn check_plaintext(fields: &mut Fields<'_, '_>, upstream: &Upstream, auth: Option<AuthMode>, plaintext_upstream: bool, rules: &Rules) {
+fn check_plaintext(
+    fields: &mut Fields<'_, '_>,
+    upstream: &Upstream,
+    auth: Option<AuthMode>,
+    plaintext_upstream: bool,
+    rules: &Rules,
+) {
     if !upstream.is_plaintext() {
         return;
     }
@@ -277,7 +325,10 @@ fn check_plaintext(fields: &mut Fields<'_, '_>, upstream: &Upstream, auth: Optio
         );
     }
     if fields.node("identity").is_some() {
-        fields.fault("identity", "can't be proven over plain http; put a sidecar there and write https://, or remove it");
+        fields.fault(
+            "identity",
+            "can't be proven over plain http; put a sidecar there and write https://, or remove it",
+        );
     }
 }
 
@@ -296,21 +347,33 @@ fn read_path(fields: &mut Fields<'_, '_>, name: &str) -> Option<String> {
     if path::is_canonical(text.as_bytes()) {
         return Some(text.to_owned());
     }
-    fields.fault(name, "must be a path in canonical form, such as /openapi.json, without a query");
+    fields.fault(
+        name,
+        "must be a path in canonical form, such as /openapi.json, without a query",
+    );
     None
 }
 
 fn read_retry(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("retry") else { return };
+    let Some(node) = fields.node("retry") else {
+        return;
+    };
     inactive.push("retry");
-    if let Some(mut retry) = Fields::open(node, "retry", &["attempts", "budget_percent"], fields.faults()) {
+    if let Some(mut retry) = Fields::open(
+        node,
+        "retry",
+        &["attempts", "budget_percent"],
+        fields.faults(),
+    ) {
         retry.whole("attempts", 0..=10);
         retry.whole("budget_percent", 0..=100);
     }
 }
 
 fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("health") else { return };
+    let Some(node) = fields.node("health") else {
+        return;
+    };
     inactive.push("health");
     match &node.value {
         Value::Bool(false) => {}
@@ -323,7 +386,9 @@ fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
                 health.whole("healthy_after", 1..=1000);
             }
         }
-        _ => fields.wrong_kind("health", node, "an object or false").unwrap_or(()),
+        _ => fields
+            .wrong_kind("health", node, "an object or false")
+            .unwrap_or(()),
     }
 }
 

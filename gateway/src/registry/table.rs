@@ -48,8 +48,16 @@ pub enum Found<'a> {
 impl Table {
     /// A table of the plugins in force, each with its file, of mounts on hold, and of what is wrong. A mount on hold that a plugin
     /// has is the plugin's.
-    pub(super) fn new(plugins: Vec<(String, Arc<Plugin>)>, held: impl IntoIterator<Item = Mount>, faults: Vec<Fault>) -> Self {
-        let mut table = Self { plugins, faults, ..Self::default() };
+    pub(super) fn new(
+        plugins: Vec<(String, Arc<Plugin>)>,
+        held: impl IntoIterator<Item = Mount>,
+        faults: Vec<Fault>,
+    ) -> Self {
+        let mut table = Self {
+            plugins,
+            faults,
+            ..Self::default()
+        };
         table.plugins.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
         for mount in held {
             table.put(&mount, Slot::Held);
@@ -96,12 +104,17 @@ impl Table {
             }
         }
         for depth in self.depths.iter().filter(|depth| **depth <= reached) {
-            let Some((prefix, rest)) = ends.get(*depth).and_then(|end| path.split_at_checked(*end)) else { continue };
+            let Some((prefix, rest)) = ends.get(*depth).and_then(|end| path.split_at_checked(*end))
+            else {
+                continue;
+            };
             if let Some(slot) = self.mounts.get(prefix) {
                 return slot.found(path, if rest.is_empty() { "/" } else { rest });
             }
         }
-        self.root.as_ref().map_or(Found::NoRoute, |slot| slot.found(path, path))
+        self.root
+            .as_ref()
+            .map_or(Found::NoRoute, |slot| slot.found(path, path))
     }
 
     /// The plugins in force with their files, in the order of their names.
@@ -113,7 +126,12 @@ impl Table {
     /// The mounts on hold, in their order.
     #[must_use]
     pub fn held(&self) -> Vec<&str> {
-        let mut held: Vec<&str> = self.mounts.iter().filter(|(_, slot)| matches!(slot, Slot::Held)).map(|(mount, _)| &**mount).collect();
+        let mut held: Vec<&str> = self
+            .mounts
+            .iter()
+            .filter(|(_, slot)| matches!(slot, Slot::Held))
+            .map(|(mount, _)| &**mount)
+            .collect();
         if matches!(self.root, Some(Slot::Held)) {
             held.push("/");
         }
@@ -131,19 +149,39 @@ impl Table {
     /// shows.
     #[must_use]
     pub fn candidates<'a>(&'a self, path: &str) -> Vec<(&'a str, Option<&'a Arc<Plugin>>)> {
-        let takes = |mount: &str| path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let mut taking: Vec<_> = self.mounts.iter().filter(|(mount, _)| takes(mount)).map(|(mount, slot)| (&**mount, slot)).collect();
+        let takes = |mount: &str| {
+            path.strip_prefix(mount)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut taking: Vec<_> = self
+            .mounts
+            .iter()
+            .filter(|(mount, _)| takes(mount))
+            .map(|(mount, slot)| (&**mount, slot))
+            .collect();
         taking.sort_by_key(|(mount, _)| std::cmp::Reverse(mount.len()));
         taking.extend(self.root.as_ref().map(|slot| ("/", slot)));
-        let plugin = |slot: &'a Slot| if let Slot::Plugin(plugin) = slot { Some(plugin) } else { None };
-        taking.into_iter().map(|(mount, slot)| (mount, plugin(slot))).collect()
+        let plugin = |slot: &'a Slot| {
+            if let Slot::Plugin(plugin) = slot {
+                Some(plugin)
+            } else {
+                None
+            }
+        };
+        taking
+            .into_iter()
+            .map(|(mount, slot)| (mount, plugin(slot)))
+            .collect()
     }
 }
 
 impl Slot {
     fn found<'a>(&'a self, path: &'a str, rest: &'a str) -> Found<'a> {
         match self {
-            Self::Plugin(plugin) => Found::Plugin { plugin, rest: if plugin.keep_mount_prefix { path } else { rest } },
+            Self::Plugin(plugin) => Found::Plugin {
+                plugin,
+                rest: if plugin.keep_mount_prefix { path } else { rest },
+            },
             Self::Held => Found::Held,
         }
     }
@@ -159,13 +197,32 @@ mod tests {
         let text = format!(
             "{{\"name\": \"{name}\", \"version\": \"1\", \"mount\": \"{mount}\", \"upstream\": \"https://a:1\", \"auth_mode\": \"public\", \"keep_mount_prefix\": {keep}}}"
         );
-        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
-        (format!("{name}.json"), Arc::new(file::read("f.json", Ok(text.as_bytes()), &rules).plugin.unwrap()))
+        let rules = Rules {
+            trust_domain: "a".parse().unwrap(),
+            signing: false,
+            max_body: None,
+        };
+        (
+            format!("{name}.json"),
+            Arc::new(
+                file::read("f.json", Ok(text.as_bytes()), &rules)
+                    .plugin
+                    .unwrap(),
+            ),
+        )
     }
 
     fn table(mounts: &[&str], held: &[&str]) -> Table {
-        let plugins = mounts.iter().enumerate().map(|(at, mount)| plugin(&format!("p{at}"), mount, false)).collect();
-        Table::new(plugins, held.iter().map(|mount| Mount::parse(mount).unwrap()), Vec::new())
+        let plugins = mounts
+            .iter()
+            .enumerate()
+            .map(|(at, mount)| plugin(&format!("p{at}"), mount, false))
+            .collect();
+        Table::new(
+            plugins,
+            held.iter().map(|mount| Mount::parse(mount).unwrap()),
+            Vec::new(),
+        )
     }
 
     fn shown(found: Found<'_>) -> String {
@@ -178,7 +235,10 @@ mod tests {
 
     #[test]
     fn the_longest_mount_wins_on_whole_segments() {
-        let table = table(&["/v1/lab", "/v1/lab/deep/er", "/v1", "/other"], &["/v1/lab/held", "/v1/lab"]);
+        let table = table(
+            &["/v1/lab", "/v1/lab/deep/er", "/v1", "/other"],
+            &["/v1/lab/held", "/v1/lab"],
+        );
         for (path, takes) in [
             ("/v1/lab", "/v1/lab /"),
             ("/v1/lab/", "/v1/lab /"),
@@ -207,11 +267,19 @@ mod tests {
     #[test]
     fn the_root_takes_what_is_left() {
         let with_root = table(&["/", "/a"], &[]);
-        for (path, takes) in [("/", "/ /"), ("/b/c", "/ /b/c"), ("/ab", "/ /ab"), ("/a/b", "/a /b")] {
+        for (path, takes) in [
+            ("/", "/ /"),
+            ("/b/c", "/ /b/c"),
+            ("/ab", "/ /ab"),
+            ("/a/b", "/a /b"),
+        ] {
             assert_eq!(shown(with_root.find(path)), takes, "{path}");
         }
         let held = table(&["/a"], &["/"]);
-        assert_eq!((shown(held.find("/b")), shown(held.find("/a"))), ("held".to_owned(), "/a /".to_owned()));
+        assert_eq!(
+            (shown(held.find("/b")), shown(held.find("/a"))),
+            ("held".to_owned(), "/a /".to_owned())
+        );
         assert_eq!(shown(table(&[], &[]).find("/a")), "none");
         assert_eq!(held.held(), ["/"]);
     }
@@ -226,7 +294,11 @@ mod tests {
     #[test]
     fn explains_every_mount_that_takes_a_path() {
         let table = table(&["/", "/v1", "/v1/lab/deep"], &["/v1/lab"]);
-        let candidates: Vec<_> = table.candidates("/v1/lab/x").into_iter().map(|(mount, plugin)| (mount, plugin.is_some())).collect();
+        let candidates: Vec<_> = table
+            .candidates("/v1/lab/x")
+            .into_iter()
+            .map(|(mount, plugin)| (mount, plugin.is_some()))
+            .collect();
         assert_eq!(candidates, [("/v1/lab", false), ("/v1", true), ("/", true)]);
     }
 

@@ -49,42 +49,83 @@ const INSTANCES_MAX: usize = 256;
 
 impl Upstream {
     /// Reads the field `upstream`.
-    pub(super) fn read(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) -> Option<Self> {
+    pub(super) fn read(
+        fields: &mut Fields<'_, '_>,
+        inactive: &mut Vec<&'static str>,
+    ) -> Option<Self> {
         let node = fields.node("upstream")?;
         let listed: Vec<(Scheme, Instance, Position)> = match &node.value {
-            Value::Text(text) => read_url(fields, text, node.position, 1).into_iter().collect(),
+            Value::Text(text) => read_url(fields, text, node.position, 1)
+                .into_iter()
+                .collect(),
             Value::List(nodes) if nodes.is_empty() => {
-                fields.fault("upstream", "lists no address; name at least one, such as https://127.0.0.1:19443");
+                fields.fault(
+                    "upstream",
+                    "lists no address; name at least one, such as https://127.0.0.1:19443",
+                );
                 return None;
             }
             Value::List(nodes) if nodes.len() > INSTANCES_MAX => {
-                fields.fault("upstream", format_args!("lists more than {INSTANCES_MAX} addresses"));
+                fields.fault(
+                    "upstream",
+                    format_args!("lists more than {INSTANCES_MAX} addresses"),
+                );
                 return None;
             }
             Value::List(nodes) => {
                 // No early end: every entry has its mistakes named.
-                let read: Vec<_> = nodes.iter().map(|node| read_entry(fields, node, inactive)).collect();
+                let read: Vec<_> = nodes
+                    .iter()
+                    .map(|node| read_entry(fields, node, inactive))
+                    .collect();
                 read.into_iter().collect::<Option<Vec<_>>>()?
             }
-            _ => return fields.wrong_kind("upstream", node, "an address such as https://127.0.0.1:19443, or a list of them"),
+            _ => {
+                return fields.wrong_kind(
+                    "upstream",
+                    node,
+                    "an address such as https://127.0.0.1:19443, or a list of them",
+                );
+            }
         };
         let (scheme, ..) = listed.first()?;
         for (at, (other, instance, position)) in listed.iter().enumerate() {
             if other != scheme {
-                fields.fault_at(*position, "upstream", "mixes https:// and http://; all addresses of a plugin are reached in one way");
+                fields.fault_at(
+                    *position,
+                    "upstream",
+                    "mixes https:// and http://; all addresses of a plugin are reached in one way",
+                );
                 return None;
             }
-            if listed.iter().take(at).any(|(_, before, _)| before.host == instance.host && before.port == instance.port) {
-                fields.fault_at(*position, "upstream", format_args!("lists {instance} twice; keep one"));
+            if listed
+                .iter()
+                .take(at)
+                .any(|(_, before, _)| before.host == instance.host && before.port == instance.port)
+            {
+                fields.fault_at(
+                    *position,
+                    "upstream",
+                    format_args!("lists {instance} twice; keep one"),
+                );
                 return None;
             }
         }
         if listed.iter().all(|(_, instance, _)| instance.weight == 0) {
-            fields.fault("upstream", "gives every address the weight 0; at least one must have more");
+            fields.fault(
+                "upstream",
+                "gives every address the weight 0; at least one must have more",
+            );
             return None;
         }
         let scheme = *scheme;
-        Some(Self { scheme, instances: listed.into_iter().map(|(_, instance, _)| instance).collect() })
+        Some(Self {
+            scheme,
+            instances: listed
+                .into_iter()
+                .map(|(_, instance, _)| instance)
+                .collect(),
+        })
     }
 
     /// How all of them are spoken to.
@@ -108,14 +149,21 @@ impl Upstream {
     /// Whether every address is on this machine, as far as its text tells.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.instances.iter().all(|instance| instance.host.is_loopback())
+        self.instances
+            .iter()
+            .all(|instance| instance.host.is_loopback())
     }
 }
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, instance) in self.instances.iter().enumerate() {
-            write!(f, "{}{}://{instance}", if at == 0 { "" } else { ", " }, self.scheme)?;
+            write!(
+                f,
+                "{}{}://{instance}",
+                if at == 0 { "" } else { ", " },
+                self.scheme
+            )?;
         }
         Ok(())
     }
@@ -140,7 +188,11 @@ impl Host {
     /// Takes a DNS name, an IPv4 address or a bracketed IPv6 address.
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(|ip| Self::Ip(IpAddr::V6(ip)));
+            return inner
+                .strip_suffix(']')?
+                .parse::<Ipv6Addr>()
+                .ok()
+                .map(|ip| Self::Ip(IpAddr::V6(ip)));
         }
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Some(Self::Ip(IpAddr::V4(ip)));
@@ -148,11 +200,16 @@ impl Host {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_label = |label: &str| {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            (1..=63).contains(&label.len()) && label.bytes().all(allowed) && !label.starts_with('-') && !label.ends_with('-')
+            (1..=63).contains(&label.len())
+                && label.bytes().all(allowed)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
         };
         // Resolvers read `127.1` and `0x7f000001` as addresses; whoever reads the file would not.
         let last = name.rsplit('.').next().unwrap_or_default();
-        let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+        let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+            || last.starts_with("0x")
+            || last.starts_with("0X");
         let fits = (1..=253).contains(&name.len()) && name.split('.').all(is_label) && !is_number;
         fits.then(|| Self::Name(text.to_ascii_lowercase().into()))
     }
@@ -178,7 +235,11 @@ impl fmt::Display for Host {
 }
 
 /// One entry of a list: an address, or an address with a weight.
-fn read_entry(fields: &mut Fields<'_, '_>, node: &Node, inactive: &mut Vec<&'static str>) -> Option<(Scheme, Instance, Position)> {
+fn read_entry(
+    fields: &mut Fields<'_, '_>,
+    node: &Node,
+    inactive: &mut Vec<&'static str>,
+) -> Option<(Scheme, Instance, Position)> {
     match &node.value {
         Value::Text(text) => read_url(fields, text, node.position, 1),
         Value::Object(_) => {
@@ -188,7 +249,9 @@ fn read_entry(fields: &mut Fields<'_, '_>, node: &Node, inactive: &mut Vec<&'sta
                 if !inactive.contains(&"weight") {
                     inactive.push("weight");
                 }
-                entry.whole("weight", 0..=u64::from(u16::MAX)).and_then(|weight| u16::try_from(weight).ok())
+                entry
+                    .whole("weight", 0..=u64::from(u16::MAX))
+                    .and_then(|weight| u16::try_from(weight).ok())
             } else {
                 Some(1)
             };
@@ -196,14 +259,22 @@ fn read_entry(fields: &mut Fields<'_, '_>, node: &Node, inactive: &mut Vec<&'sta
             read_url(fields, url?, position, weight?)
         }
         _ => {
-            let message = format_args!("must list addresses such as https://127.0.0.1:19443, found {}", node.kind());
+            let message = format_args!(
+                "must list addresses such as https://127.0.0.1:19443, found {}",
+                node.kind()
+            );
             fields.fault_at(node.position, "upstream", message);
             None
         }
     }
 }
 
-fn read_url(fields: &mut Fields<'_, '_>, text: &str, position: Position, weight: u16) -> Option<(Scheme, Instance, Position)> {
+fn read_url(
+    fields: &mut Fields<'_, '_>,
+    text: &str,
+    position: Position,
+    weight: u16,
+) -> Option<(Scheme, Instance, Position)> {
     match parse_url(text) {
         Ok((scheme, host, port)) => Some((scheme, Instance { host, port, weight }, position)),
         Err(message) => {
@@ -233,9 +304,15 @@ fn parse_url(text: &str) -> Result<(Scheme, Host, u16), &'static str> {
         _ => return Err("needs a port, such as https://127.0.0.1:19443"),
     };
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = if digits { port.parse::<u16>().ok().filter(|port| *port > 0) } else { None };
+    let port = if digits {
+        port.parse::<u16>().ok().filter(|port| *port > 0)
+    } else {
+        None
+    };
     let port = port.ok_or("needs a port from 1 to 65535, such as https://127.0.0.1:19443")?;
-    let host = Host::parse(host).ok_or("names a host that is neither a DNS name, an IPv4 address nor an IPv6 address in brackets")?;
+    let host = Host::parse(host).ok_or(
+        "names a host that is neither a DNS name, an IPv4 address nor an IPv6 address in brackets",
+    )?;
     Ok((scheme, host, port))
 }
 
@@ -248,8 +325,15 @@ mod tests {
         let mut inactive = Vec::new();
         let text = format!("{{\"upstream\": {json}}}");
         let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
-        let upstream = Upstream::read(&mut Fields::open(&node, "", &["upstream"], &mut faults).unwrap(), &mut inactive);
-        (upstream, faults.iter().map(ToString::to_string).collect(), inactive)
+        let upstream = Upstream::read(
+            &mut Fields::open(&node, "", &["upstream"], &mut faults).unwrap(),
+            &mut inactive,
+        );
+        (
+            upstream,
+            faults.iter().map(ToString::to_string).collect(),
+            inactive,
+        )
     }
 
     #[test]
@@ -258,19 +342,38 @@ mod tests {
             ("\"https://127.0.0.1:19443\"", "https://127.0.0.1:19443"),
             ("\"http://Localhost:80\"", "http://localhost:80"),
             ("\"https://[::1]:1\"", "https://[::1]:1"),
-            ("\"https://lab_1.example.internal.:65535\"", "https://lab_1.example.internal.:65535"),
-            ("[\"https://a:1\", \"https://a:2\"]", "https://a:1, https://a:2"),
+            (
+                "\"https://lab_1.example.internal.:65535\"",
+                "https://lab_1.example.internal.:65535",
+            ),
+            (
+                "[\"https://a:1\", \"https://a:2\"]",
+                "https://a:1, https://a:2",
+            ),
             (
                 "[{\"url\": \"https://a:1\", \"weight\": 0}, {\"url\": \"https://b:1\"}, \"https://c:1\"]",
                 "https://a:1, https://b:1, https://c:1",
             ),
         ] {
             let (upstream, faults, _) = read(json);
-            assert_eq!(upstream.map(|upstream| upstream.to_string()).as_deref(), Some(shown), "{faults:?}");
+            assert_eq!(
+                upstream.map(|upstream| upstream.to_string()).as_deref(),
+                Some(shown),
+                "{faults:?}"
+            );
             assert!(faults.is_empty());
         }
-        let (upstream, _, inactive) = read("[{\"url\": \"https://a:1\", \"weight\": 3}, \"https://b:1\"]");
-        assert_eq!(upstream.unwrap().instances().iter().map(|instance| instance.weight).collect::<Vec<_>>(), [3, 1]);
+        let (upstream, _, inactive) =
+            read("[{\"url\": \"https://a:1\", \"weight\": 3}, \"https://b:1\"]");
+        assert_eq!(
+            upstream
+                .unwrap()
+                .instances()
+                .iter()
+                .map(|instance| instance.weight)
+                .collect::<Vec<_>>(),
+            [3, 1]
+        );
         assert_eq!(inactive, ["weight"]);
     }
 
@@ -305,26 +408,53 @@ mod tests {
             ("http://1.2.3.4.5:1", "names a host"),
         ] {
             let (upstream, faults, _) = read(&format!("{url:?}"));
-            assert!(upstream.is_none() && faults.len() == 1 && faults[0].contains(why), "{url}: {faults:?}");
+            assert!(
+                upstream.is_none() && faults.len() == 1 && faults[0].contains(why),
+                "{url}: {faults:?}"
+            );
         }
     }
 
     #[test]
     fn refuses_lists_that_make_no_sense() {
         for (json, why) in [
-            ("7", "1:14: \"upstream\" must be an address such as https://127.0.0.1:19443, or a list of them, found a number"),
-            ("{\"url\": \"https://a:1\"}", "or a list of them, found an object"),
+            (
+                "7",
+                "1:14: \"upstream\" must be an address such as https://127.0.0.1:19443, or a list of them, found a number",
+            ),
+            (
+                "{\"url\": \"https://a:1\"}",
+                "or a list of them, found an object",
+            ),
             ("[]", "lists no address"),
             ("[1]", "1:15: \"upstream\" must list addresses"),
-            ("[\"https://a:1\", \"http://b:1\"]", "1:30: \"upstream\" mixes"),
-            ("[\"https://a:1\", \"https://A:1\"]", "1:30: \"upstream\" lists a:1 twice"),
+            (
+                "[\"https://a:1\", \"http://b:1\"]",
+                "1:30: \"upstream\" mixes",
+            ),
+            (
+                "[\"https://a:1\", \"https://A:1\"]",
+                "1:30: \"upstream\" lists a:1 twice",
+            ),
             ("[{\"url\": \"https://a:1\", \"weight\": 0}]", "weight 0"),
-            ("[{\"weight\": 1}]", "1:15: the field \"upstream.url\" is missing"),
-            ("[{\"url\": \"https://a:1\", \"wieght\": 1}]", "the nearest valid name is \"upstream.weight\""),
-            ("[{\"url\": \"https://a:1\", \"weight\": -1}]", "\"upstream.weight\" must be a whole number from 0 to 65535, found -1"),
+            (
+                "[{\"weight\": 1}]",
+                "1:15: the field \"upstream.url\" is missing",
+            ),
+            (
+                "[{\"url\": \"https://a:1\", \"wieght\": 1}]",
+                "the nearest valid name is \"upstream.weight\"",
+            ),
+            (
+                "[{\"url\": \"https://a:1\", \"weight\": -1}]",
+                "\"upstream.weight\" must be a whole number from 0 to 65535, found -1",
+            ),
         ] {
             let (upstream, faults, _) = read(json);
-            assert!(faults.len() == 1 && faults[0].contains(why), "{json}: {faults:?}");
+            assert!(
+                faults.len() == 1 && faults[0].contains(why),
+                "{json}: {faults:?}"
+            );
             assert!(upstream.is_none() || json.contains("wieght"));
         }
         assert_eq!(read("[1, \"https://a\", {}]").1.len(), 3);
@@ -333,10 +463,22 @@ mod tests {
     #[test]
     fn knows_loopback_by_its_text() {
         let loopback = |url: &str| read(&format!("{url:?}")).0.unwrap().is_loopback();
-        for url in ["http://127.0.0.1:1", "http://127.9.9.9:1", "http://[::1]:1", "http://[::ffff:127.0.0.1]:1", "http://localhost:1"] {
+        for url in [
+            "http://127.0.0.1:1",
+            "http://127.9.9.9:1",
+            "http://[::1]:1",
+            "http://[::ffff:127.0.0.1]:1",
+            "http://localhost:1",
+        ] {
             assert!(loopback(url), "{url}");
         }
-        for url in ["http://0.0.0.0:1", "http://10.0.0.1:1", "http://[::]:1", "http://localhost.example:1", "http://plugin:1"] {
+        for url in [
+            "http://0.0.0.0:1",
+            "http://10.0.0.1:1",
+            "http://[::]:1",
+            "http://localhost.example:1",
+            "http://plugin:1",
+        ] {
             assert!(!loopback(url), "{url}");
         }
     }

@@ -80,7 +80,12 @@ const FULL_READ_POLLS: u32 = 20;
 /// What a start would make of the folder, without starting anything.
 #[must_use]
 pub fn check(settings: &Settings) -> Built {
-    build(None, &Snapshot::take(&settings.folder), &settings.rules, Instant::now())
+    build(
+        None,
+        &Snapshot::take(&settings.folder),
+        &settings.rules,
+        Instant::now(),
+    )
 }
 
 impl Registry {
@@ -88,7 +93,11 @@ impl Registry {
     ///
     /// # Errors
     /// Every fault of the folder, unless there is a last good copy to start from. Of a copy that is faulty itself, its faults too.
-    pub fn open(settings: Settings, log: &Log, alarms: &Alarms) -> Result<(Self, Watcher), Vec<Fault>> {
+    pub fn open(
+        settings: Settings,
+        log: &Log,
+        alarms: &Alarms,
+    ) -> Result<(Self, Watcher), Vec<Fault>> {
         let stamp = Stamp::take(&settings.folder);
         let snapshot = Snapshot::take(&settings.folder);
         let now = Instant::now();
@@ -107,12 +116,21 @@ impl Registry {
                 }
                 // As if the program had been running all along: good files take effect, the others keep their copy.
                 built = build(Some(&from_copy.state), &snapshot, &settings.rules, now);
-                log.event(Level::Warn, "registry_last_good", "the plugin folder is faulty; started from the last good copy", &[]);
+                log.event(
+                    Level::Warn,
+                    "registry_last_good",
+                    "the plugin folder is faulty; started from the last good copy",
+                    &[],
+                );
             } else if !built.faults.is_empty() {
                 return Err(built.faults);
             }
         }
-        let registry = Self { table: Arc::default(), nudge: Arc::default(), counts: Arc::default() };
+        let registry = Self {
+            table: Arc::default(),
+            nudge: Arc::default(),
+            counts: Arc::default(),
+        };
         let mut watcher = Watcher {
             settings,
             registry: registry.clone(),
@@ -170,7 +188,9 @@ impl Watcher {
     /// One look at the folder, and what follows from it.
     async fn look(&mut self, nudged: bool) {
         let folder = self.settings.folder.clone();
-        let Some(stamp) = aside(move || Stamp::take(&folder)).await else { return };
+        let Some(stamp) = aside(move || Stamp::take(&folder)).await else {
+            return;
+        };
         self.until_full_read = self.until_full_read.saturating_sub(1);
         let is_read = nudged || stamp != self.stamp || self.until_full_read == 0;
         if is_read {
@@ -182,7 +202,11 @@ impl Watcher {
                 return self.rebuild(nudged, true).await;
             }
         }
-        if self.state.next_change().is_some_and(|at| at <= Instant::now()) {
+        if self
+            .state
+            .next_change()
+            .is_some_and(|at| at <= Instant::now())
+        {
             self.rebuild(false, false).await;
         }
     }
@@ -206,7 +230,12 @@ impl Watcher {
     }
 
     async fn rebuild(&mut self, nudged: bool, is_reload: bool) {
-        let built = build(Some(&self.state), &self.snapshot, &self.settings.rules, Instant::now());
+        let built = build(
+            Some(&self.state),
+            &self.snapshot,
+            &self.settings.rules,
+            Instant::now(),
+        );
         if nudged {
             // Whoever asked wants to be told again.
             self.faults.clear();
@@ -221,11 +250,24 @@ impl Watcher {
 
     /// Puts a table in force and says so.
     fn publish(&mut self, built: Built, is_reload: bool) {
-        let Built { table, state, faults, warnings, changes } = built;
+        let Built {
+            table,
+            state,
+            faults,
+            warnings,
+            changes,
+        } = built;
         let files: BTreeSet<&str> = faults.iter().map(|fault| fault.file.as_str()).collect();
-        self.registry.counts.faulty_files.store(files.len() as u64, Ordering::Relaxed);
+        self.registry
+            .counts
+            .faulty_files
+            .store(files.len() as u64, Ordering::Relaxed);
         if is_reload {
-            let count = if faults.is_empty() { &self.registry.counts.ok } else { &self.registry.counts.faulty };
+            let count = if faults.is_empty() {
+                &self.registry.counts.ok
+            } else {
+                &self.registry.counts.faulty
+            };
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.registry.table.store(Arc::new(table));
@@ -233,17 +275,30 @@ impl Watcher {
             self.log.event(Level::Info, "registry_change", &change, &[]);
         }
         for warning in warnings {
-            self.log.event(Level::Warn, "registry_warning", &warning, &[]);
+            self.log
+                .event(Level::Warn, "registry_warning", &warning, &[]);
         }
         for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
-            self.log.event(Level::Error, "registry_fault", &fault.to_string(), &[("file", fault.file.as_str().into())]);
+            self.log.event(
+                Level::Error,
+                "registry_fault",
+                &fault.to_string(),
+                &[("file", fault.file.as_str().into())],
+            );
         }
         match faults.first() {
             None => self.alarms.clear("registry"),
             Some(first) => {
                 let more = faults.len() - 1;
-                let more = if more == 0 { String::new() } else { format!(", and {more} more") };
-                self.alarms.raise("registry", &format!("the plugin folder is faulty, what was in force stays: {first}{more}"));
+                let more = if more == 0 {
+                    String::new()
+                } else {
+                    format!(", and {more} more")
+                };
+                self.alarms.raise(
+                    "registry",
+                    &format!("the plugin folder is faulty, what was in force stays: {first}{more}"),
+                );
             }
         }
         self.faults = faults;
@@ -254,7 +309,9 @@ impl Watcher {
         match written {
             Ok(()) => self.alarms.clear("last_good"),
             Err(err) => {
-                let sentence = format!("the last good copy of the plugin files can't be written, a restart may fail: {err}");
+                let sentence = format!(
+                    "the last good copy of the plugin files can't be written, a restart may fail: {err}"
+                );
                 self.alarms.raise("last_good", &sentence);
             }
         }

@@ -41,7 +41,10 @@ impl Layers {
         for setting in settings {
             if let Some(texts) = flags.get(setting.name) {
                 let origin = Origin::Flag(setting.name);
-                let found = texts.iter().map(|text| Found { text: text.clone(), origin: origin.clone() });
+                let found = texts.iter().map(|text| Found {
+                    text: text.clone(),
+                    origin: origin.clone(),
+                });
                 layers.found.insert(setting.name, found.collect());
             } else {
                 layers.take_from_env(setting, env);
@@ -58,7 +61,10 @@ impl Layers {
 
     /// The one value of a setting.
     pub fn one(&self, name: &str) -> Option<Found> {
-        self.found.get(name).and_then(|found| found.first()).cloned()
+        self.found
+            .get(name)
+            .and_then(|found| found.first())
+            .cloned()
     }
 
     /// All values of a setting.
@@ -73,7 +79,11 @@ impl Layers {
     }
 
     /// The one value of a setting, checked; what `check` says is wrong becomes a problem.
-    pub fn parse<T>(&mut self, name: &'static str, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub fn parse<T>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let found = self.one(name)?;
         match check(&found.text) {
             Ok(value) => Some(value),
@@ -85,7 +95,11 @@ impl Layers {
     }
 
     /// All values of a setting, checked.
-    pub fn parse_all<T>(&mut self, name: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    pub fn parse_all<T>(
+        &mut self,
+        name: &'static str,
+        check: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         let mut values = Vec::new();
         for found in self.all(name).to_vec() {
             match check(&found.text) {
@@ -99,21 +113,30 @@ impl Layers {
     /// Where a setting came from.
     #[must_use]
     pub fn origin(&self, name: &str) -> Origin {
-        self.found.get(name).and_then(|found| found.first()).map_or(Origin::Default, |found| found.origin.clone())
+        self.found
+            .get(name)
+            .and_then(|found| found.first())
+            .map_or(Origin::Default, |found| found.origin.clone())
     }
 
     /// A key that only the file can hold, with the file's name.
     #[must_use]
     pub fn structured(&self, key: &str) -> Option<(&str, &Node)> {
         let (file, root) = self.file.as_ref()?;
-        let Value::Object(members) = &root.value else { return None };
-        members.iter().find(|member| kebab(&member.name) == key).map(|member| (file.as_str(), &member.value))
+        let Value::Object(members) = &root.value else {
+            return None;
+        };
+        members
+            .iter()
+            .find(|member| kebab(&member.name) == key)
+            .map(|member| (file.as_str(), &member.value))
     }
 
     /// Where such a key came from.
     #[must_use]
     pub fn structured_origin(&self, key: &str) -> Option<Origin> {
-        self.structured(key).map(|(file, node)| Origin::File(file.to_owned(), node.position))
+        self.structured(key)
+            .map(|(file, node)| Origin::File(file.to_owned(), node.position))
     }
 
     /// Notes a mistake in what came from `origin`, or would have come from the flag `name`.
@@ -123,8 +146,16 @@ impl Layers {
 
     /// Notes mistakes in a part of the file that the program read by itself.
     pub fn file_faults(&mut self, faults: Vec<Fault>) {
-        let name = self.file.as_ref().map(|(file, _)| file.clone()).unwrap_or_default();
-        self.problems.extend(faults.into_iter().map(|fault| Problem { at: format!("{name}:{}", fault.position), message: fault.message }));
+        let name = self
+            .file
+            .as_ref()
+            .map(|(file, _)| file.clone())
+            .unwrap_or_default();
+        self.problems
+            .extend(faults.into_iter().map(|fault| Problem {
+                at: format!("{name}:{}", fault.position),
+                message: fault.message,
+            }));
     }
 
     /// Every mistake so far.
@@ -136,9 +167,11 @@ impl Layers {
     fn take_from_env(&mut self, setting: &Setting, env: &BTreeMap<String, String>) {
         let own = setting.variable();
         let names = [Some(own.as_str()), setting.also_env];
-        let Some((variable, text)) =
-            names.into_iter().flatten().find_map(|variable| env.get(variable).filter(|text| !text.is_empty()).map(|text| (variable, text)))
-        else {
+        let Some((variable, text)) = names.into_iter().flatten().find_map(|variable| {
+            env.get(variable)
+                .filter(|text| !text.is_empty())
+                .map(|text| (variable, text))
+        }) else {
             return;
         };
         let origin = Origin::Env(variable.to_owned());
@@ -146,47 +179,108 @@ impl Layers {
             Kind::Many(_) => text.split(',').map(|part| part.trim().to_owned()).collect(),
             Kind::One(_) | Kind::Switch => vec![text.clone()],
         };
-        self.found.insert(setting.name, texts.into_iter().map(|text| Found { text, origin: origin.clone() }).collect());
+        self.found.insert(
+            setting.name,
+            texts
+                .into_iter()
+                .map(|text| Found {
+                    text,
+                    origin: origin.clone(),
+                })
+                .collect(),
+        );
     }
 
-    fn take_from_file(&mut self, file: &str, bytes: &[u8], settings: &[Setting], structured: &[&str]) {
+    fn take_from_file(
+        &mut self,
+        file: &str,
+        bytes: &[u8],
+        settings: &[Setting],
+        structured: &[&str],
+    ) {
         let mut faults = Vec::new();
         if let Some(root) = json::parse(bytes, &mut faults) {
             self.take_from_tree(file, &root, settings, structured, &mut faults);
             self.file = Some((file.to_owned(), root));
         } else {
-            self.file = Some((file.to_owned(), Node { position: Position::START, value: Value::Null }));
+            self.file = Some((
+                file.to_owned(),
+                Node {
+                    position: Position::START,
+                    value: Value::Null,
+                },
+            ));
         }
         faults.sort_by_key(|fault| fault.position);
         self.file_faults(faults);
     }
 
-    fn take_from_tree(&mut self, file: &str, root: &Node, settings: &[Setting], structured: &[&str], faults: &mut Vec<Fault>) {
+    fn take_from_tree(
+        &mut self,
+        file: &str,
+        root: &Node,
+        settings: &[Setting],
+        structured: &[&str],
+        faults: &mut Vec<Fault>,
+    ) {
         // The file cannot name another file.
-        let known: Vec<&str> = settings.iter().map(|setting| setting.name).chain(structured.iter().copied()).collect();
+        let known: Vec<&str> = settings
+            .iter()
+            .map(|setting| setting.name)
+            .chain(structured.iter().copied())
+            .collect();
         let known: Vec<&str> = known.into_iter().filter(|name| *name != "config").collect();
         let snake: Vec<String> = known.iter().map(|name| name.replace('-', "_")).collect();
-        let both: Vec<&str> = known.iter().copied().chain(snake.iter().map(String::as_str)).chain(["$schema"]).collect();
-        let Some(mut fields) = Fields::open(root, "", &both, faults) else { return };
+        let both: Vec<&str> = known
+            .iter()
+            .copied()
+            .chain(snake.iter().map(String::as_str))
+            .chain(["$schema"])
+            .collect();
+        let Some(mut fields) = Fields::open(root, "", &both, faults) else {
+            return;
+        };
         for setting in settings.iter().filter(|setting| setting.name != "config") {
             let snake = setting.name.replace('-', "_");
             let mut spellings = vec![setting.name];
             if snake != setting.name {
                 spellings.push(&snake);
             }
-            let given: Vec<&str> = spellings.into_iter().filter(|name| fields.node(name).is_some()).collect();
-            let Some((key, node)) = given.first().and_then(|key| Some((*key, fields.node(key)?))) else { continue };
+            let given: Vec<&str> = spellings
+                .into_iter()
+                .filter(|name| fields.node(name).is_some())
+                .collect();
+            let Some((key, node)) = given
+                .first()
+                .and_then(|key| Some((*key, fields.node(key)?)))
+            else {
+                continue;
+            };
             if let Some(twice) = given.get(1) {
                 let position = fields.name_position(twice);
-                fields.fault_at(position, twice, format_args!("and \"{key}\" are the same setting; keep one"));
+                fields.fault_at(
+                    position,
+                    twice,
+                    format_args!("and \"{key}\" are the same setting; keep one"),
+                );
             }
             match texts_of(setting.kind, node) {
                 Ok(texts) => {
-                    let found = texts.into_iter().map(|(text, at)| Found { text, origin: Origin::File(file.to_owned(), at) }).collect();
+                    let found = texts
+                        .into_iter()
+                        .map(|(text, at)| Found {
+                            text,
+                            origin: Origin::File(file.to_owned(), at),
+                        })
+                        .collect();
                     self.found.entry(setting.name).or_insert(found);
                 }
                 Err((part, wanted)) => {
-                    fields.fault_at(part.position, key, format_args!("must be {wanted}, found {}", part.kind()));
+                    fields.fault_at(
+                        part.position,
+                        key,
+                        format_args!("must be {wanted}, found {}", part.kind()),
+                    );
                 }
             }
         }
@@ -204,9 +298,16 @@ fn texts_of(kind: Kind, node: &Node) -> Result<Vec<(String, Position)>, (&Node, 
     match (kind, &node.value) {
         (Kind::Switch, Value::Bool(on)) => Ok(vec![(on.to_string(), node.position)]),
         (Kind::Switch, _) => Err((node, "true or false")),
-        (Kind::Many(_), Value::List(nodes)) => nodes.iter().map(|node| scalar(node).ok_or((node, "a list of strings"))).collect(),
-        (Kind::Many(_), _) => scalar(node).map(|text| vec![text]).ok_or((node, "a string or a list of strings")),
-        (Kind::One(_), _) => scalar(node).map(|text| vec![text]).ok_or((node, "a string or a number")),
+        (Kind::Many(_), Value::List(nodes)) => nodes
+            .iter()
+            .map(|node| scalar(node).ok_or((node, "a list of strings")))
+            .collect(),
+        (Kind::Many(_), _) => scalar(node)
+            .map(|text| vec![text])
+            .ok_or((node, "a string or a list of strings")),
+        (Kind::One(_), _) => scalar(node)
+            .map(|text| vec![text])
+            .ok_or((node, "a string or a number")),
     }
 }
 
@@ -227,7 +328,8 @@ fn kebab(name: &str) -> String {
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(Path::new(file)).map_err(|err| format!("can't read {file}: {err}"))?;
+    let size =
+        std::fs::metadata(Path::new(file)).map_err(|err| format!("can't read {file}: {err}"))?;
     if !size.is_file() {
         return Err(format!("can't read {file}: not a file"));
     }
@@ -250,16 +352,25 @@ mod tests {
         Setting::switch("check", "Only check."),
     ];
 
-    fn layers(flags: &[(&'static str, &[&str])], env: &[(&str, &str)], file: Option<&str>) -> (Layers, Option<tempfile::NamedTempFile>) {
-        let mut flags: BTreeMap<&'static str, Vec<String>> =
-            flags.iter().map(|(name, texts)| (*name, texts.iter().map(|text| (*text).to_owned()).collect())).collect();
+    fn layers(
+        flags: &[(&'static str, &[&str])],
+        env: &[(&str, &str)],
+        file: Option<&str>,
+    ) -> (Layers, Option<tempfile::NamedTempFile>) {
+        let mut flags: BTreeMap<&'static str, Vec<String>> = flags
+            .iter()
+            .map(|(name, texts)| (*name, texts.iter().map(|text| (*text).to_owned()).collect()))
+            .collect();
         let file = file.map(|text| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
             flags.insert("config", vec![file.path().to_str().unwrap().to_owned()]);
             file
         });
-        let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let env = env
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
         (Layers::new(SETTINGS, &["issuers"], flags, &env), file)
     }
 
@@ -270,42 +381,91 @@ mod tests {
     #[test]
     fn a_flag_beats_the_environment_beats_the_file() {
         let file = Some("{\"listen\": \"file\", \"plugin_dir\": \"file\", \"workers\": 4}");
-        let (found, _file) = layers(&[("listen", &["flag"])], &[("GAPURA_LISTEN", "env"), ("PLUGIN_DIR", "env")], file);
+        let (found, _file) = layers(
+            &[("listen", &["flag"])],
+            &[("GAPURA_LISTEN", "env"), ("PLUGIN_DIR", "env")],
+            file,
+        );
         assert_eq!(text(&found, "listen").as_deref(), Some("flag"));
         assert_eq!(text(&found, "plugin-dir").as_deref(), Some("env"));
         assert_eq!(text(&found, "workers").as_deref(), Some("4"));
         assert_eq!(found.origin("listen").to_string(), "--listen");
         assert_eq!(found.origin("plugin-dir").to_string(), "PLUGIN_DIR");
-        assert!(found.origin("workers").to_string().ends_with(":1:53"), "{}", found.origin("workers"));
+        assert!(
+            found.origin("workers").to_string().ends_with(":1:53"),
+            "{}",
+            found.origin("workers")
+        );
         assert_eq!(found.origin("public-host"), Origin::Default);
         assert!(found.into_problems().is_empty());
     }
 
     #[test]
     fn our_own_variable_beats_the_one_of_old_and_an_empty_one_is_none() {
-        let (found, _) = layers(&[], &[("GAPURA_PLUGIN_DIR", "ours"), ("PLUGIN_DIR", "old")], None);
+        let (found, _) = layers(
+            &[],
+            &[("GAPURA_PLUGIN_DIR", "ours"), ("PLUGIN_DIR", "old")],
+            None,
+        );
         assert_eq!(text(&found, "plugin-dir").as_deref(), Some("ours"));
-        let (found, _) = layers(&[], &[("GAPURA_PLUGIN_DIR", ""), ("PLUGIN_DIR", "old")], None);
+        let (found, _) = layers(
+            &[],
+            &[("GAPURA_PLUGIN_DIR", ""), ("PLUGIN_DIR", "old")],
+            None,
+        );
         assert_eq!(text(&found, "plugin-dir").as_deref(), Some("old"));
     }
 
     #[test]
     fn lists_come_from_each_layer() {
-        let hosts = |found: &Layers| found.all("public-host").iter().map(|found| found.text.clone()).collect::<Vec<_>>();
-        assert_eq!(hosts(&layers(&[("public-host", &["a", "b"])], &[], None).0), ["a", "b"]);
-        assert_eq!(hosts(&layers(&[], &[("GAPURA_PUBLIC_HOST", "a, b")], None).0), ["a", "b"]);
-        assert_eq!(hosts(&layers(&[], &[], Some("{\"public-host\": [\"a\", \"b\"]}")).0), ["a", "b"]);
-        assert_eq!(hosts(&layers(&[], &[], Some("{\"public_host\": \"a\"}")).0), ["a"]);
+        let hosts = |found: &Layers| {
+            found
+                .all("public-host")
+                .iter()
+                .map(|found| found.text.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            hosts(&layers(&[("public-host", &["a", "b"])], &[], None).0),
+            ["a", "b"]
+        );
+        assert_eq!(
+            hosts(&layers(&[], &[("GAPURA_PUBLIC_HOST", "a, b")], None).0),
+            ["a", "b"]
+        );
+        assert_eq!(
+            hosts(&layers(&[], &[], Some("{\"public-host\": [\"a\", \"b\"]}")).0),
+            ["a", "b"]
+        );
+        assert_eq!(
+            hosts(&layers(&[], &[], Some("{\"public_host\": \"a\"}")).0),
+            ["a"]
+        );
     }
 
     #[test]
     fn a_switch_can_be_turned_off_above_the_file() {
-        assert!(layers(&[], &[], Some("{\"check\": true}")).0.switch("check"));
-        assert!(!layers(&[], &[("GAPURA_CHECK", "off")], Some("{\"check\": true}")).0.switch("check"));
-        assert!(layers(&[("check", &["true"])], &[("GAPURA_CHECK", "off")], None).0.switch("check"));
+        assert!(
+            layers(&[], &[], Some("{\"check\": true}"))
+                .0
+                .switch("check")
+        );
+        assert!(
+            !layers(&[], &[("GAPURA_CHECK", "off")], Some("{\"check\": true}"))
+                .0
+                .switch("check")
+        );
+        assert!(
+            layers(&[("check", &["true"])], &[("GAPURA_CHECK", "off")], None)
+                .0
+                .switch("check")
+        );
         let (mut found, _) = layers(&[], &[("GAPURA_CHECK", "perhaps")], None);
         assert!(!found.switch("check"));
-        assert_eq!(found.into_problems()[0].to_string(), "GAPURA_CHECK: must be true or false");
+        assert_eq!(
+            found.into_problems()[0].to_string(),
+            "GAPURA_CHECK: must be true or false"
+        );
     }
 
     #[test]
@@ -313,7 +473,11 @@ mod tests {
         let file = "{\n\"lisen\": 1,\n\"workers\": [],\n\"plugin-dir\": \"a\", \"plugin_dir\": \"b\",\n\"public-host\": [1, null],\n\"check\": 1, \"config\": \"x\"\n}";
         let (found, file) = layers(&[], &[], Some(file));
         let name = file.unwrap().path().to_str().unwrap().to_owned();
-        let said: Vec<String> = found.into_problems().iter().map(|problem| problem.to_string().replace(&name, "f")).collect();
+        let said: Vec<String> = found
+            .into_problems()
+            .iter()
+            .map(|problem| problem.to_string().replace(&name, "f"))
+            .collect();
         let expected = [
             "f:2:1: unknown field \"lisen\"; the nearest valid name is \"listen\"",
             "f:3:12: \"workers\" must be a string or a number, found a list",
@@ -328,9 +492,16 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_or_not_json_is_one_problem() {
         let (found, _) = layers(&[("config", &["/nowhere/at-all.json"])], &[], None);
-        assert!(found.into_problems()[0].to_string().starts_with("--config: can't read /nowhere/at-all.json: "));
+        assert!(
+            found.into_problems()[0]
+                .to_string()
+                .starts_with("--config: can't read /nowhere/at-all.json: ")
+        );
         let (found, _file) = layers(&[], &[], Some("{"));
         let problems = found.into_problems();
-        assert!(problems.len() == 1 && problems[0].message.starts_with("not JSON"), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].message.starts_with("not JSON"),
+            "{problems:?}"
+        );
     }
 }

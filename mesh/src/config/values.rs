@@ -40,7 +40,9 @@ impl AdminAddress {
         match text.strip_prefix("unix:") {
             Some("") => Err("a path is missing after unix:".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => address(text).map(Self::Tcp).map_err(|message| format!("{message}, or unix:PATH")),
+            None => address(text)
+                .map(Self::Tcp)
+                .map_err(|message| format!("{message}, or unix:PATH")),
         }
     }
 
@@ -92,9 +94,10 @@ impl AccessLog {
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || "must be an address and a port, such as 127.0.0.1:8443 or [::1]:8443".to_owned();
     match text.strip_prefix("localhost:") {
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            port.parse().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).map_err(|_| wrong())
-        }
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port
+            .parse()
+            .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+            .map_err(|_| wrong()),
         _ => text.parse().map_err(|_| wrong()),
     }
 }
@@ -110,7 +113,8 @@ pub fn exposed(address: SocketAddr) -> bool {
 /// # Errors
 /// A sentence that says what is accepted.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "must be a whole number and a unit, such as 250ms, 20s, 15m, 24h or 30d".to_owned();
+    let wrong =
+        || "must be a whole number and a unit, such as 250ms, 20s, 15m, 24h or 30d".to_owned();
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -123,7 +127,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
-    duration.filter(|duration| *duration <= DURATION_MAX).ok_or_else(|| "must be at most 3650d".to_owned())
+    duration
+        .filter(|duration| *duration <= DURATION_MAX)
+        .ok_or_else(|| "must be at most 3650d".to_owned())
 }
 
 /// How many worker threads: 1 to 64.
@@ -131,7 +137,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// A sentence that says what is accepted.
 pub fn workers(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=WORKERS_MAX).contains(number) && !text.starts_with('+'));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=WORKERS_MAX).contains(number) && !text.starts_with('+'));
     number.ok_or_else(|| format!("must be a whole number from 1 to {WORKERS_MAX}"))
 }
 
@@ -150,11 +159,28 @@ mod tests {
             ("30d", 2_592_000_000),
             ("3650d", 315_360_000_000),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
-        for text in
-            ["", "20", "s", "-1s", "+1s", "1.5s", "1 s", "1S", "1w", "1s1", "3651d", "99999999999999999999s", "999999999999999999d", "१s"]
-        {
+        for text in [
+            "",
+            "20",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            "1S",
+            "1w",
+            "1s1",
+            "3651d",
+            "99999999999999999999s",
+            "999999999999999999d",
+            "१s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -179,13 +205,21 @@ mod tests {
             assert!(address(text).is_err(), "{text}");
         }
         let is_exposed = |text: &str| exposed(address(text).unwrap());
-        assert!(!is_exposed("127.9.0.1:1") && !is_exposed("[::1]:1") && !is_exposed("[::ffff:127.0.0.1]:1") && !is_exposed("localhost:1"));
+        assert!(
+            !is_exposed("127.9.0.1:1")
+                && !is_exposed("[::1]:1")
+                && !is_exposed("[::ffff:127.0.0.1]:1")
+                && !is_exposed("localhost:1")
+        );
         assert!(is_exposed("0.0.0.0:1") && is_exposed("[::]:1") && is_exposed("10.0.0.1:1"));
     }
 
     #[test]
     fn reads_admin_addresses() {
-        assert_eq!(AdminAddress::parse("unix:/run/a"), Ok(AdminAddress::Unix("/run/a".into())));
+        assert_eq!(
+            AdminAddress::parse("unix:/run/a"),
+            Ok(AdminAddress::Unix("/run/a".into()))
+        );
         assert!(AdminAddress::parse("127.0.0.1:9901").is_ok_and(|address| !address.is_exposed()));
         assert!(AdminAddress::parse("0.0.0.0:9901").is_ok_and(|address| address.is_exposed()));
         assert!(AdminAddress::parse("unix:").is_err() && AdminAddress::parse("9901").is_err());

@@ -5,7 +5,10 @@ use super::*;
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
     }
     headers
 }
@@ -55,8 +58,13 @@ fn forward_headers_let_a_plugin_see_what_it_asks_for_and_nothing_reserved() {
 
 #[test]
 fn every_alias_of_a_name_is_dropped_each_line_counted() {
-    let mut headers =
-        map(&[("x_company_id", "9"), ("x.company.id", "9"), ("x-company_id", "9"), ("x!company$id", "9"), ("user_agent", "a")]);
+    let mut headers = map(&[
+        ("x_company_id", "9"),
+        ("x.company.id", "9"),
+        ("x-company_id", "9"),
+        ("x!company$id", "9"),
+        ("user_agent", "a"),
+    ]);
     headers.append("x_company_id", HeaderValue::from_static("8"));
     let stripped = scrub_client_request(&mut headers, |_| true);
     assert!(headers.is_empty());
@@ -106,9 +114,25 @@ fn the_sidecar_lets_through_what_the_gateway_vouches_for() {
     let stripped = scrub_hop_request(&mut headers);
     assert_eq!(
         names(&headers),
-        ["accept", "x-company-id", "x-custom", "x-forwarded-for", "x-forwarded-proto", "x-plugin-flag", "x-request-id", "x-user-id"]
+        [
+            "accept",
+            "x-company-id",
+            "x-custom",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-plugin-flag",
+            "x-request-id",
+            "x-user-id"
+        ]
     );
-    assert_eq!((stripped.of(Kind::Identity), stripped.of(Kind::X), stripped.of(Kind::Alias)), (3, 1, 1));
+    assert_eq!(
+        (
+            stripped.of(Kind::Identity),
+            stripped.of(Kind::X),
+            stripped.of(Kind::Alias)
+        ),
+        (3, 1, 1)
+    );
 }
 
 #[test]
@@ -126,13 +150,22 @@ fn an_answer_loses_what_is_inside_the_mesh() {
         ("transfer-encoding", "chunked"),
     ]);
     scrub_response(&mut headers);
-    assert_eq!(names(&headers), ["content-type", "my_header", "set-cookie", "x-powered-by"]);
+    assert_eq!(
+        names(&headers),
+        ["content-type", "my_header", "set-cookie", "x-powered-by"]
+    );
 }
 
 #[test]
 fn of_a_requests_trailers_only_grpc_and_what_is_asked_for_pass() {
-    let lines =
-        [("grpc-status", "0"), ("x-checksum", "1"), ("x-role", "admin"), ("x_role", "admin"), ("content-length", "1"), ("digest", "1")];
+    let lines = [
+        ("grpc-status", "0"),
+        ("x-checksum", "1"),
+        ("x-role", "admin"),
+        ("x_role", "admin"),
+        ("content-length", "1"),
+        ("digest", "1"),
+    ];
     let mut trailers = map(&lines);
     let stripped = scrub_request_trailers(&mut trailers, |name| name.as_str() == "x-checksum");
     assert_eq!(names(&trailers), ["grpc-status", "x-checksum"]);
@@ -144,10 +177,22 @@ fn of_a_requests_trailers_only_grpc_and_what_is_asked_for_pass() {
 
 #[test]
 fn a_message_announces_the_trailers_that_may_pass() {
-    let headers = map(&[("trailer", "Grpc-Status, X-Checksum,x-role"), ("trailer", "x_role, content-length")]);
-    assert_eq!(announced_by_request(&headers, |name| name.as_str() == "x-checksum").unwrap(), "grpc-status, x-checksum");
-    assert_eq!(announced_by_request(&map(&[("trailer", "x-role")]), |_| true), None);
-    assert_eq!(announced_by_response(&headers).unwrap(), "grpc-status, x-checksum");
+    let headers = map(&[
+        ("trailer", "Grpc-Status, X-Checksum,x-role"),
+        ("trailer", "x_role, content-length"),
+    ]);
+    assert_eq!(
+        announced_by_request(&headers, |name| name.as_str() == "x-checksum").unwrap(),
+        "grpc-status, x-checksum"
+    );
+    assert_eq!(
+        announced_by_request(&map(&[("trailer", "x-role")]), |_| true),
+        None
+    );
+    assert_eq!(
+        announced_by_response(&headers).unwrap(),
+        "grpc-status, x-checksum"
+    );
     assert_eq!(announced_by_response(&map(&[])), None);
 }
 
@@ -155,13 +200,21 @@ fn a_message_announces_the_trailers_that_may_pass() {
 fn cookies_that_http2_split_are_one_field_again() {
     let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
     join_cookies(&mut headers);
-    assert_eq!(headers.get_all(COOKIE).into_iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+    assert_eq!(
+        headers.get_all(COOKIE).into_iter().collect::<Vec<_>>(),
+        ["a=1; b=2; c=3"]
+    );
 }
 
 #[test]
 fn a_context_header_stands_once_and_is_valid_or_the_request_is_bad() {
-    let good =
-        map(&[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42"), ("x-role", "admin,user"), ("x-gapura-auth", "verified")]);
+    let good = map(&[
+        ("x-request-id", "a"),
+        ("x-user-id", "7"),
+        ("x-company-id", "42"),
+        ("x-role", "admin,user"),
+        ("x-gapura-auth", "verified"),
+    ]);
     let context = hop_context(&good).unwrap();
     assert_eq!(context.tenant.unwrap().as_str(), "42");
     assert_eq!(context.auth, Some(Auth::Verified));
@@ -172,12 +225,25 @@ fn a_context_header_stands_once_and_is_valid_or_the_request_is_bad() {
         &[("x-request-id", "a"), ("x-request-id", "a")],
         &[("x-request-id", "a b")],
         &[("x-request-id", "a"), ("x-company-id", "42")],
-        &[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42"), ("x-company-id", "42")],
-        &[("x-request-id", "a"), ("x-user-id", "7"), ("x-company-id", "42, 43")],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-company-id", "42"),
+            ("x-company-id", "42"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-company-id", "42, 43"),
+        ],
         &[("x-request-id", "a"), ("x-user-id", "7"), ("x-role", "")],
     ];
     for lines in bad {
-        assert_eq!(hop_context(&map(lines)).err(), Some(BadContext), "{lines:?}");
+        assert_eq!(
+            hop_context(&map(lines)).err(),
+            Some(BadContext),
+            "{lines:?}"
+        );
     }
 }
 

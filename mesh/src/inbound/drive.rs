@@ -60,7 +60,11 @@ pub async fn drive<C: Future>(
     let mut closing = false;
     // HTTP/2 can say that it goes before it does; HTTP/1.1 says so with each answer, and closes when the listener does. So does a
     // connection of HTTP/2 that comes during the delay: told at once, it would carry nothing.
-    let closes_at = if http1 || stopping.phase() != Phase::Run { Phase::Closing } else { Phase::Draining };
+    let closes_at = if http1 || stopping.phase() != Phase::Run {
+        Phase::Closing
+    } else {
+        Phase::Draining
+    };
     loop {
         if !closing && stopping.phase() >= closes_at {
             close(connection.as_mut());
@@ -140,11 +144,23 @@ mod tests {
     #[test]
     fn whoever_is_told_to_go_has_all_the_time_for_a_request_that_is_under_way() {
         let link = Link::default();
-        assert_eq!(now_waiting(Waiting::First, &link, false, true), Waiting::First);
+        assert_eq!(
+            now_waiting(Waiting::First, &link, false, true),
+            Waiting::First
+        );
         let request = link.begin();
-        assert_eq!(now_waiting(Waiting::Closing, &link, true, true), Waiting::Request);
+        assert_eq!(
+            now_waiting(Waiting::Closing, &link, true, true),
+            Waiting::Request
+        );
         drop(request);
-        assert_eq!(now_waiting(Waiting::Request, &link, true, true), Waiting::Closing);
-        assert_eq!(now_waiting(Waiting::Request, &link, false, true), Waiting::Idle(1));
+        assert_eq!(
+            now_waiting(Waiting::Request, &link, true, true),
+            Waiting::Closing
+        );
+        assert_eq!(
+            now_waiting(Waiting::Request, &link, false, true),
+            Waiting::Idle(1)
+        );
     }
 }

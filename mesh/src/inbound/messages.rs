@@ -110,7 +110,10 @@ impl Messages {
             At::Head if whole > 0 => {
                 self.head.begun = true;
                 if let Some(value) = after(line, LENGTH) {
-                    let size = std::str::from_utf8(value).ok().filter(|_| whole <= START).and_then(|text| text.trim().parse().ok());
+                    let size = std::str::from_utf8(value)
+                        .ok()
+                        .filter(|_| whole <= START)
+                        .and_then(|text| text.trim().parse().ok());
                     // A length that cannot be read, or stands a second time, is one that two readers may read differently.
                     if size.is_none() || self.head.size.is_some() {
                         return true;
@@ -143,8 +146,13 @@ fn after<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// What follows the line that says how long a chunk is (RFC 9112, section 7.1).
 fn chunk(line: &[u8]) -> At {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let size = std::str::from_utf8(&line[..digits]).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
+    let size = std::str::from_utf8(&line[..digits])
+        .ok()
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
     match size {
         Some(0) => At::Trailers,
         Some(size) => size.checked_add(2).map_or(At::Lost, At::Chunk),
@@ -159,7 +167,9 @@ mod tests {
 
     fn ambiguous(pieces: &[&str]) -> bool {
         let mut messages = Messages::default();
-        pieces.iter().any(|piece| messages.are_ambiguous(piece.as_bytes()))
+        pieces
+            .iter()
+            .any(|piece| messages.are_ambiguous(piece.as_bytes()))
     }
 
     /// Whether `text` is ambiguous; cut anywhere, it has to be as much.
@@ -167,7 +177,11 @@ mod tests {
     fn ambiguous_however_cut(text: &str) -> bool {
         let whole = ambiguous(&[text]);
         for cut in 0..text.len() {
-            assert_eq!(ambiguous(&[&text[..cut], &text[cut..]]), whole, "{text:?} cut at {cut}");
+            assert_eq!(
+                ambiguous(&[&text[..cut], &text[cut..]]),
+                whole,
+                "{text:?} cut at {cut}"
+            );
         }
         whole
     }
@@ -184,7 +198,12 @@ mod tests {
         ] {
             assert!(ambiguous_however_cut(&head(fields)), "{fields:?}");
         }
-        for fields in ["Content-Length: 2\r\n", "Transfer-Encoding: chunked\r\n", "X-Content-Length: 2\r\nContent-Lengths: 3\r\n", ""] {
+        for fields in [
+            "Content-Length: 2\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "X-Content-Length: 2\r\nContent-Lengths: 3\r\n",
+            "",
+        ] {
             assert!(!ambiguous_however_cut(&head(fields)), "{fields:?}");
         }
     }
@@ -200,7 +219,9 @@ mod tests {
         ] {
             assert!(ambiguous_however_cut(text), "{text:?}");
         }
-        assert!(!ambiguous_however_cut("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!ambiguous_however_cut(
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        ));
     }
 
     const FIRST: [&str; 4] = [
@@ -214,10 +235,21 @@ mod tests {
     fn the_next_message_is_looked_at_like_the_first_and_no_body_is() {
         for first in FIRST {
             for second in FIRST {
-                assert!(!ambiguous_however_cut(&format!("{first}{second}")), "{first:?} {second:?}");
+                assert!(
+                    !ambiguous_however_cut(&format!("{first}{second}")),
+                    "{first:?} {second:?}"
+                );
             }
-            assert!(ambiguous_however_cut(&format!("{first}GET / HTTP/1.1\nHost: a\r\n\r\n")), "{first:?}");
-            assert!(ambiguous_however_cut(&format!("{first}POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n")), "{first:?}");
+            assert!(
+                ambiguous_however_cut(&format!("{first}GET / HTTP/1.1\nHost: a\r\n\r\n")),
+                "{first:?}"
+            );
+            assert!(
+                ambiguous_however_cut(&format!(
+                    "{first}POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n"
+                )),
+                "{first:?}"
+            );
         }
     }
 
@@ -230,7 +262,11 @@ mod tests {
             for (at, byte) in message.bytes().enumerate() {
                 assert!(!messages.are_ambiguous(&[byte]));
                 let (head, rest) = (at + 1 < body, at + 1 < message.len());
-                assert_eq!((messages.is_in_head(), messages.is_in_body()), (head, rest && !head), "{message:?} at {at}");
+                assert_eq!(
+                    (messages.is_in_head(), messages.is_in_body()),
+                    (head, rest && !head),
+                    "{message:?} at {at}"
+                );
             }
         }
     }

@@ -44,19 +44,30 @@ pub struct UnderWay(Arc<AtomicUsize>);
 
 /// The whole answer to a head that came too slowly: no request, so no id and no envelope (CONTRACT section 5 allows a bare
 /// status).
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl StrictIo {
     /// Looks at the messages of HTTP/1.1.
     #[must_use]
     pub fn http1(io: BoxIo, link: Arc<Link>) -> Self {
-        Self { io, link, messages: Some(Messages::default()), late: 0 }
+        Self {
+            io,
+            link,
+            messages: Some(Messages::default()),
+            late: 0,
+        }
     }
 
     /// Looks at how the client takes what we write, and no more.
     #[must_use]
     pub fn http2(io: BoxIo, link: Arc<Link>) -> Self {
-        Self { io, link, messages: None, late: 0 }
+        Self {
+            io,
+            link,
+            messages: None,
+            late: 0,
+        }
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -71,17 +82,25 @@ impl StrictIo {
     }
 
     fn look(&mut self, bytes: &[u8]) {
-        let Some(messages) = &mut self.messages else { return };
+        let Some(messages) = &mut self.messages else {
+            return;
+        };
         if messages.are_ambiguous(bytes) {
             self.link.ambiguous.store(true, Ordering::Relaxed);
         }
         self.link.reads.fetch_add(1, Ordering::Relaxed);
-        self.link.in_head.store(messages.is_in_head(), Ordering::Relaxed);
-        self.link.in_body.store(messages.is_in_body(), Ordering::Relaxed);
+        self.link
+            .in_head
+            .store(messages.is_in_head(), Ordering::Relaxed);
+        self.link
+            .in_body
+            .store(messages.is_in_body(), Ordering::Relaxed);
     }
 
     fn told<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.link.blocked.store(result.is_pending(), Ordering::Relaxed);
+        self.link
+            .blocked
+            .store(result.is_pending(), Ordering::Relaxed);
         if result.is_ready() {
             self.link.written.fetch_add(1, Ordering::Relaxed);
         }
@@ -136,7 +155,10 @@ impl Link {
 
     /// Whether the client has stopped taking what we write, and a mark that moves whenever it takes some.
     pub(super) fn write_state(&self) -> (bool, u64) {
-        (self.blocked.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
+        (
+            self.blocked.load(Ordering::Relaxed),
+            self.written.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -147,7 +169,11 @@ impl Drop for UnderWay {
 }
 
 impl AsyncRead for StrictIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.link.too_late.load(Ordering::Relaxed) {
             // Nothing read is the end of the stream.
@@ -161,12 +187,20 @@ impl AsyncRead for StrictIo {
 }
 
 impl AsyncWrite for StrictIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.told(result)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.told(result)
     }

@@ -17,11 +17,20 @@ struct Scan<'t, 'f> {
 }
 
 pub(super) fn scan(text: &str, faults: &mut Vec<Fault>) -> Option<Node> {
-    let mut scan = Scan { text, at: 0, counted: 0, position: Position::START, faults };
+    let mut scan = Scan {
+        text,
+        at: 0,
+        counted: 0,
+        position: Position::START,
+        faults,
+    };
     let node = scan.value();
     if node.is_none() {
         let position = scan.position();
-        scan.faults.push(Fault { position, message: "not JSON".to_owned() });
+        scan.faults.push(Fault {
+            position,
+            message: "not JSON".to_owned(),
+        });
     }
     node
 }
@@ -63,10 +72,17 @@ impl<'t> Scan<'t, '_> {
                     self.at += 1;
                     let value = self.value()?;
                     if let Some(first) = names.get(&name) {
-                        self.faults.push(Fault { position, message: format!("{name:?} is named twice, first at {first}; keep one") });
+                        self.faults.push(Fault {
+                            position,
+                            message: format!("{name:?} is named twice, first at {first}; keep one"),
+                        });
                     } else {
                         names.insert(name.clone(), position);
-                        members.push(Member { name, position, value });
+                        members.push(Member {
+                            name,
+                            position,
+                            value,
+                        });
                     }
                 }
             }
@@ -110,7 +126,9 @@ impl<'t> Scan<'t, '_> {
     /// A number or one of the three words.
     fn word(&mut self) -> &'t str {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')))
+            .unwrap_or(rest.len());
         self.at += end;
         rest.get(..end).unwrap_or_default()
     }
@@ -126,9 +144,17 @@ impl<'t> Scan<'t, '_> {
     }
 
     fn position(&mut self) -> Position {
-        for c in self.text.get(self.counted..self.at).unwrap_or_default().chars() {
+        for c in self
+            .text
+            .get(self.counted..self.at)
+            .unwrap_or_default()
+            .chars()
+        {
             if c == '\n' {
-                self.position = Position { line: self.position.line + 1, column: 1 };
+                self.position = Position {
+                    line: self.position.line + 1,
+                    column: 1,
+                };
             } else {
                 self.position.column += 1;
             }
@@ -152,9 +178,11 @@ mod tests {
             Value::Number(number) => number.clone().into(),
             Value::Text(text) => text.clone().into(),
             Value::List(nodes) => nodes.iter().map(plain).collect::<Vec<_>>().into(),
-            Value::Object(members) => {
-                members.iter().map(|member| (member.name.clone(), plain(&member.value))).collect::<serde_json::Map<_, _>>().into()
-            }
+            Value::Object(members) => members
+                .iter()
+                .map(|member| (member.name.clone(), plain(&member.value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
         }
     }
 
@@ -166,7 +194,15 @@ mod tests {
         assert!(faults.is_empty());
         let at = |pointer: &str| node.find(pointer).unwrap().position.to_string();
         assert_eq!(
-            [at(""), at("/é"), at("/é/0"), at("/é/1"), at("/é/2"), at("/x\""), at("/x\"/y")],
+            [
+                at(""),
+                at("/é"),
+                at("/é/0"),
+                at("/é/1"),
+                at("/é/2"),
+                at("/x\""),
+                at("/x\"/y")
+            ],
             ["1:1", "2:8", "2:9", "2:15", "3:2", "4:10", "4:16"]
         );
     }
@@ -174,9 +210,19 @@ mod tests {
     #[test]
     fn a_name_that_stands_twice_is_a_fault_and_the_first_is_kept() {
         let mut faults = Vec::new();
-        let node = parse(b"{\"a\": 1,\n \"b\": {\"c\": 1, \"\\u0063\": 2}, \"a\": 3}", &mut faults).unwrap();
+        let node = parse(
+            b"{\"a\": 1,\n \"b\": {\"c\": 1, \"\\u0063\": 2}, \"a\": 3}",
+            &mut faults,
+        )
+        .unwrap();
         let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["2:16: \"c\" is named twice, first at 2:8; keep one", "2:30: \"a\" is named twice, first at 1:2; keep one"]);
+        assert_eq!(
+            said,
+            [
+                "2:16: \"c\" is named twice, first at 2:8; keep one",
+                "2:30: \"a\" is named twice, first at 1:2; keep one"
+            ]
+        );
         assert_eq!(node.find("/a").unwrap().value, Value::Number(1.into()));
     }
 
@@ -198,7 +244,8 @@ mod tests {
         leaf.prop_recursive(4, 32, 5, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
-                proptest::collection::hash_map(".{0,6}", inner, 0..5).prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+                proptest::collection::hash_map(".{0,6}", inner, 0..5)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
             ]
         })
     }

@@ -22,7 +22,10 @@ impl Text {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let open = if index == 0 { '{' } else { ',' };
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let escaped = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             let _ = write!(self.0, "{open}{label}=\"{escaped}\"");
         }
         if !labels.is_empty() {
@@ -54,6 +57,9 @@ mod tests {
         text.family("a", "gauge", "Help.");
         text.sample("a", &[("b", "x\"y\\z\n")], 1);
         text.sample("a", &[], 2);
-        assert_eq!(text.into_string(), "# HELP a Help.\n# TYPE a gauge\na{b=\"x\\\"y\\\\z\\n\"} 1\na 2\n");
+        assert_eq!(
+            text.into_string(),
+            "# HELP a Help.\n# TYPE a gauge\na{b=\"x\\\"y\\\\z\\n\"} 1\na 2\n"
+        );
     }
 }

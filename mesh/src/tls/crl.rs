@@ -85,7 +85,10 @@ impl<'a> Crl<'a> {
         let mut list = Reader(outer.value(der::SEQUENCE).ok_or(CrlError::Malformed)?);
         let (tbs, signed) = list.whole(der::SEQUENCE).ok_or(CrlError::Malformed)?;
         let algorithm = list.value(der::SEQUENCE).ok_or(CrlError::Malformed)?;
-        let signature = list.value(der::BIT_STRING).and_then(|bits| bits.strip_prefix(&[0])).ok_or(CrlError::Malformed)?;
+        let signature = list
+            .value(der::BIT_STRING)
+            .and_then(|bits| bits.strip_prefix(&[0]))
+            .ok_or(CrlError::Malformed)?;
         if !outer.at_end() || !list.at_end() {
             return Err(CrlError::Malformed);
         }
@@ -107,7 +110,17 @@ impl<'a> Crl<'a> {
         if !tbs.at_end() {
             return Err(CrlError::Malformed);
         }
-        let mut crl = Self { signed, algorithm, signature, issuer, issuer_whole, entries, this_update, next_update, number: None };
+        let mut crl = Self {
+            signed,
+            algorithm,
+            signature,
+            issuer,
+            issuer_whole,
+            entries,
+            this_update,
+            next_update,
+            number: None,
+        };
         if let Some(extensions) = extensions {
             crl.read_extensions(extensions)?;
         }
@@ -124,10 +137,16 @@ impl<'a> Crl<'a> {
             match id {
                 CRL_NUMBER => {
                     let mut inner = Reader(value);
-                    let number = inner.value(der::INTEGER).filter(|_| inner.at_end()).ok_or(CrlError::Malformed)?;
+                    let number = inner
+                        .value(der::INTEGER)
+                        .filter(|_| inner.at_end())
+                        .ok_or(CrlError::Malformed)?;
                     // A negative number, an overlong one or a second one would make "never goes back" a matter of opinion.
                     let trimmed = trim_zeros(number);
-                    if number.first().is_none_or(|first| *first >= 0x80) || trimmed.len() > LONGEST_NUMBER || self.number.is_some() {
+                    if number.first().is_none_or(|first| *first >= 0x80)
+                        || trimmed.len() > LONGEST_NUMBER
+                        || self.number.is_some()
+                    {
                         return Err(CrlError::Malformed);
                     }
                     self.number = Some(trimmed);
@@ -145,7 +164,10 @@ impl<'a> Crl<'a> {
     /// The issuer's name for people.
     #[must_use]
     pub fn issuer_label(&self) -> String {
-        X509Name::from_der(self.issuer_whole).map_or_else(|_| "an unreadable name".to_owned(), |(_, name)| shown(&name.to_string()))
+        X509Name::from_der(self.issuer_whole).map_or_else(
+            |_| "an unreadable name".to_owned(),
+            |(_, name)| shown(&name.to_string()),
+        )
     }
 
     /// Hands each revoked serial number, big-endian without leading zeros, to `each`.
@@ -184,17 +206,29 @@ impl<'a> Crl<'a> {
 
     /// Whether `issuer` signed it, with one of `algorithms`.
     #[must_use]
-    pub fn signed_by(&self, issuer: &Issuer, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Signed {
+    pub fn signed_by(
+        &self,
+        issuer: &Issuer,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Signed {
         if *self.issuer != *issuer.subject {
             return Signed::OtherName;
         }
         let mut spki = Reader(super::roots::content(&issuer.key));
-        let (Some(key_algorithm), Some(key)) = (spki.value(der::SEQUENCE), spki.value(der::BIT_STRING)) else { return Signed::OtherKey };
-        let Some(key) = key.strip_prefix(&[0]) else { return Signed::OtherKey };
+        let (Some(key_algorithm), Some(key)) =
+            (spki.value(der::SEQUENCE), spki.value(der::BIT_STRING))
+        else {
+            return Signed::OtherKey;
+        };
+        let Some(key) = key.strip_prefix(&[0]) else {
+            return Signed::OtherKey;
+        };
         let fits = algorithms.iter().any(|algorithm| {
             algorithm.signature_alg_id().as_ref() == self.algorithm
                 && algorithm.public_key_alg_id().as_ref() == key_algorithm
-                && algorithm.verify_signature(key, self.signed, self.signature).is_ok()
+                && algorithm
+                    .verify_signature(key, self.signed, self.signature)
+                    .is_ok()
         });
         match (fits, issuer.no_crl_sign) {
             (true, false) => Signed::Yes,
@@ -207,7 +241,12 @@ impl<'a> Crl<'a> {
 /// An issuing distribution point may name where the list lies; any other field narrows what the list covers.
 fn whole_scope(value: &[u8]) -> Result<(), CrlError> {
     let mut outer = Reader(value);
-    let mut point = Reader(outer.value(der::SEQUENCE).filter(|_| outer.at_end()).ok_or(CrlError::Malformed)?);
+    let mut point = Reader(
+        outer
+            .value(der::SEQUENCE)
+            .filter(|_| outer.at_end())
+            .ok_or(CrlError::Malformed)?,
+    );
     while !point.at_end() {
         match point.any() {
             Some((0xa0, _)) => {}
@@ -228,8 +267,12 @@ fn for_each_extension<'a>(
     while !extensions.at_end() {
         let mut extension = Reader(extensions.value(der::SEQUENCE).ok_or(CrlError::Malformed)?);
         let id = extension.value(der::OID).ok_or(CrlError::Malformed)?;
-        let critical = extension.value(der::BOOLEAN).is_some_and(|value| value != [0]);
-        let value = extension.value(der::OCTET_STRING).ok_or(CrlError::Malformed)?;
+        let critical = extension
+            .value(der::BOOLEAN)
+            .is_some_and(|value| value != [0]);
+        let value = extension
+            .value(der::OCTET_STRING)
+            .ok_or(CrlError::Malformed)?;
         if !extension.at_end() {
             return Err(CrlError::Malformed);
         }
@@ -239,7 +282,9 @@ fn for_each_extension<'a>(
 }
 
 fn time(reader: &mut Reader<'_>) -> Option<u64> {
-    let tag = reader.next_tag().filter(|tag| matches!(*tag, der::UTC_TIME | der::GENERALIZED_TIME))?;
+    let tag = reader
+        .next_tag()
+        .filter(|tag| matches!(*tag, der::UTC_TIME | der::GENERALIZED_TIME))?;
     let (_, whole) = reader.whole(tag)?;
     let (_, time) = ASN1Time::from_der(whole).ok()?;
     Some(seconds(time.timestamp()))
@@ -251,8 +296,12 @@ impl fmt::Display for CrlError {
             Self::Malformed => "it cannot be read as a CRL",
             Self::NoNextUpdate => "it does not say when the next one is due (nextUpdate)",
             Self::Delta => "it is a delta CRL; a full one is wanted",
-            Self::Indirect => "it is an indirect CRL; one of the issuer's own certificates is wanted",
-            Self::Partial => "it covers only part of its issuer's certificates; a full one is wanted",
+            Self::Indirect => {
+                "it is an indirect CRL; one of the issuer's own certificates is wanted"
+            }
+            Self::Partial => {
+                "it covers only part of its issuer's certificates; a full one is wanted"
+            }
             Self::CriticalExtension => "it has a critical extension that is not known here",
             Self::Serial => "a serial number in it is longer than 20 bytes",
         })

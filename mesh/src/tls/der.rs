@@ -32,12 +32,20 @@ impl<'a> Reader<'a> {
 
     /// The value of the next element, if its tag is `tag`; nothing is consumed otherwise.
     pub(super) fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
-        if self.next_tag()? == tag { self.element().map(|(_, value, _)| value) } else { None }
+        if self.next_tag()? == tag {
+            self.element().map(|(_, value, _)| value)
+        } else {
+            None
+        }
     }
 
     /// The value of the next element with tag `tag`, and the element with its header.
     pub(super) fn whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
-        if self.next_tag()? == tag { self.element().map(|(_, value, whole)| (value, whole)) } else { None }
+        if self.next_tag()? == tag {
+            self.element().map(|(_, value, whole)| (value, whole))
+        } else {
+            None
+        }
     }
 
     fn element(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
@@ -51,7 +59,9 @@ impl<'a> Reader<'a> {
             0..=0x7f => (usize::from(first), rest),
             0x81..=0x84 => {
                 let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = digits.iter().fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit));
+                let length = digits
+                    .iter()
+                    .fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit));
                 if digits.first() == Some(&0) || length < 0x80 {
                     return None;
                 }

@@ -99,8 +99,20 @@ impl MeshFiles {
             Err(err) => return Err(err),
         };
         let hash = hash([&cert, &key, &ca, crl.as_deref().unwrap_or_default()]);
-        let stamp = Stamp(vec![Some(cert_stamp), Some(key_stamp), Some(ca_stamp), crl_stamp]);
-        Ok(Self { cert, key, ca, crl, hash, stamp })
+        let stamp = Stamp(vec![
+            Some(cert_stamp),
+            Some(key_stamp),
+            Some(ca_stamp),
+            crl_stamp,
+        ]);
+        Ok(Self {
+            cert,
+            key,
+            ca,
+            crl,
+            hash,
+            stamp,
+        })
     }
 }
 
@@ -112,7 +124,15 @@ pub fn stamp(dir: &Path) -> Stamp {
 
 /// What a stat of each of these files says now, following links.
 pub(super) fn stamp_of(paths: impl Iterator<Item = PathBuf>) -> Stamp {
-    Stamp(paths.map(|path| std::fs::metadata(path).ok().map(|meta| FileStamp::of(&meta))).collect())
+    Stamp(
+        paths
+            .map(|path| {
+                std::fs::metadata(path)
+                    .ok()
+                    .map(|meta| FileStamp::of(&meta))
+            })
+            .collect(),
+    )
 }
 
 /// Reads a certificate file that stands alone.
@@ -184,12 +204,19 @@ impl fmt::Display for FileError {
             Self::Missing(path) => write!(f, "{} is missing", path.display()),
             Self::Unreadable(path, kind) => write!(f, "{} cannot be read: {kind}", path.display()),
             Self::NotAFile(path) => write!(f, "{} is not a file", path.display()),
-            Self::TooLarge(path, most) => write!(f, "{} is larger than {most} bytes", path.display()),
+            Self::TooLarge(path, most) => {
+                write!(f, "{} is larger than {most} bytes", path.display())
+            }
             Self::KeyOpen(path, mode) => {
                 let path = path.display();
-                write!(f, "{path} has mode {mode:04o}, so others than its owner may use the key; run `chmod 600 {path}`")
+                write!(
+                    f,
+                    "{path} has mode {mode:04o}, so others than its owner may use the key; run `chmod 600 {path}`"
+                )
             }
-            Self::Changing(path) => write!(f, "{} changes faster than it can be read", path.display()),
+            Self::Changing(path) => {
+                write!(f, "{} changes faster than it can be read", path.display())
+            }
         }
     }
 }
@@ -206,7 +233,8 @@ mod tests {
         for name in FILES {
             std::fs::write(dir.join(name), format!("{name} {tag}")).unwrap();
         }
-        std::fs::set_permissions(dir.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(dir.join("key.pem"), std::fs::Permissions::from_mode(0o600))
+            .unwrap();
     }
 
     #[test]
@@ -214,14 +242,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "1");
         let files = MeshFiles::read(dir.path()).unwrap();
-        assert_eq!((files.cert.as_slice(), files.crl.as_deref()), (&b"cert.pem 1"[..], Some(&b"crl.pem 1"[..])));
+        assert_eq!(
+            (files.cert.as_slice(), files.crl.as_deref()),
+            (&b"cert.pem 1"[..], Some(&b"crl.pem 1"[..]))
+        );
         std::fs::remove_file(dir.path().join("crl.pem")).unwrap();
         let without = MeshFiles::read(dir.path()).unwrap();
         assert_eq!(without.crl, None);
         assert_ne!(without.hash, files.hash);
         for name in ["ca.pem", "key.pem", "cert.pem"] {
             std::fs::remove_file(dir.path().join(name)).unwrap();
-            assert_eq!(MeshFiles::read(dir.path()).err(), Some(FileError::Missing(dir.path().join(name))));
+            assert_eq!(
+                MeshFiles::read(dir.path()).err(),
+                Some(FileError::Missing(dir.path().join(name)))
+            );
         }
     }
 
@@ -234,14 +268,32 @@ mod tests {
         for name in FILES {
             symlink(dir.path().join("real").join(name), linked.join(name)).unwrap();
         }
-        for (mode, taken) in [(0o600, true), (0o400, true), (0o440, false), (0o644, false), (0o640, false), (0o604, false), (0o610, false)]
-        {
-            std::fs::set_permissions(dir.path().join("real/key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
+        for (mode, taken) in [
+            (0o600, true),
+            (0o400, true),
+            (0o440, false),
+            (0o644, false),
+            (0o640, false),
+            (0o604, false),
+            (0o610, false),
+        ] {
+            std::fs::set_permissions(
+                dir.path().join("real/key.pem"),
+                std::fs::Permissions::from_mode(mode),
+            )
+            .unwrap();
             assert_eq!(MeshFiles::read(&linked).is_ok(), taken, "{mode:o}");
         }
-        std::fs::set_permissions(dir.path().join("real/key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(
+            dir.path().join("real/key.pem"),
+            std::fs::Permissions::from_mode(0o644),
+        )
+        .unwrap();
         let sentence = MeshFiles::read(&linked).err().unwrap().to_string();
-        assert!(sentence.contains("0644") && sentence.contains("chmod 600"), "{sentence}");
+        assert!(
+            sentence.contains("0644") && sentence.contains("chmod 600"),
+            "{sentence}"
+        );
     }
 
     #[test]
@@ -250,7 +302,10 @@ mod tests {
         write(dir.path(), "1");
         std::fs::remove_file(dir.path().join("ca.pem")).unwrap();
         std::fs::create_dir(dir.path().join("ca.pem")).unwrap();
-        assert_eq!(MeshFiles::read(dir.path()).err(), Some(FileError::NotAFile(dir.path().join("ca.pem"))));
+        assert_eq!(
+            MeshFiles::read(dir.path()).err(),
+            Some(FileError::NotAFile(dir.path().join("ca.pem")))
+        );
     }
 
     #[test]
@@ -276,10 +331,16 @@ mod tests {
             let mut read = 0;
             for _ in 0..2000 {
                 // Under swaps without a pause a reading may find no quiet moment; it must say so and never mix.
-                let Ok(files) = MeshFiles::read(&dir.path().join("current")) else { continue };
+                let Ok(files) = MeshFiles::read(&dir.path().join("current")) else {
+                    continue;
+                };
                 let tag = files.cert[files.cert.len() - 1];
                 let last = |bytes: &[u8]| bytes[bytes.len() - 1];
-                assert!([&*files.key, &*files.ca, files.crl.as_ref().unwrap()].iter().all(|file| last(file) == tag));
+                assert!(
+                    [&*files.key, &*files.ca, files.crl.as_ref().unwrap()]
+                        .iter()
+                        .all(|file| last(file) == tag)
+                );
                 read += 1;
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -296,7 +357,11 @@ mod tests {
         std::fs::write(dir.path().join("cert.pem"), "cert.pem 22").unwrap();
         assert_ne!(before, stamp(dir.path()));
         let before = stamp(dir.path());
-        std::fs::set_permissions(dir.path().join("key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(
+            dir.path().join("key.pem"),
+            std::fs::Permissions::from_mode(0o644),
+        )
+        .unwrap();
         assert_ne!(before, stamp(dir.path()));
     }
 }

@@ -121,7 +121,14 @@ impl LiveConnections {
 
     /// Registers a connection whose peer was proven under the set of `generation`.
     #[must_use]
-    pub fn admit(&self, side: Side, peer: Peer, chain: Vec<CertificateDer<'static>>, generation: u64, opened: Instant) -> LiveGuard {
+    pub fn admit(
+        &self,
+        side: Side,
+        peer: Peer,
+        chain: Vec<CertificateDer<'static>>,
+        generation: u64,
+        opened: Instant,
+    ) -> LiveGuard {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (verdict, watched) = watch::channel(Verdict::Run);
         let mut state = self.state();
@@ -130,20 +137,43 @@ impl LiveConnections {
             verdict.send_replace(Verdict::Retire);
         }
         let chain = chain.into();
-        let connection = Connection { side, peer, chain, shown: generation, judged: generation, opened, first_swept: None, verdict };
+        let connection = Connection {
+            side,
+            peer,
+            chain,
+            shown: generation,
+            judged: generation,
+            opened,
+            first_swept: None,
+            verdict,
+        };
         state.connections.insert(id, connection);
         drop(state);
         if generation < self.0.swept.load(Ordering::Acquire) {
             self.0.late.notify_one();
         }
-        LiveGuard { id, verdict: watched, registry: self.0.clone() }
+        LiveGuard {
+            id,
+            verdict: watched,
+            registry: self.0.clone(),
+        }
     }
 
     /// Tells of a set before it is put in force, so that no connection can show a certificate whose end is not known here.
     pub fn learn(&self, trust: &TrustSet) {
         let own = trust.own();
-        let life = Life { not_before: own.not_before, not_after: own.not_after };
-        self.state().own.insert(trust.generation(), Own { serial: own.serial.clone(), issuer: own.issuer, life });
+        let life = Life {
+            not_before: own.not_before,
+            not_after: own.not_after,
+        };
+        self.state().own.insert(
+            trust.generation(),
+            Own {
+                serial: own.serial.clone(),
+                issuer: own.issuer,
+                life,
+            },
+        );
     }
 
     /// Judges again whatever an older set has judged, ends what must end and retires what is old.
@@ -174,13 +204,21 @@ impl LiveConnections {
             };
             let cut = cut
                 .or_else(|| connection.peer.expired(seconds).then_some("expired"))
-                .or_else(|| own.is_some_and(|own| seconds > own.not_after).then_some("own_expired"));
+                .or_else(|| {
+                    own.is_some_and(|own| seconds > own.not_after)
+                        .then_some("own_expired")
+                });
             if let Some(reason) = cut {
                 connection.verdict.send_replace(Verdict::Cut(reason));
-                swept.cut.push((connection.side, connection.peer.clone(), reason));
+                swept
+                    .cut
+                    .push((connection.side, connection.peer.clone(), reason));
                 continue;
             }
-            let peer = Life { not_before: connection.peer.not_before, not_after: connection.peer.not_after };
+            let peer = Life {
+                not_before: connection.peer.not_before,
+                not_after: connection.peer.not_after,
+            };
             let due = connection.opened.elapsed() > oldest(*id)
                 || connection.is_near_the_end(peer, seconds)
                 || own.is_some_and(|own| connection.is_near_the_end(own, seconds))
@@ -188,11 +226,21 @@ impl LiveConnections {
                 // it would cut this connection in the middle of a request.
                 || shown.is_some_and(|shown| Some(shown) != current);
             connection.first_swept.get_or_insert(seconds);
-            if due && connection.verdict.send_if_modified(|verdict| verdict.retire()) {
+            if due
+                && connection
+                    .verdict
+                    .send_if_modified(|verdict| verdict.retire())
+            {
                 swept.retired += 1;
             }
         }
-        let oldest_shown = state.connections.values().map(|connection| connection.shown).min().unwrap_or(generation).min(generation);
+        let oldest_shown = state
+            .connections
+            .values()
+            .map(|connection| connection.shown)
+            .min()
+            .unwrap_or(generation)
+            .min(generation);
         // Some sets before the oldest in use are kept: a handshake may be under way that shows one of their certificates.
         state.own = state.own.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
         swept
@@ -203,15 +251,28 @@ impl LiveConnections {
     fn judge_again(&self, trust: &TrustSet, now: SystemTime) -> HashMap<u64, Judged> {
         let older: Vec<_> = {
             let state = self.state();
-            let older = state.connections.iter().filter(|(_, connection)| connection.judged < trust.generation());
-            older.map(|(id, connection)| (*id, connection.chain.clone(), Purpose::of(connection.peer.id.role()))).collect()
+            let older = state
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.judged < trust.generation());
+            older
+                .map(|(id, connection)| {
+                    (
+                        *id,
+                        connection.chain.clone(),
+                        Purpose::of(connection.peer.id.role()),
+                    )
+                })
+                .collect()
         };
         let mut known: HashMap<(Chain, Purpose), Judged> = HashMap::new();
         let judged = older.into_iter().map(|(id, chain, purpose)| {
-            let result = *known.entry((chain, purpose)).or_insert_with_key(|(chain, purpose)| match trust.judge(chain, *purpose, now) {
-                Ok(_) => Ok(()),
-                Err(refusal) => Err(refusal.reason()),
-            });
+            let result = *known
+                .entry((chain, purpose))
+                .or_insert_with_key(|(chain, purpose)| match trust.judge(chain, *purpose, now) {
+                    Ok(_) => Ok(()),
+                    Err(refusal) => Err(refusal.reason()),
+                });
             (id, result)
         });
         judged.collect()
@@ -226,14 +287,20 @@ impl LiveConnections {
     /// How many there are of one side.
     #[must_use]
     pub fn count_of(&self, side: Side) -> usize {
-        self.state().connections.values().filter(|connection| connection.side == side).count()
+        self.state()
+            .connections
+            .values()
+            .filter(|connection| connection.side == side)
+            .count()
     }
 
     /// Drain: tells every connection, and every later one, to retire.
     pub fn retire_all(&self) {
         self.0.draining.store(true, Ordering::Release);
         for connection in self.state().connections.values() {
-            connection.verdict.send_if_modified(|verdict| verdict.retire());
+            connection
+                .verdict
+                .send_if_modified(|verdict| verdict.retire());
         }
     }
 
@@ -289,7 +356,10 @@ impl Drop for LiveGuard {
 }
 
 fn lock(registry: &Registry) -> MutexGuard<'_, State> {
-    registry.state.lock().unwrap_or_else(PoisonError::into_inner)
+    registry
+        .state
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An hour, give or take a tenth, by a number that is spread well enough and needs no randomness.

@@ -59,14 +59,19 @@ impl Peer {
 
 /// Identity, serial, validity and purposes of a leaf.
 pub(super) fn read(leaf: &CertificateDer<'_>) -> Result<(Peer, Purposes), Refusal> {
-    let (rest, certificate) = X509Certificate::from_der(leaf).map_err(|_| Refusal::Malformed(Malformed::Certificate))?;
+    let (rest, certificate) =
+        X509Certificate::from_der(leaf).map_err(|_| Refusal::Malformed(Malformed::Certificate))?;
     if !rest.is_empty() {
         return Err(Refusal::Malformed(Malformed::Certificate));
     }
     let purposes = match certificate.extended_key_usage() {
         Ok(Some(usage)) => {
             let usage = usage.value;
-            Purposes { client: usage.client_auth, server: usage.server_auth, any: usage.any }
+            Purposes {
+                client: usage.client_auth,
+                server: usage.server_auth,
+                any: usage.any,
+            }
         }
         Ok(None) => Purposes::default(),
         Err(_) => return Err(Refusal::Malformed(Malformed::KeyUsage)),
@@ -83,7 +88,9 @@ pub(super) fn read(leaf: &CertificateDer<'_>) -> Result<(Peer, Purposes), Refusa
 
 /// Exactly one URI name, and it is an identity. Two would let whoever signs a request for one smuggle in another.
 fn identity(certificate: &X509Certificate<'_>) -> Result<PeerId, Refusal> {
-    let names = certificate.subject_alternative_name().map_err(|_| Refusal::Malformed(Malformed::Names))?;
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|_| Refusal::Malformed(Malformed::Names))?;
     let names = names.map_or(&[][..], |names| &names.value.general_names);
     let mut uris = names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(Ok(*uri)),
@@ -92,8 +99,14 @@ fn identity(certificate: &X509Certificate<'_>) -> Result<PeerId, Refusal> {
     });
     let first = uris.next().ok_or(Refusal::NoIdentity)??;
     match uris.next() {
-        None => first.parse().map_err(|why| Refusal::InvalidIdentity { found: shown(first), why }),
-        Some(Ok(second)) => Err(Refusal::SeveralIdentities { first: shown(first), second: shown(second) }),
+        None => first.parse().map_err(|why| Refusal::InvalidIdentity {
+            found: shown(first),
+            why,
+        }),
+        Some(Ok(second)) => Err(Refusal::SeveralIdentities {
+            first: shown(first),
+            second: shown(second),
+        }),
         Some(Err(refusal)) => Err(refusal),
     }
 }

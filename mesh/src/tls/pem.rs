@@ -8,7 +8,8 @@ use std::fmt;
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
+    PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 use zeroize::Zeroizing;
 
@@ -38,7 +39,11 @@ pub enum PemError {
 /// # Errors
 /// If there is none, or a block is damaged.
 pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let ders = blocks(text, SectionKind::Certificate, "-----BEGIN CERTIFICATE-----")?;
+    let ders = blocks(
+        text,
+        SectionKind::Certificate,
+        "-----BEGIN CERTIFICATE-----",
+    )?;
     Ok(ders.into_iter().map(CertificateDer::from).collect())
 }
 
@@ -48,7 +53,10 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// If there is none, or a block is damaged.
 pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
     let ders = blocks(text, SectionKind::Crl, "-----BEGIN X509 CRL-----")?;
-    Ok(ders.into_iter().map(CertificateRevocationListDer::from).collect())
+    Ok(ders
+        .into_iter()
+        .map(CertificateRevocationListDer::from)
+        .collect())
 }
 
 /// The one private key: PKCS#8, SEC1 or PKCS#1, not encrypted.
@@ -58,12 +66,17 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, P
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let text = Zeroizing::new(tidy(text));
     // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where base64 is due.
-    if contains(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(&text, b"Proc-Type: 4,ENCRYPTED") {
+    if contains(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || contains(&text, b"Proc-Type: 4,ENCRYPTED")
+    {
         return Err(PemError::EncryptedKey);
     }
     let mut found = None;
     for (at, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text).enumerate() {
-        let (kind, der) = section.map_err(|err| PemError::Block { number: at + 1, why: describe(&err) })?;
+        let (kind, der) = section.map_err(|err| PemError::Block {
+            number: at + 1,
+            why: describe(&err),
+        })?;
         let key: PrivateKeyDer<'static> = match kind {
             SectionKind::PrivateKey => PrivatePkcs8KeyDer::from(der).into(),
             SectionKind::EcPrivateKey => PrivateSec1KeyDer::from(der).into(),
@@ -74,7 +87,9 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
             return Err(PemError::SeveralKeys);
         }
     }
-    found.ok_or(PemError::Nothing { wanted: "-----BEGIN PRIVATE KEY-----" })
+    found.ok_or(PemError::Nothing {
+        wanted: "-----BEGIN PRIVATE KEY-----",
+    })
 }
 
 /// The content of every block of one kind.
@@ -82,12 +97,19 @@ fn blocks(text: &[u8], kind: SectionKind, wanted: &'static str) -> Result<Vec<Ve
     let text = tidy(text);
     let mut ders = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text) {
-        let (found, der) = section.map_err(|err| PemError::Block { number: ders.len() + 1, why: describe(&err) })?;
+        let (found, der) = section.map_err(|err| PemError::Block {
+            number: ders.len() + 1,
+            why: describe(&err),
+        })?;
         if found == kind {
             ders.push(der);
         }
     }
-    if ders.is_empty() { Err(PemError::Nothing { wanted }) } else { Ok(ders) }
+    if ders.is_empty() {
+        Err(PemError::Nothing { wanted })
+    } else {
+        Ok(ders)
+    }
 }
 
 /// The text without what editors add: blanks at both ends of each line, a byte order mark, carriage returns.
@@ -121,8 +143,12 @@ impl fmt::Display for PemError {
         match self {
             Self::Nothing { wanted } => write!(f, "holds no `{wanted}` block"),
             Self::Block { number, why } => write!(f, "block {number} is damaged: {why}"),
-            Self::EncryptedKey => f.write_str("the key is encrypted; decrypt it with `openssl pkey -in OLD -out NEW`"),
-            Self::SeveralKeys => f.write_str("holds more than one private key; leave the one that belongs to the certificate"),
+            Self::EncryptedKey => {
+                f.write_str("the key is encrypted; decrypt it with `openssl pkey -in OLD -out NEW`")
+            }
+            Self::SeveralKeys => f.write_str(
+                "holds more than one private key; leave the one that belongs to the certificate",
+            ),
         }
     }
 }
@@ -140,9 +166,22 @@ mod tests {
     #[test]
     fn reads_what_editors_and_tools_leave_around_a_block() {
         let crlf = BLOCK.replace('\n', "\r\n");
-        let indented = BLOCK.lines().map(|line| format!("  {line}\t\n")).collect::<String>();
-        for text in [BLOCK.to_owned(), crlf, indented, format!("\u{feff}{BLOCK}"), format!("subject=CN = x\n\n{BLOCK}\n\n{KEY}")] {
-            assert_eq!(certificates(text.as_bytes()).unwrap(), [CertificateDer::from(vec![0x30, 3, 2, 1, 5])], "{text:?}");
+        let indented = BLOCK
+            .lines()
+            .map(|line| format!("  {line}\t\n"))
+            .collect::<String>();
+        for text in [
+            BLOCK.to_owned(),
+            crlf,
+            indented,
+            format!("\u{feff}{BLOCK}"),
+            format!("subject=CN = x\n\n{BLOCK}\n\n{KEY}"),
+        ] {
+            assert_eq!(
+                certificates(text.as_bytes()).unwrap(),
+                [CertificateDer::from(vec![0x30, 3, 2, 1, 5])],
+                "{text:?}"
+            );
         }
         assert_eq!(certificates(BLOCK.repeat(3).as_bytes()).unwrap().len(), 3);
     }
@@ -153,24 +192,55 @@ mod tests {
         let dirty = BLOCK.replace("MAMC", "M!MC");
         for text in [cut, &dirty] {
             let both = format!("{BLOCK}{text}");
-            assert!(matches!(certificates(both.as_bytes()), Err(PemError::Block { number: 2, .. })), "{both:?}");
+            assert!(
+                matches!(
+                    certificates(both.as_bytes()),
+                    Err(PemError::Block { number: 2, .. })
+                ),
+                "{both:?}"
+            );
         }
         assert!(matches!(certificates(b""), Err(PemError::Nothing { .. })));
-        assert!(matches!(certificates(KEY.as_bytes()), Err(PemError::Nothing { .. })));
-        assert!(matches!(crls(BLOCK.as_bytes()), Err(PemError::Nothing { .. })));
+        assert!(matches!(
+            certificates(KEY.as_bytes()),
+            Err(PemError::Nothing { .. })
+        ));
+        assert!(matches!(
+            crls(BLOCK.as_bytes()),
+            Err(PemError::Nothing { .. })
+        ));
     }
 
     #[test]
     fn takes_one_plain_key_and_says_why_not_another() {
         assert!(private_key(KEY.as_bytes()).is_ok());
-        assert!(private_key(format!("-----BEGIN EC PARAMETERS-----\nMAMCAQU=\n-----END EC PARAMETERS-----\n{KEY}").as_bytes()).is_ok());
-        assert_eq!(private_key(KEY.repeat(2).as_bytes()).unwrap_err(), PemError::SeveralKeys);
+        assert!(
+            private_key(
+                format!(
+                    "-----BEGIN EC PARAMETERS-----\nMAMCAQU=\n-----END EC PARAMETERS-----\n{KEY}"
+                )
+                .as_bytes()
+            )
+            .is_ok()
+        );
+        assert_eq!(
+            private_key(KEY.repeat(2).as_bytes()).unwrap_err(),
+            PemError::SeveralKeys
+        );
         let encrypted = KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-        assert_eq!(private_key(encrypted.as_bytes()).unwrap_err(), PemError::EncryptedKey);
-        let old =
-            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMAMCAQU=\n-----END EC PRIVATE KEY-----\n";
-        assert_eq!(private_key(old.as_bytes()).unwrap_err(), PemError::EncryptedKey);
-        assert!(matches!(private_key(BLOCK.as_bytes()), Err(PemError::Nothing { .. })));
+        assert_eq!(
+            private_key(encrypted.as_bytes()).unwrap_err(),
+            PemError::EncryptedKey
+        );
+        let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMAMCAQU=\n-----END EC PRIVATE KEY-----\n";
+        assert_eq!(
+            private_key(old.as_bytes()).unwrap_err(),
+            PemError::EncryptedKey
+        );
+        assert!(matches!(
+            private_key(BLOCK.as_bytes()),
+            Err(PemError::Nothing { .. })
+        ));
     }
 
     proptest! {

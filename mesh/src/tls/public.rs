@@ -88,7 +88,10 @@ impl PublicCertificate {
         let both = || stamp_of([cert.to_owned(), key.to_owned()].into_iter());
         for _ in 0..READINGS {
             let stamp = both();
-            let read = (read_certificate(cert).map_err(PublicError::File), read_private_key(key).map_err(PublicError::File));
+            let read = (
+                read_certificate(cert).map_err(PublicError::File),
+                read_private_key(key).map_err(PublicError::File),
+            );
             if stamp == both() {
                 return Self::check(cert, key, &read.0?, &read.1?, stamp);
             }
@@ -96,22 +99,43 @@ impl PublicCertificate {
         Err(PublicError::File(FileError::Changing(cert.to_owned())))
     }
 
-    fn check(cert_path: &Path, key_path: &Path, cert: &[u8], key: &[u8], stamp: Stamp) -> Result<Self, PublicError> {
-        let chain = pem::certificates(cert).map_err(|err| PublicError::Pem(cert_path.to_owned(), err))?;
-        let private = pem::private_key(key).map_err(|err| PublicError::Pem(key_path.to_owned(), err))?;
+    fn check(
+        cert_path: &Path,
+        key_path: &Path,
+        cert: &[u8],
+        key: &[u8],
+        stamp: Stamp,
+    ) -> Result<Self, PublicError> {
+        let chain =
+            pem::certificates(cert).map_err(|err| PublicError::Pem(cert_path.to_owned(), err))?;
+        let private =
+            pem::private_key(key).map_err(|err| PublicError::Pem(key_path.to_owned(), err))?;
         let (serial, not_after) = chain
             .first()
             .and_then(|leaf| X509Certificate::from_der(leaf).ok())
-            .map(|(_, leaf)| (hex(leaf.raw_serial()), seconds(leaf.validity().not_after.timestamp())))
+            .map(|(_, leaf)| {
+                (
+                    hex(leaf.raw_serial()),
+                    seconds(leaf.validity().not_after.timestamp()),
+                )
+            })
             .ok_or_else(|| PublicError::Leaf(cert_path.to_owned()))?;
-        let certified = CertifiedKey::from_der(chain, private, &public_provider()).map_err(|err| match err {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                PublicError::KeyMismatch(key_path.to_owned(), cert_path.to_owned())
-            }
-            rustls::Error::InvalidCertificate(_) => PublicError::Leaf(cert_path.to_owned()),
-            _ => PublicError::Key(key_path.to_owned()),
-        })?;
-        Ok(Self { certified: Arc::new(certified), serial, not_after, hash: hash([cert, key]), stamp })
+        let certified = CertifiedKey::from_der(chain, private, &public_provider()).map_err(
+            |err| match err {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    PublicError::KeyMismatch(key_path.to_owned(), cert_path.to_owned())
+                }
+                rustls::Error::InvalidCertificate(_) => PublicError::Leaf(cert_path.to_owned()),
+                _ => PublicError::Key(key_path.to_owned()),
+            },
+        )?;
+        Ok(Self {
+            certified: Arc::new(certified),
+            serial,
+            not_after,
+            hash: hash([cert, key]),
+            stamp,
+        })
     }
 
     /// The leaf's last second, Unix time.
@@ -177,7 +201,11 @@ impl ResolvesServerCert for PublicStore {
 }
 
 /// Runs until `stop`: on the program's control runtime, once. `swapped` hears of each new pair.
-pub async fn keep(mut keeper: PublicKeeper, swapped: impl Fn(&PublicCertificate), stop: impl Future<Output = ()>) {
+pub async fn keep(
+    mut keeper: PublicKeeper,
+    swapped: impl Fn(&PublicCertificate),
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
     let mut attempts = Attempts::new(keeper.store.load().stamp.clone(), Instant::now());
     let mut warned = String::new();
@@ -195,7 +223,12 @@ pub async fn keep(mut keeper: PublicKeeper, swapped: impl Fn(&PublicCertificate)
 }
 
 impl PublicKeeper {
-    fn refresh(&self, attempts: &mut Attempts<PublicError>, forced: bool, swapped: &impl Fn(&PublicCertificate)) {
+    fn refresh(
+        &self,
+        attempts: &mut Attempts<PublicError>,
+        forced: bool,
+        swapped: &impl Fn(&PublicCertificate),
+    ) {
         let now = Instant::now();
         let seen = stamp_of([self.cert.clone(), self.key.clone()].into_iter());
         if forced {
@@ -207,16 +240,27 @@ impl PublicKeeper {
             Ok(next) => {
                 attempts.fits();
                 if next.hash != self.store.load().hash {
-                    let fields = [("serial", next.serial.as_str().into()), ("not_after_seconds", next.not_after.into())];
-                    self.log.event(Level::Info, "public_certificate_swapped", "a new public certificate is in force", &fields);
+                    let fields = [
+                        ("serial", next.serial.as_str().into()),
+                        ("not_after_seconds", next.not_after.into()),
+                    ];
+                    self.log.event(
+                        Level::Info,
+                        "public_certificate_swapped",
+                        "a new public certificate is in force",
+                        &fields,
+                    );
                     self.store.swap(next);
                     swapped(&self.store.load());
                 }
             }
             Err(err) => {
-                let sentence = format!("the public certificate does not fit and the last good one stays in force: {err}");
+                let sentence = format!(
+                    "the public certificate does not fit and the last good one stays in force: {err}"
+                );
                 if attempts.fails(err, now) {
-                    self.log.event(Level::Warn, "public_certificate_refused", &sentence, &[]);
+                    self.log
+                        .event(Level::Warn, "public_certificate_refused", &sentence, &[]);
                 }
             }
         }
@@ -226,9 +270,15 @@ impl PublicKeeper {
         let current = self.store.load();
         let now = self.clock.unix();
         match attempts.alarm(Instant::now()) {
-            Some(fault) => self.alarms.raise("public_certificate", &format!("the public certificate does not fit: {fault}")),
+            Some(fault) => self.alarms.raise(
+                "public_certificate",
+                &format!("the public certificate does not fit: {fault}"),
+            ),
             None if current.expired(now) => {
-                self.alarms.raise("public_certificate", "the public certificate has ended: clients will refuse it; renew --tls-cert");
+                self.alarms.raise(
+                    "public_certificate",
+                    "the public certificate has ended: clients will refuse it; renew --tls-cert",
+                );
             }
             None if attempts.is_well() => self.alarms.clear("public_certificate"),
             None => {}
@@ -238,7 +288,12 @@ impl PublicKeeper {
         if left > 0 && left < 7 * 86_400 && *warned != current.serial {
             warned.clone_from(&current.serial);
             let sentence = format!("the public certificate ends in {}; renew it", Span(left));
-            self.log.event(Level::Warn, "certificate_ends_soon", &sentence, &[("not_after_seconds", current.not_after.into())]);
+            self.log.event(
+                Level::Warn,
+                "certificate_ends_soon",
+                &sentence,
+                &[("not_after_seconds", current.not_after.into())],
+            );
         }
     }
 }
@@ -248,12 +303,25 @@ impl fmt::Display for PublicError {
         match self {
             Self::File(err) => err.fmt(f),
             Self::Pem(path, err) => write!(f, "{}: {err}", path.display()),
-            Self::Leaf(path) => write!(f, "{}: the first certificate cannot be read", path.display()),
+            Self::Leaf(path) => write!(
+                f,
+                "{}: the first certificate cannot be read",
+                path.display()
+            ),
             Self::Key(path) => {
-                write!(f, "{}: the key cannot be used; wanted is an EC (P-256, P-384, P-521), Ed25519 or RSA key", path.display())
+                write!(
+                    f,
+                    "{}: the key cannot be used; wanted is an EC (P-256, P-384, P-521), Ed25519 or RSA key",
+                    path.display()
+                )
             }
             Self::KeyMismatch(key, cert) => {
-                write!(f, "{} does not belong to the first certificate in {}", key.display(), cert.display())
+                write!(
+                    f,
+                    "{} does not belong to the first certificate in {}",
+                    key.display(),
+                    cert.display()
+                )
             }
         }
     }

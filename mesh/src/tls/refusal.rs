@@ -152,7 +152,10 @@ impl Refusal {
             Self::CrlTooOld { .. } => "crl_too_old",
             Self::Purpose { .. } => "purpose",
             Self::Constraint(_) => "constraint",
-            Self::NoIdentity | Self::SeveralIdentities { .. } | Self::InvalidIdentity { .. } | Self::WrongIdentity { .. } => "identity",
+            Self::NoIdentity
+            | Self::SeveralIdentities { .. }
+            | Self::InvalidIdentity { .. }
+            | Self::WrongIdentity { .. } => "identity",
             Self::WrongTrustDomain { .. } => "trust_domain",
             Self::WrongRole { .. } => "role",
         }
@@ -166,19 +169,31 @@ impl Refusal {
             Self::Malformed(_) => CertificateError::BadEncoding,
             Self::UnknownIssuer => CertificateError::UnknownIssuer,
             Self::BadSignature => CertificateError::BadSignature,
-            Self::Expired { not_after, now } => CertificateError::ExpiredContext { time: at(now), not_after: at(not_after) },
-            Self::NotYetValid { not_before, now } => CertificateError::NotValidYetContext { time: at(now), not_before: at(not_before) },
+            Self::Expired { not_after, now } => CertificateError::ExpiredContext {
+                time: at(now),
+                not_after: at(not_after),
+            },
+            Self::NotYetValid { not_before, now } => CertificateError::NotValidYetContext {
+                time: at(now),
+                not_before: at(not_before),
+            },
             Self::Revoked { .. } => CertificateError::Revoked,
             Self::NoCrlForIssuer { .. } => CertificateError::UnknownRevocationStatus,
             Self::CrlTooOld { next_update, now } => {
-                CertificateError::ExpiredRevocationListContext { time: at(now), next_update: at(next_update) }
+                CertificateError::ExpiredRevocationListContext {
+                    time: at(now),
+                    next_update: at(next_update),
+                }
             }
             Self::Purpose { wanted, found } => {
                 let required = match wanted {
                     Purpose::Client => ExtendedKeyPurpose::ClientAuth,
                     Purpose::Server => ExtendedKeyPurpose::ServerAuth,
                 };
-                CertificateError::InvalidPurposeContext { required, presented: found.into_rustls() }
+                CertificateError::InvalidPurposeContext {
+                    required,
+                    presented: found.into_rustls(),
+                }
             }
             other => CertificateError::Other(OtherError(Arc::new(other))),
         };
@@ -193,7 +208,10 @@ impl Purposes {
             (self.server, ExtendedKeyPurpose::ServerAuth),
             (self.any, ExtendedKeyPurpose::Other(ANY_PURPOSE.to_vec())),
         ];
-        named.into_iter().filter_map(|(set, purpose)| set.then_some(purpose)).collect()
+        named
+            .into_iter()
+            .filter_map(|(set, purpose)| set.then_some(purpose))
+            .collect()
     }
 
     pub(super) fn from_rustls(presented: &[ExtendedKeyPurpose]) -> Self {
@@ -222,13 +240,23 @@ fn at(seconds: u64) -> UnixTime {
 
 /// A moment for people; a certificate's `99991231235959Z` must not overflow.
 fn day(seconds: u64) -> Rfc3339 {
-    Rfc3339(UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH))
+    Rfc3339(
+        UNIX_EPOCH
+            .checked_add(Duration::from_secs(seconds))
+            .unwrap_or(UNIX_EPOCH),
+    )
 }
 
 /// A text from a stranger's certificate, short enough for a log line and without control characters.
 pub(super) fn shown(text: &str) -> String {
-    let end = text.char_indices().nth(200).map_or(text.len(), |(at, _)| at);
-    text[..end].chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let end = text
+        .char_indices()
+        .nth(200)
+        .map_or(text.len(), |(at, _)| at);
+    text[..end]
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// A length of time for people: the two largest units.
@@ -236,7 +264,12 @@ pub(super) struct Span(pub(super) u64);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, hours, minutes, seconds) = (self.0 / 86_400, self.0 / 3600 % 24, self.0 / 60 % 60, self.0 % 60);
+        let (days, hours, minutes, seconds) = (
+            self.0 / 86_400,
+            self.0 / 3600 % 24,
+            self.0 / 60 % 60,
+            self.0 % 60,
+        );
         match (days, hours, minutes) {
             (0, 0, 0) => write!(f, "{seconds} s"),
             (0, 0, _) => write!(f, "{minutes} min {seconds} s"),
@@ -274,39 +307,81 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoCertificate => f.write_str("the peer showed no certificate"),
             Self::Malformed(what) => what.fmt(f),
-            Self::UnknownIssuer => f.write_str("no chain leads from the certificate to a root in ca.pem"),
-            Self::BadSignature => f.write_str("a signature in the certificate's chain is not its issuer's"),
+            Self::UnknownIssuer => {
+                f.write_str("no chain leads from the certificate to a root in ca.pem")
+            }
+            Self::BadSignature => {
+                f.write_str("a signature in the certificate's chain is not its issuer's")
+            }
             Self::Expired { not_after, now } => {
                 let ago = Span(now.saturating_sub(*not_after));
-                write!(f, "the certificate ended at {}, {ago} before our clock, {}", day(*not_after), day(*now))
+                write!(
+                    f,
+                    "the certificate ended at {}, {ago} before our clock, {}",
+                    day(*not_after),
+                    day(*now)
+                )
             }
             Self::RootExpired { not_after, now } => {
                 let ago = Span(now.saturating_sub(*not_after));
-                write!(f, "the certificate's root ended at {}, {ago} before our clock, {}", day(*not_after), day(*now))
+                write!(
+                    f,
+                    "the certificate's root ended at {}, {ago} before our clock, {}",
+                    day(*not_after),
+                    day(*now)
+                )
             }
             Self::NotYetValid { not_before, now } => {
                 let ahead = Span(not_before.saturating_sub(*now));
-                write!(f, "the certificate begins at {}, {ahead} after our clock, {}", day(*not_before), day(*now))
+                write!(
+                    f,
+                    "the certificate begins at {}, {ahead} after our clock, {}",
+                    day(*not_before),
+                    day(*now)
+                )
             }
             Self::Revoked { serial, leaf } if serial.is_empty() => write!(f, "{leaf} is revoked"),
-            Self::Revoked { serial, leaf } => write!(f, "the certificate of {leaf} is revoked (serial {serial})"),
+            Self::Revoked { serial, leaf } => {
+                write!(f, "the certificate of {leaf} is revoked (serial {serial})")
+            }
             Self::NoCrlForIssuer { issuer } => {
-                write!(f, "crl.pem has no CRL of the certificate's issuer ({issuer}), so nobody can tell whether it is revoked")
+                write!(
+                    f,
+                    "crl.pem has no CRL of the certificate's issuer ({issuer}), so nobody can tell whether it is revoked"
+                )
             }
             Self::CrlTooOld { next_update, now } => {
                 let ago = Span(now.saturating_sub(*next_update));
-                write!(f, "the issuer's CRL was to be renewed by {}, {ago} before our clock, {}", day(*next_update), day(*now))
+                write!(
+                    f,
+                    "the issuer's CRL was to be renewed by {}, {ago} before our clock, {}",
+                    day(*next_update),
+                    day(*now)
+                )
             }
-            Self::Purpose { wanted, found } => write!(f, "the certificate is not good for {wanted}: its extended key usage has {found}"),
+            Self::Purpose { wanted, found } => write!(
+                f,
+                "the certificate is not good for {wanted}: its extended key usage has {found}"
+            ),
             Self::Constraint(what) => write!(f, "the certificate's chain breaks a rule: {what}"),
             Self::NoIdentity => f.write_str("the certificate has no URI name, so it is nobody's"),
             Self::SeveralIdentities { first, second } => {
-                write!(f, "the certificate has more than one URI name (`{first}`, `{second}`), so whose it is would be a guess")
+                write!(
+                    f,
+                    "the certificate has more than one URI name (`{first}`, `{second}`), so whose it is would be a guess"
+                )
             }
-            Self::InvalidIdentity { found, why } => write!(f, "the certificate's URI name `{found}` is no identity: {why}"),
-            Self::WrongTrustDomain { wanted, found } => write!(f, "`{found}` is not of our trust domain, `{wanted}`"),
+            Self::InvalidIdentity { found, why } => write!(
+                f,
+                "the certificate's URI name `{found}` is no identity: {why}"
+            ),
+            Self::WrongTrustDomain { wanted, found } => {
+                write!(f, "`{found}` is not of our trust domain, `{wanted}`")
+            }
             Self::WrongRole { wanted, found } => write!(f, "`{found}` is no {wanted}"),
-            Self::WrongIdentity { wanted, found } => write!(f, "`{wanted}` was wanted and `{found}` answered"),
+            Self::WrongIdentity { wanted, found } => {
+                write!(f, "`{wanted}` was wanted and `{found}` answered")
+            }
         }
     }
 }

@@ -124,11 +124,16 @@ impl RevocationSet {
     ) -> Result<Self, RevocationError> {
         let mut lists: Vec<List> = Vec::new();
         for (at, der) in ders.iter().enumerate() {
-            let bad = |issuer, why| RevocationError::Crl { number: at + 1, issuer, why };
+            let bad = |issuer, why| RevocationError::Crl {
+                number: at + 1,
+                issuer,
+                why,
+            };
             let crl = Crl::read(der).map_err(|why| bad(None, why))?;
             let issuer = signer(&crl, issuers, algorithms)?;
             let mut revoked = Vec::new();
-            crl.for_each_revoked(|serial| revoked.push(fixed(serial))).map_err(|why| bad(Some(crl.issuer_label()), why))?;
+            crl.for_each_revoked(|serial| revoked.push(fixed(serial)))
+                .map_err(|why| bad(Some(crl.issuer_label()), why))?;
             revoked.sort_unstable();
             let list = List {
                 issuer: issuer.clone(),
@@ -137,8 +142,12 @@ impl RevocationSet {
                 next_update: crl.next_update,
                 revoked: revoked.into(),
             };
-            match lists.iter_mut().find(|known| known.issuer.subject == issuer.subject && known.issuer.key == issuer.key) {
-                Some(known) if older(known.number.as_deref(), known.this_update, &list) => *known = list,
+            match lists.iter_mut().find(|known| {
+                known.issuer.subject == issuer.subject && known.issuer.key == issuer.key
+            }) {
+                Some(known) if older(known.number.as_deref(), known.this_update, &list) => {
+                    *known = list
+                }
                 Some(_) => {}
                 None => lists.push(list),
             }
@@ -154,7 +163,10 @@ impl RevocationSet {
     fn followed_by(&self, lists: &[List]) -> Result<Vec<Seen>, RevocationError> {
         let mut newest = self.newest.clone();
         for list in lists {
-            match newest.iter_mut().find(|seen| seen.subject == list.issuer.subject && seen.key == list.issuer.key) {
+            match newest
+                .iter_mut()
+                .find(|seen| seen.subject == list.issuer.subject && seen.key == list.issuer.key)
+            {
                 Some(seen) if newer(seen, list) => {
                     return Err(RevocationError::GoesBack {
                         issuer: list.issuer.label.clone(),
@@ -171,14 +183,20 @@ impl RevocationSet {
 
     /// What the set says of the certificate that `issuer` (name and key) gave this serial number.
     pub(super) fn status(&self, subject: &[u8], key: &[u8], serial: &[u8], now: u64) -> Status {
-        let Some(list) = self.lists.iter().find(|list| *list.issuer.subject == *subject && *list.issuer.key == *key) else {
+        let Some(list) = self
+            .lists
+            .iter()
+            .find(|list| *list.issuer.subject == *subject && *list.issuer.key == *key)
+        else {
             return Status::NoList;
         };
         // Revoked stays revoked, however old the list.
         if list.revoked.binary_search(&fixed(serial)).is_ok() {
             Status::Revoked
         } else if now > list.next_update.saturating_add(STALE_GRACE) {
-            Status::TooOld { next_update: list.next_update }
+            Status::TooOld {
+                next_update: list.next_update,
+            }
         } else {
             Status::Clear
         }
@@ -206,13 +224,21 @@ impl RevocationSet {
     /// A sentence for the alarm, if a list is past its next update.
     #[must_use]
     pub fn stale(&self, now: u64) -> Option<String> {
-        let list = self.lists.iter().filter(|list| now > list.next_update).min_by_key(|list| list.next_update)?;
+        let list = self
+            .lists
+            .iter()
+            .filter(|list| now > list.next_update)
+            .min_by_key(|list| list.next_update)?;
         let ago = Span((now - list.next_update) / 3600 * 3600);
         let issuer = &list.issuer.label;
         Some(if now > list.next_update.saturating_add(STALE_GRACE) {
-            format!("the CRL of {issuer} is {ago} past its next update: every handshake under it is refused; run `gapura-pki crl refresh`")
+            format!(
+                "the CRL of {issuer} is {ago} past its next update: every handshake under it is refused; run `gapura-pki crl refresh`"
+            )
         } else {
-            format!("the CRL of {issuer} is past its next update; 24 h after it handshakes are refused; run `gapura-pki crl refresh`")
+            format!(
+                "the CRL of {issuer} is past its next update; 24 h after it handshakes are refused; run `gapura-pki crl refresh`"
+            )
         })
     }
 }
@@ -286,27 +312,54 @@ fn fixed(serial: &[u8]) -> Serial {
 }
 
 fn number_hex(number: &[u8]) -> String {
-    if number.is_empty() { "00".to_owned() } else { super::peer::hex(number) }
+    if number.is_empty() {
+        "00".to_owned()
+    } else {
+        super::peer::hex(number)
+    }
 }
 
 fn described(number: Option<&[u8]>, this_update: u64) -> String {
-    number.map_or_else(|| format!("none (made at Unix time {this_update})"), |number| format!("0x{}", number_hex(number)))
+    number.map_or_else(
+        || format!("none (made at Unix time {this_update})"),
+        |number| format!("0x{}", number_hex(number)),
+    )
 }
 
 impl fmt::Display for RevocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Crl { number, issuer: Some(issuer), why } => write!(f, "CRL {number}, of {issuer}, cannot be used: {why}"),
-            Self::Crl { number, issuer: None, why } => write!(f, "CRL {number} cannot be used: {why}"),
+            Self::Crl {
+                number,
+                issuer: Some(issuer),
+                why,
+            } => write!(f, "CRL {number}, of {issuer}, cannot be used: {why}"),
+            Self::Crl {
+                number,
+                issuer: None,
+                why,
+            } => write!(f, "CRL {number} cannot be used: {why}"),
             Self::UnknownIssuer { issuer } => {
-                write!(f, "it has a CRL of {issuer}, which is no CA of this set; add that CA's certificate to ca.pem or take the CRL out")
+                write!(
+                    f,
+                    "it has a CRL of {issuer}, which is no CA of this set; add that CA's certificate to ca.pem or take the CRL out"
+                )
             }
             Self::BadSignature { issuer } => {
-                write!(f, "its CRL of {issuer} is not signed by that CA's key; make a new one with `gapura-pki crl refresh`")
+                write!(
+                    f,
+                    "its CRL of {issuer} is not signed by that CA's key; make a new one with `gapura-pki crl refresh`"
+                )
             }
-            Self::MayNotSign { issuer } => write!(f, "its CRL of {issuer} is signed by a CA whose key usage lacks cRLSign"),
+            Self::MayNotSign { issuer } => write!(
+                f,
+                "its CRL of {issuer} is signed by a CA whose key usage lacks cRLSign"
+            ),
             Self::GoesBack { issuer, from, to } => {
-                write!(f, "its CRL of {issuer} has number {to} and number {from} is in force: CRLs never go back; publish the newest one")
+                write!(
+                    f,
+                    "its CRL of {issuer} has number {to} and number {from} is in force: CRLs never go back; publish the newest one"
+                )
             }
         }
     }

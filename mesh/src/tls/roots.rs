@@ -68,7 +68,9 @@ impl Issuer {
     /// Reads a CA certificate from DER; `None` if it cannot be read or is no CA's.
     #[must_use]
     pub fn from_der(der: &CertificateDer<'_>) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty())?;
+        let (_, certificate) = X509Certificate::from_der(der)
+            .ok()
+            .filter(|(rest, _)| rest.is_empty())?;
         Self::of(&certificate)
     }
 
@@ -110,30 +112,46 @@ impl Roots {
         let mut parsed: Vec<(&CertificateDer<'static>, X509Certificate<'_>, Issuer)> = Vec::new();
         for (at, der) in certificates.iter().enumerate() {
             let number = at + 1;
-            let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| RootsError::Unreadable { number })?;
+            let (rest, certificate) =
+                X509Certificate::from_der(der).map_err(|_| RootsError::Unreadable { number })?;
             if !rest.is_empty() {
                 return Err(RootsError::Unreadable { number });
             }
-            let issuer = Issuer::of(&certificate)
-                .ok_or_else(|| RootsError::NotACa { number, subject: shown(&certificate.subject().to_string()) })?;
+            let issuer = Issuer::of(&certificate).ok_or_else(|| RootsError::NotACa {
+                number,
+                subject: shown(&certificate.subject().to_string()),
+            })?;
             if !parsed.iter().any(|(known, ..)| *known == der) {
                 parsed.push((der, certificate, issuer));
             }
         }
-        let mut roots = Self { anchors: Vec::new(), all: Vec::new(), helpers: Vec::new(), helper_issuers: Vec::new(), first_end: u64::MAX };
+        let mut roots = Self {
+            anchors: Vec::new(),
+            all: Vec::new(),
+            helpers: Vec::new(),
+            helper_issuers: Vec::new(),
+            first_end: u64::MAX,
+        };
         for (at, (der, certificate, issuer)) in parsed.iter().enumerate() {
             let self_issued = certificate.issuer().as_raw() == certificate.subject().as_raw();
             let issued_here = parsed.iter().any(|(_, other, _)| {
-                other.subject().as_raw() == certificate.issuer().as_raw() && certificate.verify_signature(Some(other.public_key())).is_ok()
+                other.subject().as_raw() == certificate.issuer().as_raw()
+                    && certificate
+                        .verify_signature(Some(other.public_key()))
+                        .is_ok()
             });
             if issued_here && !self_issued {
                 roots.helpers.push((*der).clone());
                 roots.helper_issuers.push(issuer.clone());
             } else {
-                let anchor = webpki::anchor_from_trusted_cert(der).map_err(|_| RootsError::Unreadable { number: at + 1 })?;
+                let anchor = webpki::anchor_from_trusted_cert(der)
+                    .map_err(|_| RootsError::Unreadable { number: at + 1 })?;
                 roots.all.push(anchor.to_owned());
                 roots.first_end = roots.first_end.min(issuer.not_after);
-                roots.anchors.push(Anchor { issuer: issuer.clone(), fingerprint: sha256(der) });
+                roots.anchors.push(Anchor {
+                    issuer: issuer.clone(),
+                    fingerprint: sha256(der),
+                });
             }
         }
         Ok(roots)
@@ -141,12 +159,21 @@ impl Roots {
 
     /// Every CA of the file: those that may have signed a CRL.
     pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
-        self.anchors.iter().map(|anchor| &anchor.issuer).chain(&self.helper_issuers)
+        self.anchors
+            .iter()
+            .map(|anchor| &anchor.issuer)
+            .chain(&self.helper_issuers)
     }
 
     /// Each anchor: its name, its last second, its SHA-256.
     pub fn anchors(&self) -> impl Iterator<Item = (&str, u64, String)> {
-        self.anchors.iter().map(|anchor| (anchor.issuer.label.as_str(), anchor.issuer.not_after, hex(&anchor.fingerprint)))
+        self.anchors.iter().map(|anchor| {
+            (
+                anchor.issuer.label.as_str(),
+                anchor.issuer.not_after,
+                hex(&anchor.fingerprint),
+            )
+        })
     }
 
     pub(super) fn helpers(&self) -> &[CertificateDer<'static>] {
@@ -163,23 +190,29 @@ impl Roots {
         if now <= self.first_end {
             return None;
         }
-        let in_date = self.anchors.iter().zip(&self.all).filter(|(anchor, _)| now <= anchor.issuer.not_after);
+        let in_date = self
+            .anchors
+            .iter()
+            .zip(&self.all)
+            .filter(|(anchor, _)| now <= anchor.issuer.not_after);
         Some(in_date.map(|(_, anchor)| anchor.clone()).collect())
     }
 
     /// The issuer behind an anchor that webpki found.
     pub(super) fn issuer_of(&self, anchor: &TrustAnchor<'_>) -> Option<&Issuer> {
-        let at = self
-            .all
-            .iter()
-            .position(|known| known.subject == anchor.subject && known.subject_public_key_info == anchor.subject_public_key_info)?;
+        let at = self.all.iter().position(|known| {
+            known.subject == anchor.subject
+                && known.subject_public_key_info == anchor.subject_public_key_info
+        })?;
         self.anchors.get(at).map(|anchor| &anchor.issuer)
     }
 }
 
 /// The value of a DER element: webpki compares names without their outer header.
 pub(super) fn content(element: &[u8]) -> &[u8] {
-    super::der::Reader(element).any().map_or(&[], |(_, value)| value)
+    super::der::Reader(element)
+        .any()
+        .map_or(&[], |(_, value)| value)
 }
 
 impl fmt::Display for RootsError {
@@ -187,7 +220,10 @@ impl fmt::Display for RootsError {
         match self {
             Self::Unreadable { number } => write!(f, "certificate {number} cannot be read"),
             Self::NotACa { number, subject } => {
-                write!(f, "certificate {number} ({subject}) is no CA's; only roots and issuing CAs belong here")
+                write!(
+                    f,
+                    "certificate {number} ({subject}) is no CA's; only roots and issuing CAs belong here"
+                )
             }
         }
     }

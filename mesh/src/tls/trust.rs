@@ -101,7 +101,11 @@ impl TrustSet {
     ///
     /// # Errors
     /// If the set does not fit.
-    pub fn load(dir: &Path, options: &TrustOptions, previous: Option<&Self>) -> Result<Self, TrustError> {
+    pub fn load(
+        dir: &Path,
+        options: &TrustOptions,
+        previous: Option<&Self>,
+    ) -> Result<Self, TrustError> {
         Self::build(dir, &MeshFiles::read(dir)?, options, previous)
     }
 
@@ -109,21 +113,35 @@ impl TrustSet {
     ///
     /// # Errors
     /// If the set does not fit.
-    pub fn build(dir: &Path, files: &MeshFiles, options: &TrustOptions, previous: Option<&Self>) -> Result<Self, TrustError> {
-        let [cert_path, key_path, ca_path, crl_path] = super::directory::FILES.map(|name| dir.join(name));
+    pub fn build(
+        dir: &Path,
+        files: &MeshFiles,
+        options: &TrustOptions,
+        previous: Option<&Self>,
+    ) -> Result<Self, TrustError> {
+        let [cert_path, key_path, ca_path, crl_path] =
+            super::directory::FILES.map(|name| dir.join(name));
         let provider = mesh_provider();
-        let chain = pem::certificates(&files.cert).map_err(|err| TrustError::Pem(cert_path.clone(), err))?;
-        let key = pem::private_key(&files.key).map_err(|err| TrustError::Pem(key_path.clone(), err))?;
-        let certified = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|err| match err {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TrustError::KeyMismatch(key_path.clone()),
-            rustls::Error::InvalidCertificate(_) => {
-                TrustError::Leaf(cert_path.clone(), Refusal::Malformed(super::refusal::Malformed::Certificate))
-            }
-            _ => TrustError::Key(key_path.clone()),
-        })?;
-        let roots = pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
+        let chain = pem::certificates(&files.cert)
+            .map_err(|err| TrustError::Pem(cert_path.clone(), err))?;
+        let key =
+            pem::private_key(&files.key).map_err(|err| TrustError::Pem(key_path.clone(), err))?;
+        let certified =
+            CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|err| match err {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    TrustError::KeyMismatch(key_path.clone())
+                }
+                rustls::Error::InvalidCertificate(_) => TrustError::Leaf(
+                    cert_path.clone(),
+                    Refusal::Malformed(super::refusal::Malformed::Certificate),
+                ),
+                _ => TrustError::Key(key_path.clone()),
+            })?;
+        let roots =
+            pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
         let roots = Roots::new(&roots).map_err(|err| TrustError::Roots(ca_path, err))?;
-        let (facts, _) = peer::read(leaf(&chain)?).map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
+        let (facts, _) = peer::read(leaf(&chain)?)
+            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
         if facts.id.role() != options.own_role {
             return Err(TrustError::Role(cert_path, options.own_role, facts.id));
         }
@@ -131,30 +149,58 @@ impl TrustSet {
         let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
         // Judged inside its own dates, so that only dates can be wrong with a set that was taken; and without the CRLs, since one that
         // names us is no reason to stay down: it is an alarm, and others refuse us.
-        let at = options.clock.unix().clamp(facts.not_before.min(facts.not_after), facts.not_after);
-        let own = judge.judge_at(&chain, Purpose::of(options.own_role), at).map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
+        let at = options
+            .clock
+            .unix()
+            .clamp(facts.not_before.min(facts.not_after), facts.not_after);
+        let own = judge
+            .judge_at(&chain, Purpose::of(options.own_role), at)
+            .map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
         let revocation = match &files.crl {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
                 let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
                 let algorithms = provider.signature_verification_algorithms.all;
                 let before = previous.and_then(|previous| previous.judge.revocation());
-                Some(RevocationSet::new(&ders, &issuers, algorithms, before).map_err(|err| TrustError::Crl(crl_path, err))?)
+                Some(
+                    RevocationSet::new(&ders, &issuers, algorithms, before)
+                        .map_err(|err| TrustError::Crl(crl_path, err))?,
+                )
             }
             None if !options.no_crl => return Err(TrustError::NoCrl(crl_path)),
-            None if previous.is_some_and(|previous| previous.judge.revocation().is_some()) => return Err(TrustError::CrlGone(crl_path)),
+            None if previous.is_some_and(|previous| previous.judge.revocation().is_some()) => {
+                return Err(TrustError::CrlGone(crl_path));
+            }
             None => None,
         };
         let judge = Arc::new(judge.with_revocation(revocation));
         let certified = Arc::new(certified);
         let time = Arc::new(Wall(options.clock.clone()));
         let recent = Arc::new(RecentRefusals::default());
-        let parts = Parts { judge: &judge, recent: &recent, certified: &certified, provider: &provider };
-        let server = server_config(&parts, time.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
-        let client = client_config(&parts, time, own.id.clone()).map_err(|err| TrustError::Config(err.to_string()))?;
+        let parts = Parts {
+            judge: &judge,
+            recent: &recent,
+            certified: &certified,
+            provider: &provider,
+        };
+        let server = server_config(&parts, time.clone())
+            .map_err(|err| TrustError::Config(err.to_string()))?;
+        let client = client_config(&parts, time, own.id.clone())
+            .map_err(|err| TrustError::Config(err.to_string()))?;
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let (hash, stamp) = (files.hash, files.stamp.clone());
-        Ok(Self { generation, hash, stamp, own, own_chain: chain, judge, recent, provider, server: Arc::new(server), client })
+        Ok(Self {
+            generation,
+            hash,
+            stamp,
+            own,
+            own_chain: chain,
+            judge,
+            recent,
+            provider,
+            server: Arc::new(server),
+            client,
+        })
     }
 
     /// Which set this is: one more than the set it was loaded to follow.
@@ -189,14 +235,20 @@ impl TrustSet {
     /// Why the other end would refuse us now, by what this set says: expired, revoked, no CRL of our issuer.
     #[must_use]
     pub fn own_refusal(&self, now: SystemTime) -> Option<Refusal> {
-        self.judge(&self.own_chain, Purpose::of(self.own.id.role()), now).err()
+        self.judge(&self.own_chain, Purpose::of(self.own.id.role()), now)
+            .err()
     }
 
     /// Judges a chain: the very judgement of the handshake.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: SystemTime) -> Result<Peer, Refusal> {
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: SystemTime,
+    ) -> Result<Peer, Refusal> {
         self.judge.judge(chain, purpose, now)
     }
 
@@ -217,7 +269,9 @@ impl TrustSet {
             provider: self.provider.clone(),
             wanted: wanted.clone(),
         };
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
@@ -231,7 +285,11 @@ impl TrustSet {
             return failure;
         }
         match self.recent.take(failure.reason) {
-            Some(recent) => HandshakeFailure { sentence: recent.refusal.to_string(), peer: recent.leaf, ..failure },
+            Some(recent) => HandshakeFailure {
+                sentence: recent.refusal.to_string(),
+                peer: recent.leaf,
+                ..failure
+            },
             None => failure,
         }
     }
@@ -245,13 +303,19 @@ impl TrustSet {
     /// A sentence for the alarm, if a CRL is past its next update.
     #[must_use]
     pub fn crl_stale(&self, now: SystemTime) -> Option<String> {
-        self.judge.revocation().and_then(|revocation| revocation.stale(unix(now)))
+        self.judge
+            .revocation()
+            .and_then(|revocation| revocation.stale(unix(now)))
     }
 
     /// The set for the admin side: names, numbers and dates, never a key.
     #[must_use]
     pub fn certificates(&self) -> serde_json::Value {
-        let chain: Vec<_> = self.own_chain.iter().filter_map(|der| described(der)).collect();
+        let chain: Vec<_> = self
+            .own_chain
+            .iter()
+            .filter_map(|der| described(der))
+            .collect();
         let roots: Vec<_> = self
             .judge
             .roots()
@@ -309,7 +373,11 @@ struct Wall(Clock);
 
 impl TimeProvider for Wall {
     fn current_time(&self) -> Option<UnixTime> {
-        self.0.now().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+        self.0
+            .now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .map(UnixTime::since_unix_epoch)
     }
 }
 
@@ -322,7 +390,11 @@ struct Parts<'a> {
 }
 
 fn server_config(parts: &Parts<'_>, time: Arc<Wall>) -> Result<ServerConfig, rustls::Error> {
-    let verifier = GatewayVerifier { judge: parts.judge.clone(), recent: parts.recent.clone(), provider: parts.provider.clone() };
+    let verifier = GatewayVerifier {
+        judge: parts.judge.clone(),
+        recent: parts.recent.clone(),
+        provider: parts.provider.clone(),
+    };
     let mut config = ServerConfig::builder_with_details(parts.provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
@@ -334,9 +406,17 @@ fn server_config(parts: &Parts<'_>, time: Arc<Wall>) -> Result<ServerConfig, rus
     Ok(config)
 }
 
-fn client_config(parts: &Parts<'_>, time: Arc<Wall>, nobody: PeerId) -> Result<ClientConfig, rustls::Error> {
-    let verifier =
-        PluginVerifier { judge: parts.judge.clone(), recent: parts.recent.clone(), provider: parts.provider.clone(), wanted: nobody };
+fn client_config(
+    parts: &Parts<'_>,
+    time: Arc<Wall>,
+    nobody: PeerId,
+) -> Result<ClientConfig, rustls::Error> {
+    let verifier = PluginVerifier {
+        judge: parts.judge.clone(),
+        recent: parts.recent.clone(),
+        provider: parts.provider.clone(),
+        wanted: nobody,
+    };
     let mut config = ClientConfig::builder_with_details(parts.provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -348,13 +428,22 @@ fn client_config(parts: &Parts<'_>, time: Arc<Wall>, nobody: PeerId) -> Result<C
     Ok(config)
 }
 
-fn leaf<'a>(chain: &'a [CertificateDer<'static>]) -> Result<&'a CertificateDer<'static>, TrustError> {
-    chain.first().ok_or_else(|| TrustError::Config("the chain is empty".to_owned()))
+fn leaf<'a>(
+    chain: &'a [CertificateDer<'static>],
+) -> Result<&'a CertificateDer<'static>, TrustError> {
+    chain
+        .first()
+        .ok_or_else(|| TrustError::Config("the chain is empty".to_owned()))
 }
 
 /// The issuing CAs behind our leaf: their CRLs can be verified as well.
-fn issuers_behind(chain: &[CertificateDer<'static>], path: &Path) -> Result<Vec<Issuer>, TrustError> {
-    let read = |(at, der)| Issuer::from_der(der).ok_or_else(|| TrustError::Intermediate(path.to_owned(), at + 1));
+fn issuers_behind(
+    chain: &[CertificateDer<'static>],
+    path: &Path,
+) -> Result<Vec<Issuer>, TrustError> {
+    let read = |(at, der)| {
+        Issuer::from_der(der).ok_or_else(|| TrustError::Intermediate(path.to_owned(), at + 1))
+    };
     chain.iter().enumerate().skip(1).map(read).collect()
 }
 
@@ -369,7 +458,9 @@ fn described(der: &CertificateDer<'_>) -> Option<serde_json::Value> {
 }
 
 fn moment(seconds: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    let time = UNIX_EPOCH
+        .checked_add(std::time::Duration::from_secs(seconds))
+        .unwrap_or(UNIX_EPOCH);
     Rfc3339(time).to_string()
 }
 
@@ -383,26 +474,48 @@ impl fmt::Display for TrustError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(err @ FileError::Missing(_)) => {
-                write!(f, "{err}; a mesh directory is made by `gapura-pki issue gateway|plugin NAME --out DIR`")
+                write!(
+                    f,
+                    "{err}; a mesh directory is made by `gapura-pki issue gateway|plugin NAME --out DIR`"
+                )
             }
             Self::File(err) => err.fmt(f),
             Self::Pem(path, err) => write!(f, "{}: {err}", path.display()),
             Self::Roots(path, err) => write!(f, "{}: {err}", path.display()),
             Self::Intermediate(path, number) => {
-                write!(f, "{}: certificate {number} is no CA's; wanted is the leaf, then the CAs that lead to a root", path.display())
+                write!(
+                    f,
+                    "{}: certificate {number} is no CA's; wanted is the leaf, then the CAs that lead to a root",
+                    path.display()
+                )
             }
             Self::Key(path) => {
-                write!(f, "{}: the key cannot be used; wanted is an EC (P-256, P-384, P-521), Ed25519 or RSA key", path.display())
+                write!(
+                    f,
+                    "{}: the key cannot be used; wanted is an EC (P-256, P-384, P-521), Ed25519 or RSA key",
+                    path.display()
+                )
             }
             Self::KeyMismatch(path) => {
-                write!(f, "{} does not belong to the certificate in cert.pem beside it; publish both together", path.display())
+                write!(
+                    f,
+                    "{} does not belong to the certificate in cert.pem beside it; publish both together",
+                    path.display()
+                )
             }
             Self::Leaf(path, refusal @ (Refusal::UnknownIssuer | Refusal::BadSignature)) => {
                 let path = path.display();
-                write!(f, "{path} does not fit ca.pem beside it: {refusal}; cert.pem is the leaf, then the CAs that lead to a root")
+                write!(
+                    f,
+                    "{path} does not fit ca.pem beside it: {refusal}; cert.pem is the leaf, then the CAs that lead to a root"
+                )
             }
             Self::Leaf(path, refusal) => {
-                write!(f, "{} would be refused by every other program: {refusal}; issue a new one with `gapura-pki issue`", path.display())
+                write!(
+                    f,
+                    "{} would be refused by every other program: {refusal}; issue a new one with `gapura-pki issue`",
+                    path.display()
+                )
             }
             Self::Role(path, wanted, found) => write!(
                 f,
@@ -416,7 +529,11 @@ impl fmt::Display for TrustError {
                 path.display()
             ),
             Self::CrlGone(path) => {
-                write!(f, "{} is gone, which would undo every revocation; put it back, or restart with --no-crl", path.display())
+                write!(
+                    f,
+                    "{} is gone, which would undo every revocation; put it back, or restart with --no-crl",
+                    path.display()
+                )
             }
             Self::Crl(path, err) => write!(f, "{}: {err}", path.display()),
             Self::Config(why) => write!(f, "no TLS configuration can be made of the set: {why}"),

@@ -48,20 +48,39 @@ impl RecentRefusals {
     fn note(&self, refusal: Refusal, leaf: &CertificateDer<'_>) -> Error {
         let claimed = peer::read(leaf).ok().map(|(peer, _)| peer.id.to_string());
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.insert(std::thread::current().id(), RecentRefusal { refusal: refusal.clone(), leaf: claimed });
+        recent.insert(
+            std::thread::current().id(),
+            RecentRefusal {
+                refusal: refusal.clone(),
+                leaf: claimed,
+            },
+        );
         refusal.into_rustls()
     }
 
     /// This thread's last refusal, if it was for this reason.
     pub(super) fn take(&self, reason: &str) -> Option<RecentRefusal> {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.remove(&std::thread::current().id()).filter(|recent| recent.refusal.reason() == reason)
+        recent
+            .remove(&std::thread::current().id())
+            .filter(|recent| recent.refusal.reason() == reason)
     }
 }
 
-fn judge(judge: &Judge, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], purpose: Purpose, now: UnixTime) -> Result<Peer, Refusal> {
-    let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(rest).map(|der| CertificateDer::from(der.as_ref())).collect();
-    let now = UNIX_EPOCH.checked_add(Duration::from_secs(now.as_secs())).unwrap_or(UNIX_EPOCH);
+fn judge(
+    judge: &Judge,
+    leaf: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+    purpose: Purpose,
+    now: UnixTime,
+) -> Result<Peer, Refusal> {
+    let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf)
+        .chain(rest)
+        .map(|der| CertificateDer::from(der.as_ref()))
+        .collect();
+    let now = UNIX_EPOCH
+        .checked_add(Duration::from_secs(now.as_secs()))
+        .unwrap_or(UNIX_EPOCH);
     judge.judge(&chain, purpose, now)
 }
 
@@ -89,7 +108,9 @@ impl ClientCertVerifier for GatewayVerifier {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired))
+        Err(Error::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired,
+        ))
     }
 
     fn verify_tls13_signature(
@@ -98,11 +119,18 @@ impl ClientCertVerifier for GatewayVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -118,7 +146,10 @@ impl ServerCertVerifier for PluginVerifier {
         match judge(&self.judge, end_entity, intermediates, Purpose::Server, now) {
             Ok(peer) if peer.id == self.wanted => Ok(ServerCertVerified::assertion()),
             Ok(peer) => {
-                let refusal = Refusal::WrongIdentity { wanted: self.wanted.clone(), found: peer.id };
+                let refusal = Refusal::WrongIdentity {
+                    wanted: self.wanted.clone(),
+                    found: peer.id,
+                };
                 Err(self.recent.note(refusal, end_entity))
             }
             Err(refusal) => Err(self.recent.note(refusal, end_entity)),
@@ -131,7 +162,9 @@ impl ServerCertVerifier for PluginVerifier {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13))
+        Err(Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        ))
     }
 
     fn verify_tls13_signature(
@@ -140,11 +173,18 @@ impl ServerCertVerifier for PluginVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

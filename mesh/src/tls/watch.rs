@@ -92,7 +92,11 @@ struct Fault<F> {
 
 impl<F: PartialEq + ToString> Attempts<F> {
     pub(super) fn new(stamp: Stamp, now: Instant) -> Self {
-        Self { stamp, looked: now, fault: None }
+        Self {
+            stamp,
+            looked: now,
+            fault: None,
+        }
     }
 
     /// Whether the content is to be read; if so, the stamp is noted as the one that was read.
@@ -132,7 +136,10 @@ impl<F: PartialEq + ToString> Attempts<F> {
     /// The fault to raise an alarm for: it has stood longer than replacing files one by one takes.
     pub(super) fn alarm(&self, now: Instant) -> Option<String> {
         let lasting = |fault: &&Fault<F>| now.duration_since(fault.since) >= PATIENCE;
-        self.fault.as_ref().filter(lasting).map(|fault| fault.what.to_string())
+        self.fault
+            .as_ref()
+            .filter(lasting)
+            .map(|fault| fault.what.to_string())
     }
 
     pub(super) fn is_well(&self) -> bool {
@@ -170,7 +177,12 @@ pub(super) async fn asked(reload: &mut watch::Receiver<u64>) {
 
 impl Keeper {
     /// Reads the directory if it is due and puts a new set in force if it fits.
-    async fn refresh(&self, attempts: &mut Attempts<TrustError>, forced: bool, events: &impl Fn(WatchEvent)) {
+    async fn refresh(
+        &self,
+        attempts: &mut Attempts<TrustError>,
+        forced: bool,
+        events: &impl Fn(WatchEvent),
+    ) {
         let now = Instant::now();
         let seen = stamp(&self.dir);
         if forced {
@@ -187,12 +199,16 @@ impl Keeper {
                 self.store.swap(next.clone());
                 self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
                 self.tell_swap(&next);
-                events(WatchEvent::Swapped { generation: next.generation() });
+                events(WatchEvent::Swapped {
+                    generation: next.generation(),
+                });
             }
             Err(err) => {
                 if attempts.fails(err.clone(), now) {
                     self.counters.reloads_faulty.fetch_add(1, Ordering::Relaxed);
-                    let sentence = format!("the mesh directory does not fit and the last good set stays in force: {err}");
+                    let sentence = format!(
+                        "the mesh directory does not fit and the last good set stays in force: {err}"
+                    );
                     self.log.event(Level::Warn, "trust_refused", &sentence, &[]);
                     events(WatchEvent::Faulty(err));
                 }
@@ -203,7 +219,11 @@ impl Keeper {
     /// Reads and checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile.
     /// `None` where the content is what is in force.
     async fn load(&self) -> Result<Option<TrustSet>, TrustError> {
-        let (dir, options, current) = (self.dir.clone(), self.options.clone(), self.store.load_full());
+        let (dir, options, current) = (
+            self.dir.clone(),
+            self.options.clone(),
+            self.store.load_full(),
+        );
         let reading = tokio::task::spawn_blocking(move || {
             let files = MeshFiles::read(&dir)?;
             if files.hash == *current.hash() {
@@ -211,19 +231,28 @@ impl Keeper {
             }
             TrustSet::build(&dir, &files, &options, Some(&current)).map(Some)
         });
-        reading.await.unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
+        reading
+            .await
+            .unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
     }
 
     fn sweep(&self, events: &impl Fn(WatchEvent)) {
-        let swept = self.live.sweep(&self.store.load(), self.options.clock.now());
+        let swept = self
+            .live
+            .sweep(&self.store.load(), self.options.clock.now());
         for (side, peer, reason) in &swept.cut {
             if *reason == "revoked" && *side == Side::Hop {
                 self.counters.revoked_closed.fetch_add(1, Ordering::Relaxed);
             }
             let peer_id = peer.id.to_string();
             let sentence = format!("the connection with {peer_id} is closed: {reason}");
-            let fields = [("peer", peer_id.as_str().into()), ("serial", peer.serial_hex().into()), ("reason", (*reason).into())];
-            self.log.event(Level::Warn, "connection_cut", &sentence, &fields);
+            let fields = [
+                ("peer", peer_id.as_str().into()),
+                ("serial", peer.serial_hex().into()),
+                ("reason", (*reason).into()),
+            ];
+            self.log
+                .event(Level::Warn, "connection_cut", &sentence, &fields);
         }
         if swept.retired > 0 || !swept.cut.is_empty() {
             events(WatchEvent::Swept(swept));
@@ -239,14 +268,18 @@ impl Keeper {
             ("not_after_seconds", own.not_after.into()),
             ("crl_next_update_seconds", next.crl_next_update().into()),
         ];
-        self.log.event(Level::Info, "trust_swapped", &sentence, &fields);
+        self.log
+            .event(Level::Info, "trust_swapped", &sentence, &fields);
     }
 
     fn raise_alarms(&self, attempts: &Attempts<TrustError>, told: &mut Told) {
         let trust = self.store.load();
         let now = self.options.clock.now();
         match attempts.alarm(Instant::now()) {
-            Some(fault) => self.alarms.raise("trust", &format!("the mesh directory does not fit: {fault}")),
+            Some(fault) => self.alarms.raise(
+                "trust",
+                &format!("the mesh directory does not fit: {fault}"),
+            ),
             None if attempts.is_well() => self.alarms.clear("trust"),
             None => {}
         }
@@ -273,10 +306,20 @@ impl Keeper {
             };
             self.raise_or_clear("revoked", revoked);
         }
-        if in_date && let Some(third) = told.life_left(trust.generation(), own.not_before, own.not_after, seconds) {
+        if in_date
+            && let Some(third) =
+                told.life_left(trust.generation(), own.not_before, own.not_after, seconds)
+        {
             let left = Span(own.not_after - seconds);
-            let sentence = format!("our own certificate ends in {left}, with less than {third} of its life left; renew it");
-            self.log.event(Level::Warn, "certificate_ends_soon", &sentence, &[("not_after_seconds", own.not_after.into())]);
+            let sentence = format!(
+                "our own certificate ends in {left}, with less than {third} of its life left; renew it"
+            );
+            self.log.event(
+                Level::Warn,
+                "certificate_ends_soon",
+                &sentence,
+                &[("not_after_seconds", own.not_after.into())],
+            );
         }
     }
 
@@ -298,11 +341,20 @@ struct Told {
 
 impl Told {
     /// The share of its life that a certificate falls short of, once for each: a third, then a tenth.
-    fn life_left(&mut self, generation: u64, not_before: u64, not_after: u64, now: u64) -> Option<&'static str> {
+    fn life_left(
+        &mut self,
+        generation: u64,
+        not_before: u64,
+        not_after: u64,
+        now: u64,
+    ) -> Option<&'static str> {
         if self.life_of != generation {
             (self.life_of, self.warnings) = (generation, 0);
         }
-        let (life, left) = (not_after.saturating_sub(not_before), not_after.saturating_sub(now));
+        let (life, left) = (
+            not_after.saturating_sub(not_before),
+            not_after.saturating_sub(now),
+        );
         let (stage, share) = if left < life / 10 {
             (2, "a tenth")
         } else if left < life / 3 {

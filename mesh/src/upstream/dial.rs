@@ -25,7 +25,9 @@ pub const CONNECT: Duration = Duration::from_secs(1);
 /// # Errors
 /// What the system says, or `TimedOut`.
 pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = timeout(CONNECT, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let stream = timeout(CONNECT, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -35,5 +37,7 @@ pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 /// # Errors
 /// What the system says, or `TimedOut`.
 pub async fn unix(path: &Path) -> io::Result<UnixStream> {
-    timeout(CONNECT, UnixStream::connect(path)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    timeout(CONNECT, UnixStream::connect(path))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
 }

@@ -77,7 +77,11 @@ impl Pool {
     /// An empty pool whose connections may idle for `keep`.
     #[must_use]
     pub fn new(timers: &Timers, keep: Duration) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), keep, timers: timers.clone() })
+        Rc::new(Self {
+            idle: RefCell::default(),
+            keep,
+            timers: timers.clone(),
+        })
     }
 
     /// Speaks HTTP/1.1 on `io`, in a task of its own that ends with the connection and with its `life`.
@@ -85,10 +89,18 @@ impl Pool {
     /// # Errors
     /// If the stream breaks at once.
     pub async fn open(self: &Rc<Self>, io: BoxIo, life: Life) -> Result<Kept, hyper::Error> {
-        let builder = http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).clone();
+        let builder = http1::Builder::new()
+            .max_headers(FIELDS)
+            .max_buf_size(BUFFER)
+            .clone();
         let (sender, connection) = builder.handshake::<_, Body>(TokioIo::new(io)).await?;
         let life = Arc::new(life);
-        let shared = Shared { life: life.clone(), retired: Cell::new(false), cut: Cell::new(None), abandoned: Notify::new() };
+        let shared = Shared {
+            life: life.clone(),
+            retired: Cell::new(false),
+            cut: Cell::new(None),
+            abandoned: Notify::new(),
+        };
         let link = Link(Rc::new(shared));
         // The task must not keep the pool: its idle senders keep the connection, which keeps the task.
         let (task, pool) = (link.clone(), Rc::downgrade(self));
@@ -143,7 +155,8 @@ impl Pool {
     }
 
     fn is_fresh(&self, idle: &Idle) -> bool {
-        let age = STEP * u32::try_from(self.timers.now().saturating_sub(idle.since)).unwrap_or(u32::MAX);
+        let age =
+            STEP * u32::try_from(self.timers.now().saturating_sub(idle.since)).unwrap_or(u32::MAX);
         !idle.sender.is_closed() && !idle.link.0.retired.get() && age < self.keep
     }
 
@@ -167,10 +180,20 @@ impl Pool {
                 if let Some(request) = error.take_message() {
                     return Err(SendError::Unsent(Box::new(request)));
                 }
-                return Err(link.0.cut.get().map_or_else(|| why(error.into_error()), SendError::Cut));
+                return Err(link
+                    .0
+                    .cut
+                    .get()
+                    .map_or_else(|| why(error.into_error()), SendError::Cut));
             }
         };
-        let lease = Lease { pool: self.clone(), sender, link, upload: upload.clone(), wanted };
+        let lease = Lease {
+            pool: self.clone(),
+            sender,
+            link,
+            upload: upload.clone(),
+            wanted,
+        };
         Ok(with_lease(answer, lease))
     }
 }
@@ -193,7 +216,13 @@ impl Lease {
     /// The answer has been read to its end. A request whose body is still under way keeps the connection while the peer takes of it,
     /// and closes it.
     pub fn give_back(self) {
-        let Self { pool, sender, link, upload, wanted } = self;
+        let Self {
+            pool,
+            sender,
+            link,
+            upload,
+            wanted,
+        } = self;
         match upload.state() {
             UploadState::Finished => wanted.no_longer_watched(),
             UploadState::Failed(_) => return,
@@ -210,7 +239,11 @@ impl Lease {
         if !sender.is_closed() && !link.0.retired.get() {
             let mut idle = pool.idle.borrow_mut();
             if idle.len() < KEPT_MOST {
-                idle.push(Idle { sender, since: pool.timers.now(), link });
+                idle.push(Idle {
+                    sender,
+                    since: pool.timers.now(),
+                    link,
+                });
             }
         }
     }
@@ -243,7 +276,10 @@ fn why(error: hyper::Error) -> SendError {
 
 /// An equal error: rustls's own is cloned, of others the kind and the text remain.
 fn copy_of(error: &io::Error) -> io::Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         Some(tls) => io::Error::new(error.kind(), tls.clone()),
         None => io::Error::new(error.kind(), error.to_string()),
     }
@@ -259,12 +295,21 @@ mod tests {
     async fn pool_and_connection(peer: tokio::io::DuplexStream) -> (Rc<Pool>, Kept) {
         let meters = Arc::new(Meters::new(1, &[]));
         let pool = Pool::new(&Timers::new(), Duration::from_secs(1));
-        let kept = pool.open(Box::new(peer), Life::new(OpenConnection::count(&meters, 0, Side::Plugin), None)).await.unwrap();
+        let kept = pool
+            .open(
+                Box::new(peer),
+                Life::new(OpenConnection::count(&meters, 0, Side::Plugin), None),
+            )
+            .await
+            .unwrap();
         (pool, kept)
     }
 
     fn upload() -> Request<Body> {
-        Request::post("/").header("host", "a").body(Body::full(vec![0; 1 << 20].into())).unwrap()
+        Request::post("/")
+            .header("host", "a")
+            .body(Body::full(vec![0; 1 << 20].into()))
+            .unwrap()
     }
 
     #[tokio::test]
@@ -273,9 +318,15 @@ mod tests {
         let given_up = async {
             let (pool, kept) = pool_and_connection(near).await;
             let upload_state = Rc::new(Upload::default());
-            let mut sending = Box::pin(pool.send(kept, upload(), &upload_state, Duration::from_secs(1)));
+            let mut sending =
+                Box::pin(pool.send(kept, upload(), &upload_state, Duration::from_secs(1)));
             for _ in 0..20 {
-                assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+                assert!(
+                    std::future::poll_fn(|cx| std::task::Poll::Ready(
+                        sending.as_mut().poll(cx).is_pending()
+                    ))
+                    .await
+                );
                 tokio::task::yield_now().await; // until both wait for the peer
             }
             drop(sending);
@@ -287,6 +338,10 @@ mod tests {
             rest
         };
         let rest = LocalSet::new().run_until(given_up).await;
-        assert!(rest.len() <= 1024, "{} bytes were still written", rest.len());
+        assert!(
+            rest.len() <= 1024,
+            "{} bytes were still written",
+            rest.len()
+        );
     }
 }

@@ -83,7 +83,11 @@ impl H2 {
     ///
     /// # Errors
     /// What the stream failed with, an alert of the peer's for example.
-    pub async fn handshake(io: BoxIo, timers: &Timers, streams: &Streams) -> io::Result<(Self, Driver)> {
+    pub async fn handshake(
+        io: BoxIo,
+        timers: &Timers,
+        streams: &Streams,
+    ) -> io::Result<(Self, Driver)> {
         let (half, flusher) = coalesce(io);
         let (sender, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -105,11 +109,22 @@ impl H2 {
             timers: timers.clone(),
             streams: streams.clone(),
         });
-        let ping = connection.ping_pong().map(|pings| Ping { pings, due: timers.sleep(PING_EVERY), waiting: false });
-        let mut driver = Driver { connection, flusher, state: state.clone(), ping };
+        let ping = connection.ping_pong().map(|pings| Ping {
+            pings,
+            due: timers.sleep(PING_EVERY),
+            waiting: false,
+        });
+        let mut driver = Driver {
+            connection,
+            flusher,
+            state: state.clone(),
+            ping,
+        };
         let this = Self { sender, state };
         poll_fn(|cx| match Pin::new(&mut driver).poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(this.failure().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))),
+            Poll::Ready(()) => Poll::Ready(Err(this
+                .failure()
+                .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))),
             Poll::Pending if this.sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         })
@@ -139,7 +154,12 @@ impl H2 {
     ///
     /// # Errors
     /// [`SendError`]
-    pub async fn send(&self, request: Request<Body>, upload: &Rc<Upload>, timeout: Duration) -> Result<Response<Body>, SendError> {
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        upload: &Rc<Upload>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, SendError> {
         let mut sender = self.sender.clone();
         if poll_fn(|cx| sender.poll_ready(cx)).await.is_err() {
             // The peer has said goodbye. What is under way goes on, perhaps for hours; nothing new may wait for that.
@@ -153,7 +173,9 @@ impl H2 {
         // it written.
         let written = self.state.writes.get();
         let spare = (ended && self.state.open.get() == 0).then(|| head.clone());
-        let (mut answer, stream) = sender.send_request(head, ended).map_err(|_| SendError::Protocol)?;
+        let (mut answer, stream) = sender
+            .send_request(head, ended)
+            .map_err(|_| SendError::Protocol)?;
         let open = OpenStream::new(&self.state.open);
         let mut pump = (!ended).then(|| Pump::new(body, stream, &self.state.timers));
         let mut refused = None;
@@ -169,12 +191,23 @@ impl H2 {
                 Poll::Pending => {}
             }
         };
-        let result = answered(Pin::new(&mut answer), sending, upload, &self.state.timers, timeout).await;
+        let result = answered(
+            Pin::new(&mut answer),
+            sending,
+            upload,
+            &self.state.timers,
+            timeout,
+        )
+        .await;
         let answer = match result {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.why(&error, spare, written)),
-            Err(SendError::Body(Fault::Cut)) if refused == Some(PumpFault::Refused) => return Err(SendError::Broken(self.failure())),
-            Err(SendError::Body(_)) if refused == Some(PumpFault::Stalled) => return Err(SendError::Timeout),
+            Err(SendError::Body(Fault::Cut)) if refused == Some(PumpFault::Refused) => {
+                return Err(SendError::Broken(self.failure()));
+            }
+            Err(SendError::Body(_)) if refused == Some(PumpFault::Stalled) => {
+                return Err(SendError::Timeout);
+            }
             Err(error) => return Err(error),
         };
         if let Some(pump) = pump {
@@ -183,9 +216,16 @@ impl H2 {
                 let _ = pump.await;
             });
         }
-        let length = answer.headers().get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = answer
+            .headers()
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(answer.map(|received| {
-            if received.is_end_stream() { Body::empty() } else { Body::hop(self.state.streams.enter(received, length, Some(open))) }
+            if received.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::hop(self.state.streams.enter(received, length, Some(open)))
+            }
         }))
     }
 
@@ -193,14 +233,20 @@ impl H2 {
         if let Some(reason) = self.state.cut.get() {
             return SendError::Cut(reason);
         }
-        let never_written = self.state.writes.get() == written && (error.is_io() || error.is_go_away());
-        let declined = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let never_written =
+            self.state.writes.get() == written && (error.is_io() || error.is_go_away());
+        let declined = error.is_remote()
+            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
         if let Some(head) = spare
             && (never_written || declined)
         {
             return SendError::Unsent(Box::new(head.map(|()| Body::empty())));
         }
-        if error.is_io() || error.is_go_away() || error.is_reset() { SendError::Broken(self.failure()) } else { SendError::Protocol }
+        if error.is_io() || error.is_go_away() || error.is_reset() {
+            SendError::Broken(self.failure())
+        } else {
+            SendError::Protocol
+        }
     }
 
     fn failure(&self) -> Option<io::Error> {
@@ -223,7 +269,9 @@ impl Link {
 impl Driver {
     /// Asks now and then whether the peer is still there.
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(ping) = &mut self.ping else { return Poll::Pending };
+        let Some(ping) = &mut self.ping else {
+            return Poll::Pending;
+        };
         if ping.waiting && ping.pings.poll_pong(cx).is_ready() {
             ping.waiting = false;
             ping.due.reset(PING_EVERY);

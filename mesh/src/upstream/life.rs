@@ -19,7 +19,9 @@ impl Life {
 
     /// Ready with the reason when the connection is to end at once; calls `retire` when it shall take no further request.
     pub async fn cut(&self, retire: impl Fn()) -> &'static str {
-        let Some(guard) = &self.guard else { return std::future::pending().await };
+        let Some(guard) = &self.guard else {
+            return std::future::pending().await;
+        };
         let mut verdict = guard.verdict();
         loop {
             let now = *verdict.borrow_and_update();

@@ -52,17 +52,37 @@ enum InventoryWhat {
 
 pub(crate) fn run_backup(pki: &Pki, arguments: &BackupArguments) -> Result<Report, Error> {
     let files = pki.backup(&arguments.file)?;
-    let text = format!("wrote {} files to {} (0600)\n", files, arguments.file.display());
-    Ok(Report::done(json!({ "file": arguments.file, "files": files }), text))
+    let text = format!(
+        "wrote {} files to {} (0600)\n",
+        files,
+        arguments.file.display()
+    );
+    Ok(Report::done(
+        json!({ "file": arguments.file, "files": files }),
+        text,
+    ))
 }
 
 pub(crate) fn run_restore(global: &Global, arguments: &RestoreArguments) -> Result<Report, Error> {
     let done = restore(global.dir(), &arguments.file, &Clock::system())?;
-    let mut text = format!("restored {} events into {}\n", done.lines, global.dir().display());
+    let mut text = format!(
+        "restored {} events into {}\n",
+        done.lines,
+        global.dir().display()
+    );
     if let Some(aside) = &done.set_aside {
-        line(&mut text, format_args!("  before      is in {}", aside.display()));
+        line(
+            &mut text,
+            format_args!("  before      is in {}", aside.display()),
+        );
     }
-    line(&mut text, format_args!("  revocations {} that only the old state knew of are kept", done.kept_revocations));
+    line(
+        &mut text,
+        format_args!(
+            "  revocations {} that only the old state knew of are kept",
+            done.kept_revocations
+        ),
+    );
     if done.lost_leaves > 0 {
         line(
             &mut text,
@@ -72,12 +92,19 @@ pub(crate) fn run_restore(global: &Global, arguments: &RestoreArguments) -> Resu
             ),
         );
     }
-    line(&mut text, format_args!("next: gapura-pki crl refresh; gapura-pki check"));
+    line(
+        &mut text,
+        format_args!("next: gapura-pki crl refresh; gapura-pki check"),
+    );
     let json = json!({
         "dir": global.dir(), "lines": done.lines, "kept_revocations": done.kept_revocations, "lost_leaves": done.lost_leaves,
         "set_aside": done.set_aside,
     });
-    Ok(Report { json, text, exit: if done.lost_leaves > 0 { 3 } else { 0 } })
+    Ok(Report {
+        json,
+        text,
+        exit: if done.lost_leaves > 0 { 3 } else { 0 },
+    })
 }
 
 pub(crate) fn run_inventory(pki: &Pki, arguments: &InventoryArguments) -> Result<Report, Error> {
@@ -85,7 +112,10 @@ pub(crate) fn run_inventory(pki: &Pki, arguments: &InventoryArguments) -> Result
         InventoryWhat::Verify => {
             let (lines, head) = pki.inventory_head()?;
             let text = format!("{lines} lines, each as it was written\n  last  {head}\n");
-            Ok(Report::done(json!({ "ok": true, "lines": lines, "last_sha256": head }), text))
+            Ok(Report::done(
+                json!({ "ok": true, "lines": lines, "last_sha256": head }),
+                text,
+            ))
         }
     }
 }

@@ -54,18 +54,27 @@ fn show(pki: &Pki) -> Result<Report, Error> {
     let items = inspect_chain(&pki.roots()?, pki.now());
     let mut text = String::new();
     for item in &items {
-        let wanted = item.lines.iter().filter(|(label, _)| ["certificate", "valid", "sha256"].contains(label));
+        let wanted = item
+            .lines
+            .iter()
+            .filter(|(label, _)| ["certificate", "valid", "sha256"].contains(label));
         for (label, value) in wanted {
             line(&mut text, format_args!("{label:<12} {value}"));
         }
     }
-    Ok(Report::done(json!({ "roots": items.iter().map(|item| item.facts.clone()).collect::<Value>() }), text))
+    Ok(Report::done(
+        json!({ "roots": items.iter().map(|item| item.facts.clone()).collect::<Value>() }),
+        text,
+    ))
 }
 
 fn export(pki: &Pki, out: Option<PathBuf>) -> Result<Report, Error> {
     let bundle = pki.bundle()?;
     let Some(out) = out else {
-        return Ok(Report::done(json!({ "ca": bundle.ca, "crl": bundle.crl, "intermediates": bundle.intermediates }), bundle.ca));
+        return Ok(Report::done(
+            json!({ "ca": bundle.ca, "crl": bundle.crl, "intermediates": bundle.intermediates }),
+            bundle.ca,
+        ));
     };
     bundle.write(&out)?;
     let text = format!(
@@ -76,23 +85,59 @@ fn export(pki: &Pki, out: Option<PathBuf>) -> Result<Report, Error> {
 }
 
 fn verify(pki: &Pki, file: &std::path::Path) -> Result<Report, Error> {
-    let path = if file.is_dir() { file.join("ca.pem") } else { file.to_owned() };
+    let path = if file.is_dir() {
+        file.join("ca.pem")
+    } else {
+        file.to_owned()
+    };
     let (found, wanted) = (certificates_in(&path)?, pki.roots()?);
     let missing = wanted.iter().filter(|root| !found.contains(root)).count();
-    let strange: Vec<_> = found.iter().filter(|root| !wanted.contains(root)).cloned().collect();
+    let strange: Vec<_> = found
+        .iter()
+        .filter(|root| !wanted.contains(root))
+        .cloned()
+        .collect();
     let good = missing == 0 && strange.is_empty();
     let mut text = String::new();
     if good {
-        line(&mut text, format_args!("{}: the {} roots of this CA and nothing else", path.display(), wanted.len()));
+        line(
+            &mut text,
+            format_args!(
+                "{}: the {} roots of this CA and nothing else",
+                path.display(),
+                wanted.len()
+            ),
+        );
     } else {
-        line(&mut text, format_args!("{}: {missing} roots are missing, {} do not belong there", path.display(), strange.len()));
+        line(
+            &mut text,
+            format_args!(
+                "{}: {missing} roots are missing, {} do not belong there",
+                path.display(),
+                strange.len()
+            ),
+        );
         for item in inspect_chain(&strange, pki.now()) {
-            line(&mut text, format_args!("  strange   {}", item.lines.first().map_or("", |(_, value)| value.as_str())));
+            line(
+                &mut text,
+                format_args!(
+                    "  strange   {}",
+                    item.lines.first().map_or("", |(_, value)| value.as_str())
+                ),
+            );
         }
-        line(&mut text, format_args!("run: gapura-pki crl refresh, or bundle export for another machine"));
+        line(
+            &mut text,
+            format_args!("run: gapura-pki crl refresh, or bundle export for another machine"),
+        );
     }
     // Read as a whole too, so that a key or a CRL among the roots is named.
-    let others = inspect(&std::fs::read(&path).unwrap_or_default(), pki.now()).map_or(0, |items| items.len().saturating_sub(found.len()));
+    let others = inspect(&std::fs::read(&path).unwrap_or_default(), pki.now())
+        .map_or(0, |items| items.len().saturating_sub(found.len()));
     let json = json!({ "file": path, "ok": good, "missing": missing, "strange": strange.len(), "other_blocks": others });
-    Ok(Report { json, text, exit: if good { 0 } else { 1 } })
+    Ok(Report {
+        json,
+        text,
+        exit: if good { 0 } else { 1 },
+    })
 }

@@ -77,12 +77,22 @@ fn show(pki: &Pki) -> Result<Report, Error> {
     let (ledger, now) = (pki.ledger()?, pki.now());
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     let in_use = ledger.in_use();
-    let trusted: Vec<&str> = ledger.trusted_roots(now).map(|root| root.id.as_str()).collect();
+    let trusted: Vec<&str> = ledger
+        .trusted_roots(now)
+        .map(|root| root.id.as_str())
+        .collect();
     for authority in ledger.authorities() {
-        let leaves = in_use.iter().filter(|leaf| leaf.issuer == authority.id && ledger.is_live(leaf, now)).count();
+        let leaves = in_use
+            .iter()
+            .filter(|leaf| leaf.issuer == authority.id && ledger.is_live(leaf, now))
+            .count();
         let bundle = match (authority.kind, authority.parent.as_deref()) {
-            (AuthorityKind::Root, _) if trusted.contains(&authority.id.as_str()) => "yes".to_owned(),
-            (AuthorityKind::Issuer, Some(parent)) if trusted.contains(&parent) => format!("via {parent}"),
+            (AuthorityKind::Root, _) if trusted.contains(&authority.id.as_str()) => {
+                "yes".to_owned()
+            }
+            (AuthorityKind::Issuer, Some(parent)) if trusted.contains(&parent) => {
+                format!("via {parent}")
+            }
             _ => "no".to_owned(),
         };
         let left = authority.not_after.since(now);
@@ -90,8 +100,16 @@ fn show(pki: &Pki) -> Result<Report, Error> {
             authority.id.clone(),
             authority.state.as_str().to_owned(),
             authority.not_after.to_string(),
-            if left == 0 { "ended".to_owned() } else { for_people(left) },
-            if authority.kind == AuthorityKind::Root { "-".to_owned() } else { leaves.to_string() },
+            if left == 0 {
+                "ended".to_owned()
+            } else {
+                for_people(left)
+            },
+            if authority.kind == AuthorityKind::Root {
+                "-".to_owned()
+            } else {
+                leaves.to_string()
+            },
             bundle.clone(),
         ]);
         list.push(json!({
@@ -100,10 +118,27 @@ fn show(pki: &Pki) -> Result<Report, Error> {
             "in_bundle": bundle != "no", "sha256": authority.fingerprint, "crl": ledger.crl(&authority.id),
         }));
     }
-    let mut text = table(&["AUTHORITY", "STATE", "NOT AFTER", "LEFT", "LEAVES", "IN BUNDLE"], &rows);
+    let mut text = table(
+        &[
+            "AUTHORITY",
+            "STATE",
+            "NOT AFTER",
+            "LEFT",
+            "LEAVES",
+            "IN BUNDLE",
+        ],
+        &rows,
+    );
     for kind in [AuthorityKind::Root, AuthorityKind::Issuer] {
         if let Some(step) = under_way(&ledger, kind) {
-            line(&mut text, format_args!("next: gapura-pki ca rotate {} --step {}", kind.as_str(), step.as_str()));
+            line(
+                &mut text,
+                format_args!(
+                    "next: gapura-pki ca rotate {} --step {}",
+                    kind.as_str(),
+                    step.as_str()
+                ),
+            );
         }
     }
     let next = |kind| under_way(&ledger, kind).map(Step::as_str);
@@ -134,9 +169,19 @@ fn rotate_one(pki: &Pki, arguments: Rotate) -> Result<Report, Error> {
     };
     let done = pki.rotate(&request)?;
     let ledger = pki.ledger()?;
-    let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active).map(|authority| authority.id.clone());
-    let exit = if done.failed.is_empty() { republished_exit(&done.republished) } else { 1 };
-    Ok(Report { exit, text: text(&done), json: to_json(&done, active.as_deref()) })
+    let active = ledger
+        .in_state(AuthorityKind::Issuer, AuthorityState::Active)
+        .map(|authority| authority.id.clone());
+    let exit = if done.failed.is_empty() {
+        republished_exit(&done.republished)
+    } else {
+        1
+    };
+    Ok(Report {
+        exit,
+        text: text(&done),
+        json: to_json(&done, active.as_deref()),
+    })
 }
 
 fn text(done: &Rotated) -> String {
@@ -145,7 +190,15 @@ fn text(done: &Rotated) -> String {
         line(&mut text, format_args!("{step}"));
     }
     for one in &done.issued {
-        line(&mut text, format_args!("  issued     {} serial {} until {}", one.leaf.label(), one.leaf.serial, one.leaf.not_after));
+        line(
+            &mut text,
+            format_args!(
+                "  issued     {} serial {} until {}",
+                one.leaf.label(),
+                one.leaf.serial,
+                one.leaf.not_after
+            ),
+        );
     }
     for (label, why) in &done.failed {
         line(&mut text, format_args!("  FAILED     {label}: {why}"));

@@ -37,15 +37,33 @@ pub(crate) fn run(pki: &Pki, arguments: &Arguments) -> Result<Report, Error> {
             Level::Warning => "WARNING",
             Level::Critical => "CRITICAL",
         };
-        line(&mut text, format_args!("{level:<8} {:<14} {}: {}; wanted: {}", finding.id, finding.object, finding.found, finding.want));
-        line(&mut text, format_args!("         {:<14} {}", "", finding.fix));
+        line(
+            &mut text,
+            format_args!(
+                "{level:<8} {:<14} {}: {}; wanted: {}",
+                finding.id, finding.object, finding.found, finding.want
+            ),
+        );
+        line(
+            &mut text,
+            format_args!("         {:<14} {}", "", finding.fix),
+        );
     }
-    line(&mut text, format_args!("{status}: {} leaves alive", checkup.live_leaves));
+    line(
+        &mut text,
+        format_args!("{status}: {} leaves alive", checkup.live_leaves),
+    );
     if let Some((name, end)) = &checkup.next_expiry {
         let left = end.since(pki.now());
-        line(&mut text, format_args!("  ends first: {name} at {end}, in {}", for_people(left)));
+        line(
+            &mut text,
+            format_args!("  ends first: {name} at {end}, in {}", for_people(left)),
+        );
     }
-    let next = checkup.next_expiry.as_ref().map(|(name, end)| json!({ "name": name, "not_after": end }));
+    let next = checkup
+        .next_expiry
+        .as_ref()
+        .map(|(name, end)| json!({ "name": name, "not_after": end }));
     let json = json!({ "status": status, "findings": checkup.findings, "next_expiry": next, "live_leaves": checkup.live_leaves });
     Ok(Report { json, text, exit })
 }

@@ -53,16 +53,29 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
 fn show(pki: &Pki) -> Result<Report, Error> {
     let (ledger, now) = (pki.ledger()?, pki.now());
     let (mut rows, mut list) = (Vec::new(), Vec::new());
-    for authority in ledger.published_issuers(now).chain(ledger.trusted_roots(now)) {
-        let Some(crl) = ledger.crl(&authority.id) else { continue };
+    for authority in ledger
+        .published_issuers(now)
+        .chain(ledger.trusted_roots(now))
+    {
+        let Some(crl) = ledger.crl(&authority.id) else {
+            continue;
+        };
         let left = crl.next_update.since(now);
-        let revoked: Vec<Value> = ledger.revoked_by(&authority.id, now).iter().map(|revoked| json!(revoked)).collect();
+        let revoked: Vec<Value> = ledger
+            .revoked_by(&authority.id, now)
+            .iter()
+            .map(|revoked| json!(revoked))
+            .collect();
         rows.push(vec![
             crl.issuer.clone(),
             crl.number.to_string(),
             crl.made_at.to_string(),
             crl.next_update.to_string(),
-            if left == 0 { "out of date".to_owned() } else { for_people(left) },
+            if left == 0 {
+                "out of date".to_owned()
+            } else {
+                for_people(left)
+            },
             crl.entries.to_string(),
         ]);
         list.push(json!({
@@ -70,26 +83,48 @@ fn show(pki: &Pki) -> Result<Report, Error> {
             "age_seconds": now.since(crl.made_at), "left_seconds": left, "entries": crl.entries, "revoked": revoked,
         }));
     }
-    Ok(Report::done(json!({ "crls": list }), table(&["CRL OF", "NUMBER", "MADE", "NEXT UPDATE", "LEFT", "ENTRIES"], &rows)))
+    Ok(Report::done(
+        json!({ "crls": list }),
+        table(
+            &["CRL OF", "NUMBER", "MADE", "NEXT UPDATE", "LEFT", "ENTRIES"],
+            &rows,
+        ),
+    ))
 }
 
 fn refresh(pki: &Pki) -> Result<Report, Error> {
     let done = pki.crl_refresh()?;
     let mut text = String::new();
     for crl in &done.made {
-        line(&mut text, format_args!("CRL of {} number {}, {} entries, until {}", crl.issuer, crl.number, crl.entries, crl.next_update));
+        line(
+            &mut text,
+            format_args!(
+                "CRL of {} number {}, {} entries, until {}",
+                crl.issuer, crl.number, crl.entries, crl.next_update
+            ),
+        );
     }
     for id in &done.skipped {
-        line(&mut text, format_args!("CRL of {id} left as it is: its key is offline (--offline-root DIR)"));
+        line(
+            &mut text,
+            format_args!("CRL of {id} left as it is: its key is offline (--offline-root DIR)"),
+        );
     }
     text.push_str(&republished_text(&done.republished));
     let json = json!({ "crls": done.made, "skipped": done.skipped, "republished": republished_json(&done.republished) });
-    Ok(Report { json, text, exit: republished_exit(&done.republished) })
+    Ok(Report {
+        json,
+        text,
+        exit: republished_exit(&done.republished),
+    })
 }
 
 fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, Error> {
     let (issuers, now) = match issuer {
-        Some(path) => (certificates_in(path)?, gapura_pki::moment::Moment::now(&gapura_mesh::clock::Clock::system())),
+        Some(path) => (
+            certificates_in(path)?,
+            gapura_pki::moment::Moment::now(&gapura_mesh::clock::Clock::system()),
+        ),
         None => {
             let pki = global.open()?;
             let (roots, _, issuers) = pki.trust_material()?;
@@ -98,9 +133,16 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
     };
     let (mut text, mut list, mut good) = (String::new(), Vec::new(), true);
     for crl in crls_in(file)? {
-        let signed = issuers.iter().any(|issuer| verify_crl(&crl, issuer).is_ok());
-        let facts = inspect(&crl, now).ok().and_then(|items| items.into_iter().next()).map_or(Value::Null, |item| item.facts);
-        let next = facts["next_update"].as_str().and_then(|text| text.parse::<gapura_pki::moment::Moment>().ok());
+        let signed = issuers
+            .iter()
+            .any(|issuer| verify_crl(&crl, issuer).is_ok());
+        let facts = inspect(&crl, now)
+            .ok()
+            .and_then(|items| items.into_iter().next())
+            .map_or(Value::Null, |item| item.facts);
+        let next = facts["next_update"]
+            .as_str()
+            .and_then(|text| text.parse::<gapura_pki::moment::Moment>().ok());
         let current = next.is_some_and(|next| next > now);
         good &= signed && current;
         let verdict = match (signed, current) {
@@ -108,12 +150,25 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
             (true, false) => "signed, OUT OF DATE",
             (true, true) => "ok",
         };
-        let (issuer, number) = (facts["issuer"].as_str().unwrap_or("?"), facts["number"].as_str().unwrap_or("none"));
-        line(&mut text, format_args!("{issuer}  number {number}  until {}  {verdict}", facts["next_update"].as_str().unwrap_or("?")));
+        let (issuer, number) = (
+            facts["issuer"].as_str().unwrap_or("?"),
+            facts["number"].as_str().unwrap_or("none"),
+        );
+        line(
+            &mut text,
+            format_args!(
+                "{issuer}  number {number}  until {}  {verdict}",
+                facts["next_update"].as_str().unwrap_or("?")
+            ),
+        );
         list.push(json!({
             "issuer": facts["issuer"], "number": facts["number"], "next_update": facts["next_update"], "entries": facts["entries"],
             "signed": signed, "current": current,
         }));
     }
-    Ok(Report { json: json!({ "file": file, "ok": good, "crls": list }), text, exit: if good { 0 } else { 1 } })
+    Ok(Report {
+        json: json!({ "file": file, "ok": good, "crls": list }),
+        text,
+        exit: if good { 0 } else { 1 },
+    })
 }

@@ -34,8 +34,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
     let target: Target = arguments.whom.join("/").parse()?;
     let domain = domain(global, &arguments, &target)?;
-    let id = PeerId::new(domain, target.role.unwrap_or(Role::Plugin), target.name.clone());
-    let out = arguments.out.unwrap_or_else(|| PathBuf::from(target.name.as_str()));
+    let id = PeerId::new(
+        domain,
+        target.role.unwrap_or(Role::Plugin),
+        target.name.clone(),
+    );
+    let out = arguments
+        .out
+        .unwrap_or_else(|| PathBuf::from(target.name.as_str()));
     let made = gapura_pki::csr::create(&id, &out, arguments.reuse_key)?;
     let text = format!(
         "made a request for {id}\n  request   {}\n  key       {}   0600, stays here\nnext, on the CA's machine: gapura-pki issue {} {} --csr {} --out DIR\n",
@@ -54,11 +60,15 @@ fn domain(global: Global, arguments: &Arguments, target: &Target) -> Result<Trus
         return Ok(domain.clone());
     }
     if let Some(text) = &arguments.trust_domain {
-        return text.parse().map_err(|why| Error::Usage(format!("--trust-domain {text:?}: {why}")));
+        return text
+            .parse()
+            .map_err(|why| Error::Usage(format!("--trust-domain {text:?}: {why}")));
     }
     let pki: Result<Pki, Error> = global.open();
     pki.map(|pki| pki.trust_domain().clone()).map_err(|_| {
         let name = &target.name;
-        Error::Usage(format!("say which trust domain, e.g. gapura-pki csr {name} --trust-domain mylab.internal"))
+        Error::Usage(format!(
+            "say which trust domain, e.g. gapura-pki csr {name} --trust-domain mylab.internal"
+        ))
     })
 }

@@ -31,11 +31,17 @@ pub(crate) struct Arguments {
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
     let requests = from_file(&arguments.from, None, None)?;
     let dir = global.dir().to_owned();
-    let places: Vec<PathBuf> = std::iter::once(dir).chain(requests.iter().filter_map(|request| request.out.clone())).collect();
+    let places: Vec<PathBuf> = std::iter::once(dir)
+        .chain(requests.iter().filter_map(|request| request.out.clone()))
+        .collect();
     ensure(global, arguments.init, &requests).map_err(|error| owned_by_another(error, &places))
 }
 
-fn ensure(global: Global, init: init::Arguments, requests: &[IssueRequest]) -> Result<Report, Error> {
+fn ensure(
+    global: Global,
+    init: init::Arguments,
+    requests: &[IssueRequest],
+) -> Result<Report, Error> {
     let mut text = String::new();
     let founded = !global.dir().join("pki.json").exists();
     let wanted = init.trust_domain.clone();
@@ -54,7 +60,11 @@ fn ensure(global: Global, init: init::Arguments, requests: &[IssueRequest]) -> R
     }
     let done = pki.ensure(requests)?;
     text.push_str(&told(&done, requests.len()));
-    Ok(Report { exit: exit(&done), text, json: to_json(&done, founded) })
+    Ok(Report {
+        exit: exit(&done),
+        text,
+        json: to_json(&done, founded),
+    })
 }
 
 fn told(done: &Ensured, wanted: usize) -> String {
@@ -69,7 +79,9 @@ fn told(done: &Ensured, wanted: usize) -> String {
         let (role, name) = label.split_once('/').unwrap_or(("plugin", label));
         line(
             &mut text,
-            format_args!("REVOKED {label}: it gets no new certificate here; to take it back: gapura-pki issue {role} {name} --out DIR"),
+            format_args!(
+                "REVOKED {label}: it gets no new certificate here; to take it back: gapura-pki issue {role} {name} --out DIR"
+            ),
         );
     }
     for (label, why) in &done.renewed.failed {
@@ -79,12 +91,21 @@ fn told(done: &Ensured, wanted: usize) -> String {
         line(&mut text, format_args!("issuing CA: {said}"));
     }
     let (issued, renewed) = (done.issued.len(), done.renewed.issued.len());
-    line(&mut text, format_args!("{wanted} identities: {issued} issued, {renewed} renewed, the rest as it was; CRLs fresh"));
+    line(
+        &mut text,
+        format_args!(
+            "{wanted} identities: {issued} issued, {renewed} renewed, the rest as it was; CRLs fresh"
+        ),
+    );
     text
 }
 
 fn exit(done: &Ensured) -> u8 {
-    if done.renewed.failed.is_empty() { republished_exit(&done.renewed.republished) } else { 1 }
+    if done.renewed.failed.is_empty() {
+        republished_exit(&done.renewed.republished)
+    } else {
+        1
+    }
 }
 
 fn to_json(done: &Ensured, founded: bool) -> Value {
@@ -98,9 +119,17 @@ fn to_json(done: &Ensured, founded: bool) -> Value {
 /// A volume that belongs to somebody else is the fault a person meets first; the system's words alone do not say what to do.
 fn owned_by_another(error: Error, places: &[PathBuf]) -> Error {
     let denied = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
-    let Some(own) = std::fs::metadata("/proc/self").ok().filter(|_| denied).map(|found| found.uid()) else { return error };
+    let Some(own) = std::fs::metadata("/proc/self")
+        .ok()
+        .filter(|_| denied)
+        .map(|found| found.uid())
+    else {
+        return error;
+    };
     let foreign = |place: &&PathBuf| std::fs::metadata(place).is_ok_and(|found| found.uid() != own);
-    let Some(place) = places.iter().find(foreign) else { return error };
+    let Some(place) = places.iter().find(foreign) else {
+        return error;
+    };
     let owner = owner(place);
     Error::Refused(format!(
         "{} belongs to user {owner}, and this runs as user {own}, who may not write there; give it to that user (chown -R {own}), or start with a new volume ({error})",

@@ -51,14 +51,20 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
 pub(crate) fn found(global: Global, arguments: Arguments) -> Result<(Pki, Report), Error> {
     let trust_domain: TrustDomain = arguments.trust_domain.parse().map_err(|why| {
         let domain = &arguments.trust_domain;
-        Error::Usage(format!("--trust-domain {domain:?}: {why}; e.g. --trust-domain mylab.internal"))
+        Error::Usage(format!(
+            "--trust-domain {domain:?}: {why}; e.g. --trust-domain mylab.internal"
+        ))
     })?;
     let protection = match global.named_protection() {
         Some(protection) => protection,
-        None if std::io::stdin().is_terminal() => KeyProtection::from_source(Source::Terminal(true)),
+        None if std::io::stdin().is_terminal() => {
+            KeyProtection::from_source(Source::Terminal(true))
+        }
         None => {
             let ways = "--passphrase-file F, --passphrase-fd N, --passphrase-command C, or --plaintext-keys to keep them in the clear";
-            return Err(Error::Usage(format!("say how the CA keys are to be protected: {ways}")));
+            return Err(Error::Usage(format!(
+                "say how the CA keys are to be protected: {ways}"
+            )));
         }
     };
     let mut settings = Settings::for_domain(trust_domain);
@@ -70,21 +76,50 @@ pub(crate) fn found(global: Global, arguments: Arguments) -> Result<(Pki, Report
     let plaintext = matches!(protection, KeyProtection::Plaintext);
     let offline = global.offline_root.clone();
     let root_protection = global.root_protection();
-    let pki = Pki::init_with(&global.dir, settings, protection, (offline.clone(), root_protection), &Clock::system())?;
+    let pki = Pki::init_with(
+        &global.dir,
+        settings,
+        protection,
+        (offline.clone(), root_protection),
+        &Clock::system(),
+    )?;
 
     let ledger = pki.ledger()?;
-    let mut text = format!("made a CA for {} in {}\n", pki.trust_domain(), pki.dir().display());
+    let mut text = format!(
+        "made a CA for {} in {}\n",
+        pki.trust_domain(),
+        pki.dir().display()
+    );
     for authority in ledger.authorities() {
-        line(&mut text, format_args!("  {:<11} until {}  sha256 {}", authority.id, authority.not_after, authority.fingerprint));
+        line(
+            &mut text,
+            format_args!(
+                "  {:<11} until {}  sha256 {}",
+                authority.id, authority.not_after, authority.fingerprint
+            ),
+        );
     }
-    let keys = if plaintext { "in the clear (--plaintext-keys)" } else { "encrypted: PKCS#8, PBKDF2-SHA256, AES-256" };
+    let keys = if plaintext {
+        "in the clear (--plaintext-keys)"
+    } else {
+        "encrypted: PKCS#8, PBKDF2-SHA256, AES-256"
+    };
     line(&mut text, format_args!("  CA keys     {keys}"));
     if let Some(folder) = &offline {
-        line(&mut text, format_args!("  root key    in {}: unmount it and lock it away", folder.display()));
+        line(
+            &mut text,
+            format_args!(
+                "  root key    in {}: unmount it and lock it away",
+                folder.display()
+            ),
+        );
     }
     line(
         &mut text,
-        format_args!("next: gapura-pki --dir {0} issue gateway edge --out DIR; gapura-pki --dir {0} check", pki.dir().display()),
+        format_args!(
+            "next: gapura-pki --dir {0} issue gateway edge --out DIR; gapura-pki --dir {0} check",
+            pki.dir().display()
+        ),
     );
     let authorities: Vec<_> = ledger
         .authorities()

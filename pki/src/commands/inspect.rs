@@ -51,7 +51,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Report, Error> {
         inspect_chain(&probe::served(&arguments.what, arguments.timeout)?, now)
     } else {
         let what = &arguments.what;
-        return Err(Error::Failed(format!("there is no file {what}, and it is not HOST:PORT; see gapura-pki inspect --help")));
+        return Err(Error::Failed(format!(
+            "there is no file {what}, and it is not HOST:PORT; see gapura-pki inspect --help"
+        )));
     };
     let mut text = String::new();
     for item in &items {
@@ -61,7 +63,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Report, Error> {
         text.push('\n');
     }
     text.pop();
-    Ok(Report::done(json!({ "items": items.iter().map(|item| item.facts.clone()).collect::<Value>() }), text))
+    Ok(Report::done(
+        json!({ "items": items.iter().map(|item| item.facts.clone()).collect::<Value>() }),
+        text,
+    ))
 }
 
 fn in_file(path: &Path, found: Result<Vec<Item>, Error>) -> Result<Vec<Item>, Error> {

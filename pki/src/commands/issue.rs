@@ -70,7 +70,11 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     let requests = requests(&arguments)?;
     let issued = pki.issue_all(&requests, arguments.dry_run)?;
     let mut text = String::new();
-    let verb = if arguments.dry_run { "would issue" } else { "issued" };
+    let verb = if arguments.dry_run {
+        "would issue"
+    } else {
+        "issued"
+    };
     if let [one] = issued.as_slice() {
         text = describe(one, verb);
     } else {
@@ -86,27 +90,55 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
                 ),
             );
         }
-        line(&mut text, format_args!("{} certificates, all verified", issued.len()));
+        line(
+            &mut text,
+            format_args!("{} certificates, all verified", issued.len()),
+        );
     }
     let list: Vec<Value> = issued.iter().map(issued_json).collect();
-    Ok(Report::done(json!({ "issued": list, "dry_run": arguments.dry_run }), text))
+    Ok(Report::done(
+        json!({ "issued": list, "dry_run": arguments.dry_run }),
+        text,
+    ))
 }
 
 /// A leaf for people.
 pub(crate) fn describe(one: &Issued, verb: &str) -> String {
     let leaf = &one.leaf;
     let mut text = format!("{verb}  {}  {}\n", leaf.label(), one.id);
-    line(&mut text, format_args!("  serial    {}   issuer {}", leaf.serial, leaf.issuer));
     line(
         &mut text,
-        format_args!("  valid     {} to {} ({})", leaf.not_before, leaf.not_after, for_people(leaf.not_after.since(leaf.not_before))),
+        format_args!("  serial    {}   issuer {}", leaf.serial, leaf.issuer),
+    );
+    line(
+        &mut text,
+        format_args!(
+            "  valid     {} to {} ({})",
+            leaf.not_before,
+            leaf.not_after,
+            for_people(leaf.not_after.since(leaf.not_before))
+        ),
     );
     if one.generation > 0 {
         let key = if one.key_published { "key 0600, " } else { "" };
-        line(&mut text, format_args!("  files     {}/current -> gen-{:06}   {key}cert, ca, crl", leaf.out.display(), one.generation));
+        line(
+            &mut text,
+            format_args!(
+                "  files     {}/current -> gen-{:06}   {key}cert, ca, crl",
+                leaf.out.display(),
+                one.generation
+            ),
+        );
     }
-    let purpose = if leaf.role == Role::Gateway { "clientAuth" } else { "serverAuth" };
-    line(&mut text, format_args!("  verified  chain ok, id ok, EKU {purpose} ok"));
+    let purpose = if leaf.role == Role::Gateway {
+        "clientAuth"
+    } else {
+        "serverAuth"
+    };
+    line(
+        &mut text,
+        format_args!("  verified  chain ok, id ok, EKU {purpose} ok"),
+    );
     for note in &one.notes {
         line(&mut text, format_args!("  note      {note}"));
     }
@@ -131,21 +163,52 @@ fn requests(arguments: &Arguments) -> Result<Vec<IssueRequest>, Error> {
     let role = role(arguments.role.as_deref().unwrap_or_default())?;
     let several = arguments.names.len() > 1;
     if several && arguments.csr.is_some() {
-        return Err(Error::Usage("--csr is of one key, so it goes with one NAME".to_owned()));
+        return Err(Error::Usage(
+            "--csr is of one key, so it goes with one NAME".to_owned(),
+        ));
     }
     let one = |text: &String| {
         let name = name(role, text)?;
-        let key = arguments.csr.as_deref().map(read).transpose()?.map_or(KeyWanted::New, KeyWanted::Csr);
-        let out = arguments.out.as_ref().map(|out| if several { out.join(name.as_str()) } else { out.clone() });
-        Ok(IssueRequest { role, name, ttl: arguments.ttl, dns: arguments.dns.clone(), key, out })
+        let key = arguments
+            .csr
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .map_or(KeyWanted::New, KeyWanted::Csr);
+        let out = arguments.out.as_ref().map(|out| {
+            if several {
+                out.join(name.as_str())
+            } else {
+                out.clone()
+            }
+        });
+        Ok(IssueRequest {
+            role,
+            name,
+            ttl: arguments.ttl,
+            dns: arguments.dns.clone(),
+            key,
+            out,
+        })
     };
     arguments.names.iter().map(one).collect()
 }
 
 /// What a `--from` file asks for; `ttl` and `out` are for entries that say none.
-pub(crate) fn from_file(path: &Path, ttl: Option<Duration>, out: Option<&Path>) -> Result<Vec<IssueRequest>, Error> {
+pub(crate) fn from_file(
+    path: &Path,
+    ttl: Option<Duration>,
+    out: Option<&Path>,
+) -> Result<Vec<IssueRequest>, Error> {
     let found = entries(path)?;
-    found.into_iter().map(|(at, entry)| entry.request(ttl, out).map_err(|why| in_file(path, at, &why))).collect()
+    found
+        .into_iter()
+        .map(|(at, entry)| {
+            entry
+                .request(ttl, out)
+                .map_err(|why| in_file(path, at, &why))
+        })
+        .collect()
 }
 
 impl Entry {
@@ -153,21 +216,43 @@ impl Entry {
         let role = role(&self.role)?;
         let name = name(role, &self.name)?;
         let ttl = self.ttl.as_deref().map(parse_duration).transpose()?.or(ttl);
-        let key = self.csr.as_deref().map(read).transpose()?.map_or(KeyWanted::New, KeyWanted::Csr);
+        let key = self
+            .csr
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .map_or(KeyWanted::New, KeyWanted::Csr);
         let out = self.out.or_else(|| out.map(|out| out.join(name.as_str())));
-        Ok(IssueRequest { role, name, ttl, dns: self.dns, key, out })
+        Ok(IssueRequest {
+            role,
+            name,
+            ttl,
+            dns: self.dns,
+            key,
+            out,
+        })
     }
 }
 
 /// The entries of a `--from` file with the line (or place in the list) of each: a JSON list, JSON lines, or lines of `ROLE NAME [OUT]`.
 fn entries(path: &Path) -> Result<Vec<(usize, Entry)>, Error> {
-    let text = String::from_utf8(read(path)?).map_err(|_| Error::Usage(format!("{}: not text", path.display())))?;
+    let text = String::from_utf8(read(path)?)
+        .map_err(|_| Error::Usage(format!("{}: not text", path.display())))?;
     if text.trim_start().starts_with('[') {
-        let list: Vec<Entry> = serde_json::from_str(&text).map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
-        return Ok(list.into_iter().enumerate().map(|(at, entry)| (at + 1, entry)).collect());
+        let list: Vec<Entry> = serde_json::from_str(&text)
+            .map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?;
+        return Ok(list
+            .into_iter()
+            .enumerate()
+            .map(|(at, entry)| (at + 1, entry))
+            .collect());
     }
     let mut found = Vec::new();
-    for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
+    for (at, line) in text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.trim()))
+    {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -176,19 +261,40 @@ fn entries(path: &Path) -> Result<Vec<(usize, Entry)>, Error> {
         } else {
             let mut words = line.split_whitespace().map(str::to_owned);
             match (words.next(), words.next(), words.next(), words.next()) {
-                (Some(role), Some(name), out, None) => {
-                    Entry { role, name, ttl: None, dns: Vec::new(), csr: None, out: out.map(PathBuf::from) }
+                (Some(role), Some(name), out, None) => Entry {
+                    role,
+                    name,
+                    ttl: None,
+                    dns: Vec::new(),
+                    csr: None,
+                    out: out.map(PathBuf::from),
+                },
+                _ => {
+                    return Err(in_file(
+                        path,
+                        at,
+                        &format!("`{line}` is not `ROLE NAME [OUT]`"),
+                    ));
                 }
-                _ => return Err(in_file(path, at, &format!("`{line}` is not `ROLE NAME [OUT]`"))),
             }
         };
         found.push((at, entry));
     }
-    if found.is_empty() { Err(Error::Usage(format!("{}: nothing to issue in it", path.display()))) } else { Ok(found) }
+    if found.is_empty() {
+        Err(Error::Usage(format!(
+            "{}: nothing to issue in it",
+            path.display()
+        )))
+    } else {
+        Ok(found)
+    }
 }
 
 fn in_file(path: &Path, at: usize, why: &dyn std::fmt::Display) -> Error {
-    Error::Usage(format!("{}, entry at {at}: {why}; nothing was issued", path.display()))
+    Error::Usage(format!(
+        "{}, entry at {at}: {why}; nothing was issued",
+        path.display()
+    ))
 }
 
 fn role(text: &str) -> Result<Role, Error> {
@@ -197,7 +303,11 @@ fn role(text: &str) -> Result<Role, Error> {
 }
 
 fn name(role: Role, text: &str) -> Result<Name, Error> {
-    text.parse().map_err(|why| Error::Usage(format!("{text:?} is not a name: {why}; e.g. gapura-pki issue {role} billing")))
+    text.parse().map_err(|why| {
+        Error::Usage(format!(
+            "{text:?} is not a name: {why}; e.g. gapura-pki issue {role} billing"
+        ))
+    })
 }
 
 /// The bytes of a file, or of stdin for `-`.
@@ -208,5 +318,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     } else {
         std::fs::read(path)
     };
-    result.map_err(|source| Error::Io { doing: "read", path: path.to_owned(), source })
+    result.map_err(|source| Error::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })
 }

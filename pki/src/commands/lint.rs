@@ -38,16 +38,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report, Error> {
     let now = Moment::now(&Clock::system());
     let (mut text, mut list, mut exit) = (String::new(), Vec::new(), 0);
     for file in &arguments.files {
-        let found = lint(&read(file)?, now).map_err(|why| Error::Failed(format!("{}: {why}", file.display())))?;
-        let shown: Vec<&Finding> = found.iter().filter(|finding| finding.is_error() || arguments.level == Level::Warn).collect();
+        let found = lint(&read(file)?, now)
+            .map_err(|why| Error::Failed(format!("{}: {why}", file.display())))?;
+        let shown: Vec<&Finding> = found
+            .iter()
+            .filter(|finding| finding.is_error() || arguments.level == Level::Warn)
+            .collect();
         for finding in &shown {
             exit = exit.max(if finding.is_error() { 4 } else { 3 });
-            line(&mut text, format_args!("{} item {}: {} {}", file.display(), finding.item, finding.code, finding.message));
+            line(
+                &mut text,
+                format_args!(
+                    "{} item {}: {} {}",
+                    file.display(),
+                    finding.item,
+                    finding.code,
+                    finding.message
+                ),
+            );
             list.push(json!({ "file": file, "item": finding.item, "code": finding.code, "message": finding.message }));
         }
         if shown.is_empty() {
             line(&mut text, format_args!("{}: clean", file.display()));
         }
     }
-    Ok(Report { json: json!({ "findings": list }), text, exit })
+    Ok(Report {
+        json: json!({ "findings": list }),
+        text,
+        exit,
+    })
 }

@@ -40,19 +40,39 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     let role: Option<Role> = arguments
         .kind
         .as_deref()
-        .map(|text| text.parse().map_err(|_| Error::Usage(format!("--kind {text:?}: say gateway or plugin"))))
+        .map(|text| {
+            text.parse()
+                .map_err(|_| Error::Usage(format!("--kind {text:?}: say gateway or plugin")))
+        })
         .transpose()?;
     let (ledger, now) = (pki.ledger()?, pki.now());
     let in_use = ledger.in_use();
-    let all: Vec<&Leaf> = if arguments.all || arguments.revoked { ledger.leaves().iter().collect() } else { in_use.clone() };
+    let all: Vec<&Leaf> = if arguments.all || arguments.revoked {
+        ledger.leaves().iter().collect()
+    } else {
+        in_use.clone()
+    };
     let mut chosen: Vec<&Leaf> = all
         .into_iter()
         .filter(|leaf| role.is_none_or(|role| role == leaf.role))
-        .filter(|leaf| arguments.name.as_ref().is_none_or(|target| target.takes(leaf)))
-        .filter(|leaf| !arguments.revoked || ledger.revocation(&leaf.issuer, &leaf.serial).is_some())
-        .filter(|leaf| arguments.expiring.is_none_or(|within| ledger.is_live(leaf, now) && leaf.not_after.since(now) <= within.as_secs()))
+        .filter(|leaf| {
+            arguments
+                .name
+                .as_ref()
+                .is_none_or(|target| target.takes(leaf))
+        })
+        .filter(|leaf| {
+            !arguments.revoked || ledger.revocation(&leaf.issuer, &leaf.serial).is_some()
+        })
+        .filter(|leaf| {
+            arguments.expiring.is_none_or(|within| {
+                ledger.is_live(leaf, now) && leaf.not_after.since(now) <= within.as_secs()
+            })
+        })
         .collect();
-    chosen.sort_by(|one, other| (one.label(), &one.out, one.not_before).cmp(&(other.label(), &other.out, other.not_before)));
+    chosen.sort_by(|one, other| {
+        (one.label(), &one.out, one.not_before).cmp(&(other.label(), &other.out, other.not_before))
+    });
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     for leaf in &chosen {
         let state = state(&ledger, leaf, now, in_use.contains(leaf));
@@ -61,7 +81,11 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
             leaf.label(),
             state.to_owned(),
             leaf.not_after.to_string(),
-            if left == 0 { "-".to_owned() } else { for_people(left) },
+            if left == 0 {
+                "-".to_owned()
+            } else {
+                for_people(left)
+            },
             leaf.issuer.clone(),
             leaf.serial.clone(),
             leaf.out.display().to_string(),
@@ -73,13 +97,28 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
             "revoked": ledger.revocation(&leaf.issuer, &leaf.serial),
         }));
     }
-    let mut text = table(&["NAME", "STATE", "NOT AFTER", "LEFT", "ISSUER", "SERIAL", "MESH DIRECTORY"], &rows);
+    let mut text = table(
+        &[
+            "NAME",
+            "STATE",
+            "NOT AFTER",
+            "LEFT",
+            "ISSUER",
+            "SERIAL",
+            "MESH DIRECTORY",
+        ],
+        &rows,
+    );
     line(&mut text, format_args!("{} certificates", rows.len()));
     Ok(Report::done(json!({ "certificates": list }), text))
 }
 
 fn state(ledger: &Ledger, leaf: &Leaf, now: Moment, in_use: bool) -> &'static str {
-    match (ledger.revocation(&leaf.issuer, &leaf.serial), leaf.not_after > now, in_use) {
+    match (
+        ledger.revocation(&leaf.issuer, &leaf.serial),
+        leaf.not_after > now,
+        in_use,
+    ) {
         (Some(_), _, _) => "revoked",
         (None, false, _) => "expired",
         (None, true, true) => "live",

@@ -41,28 +41,67 @@ The first day:
 #[derive(Args)]
 pub(crate) struct Global {
     /// The state directory.
-    #[arg(long, global = true, env = "GAPURA_PKI_DIR", default_value = "/var/lib/gapura/pki", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_DIR",
+        default_value = "/var/lib/gapura/pki",
+        value_name = "DIR"
+    )]
     dir: PathBuf,
     /// One JSON object on stdout, with stable keys.
     #[arg(long, global = true, env = "GAPURA_PKI_JSON")]
     pub(crate) json: bool,
     /// The passphrase of the CA keys is in this file.
-    #[arg(long, global = true, env = "GAPURA_PKI_PASSPHRASE_FILE", value_name = "FILE", group = "passphrase")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_PASSPHRASE_FILE",
+        value_name = "FILE",
+        group = "passphrase"
+    )]
     passphrase_file: Option<PathBuf>,
     /// The passphrase can be read from this open descriptor.
-    #[arg(long, global = true, env = "GAPURA_PKI_PASSPHRASE_FD", value_name = "N", group = "passphrase")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_PASSPHRASE_FD",
+        value_name = "N",
+        group = "passphrase"
+    )]
     passphrase_fd: Option<u32>,
     /// This shell command prints the passphrase.
-    #[arg(long, global = true, env = "GAPURA_PKI_PASSPHRASE_COMMAND", value_name = "COMMAND", group = "passphrase")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_PASSPHRASE_COMMAND",
+        value_name = "COMMAND",
+        group = "passphrase"
+    )]
     passphrase_command: Option<String>,
     /// The CA keys are kept in the clear.
-    #[arg(long, global = true, env = "GAPURA_PKI_PLAINTEXT_KEYS", group = "passphrase")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_PLAINTEXT_KEYS",
+        group = "passphrase"
+    )]
     plaintext_keys: bool,
     /// The roots' keys are kept in this folder, not in the state directory.
-    #[arg(long, global = true, env = "GAPURA_PKI_OFFLINE_ROOT", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_OFFLINE_ROOT",
+        value_name = "DIR"
+    )]
     offline_root: Option<PathBuf>,
     /// The roots' keys have a passphrase of their own, in this file.
-    #[arg(long, global = true, env = "GAPURA_PKI_ROOT_PASSPHRASE_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "GAPURA_PKI_ROOT_PASSPHRASE_FILE",
+        value_name = "FILE"
+    )]
     root_passphrase_file: Option<PathBuf>,
     /// How long to wait for another run to end.
     #[arg(long, global = true, env = "GAPURA_PKI_LOCK_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
@@ -146,7 +185,11 @@ impl Global {
 
     /// The passphrase source that was named, if any.
     fn named_protection(&self) -> Option<KeyProtection> {
-        let source = match (&self.passphrase_file, self.passphrase_fd, &self.passphrase_command) {
+        let source = match (
+            &self.passphrase_file,
+            self.passphrase_fd,
+            &self.passphrase_command,
+        ) {
             (Some(file), _, _) => Source::File(file.clone()),
             (_, Some(number), _) => Source::Descriptor(number),
             (_, _, Some(command)) => Source::Command(command.clone()),
@@ -158,15 +201,21 @@ impl Global {
 
     /// What opens the roots' keys, when not the same passphrase.
     fn root_protection(&self) -> Option<KeyProtection> {
-        self.root_passphrase_file.clone().map(|file| KeyProtection::from_source(Source::File(file)))
+        self.root_passphrase_file
+            .clone()
+            .map(|file| KeyProtection::from_source(Source::File(file)))
     }
 
     fn open(self) -> Result<Pki, Error> {
         // Without a flag the terminal is asked, and only when an encrypted key has to be opened.
-        let protection = self.named_protection().unwrap_or_else(|| KeyProtection::from_source(Source::Terminal(false)));
+        let protection = self
+            .named_protection()
+            .unwrap_or_else(|| KeyProtection::from_source(Source::Terminal(false)));
         let root_protection = self.root_protection();
         let pki = Pki::open(&self.dir, protection, &Clock::system())?;
-        Ok(pki.with_patience(self.lock_timeout).with_offline_root(self.offline_root, root_protection))
+        Ok(pki
+            .with_patience(self.lock_timeout)
+            .with_offline_root(self.offline_root, root_protection))
     }
 }
 

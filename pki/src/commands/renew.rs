@@ -35,11 +35,28 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
-    let targets = arguments.names.iter().map(|name| name.parse()).collect::<Result<Vec<Target>, _>>()?;
-    let request = RenewRequest { targets, due_only: arguments.due, reuse_key: arguments.reuse_key, dry_run: arguments.dry_run };
+    let targets = arguments
+        .names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<Vec<Target>, _>>()?;
+    let request = RenewRequest {
+        targets,
+        due_only: arguments.due,
+        reuse_key: arguments.reuse_key,
+        dry_run: arguments.dry_run,
+    };
     let done = pki.renew(&request)?;
-    let verb = if arguments.dry_run { "would renew" } else { "renewed" };
-    Ok(Report { exit: exit(&done), text: text(&done, verb), json: to_json(&done, arguments.dry_run) })
+    let verb = if arguments.dry_run {
+        "would renew"
+    } else {
+        "renewed"
+    };
+    Ok(Report {
+        exit: exit(&done),
+        text: text(&done, verb),
+        json: to_json(&done, arguments.dry_run),
+    })
 }
 
 fn exit(done: &Renewed) -> u8 {
@@ -61,13 +78,24 @@ fn text(done: &Renewed, verb: &str) -> String {
         line(&mut text, format_args!("FAILED {label}: {why}"));
     }
     for crl in &done.crls {
-        line(&mut text, format_args!("CRL of {} number {}, until {}", crl.issuer, crl.number, crl.next_update));
+        line(
+            &mut text,
+            format_args!(
+                "CRL of {} number {}, until {}",
+                crl.issuer, crl.number, crl.next_update
+            ),
+        );
     }
     for said in &done.issuing_ca {
         line(&mut text, format_args!("issuing CA: {said}"));
     }
     for id in &done.crls_skipped {
-        line(&mut text, format_args!("CRL of {id} left as it is: its key is offline (gapura-pki crl refresh --offline-root DIR)"));
+        line(
+            &mut text,
+            format_args!(
+                "CRL of {id} left as it is: its key is offline (gapura-pki crl refresh --offline-root DIR)"
+            ),
+        );
     }
     if !done.crls.is_empty() {
         text.push_str(&republished_text(&done.republished));
@@ -76,7 +104,12 @@ fn text(done: &Renewed, verb: &str) -> String {
 }
 
 fn to_json(done: &Renewed, dry_run: bool) -> Value {
-    let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Value>();
+    let pairs = |pairs: &[(String, String)]| {
+        pairs
+            .iter()
+            .map(|(name, why)| json!({ "name": name, "why": why }))
+            .collect::<Value>()
+    };
     json!({
         "renewed": done.issued.iter().map(issued_json).collect::<Value>(), "skipped": pairs(&done.skipped), "failed": pairs(&done.failed), "issuing_ca": done.issuing_ca,
         "crls": done.crls, "crls_skipped": done.crls_skipped, "republished": republished_json(&done.republished), "dry_run": dry_run,

@@ -18,7 +18,11 @@ pub(crate) struct Report {
 impl Report {
     /// A success.
     pub(crate) fn done(json: Value, text: String) -> Self {
-        Self { json, text, exit: 0 }
+        Self {
+            json,
+            text,
+            exit: 0,
+        }
     }
 
     /// One line of JSON: the facts, the command and the exit code.
@@ -40,24 +44,46 @@ pub(crate) fn error_to_json(command: &str, error: &Error) -> Value {
 /// Mesh directories that got new trust files, as JSON.
 pub(crate) fn republished_json(all: &[Republished]) -> Value {
     let one = |done: &Republished| match &done.outcome {
-        Outcome::Published(generation) => json!({ "out": done.out, "name": done.label, "result": "published", "generation": generation }),
+        Outcome::Published(generation) => {
+            json!({ "out": done.out, "name": done.label, "result": "published", "generation": generation })
+        }
         Outcome::Gone => json!({ "out": done.out, "name": done.label, "result": "gone" }),
-        Outcome::Failed(why) => json!({ "out": done.out, "name": done.label, "result": "failed", "why": why }),
+        Outcome::Failed(why) => {
+            json!({ "out": done.out, "name": done.label, "result": "failed", "why": why })
+        }
     };
     all.iter().map(one).collect()
 }
 
 /// The same in a few lines.
 pub(crate) fn republished_text(all: &[Republished]) -> String {
-    let published = all.iter().filter(|done| matches!(done.outcome, Outcome::Published(_))).count();
-    let mut text = format!("  published  roots and CRLs in {published} mesh director{}\n", if published == 1 { "y" } else { "ies" });
+    let published = all
+        .iter()
+        .filter(|done| matches!(done.outcome, Outcome::Published(_)))
+        .count();
+    let mut text = format!(
+        "  published  roots and CRLs in {published} mesh director{}\n",
+        if published == 1 { "y" } else { "ies" }
+    );
     for done in all {
         match &done.outcome {
             Outcome::Published(_) => {}
-            Outcome::Gone => {
-                line(&mut text, format_args!("  passed over {} ({}): gone, or holds another certificate", done.out.display(), done.label))
-            }
-            Outcome::Failed(why) => line(&mut text, format_args!("  FAILED     {} ({}): {why}", done.out.display(), done.label)),
+            Outcome::Gone => line(
+                &mut text,
+                format_args!(
+                    "  passed over {} ({}): gone, or holds another certificate",
+                    done.out.display(),
+                    done.label
+                ),
+            ),
+            Outcome::Failed(why) => line(
+                &mut text,
+                format_args!(
+                    "  FAILED     {} ({}): {why}",
+                    done.out.display(),
+                    done.label
+                ),
+            ),
         }
     }
     text
@@ -65,7 +91,14 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
 
 /// 3 where a mesh directory that is there could not be written: whoever reads it goes on with the old CRL.
 pub(crate) fn republished_exit(all: &[Republished]) -> u8 {
-    if all.iter().any(|done| matches!(done.outcome, Outcome::Failed(_))) { 3 } else { 0 }
+    if all
+        .iter()
+        .any(|done| matches!(done.outcome, Outcome::Failed(_)))
+    {
+        3
+    } else {
+        0
+    }
 }
 
 /// Adds a line; writing to a string can't fail.
@@ -76,8 +109,14 @@ pub(crate) fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
 /// A table with a head; columns are as wide as their widest cell.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(head.get(column).map(|cell| cell.chars().count())).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain(head.get(column).map(|cell| cell.chars().count()))
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {

@@ -39,18 +39,34 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
         (Some(name), _, _) => RevokeRequest::Name(name.parse()?),
         (_, Some(serial), _) => RevokeRequest::Serial(serial.clone()),
         (_, _, Some(path)) => RevokeRequest::Certificate(read(path)?),
-        (None, None, None) => return Err(Error::Usage("say what to revoke: NAME, --serial S or --cert F".to_owned())),
+        (None, None, None) => {
+            return Err(Error::Usage(
+                "say what to revoke: NAME, --serial S or --cert F".to_owned(),
+            ));
+        }
     };
     let done = pki.revoke(&request, arguments.reason)?;
     let mut text = String::new();
     for revoked in &done.revoked {
-        line(&mut text, format_args!("revoked  {}  of {} ({})", revoked.serial, revoked.issuer, revoked.reason));
+        line(
+            &mut text,
+            format_args!(
+                "revoked  {}  of {} ({})",
+                revoked.serial, revoked.issuer, revoked.reason
+            ),
+        );
     }
     for serial in &done.already {
         line(&mut text, format_args!("revoked already  {serial}"));
     }
     for crl in &done.crls {
-        line(&mut text, format_args!("  CRL of {} number {}, {} entries, until {}", crl.issuer, crl.number, crl.entries, crl.next_update));
+        line(
+            &mut text,
+            format_args!(
+                "  CRL of {} number {}, {} entries, until {}",
+                crl.issuer, crl.number, crl.entries, crl.next_update
+            ),
+        );
     }
     if !done.revoked.is_empty() {
         text.push_str(&republished_text(&done.republished));
@@ -58,5 +74,9 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     let json = json!({
         "revoked": done.revoked, "already": done.already, "crls": done.crls, "republished": republished_json(&done.republished),
     });
-    Ok(Report { json, text, exit: republished_exit(&done.republished) })
+    Ok(Report {
+        json,
+        text,
+        exit: republished_exit(&done.republished),
+    })
 }

@@ -54,19 +54,35 @@ enum Side {
 }
 
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
-    let id: Option<PeerId> =
-        arguments.id.as_deref().map(|text| text.parse().map_err(|why| Error::Usage(format!("--id {text:?}: {why}")))).transpose()?;
-    let at = arguments.at.as_deref().map_or_else(|| Ok(Moment::now(&Clock::system())), str::parse)?;
+    let id: Option<PeerId> = arguments
+        .id
+        .as_deref()
+        .map(|text| {
+            text.parse()
+                .map_err(|why| Error::Usage(format!("--id {text:?}: {why}")))
+        })
+        .transpose()?;
+    let at = arguments
+        .at
+        .as_deref()
+        .map_or_else(|| Ok(Moment::now(&Clock::system())), str::parse)?;
     let chain = certificates_in(&arguments.cert)?;
     let (mut roots, mut crls, mut issuers) = (Vec::new(), None, Vec::new());
     if arguments.bundle.is_none() {
-        let folder = if arguments.cert.is_dir() { Some(arguments.cert.as_path()) } else { arguments.cert.parent() };
+        let folder = if arguments.cert.is_dir() {
+            Some(arguments.cert.as_path())
+        } else {
+            arguments.cert.parent()
+        };
         let beside = folder.filter(|folder| folder.join("ca.pem").exists());
         (roots, crls, issuers) = match beside {
             Some(folder) => trust_in_mesh_dir(folder)?,
             None => {
-                let pki =
-                    global.open().map_err(|why| Error::Usage(format!("say whom to trust with --bundle FILE, or --dir of a CA: {why}")))?;
+                let pki = global.open().map_err(|why| {
+                    Error::Usage(format!(
+                        "say whom to trust with --bundle FILE, or --dir of a CA: {why}"
+                    ))
+                })?;
                 pki.trust_material()?
             }
         };
@@ -85,7 +101,15 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         Side::Server => Purpose::Server,
     };
     let with_crls = crls.is_some();
-    let request = VerifyRequest { chain, purpose, id, roots, crls, issuers, at };
+    let request = VerifyRequest {
+        chain,
+        purpose,
+        id,
+        roots,
+        crls,
+        issuers,
+        at,
+    };
     let verdict = verify(&request)?;
     let side = match arguments.side {
         Side::Client => "client",
@@ -96,14 +120,34 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         (Some((id, serial)), _) => {
             line(&mut text, format_args!("accepted as {side}: {id}"));
             line(&mut text, format_args!("  serial      {serial}"));
-            line(&mut text, format_args!("  chain       leads to a root of {}; purpose ok; valid at {at}", request.roots.len()));
-            let revocation = if with_crls { "not revoked" } else { "NOT ASKED: no CRL was given" };
+            line(
+                &mut text,
+                format_args!(
+                    "  chain       leads to a root of {}; purpose ok; valid at {at}",
+                    request.roots.len()
+                ),
+            );
+            let revocation = if with_crls {
+                "not revoked"
+            } else {
+                "NOT ASKED: no CRL was given"
+            };
             line(&mut text, format_args!("  revocation  {revocation}"));
         }
         (None, why) => {
-            line(&mut text, format_args!("refused as {side}: {}", why.as_deref().unwrap_or("no reason")));
+            line(
+                &mut text,
+                format_args!(
+                    "refused as {side}: {}",
+                    why.as_deref().unwrap_or("no reason")
+                ),
+            );
             for item in inspect_chain(request.chain.get(..1).unwrap_or_default(), at) {
-                for (label, value) in item.lines.iter().filter(|(label, _)| ["names", "valid", "usage", "issuer"].contains(label)) {
+                for (label, value) in item
+                    .lines
+                    .iter()
+                    .filter(|(label, _)| ["names", "valid", "usage", "issuer"].contains(label))
+                {
                     line(&mut text, format_args!("  {label:<11} {value}"));
                 }
             }
@@ -111,12 +155,22 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         }
     }
     if verdict.crls_unused > 0 {
-        line(&mut text, format_args!("  not used    {} CRLs of CAs that are neither roots nor in the chain", verdict.crls_unused));
+        line(
+            &mut text,
+            format_args!(
+                "  not used    {} CRLs of CAs that are neither roots nor in the chain",
+                verdict.crls_unused
+            ),
+        );
     }
     let accepted = verdict.peer.is_some();
     let json = json!({
         "ok": accepted, "as": side, "id": verdict.peer.as_ref().map(|(id, _)| id), "serial": verdict.peer.as_ref().map(|(_, serial)| serial),
         "refusal": verdict.refusal, "crls_unused": verdict.crls_unused, "at": at, "revocation_checked": with_crls,
     });
-    Ok(Report { json, text, exit: if accepted { 0 } else { 1 } })
+    Ok(Report {
+        json,
+        text,
+        exit: if accepted { 0 } else { 1 },
+    })
 }

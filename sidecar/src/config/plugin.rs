@@ -20,7 +20,10 @@ pub(super) fn parse(text: &str, anywhere: bool) -> Result<Address, String> {
         }
         // The kernel's limit; a longer one could never be connected to.
         if path.as_os_str().len() > 107 {
-            return Err("names a socket whose path is longer than 107 bytes; choose a shorter one".to_owned());
+            return Err(
+                "names a socket whose path is longer than 107 bytes; choose a shorter one"
+                    .to_owned(),
+            );
         }
         return Ok(Address::Unix(path));
     }
@@ -34,21 +37,40 @@ pub(super) fn parse(text: &str, anywhere: bool) -> Result<Address, String> {
 }
 
 fn tcp(rest: &str, anywhere: bool) -> Result<Tcp, String> {
-    let wrong = || "must end in an address and a port, such as http://127.0.0.1:19080, without a path".to_owned();
+    let wrong = || {
+        "must end in an address and a port, such as http://127.0.0.1:19080, without a path"
+            .to_owned()
+    };
     let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = if digits { port.parse().ok().filter(|port: &u16| *port > 0) } else { None };
+    let port = if digits {
+        port.parse().ok().filter(|port: &u16| *port > 0)
+    } else {
+        None
+    };
     let port = port.ok_or_else(wrong)?;
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let host = match (bracketed, host.parse::<IpAddr>()) {
-        (Some(inner), _) => inner.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?.to_string(),
+        (Some(inner), _) => inner
+            .parse::<std::net::Ipv6Addr>()
+            .map_err(|_| wrong())?
+            .to_string(),
         (None, Ok(IpAddr::V4(_))) => host.to_owned(),
         (None, _) if is_name(host) => host.to_ascii_lowercase(),
         _ => return Err(wrong()),
     };
-    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let is_loopback = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback());
     if is_loopback || anywhere {
-        return Ok(Tcp { host, port, anywhere });
+        return Ok(Tcp {
+            host,
+            port,
+            anywhere,
+        });
     }
     Err(format!(
         "{host} is beyond this machine, where anybody on the way can speak to the plugin as the sidecar; use 127.0.0.1, [::1], localhost or unix:PATH, or say --unsafe-plugin-address"
@@ -61,8 +83,9 @@ fn is_name(host: &str) -> bool {
         (1..=63).contains(&label.len()) && label.bytes().all(allowed)
     };
     // Resolvers read `127.1` as an address; whoever reads the setting might not.
-    let last_is_number =
-        host.rsplit('.').next().is_some_and(|last| last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit()));
+    let last_is_number = host.rsplit('.').next().is_some_and(|last| {
+        last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
+    });
     host.len() <= 253 && host.split('.').all(is_label) && !last_is_number
 }
 
@@ -72,7 +95,10 @@ fn is_name(host: &str) -> bool {
 /// # Errors
 /// If the folder cannot be looked at.
 pub fn socket_folder_is_open(socket: &Path) -> io::Result<bool> {
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = socket
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok(std::fs::metadata(folder)?.permissions().mode() & 0o022 != 0)
 }
 
@@ -106,10 +132,20 @@ mod tests {
 
     #[test]
     fn refuses_another_machine_unless_somebody_insists() {
-        for text in
-            ["http://10.0.0.1:1", "http://0.0.0.0:1", "http://[::]:1", "http://plugin:1", "http://localhost.example:1", "h2c://10.0.0.1:1"]
-        {
-            assert!(shown(text, false).unwrap_err().contains("--unsafe-plugin-address"), "{text}");
+        for text in [
+            "http://10.0.0.1:1",
+            "http://0.0.0.0:1",
+            "http://[::]:1",
+            "http://plugin:1",
+            "http://localhost.example:1",
+            "h2c://10.0.0.1:1",
+        ] {
+            assert!(
+                shown(text, false)
+                    .unwrap_err()
+                    .contains("--unsafe-plugin-address"),
+                "{text}"
+            );
             assert!(shown(text, true).is_ok(), "{text}");
         }
     }

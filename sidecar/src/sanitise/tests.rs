@@ -5,11 +5,15 @@ use crate::authorise::AllowList;
 
 fn peer() -> PermittedPeer {
     let list = AllowList::new(vec!["spiffe://lab/gateway/*".parse().unwrap()]);
-    list.admit(&"spiffe://lab/gateway/edge".parse().unwrap()).unwrap()
+    list.admit(&"spiffe://lab/gateway/edge".parse().unwrap())
+        .unwrap()
 }
 
 fn head(method: &str, uri: &str, lines: &[(&str, &str)]) -> Parts {
-    let mut request = Request::builder().method(method).uri(uri).header("host", "api");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", "api");
     for (name, value) in lines {
         request = request.header(*name, *value);
     }
@@ -20,7 +24,12 @@ fn verdict(head: Parts, rule: &TenantRule) -> Result<Parts, Code> {
     check(&peer(), head, false, rule, &mut Seen::default()).map(Trusted::into_parts)
 }
 
-const OURS: [(&str, &str); 4] = [("x-request-id", "r"), ("x-user-id", "7"), ("x-company-id", "42"), ("x-gapura-auth", "verified")];
+const OURS: [(&str, &str); 4] = [
+    ("x-request-id", "r"),
+    ("x-user-id", "7"),
+    ("x-company-id", "42"),
+    ("x-gapura-auth", "verified"),
+];
 const PUBLIC: [(&str, &str); 2] = [("x-request-id", "r"), ("x-gapura-auth", "public")];
 
 #[test]
@@ -30,7 +39,16 @@ fn the_plugin_sees_the_context_and_the_clients_host() {
     let head = verdict(head("GET", "/reports?x=1", &lines), &TenantRule::default()).unwrap();
     let mut names: Vec<&str> = head.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "host", "x-company-id", "x-request-id", "x-user-id"]);
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "host",
+            "x-company-id",
+            "x-request-id",
+            "x-user-id"
+        ]
+    );
     assert_eq!(head.headers["host"], "api");
     assert_eq!(head.uri, "/reports?x=1");
 }
@@ -38,34 +56,71 @@ fn the_plugin_sees_the_context_and_the_clients_host() {
 #[test]
 fn a_path_that_is_not_canonical_did_not_come_through_the_door() {
     for path in ["/a//b", "/%61", "/a/../b", "/a%2fb"] {
-        assert_eq!(verdict(head("GET", path, &OURS), &TenantRule::default()).err(), Some(Code::BadRequest), "{path}");
+        assert_eq!(
+            verdict(head("GET", path, &OURS), &TenantRule::default()).err(),
+            Some(Code::BadRequest),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn without_a_tenant_only_what_is_excused_passes() {
     let closed = TenantRule::default();
-    let open = TenantRule { allow_none: true, ..TenantRule::default() };
-    assert_eq!(verdict(head("GET", "/", &PUBLIC), &closed).err(), Some(Code::TenantMissing));
+    let open = TenantRule {
+        allow_none: true,
+        ..TenantRule::default()
+    };
+    assert_eq!(
+        verdict(head("GET", "/", &PUBLIC), &closed).err(),
+        Some(Code::TenantMissing)
+    );
     assert!(verdict(head("GET", "/", &PUBLIC), &open).is_ok());
     for auth in ["verified", "nonsense"] {
-        let lines = [("x-request-id", "r"), ("x-user-id", "7"), ("x-gapura-auth", auth)];
-        assert_eq!(verdict(head("GET", "/", &lines), &open).err(), Some(Code::TenantMissing), "{auth}");
+        let lines = [
+            ("x-request-id", "r"),
+            ("x-user-id", "7"),
+            ("x-gapura-auth", auth),
+        ];
+        assert_eq!(
+            verdict(head("GET", "/", &lines), &open).err(),
+            Some(Code::TenantMissing),
+            "{auth}"
+        );
     }
-    assert_eq!(verdict(head("GET", "/", &[("x-request-id", "r")]), &open).err(), Some(Code::TenantMissing));
+    assert_eq!(
+        verdict(head("GET", "/", &[("x-request-id", "r")]), &open).err(),
+        Some(Code::TenantMissing)
+    );
 }
 
 #[test]
 fn a_public_path_narrows_the_excuse_by_whole_segments() {
-    let rule = TenantRule { allow_none: true, public_paths: vec!["/docs".into()], ..TenantRule::default() };
-    for (path, passes) in [("/docs", true), ("/docs/a", true), ("/docsx", false), ("/", false)] {
-        assert_eq!(verdict(head("GET", path, &PUBLIC), &rule).is_ok(), passes, "{path}");
+    let rule = TenantRule {
+        allow_none: true,
+        public_paths: vec!["/docs".into()],
+        ..TenantRule::default()
+    };
+    for (path, passes) in [
+        ("/docs", true),
+        ("/docs/a", true),
+        ("/docsx", false),
+        ("/", false),
+    ] {
+        assert_eq!(
+            verdict(head("GET", path, &PUBLIC), &rule).is_ok(),
+            passes,
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn a_probe_is_a_bare_get_to_a_path_for_probes() {
-    let rule = TenantRule { probe_paths: vec!["/healthz".into()], ..TenantRule::default() };
+    let rule = TenantRule {
+        probe_paths: vec!["/healthz".into()],
+        ..TenantRule::default()
+    };
     let marked = [("x-request-id", "r"), ("x-gapura-probe", "1")];
     assert!(verdict(head("GET", "/healthz", &marked), &rule).is_ok());
     let with = |extra: (&'static str, &'static str)| vec![marked[0], marked[1], extra];
@@ -88,10 +143,29 @@ fn an_upgrade_is_for_websockets_alone() {
     let asks = |lines: &[(&str, &str)]| {
         let mut all = OURS.to_vec();
         all.extend_from_slice(lines);
-        let trusted = check(&peer(), head("GET", "/", &all), false, &TenantRule::default(), &mut Seen::default()).unwrap();
-        (trusted.websocket, trusted.into_parts().headers.contains_key("upgrade"))
+        let trusted = check(
+            &peer(),
+            head("GET", "/", &all),
+            false,
+            &TenantRule::default(),
+            &mut Seen::default(),
+        )
+        .unwrap();
+        (
+            trusted.websocket,
+            trusted.into_parts().headers.contains_key("upgrade"),
+        )
     };
-    assert_eq!(asks(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]), (true, false));
+    assert_eq!(
+        asks(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket")
+        ]),
+        (true, false)
+    );
     assert_eq!(asks(&[("upgrade", "websocket")]), (false, false));
-    assert_eq!(asks(&[("connection", "upgrade"), ("upgrade", "h2c")]), (false, false));
+    assert_eq!(
+        asks(&[("connection", "upgrade"), ("upgrade", "h2c")]),
+        (false, false)
+    );
 }

@@ -27,25 +27,56 @@ const BUFFER: usize = 128 * 1024;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
-    let Proven { stream, peer, name, guard } = proven;
+    let Proven {
+        stream,
+        peer,
+        name,
+        guard,
+    } = proven;
     let upgraded = Upgraded::default();
     let link = Arc::new(Link::default());
     let core = &server.pipeline.core;
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, upgraded, peer, name) = (server.clone(), upgraded.clone(), peer.clone(), name.clone());
-        let arrived = Arrived { under_way: Some(link.begin()), ambiguous: link.is_ambiguous() };
+        let (server, upgraded, peer, name) =
+            (server.clone(), upgraded.clone(), peer.clone(), name.clone());
+        let arrived = Arrived {
+            under_way: Some(link.begin()),
+            ambiguous: link.is_ambiguous(),
+        };
         async move {
-            let mut response = server.pipeline.handle(&peer, &name, request.map(Body::incoming), arrived, &upgraded).await;
+            let mut response = server
+                .pipeline
+                .handle(
+                    &peer,
+                    &name,
+                    request.map(Body::incoming),
+                    arrived,
+                    &upgraded,
+                )
+                .await;
             let goes = peer.is_err() || server.pipeline.core.seed.stopping.phase() != Phase::Run;
             if goes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
         }
     });
     let io = TokioIo::new(StrictIo::http1(Box::new(stream), link.clone()));
-    let connection = http1::Builder::new().max_headers(FIELDS).max_buf_size(BUFFER).serve_connection(io, service).with_upgrades();
-    let driven = drive(connection, http1::UpgradeableConnection::graceful_shutdown, retired(&guard), &link, core, true);
+    let connection = http1::Builder::new()
+        .max_headers(FIELDS)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let driven = drive(
+        connection,
+        http1::UpgradeableConnection::graceful_shutdown,
+        retired(&guard),
+        &link,
+        core,
+        true,
+    );
     let whole = async {
         if let (true, Some(tunnel)) = (driven.await, upgraded.take()) {
             // A tunnel outlives a retirement: nothing tells its ends to come again.
@@ -61,10 +92,16 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
 
 /// Ready when the trust in force wants the connection to take no further request.
 async fn retired(guard: &LiveGuard) {
-    let _ = guard.verdict().wait_for(|verdict| *verdict != Verdict::Run).await;
+    let _ = guard
+        .verdict()
+        .wait_for(|verdict| *verdict != Verdict::Run)
+        .await;
 }
 
 /// Ready when the trust in force ends the connection.
 async fn cut(guard: &LiveGuard) {
-    let _ = guard.verdict().wait_for(|verdict| matches!(verdict, Verdict::Cut(_))).await;
+    let _ = guard
+        .verdict()
+        .wait_for(|verdict| matches!(verdict, Verdict::Cut(_)))
+        .await;
 }

@@ -53,7 +53,12 @@ struct Hand {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
-    let Proven { stream, peer, name, guard } = proven;
+    let Proven {
+        stream,
+        peer,
+        name,
+        guard,
+    } = proven;
     let (half, flusher) = coalesce(stream);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
@@ -62,15 +67,27 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
         .max_header_list_size(HEADER_LIST)
         .max_concurrent_streams(STREAMS)
         .handshake::<_, Bytes>(half);
-    let Ok(Ok(mut connection)) = tokio::time::timeout(super::HANDSHAKE_WITHIN, handshake).await else { return };
+    let Ok(Ok(mut connection)) = tokio::time::timeout(super::HANDSHAKE_WITHIN, handshake).await
+    else {
+        return;
+    };
     let denied = peer.is_err();
-    let streams = Rc::new(Streams { server: server.clone(), peer, name, idle: RefCell::default() });
+    let streams = Rc::new(Streams {
+        server: server.clone(),
+        peer,
+        name,
+        idle: RefCell::default(),
+    });
     let mut tasks = JoinSet::new();
     let mut stopping = server.pipeline.core.seed.stopping.clone();
     let mut verdict = guard.verdict();
     // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
     // closes: told at once, it would carry nothing.
-    let mut closes_at = if stopping.phase() == Phase::Run { Phase::Draining } else { Phase::Closing };
+    let mut closes_at = if stopping.phase() == Phase::Run {
+        Phase::Draining
+    } else {
+        Phase::Closing
+    };
     loop {
         // What the tasks have put into h2 since the last turn goes out in one write.
         let turn = poll_fn(|cx| {
@@ -94,7 +111,11 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
                 }
             }
             let flushed = flusher.poll_flush(cx);
-            if over || matches!(flushed, Poll::Ready(Err(_))) { Poll::Ready(()) } else { Poll::Pending }
+            if over || matches!(flushed, Poll::Ready(Err(_))) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         tokio::select! {
             biased;
@@ -152,13 +173,29 @@ impl Streams {
 
     async fn stream(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let core = &self.server.pipeline.core;
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = request
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let head_only = request.method() == http::Method::HEAD;
-        let request = request
-            .map(|received| if received.is_end_stream() { Body::empty() } else { Body::hop(core.streams.enter(received, length, None)) });
+        let request = request.map(|received| {
+            if received.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::hop(core.streams.enter(received, length, None))
+            }
+        });
         let no_upgrade = Upgraded::default();
-        let handled = pin!(self.server.pipeline.handle(&self.peer, &self.name, request, Arrived::default(), &no_upgrade));
-        let Some(response) = unless_reset(handled, &mut respond).await else { return };
+        let handled = pin!(self.server.pipeline.handle(
+            &self.peer,
+            &self.name,
+            request,
+            Arrived::default(),
+            &no_upgrade
+        ));
+        let Some(response) = unless_reset(handled, &mut respond).await else {
+            return;
+        };
         let (mut head, body) = response.into_parts();
         head.version = http::Version::HTTP_2;
         let ended = body.is_ended() || head_only;

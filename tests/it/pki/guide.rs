@@ -8,7 +8,8 @@ use gapura_tests::program::built;
 
 #[test]
 fn every_command_of_the_guide_works() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pki.md")).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pki.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path().to_str().unwrap();
     let mut script = String::from("set -eu\n");
@@ -20,7 +21,9 @@ fn every_command_of_the_guide_works() {
             line if inside => {
                 commands += 1;
                 let moved = ["/root/", "/etc/gapura", "/var/lib/gapura", "/media/usb"];
-                script += &moved.iter().fold(line.to_owned(), |line, folder| line.replace(folder, &format!("{root}{folder}")));
+                script += &moved.iter().fold(line.to_owned(), |line, folder| {
+                    line.replace(folder, &format!("{root}{folder}"))
+                });
                 script.push('\n');
             }
             _ => {}
@@ -31,8 +34,22 @@ fn every_command_of_the_guide_works() {
         fs::create_dir_all(scratch.path().join(folder)).unwrap();
     }
     let programs = built("gapura-pki");
-    let path = format!("{}:{}", programs.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh").arg("-xc").arg(&script).env("PATH", path).current_dir(root).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let path = format!(
+        "{}:{}",
+        programs.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let output = Command::new("sh")
+        .arg("-xc")
+        .arg(&script)
+        .env("PATH", path)
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{said}");
 }

@@ -23,7 +23,9 @@ struct Scratch {
 impl Scratch {
     /// An empty one.
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// One with a CA for `test.internal`, its keys in the clear so that the tests spend no time on deriving passphrases.
@@ -47,28 +49,51 @@ impl Scratch {
 
     /// Runs a command to its end.
     fn run(&self, args: &[&str]) -> Ended {
-        self.invocation().env("GAPURA_PKI_PLAINTEXT_KEYS", "true").args(args).run("gapura-pki")
+        self.invocation()
+            .env("GAPURA_PKI_PLAINTEXT_KEYS", "true")
+            .args(args)
+            .run("gapura-pki")
     }
 
     /// Runs a command that has to succeed, and reads what it says with `--json`.
     fn ok(&self, args: &[&str]) -> Value {
         let ended = self.run(&[args, &["--json"]].concat());
-        assert_eq!(ended.code, Some(0), "{args:?}: {}{}", ended.stdout, ended.stderr);
-        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{args:?} wrote no JSON: {}", ended.stdout))
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "{args:?}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|_| panic!("{args:?} wrote no JSON: {}", ended.stdout))
     }
 
     /// Runs a command that has to fail with `code`, and gives the sentence it says.
     fn fails(&self, code: i32, args: &[&str]) -> String {
         let ended = self.run(args);
-        assert_eq!(ended.code, Some(code), "{args:?}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(
+            ended.code,
+            Some(code),
+            "{args:?}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
         ended.stderr
     }
 }
 
 /// Runs OpenSSL and gives what it says, and whether it was content.
 fn openssl(args: &[&str]) -> (bool, String) {
-    let output = Command::new("openssl").args(args).output().expect("openssl is installed");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("openssl")
+        .args(args)
+        .output()
+        .expect("openssl is installed");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (output.status.success(), said)
 }
 

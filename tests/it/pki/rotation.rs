@@ -35,7 +35,9 @@ impl Pair {
                 .flag("--workers", "1")
                 .flag("--mesh-dir", scratch.path(name))
         };
-        let mut sidecar = common("echo").flag("--plugin", plugin.url()).start("gapura-sidecar");
+        let mut sidecar = common("echo")
+            .flag("--plugin", plugin.url())
+            .start("gapura-sidecar");
         sidecar.wait_until_started();
         let plugins = scratch.path("plugins.d");
         std::fs::create_dir(&plugins).unwrap();
@@ -53,38 +55,68 @@ impl Pair {
             .flag("--audience", AUDIENCE)
             .start("gapura-gateway");
         gateway.wait_until_started();
-        let pair = Self { gateway, sidecar, signer, scratch, _plugin: plugin };
-        eventually("a first request goes through", || (pair.get() == 200).then_some(()));
+        let pair = Self {
+            gateway,
+            sidecar,
+            signer,
+            scratch,
+            _plugin: plugin,
+        };
+        eventually("a first request goes through", || {
+            (pair.get() == 200).then_some(())
+        });
         pair
     }
 
     fn get(&self) -> u16 {
         let mut wire = Wire::plain(self.gateway.address("public"));
         let token = self.signer.token_of("7", "42");
-        wire.send(format!("GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"));
+        wire.send(format!(
+            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ));
         wire.response().status
     }
 
     fn certificates(&self, program: &Program) -> Value {
         let address = program.address("admin");
         let mut wire = Wire::plain(address);
-        wire.send(format!("GET /certificates HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+        wire.send(format!(
+            "GET /certificates HTTP/1.1\r\nHost: {address}\r\n\r\n"
+        ));
         serde_json::from_str(&wire.response().text()).unwrap()
     }
 
     /// Waits until the wire shows the serial that the inventory has for the sidecar.
     fn wait_until_shown(&self) {
         let listed = self.scratch.ok(&["list", "--name", "plugin/echo"]);
-        let serial = listed["certificates"][0]["serial"].as_str().unwrap().to_owned();
+        let serial = listed["certificates"][0]["serial"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let hop = self.sidecar.address("hop").to_string();
-        within(Duration::from_secs(5), "the wire shows the new serial", || {
-            let shown = self.scratch.ok(&["inspect", &hop]);
-            (shown["items"][0]["serial"] == serial.as_str()).then_some(())
-        });
-        let edge = self.scratch.ok(&["list", "--name", "gateway/edge"])["certificates"][0]["serial"].as_str().unwrap().to_owned();
-        within(Duration::from_secs(5), "the gateway has its new leaf", || {
-            self.certificates(&self.gateway).to_string().contains(&edge).then_some(())
-        });
+        within(
+            Duration::from_secs(5),
+            "the wire shows the new serial",
+            || {
+                let shown = self.scratch.ok(&["inspect", &hop]);
+                (shown["items"][0]["serial"] == serial.as_str()).then_some(())
+            },
+        );
+        let edge =
+            self.scratch.ok(&["list", "--name", "gateway/edge"])["certificates"][0]["serial"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+        within(
+            Duration::from_secs(5),
+            "the gateway has its new leaf",
+            || {
+                self.certificates(&self.gateway)
+                    .to_string()
+                    .contains(&edge)
+                    .then_some(())
+            },
+        );
     }
 
     /// 200 requests a second while `change` runs; none may fail.
@@ -113,11 +145,18 @@ impl Pair {
             }
             let guard = Stop(&stop);
             change();
-            eventually("there is a load", || (served.load(Ordering::SeqCst) > 200).then_some(()));
+            eventually("there is a load", || {
+                (served.load(Ordering::SeqCst) > 200).then_some(())
+            });
             drop(guard);
             load.join().unwrap()
         });
-        assert!(failed.is_empty(), "{} of {} requests failed: {failed:?}", failed.len(), served.load(Ordering::SeqCst));
+        assert!(
+            failed.is_empty(),
+            "{} of {} requests failed: {failed:?}",
+            failed.len(),
+            served.load(Ordering::SeqCst)
+        );
     }
 }
 
@@ -142,44 +181,85 @@ fn leaf_issuer_and_root_are_rotated_under_load_without_a_failed_request() {
     let hop = pair.sidecar.address("hop").to_string();
     let checked = ok(&["check", "--endpoint", &hop]);
     assert_eq!(checked["status"], "ok", "{checked}");
-    let roots = pair.certificates(&pair.gateway)["roots"].as_array().unwrap().len();
+    let roots = pair.certificates(&pair.gateway)["roots"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(roots, 1, "the old root is gone from the gateway");
 }
 
 #[test]
 fn a_revoked_sidecar_is_cut_off_and_its_next_handshake_refused_by_name() {
     let pair = Pair::start();
-    pair.scratch.ok(&["revoke", "plugin/echo", "--reason", "key-compromise"]);
-    within(Duration::from_secs(5), "requests are refused", || (pair.get() == 502).then_some(()));
+    pair.scratch
+        .ok(&["revoke", "plugin/echo", "--reason", "key-compromise"]);
+    within(Duration::from_secs(5), "requests are refused", || {
+        (pair.get() == 502).then_some(())
+    });
     let told = |line: &Value| {
         let text = line.to_string();
         text.contains("revoked") && line["event"] != "request"
     };
     pair.gateway.wait_for_line("the revocation", told);
-    assert_eq!(pair.scratch.run(&["check", "--endpoint", &pair.sidecar.address("hop").to_string()]).code, Some(4));
+    assert_eq!(
+        pair.scratch
+            .run(&[
+                "check",
+                "--endpoint",
+                &pair.sidecar.address("hop").to_string()
+            ])
+            .code,
+        Some(4)
+    );
     // Issued anew it is back, without a restart.
-    pair.scratch.ok(&["issue", "plugin", "echo", "--out", &pair.scratch.text("echo")]);
-    within(Duration::from_secs(5), "requests go through again", || (pair.get() == 200).then_some(()));
+    pair.scratch.ok(&[
+        "issue",
+        "plugin",
+        "echo",
+        "--out",
+        &pair.scratch.text("echo"),
+    ]);
+    within(Duration::from_secs(5), "requests go through again", || {
+        (pair.get() == 200).then_some(())
+    });
 }
 
 #[test]
 fn a_revoked_gateway_is_refused_by_every_sidecar() {
     let pair = Pair::start();
     pair.scratch.ok(&["revoke", "gateway/edge"]);
-    within(Duration::from_secs(5), "requests are refused", || (pair.get() == 502).then_some(()));
-    pair.sidecar.wait_for_line("the revocation", |line| line.to_string().contains("revoked") && line["event"] != "request");
-    pair.scratch.ok(&["issue", "gateway", "edge", "--out", &pair.scratch.text("edge")]);
-    within(Duration::from_secs(5), "requests go through again", || (pair.get() == 200).then_some(()));
+    within(Duration::from_secs(5), "requests are refused", || {
+        (pair.get() == 502).then_some(())
+    });
+    pair.sidecar.wait_for_line("the revocation", |line| {
+        line.to_string().contains("revoked") && line["event"] != "request"
+    });
+    pair.scratch.ok(&[
+        "issue",
+        "gateway",
+        "edge",
+        "--out",
+        &pair.scratch.text("edge"),
+    ]);
+    within(Duration::from_secs(5), "requests go through again", || {
+        (pair.get() == 200).then_some(())
+    });
 }
 
 #[test]
 fn a_tainted_root_is_replaced_and_the_pair_finds_together_again() {
     let pair = Pair::start();
-    pair.scratch.ok(&["ca", "rotate", "root", "--emergency", "--taint"]);
-    within(Duration::from_secs(8), "requests go through under the new root", || {
-        let roots = pair.certificates(&pair.gateway)["roots"].to_string();
-        (roots.contains("root-g2") && !roots.contains("root-g1") && pair.get() == 200).then_some(())
-    });
+    pair.scratch
+        .ok(&["ca", "rotate", "root", "--emergency", "--taint"]);
+    within(
+        Duration::from_secs(8),
+        "requests go through under the new root",
+        || {
+            let roots = pair.certificates(&pair.gateway)["roots"].to_string();
+            (roots.contains("root-g2") && !roots.contains("root-g1") && pair.get() == 200)
+                .then_some(())
+        },
+    );
 }
 
 #[test]
@@ -187,11 +267,17 @@ fn a_program_shows_what_check_and_inspect_compare() {
     let pair = Pair::start();
     let hop = pair.sidecar.address("hop").to_string();
     let shown = pair.scratch.ok(&["inspect", &hop]);
-    assert_eq!(shown["items"][0]["id"], "spiffe://test.internal/plugin/echo");
+    assert_eq!(
+        shown["items"][0]["id"],
+        "spiffe://test.internal/plugin/echo"
+    );
     let old: PathBuf = pair.scratch.path("echo/current");
     let before = std::fs::read_link(&old).unwrap();
     pair.scratch.ok(&["renew", "echo"]);
     pair.wait_until_shown();
     assert_ne!(std::fs::read_link(&old).unwrap(), before);
-    assert_eq!(pair.scratch.ok(&["check", "--endpoint", &hop])["status"], "ok");
+    assert_eq!(
+        pair.scratch.ok(&["check", "--endpoint", &hop])["status"],
+        "ok"
+    );
 }

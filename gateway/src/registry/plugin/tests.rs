@@ -2,14 +2,20 @@ use super::*;
 use proptest::prelude::*;
 
 fn rules(signing: bool) -> Rules {
-    Rules { trust_domain: "mylab.internal".parse().unwrap(), signing, max_body: Some(9) }
+    Rules {
+        trust_domain: "mylab.internal".parse().unwrap(),
+        signing,
+        max_body: Some(9),
+    }
 }
 
 fn read_with(text: &str, rules: &Rules) -> Result<Plugin, Vec<String>> {
     let mut faults = Vec::new();
     let root = gapura_mesh::json::parse(text.as_bytes(), &mut faults);
     let is_whole = faults.is_empty();
-    let plugin = root.and_then(|root| Plugin::read(&root, rules, &mut faults)).filter(|_| is_whole);
+    let plugin = root
+        .and_then(|root| Plugin::read(&root, rules, &mut faults))
+        .filter(|_| is_whole);
     assert_eq!(plugin.is_some(), faults.is_empty(), "{faults:?}");
     plugin.ok_or_else(|| faults.iter().map(ToString::to_string).collect())
 }
@@ -35,9 +41,16 @@ fn the_required_fields_are_enough() {
     assert_eq!(plugin.mount.as_str(), "/lab");
     assert_eq!(plugin.upstream.to_string(), "https://127.0.0.1:19443");
     assert_eq!(plugin.auth, AuthMode::GatewayVerified);
-    assert!(!plugin.keep_mount_prefix && plugin.forward_headers.is_empty() && plugin.inject_headers.is_empty());
+    assert!(
+        !plugin.keep_mount_prefix
+            && plugin.forward_headers.is_empty()
+            && plugin.inject_headers.is_empty()
+    );
     assert_eq!(plugin.timeout, Duration::from_secs(30));
-    assert_eq!(plugin.identity.to_string(), "spiffe://mylab.internal/plugin/lab");
+    assert_eq!(
+        plugin.identity.to_string(),
+        "spiffe://mylab.internal/plugin/lab"
+    );
     assert_eq!(plugin.max_body, Some(9));
     assert!(!plugin.signed && plugin.may_leave_loopback() && plugin.gets_context());
     assert_eq!(plugin.openapi, "/openapi.json");
@@ -54,7 +67,10 @@ fn every_field_is_read() {
     assert!(plugin.keep_mount_prefix && plugin.plaintext_upstream);
     assert_eq!(plugin.timeout, Duration::from_millis(5));
     assert_eq!(plugin.inject_headers.len(), 1);
-    assert_eq!(plugin.identity.to_string(), "spiffe://mylab.internal/plugin/other");
+    assert_eq!(
+        plugin.identity.to_string(),
+        "spiffe://mylab.internal/plugin/other"
+    );
     assert_eq!(plugin.max_body, Some(0));
     assert_eq!(plugin.inactive, ["openapi", "retry", "health"]);
     assert_eq!(plugin.openapi, "/api.json");
@@ -64,49 +80,126 @@ fn every_field_is_read() {
 #[test]
 fn each_missing_field_is_named() {
     let faults = read_with("{}", &rules(false)).unwrap_err();
-    let named: Vec<String> =
-        ["name", "version", "mount", "upstream", "auth_mode"].map(|name| format!("1:1: the field \"{name}\" is missing")).to_vec();
+    let named: Vec<String> = ["name", "version", "mount", "upstream", "auth_mode"]
+        .map(|name| format!("1:1: the field \"{name}\" is missing"))
+        .to_vec();
     assert_eq!(faults, named);
-    assert_eq!(read_with("[]", &rules(false)).unwrap_err(), ["1:1: expected an object, found a list"]);
+    assert_eq!(
+        read_with("[]", &rules(false)).unwrap_err(),
+        ["1:1: expected an object, found a list"]
+    );
 }
 
 #[test]
 fn each_wrong_value_is_named_where_it_stands() {
     for (more, said) in [
-        (", \"keep_mount_prefix\": 1", "\"keep_mount_prefix\" must be true or false, found a number"),
-        (", \"keep_mount_prefix\": null", "\"keep_mount_prefix\" must be true or false, found null"),
-        (", \"timeout_ms\": 0", "\"timeout_ms\" must be a whole number from 1 to 86400000, found 0"),
-        (", \"timeout_ms\": \"5\"", "\"timeout_ms\" must be a whole number from 1 to 86400000, found a string"),
-        (", \"timeout_ms\": 1.5", "\"timeout_ms\" must be a whole number from 1 to 86400000, found 1.5"),
-        (", \"max_body_bytes\": -1", "\"max_body_bytes\" must be a whole number from 0, found -1"),
-        (", \"verify\": false", "\"verify\" can be false with \"auth_mode\": \"forward_jwt\" only"),
-        (", \"identity\": \"plugin/A\"", "\"identity\" must be plugin/NAME or spiffe://mylab.internal/plugin/NAME"),
-        (", \"identity\": \"spiffe://other/plugin/lab\"", "\"identity\" must be of the gateway's own trust domain, mylab.internal"),
-        (", \"identity\": \"spiffe://mylab.internal/gateway/lab\"", "only plugins answer"),
-        (", \"identity\": \"gateway/lab\"", "\"identity\" must be plugin/NAME"),
-        (", \"retry\": {\"atempts\": 1}", "unknown field \"retry.atempts\"; the nearest valid name is \"retry.attempts\""),
-        (", \"retry\": {\"attempts\": 11}", "\"retry.attempts\" must be a whole number from 0 to 10"),
-        (", \"health\": true", "\"health\" must be an object or false, found true"),
-        (", \"health\": {\"interval_ms\": 1}", "\"health.interval_ms\" must be"),
-        (", \"health\": {\"path\": \"x\"}", "\"health.path\" must be a path"),
+        (
+            ", \"keep_mount_prefix\": 1",
+            "\"keep_mount_prefix\" must be true or false, found a number",
+        ),
+        (
+            ", \"keep_mount_prefix\": null",
+            "\"keep_mount_prefix\" must be true or false, found null",
+        ),
+        (
+            ", \"timeout_ms\": 0",
+            "\"timeout_ms\" must be a whole number from 1 to 86400000, found 0",
+        ),
+        (
+            ", \"timeout_ms\": \"5\"",
+            "\"timeout_ms\" must be a whole number from 1 to 86400000, found a string",
+        ),
+        (
+            ", \"timeout_ms\": 1.5",
+            "\"timeout_ms\" must be a whole number from 1 to 86400000, found 1.5",
+        ),
+        (
+            ", \"max_body_bytes\": -1",
+            "\"max_body_bytes\" must be a whole number from 0, found -1",
+        ),
+        (
+            ", \"verify\": false",
+            "\"verify\" can be false with \"auth_mode\": \"forward_jwt\" only",
+        ),
+        (
+            ", \"identity\": \"plugin/A\"",
+            "\"identity\" must be plugin/NAME or spiffe://mylab.internal/plugin/NAME",
+        ),
+        (
+            ", \"identity\": \"spiffe://other/plugin/lab\"",
+            "\"identity\" must be of the gateway's own trust domain, mylab.internal",
+        ),
+        (
+            ", \"identity\": \"spiffe://mylab.internal/gateway/lab\"",
+            "only plugins answer",
+        ),
+        (
+            ", \"identity\": \"gateway/lab\"",
+            "\"identity\" must be plugin/NAME",
+        ),
+        (
+            ", \"retry\": {\"atempts\": 1}",
+            "unknown field \"retry.atempts\"; the nearest valid name is \"retry.attempts\"",
+        ),
+        (
+            ", \"retry\": {\"attempts\": 11}",
+            "\"retry.attempts\" must be a whole number from 0 to 10",
+        ),
+        (
+            ", \"health\": true",
+            "\"health\" must be an object or false, found true",
+        ),
+        (
+            ", \"health\": {\"interval_ms\": 1}",
+            "\"health.interval_ms\" must be",
+        ),
+        (
+            ", \"health\": {\"path\": \"x\"}",
+            "\"health.path\" must be a path",
+        ),
         (", \"openapi\": \"/a?b\"", "\"openapi\" must be a path"),
-        (", \"allow\": []", "\"allow\" restricts who may call and can't be enforced"),
-        (", \"rate_limit\": {}", "\"rate_limit\" restricts who may call and can't be enforced"),
-        (", \"enabled\": true", "\"enabled\" is not supported by this build"),
+        (
+            ", \"allow\": []",
+            "\"allow\" restricts who may call and can't be enforced",
+        ),
+        (
+            ", \"rate_limit\": {}",
+            "\"rate_limit\" restricts who may call and can't be enforced",
+        ),
+        (
+            ", \"enabled\": true",
+            "\"enabled\" is not supported by this build",
+        ),
         (", \"cors\": {}", "\"cors\" is not supported by this build"),
-        (", \"tenant\": []", "unknown field \"tenant\"; the nearest valid name is \"name\""),
-        (", \"timeout\": 1", "unknown field \"timeout\"; the nearest valid name is \"timeout_ms\""),
-        (", \"mount\": \"/b\"", "\"mount\" is named twice, first at 1:35; keep one"),
+        (
+            ", \"tenant\": []",
+            "unknown field \"tenant\"; the nearest valid name is \"name\"",
+        ),
+        (
+            ", \"timeout\": 1",
+            "unknown field \"timeout\"; the nearest valid name is \"timeout_ms\"",
+        ),
+        (
+            ", \"mount\": \"/b\"",
+            "\"mount\" is named twice, first at 1:35; keep one",
+        ),
     ] {
         let faults = read_with(&with(more), &rules(false)).unwrap_err();
-        assert!(faults.len() == 1 && faults[0].contains(said), "{more}: {faults:?}");
+        assert!(
+            faults.len() == 1 && faults[0].contains(said),
+            "{more}: {faults:?}"
+        );
         assert!(faults[0].starts_with("1:"), "{faults:?}");
     }
     let base = with("");
     for (from, to, said) in [
         ("\"lab\"", "\"Lab\"", "\"name\" is not a plugin's name: "),
         ("\"lab\"", "7", "\"name\" must be a string, found a number"),
-        ("\"1.0\"", "1.0", "\"version\" must be a string, found a number"),
+        (
+            "\"1.0\"",
+            "1.0",
+            "\"version\" must be a string, found a number",
+        ),
         ("\"1.0\"", "\"\"", "\"version\" must be 1 to 128"),
         ("\"/lab\"", "\"lab\"", "\"mount\" must begin with /"),
         ("\"/lab\"", "\"/version\"", "\"mount\" can't be /version"),
@@ -117,7 +210,10 @@ fn each_wrong_value_is_named_where_it_stands() {
         ),
     ] {
         let faults = read_with(&base.replacen(from, to, 1), &rules(false)).unwrap_err();
-        assert!(faults.len() == 1 && faults[0].contains(said), "{to}: {faults:?}");
+        assert!(
+            faults.len() == 1 && faults[0].contains(said),
+            "{to}: {faults:?}"
+        );
     }
 }
 
@@ -125,14 +221,25 @@ fn each_wrong_value_is_named_where_it_stands() {
 fn all_mistakes_of_a_file_are_listed_at_once() {
     let text = "{\n \"name\": 1,\n \"vesion\": \"1\",\n \"mount\": \"\",\n \"upstream\": \"https://a\",\n \"auth_mode\": \"jwt\",\n \"timeout_ms\": 0\n}";
     let faults = read_with(text, &rules(false)).unwrap_err();
-    let lines: Vec<&str> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
+    let lines: Vec<&str> = faults
+        .iter()
+        .filter_map(|fault| fault.split(':').next())
+        .collect();
     assert_eq!(lines, ["3", "1", "2", "4", "5", "6", "7"], "{faults:?}");
 }
 
 #[test]
 fn verify_false_goes_with_forward_jwt_only() {
-    let read = |auth: &str| read_with(&with(", \"verify\": false").replace("gateway_verified", auth), &rules(false));
-    assert_eq!(read("forward_jwt").unwrap().auth, AuthMode::ForwardUnverified);
+    let read = |auth: &str| {
+        read_with(
+            &with(", \"verify\": false").replace("gateway_verified", auth),
+            &rules(false),
+        )
+    };
+    assert_eq!(
+        read("forward_jwt").unwrap().auth,
+        AuthMode::ForwardUnverified
+    );
     assert!(read("public").is_err() && read("gateway_verified").is_err());
     assert!(!read("forward_jwt").unwrap().gets_context());
 }
@@ -140,55 +247,118 @@ fn verify_false_goes_with_forward_jwt_only() {
 #[test]
 fn plain_http_beyond_loopback_has_to_be_asked_for() {
     for host in ["127.0.0.1", "[::1]", "localhost"] {
-        let plugin = read_with(&plain(&format!("http://{host}:5000"), "public", ""), &rules(false)).unwrap();
+        let plugin = read_with(
+            &plain(&format!("http://{host}:5000"), "public", ""),
+            &rules(false),
+        )
+        .unwrap();
         assert!(!plugin.may_leave_loopback() && !plugin.signed);
     }
     let faults = read_with(&plain("http://plugin:5000", "public", ""), &rules(true)).unwrap_err();
-    assert!(faults.len() == 1 && faults[0].contains("plaintext_upstream") && faults[0].contains("https://"), "{faults:?}");
-    let asked = plain("http://plugin:5000", "public", ", \"plaintext_upstream\": true");
-    assert!(read_with(&asked, &rules(false)).unwrap().may_leave_loopback());
+    assert!(
+        faults.len() == 1
+            && faults[0].contains("plaintext_upstream")
+            && faults[0].contains("https://"),
+        "{faults:?}"
+    );
+    let asked = plain(
+        "http://plugin:5000",
+        "public",
+        ", \"plaintext_upstream\": true",
+    );
+    assert!(
+        read_with(&asked, &rules(false))
+            .unwrap()
+            .may_leave_loopback()
+    );
 }
 
 #[test]
 fn verified_facts_go_over_plain_http_only_with_a_signature() {
     let verified = plain("http://127.0.0.1:5000", "gateway_verified", "");
     let faults = read_with(&verified, &rules(false)).unwrap_err();
-    assert!(faults.len() == 1 && faults[0].contains("--signing-secret-file") && faults[0].contains("sidecar"), "{faults:?}");
+    assert!(
+        faults.len() == 1
+            && faults[0].contains("--signing-secret-file")
+            && faults[0].contains("sidecar"),
+        "{faults:?}"
+    );
     let signed = read_with(&verified, &rules(true)).unwrap();
     assert!(signed.signed && signed.gets_context());
     let forwarded = plain("http://127.0.0.1:5000", "forward_jwt", "");
     assert!(!read_with(&forwarded, &rules(false)).unwrap().gets_context());
     assert!(read_with(&forwarded, &rules(true)).unwrap().gets_context());
-    let faults = read_with(&plain("http://127.0.0.1:5000", "public", ", \"identity\": \"plugin/lab\""), &rules(true)).unwrap_err();
-    assert!(faults[0].contains("\"identity\" can't be proven over plain http"), "{faults:?}");
+    let faults = read_with(
+        &plain(
+            "http://127.0.0.1:5000",
+            "public",
+            ", \"identity\": \"plugin/lab\"",
+        ),
+        &rules(true),
+    )
+    .unwrap_err();
+    assert!(
+        faults[0].contains("\"identity\" can't be proven over plain http"),
+        "{faults:?}"
+    );
 }
 
 #[test]
 fn the_identity_may_be_written_in_both_ways() {
     for identity in ["plugin/b", "spiffe://mylab.internal/plugin/b"] {
-        let plugin = read_with(&with(&format!(", \"identity\": \"{identity}\"")), &rules(false)).unwrap();
-        assert_eq!(plugin.identity.to_string(), "spiffe://mylab.internal/plugin/b");
+        let plugin = read_with(
+            &with(&format!(", \"identity\": \"{identity}\"")),
+            &rules(false),
+        )
+        .unwrap();
+        assert_eq!(
+            plugin.identity.to_string(),
+            "spiffe://mylab.internal/plugin/b"
+        );
     }
 }
 
 #[test]
 fn injected_values_are_in_no_fault_and_no_debug_text() {
-    let plugin = read_with(&with(", \"inject_headers\": {\"X-Plugin-Key\": \"s3cret\"}"), &rules(false)).unwrap();
+    let plugin = read_with(
+        &with(", \"inject_headers\": {\"X-Plugin-Key\": \"s3cret\"}"),
+        &rules(false),
+    )
+    .unwrap();
     assert!(!format!("{plugin:?}").contains("s3cret"));
-    let faults = read_with(&with(", \"inject_headers\": {\"Host\": \"s3cret\", \"X-A\": [\"s3cret\"]}"), &rules(false)).unwrap_err();
-    assert!(faults.len() == 2 && !faults.concat().contains("s3cret"), "{faults:?}");
+    let faults = read_with(
+        &with(", \"inject_headers\": {\"Host\": \"s3cret\", \"X-A\": [\"s3cret\"]}"),
+        &rules(false),
+    )
+    .unwrap_err();
+    assert!(
+        faults.len() == 2 && !faults.concat().contains("s3cret"),
+        "{faults:?}"
+    );
 }
 
 #[test]
 fn a_stronger_mode_is_greater() {
-    let modes = [AuthMode::Public, AuthMode::ForwardUnverified, AuthMode::ForwardJwt, AuthMode::GatewayVerified];
+    let modes = [
+        AuthMode::Public,
+        AuthMode::ForwardUnverified,
+        AuthMode::ForwardJwt,
+        AuthMode::GatewayVerified,
+    ];
     assert!(modes.is_sorted() && modes.iter().filter(|mode| mode.is_verified()).count() == 2);
 }
 
 #[test]
 fn the_sample_registry_is_good() {
-    let plugin = read_with(include_str!("../../../../plugins.d/lab-reporting.json"), &rules(false)).unwrap();
-    assert_eq!((plugin.name.as_str(), plugin.mount.as_str()), ("lab-reporting", "/v1/plugins/lab-reporting"));
+    let plugin = read_with(
+        include_str!("../../../../plugins.d/lab-reporting.json"),
+        &rules(false),
+    )
+    .unwrap();
+    assert_eq!(
+        (plugin.name.as_str(), plugin.mount.as_str()),
+        ("lab-reporting", "/v1/plugins/lab-reporting")
+    );
 }
 
 fn field() -> impl Strategy<Value = String> {
@@ -202,7 +372,8 @@ fn field() -> impl Strategy<Value = String> {
         "\\{\"[A-Za-z_-]{0,9}\": \"[ -!#-\\[\\]-~é]{0,5}\"\\}",
         Just("[{\"url\": \"https://a:1\", \"weight\": 2}]".to_owned()),
     ];
-    (proptest::sample::select(known), value).prop_map(|(name, value)| format!(", \"{name}\": {value}"))
+    (proptest::sample::select(known), value)
+        .prop_map(|(name, value)| format!(", \"{name}\": {value}"))
 }
 
 proptest! {

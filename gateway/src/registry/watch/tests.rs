@@ -20,7 +20,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), last_good: None, alarms: Alarms::new(log.clone()), log }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            last_good: None,
+            alarms: Alarms::new(log.clone()),
+            log,
+        }
     }
 
     fn put(&self, file: &str, text: &str) {
@@ -30,8 +35,16 @@ impl World {
     }
 
     fn open(&self) -> Result<(Registry, Watcher), Vec<Fault>> {
-        let rules = Rules { trust_domain: "a".parse().unwrap(), signing: false, max_body: None };
-        let settings = Settings { folder: self.folder.path().to_owned(), last_good: self.last_good.clone(), rules };
+        let rules = Rules {
+            trust_domain: "a".parse().unwrap(),
+            signing: false,
+            max_body: None,
+        };
+        let settings = Settings {
+            folder: self.folder.path().to_owned(),
+            last_good: self.last_good.clone(),
+            rules,
+        };
         Registry::open(settings, &self.log, &self.alarms)
     }
 }
@@ -48,7 +61,11 @@ fn who(registry: &Registry, path: &str) -> String {
 async fn becomes(registry: &Registry, path: &str, expected: &str) {
     let deadline = Instant::now() + Duration::from_secs(2);
     while who(registry, path) != expected {
-        assert!(Instant::now() < deadline, "{path} still leads to {}", who(registry, path));
+        assert!(
+            Instant::now() < deadline,
+            "{path} still leads to {}",
+            who(registry, path)
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -66,7 +83,10 @@ async fn follows_the_folder_within_two_seconds() {
     becomes(&registry, "/new", "held").await;
     assert_eq!(who(&registry, "/a"), "a");
     let raised = world.alarms.raised();
-    assert!(raised.len() == 1 && raised[0].0 == "registry" && raised[0].1.contains("a.json:1:"), "{raised:?}");
+    assert!(
+        raised.len() == 1 && raised[0].0 == "registry" && raised[0].1.contains("a.json:1:"),
+        "{raised:?}"
+    );
     assert_eq!(registry.counts().faulty_files.load(Ordering::Relaxed), 1);
     fs::remove_file(world.folder.path().join("a.json")).unwrap();
     becomes(&registry, "/a", "held").await;
@@ -98,8 +118,20 @@ fn any_fault_at_start_is_an_error_with_all_of_them() {
     world.put("b.json", "nope");
     world.put("c.json", &plugin("c", "/c"));
     let faults = world.open().map(|_| ()).unwrap_err();
-    assert_eq!(faults.iter().filter(|fault| fault.file.ends_with("/a.json")).count(), 5);
-    assert_eq!(faults.iter().filter(|fault| fault.file.ends_with("/b.json")).count(), 1);
+    assert_eq!(
+        faults
+            .iter()
+            .filter(|fault| fault.file.ends_with("/a.json"))
+            .count(),
+        5
+    );
+    assert_eq!(
+        faults
+            .iter()
+            .filter(|fault| fault.file.ends_with("/b.json"))
+            .count(),
+        1
+    );
     world.put("a.json", &plugin("a", "/a"));
     world.put("b.json", &plugin("b", "/b"));
     assert!(world.open().is_ok());
@@ -129,14 +161,24 @@ async fn a_last_good_copy_carries_a_start_over_a_broken_folder() {
     world.put("a.json", "{\"mount\": \"/a\"");
     world.put("b.json", &plugin("b", "/b2"));
     let (registry, _) = world.open().unwrap();
-    assert_eq!((who(&registry, "/a"), who(&registry, "/b2"), who(&registry, "/b")), ("a".into(), "b".into(), "none".into()));
+    assert_eq!(
+        (
+            who(&registry, "/a"),
+            who(&registry, "/b2"),
+            who(&registry, "/b")
+        ),
+        ("a".into(), "b".into(), "none".into())
+    );
     assert_eq!(world.alarms.raised().len(), 1);
 
     // Neither a folder that is gone nor one that is suddenly empty loses anything.
     fs::remove_file(world.folder.path().join("a.json")).unwrap();
     fs::remove_file(world.folder.path().join("b.json")).unwrap();
     let (registry, _) = world.open().unwrap();
-    assert_eq!((who(&registry, "/a"), who(&registry, "/b2")), ("a".into(), "b".into()));
+    assert_eq!(
+        (who(&registry, "/a"), who(&registry, "/b2")),
+        ("a".into(), "b".into())
+    );
 
     fs::write(copy.path().join("a.json"), "broken too").unwrap();
     world.put("a.json", "{");
@@ -154,7 +196,8 @@ async fn a_reload_renews_the_last_good_copy() {
     let task = tokio::spawn(watcher.run());
     world.put("b.json", &plugin("b", "/b"));
     becomes(&registry, "/b", "b").await;
-    let copied = |path: &Path| path.join("copy/a.json").is_file() && path.join("copy/b.json").is_file();
+    let copied =
+        |path: &Path| path.join("copy/a.json").is_file() && path.join("copy/b.json").is_file();
     let deadline = Instant::now() + Duration::from_secs(2);
     while !copied(parent.path()) {
         assert!(Instant::now() < deadline);

@@ -46,7 +46,9 @@ fn plain(root: &Ca, gateway: &Leaf, plugin: &Leaf) -> (Arc<ClientConfig>, Arc<Se
     let roots = Arc::new(roots);
     let provider = mesh_provider();
     let key = |leaf: &Leaf| pem::private_key(leaf.key.as_bytes()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+        .build()
+        .unwrap();
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
@@ -70,21 +72,45 @@ fn plain(root: &Ca, gateway: &Leaf, plugin: &Leaf) -> (Arc<ClientConfig>, Arc<Se
 fn a_handshake_costs_hardly_more_than_rustls_alone_and_a_long_list_adds_nothing() {
     let root = Ca::root("r");
     let with_name = |leaf: &str, purpose| {
-        root.leaf(leaf, &[purpose], |params| params.subject_alt_names.push(rcgen::SanType::DnsName("lab.mesh.test".try_into().unwrap())))
+        root.leaf(leaf, &[purpose], |params| {
+            params
+                .subject_alt_names
+                .push(rcgen::SanType::DnsName("lab.mesh.test".try_into().unwrap()))
+        })
     };
-    let (gateway, plugin) = (with_name(GATEWAY, ClientAuth), with_name(PLUGIN, ServerAuth));
-    let serials = (0..100_000_u64).map(|number| SerialNumber::from(number * 3 + 1)).collect();
-    let long = root.crl_params(1, serials, now() + DAY).signed_by(&root.crl_issuer()).unwrap().pem().unwrap();
+    let (gateway, plugin) = (
+        with_name(GATEWAY, ClientAuth),
+        with_name(PLUGIN, ServerAuth),
+    );
+    let serials = (0..100_000_u64)
+        .map(|number| SerialNumber::from(number * 3 + 1))
+        .collect();
+    let long = root
+        .crl_params(1, serials, now() + DAY)
+        .signed_by(&root.crl_issuer())
+        .unwrap()
+        .pem()
+        .unwrap();
     let ours = |crl: &str| {
-        let dirs = (Dir::of(&gateway, &root.pem, Some(crl)), Dir::of(&plugin, &root.pem, Some(crl)));
+        let dirs = (
+            Dir::of(&gateway, &root.pem, Some(crl)),
+            Dir::of(&plugin, &root.pem, Some(crl)),
+        );
         let begun = Instant::now();
         let gateway = dirs.0.load(&options(Role::Gateway), None).unwrap();
         let loaded = begun.elapsed();
         let sidecar = dirs.1.load(&options(Role::Plugin), None).unwrap();
-        (gateway.client_config(&PLUGIN.parse().unwrap(), &[]), sidecar.server_config(), loaded)
+        (
+            gateway.client_config(&PLUGIN.parse().unwrap(), &[]),
+            sidecar.server_config(),
+            loaded,
+        )
     };
     let (short, long) = (ours(&root.crl(1, &[])), ours(&long));
-    println!("load: empty CRL {:?}, 100,000 entries {:?}", short.2, long.2);
+    println!(
+        "load: empty CRL {:?}, 100,000 entries {:?}",
+        short.2, long.2
+    );
     assert!(long.2 < Duration::from_millis(300));
     let bare = plain(&root, &gateway, &plugin);
     let pairs = [(&bare.0, &bare.1), (&short.0, &short.1), (&long.0, &long.1)];
@@ -98,6 +124,8 @@ fn a_handshake_costs_hardly_more_than_rustls_alone_and_a_long_list_adds_nothing(
         times.sort_unstable();
         times[times.len() / 4]
     });
-    println!("handshake, both ends, lower quartile: rustls alone {bare:?}, ours {short:?}, ours with 100,000 entries {long:?}");
+    println!(
+        "handshake, both ends, lower quartile: rustls alone {bare:?}, ours {short:?}, ours with 100,000 entries {long:?}"
+    );
     assert!(short < bare * 105 / 100 && long < short * 105 / 100);
 }

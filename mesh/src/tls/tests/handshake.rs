@@ -26,7 +26,10 @@ fn name() -> ServerName<'static> {
 async fn shake(
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
-) -> (io::Result<client::TlsStream<Stream>>, io::Result<server::TlsStream<Stream>>) {
+) -> (
+    io::Result<client::TlsStream<Stream>>,
+    io::Result<server::TlsStream<Stream>>,
+) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let dial = async {
         let mut stream = TlsConnector::from(client).connect(name(), near).await?;
@@ -50,9 +53,19 @@ async fn meet(
     gateway: &TrustSet,
     sidecar: &TrustSet,
     wanted: &str,
-) -> (Result<client::TlsStream<Stream>, HandshakeFailure>, Result<server::TlsStream<Stream>, HandshakeFailure>) {
-    let (dialled, answered) = shake(gateway.client_config(&id(wanted), &[b"h2"]), sidecar.server_config()).await;
-    (dialled.map_err(|err| gateway.explain(&err)), answered.map_err(|err| sidecar.explain(&err)))
+) -> (
+    Result<client::TlsStream<Stream>, HandshakeFailure>,
+    Result<server::TlsStream<Stream>, HandshakeFailure>,
+) {
+    let (dialled, answered) = shake(
+        gateway.client_config(&id(wanted), &[b"h2"]),
+        sidecar.server_config(),
+    )
+    .await;
+    (
+        dialled.map_err(|err| gateway.explain(&err)),
+        answered.map_err(|err| sidecar.explain(&err)),
+    )
 }
 
 #[tokio::test]
@@ -61,7 +74,10 @@ async fn the_two_ends_agree_on_the_hybrid_group_tls13_and_h2_and_know_each_other
     let (gateway, sidecar) = pair.sets();
     let (dialled, answered) = meet(&gateway, &sidecar, PLUGIN).await;
     let (dialled, answered) = (dialled.unwrap(), answered.unwrap());
-    for group in [dialled.get_ref().1.negotiated_key_exchange_group(), answered.get_ref().1.negotiated_key_exchange_group()] {
+    for group in [
+        dialled.get_ref().1.negotiated_key_exchange_group(),
+        answered.get_ref().1.negotiated_key_exchange_group(),
+    ] {
         assert_eq!(group.unwrap().name(), NamedGroup::X25519MLKEM768);
     }
     let (_, server) = answered.get_ref();
@@ -79,11 +95,25 @@ async fn the_two_ends_agree_on_the_hybrid_group_tls13_and_h2_and_know_each_other
 #[tokio::test]
 async fn http11_is_chosen_where_the_gateway_offers_it_alone_and_a_stranger_protocol_is_refused() {
     let (gateway, sidecar) = Pair::new().sets();
-    let (_, answered) = shake(gateway.client_config(&id(PLUGIN), &[b"http/1.1"]), sidecar.server_config()).await;
-    assert_eq!(answered.unwrap().get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    let (dialled, answered) = shake(gateway.client_config(&id(PLUGIN), &[b"smtp"]), sidecar.server_config()).await;
+    let (_, answered) = shake(
+        gateway.client_config(&id(PLUGIN), &[b"http/1.1"]),
+        sidecar.server_config(),
+    )
+    .await;
+    assert_eq!(
+        answered.unwrap().get_ref().1.alpn_protocol(),
+        Some(&b"http/1.1"[..])
+    );
+    let (dialled, answered) = shake(
+        gateway.client_config(&id(PLUGIN), &[b"smtp"]),
+        sidecar.server_config(),
+    )
+    .await;
     assert_eq!(handshake_refusal(&answered.err().unwrap()).reason, "alpn");
-    assert_eq!(handshake_refusal(&dialled.err().unwrap()).reason, "alert_alpn");
+    assert_eq!(
+        handshake_refusal(&dialled.err().unwrap()).reason,
+        "alert_alpn"
+    );
 }
 
 #[tokio::test]
@@ -91,8 +121,19 @@ async fn another_plugin_than_the_one_dialled_is_refused() {
     let (gateway, sidecar) = Pair::new().sets();
     let (dialled, answered) = meet(&gateway, &sidecar, "spiffe://mesh.test/plugin/other").await;
     let failure = dialled.err().unwrap();
-    assert_eq!((failure.reason, failure.is_peer_alert, failure.is_about_certificates), ("identity", false, true));
-    assert!(failure.sentence.contains("plugin/other` was wanted and") && failure.sentence.contains("plugin/lab` answered"), "{failure:?}");
+    assert_eq!(
+        (
+            failure.reason,
+            failure.is_peer_alert,
+            failure.is_about_certificates
+        ),
+        ("identity", false, true)
+    );
+    assert!(
+        failure.sentence.contains("plugin/other` was wanted and")
+            && failure.sentence.contains("plugin/lab` answered"),
+        "{failure:?}"
+    );
     let told = answered.err().unwrap();
     assert_eq!((told.reason, told.is_peer_alert), ("alert_identity", true));
 }
@@ -103,16 +144,26 @@ async fn whoever_shows_no_certificate_is_refused() {
     let mut config = (*gateway.client_config(&id(PLUGIN), &[b"h2"])).clone();
     config.client_auth_cert_resolver = Arc::new(NoCertificate);
     let (dialled, answered) = shake(Arc::new(config), sidecar.server_config()).await;
-    assert_eq!(handshake_refusal(&answered.err().unwrap()).reason, "no_certificate");
+    assert_eq!(
+        handshake_refusal(&answered.err().unwrap()).reason,
+        "no_certificate"
+    );
     let told = handshake_refusal(&dialled.err().unwrap());
-    assert_eq!((told.reason, told.is_peer_alert, told.is_about_certificates), ("alert_certificate_required", true, true));
+    assert_eq!(
+        (told.reason, told.is_peer_alert, told.is_about_certificates),
+        ("alert_certificate_required", true, true)
+    );
 }
 
 #[derive(Debug)]
 struct NoCertificate;
 
 impl rustls::client::ResolvesClientCert for NoCertificate {
-    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
         None
     }
 
@@ -122,7 +173,11 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
 }
 
 /// What each end says when the gateway's certificate is one that the sidecar refuses.
-async fn refused(root: &Ca, gateway: super::mint::Leaf, sidecar_crl: Option<&str>) -> (HandshakeFailure, HandshakeFailure) {
+async fn refused(
+    root: &Ca,
+    gateway: super::mint::Leaf,
+    sidecar_crl: Option<&str>,
+) -> (HandshakeFailure, HandshakeFailure) {
     let plugin = root.plugin();
     let pair = Pair::of(root, gateway, plugin);
     if let Some(crl) = sidecar_crl {
@@ -145,14 +200,21 @@ async fn each_refusal_has_its_label_here_and_its_alert_there() {
     let root = Ca::root("r");
     let gateway = root.leaf(GATEWAY, &[ClientAuth], valid(3600, DAY));
     let (there, here) = refused(&root, gateway, None).await;
-    assert_eq!((here.reason, there.reason), ("not_yet_valid", "alert_expired"));
+    assert_eq!(
+        (here.reason, there.reason),
+        ("not_yet_valid", "alert_expired")
+    );
 
     let root = Ca::root("r");
     let gateway = root.leaf(GATEWAY, &[ClientAuth], serial(77));
     let crl = root.crl(2, &[77]);
     let (there, here) = refused(&root, gateway, Some(&crl)).await;
     assert_eq!((here.reason, there.reason), ("revoked", "alert_revoked"));
-    assert!(here.sentence.contains("the certificate of spiffe://mesh.test/gateway/edge is revoked (serial 4d)"), "{here:?}");
+    assert!(
+        here.sentence
+            .contains("the certificate of spiffe://mesh.test/gateway/edge is revoked (serial 4d)"),
+        "{here:?}"
+    );
     assert_eq!((here.peer.as_deref(), there.peer), (Some(GATEWAY), None));
     assert!(there.is_peer_alert && there.is_about_certificates && here.is_about_certificates);
 
@@ -160,22 +222,37 @@ async fn each_refusal_has_its_label_here_and_its_alert_there() {
     let gateway = root.gateway();
     let crl = root.crl_due(2, &[], super::mint::now() - 25 * 3600);
     let (there, here) = refused(&root, gateway, Some(&crl)).await;
-    assert_eq!((here.reason, there.reason), ("crl_too_old", "alert_unknown_ca"));
+    assert_eq!(
+        (here.reason, there.reason),
+        ("crl_too_old", "alert_unknown_ca")
+    );
 }
 
 #[tokio::test]
 async fn a_plugin_cannot_dial_another_plugin() {
     let root = Ca::root("r");
-    let (one, other) = (root.leaf("spiffe://mesh.test/plugin/one", &[ClientAuth, ServerAuth], |_| {}), root.plugin());
+    let (one, other) = (
+        root.leaf(
+            "spiffe://mesh.test/plugin/one",
+            &[ClientAuth, ServerAuth],
+            |_| {},
+        ),
+        root.plugin(),
+    );
     let crl = root.crl(1, &[]);
-    let dialler =
-        super::mint::Dir::of(&one, &root.pem, Some(&crl)).load(&super::mint::options(crate::identity::Role::Plugin), None).unwrap();
-    let sidecar =
-        super::mint::Dir::of(&other, &root.pem, Some(&crl)).load(&super::mint::options(crate::identity::Role::Plugin), None).unwrap();
+    let dialler = super::mint::Dir::of(&one, &root.pem, Some(&crl))
+        .load(&super::mint::options(crate::identity::Role::Plugin), None)
+        .unwrap();
+    let sidecar = super::mint::Dir::of(&other, &root.pem, Some(&crl))
+        .load(&super::mint::options(crate::identity::Role::Plugin), None)
+        .unwrap();
     let (dialled, answered) = meet(&dialler, &sidecar, PLUGIN).await;
     let refusal = answered.err().unwrap();
     assert_eq!(refusal.reason, "role");
-    assert!(refusal.sentence.contains("plugin/one` is no gateway"), "{refusal:?}");
+    assert!(
+        refusal.sentence.contains("plugin/one` is no gateway"),
+        "{refusal:?}"
+    );
     assert!(dialled.err().unwrap().is_peer_alert);
 }
 
@@ -183,15 +260,31 @@ async fn a_plugin_cannot_dial_another_plugin() {
 async fn plain_http_and_a_vanished_peer_are_told_apart() {
     let (_, sidecar) = Pair::new().sets();
     let (mut near, far) = tokio::io::duplex(1024);
-    near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let err = TlsAcceptor::from(sidecar.server_config()).accept(far).await.err().unwrap();
+    near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let err = TlsAcceptor::from(sidecar.server_config())
+        .accept(far)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(handshake_refusal(&err).reason, "not_tls");
     let (near, far) = tokio::io::duplex(1024);
     drop(near);
-    let err = TlsAcceptor::from(sidecar.server_config()).accept(far).await.err().unwrap();
+    let err = TlsAcceptor::from(sidecar.server_config())
+        .accept(far)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(handshake_refusal(&err).reason, "closed");
-    assert_eq!(handshake_refusal(&io::Error::from(io::ErrorKind::TimedOut)).reason, "timeout");
-    let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoCertificatesPresented));
+    assert_eq!(
+        handshake_refusal(&io::Error::from(io::ErrorKind::TimedOut)).reason,
+        "timeout"
+    );
+    let wrapped = io::Error::other(io::Error::new(
+        io::ErrorKind::InvalidData,
+        rustls::Error::NoCertificatesPresented,
+    ));
     assert_eq!(handshake_refusal(&wrapped).reason, "no_certificate");
 }
 
@@ -203,13 +296,26 @@ async fn a_session_is_never_resumed_even_by_a_client_that_would_like_to() {
     eager.enable_early_data = true;
     let eager = Arc::new(eager);
     let server = sidecar.server_config();
-    assert_eq!((server.send_tls13_tickets, server.max_early_data_size, server.ticketer.enabled()), (0, 0, false));
+    assert_eq!(
+        (
+            server.send_tls13_tickets,
+            server.max_early_data_size,
+            server.ticketer.enabled()
+        ),
+        (0, 0, false)
+    );
     assert!(!server.session_storage.can_cache());
     for _ in 0..3 {
         let (dialled, answered) = shake(eager.clone(), server.clone()).await;
         let (dialled, answered) = (dialled.unwrap(), answered.unwrap());
-        assert_eq!(dialled.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
-        assert_eq!(answered.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        assert_eq!(
+            dialled.get_ref().1.handshake_kind(),
+            Some(HandshakeKind::Full)
+        );
+        assert_eq!(
+            answered.get_ref().1.handshake_kind(),
+            Some(HandshakeKind::Full)
+        );
         assert_eq!(dialled.get_ref().1.tls13_tickets_received(), 0);
     }
 }
@@ -226,9 +332,15 @@ async fn tls12_is_not_spoken_on_the_hop() {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TakeAll(provider.clone())))
             .with_no_client_auth();
-        old.client_auth_cert_resolver = gateway.client_config(&id(PLUGIN), &[]).client_auth_cert_resolver.clone();
+        old.client_auth_cert_resolver = gateway
+            .client_config(&id(PLUGIN), &[])
+            .client_auth_cert_resolver
+            .clone();
         let (_, answered) = shake(Arc::new(old), sidecar.server_config()).await;
-        assert_eq!(answered.err().map(|err| handshake_refusal(&err).reason), reason);
+        assert_eq!(
+            answered.err().map(|err| handshake_refusal(&err).reason),
+            reason
+        );
     }
 }
 

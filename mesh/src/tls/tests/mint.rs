@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -63,7 +64,12 @@ impl Ca {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        Self { der: certificate.der().clone(), pem: certificate.pem(), params, key }
+        Self {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            params,
+            key,
+        }
     }
 
     /// A CA under this one.
@@ -72,7 +78,12 @@ impl Ca {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
-        Self { der: certificate.der().clone(), pem: certificate.pem(), params, key }
+        Self {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            params,
+            key,
+        }
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
@@ -87,15 +98,31 @@ impl Ca {
         self.leaf(PLUGIN, &[ExtendedKeyUsagePurpose::ServerAuth], |_| {})
     }
 
-    pub(super) fn leaf(&self, id: &str, purposes: &[ExtendedKeyUsagePurpose], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    pub(super) fn leaf(
+        &self,
+        id: &str,
+        purposes: &[ExtendedKeyUsagePurpose],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
         self.leaf_of(&KeyPair::generate().unwrap(), id, purposes, change)
     }
 
-    pub(super) fn leaf_for(&self, key: &KeyPair, id: &str, purposes: &[ExtendedKeyUsagePurpose]) -> Leaf {
+    pub(super) fn leaf_for(
+        &self,
+        key: &KeyPair,
+        id: &str,
+        purposes: &[ExtendedKeyUsagePurpose],
+    ) -> Leaf {
         self.leaf_of(key, id, purposes, |_| {})
     }
 
-    fn leaf_of(&self, key: &KeyPair, id: &str, purposes: &[ExtendedKeyUsagePurpose], change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    fn leaf_of(
+        &self,
+        key: &KeyPair,
+        id: &str,
+        purposes: &[ExtendedKeyUsagePurpose],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![uri(id)];
@@ -107,7 +134,11 @@ impl Ca {
         params.use_authority_key_identifier_extension = true;
         change(&mut params);
         let certificate = params.signed_by(key, &self.issuer()).unwrap();
-        Leaf { chain: vec![certificate.der().clone()], cert: certificate.pem(), key: key.serialize_pem() }
+        Leaf {
+            chain: vec![certificate.der().clone()],
+            cert: certificate.pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     /// A CRL with this number that names these serial numbers, due again in a week.
@@ -116,11 +147,23 @@ impl Ca {
     }
 
     pub(super) fn crl_due(&self, number: u64, revoked: &[u64], next_update: i64) -> String {
-        let serials: Vec<_> = revoked.iter().map(|serial| SerialNumber::from(*serial)).collect();
-        self.crl_params(number, serials, next_update).signed_by(&self.crl_issuer()).unwrap().pem().unwrap()
+        let serials: Vec<_> = revoked
+            .iter()
+            .map(|serial| SerialNumber::from(*serial))
+            .collect();
+        self.crl_params(number, serials, next_update)
+            .signed_by(&self.crl_issuer())
+            .unwrap()
+            .pem()
+            .unwrap()
     }
 
-    pub(super) fn crl_params(&self, number: u64, revoked: Vec<SerialNumber>, next_update: i64) -> CertificateRevocationListParams {
+    pub(super) fn crl_params(
+        &self,
+        number: u64,
+        revoked: Vec<SerialNumber>,
+        next_update: i64,
+    ) -> CertificateRevocationListParams {
         let entry = |serial_number| RevokedCertParams {
             serial_number,
             revocation_time: at(now() - 60),
@@ -148,7 +191,12 @@ impl Ca {
     pub(super) fn impostor(&self) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = self.params.self_signed(&key).unwrap();
-        Self { der: certificate.der().clone(), pem: certificate.pem(), params: self.params.clone(), key }
+        Self {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            params: self.params.clone(),
+            key,
+        }
     }
 }
 
@@ -205,7 +253,11 @@ impl Dir {
         write_secret(&self.path().join(name), text);
     }
 
-    pub(super) fn load(&self, options: &TrustOptions, previous: Option<&TrustSet>) -> Result<TrustSet, TrustError> {
+    pub(super) fn load(
+        &self,
+        options: &TrustOptions,
+        previous: Option<&TrustSet>,
+    ) -> Result<TrustSet, TrustError> {
         TrustSet::load(self.path(), options, previous)
     }
 }
@@ -218,7 +270,11 @@ pub(super) fn write_secret(path: &PathBuf, text: &str) {
 }
 
 pub(super) fn options(own_role: Role) -> TrustOptions {
-    TrustOptions { own_role, no_crl: false, clock: Clock::system() }
+    TrustOptions {
+        own_role,
+        no_crl: false,
+        clock: Clock::system(),
+    }
 }
 
 /// A gateway's and a sidecar's set under one root with a CRL that names nothing.
@@ -238,7 +294,10 @@ impl Pair {
         let crl = root.crl(1, &[]);
         let gateway_dir = Dir::of(&gateway, &root.pem, Some(&crl));
         let sidecar_dir = Dir::of(&plugin, &root.pem, Some(&crl));
-        Self { gateway: (gateway, gateway_dir, options(Role::Gateway)), sidecar: (plugin, sidecar_dir, options(Role::Plugin)) }
+        Self {
+            gateway: (gateway, gateway_dir, options(Role::Gateway)),
+            sidecar: (plugin, sidecar_dir, options(Role::Plugin)),
+        }
     }
 
     pub(super) fn sets(&self) -> (TrustSet, TrustSet) {

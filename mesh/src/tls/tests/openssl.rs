@@ -13,8 +13,16 @@ use crate::tls::verify::Purpose;
 use super::mint::options;
 
 fn openssl(dir: &Path, line: &str) {
-    let done = Command::new("openssl").args(line.split(' ')).current_dir(dir).output().unwrap();
-    assert!(done.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new("openssl")
+        .args(line.split(' '))
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "openssl {line}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// A root, a leaf under it with CN, DNS name, one URI and both usages, and a CRL made from a database: each with OpenSSL's defaults.
@@ -23,9 +31,14 @@ fn installation(dir: &Path, role: &str, extensions: &str) {
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     openssl(
         dir,
-        &format!("req -x509 {new_key} -keyout ca.key -out ca.pem -days 30 -subj /CN=mesh-ca -addext keyUsage=critical,keyCertSign,cRLSign"),
+        &format!(
+            "req -x509 {new_key} -keyout ca.key -out ca.pem -days 30 -subj /CN=mesh-ca -addext keyUsage=critical,keyCertSign,cRLSign"
+        ),
     );
-    openssl(dir, &format!("req {new_key} -keyout key.pem -out leaf.csr -subj /CN=one.mesh.test"));
+    openssl(
+        dir,
+        &format!("req {new_key} -keyout key.pem -out leaf.csr -subj /CN=one.mesh.test"),
+    );
     write(
         "leaf.ext",
         &format!(
@@ -33,7 +46,10 @@ fn installation(dir: &Path, role: &str, extensions: &str) {
              subjectAltName=DNS:one.mesh.test,URI:spiffe://mesh.test/{role}/one\n"
         ),
     );
-    openssl(dir, "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 30 -extfile leaf.ext");
+    openssl(
+        dir,
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 30 -extfile leaf.ext",
+    );
     write(
         "crl.cnf",
         &format!(
@@ -47,7 +63,10 @@ fn installation(dir: &Path, role: &str, extensions: &str) {
 }
 
 fn crl(dir: &Path) {
-    openssl(dir, "ca -gencrl -config crl.cnf -keyfile ca.key -cert ca.pem -out crl.pem");
+    openssl(
+        dir,
+        "ca -gencrl -config crl.cnf -keyfile ca.key -cert ca.pem -out crl.pem",
+    );
 }
 
 fn load(dir: &Path, role: Role, previous: Option<&TrustSet>) -> Result<TrustSet, TrustError> {
@@ -57,7 +76,11 @@ fn load(dir: &Path, role: Role, previous: Option<&TrustSet>) -> Result<TrustSet,
 #[test]
 fn a_set_made_by_openssl_is_taken_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    installation(dir.path(), "gateway", "crlnumber=crlnumber\ncrl_extensions=e");
+    installation(
+        dir.path(),
+        "gateway",
+        "crlnumber=crlnumber\ncrl_extensions=e",
+    );
     let set = load(dir.path(), Role::Gateway, None).unwrap();
     assert_eq!(set.own().id.to_string(), "spiffe://mesh.test/gateway/one");
     assert!(set.own_refusal(SystemTime::now()).is_none());
@@ -69,8 +92,17 @@ fn a_set_made_by_openssl_is_taken_as_it_is() {
     // An older format of the same key.
     openssl(dir.path(), "ec -in key.pem -out key.pem");
     assert!(load(dir.path(), Role::Gateway, None).is_ok());
-    openssl(dir.path(), "ec -in key.pem -aes256 -passout pass:x -out key.pem");
-    assert!(load(dir.path(), Role::Gateway, None).err().unwrap().to_string().contains("encrypted"));
+    openssl(
+        dir.path(),
+        "ec -in key.pem -aes256 -passout pass:x -out key.pem",
+    );
+    assert!(
+        load(dir.path(), Role::Gateway, None)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("encrypted")
+    );
 }
 
 #[test]
@@ -81,39 +113,82 @@ fn a_crl_may_lack_its_authority_key_and_revokes_all_the_same() {
     let first = load(dir.path(), Role::Plugin, None).unwrap();
     assert!(first.certificates()["crls"][0]["number"].is_null());
     let chain = pem::certificates(&std::fs::read(dir.path().join("cert.pem")).unwrap()).unwrap();
-    assert!(first.judge(&chain, Purpose::Server, SystemTime::now()).is_ok());
-    openssl(dir.path(), "ca -config crl.cnf -keyfile ca.key -cert ca.pem -revoke cert.pem -crl_reason keyCompromise");
+    assert!(
+        first
+            .judge(&chain, Purpose::Server, SystemTime::now())
+            .is_ok()
+    );
+    openssl(
+        dir.path(),
+        "ca -config crl.cnf -keyfile ca.key -cert ca.pem -revoke cert.pem -crl_reason keyCompromise",
+    );
     crl(dir.path());
     let second = load(dir.path(), Role::Plugin, Some(&first)).unwrap();
-    assert_eq!(second.judge(&chain, Purpose::Server, SystemTime::now()).unwrap_err().reason(), "revoked");
-    assert_eq!(second.own_refusal(SystemTime::now()).unwrap().reason(), "revoked");
+    assert_eq!(
+        second
+            .judge(&chain, Purpose::Server, SystemTime::now())
+            .unwrap_err()
+            .reason(),
+        "revoked"
+    );
+    assert_eq!(
+        second.own_refusal(SystemTime::now()).unwrap().reason(),
+        "revoked"
+    );
 }
 
 #[test]
 fn a_numbered_crl_counts_up_under_openssl() {
     let dir = tempfile::tempdir().unwrap();
-    installation(dir.path(), "plugin", "crlnumber=crlnumber\ncrl_extensions=e");
+    installation(
+        dir.path(),
+        "plugin",
+        "crlnumber=crlnumber\ncrl_extensions=e",
+    );
     let old = std::fs::read(dir.path().join("crl.pem")).unwrap();
     let first = load(dir.path(), Role::Plugin, None).unwrap();
     crl(dir.path());
     let second = load(dir.path(), Role::Plugin, Some(&first)).unwrap();
     assert_eq!(second.certificates()["crls"][0]["number"], "02");
     std::fs::write(dir.path().join("crl.pem"), old).unwrap();
-    assert!(matches!(load(dir.path(), Role::Plugin, Some(&second)), Err(TrustError::Crl(..))));
+    assert!(matches!(
+        load(dir.path(), Role::Plugin, Some(&second)),
+        Err(TrustError::Crl(..))
+    ));
 }
 
 #[test]
 fn what_we_read_of_a_crl_is_what_openssl_reads() {
     let dir = tempfile::tempdir().unwrap();
-    installation(dir.path(), "plugin", "crlnumber=crlnumber\ncrl_extensions=e");
-    openssl(dir.path(), "ca -config crl.cnf -keyfile ca.key -cert ca.pem -revoke cert.pem");
+    installation(
+        dir.path(),
+        "plugin",
+        "crlnumber=crlnumber\ncrl_extensions=e",
+    );
+    openssl(
+        dir.path(),
+        "ca -config crl.cnf -keyfile ca.key -cert ca.pem -revoke cert.pem",
+    );
     crl(dir.path());
-    let der = pem::crls(&std::fs::read(dir.path().join("crl.pem")).unwrap()).unwrap().remove(0);
+    let der = pem::crls(&std::fs::read(dir.path().join("crl.pem")).unwrap())
+        .unwrap()
+        .remove(0);
     let crl = Crl::read(&der).unwrap();
     let mut serials = Vec::new();
-    assert_eq!(crl.for_each_revoked(|serial| serials.push(crate::tls::peer::hex(serial).to_uppercase())).unwrap(), 1);
-    let told = Command::new("openssl").args(["x509", "-in", "cert.pem", "-noout", "-serial"]).current_dir(dir.path()).output().unwrap();
-    assert_eq!(String::from_utf8(told.stdout).unwrap().trim(), format!("serial={}", serials[0]));
+    assert_eq!(
+        crl.for_each_revoked(|serial| serials.push(crate::tls::peer::hex(serial).to_uppercase()))
+            .unwrap(),
+        1
+    );
+    let told = Command::new("openssl")
+        .args(["x509", "-in", "cert.pem", "-noout", "-serial"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(told.stdout).unwrap().trim(),
+        format!("serial={}", serials[0])
+    );
     assert_eq!(crl.issuer_label(), "CN=mesh-ca");
     assert_eq!(crl.next_update - crl.this_update, 7 * 86_400);
 }

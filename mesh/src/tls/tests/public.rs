@@ -19,10 +19,15 @@ use crate::tls::provider::{mesh_provider, public_provider};
 use crate::tls::public::{PublicCertificate, PublicError, PublicKeeper, PublicStore, keep};
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
-    ca.leaf("spiffe://x/gateway/x", &[rcgen::ExtendedKeyUsagePurpose::ServerAuth], |params| {
-        params.subject_alt_names = vec![rcgen::SanType::DnsName("edge.test".try_into().unwrap())];
-        valid(-DAY, days * DAY)(params);
-    })
+    ca.leaf(
+        "spiffe://x/gateway/x",
+        &[rcgen::ExtendedKeyUsagePurpose::ServerAuth],
+        |params| {
+            params.subject_alt_names =
+                vec![rcgen::SanType::DnsName("edge.test".try_into().unwrap())];
+            valid(-DAY, days * DAY)(params);
+        },
+    )
 }
 
 fn publish(dir: &Path, leaf: &Leaf) {
@@ -39,14 +44,37 @@ fn a_pair_fits_or_says_why_not() {
     let (ca, dir) = (Ca::root("public"), tempfile::tempdir().unwrap());
     publish(dir.path(), &edge(&ca, 30));
     assert!(!load(dir.path()).unwrap().expired(Clock::system().unix()));
-    std::fs::set_permissions(dir.path().join("edge.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(load(dir.path()).err().unwrap().to_string().contains("chmod 600"));
+    std::fs::set_permissions(
+        dir.path().join("edge.key"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    assert!(
+        load(dir.path())
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("chmod 600")
+    );
     write_secret(&dir.path().join("edge.key"), &edge(&ca, 30).key);
-    assert!(matches!(load(dir.path()).err(), Some(PublicError::KeyMismatch(..))));
+    assert!(matches!(
+        load(dir.path()).err(),
+        Some(PublicError::KeyMismatch(..))
+    ));
     publish(dir.path(), &edge(&ca, 0));
-    assert!(load(dir.path()).unwrap().expired(Clock::system().unix() + 60));
+    assert!(
+        load(dir.path())
+            .unwrap()
+            .expired(Clock::system().unix() + 60)
+    );
     std::fs::remove_file(dir.path().join("edge.crt")).unwrap();
-    assert!(load(dir.path()).err().unwrap().to_string().ends_with("edge.crt is missing"));
+    assert!(
+        load(dir.path())
+            .err()
+            .unwrap()
+            .to_string()
+            .ends_with("edge.crt is missing")
+    );
 }
 
 /// The version, group and ALPN that a client of this kind gets, and the serial number it sees.
@@ -72,8 +100,15 @@ async fn visit(
     );
     let (dialled, _answered) = (dialled.unwrap(), answered.unwrap());
     let (_, connection) = dialled.get_ref();
-    let group = format!("{:?}", connection.negotiated_key_exchange_group().unwrap().name());
-    (group, connection.alpn_protocol().map(<[u8]>::to_vec), connection.peer_certificates().unwrap()[0].to_vec())
+    let group = format!(
+        "{:?}",
+        connection.negotiated_key_exchange_group().unwrap().name()
+    );
+    (
+        group,
+        connection.alpn_protocol().map(<[u8]>::to_vec),
+        connection.peer_certificates().unwrap()[0].to_vec(),
+    )
 }
 
 #[tokio::test]
@@ -83,7 +118,10 @@ async fn clients_of_both_versions_are_served_and_the_hybrid_to_who_prefers_it_al
     let store = PublicStore::new(load(dir.path()).unwrap());
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let (group, alpn, _) = visit(&ca, &store, version, public_provider()).await;
-        assert_eq!((group.as_str(), alpn.as_deref()), ("X25519", Some(&b"h2"[..])));
+        assert_eq!(
+            (group.as_str(), alpn.as_deref()),
+            ("X25519", Some(&b"h2"[..]))
+        );
     }
     let mut hybrid = (*mesh_provider()).clone();
     hybrid.kx_groups.truncate(1);
@@ -96,7 +134,11 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     let (ca, dir) = (Ca::root("public"), tempfile::tempdir().unwrap());
     publish(dir.path(), &edge(&ca, 30));
     let store = PublicStore::new(load(dir.path()).unwrap());
-    let (first, lines, clock) = (store.load().serial_hex().to_owned(), Lines::default(), Clock::system());
+    let (first, lines, clock) = (
+        store.load().serial_hex().to_owned(),
+        Lines::default(),
+        Clock::system(),
+    );
     let log = Log::to("gateway", clock.clone(), Box::new(lines.clone())).unwrap();
     let alarms = Alarms::new(log.clone());
     let (_reload, asked) = watch::channel(0);
@@ -115,15 +157,27 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     }));
     let next = edge(&ca, 60);
     write_secret(&dir.path().join("edge.crt"), &next.cert);
-    eventually("the misfit is told", || lines.have("public_certificate_refused")).await;
+    eventually("the misfit is told", || {
+        lines.have("public_certificate_refused")
+    })
+    .await;
     assert_eq!(store.load().serial_hex(), first);
     write_secret(&dir.path().join("edge.key"), &next.key);
-    let took = eventually("the new pair is in force", || store.load().serial_hex() != first).await;
+    let took = eventually("the new pair is in force", || {
+        store.load().serial_hex() != first
+    })
+    .await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     let (.., shown) = visit(&ca, &store, &rustls::version::TLS13, public_provider()).await;
     assert_eq!(shown, next.chain[0].to_vec());
     clock.shift(61 * DAY);
-    eventually("it has ended", || alarms.raised().iter().any(|(name, _)| *name == "public_certificate")).await;
+    eventually("it has ended", || {
+        alarms
+            .raised()
+            .iter()
+            .any(|(name, _)| *name == "public_certificate")
+    })
+    .await;
     publish(dir.path(), &edge(&ca, 90));
     eventually("it is mended", || alarms.raised().is_empty()).await;
     let _ = stop.send(());

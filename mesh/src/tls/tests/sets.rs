@@ -14,7 +14,10 @@ use crate::tls::trust::{TrustError, TrustSet};
 fn fault(result: Result<TrustSet, TrustError>, file: &str) -> TrustError {
     let err = result.err().unwrap();
     let sentence = err.to_string();
-    assert!(sentence.contains(file) && !sentence.contains('\n') && !sentence.ends_with('.'), "{sentence}");
+    assert!(
+        sentence.contains(file) && !sentence.contains('\n') && !sentence.ends_with('.'),
+        "{sentence}"
+    );
     err
 }
 
@@ -23,7 +26,10 @@ fn a_set_knows_itself_and_counts_its_generations() {
     let root = Ca::root("r");
     let dir = Dir::of(&root.gateway(), &root.pem, Some(&root.crl(3, &[5])));
     let first = dir.load(&options(Role::Gateway), None).unwrap();
-    assert_eq!((first.generation(), first.own().id.to_string()), (1, GATEWAY.to_owned()));
+    assert_eq!(
+        (first.generation(), first.own().id.to_string()),
+        (1, GATEWAY.to_owned())
+    );
     let second = dir.load(&options(Role::Gateway), Some(&first)).unwrap();
     assert_eq!(second.generation(), 2);
     assert_eq!(first.hash(), second.hash());
@@ -41,7 +47,10 @@ fn key_and_leaf_must_match() {
     let root = Ca::root("r");
     let dir = Dir::of(&root.gateway(), &root.pem, Some(&root.crl(1, &[])));
     dir.write("key.pem", &root.gateway().key);
-    assert!(matches!(fault(dir.load(&options(Role::Gateway), None), "key.pem"), TrustError::KeyMismatch(_)));
+    assert!(matches!(
+        fault(dir.load(&options(Role::Gateway), None), "key.pem"),
+        TrustError::KeyMismatch(_)
+    ));
     dir.publish(&root.gateway(), &root.pem, Some(&root.crl(1, &[])));
     assert!(dir.load(&options(Role::Gateway), None).is_ok());
 }
@@ -67,7 +76,11 @@ fn the_role_must_be_the_programs_own() {
     let crl = root.crl(1, &[]);
     let dir = Dir::of(&root.plugin(), &root.pem, Some(&crl));
     let err = fault(dir.load(&options(Role::Gateway), None), "cert.pem");
-    assert!(matches!(err, TrustError::Role(_, Role::Gateway, _)) && err.to_string().contains("gapura-pki issue gateway"), "{err}");
+    assert!(
+        matches!(err, TrustError::Role(_, Role::Gateway, _))
+            && err.to_string().contains("gapura-pki issue gateway"),
+        "{err}"
+    );
     assert!(dir.load(&options(Role::Plugin), None).is_ok());
 }
 
@@ -75,52 +88,99 @@ fn the_role_must_be_the_programs_own() {
 fn a_leaf_that_everybody_would_refuse_is_refused_at_home() {
     let root = Ca::root("r");
     let crl = root.crl(1, &[]);
-    let leaf = |purposes: &[rcgen::ExtendedKeyUsagePurpose]| Dir::of(&root.leaf(GATEWAY, purposes, |_| {}), &root.pem, Some(&crl));
+    let leaf = |purposes: &[rcgen::ExtendedKeyUsagePurpose]| {
+        Dir::of(&root.leaf(GATEWAY, purposes, |_| {}), &root.pem, Some(&crl))
+    };
     for purposes in [&[ServerAuth][..], &[]] {
-        let err = fault(leaf(purposes).load(&options(Role::Gateway), None), "cert.pem");
-        assert!(matches!(err, TrustError::Leaf(_, Refusal::Purpose { .. })), "{err}");
+        let err = fault(
+            leaf(purposes).load(&options(Role::Gateway), None),
+            "cert.pem",
+        );
+        assert!(
+            matches!(err, TrustError::Leaf(_, Refusal::Purpose { .. })),
+            "{err}"
+        );
     }
-    assert!(leaf(&[ClientAuth, ServerAuth]).load(&options(Role::Gateway), None).is_ok());
+    assert!(
+        leaf(&[ClientAuth, ServerAuth])
+            .load(&options(Role::Gateway), None)
+            .is_ok()
+    );
     let other = Ca::root("other");
     let dir = Dir::of(&other.gateway(), &root.pem, Some(&crl));
-    assert!(matches!(fault(dir.load(&options(Role::Gateway), None), "cert.pem"), TrustError::Leaf(_, Refusal::UnknownIssuer)));
-    let nobody = root.leaf(GATEWAY, &[ClientAuth], |params| params.subject_alt_names.clear());
+    assert!(matches!(
+        fault(dir.load(&options(Role::Gateway), None), "cert.pem"),
+        TrustError::Leaf(_, Refusal::UnknownIssuer)
+    ));
+    let nobody = root.leaf(GATEWAY, &[ClientAuth], |params| {
+        params.subject_alt_names.clear()
+    });
     let dir = Dir::of(&nobody, &root.pem, Some(&crl));
-    assert!(matches!(fault(dir.load(&options(Role::Gateway), None), "cert.pem"), TrustError::Leaf(_, Refusal::NoIdentity)));
+    assert!(matches!(
+        fault(dir.load(&options(Role::Gateway), None), "cert.pem"),
+        TrustError::Leaf(_, Refusal::NoIdentity)
+    ));
 }
 
 #[test]
 fn our_own_dates_do_not_keep_us_from_starting() {
     let root = Ca::root("r");
     let crl = root.crl(1, &[]);
-    let load = |leaf: &Leaf| Dir::of(leaf, &root.pem, Some(&crl)).load(&options(Role::Gateway), None).unwrap();
+    let load = |leaf: &Leaf| {
+        Dir::of(leaf, &root.pem, Some(&crl))
+            .load(&options(Role::Gateway), None)
+            .unwrap()
+    };
     let clock = crate::clock::Clock::system();
     let good = load(&root.gateway());
     assert!(good.is_in_date(clock.now()) && good.own_refusal(clock.now()).is_none());
     let expired = load(&root.leaf(GATEWAY, &[ClientAuth], valid(-DAY, -60)));
-    assert!(!expired.is_in_date(clock.now()) && matches!(expired.own_refusal(clock.now()), Some(Refusal::Expired { .. })));
+    assert!(
+        !expired.is_in_date(clock.now())
+            && matches!(
+                expired.own_refusal(clock.now()),
+                Some(Refusal::Expired { .. })
+            )
+    );
     assert!(expired.own().expired(clock.unix()));
     let early = load(&root.leaf(GATEWAY, &[ClientAuth], valid(3600, DAY)));
-    assert!(!early.is_in_date(clock.now()) && matches!(early.own_refusal(clock.now()), Some(Refusal::NotYetValid { .. })));
+    assert!(
+        !early.is_in_date(clock.now())
+            && matches!(
+                early.own_refusal(clock.now()),
+                Some(Refusal::NotYetValid { .. })
+            )
+    );
     // Not even if the whole installation has been asleep for years.
     let old = Ca::root_with("old", |params| params.not_after = at(now() - 60));
     let leaf = old.leaf(GATEWAY, &[ClientAuth], valid(-DAY, -120));
     let crl = old.crl_due(1, &[], now() - DAY);
-    assert!(Dir::of(&leaf, &old.pem, Some(&crl)).load(&options(Role::Gateway), None).is_ok());
+    assert!(
+        Dir::of(&leaf, &old.pem, Some(&crl))
+            .load(&options(Role::Gateway), None)
+            .is_ok()
+    );
 }
 
 #[test]
 fn a_root_that_has_expired_carries_nobody_though_the_leaf_lives() {
     let old = Ca::root_with("old", |params| params.not_after = at(now() - 60));
     let dir = Dir::of(&old.gateway(), &old.pem, Some(&old.crl(1, &[])));
-    assert!(matches!(fault(dir.load(&options(Role::Gateway), None), "cert.pem"), TrustError::Leaf(_, Refusal::RootExpired { .. })));
+    assert!(matches!(
+        fault(dir.load(&options(Role::Gateway), None), "cert.pem"),
+        TrustError::Leaf(_, Refusal::RootExpired { .. })
+    ));
 }
 
 #[test]
 fn what_does_not_belong_into_ca_pem_is_named() {
     let root = Ca::root("r");
     let leaf = root.gateway();
-    let dir = Dir::of(&leaf, &format!("{}{}", root.pem, leaf.cert), Some(&root.crl(1, &[])));
+    let dir = Dir::of(
+        &leaf,
+        &format!("{}{}", root.pem, leaf.cert),
+        Some(&root.crl(1, &[])),
+    );
     let err = fault(dir.load(&options(Role::Gateway), None), "ca.pem");
     assert!(err.to_string().contains("certificate 2"), "{err}");
     dir.write("ca.pem", &root.pem);
@@ -150,7 +210,13 @@ fn cert_pem_is_the_leaf_and_then_cas() {
     assert!(load(format!("{}{}{}", leaf.cert, issuing.pem, root.pem)).is_ok());
     fault(load(leaf.cert.clone()), "cert.pem");
     assert!(load(format!("{}{}", issuing.pem, leaf.cert)).is_err());
-    assert!(matches!(fault(load(format!("{}{}{}", leaf.cert, leaf.cert, issuing.pem)), "cert.pem"), TrustError::Intermediate(_, 2)));
+    assert!(matches!(
+        fault(
+            load(format!("{}{}{}", leaf.cert, leaf.cert, issuing.pem)),
+            "cert.pem"
+        ),
+        TrustError::Intermediate(_, 2)
+    ));
 }
 
 #[test]
@@ -160,11 +226,27 @@ fn a_damaged_file_is_named_with_its_damage() {
     for (name, text, says) in [
         ("cert.pem", "", "holds no"),
         ("cert.pem", "-----BEGIN CERTIFICATE-----\nMIIB", "cut off"),
-        ("cert.pem", "-----BEGIN CERTIFICATE-----\nMAMCAQU=\n-----END CERTIFICATE-----\n", "cert.pem"),
-        ("key.pem", "-----BEGIN PRIVATE KEY-----\nMAMCAQU=\n-----END PRIVATE KEY-----\n", "cannot be used"),
-        ("key.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAMCAQU=\n-----END ENCRYPTED PRIVATE KEY-----\n", "encrypted"),
+        (
+            "cert.pem",
+            "-----BEGIN CERTIFICATE-----\nMAMCAQU=\n-----END CERTIFICATE-----\n",
+            "cert.pem",
+        ),
+        (
+            "key.pem",
+            "-----BEGIN PRIVATE KEY-----\nMAMCAQU=\n-----END PRIVATE KEY-----\n",
+            "cannot be used",
+        ),
+        (
+            "key.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAMCAQU=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "encrypted",
+        ),
         ("crl.pem", "", "holds no"),
-        ("crl.pem", "-----BEGIN X509 CRL-----\nMAMCAQU=\n-----END X509 CRL-----\n", "cannot be read"),
+        (
+            "crl.pem",
+            "-----BEGIN X509 CRL-----\nMAMCAQU=\n-----END X509 CRL-----\n",
+            "cannot be read",
+        ),
     ] {
         let before = std::fs::read_to_string(dir.path().join(name)).unwrap();
         dir.write(name, text);
@@ -174,13 +256,21 @@ fn a_damaged_file_is_named_with_its_damage() {
         assert!(dir.load(options, None).is_ok());
     }
     std::fs::remove_file(dir.path().join("ca.pem")).unwrap();
-    assert!(fault(dir.load(options, None), "ca.pem").to_string().contains("is missing"));
+    assert!(
+        fault(dir.load(options, None), "ca.pem")
+            .to_string()
+            .contains("is missing")
+    );
 }
 
 #[test]
 fn keys_of_the_usual_kinds_are_taken() {
     let root = Ca::root("r");
-    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+    for algorithm in [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ED25519,
+    ] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let mut leaf = root.leaf(PLUGIN, &[ServerAuth], |_| {});
         let dir = Dir::of(&leaf, &root.pem, Some(&root.crl(1, &[])));

@@ -74,7 +74,11 @@ impl Kept {
         let lines = Lines::default();
         let clock = options.clock.clone();
         let log = Log::to("sidecar", clock.clone(), Box::new(lines.clone())).unwrap();
-        let (alarms, live, counters) = (Alarms::new(log.clone()), LiveConnections::new(), Arc::new(TrustCounters::default()));
+        let (alarms, live, counters) = (
+            Alarms::new(log.clone()),
+            LiveConnections::new(),
+            Arc::new(TrustCounters::default()),
+        );
         let (reload, asked) = watch::channel(0);
         let keeper = Keeper {
             store: store.clone(),
@@ -90,7 +94,19 @@ impl Kept {
         let task = tokio::spawn(keep(keeper, |_| {}, async {
             let _ = stopped.await;
         }));
-        Self { root, dir, store, live, alarms, lines, counters, clock, reload, stop, task }
+        Self {
+            root,
+            dir,
+            store,
+            live,
+            alarms,
+            lines,
+            counters,
+            clock,
+            reload,
+            stop,
+            task,
+        }
     }
 
     fn generation(&self) -> u64 {
@@ -99,11 +115,20 @@ impl Kept {
 
     fn admit(&self, number: u64) -> LiveGuard {
         let leaf = self.root.leaf(GATEWAY, &[ClientAuth], serial(number));
-        self.live.admit(Side::Hop, leaf.peer(), leaf.chain.clone(), self.generation(), Instant::now())
+        self.live.admit(
+            Side::Hop,
+            leaf.peer(),
+            leaf.chain.clone(),
+            self.generation(),
+            Instant::now(),
+        )
     }
 
     fn raised(&self, name: &str) -> bool {
-        self.alarms.raised().iter().any(|(raised, _)| *raised == name)
+        self.alarms
+            .raised()
+            .iter()
+            .any(|(raised, _)| *raised == name)
     }
 
     async fn end(self) {
@@ -116,19 +141,42 @@ impl Kept {
 async fn a_new_set_is_in_force_within_two_seconds_and_its_revocations_cut_within_one() {
     let kept = Kept::start(Ca::plugin);
     let (bad, good) = (kept.admit(7), kept.admit(8));
-    kept.dir.publish(&kept.root.plugin(), &kept.root.pem, Some(&kept.root.crl(2, &[7])));
+    kept.dir.publish(
+        &kept.root.plugin(),
+        &kept.root.pem,
+        Some(&kept.root.crl(2, &[7])),
+    );
     let took = eventually("the set is swapped", || kept.generation() == 2).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    let took = eventually("the revoked peer is cut", || *bad.verdict().borrow() == Verdict::Cut("revoked")).await;
+    let took = eventually("the revoked peer is cut", || {
+        *bad.verdict().borrow() == Verdict::Cut("revoked")
+    })
+    .await;
     assert!(took < Duration::from_secs(1), "{took:?}");
-    assert_eq!(*good.verdict().borrow(), Verdict::Retire, "not cut: it ends when it likes, since our own certificate is a new one");
-    eventually("both are told", || kept.lines.have("trust_swapped") && kept.lines.have("connection_cut")).await;
+    assert_eq!(
+        *good.verdict().borrow(),
+        Verdict::Retire,
+        "not cut: it ends when it likes, since our own certificate is a new one"
+    );
+    eventually("both are told", || {
+        kept.lines.have("trust_swapped") && kept.lines.have("connection_cut")
+    })
+    .await;
     assert_eq!(kept.counters.reloads_ok.load(Ordering::Relaxed), 1);
     assert_eq!(kept.counters.revoked_closed.load(Ordering::Relaxed), 1);
     // A handshake that overlapped the swap.
     let leaf = kept.root.leaf(GATEWAY, &[ClientAuth], serial(7));
-    let late = kept.live.admit(Side::Hop, leaf.peer(), leaf.chain.clone(), 1, Instant::now());
-    let took = eventually("the late one is cut", || *late.verdict().borrow() == Verdict::Cut("revoked")).await;
+    let late = kept.live.admit(
+        Side::Hop,
+        leaf.peer(),
+        leaf.chain.clone(),
+        1,
+        Instant::now(),
+    );
+    let took = eventually("the late one is cut", || {
+        *late.verdict().borrow() == Verdict::Cut("revoked")
+    })
+    .await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     kept.end().await;
 }
@@ -141,15 +189,30 @@ async fn a_half_written_set_changes_nothing_and_heals() {
     let (first, second) = next.cert.split_at(next.cert.len() / 2);
     kept.dir.write("cert.pem", first);
     eventually("the misfit is told", || kept.lines.have("trust_refused")).await;
-    assert_eq!((kept.generation(), kept.counters.reloads_faulty.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!(
+        (
+            kept.generation(),
+            kept.counters.reloads_faulty.load(Ordering::Relaxed)
+        ),
+        (1, 1)
+    );
     kept.dir.write("cert.pem", &format!("{first}{second}"));
-    eventually("the second misfit is told", || kept.counters.reloads_faulty.load(Ordering::Relaxed) == 2).await;
+    eventually("the second misfit is told", || {
+        kept.counters.reloads_faulty.load(Ordering::Relaxed) == 2
+    })
+    .await;
     assert!(!kept.raised("trust"));
     let took = eventually("it is a fault by now", || kept.raised("trust")).await;
     assert!((3..7).contains(&took.as_secs()), "{took:?}");
-    assert_eq!((kept.generation(), *good.verdict().borrow()), (1, Verdict::Run));
+    assert_eq!(
+        (kept.generation(), *good.verdict().borrow()),
+        (1, Verdict::Run)
+    );
     kept.dir.write("key.pem", &next.key);
-    eventually("the whole is taken", || kept.generation() == 2 && !kept.raised("trust")).await;
+    eventually("the whole is taken", || {
+        kept.generation() == 2 && !kept.raised("trust")
+    })
+    .await;
     kept.end().await;
 }
 
@@ -179,13 +242,23 @@ async fn our_own_troubles_are_alarms_until_they_are_mended() {
     eventually("revoked", || kept.raised("revoked")).await;
     kept.clock.shift(DAY + 60);
     eventually("ended", || kept.raised("certificate")).await;
-    kept.dir.publish(&kept.root.plugin(), &kept.root.pem, Some(&kept.root.crl(2, &[5])));
-    eventually("mended", || !kept.raised("certificate") && !kept.raised("revoked")).await;
+    kept.dir.publish(
+        &kept.root.plugin(),
+        &kept.root.pem,
+        Some(&kept.root.crl(2, &[5])),
+    );
+    eventually("mended", || {
+        !kept.raised("certificate") && !kept.raised("revoked")
+    })
+    .await;
     // T9: a list past its time.
     assert!(!kept.raised("crl"));
     kept.clock.shift(7 * DAY + 60);
     eventually("stale", || kept.raised("crl")).await;
-    kept.dir.write("crl.pem", &kept.root.crl_due(3, &[], super::mint::now() + 20 * DAY));
+    kept.dir.write(
+        "crl.pem",
+        &kept.root.crl_due(3, &[], super::mint::now() + 20 * DAY),
+    );
     eventually("fresh", || !kept.raised("crl")).await;
     kept.end().await;
 }
