@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     address: Named,
     proto: &'static str,
     is_proxy: bool,
@@ -19,17 +19,17 @@ pub struct Client {
 
 /// An address, written once for all requests of its connection.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// For the log.
-    pub text: Rc<str>,
+    pub(crate) text: Rc<str>,
     /// For the header.
-    pub header: HeaderValue,
+    pub(crate) header: HeaderValue,
 }
 
 impl Client {
     /// The end of a connection from `from`; `tls` says how it spoke, `is_proxy` whether it is one to believe.
     #[must_use]
-    pub fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
+    pub(crate) fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
         Self {
             address: Named::new(from.ip().to_canonical()),
             proto: if tls { "https" } else { "http" },
@@ -39,7 +39,7 @@ impl Client {
 
     /// The address of the client: the right-most one that is no proxy of ours.
     #[must_use]
-    pub fn address(&self, headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Named {
+    pub(crate) fn address(&self, headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Named {
         if !self.is_proxy {
             return self.address.clone();
         }
@@ -62,7 +62,7 @@ impl Client {
 
     /// The scheme the client used.
     #[must_use]
-    pub fn proto(&self, headers: &HeaderMap) -> HeaderValue {
+    pub(crate) fn proto(&self, headers: &HeaderMap) -> HeaderValue {
         let said = headers
             .get(X_FORWARDED_PROTO)
             .filter(|_| self.is_proxy)

@@ -7,10 +7,10 @@
 //! `outgoing` makes the request, `instances` says where to, `hop` keeps the connections to one address, `sign` proves the
 //! context where there is no sidecar.
 
-pub mod hop;
-pub mod instances;
-pub mod outgoing;
-pub mod sign;
+pub(crate) mod hop;
+pub(crate) mod instances;
+pub(crate) mod outgoing;
+pub(crate) mod sign;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ use outgoing::Outgoing;
 use sign::Signer;
 
 /// One worker's way to all plugins.
-pub struct Forward {
+pub(crate) struct Forward {
     core: Rc<Core>,
     trust: TrustStore,
     live: LiveConnections,
@@ -53,7 +53,7 @@ struct Known {
 
 /// Why a request got no answer.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// No address of the plugin can be connected to, or the connection broke.
     Unreachable(io::Error),
     /// Who answers is not who should, or refuses us.
@@ -73,7 +73,7 @@ pub enum Error {
 impl Forward {
     /// A way without any connection yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         core: Rc<Core>,
         trust: TrustStore,
         live: LiveConnections,
@@ -91,7 +91,7 @@ impl Forward {
     }
 
     /// The counters of a plugin.
-    pub fn meters(&self, plugin: &Arc<Plugin>) -> Arc<PluginMeters> {
+    pub(crate) fn meters(&self, plugin: &Arc<Plugin>) -> Arc<PluginMeters> {
         self.known(plugin).meters.clone()
     }
 
@@ -105,7 +105,7 @@ impl Forward {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         outgoing: Outgoing,
         body: Body,
@@ -145,7 +145,7 @@ impl Forward {
     }
 
     /// Forgets plugins whose file is gone, and connections that nobody needs any more. Called about once a second.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.known
             .borrow_mut()
             .retain(|_, known| known.plugin.strong_count() > 0);

@@ -38,26 +38,26 @@ use crate::route::{self, Target};
 use crate::settings::DoorSettings;
 
 /// What all requests of a worker share.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     /// The worker.
-    pub core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     /// The plugins in force.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// Who is who.
-    pub authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     /// The way to the plugins.
-    pub forward: Forward,
+    pub(crate) forward: Forward,
     /// The gateway's own paths.
-    pub own: Own,
+    pub(crate) own: Own,
     /// What the operator has set for the door.
-    pub settings: Arc<DoorSettings>,
+    pub(crate) settings: Arc<DoorSettings>,
     /// Where requests are counted that no plugin takes.
-    pub unrouted: Arc<PluginMeters>,
+    pub(crate) unrouted: Arc<PluginMeters>,
 }
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
-pub enum Rejection {
+pub(crate) enum Rejection {
     /// It is ambiguous, malformed or too large.
     Framing(Code),
     /// It is for another host.
@@ -93,7 +93,7 @@ struct Admitted {
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record. `ambiguous` tells that another
     /// reader than hyper could have read the head in another way.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &self,
         client: &Client,
         request: Request<Incoming>,
@@ -141,7 +141,7 @@ impl Pipeline {
 
     /// Begins the record of a request, which carries its id: the client's where it is one (rule 4 of CONTRACT section 4).
     #[must_use]
-    pub fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
+    pub(crate) fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
         let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
         let kept = given
             .next()
@@ -375,7 +375,7 @@ impl Pipeline {
 impl Rejection {
     /// The code it is answered with.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         use authenticate::Error as Token;
         match self {
             Self::Framing(code) => *code,
@@ -410,7 +410,7 @@ impl Rejection {
 
     /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
     #[must_use]
-    pub fn worth_a_line(&self) -> Option<&forward::Error> {
+    pub(crate) fn worth_a_line(&self) -> Option<&forward::Error> {
         match self {
             Self::Forward(error) if self.code().status().is_server_error() => Some(error),
             _ => None,
@@ -419,7 +419,7 @@ impl Rejection {
 
     /// Whether the connection cannot go on: its next byte may belong to this request.
     #[must_use]
-    pub fn ends_connection(&self) -> bool {
+    pub(crate) fn ends_connection(&self) -> bool {
         let code = self.code();
         matches!(
             code,

@@ -31,11 +31,11 @@ use crate::limits::HANDSHAKE_WITHIN;
 use crate::pipeline::Pipeline;
 
 /// One worker's door.
-pub struct Server {
+pub(crate) struct Server {
     /// What a request goes through.
-    pub pipeline: Rc<Pipeline>,
+    pub(crate) pipeline: Rc<Pipeline>,
     /// How clients are spoken to; in plain HTTP if `None`.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.

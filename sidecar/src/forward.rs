@@ -28,7 +28,7 @@ use crate::sanitise::Trusted;
 
 /// Where the plugin is.
 #[derive(Clone, Debug)]
-pub enum Address {
+pub(crate) enum Address {
     /// HTTP/1.1 over TCP.
     Http(Tcp),
     /// HTTP/1.1 over a unix socket.
@@ -39,17 +39,17 @@ pub enum Address {
 
 /// A host and a port.
 #[derive(Clone, Debug)]
-pub struct Tcp {
+pub(crate) struct Tcp {
     /// An address, or a name.
-    pub host: String,
+    pub(crate) host: String,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Beyond loopback too.
-    pub anywhere: bool,
+    pub(crate) anywhere: bool,
 }
 
 /// One worker's way to the plugin.
-pub struct Plugin {
+pub(crate) struct Plugin {
     address: Address,
     core: Rc<Core>,
     pool: Rc<Pool>,
@@ -58,7 +58,7 @@ pub struct Plugin {
 
 /// Why the plugin gave no answer.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be connected to.
     Unreachable(io::Error),
     /// It broke off, or what it said is no answer.
@@ -81,7 +81,7 @@ const NO_TIMEOUT: Duration = Duration::MAX;
 impl Plugin {
     /// A way to `address` without any connection yet.
     #[must_use]
-    pub fn new(address: Address, core: Rc<Core>) -> Self {
+    pub(crate) fn new(address: Address, core: Rc<Core>) -> Self {
         let pool = Pool::new(&core.timers, KEEP);
         Self {
             address,
@@ -92,7 +92,7 @@ impl Plugin {
     }
 
     /// Closes connections that have idled too long.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.pool.tidy();
     }
 
@@ -100,7 +100,7 @@ impl Plugin {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         trusted: Trusted,
         body: Body,

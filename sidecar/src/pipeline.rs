@@ -27,29 +27,29 @@ use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
 
 /// What all requests of a worker share.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     /// The worker.
-    pub core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     /// The way to the plugin.
-    pub plugin: Plugin,
+    pub(crate) plugin: Plugin,
     /// Who needs no tenant.
-    pub rule: TenantRule,
+    pub(crate) rule: TenantRule,
     /// The plugin's counters.
-    pub meters: Arc<PluginMeters>,
+    pub(crate) meters: Arc<PluginMeters>,
 }
 
 /// What its connection knows of a request beside what hyper read.
 #[derive(Debug, Default)]
-pub struct Arrived {
+pub(crate) struct Arrived {
     /// Its place on the connection.
-    pub under_way: Option<UnderWay>,
+    pub(crate) under_way: Option<UnderWay>,
     /// Another reader could have read its head in another way.
-    pub ambiguous: bool,
+    pub(crate) ambiguous: bool,
 }
 
 /// Why a request did not reach the plugin, or came back without an answer.
 #[derive(Debug)]
-pub enum Rejection {
+pub(crate) enum Rejection {
     /// The peer is not on the list.
     Denied(Denied),
     /// The request is not one to trust.
@@ -66,7 +66,7 @@ pub enum Rejection {
 
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
@@ -165,7 +165,7 @@ impl Pipeline {
 impl Rejection {
     /// The code it is answered with.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Denied(Denied) => Code::PeerDenied,
             Self::Sanitise(code) => *code,

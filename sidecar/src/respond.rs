@@ -11,7 +11,7 @@ use crate::pipeline::Rejection;
 
 /// Answers in the envelope, marked as made here.
 #[must_use]
-pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
+pub(crate) fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
     let code = rejection.code();
     if let Rejection::Forward(error) = rejection
         && code != Code::RequestTimeout

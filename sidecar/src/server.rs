@@ -27,15 +27,15 @@ use crate::authorise::{AllowList, Denied, PermittedPeer};
 use crate::pipeline::Pipeline;
 
 /// One worker's end of the hop.
-pub struct Server {
+pub(crate) struct Server {
     /// What a request goes through.
-    pub pipeline: Rc<Pipeline>,
+    pub(crate) pipeline: Rc<Pipeline>,
     /// Who may connect.
-    pub allow: AllowList,
+    pub(crate) allow: AllowList,
     /// The trust in force.
-    pub trust: TrustStore,
+    pub(crate) trust: TrustStore,
     /// The program's live connections.
-    pub live: LiveConnections,
+    pub(crate) live: LiveConnections,
 }
 
 /// A connection whose peer is proven.

@@ -31,7 +31,7 @@ use tokio_rustls::TlsConnector;
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// With all others.
     Shared,
     /// On a connection of its own while it lasts.
@@ -39,7 +39,7 @@ pub enum Route {
 }
 
 /// The connections to one address.
-pub struct Hop {
+pub(crate) struct Hop {
     dialer: Rc<Dialer>,
     shared: Rc<Shared>,
     pool: Rc<Pool>,
@@ -77,7 +77,7 @@ enum Failure {
 
 /// Why a request got no answer on this hop.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nothing of it was written; here it is, and why.
     Unsent(Box<Request<Body>>, super::Error),
     /// It may have been written: nobody else may try.
@@ -96,7 +96,7 @@ const KEEP: Duration = Duration::from_secs(30);
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         core: Rc<Core>,
         trust: TrustStore,
         live: LiveConnections,
@@ -128,7 +128,7 @@ impl Hop {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Body>,
         route: Route,
@@ -144,7 +144,7 @@ impl Hop {
     }
 
     /// Closes what has idled too long.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.pool.tidy();
         self.shared.connections.borrow_mut().retain(H2::is_open);
     }

@@ -16,14 +16,14 @@ use crate::registry::{Host, Plugin};
 
 /// One address of a plugin. While it stays the same its connections stay.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// Where it is.
-    pub at: SocketAddr,
+    pub(crate) at: SocketAddr,
 }
 
 /// The addresses of all plugins. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Instances {
+pub(crate) struct Instances {
     table: Arc<ArcSwap<HashMap<usize, Entry>>>,
     wanted: Arc<Notify>,
 }
@@ -36,7 +36,7 @@ struct Entry {
 }
 
 /// How often names are looked up again.
-pub const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// However many connects fail, names are not asked for more often.
 const LOOK_UP_LEAST: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Instances {
     /// The addresses of one plugin; none while its names have not been resolved. A plugin that is new gets those of its hosts that
     /// are addresses already.
     #[must_use]
-    pub fn of(&self, plugin: &Arc<Plugin>) -> Arc<Vec<Arc<Address>>> {
+    pub(crate) fn of(&self, plugin: &Arc<Plugin>) -> Arc<Vec<Arc<Address>>> {
         let known = self
             .table
             .load()
@@ -73,18 +73,18 @@ impl Instances {
     }
 
     /// Asks for a look before its time: a connect has failed.
-    pub fn look_soon(&self) {
+    pub(crate) fn look_soon(&self) {
         self.wanted.notify_one();
     }
 
     /// Waits until a look is asked for, a second at least after the last.
-    pub async fn wanted(&self) {
+    pub(crate) async fn wanted(&self) {
         tokio::time::sleep(LOOK_UP_LEAST).await;
         self.wanted.notified().await;
     }
 
     /// Looks up the names of all `plugins`.
-    pub async fn look_up(&self, plugins: &[Arc<Plugin>]) {
+    pub(crate) async fn look_up(&self, plugins: &[Arc<Plugin>]) {
         let mut table = HashMap::new();
         for plugin in plugins {
             let before = self.of(plugin);

@@ -37,8 +37,7 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
     let link = Arc::new(Link::default());
     let core = &server.pipeline.core;
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, upgraded, peer, name) =
-            (server.clone(), upgraded.clone(), peer.clone(), name.clone());
+        let (server, upgraded, name) = (server.clone(), upgraded.clone(), name.clone());
         let arrived = Arrived {
             under_way: Some(link.begin()),
             ambiguous: link.is_ambiguous(),

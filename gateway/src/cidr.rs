@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// An address and how many of its leading bits count: `10.0.0.0/8`, `2001:db8::/32`, or one address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
+pub(crate) struct Cidr {
     address: IpAddr,
     bits: u8,
 }
@@ -15,7 +15,7 @@ impl Cidr {
     ///
     /// # Errors
     /// A sentence that says what is accepted, and for a range whose last bits are not zero the one that was meant.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || "must be a range such as 10.0.0.0/8 or 2001:db8::/32, or one address".to_owned();
         let (address, bits) = text
@@ -47,7 +47,7 @@ impl Cidr {
 
     /// Whether an address is in the range. An IPv4 address that came over an IPv6 socket counts as the IPv4 address it is.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let range = self.address.to_canonical();
         // `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
@@ -61,7 +61,7 @@ impl Cidr {
 
     /// Whether it holds every address of its kind.
     #[must_use]
-    pub fn is_everyone(&self) -> bool {
+    pub(crate) fn is_everyone(&self) -> bool {
         self.bits == 0
     }
 }
