@@ -6,7 +6,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::{Fault, Member, Node, Position, Value, nearest};
+use super::nearest::nearest;
+use super::node::{Fault, Member, Node, Position, Value};
 
 /// The fields of one object.
 pub struct Fields<'n, 'f> {

@@ -5,7 +5,7 @@
 
 use serde_json::Number;
 
-use super::{Fault, Member, Node, Position, Value};
+use super::node::{Fault, Member, Node, Position, Value};
 
 struct Scan<'t, 'f> {
     text: &'t str,
