@@ -5,6 +5,7 @@
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
 mod issuers;
+mod show;
 mod table;
 
 use std::collections::BTreeMap;
@@ -263,7 +264,7 @@ impl Config {
             warnings,
             shown: BTreeMap::new(),
         };
-        config.shown = table::show(&config, layers, env);
+        config.shown = config.effective(layers, env);
         Some(config)
     }
 }

@@ -5,6 +5,7 @@
 //! certificate, such as whether `--allow` speaks of its trust domain, is judged where the certificate is read.
 
 mod plugin;
+mod show;
 mod table;
 
 use std::collections::BTreeMap;
@@ -196,7 +197,7 @@ impl Config {
             drain: Drain { delay, timeout },
             shown: BTreeMap::new(),
         };
-        config.shown = table::show(&config, layers);
+        config.shown = config.effective(layers);
         Some(config)
     }
 }
