@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::authenticate::{Authenticator, Caller, Keys};
 use crate::config::Explain;
 use crate::registry::{Rules, Snapshot, build};
+use crate::rejection::Rejection;
 use crate::route::{self, Target};
 
 /// Every step, a sentence each.
@@ -84,7 +85,7 @@ pub fn explain(question: &Explain, clock: &Clock) -> Result<Vec<String>, Vec<Str
         Ok(Caller::Unverified) => steps.push("the token is passed on unread".to_owned()),
         Ok(Caller::Public) => steps.push("no token is needed".to_owned()),
         Err(error) => {
-            let code = crate::pipeline::Rejection::Authenticate(error).code();
+            let code = Rejection::Authenticate(error).code();
             steps.push(format!(
                 "the token is refused ({}): {} {}",
                 error.label(),

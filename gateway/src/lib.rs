@@ -21,6 +21,7 @@ mod limits;
 mod load;
 mod own;
 mod pipeline;
+mod rejection;
 mod respond;
 mod route;
 mod run;

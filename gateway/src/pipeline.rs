@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
+use gapura_mesh::envelope::{Code, with_id};
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{
-    Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response,
+    Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
 };
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
+use gapura_mesh::tunnel::{self, Upgraded};
 use gapura_mesh::worker::Core;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::request::Parts;
@@ -26,13 +26,14 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::authenticate::{self, Authenticator};
-use crate::authorise::{self, Forbidden};
+use crate::authorise;
 use crate::client::Client;
 use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
 use crate::forward::{self, Forward};
 use crate::limits::{ANSWER_IDLE, BODY_IDLE};
 use crate::own::Own;
 use crate::registry::{Plugin, Registry};
+use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
@@ -53,31 +54,6 @@ pub(crate) struct Pipeline {
     pub(crate) settings: Arc<DoorSettings>,
     /// Where requests are counted that no plugin takes.
     pub(crate) unrouted: Arc<PluginMeters>,
-}
-
-/// Why a request got no answer of a plugin's.
-#[derive(Debug)]
-pub(crate) enum Rejection {
-    /// It is ambiguous, malformed or too large.
-    Framing(Code),
-    /// It is for another host.
-    Misdirected,
-    /// The gateway's own paths are for reading.
-    ReadOnly,
-    /// Nobody takes its path.
-    Route(route::Error),
-    /// Its caller is not who they say.
-    Authenticate(authenticate::Error),
-    /// Its caller may not.
-    Authorise(Forbidden),
-    /// Its body is announced to be larger than the plugin takes.
-    TooLarge,
-    /// The plugin gave no answer.
-    Forward(forward::Error),
-    /// The plugin switched to a protocol that nobody asked for.
-    Switched(NotAskedFor),
-    /// A panic was caught.
-    Panic,
 }
 
 /// A request that has passed every check and goes on.
@@ -368,68 +344,6 @@ impl Pipeline {
         RequestId::new_v7(
             self.core.seed.clock.unix_millis(),
             self.core.random.next_wide(),
-        )
-    }
-}
-
-impl Rejection {
-    /// The code it is answered with.
-    #[must_use]
-    pub(crate) fn code(&self) -> Code {
-        use authenticate::Error as Token;
-        match self {
-            Self::Framing(code) => *code,
-            Self::Misdirected => Code::Misdirected,
-            Self::ReadOnly => Code::MethodNotAllowed,
-            Self::Route(error) => error.code(),
-            Self::Authenticate(Token::TokenMissing) => Code::TokenMissing,
-            Self::Authenticate(Token::TokenInvalid(_)) => Code::TokenInvalid,
-            Self::Authenticate(Token::TokenExpired) => Code::TokenExpired,
-            Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
-            Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
-            Self::Authorise(Forbidden) => Code::Forbidden,
-            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
-                Code::BodyTooLarge
-            }
-            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => {
-                Code::RequestTimeout
-            }
-            // The client broke its own request off; nobody is there to read this.
-            Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
-            Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
-            Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
-            Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
-            Self::Panic => Code::Internal,
-        }
-    }
-
-    /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
-    #[must_use]
-    pub(crate) fn worth_a_line(&self) -> Option<&forward::Error> {
-        match self {
-            Self::Forward(error) if self.code().status().is_server_error() => Some(error),
-            _ => None,
-        }
-    }
-
-    /// Whether the connection cannot go on: its next byte may belong to this request.
-    #[must_use]
-    pub(crate) fn ends_connection(&self) -> bool {
-        let code = self.code();
-        matches!(
-            code,
-            Code::BadRequest
-                | Code::MethodNotAllowed
-                | Code::RequestTimeout
-                | Code::BodyTooLarge
-                | Code::HeadersTooLarge
-                | Code::UriTooLong
-                | Code::Internal
         )
     }
 }

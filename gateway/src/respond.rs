@@ -7,7 +7,7 @@ use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use crate::pipeline::Rejection;
+use crate::rejection::Rejection;
 
 /// Answers in the envelope.
 #[must_use]

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_mesh::inbound::{Link, StrictIo, drive};
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::handshake_refusal;
 use gapura_mesh::tunnel::Upgraded;
-use gapura_mesh::upstream::dial::BoxIo;
 use gapura_mesh::worker::Serve;
 use http::Request;
 use hyper::body::Incoming;
@@ -118,7 +118,8 @@ impl Server {
             http1::UpgradeableConnection::graceful_shutdown,
             pending(),
             &link,
-            core,
+            &core.timers,
+            core.seed.stopping.clone(),
             true,
         )
         .await;
@@ -149,12 +150,14 @@ impl Server {
             .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
             .max_send_buf_size(BUFFER)
             .serve_connection(io, service);
+        let core = &self.pipeline.core;
         drive(
             connection,
             http2::Connection::graceful_shutdown,
             pending(),
             &link,
-            &self.pipeline.core,
+            &core.timers,
+            core.seed.stopping.clone(),
             false,
         )
         .await;

@@ -15,7 +15,6 @@ use http::uri::PathAndQuery;
 
 use crate::body::Upload;
 use crate::clock::Rfc3339;
-use crate::config::AccessLog;
 use crate::context::{RequestId, TenantId};
 use crate::envelope::Code;
 use crate::headers::Stripped;
@@ -23,6 +22,17 @@ use crate::inbound::UnderWay;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
 use crate::trace::TraceId;
+
+/// Which finished requests leave a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// All of them.
+    On,
+    /// Those that ended with a status from 400.
+    Errors,
+    /// None.
+    Off,
+}
 
 /// Where one worker's records end.
 pub struct Sink {
@@ -93,6 +103,31 @@ const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
 /// Nobody was there any more to be answered; as nginx has it.
 const CLIENT_GONE: u16 = 499;
+
+impl AccessLog {
+    /// Takes `on`, `errors` or `off`.
+    ///
+    /// # Errors
+    /// A sentence that says what is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "on" => Ok(Self::On),
+            "errors" => Ok(Self::Errors),
+            "off" => Ok(Self::Off),
+            _ => Err("must be on, errors or off".to_owned()),
+        }
+    }
+
+    /// The word of the setting.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Errors => "errors",
+            Self::Off => "off",
+        }
+    }
+}
 
 impl Sink {
     /// The end of worker `worker`'s records.
@@ -351,6 +386,14 @@ mod tests {
         }
         assert!(line["latency_ms"].is_number());
         assert!(!line.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn the_words_of_the_setting_are_three() {
+        for text in ["on", "errors", "off"] {
+            assert_eq!(AccessLog::parse(text).map(AccessLog::as_str), Ok(text));
+        }
+        assert!(AccessLog::parse("ON").is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
 use crate::body::Body;
-use crate::upstream::dial::BoxIo;
+use crate::io::BoxIo;
 
 /// One page as it reads now.
 pub struct Page {

@@ -14,9 +14,10 @@ use std::fmt;
 
 use crate::json::Position;
 
+pub use crate::access::AccessLog;
 pub use flags::{command, given};
 pub use layers::{Found, Layers, switched};
-pub use values::{AccessLog, AdminAddress, address, duration, exposed, workers};
+pub use values::{AdminAddress, address, duration, exposed, workers};
 
 /// One row of a program's table of settings.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use http::{HeaderName, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::access::Record;
 use crate::body::Body;
 use crate::context::RequestId;
+use crate::headers::X_REQUEST_ID;
 
 /// The program that made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +82,6 @@ codes! {
     KeysUnavailable "keys_unavailable" SERVICE_UNAVAILABLE "Tokens cannot be verified now; try again later.";
     UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT "The service took too long to answer.";
 }
-
-/// The header that carries a request's id.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Code {
     /// Its place in [`Code::ALL`].

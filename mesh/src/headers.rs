@@ -11,8 +11,9 @@ use http::header::{
 };
 
 use crate::context::{RequestId, Roles, TenantId, UserId};
-use crate::envelope::X_REQUEST_ID;
 
+/// The name of a request everywhere.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The user of a request.
 pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 /// The tenant of a request.

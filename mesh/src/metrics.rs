@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use crate::leg::Side;
 pub use program::{render_program, render_trust};
 pub use text::Text;
 
@@ -72,17 +73,6 @@ pub struct WorkerMeters {
     tokens_rejected: Box<[Counter]>,
     /// Open connections by [`Side`].
     connections: [Counter; Side::ALL.len()],
-}
-
-/// Which connection is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// Between client and gateway.
-    Client,
-    /// Between gateway and sidecar.
-    Hop,
-    /// Between sidecar and plugin.
-    Plugin,
 }
 
 /// All counters of one program.
@@ -223,21 +213,6 @@ impl WorkerMeters {
 
     fn connections(&self, side: Side) -> &Counter {
         &self.connections[side as usize]
-    }
-}
-
-impl Side {
-    /// Every side, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::Client, Self::Hop, Self::Plugin];
-
-    /// The word in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Hop => "hop",
-            Self::Plugin => "plugin",
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use slab::Slab;
 
 use crate::body::Fault;
 use crate::timers::Timers;
-use crate::upstream::h2::OpenStream;
 
 /// How long a stream may hold bytes that nobody takes.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +45,9 @@ pub struct HopStream {
     /// The step in which the table first saw it hold bytes, since the last were taken.
     stalled_since: Cell<Option<u64>>,
 }
+
+/// Counts a stream as open until it has been read to its end or given up.
+pub struct OpenStream(Rc<Cell<usize>>);
 
 impl Streams {
     /// A table whose stalled streams may hold `budget` bytes.
@@ -176,5 +178,20 @@ impl HopStream {
 impl Drop for HopStream {
     fn drop(&mut self) {
         self.table.open.borrow_mut().try_remove(self.key);
+    }
+}
+
+impl OpenStream {
+    /// Counts one more in `open`.
+    #[must_use]
+    pub fn count(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

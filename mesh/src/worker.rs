@@ -13,9 +13,8 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::access::Sink;
+use crate::access::{AccessLog, Sink};
 use crate::clock::Clock;
-use crate::config::AccessLog;
 use crate::listen::{Accepted, Queue};
 use crate::log::{Level, Log};
 use crate::metrics::{Meters, OpenConnection, Side, WorkerMeters};

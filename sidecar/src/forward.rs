@@ -13,10 +13,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_mesh::body::{Body, Fault, Upload};
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tunnel;
 use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial::{self, BoxIo};
+use gapura_mesh::upstream::dial;
 use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;

@@ -15,6 +15,7 @@ mod admin;
 mod authorise;
 mod forward;
 mod pipeline;
+mod rejection;
 mod respond;
 mod run;
 mod sanitise;

@@ -6,23 +6,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
+use gapura_mesh::envelope::{Code, with_id};
 use gapura_mesh::framing;
-use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
+use gapura_mesh::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
 use gapura_mesh::inbound::UnderWay;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{NotAskedFor, Upgraded};
+use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::worker::Core;
 use http::header::TRAILER;
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Error, Plugin};
+use crate::forward::Plugin;
+use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
 
@@ -45,23 +46,6 @@ pub(crate) struct Arrived {
     pub(crate) under_way: Option<UnderWay>,
     /// Another reader could have read its head in another way.
     pub(crate) ambiguous: bool,
-}
-
-/// Why a request did not reach the plugin, or came back without an answer.
-#[derive(Debug)]
-pub(crate) enum Rejection {
-    /// The peer is not on the list.
-    Denied(Denied),
-    /// The request is not one to trust.
-    Sanitise(Code),
-    /// The plugin gave no answer.
-    Forward(Error),
-    /// The plugin's answer can be read in two ways.
-    Unsound,
-    /// The plugin switched to a protocol that nobody asked for.
-    Switched(NotAskedFor),
-    /// A panic was caught.
-    Panic,
 }
 
 impl Pipeline {
@@ -159,27 +143,6 @@ impl Pipeline {
             self.core.seed.clock.unix_millis(),
             self.core.random.next_wide(),
         )
-    }
-}
-
-impl Rejection {
-    /// The code it is answered with.
-    #[must_use]
-    pub(crate) fn code(&self) -> Code {
-        match self {
-            Self::Denied(Denied) => Code::PeerDenied,
-            Self::Sanitise(code) => *code,
-            Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => {
-                Code::RequestTimeout
-            }
-            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
-            Self::Panic => Code::Internal,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use gapura_mesh::headers::X_GAPURA_MADE;
 use gapura_mesh::log::{Level, Log, chain};
 use http::{HeaderValue, Response};
 
-use crate::pipeline::Rejection;
+use crate::rejection::Rejection;
 
 /// Answers in the envelope, marked as made here.
 #[must_use]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use gapura_mesh::body::{Body, Upload};
 use gapura_mesh::identity::PeerId;
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
@@ -19,7 +20,7 @@ use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial::{self, BoxIo};
+use gapura_mesh::upstream::dial;
 use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;

@@ -7,11 +7,10 @@
 use std::sync::Arc;
 
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
-use gapura_mesh::envelope::X_REQUEST_ID;
 use gapura_mesh::headers::{
     self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
     X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
-    X_ROLE, X_USER_ID,
+    X_REQUEST_ID, X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;

@@ -14,17 +14,6 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
-/// Which finished requests leave a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// All of them.
-    On,
-    /// Those that ended with a status from 400.
-    Errors,
-    /// None.
-    Off,
-}
-
 /// Ten years: longer is a slip of the keyboard, and near it arithmetic on deadlines stays far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
@@ -58,31 +47,6 @@ impl fmt::Display for AdminAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl AccessLog {
-    /// Takes `on`, `errors` or `off`.
-    ///
-    /// # Errors
-    /// A sentence that says what is accepted.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "on" => Ok(Self::On),
-            "errors" => Ok(Self::Errors),
-            "off" => Ok(Self::Off),
-            _ => Err("must be on, errors or off".to_owned()),
-        }
-    }
-
-    /// The word of the setting.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Errors => "errors",
-            Self::Off => "off",
         }
     }
 }
@@ -231,9 +195,5 @@ mod tests {
         for text in ["0", "65", "+1", "-1", "", "1.0", "two"] {
             assert!(workers(text).is_err(), "{text}");
         }
-        for text in ["on", "errors", "off"] {
-            assert_eq!(AccessLog::parse(text).map(AccessLog::as_str), Ok(text));
-        }
-        assert!(AccessLog::parse("ON").is_err());
     }
 }

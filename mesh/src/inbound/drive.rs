@@ -2,14 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::strict_io::Link;
-use crate::shutdown::Phase;
-use crate::worker::Core;
+use crate::shutdown::{Phase, Stopping};
+use crate::timers::Timers;
 
 /// A whole request head: whoever needs longer for 32 KiB is holding a connection, not sending a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -49,13 +48,13 @@ pub async fn drive<C: Future>(
     close: impl Fn(Pin<&mut C>),
     retired: impl Future<Output = ()>,
     link: &Arc<Link>,
-    core: &Rc<Core>,
+    timers: &Timers,
+    mut stopping: Stopping,
     http1: bool,
 ) -> bool {
     let mut retired = std::pin::pin!(retired);
     let mut connection = std::pin::pin!(connection);
-    let mut stopping = core.seed.stopping.clone();
-    let deadline = core.timers.sleep(HEAD_WITHIN);
+    let deadline = timers.sleep(HEAD_WITHIN);
     let mut waiting = Waiting::First;
     let mut closing = false;
     // HTTP/2 can say that it goes before it does; HTTP/1.1 says so with each answer, and closes when the listener does. So does a

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::messages::Messages;
-use crate::upstream::dial::BoxIo;
+use crate::io::BoxIo;
 
 /// A client's stream.
 pub struct StrictIo {

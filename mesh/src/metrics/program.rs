@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Side, Text};
+use super::Text;
 use crate::alarms::Alarms;
+use crate::leg::Side;
 use crate::log::Log;
 use crate::tls::trust::TrustSet;
 use crate::tls::watch::TrustCounters;

@@ -5,17 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-
-/// A stream of bytes both ways, whatever carries it.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
-
-/// Any stream. One call through a table costs less than compiling hyper and h2 once for each kind.
-pub type BoxIo = Box<dyn Io>;
 
 /// How long connecting may take: the other end is one hop away.
 pub const CONNECT: Duration = Duration::from_secs(1);

@@ -15,10 +15,10 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
-use super::dial::BoxIo;
 use super::life::Life;
 use super::{SendError, answered, settled};
 use crate::body::{Body, Upload, UploadState};
+use crate::io::BoxIo;
 use crate::timers::{STEP, Timers};
 
 /// The idle connections of one worker to one address.

@@ -15,12 +15,12 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use http::{Request, Response};
 
-use super::dial::BoxIo;
 use super::{SendError, answered};
 use crate::body::{Body, Fault, Upload};
 use crate::coalesce::{Coalesced, Flusher, coalesce};
+use crate::io::BoxIo;
 use crate::pump::{MAX_FRAME, Pump, PumpFault};
-use crate::streams::Streams;
+use crate::streams::{OpenStream, Streams};
 use crate::timers::Timers;
 
 /// What one stalled stream may hold; 64 KiB would halve the speed of uploads.
@@ -72,9 +72,6 @@ struct Ping {
     due: crate::timers::Sleep,
     waiting: bool,
 }
-
-/// Counts a stream as open until it has been read to its end or given up.
-pub struct OpenStream(Rc<Cell<usize>>);
 
 impl H2 {
     /// Speaks HTTP/2 on `io`, and waits for the peer's settings: only with them has a TLS 1.3 server shown that it takes our
@@ -176,7 +173,7 @@ impl H2 {
         let (mut answer, stream) = sender
             .send_request(head, ended)
             .map_err(|_| SendError::Protocol)?;
-        let open = OpenStream::new(&self.state.open);
+        let open = OpenStream::count(&self.state.open);
         let mut pump = (!ended).then(|| Pump::new(body, stream, &self.state.timers));
         let mut refused = None;
         let sending = |cx: &mut Context<'_>| {
@@ -314,18 +311,5 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.state.closed.set(true);
-    }
-}
-
-impl OpenStream {
-    fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
-        Self(open.clone())
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -1,0 +1,95 @@
+//! Why a request got no answer of a plugin's, and what that means to its client: one variant a stage, matched exhaustively.
+
+use gapura_mesh::body::Fault;
+use gapura_mesh::envelope::Code;
+use gapura_mesh::tunnel::NotAskedFor;
+
+use crate::authorise::Forbidden;
+use crate::{authenticate, forward, route};
+
+/// Why a request got no answer of a plugin's.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// It is ambiguous, malformed or too large.
+    Framing(Code),
+    /// It is for another host.
+    Misdirected,
+    /// The gateway's own paths are for reading.
+    ReadOnly,
+    /// Nobody takes its path.
+    Route(route::Error),
+    /// Its caller is not who they say.
+    Authenticate(authenticate::Error),
+    /// Its caller may not.
+    Authorise(Forbidden),
+    /// Its body is announced to be larger than the plugin takes.
+    TooLarge,
+    /// The plugin gave no answer.
+    Forward(forward::Error),
+    /// The plugin switched to a protocol that nobody asked for.
+    Switched(NotAskedFor),
+    /// A panic was caught.
+    Panic,
+}
+
+impl Rejection {
+    /// The code it is answered with.
+    #[must_use]
+    pub(crate) fn code(&self) -> Code {
+        use authenticate::Error as Token;
+        match self {
+            Self::Framing(code) => *code,
+            Self::Misdirected => Code::Misdirected,
+            Self::ReadOnly => Code::MethodNotAllowed,
+            Self::Route(error) => error.code(),
+            Self::Authenticate(Token::TokenMissing) => Code::TokenMissing,
+            Self::Authenticate(Token::TokenInvalid(_)) => Code::TokenInvalid,
+            Self::Authenticate(Token::TokenExpired) => Code::TokenExpired,
+            Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
+            Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
+            Self::Authorise(Forbidden) => Code::Forbidden,
+            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
+                Code::BodyTooLarge
+            }
+            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => {
+                Code::RequestTimeout
+            }
+            // The client broke its own request off; nobody is there to read this.
+            Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
+            Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
+            Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
+            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {
+                Code::UpstreamProtocol
+            }
+            Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
+            Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
+            Self::Panic => Code::Internal,
+        }
+    }
+
+    /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
+    #[must_use]
+    pub(crate) fn worth_a_line(&self) -> Option<&forward::Error> {
+        match self {
+            Self::Forward(error) if self.code().status().is_server_error() => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection cannot go on: its next byte may belong to this request.
+    #[must_use]
+    pub(crate) fn ends_connection(&self) -> bool {
+        let code = self.code();
+        matches!(
+            code,
+            Code::BadRequest
+                | Code::MethodNotAllowed
+                | Code::RequestTimeout
+                | Code::BodyTooLarge
+                | Code::HeadersTooLarge
+                | Code::UriTooLong
+                | Code::Internal
+        )
+    }
+}
