@@ -10,10 +10,12 @@ use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, with_id};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{
     Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
 };
+use gapura_mesh::inbound::UnderWay;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
@@ -75,26 +77,26 @@ impl Pipeline {
         request: Request<Incoming>,
         ambiguous: bool,
         upgraded: &Upgraded,
-        mut record: Box<Record>,
+        mut exchange: Box<Exchange>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
-        record.belongs_to(&self.unrouted);
+        exchange.record.belongs_to(&self.unrouted);
         let result = caught(pin!(self.try_handle(
             client,
             head,
             body,
             ambiguous,
             upgraded,
-            &mut record
+            &mut exchange
         )))
         .await
         .unwrap_or(Err(Rejection::Panic));
         let mut response = match result {
-            Ok(answer) => answer.map(|body| body.recorded(record)),
+            Ok(answer) => answer.map(|body| body.with(exchange)),
             Err(rejection) => {
-                let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
+                let mut refusal = respond::refuse(&rejection, exchange, &self.core.seed.log);
                 // Nobody has read its body: whatever comes next on the connection may still belong to it.
                 if http1 && !bodiless {
                     refusal
@@ -115,9 +117,14 @@ impl Pipeline {
         response
     }
 
-    /// Begins the record of a request, which carries its id: the client's where it is one (rule 4 of CONTRACT section 4).
+    /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
     #[must_use]
-    pub(crate) fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
+    pub(crate) fn begin(
+        &self,
+        client: &Client,
+        request: &Request<Incoming>,
+        under_way: UnderWay,
+    ) -> Box<Exchange> {
         let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
         let kept = given
             .next()
@@ -127,9 +134,13 @@ impl Pipeline {
         let peer = client
             .address(request.headers(), |ip| self.settings.is_proxy(ip))
             .text;
-        self.core
-            .sink
-            .begin(request_id, request.method().clone(), peer)
+        Exchange::begin(
+            &self.core.sink,
+            request_id,
+            request.method().clone(),
+            peer,
+            Some(under_way),
+        )
     }
 
     async fn try_handle(
@@ -139,12 +150,12 @@ impl Pipeline {
         body: Incoming,
         ambiguous: bool,
         upgraded: &Upgraded,
-        record: &mut Record,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Rejection> {
         if ambiguous {
             return Err(Rejection::Framing(Code::BadRequest));
         }
-        let admitted = match self.admit(client, head, &body, record)? {
+        let admitted = match self.admit(client, head, &body, &mut exchange.record)? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -155,14 +166,14 @@ impl Pipeline {
             token_holds,
         } = admitted;
         let (body, upload) = self.body(body, &plugin);
-        record.upload = Some(upload.clone());
+        exchange.upload = Some(upload.clone());
         let sent = Instant::now();
         let answer = self
             .forward
             .send(outgoing, body, &upload)
             .await
             .map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
-        record.upstream = Some(sent.elapsed());
+        exchange.record.upstream = Some(sent.elapsed());
         if !framing::is_sound_answer(answer.headers()) {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
@@ -172,10 +183,15 @@ impl Pipeline {
                 .switch(answer, upgrade, expires)
                 .map_err(Rejection::Switched)?
         } else {
-            self.scrubbed(answer, !plugin.upstream.is_plaintext(), token_holds, record)
+            self.scrubbed(
+                answer,
+                !plugin.upstream.is_plaintext(),
+                token_holds,
+                &mut exchange.record,
+            )
         };
-        record.status = answer.status().as_u16();
-        Ok(with_id(answer, &record.request_id))
+        exchange.record.status = answer.status().as_u16();
+        Ok(with_id(answer, &exchange.record.request_id))
     }
 
     /// Every check a request meets before a byte of it goes on, in this order.

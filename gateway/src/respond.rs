@@ -1,8 +1,8 @@
 //! Turns a rejection into its status, its envelope and its one log line.
 
-use gapura_mesh::access::Record;
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{self, By, Code};
+use gapura_mesh::envelope::{By, Code};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,9 +11,10 @@ use crate::rejection::Rejection;
 
 /// Answers in the envelope.
 #[must_use]
-pub(crate) fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
+pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) -> Response<Body> {
     let code = rejection.code();
     if let Some(error) = rejection.worth_a_line() {
+        let record = &exchange.record;
         let plugin = record
             .plugin
             .as_ref()
@@ -25,7 +26,7 @@ pub(crate) fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> R
         ];
         log.event(Level::Warn, "upstream_failed", &chain(error), &fields);
     }
-    let mut response = envelope::refuse(code, By::Gateway, record);
+    let mut response = exchange.refuse(code, By::Gateway);
     let headers = response.headers_mut();
     if let Rejection::Authenticate(error) = rejection
         && let Some(challenge) = error.www_authenticate()

@@ -96,13 +96,12 @@ impl Server {
         let (pipeline, left, seen) = (self.pipeline.clone(), upgraded.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client, left) = (pipeline.clone(), client.clone(), left.clone());
-            let mut record = pipeline.record(&client, &request);
-            record.under_way = Some(seen.begin());
+            let exchange = pipeline.begin(&client, &request, seen.begin());
             let ambiguous = seen.is_ambiguous();
             async move {
                 Ok::<_, Infallible>(
                     pipeline
-                        .handle(&client, request, ambiguous, &left, record)
+                        .handle(&client, request, ambiguous, &left, exchange)
                         .await,
                 )
             }
@@ -132,12 +131,11 @@ impl Server {
         let (pipeline, seen) = (self.pipeline.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client) = (pipeline.clone(), client.clone());
-            let mut record = pipeline.record(&client, &request);
-            record.under_way = Some(seen.begin());
+            let exchange = pipeline.begin(&client, &request, seen.begin());
             async move {
                 Ok::<_, Infallible>(
                     pipeline
-                        .handle(&client, request, false, &Upgraded::default(), record)
+                        .handle(&client, request, false, &Upgraded::default(), exchange)
                         .await,
                 )
             }

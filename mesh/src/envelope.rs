@@ -9,8 +9,6 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
-use crate::access::Record;
-use crate::body::Body;
 use crate::context::RequestId;
 use crate::headers::X_REQUEST_ID;
 
@@ -124,21 +122,19 @@ fn refusal_body(code: Code, by: By, request_id: &RequestId) -> Bytes {
     .into()
 }
 
-/// Answers in the envelope; `record` goes with the answer.
+/// The whole answer.
 #[must_use]
-pub fn refuse(code: Code, by: By, mut record: Box<Record>) -> Response<Body> {
-    record.status = code.status().as_u16();
-    record.code = Some(code);
-    let body = refusal_body(code, by, &record.request_id);
-    let mut response = Response::new(Body::empty());
+pub fn refusal(code: Code, by: By, request_id: &RequestId) -> Response<Bytes> {
+    let mut response = Response::new(refusal_body(code, by, request_id));
     *response.status_mut() = code.status();
-    refusal_headers(response.headers_mut(), code, body.len(), &record.request_id);
-    response.map(|_| Body::full(body).recorded(record))
+    let length = response.body().len();
+    refusal_headers(response.headers_mut(), code, length, request_id);
+    response
 }
 
 /// Names the request that an answer is for.
 #[must_use]
-pub fn with_id(mut answer: Response<Body>, request_id: &RequestId) -> Response<Body> {
+pub fn with_id<B>(mut answer: Response<B>, request_id: &RequestId) -> Response<B> {
     answer
         .headers_mut()
         .insert(X_REQUEST_ID, request_id.header().clone());

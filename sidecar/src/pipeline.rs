@@ -10,6 +10,7 @@ use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, with_id};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::framing;
 use gapura_mesh::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
 use gapura_mesh::inbound::UnderWay;
@@ -63,12 +64,15 @@ impl Pipeline {
             .get(X_REQUEST_ID)
             .and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let mut record = self
-            .core
-            .sink
-            .begin(request_id, request.method().clone(), name.clone());
+        let mut exchange = Exchange::begin(
+            &self.core.sink,
+            request_id,
+            request.method().clone(),
+            name.clone(),
+            arrived.under_way,
+        );
+        let record = &mut exchange.record;
         record.belongs_to(&self.meters);
-        record.under_way = arrived.under_way;
         if self.core.sink.logs() {
             record.path = request
                 .uri()
@@ -85,14 +89,14 @@ impl Pipeline {
             peer,
             request,
             arrived.ambiguous,
-            &mut record,
+            &mut exchange,
             upgraded
         )))
         .await
         .unwrap_or(Err(Rejection::Panic));
         match result {
-            Ok(response) => response.map(|body| body.recorded(record)),
-            Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
+            Ok(response) => response.map(|body| body.with(exchange)),
+            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         }
     }
 
@@ -101,7 +105,7 @@ impl Pipeline {
         peer: &Result<PermittedPeer, Denied>,
         request: Request<Body>,
         ambiguous: bool,
-        record: &mut Record,
+        exchange: &mut Exchange,
         upgraded: &Upgraded,
     ) -> Result<Response<Body>, Rejection> {
         if ambiguous {
@@ -112,11 +116,12 @@ impl Pipeline {
         let on_upgrade = head.extensions.remove::<OnUpgrade>();
         let mut seen = Seen::default();
         let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
+        let record = &mut exchange.record;
         (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
         let trusted = trusted.map_err(Rejection::Sanitise)?;
         let websocket = trusted.websocket;
         let (body, upload) = watched(body);
-        record.upload = Some(upload.clone());
+        exchange.upload = Some(upload.clone());
         let sent = Instant::now();
         let answer = self
             .plugin

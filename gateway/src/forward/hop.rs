@@ -296,7 +296,8 @@ impl Dialer {
         } else {
             Side::Plugin
         };
-        Life::new(self.core.count_open(side), guard)
+        let verdict = guard.as_ref().map(LiveGuard::verdict);
+        Life::new((self.core.count_open(side), guard), verdict)
     }
 
     async fn connect(

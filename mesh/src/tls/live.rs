@@ -16,18 +16,9 @@ use super::peer::Peer;
 use super::trust::TrustSet;
 use super::verify::Purpose;
 use crate::clock::unix;
-use crate::metrics::Side;
+use crate::leg::Side;
 
-/// What is to become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on.
-    Run,
-    /// Take no new request, finish what is in flight, close.
-    Retire,
-    /// Close at once; the reason is a fixed label.
-    Cut(&'static str),
-}
+pub use crate::verdict::Verdict;
 
 /// The live connections of one program. Cheap to clone.
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::life::Life;
 use super::{SendError, answered, settled};
-use crate::body::{Body, Upload, UploadState};
+use crate::body::{Attachment, Body, End, Upload, UploadState};
 use crate::io::BoxIo;
 use crate::timers::{STEP, Timers};
 
@@ -52,8 +52,10 @@ struct Shared {
 /// takes nothing can let it wait for ever.
 struct Wanted(Option<Link>);
 
-/// A connection that goes back to its pool once its answer has been read.
-pub struct Lease {
+/// A connection that goes back to its pool once its answer has been read; one whose answer is dropped before closes.
+struct Leased(Option<Lease>);
+
+struct Lease {
     pool: Rc<Pool>,
     sender: SendRequest<Body>,
     link: Link,
@@ -215,7 +217,7 @@ impl Drop for Wanted {
 impl Lease {
     /// The answer has been read to its end. A request whose body is still under way keeps the connection while the peer takes of it,
     /// and closes it.
-    pub fn give_back(self) {
+    fn give_back(self) {
         let Self {
             pool,
             sender,
@@ -256,7 +258,23 @@ fn with_lease(mut answer: Response<Incoming>, lease: Lease) -> Response<Body> {
         lease.wanted.no_longer_watched();
         return answer.map(|_| Body::empty());
     }
-    answer.map(|incoming| Body::incoming(incoming).leased(lease))
+    answer.map(|incoming| {
+        let body = Body::incoming(incoming);
+        if body.is_ended() {
+            lease.give_back();
+            return body;
+        }
+        body.with(Box::new(Leased(Some(lease))))
+    })
+}
+
+impl Attachment for Leased {
+    fn ended(&mut self, end: End) {
+        // In the middle of an answer a connection cannot be used again.
+        if let (Some(lease), End::Whole) = (self.0.take(), end) {
+            lease.give_back();
+        }
+    }
 }
 
 fn why(error: hyper::Error) -> SendError {
@@ -288,18 +306,13 @@ fn copy_of(error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Meters, OpenConnection, Side};
     use tokio::io::AsyncReadExt;
     use tokio::task::LocalSet;
 
     async fn pool_and_connection(peer: tokio::io::DuplexStream) -> (Rc<Pool>, Kept) {
-        let meters = Arc::new(Meters::new(1, &[]));
         let pool = Pool::new(&Timers::new(), Duration::from_secs(1));
         let kept = pool
-            .open(
-                Box::new(peer),
-                Life::new(OpenConnection::count(&meters, 0, Side::Plugin), None),
-            )
+            .open(Box::new(peer), Life::new((), None))
             .await
             .unwrap();
         (pool, kept)

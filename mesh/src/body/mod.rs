@@ -4,11 +4,14 @@
 //! count of the bytes, a limit, a deadline between two bytes, and trailers that obey the header rule. Never copied and never
 //! collected: a gigabyte passes in the memory of a few frames, since nothing is taken before the receiver asks for it.
 
-use std::cell::{Cell, RefCell};
+mod attachment;
+mod error;
+mod upload;
+
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +19,14 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::access::Record;
 use crate::headers::{scrub_request_trailers, scrub_response_trailers};
 use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
-use crate::upstream::h1::Lease;
+use attachment::Attachments;
+
+pub use attachment::{Attachment, End};
+pub use error::Fault;
+pub use upload::{Upload, UploadState};
 
 /// A body under way: a pointer, since messages change hands many times before they are read; nothing at all where there is no body.
 pub struct Body(Option<Box<State>>);
@@ -31,9 +37,10 @@ struct State {
     idle: Option<(Sleep, Duration)>,
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
-    record: Option<Box<Record>>,
-    lease: Option<Lease>,
+    attachments: Attachments,
     until: Option<Sleep>,
+    /// Its end has been told.
+    over: bool,
 }
 
 enum Source {
@@ -49,39 +56,6 @@ pub enum Trailers {
     Response,
     /// Those of a request: `grpc-*`, and those the plugin asks for.
     Request(Rc<dyn Fn(&HeaderName) -> bool>),
-}
-
-/// Why a body ended before its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// No byte came for too long.
-    Idle,
-    /// More bytes came than are allowed.
-    TooLarge,
-    /// The sender went away, or broke the protocol.
-    Cut,
-    /// The receiver took nothing for too long, or held too much unread.
-    Stalled,
-}
-
-/// What is known of a request's body while somebody else reads it.
-#[derive(Default)]
-pub struct Upload {
-    bytes: Cell<u64>,
-    state: Cell<UploadState>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-/// How far a request's body has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UploadState {
-    /// More may come.
-    #[default]
-    Flowing,
-    /// It has been read to its end.
-    Finished,
-    /// It broke.
-    Failed(Fault),
 }
 
 impl Body {
@@ -169,22 +143,14 @@ impl Body {
         self
     }
 
-    /// Carries the request's record, which is finished when the body is dropped, sent or not.
+    /// Carries `attachment`, which hears of the body from now on and is dropped with it. To a body that is at its end already nothing
+    /// more is told.
     #[must_use]
-    pub fn recorded(mut self, record: Box<Record>) -> Self {
+    pub fn with(mut self, attachment: Box<dyn Attachment>) -> Self {
         self.0
             .get_or_insert_with(|| Box::new(State::of(Source::End)))
-            .record = Some(record);
-        self
-    }
-
-    /// Gives the connection back once the body has been read to its end; a body that is dropped before closes it.
-    #[must_use]
-    pub fn leased(mut self, lease: Lease) -> Self {
-        match &mut self.0 {
-            Some(state) if !state.is_ended() => state.lease = Some(lease),
-            _ => lease.give_back(),
-        }
+            .attachments
+            .push(attachment);
         self
     }
 
@@ -203,9 +169,9 @@ impl State {
             idle: None,
             trailers: Trailers::Response,
             upload: None,
-            record: None,
-            lease: None,
+            attachments: Attachments::default(),
             until: None,
+            over: false,
         }
     }
 
@@ -242,9 +208,7 @@ impl State {
             if let Some(upload) = &self.upload {
                 upload.count(count);
             }
-            if let Some(record) = &mut self.record {
-                record.bytes_out += count;
-            }
+            self.attachments.each(|attachment| attachment.bytes(count));
             return Ok(frame);
         }
         match frame.into_trailers() {
@@ -260,23 +224,22 @@ impl State {
                 scrub_request_trailers(&mut trailers, |name| forwarded(name))
             }
         };
-        if let Some(record) = &mut self.record {
-            record
-                .stripped
-                .add(crate::headers::Kind::Trailer, stripped.total());
-        }
+        self.attachments
+            .each(|attachment| attachment.trailers(&stripped));
         trailers
     }
 
-    fn finish(&mut self, state: UploadState) {
+    fn finish(&mut self, end: End) {
         self.source = Source::End;
         self.idle = None;
-        match (self.lease.take(), state) {
-            (Some(lease), UploadState::Finished) => lease.give_back(),
-            (lease, _) => drop(lease),
+        if !std::mem::replace(&mut self.over, true) {
+            self.attachments.each(|attachment| attachment.ended(end));
         }
         if let Some(upload) = self.upload.take() {
-            upload.set(state);
+            upload.set(match end {
+                End::Whole | End::CutShort => UploadState::Finished,
+                End::Broken(fault) => UploadState::Failed(fault),
+            });
         }
     }
 }
@@ -297,9 +260,7 @@ impl http_body::Body for Body {
             .as_ref()
             .is_some_and(|until| until.poll_passed(cx).is_ready())
         {
-            // The connection behind it is in the middle of an answer and cannot be used again.
-            drop(this.lease.take());
-            this.finish(UploadState::Finished);
+            this.finish(End::CutShort);
             return Poll::Ready(None);
         }
         let polled = match this.poll_source(cx) {
@@ -324,16 +285,16 @@ impl http_body::Body for Body {
             Some(Ok(frame)) => {
                 // Trailers are the end: whoever got them asks for nothing more.
                 if frame.is_trailers() || this.is_ended() {
-                    this.finish(UploadState::Finished);
+                    this.finish(End::Whole);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(fault)) => {
-                this.finish(UploadState::Failed(fault));
+                this.finish(End::Broken(fault));
                 Poll::Ready(Some(Err(fault)))
             }
             None => {
-                this.finish(UploadState::Finished);
+                this.finish(End::Whole);
                 Poll::Ready(None)
             }
         }
@@ -369,53 +330,6 @@ impl Drop for State {
     }
 }
 
-impl Upload {
-    /// A body that was never there is at its end.
-    #[must_use]
-    pub fn finished() -> Self {
-        Self {
-            state: Cell::new(UploadState::Finished),
-            ..Self::default()
-        }
-    }
-
-    /// Counts bytes that were read.
-    pub(crate) fn count(&self, more: u64) {
-        self.bytes.set(self.bytes.get() + more);
-    }
-
-    /// Bytes read so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
-
-    /// How far the body has come; wakes `cx` when that changes.
-    pub fn poll_state(&self, cx: &mut Context<'_>) -> UploadState {
-        let state = self.state.get();
-        if state == UploadState::Flowing {
-            drop(self.waiting.replace(Some(cx.waker().clone())));
-        }
-        state
-    }
-
-    /// How far the body has come.
-    #[must_use]
-    pub fn state(&self) -> UploadState {
-        self.state.get()
-    }
-
-    fn set(&self, state: UploadState) {
-        if self.state.get() == UploadState::Flowing {
-            self.state.set(state);
-            let waiting = self.waiting.borrow_mut().take();
-            if let Some(waker) = waiting {
-                waker.wake();
-            }
-        }
-    }
-}
-
 impl fmt::Debug for Body {
     /// Never a byte of what it carries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -425,15 +339,82 @@ impl fmt::Debug for Body {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "no byte of the body came for too long",
-            Self::TooLarge => "the body is larger than allowed",
-            Self::Cut => "the body broke off before its end",
-            Self::Stalled => "nobody took the body for too long",
-        })
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Writes down what it hears, its own end included.
+    #[derive(Clone, Default)]
+    struct Listener(Rc<RefCell<Vec<String>>>);
+
+    impl Attachment for Listener {
+        fn bytes(&mut self, count: u64) {
+            self.0.borrow_mut().push(format!("{count} bytes"));
+        }
+
+        fn ended(&mut self, end: End) {
+            self.0.borrow_mut().push(format!("{end:?}"));
+        }
+    }
+
+    struct Dropped(Listener);
+
+    impl Attachment for Dropped {}
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.0.borrow_mut().push("dropped".to_owned());
+        }
+    }
+
+    async fn read(body: &mut Body) -> Option<Result<Frame<Bytes>, Fault>> {
+        poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)).await
+    }
+
+    #[tokio::test]
+    async fn who_is_attached_hears_of_bytes_and_of_one_end_and_goes_with_the_body() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b"))
+            .with(Box::new(heard.clone()))
+            .with(Box::new(Dropped(heard.clone())));
+        assert!(read(&mut body).await.unwrap().unwrap().is_data());
+        assert!(read(&mut body).await.is_none());
+        assert_eq!(*heard.0.borrow(), ["7 bytes", "Whole"]);
+        drop(body);
+        assert_eq!(heard.0.borrow().last().unwrap(), "dropped");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_says_so_and_one_that_nobody_reads_has_no_end() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b"))
+            .limited(Some(6))
+            .with(Box::new(heard.clone()));
+        assert_eq!(read(&mut body).await.unwrap().unwrap_err(), Fault::TooLarge);
+        assert_eq!(*heard.0.borrow(), ["Broken(TooLarge)"]);
+        let unread = Listener::default();
+        drop(
+            Body::full(Bytes::from_static(b"x"))
+                .with(Box::new(unread.clone()))
+                .with(Box::new(Dropped(unread.clone()))),
+        );
+        assert_eq!(*unread.0.borrow(), ["dropped"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_time_is_over_was_not_read_to_its_end() {
+        let timers = Timers::new();
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"x"))
+            .with(Box::new(heard.clone()))
+            .ending_after(&timers, Duration::from_millis(1));
+        for _ in 0..3 {
+            timers.step();
+        }
+        assert!(read(&mut body).await.is_none());
+        assert_eq!(*heard.0.borrow(), ["CutShort"]);
     }
 }
-
-impl std::error::Error for Fault {}
