@@ -1,7 +1,7 @@
 //! Turns a rejection into its status, its envelope and its one log line.
 
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{By, Code};
+use gapura_mesh::envelope::By;
 use gapura_mesh::exchange::Exchange;
 use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
@@ -38,14 +38,8 @@ pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) 
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
-    if code == Code::MethodNotAllowed {
-        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
-        let served = if matches!(rejection, Rejection::ReadOnly) {
-            "GET, HEAD"
-        } else {
-            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-        };
-        headers.insert(ALLOW, HeaderValue::from_static(served));
+    if matches!(rejection, Rejection::ReadOnly) {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     if rejection.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -160,6 +160,11 @@ fn answer(
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if page.status == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
     response
 }
 
@@ -297,6 +302,14 @@ mod tests {
         assert_eq!(status(&Method::HEAD, "/healthz", &[], &rules), 200);
         assert_eq!(status(&Method::POST, "/healthz", &[], &rules), 405);
         assert_eq!(status(&Method::GET, "/secrets", &[], &rules), 404);
+        let allowed = |method| {
+            answer(&method, "/healthz", &HeaderMap::new(), &rules, &One)
+                .headers()
+                .get(ALLOW)
+                .cloned()
+        };
+        assert_eq!(allowed(Method::DELETE).unwrap(), "GET, HEAD");
+        assert_eq!(allowed(Method::GET), None);
     }
 
     #[test]

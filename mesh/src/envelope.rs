@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 
@@ -150,7 +150,14 @@ fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request
     if code.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    if code == Code::MethodNotAllowed {
+        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
+        headers.insert(ALLOW, HeaderValue::from_static(SERVED));
+    }
 }
+
+/// The methods that a plugin may see.
+const SERVED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +181,16 @@ mod tests {
         let wanted = serde_json::json!({"ok": false, "message": "Nothing is served at this path.",
             "errors": {"code": "no_route", "by": "gateway", "request_id": "abc-1"}});
         assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn every_405_says_what_is_served_and_nothing_else_does() {
+        let id = RequestId::parse(b"a").unwrap();
+        for code in Code::ALL {
+            let refusal = refusal(*code, By::Sidecar, &id);
+            let allowed = refusal.headers().contains_key(ALLOW);
+            assert_eq!(allowed, code.status() == StatusCode::METHOD_NOT_ALLOWED);
+        }
     }
 
     #[test]
