@@ -7,9 +7,11 @@
 //! `outgoing` makes the request, `instances` says where to, `hop` keeps the connections to one address, `sign` proves the
 //! context where there is no sidecar.
 
+mod attempt;
 mod error;
 mod hop;
 pub(crate) mod instances;
+pub(crate) mod lookup;
 pub(crate) mod outgoing;
 pub(crate) mod sign;
 

@@ -35,6 +35,7 @@ pub mod shutdown;
 pub mod signals;
 pub mod streams;
 pub mod systemd;
+pub mod tasks;
 pub mod timers;
 pub mod tls;
 pub mod trace;

@@ -22,6 +22,7 @@ use crate::program::{Alive, StartError};
 use crate::random::Random;
 use crate::shutdown::{Phase, Stopping};
 use crate::streams::Streams;
+use crate::tasks::Tasks;
 use crate::timers::Timers;
 
 /// What a worker is made from; crosses into its thread.
@@ -51,6 +52,8 @@ pub struct Core {
     pub timers: Timers,
     /// The streams over its HTTP/2 connections on the hop.
     pub streams: Streams,
+    /// Its tasks that belong to no connection of a client's.
+    pub tasks: Tasks,
     /// Where its records end.
     pub sink: Rc<Sink>,
     /// Its source of ids.
@@ -138,6 +141,7 @@ fn spawn<S: Serve>(
             seed,
             timers,
             streams,
+            tasks: Tasks::default(),
             sink,
             random,
         });
@@ -161,6 +165,11 @@ async fn work<S: Serve>(
     if core.sink.logs() {
         chores.spawn_local(core.sink.clone().run(core.timers.clone()));
     }
+    let log = core.seed.log.clone();
+    chores.spawn_local(core.tasks.clone().run(move |what| {
+        let message = format!("{what} ended in a panic; all else goes on");
+        log.event(Level::Error, "panic", &message, &[]);
+    }));
     let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
     chores.spawn_local(async move {
         loop {

@@ -83,7 +83,7 @@ impl Plugin {
     /// A way to `address` without any connection yet.
     #[must_use]
     pub(crate) fn new(address: Address, core: Rc<Core>) -> Self {
-        let pool = Pool::new(&core.timers, KEEP);
+        let pool = Pool::new(&core.timers, &core.tasks, KEEP);
         Self {
             address,
             core,
@@ -180,13 +180,14 @@ impl Plugin {
     }
 
     async fn connect_h2(&self) -> io::Result<H2> {
+        let core = &self.core;
         let io = self.connect().await?;
-        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
         let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
         let open = self.core.count_open(Side::Plugin);
-        tokio::task::spawn_local(async move {
+        core.tasks.spawn("a connection to the plugin", async move {
             driver.await;
             drop(open);
         });

@@ -1,10 +1,9 @@
 //! One worker's connections to one address.
 //!
 //! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
-//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain. An attempt to connect is a task of its own
-//! that all who wait share, so that a burst of requests opens one connection.
+//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,8 +26,9 @@ use gapura_mesh::upstream::life::Life;
 use gapura_mesh::worker::Core;
 use http::{Request, Response};
 use rustls::pki_types::ServerName;
-use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
+
+use super::attempt::{Attempt, Attempts};
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct Hop {
 #[derive(Default)]
 struct Shared {
     connections: RefCell<Vec<H2>>,
-    attempt: RefCell<Option<Rc<Attempt>>>,
+    attempts: Rc<Attempts<Failure>>,
 }
 
 struct Dialer {
@@ -58,14 +58,6 @@ struct Dialer {
     live: LiveConnections,
     address: SocketAddr,
     wanted: Option<PeerId>,
-}
-
-/// An attempt to connect, and who waits for it.
-#[derive(Default)]
-struct Attempt {
-    done: Cell<bool>,
-    failed: RefCell<Option<Failure>>,
-    ended: Notify,
 }
 
 /// Why connecting failed; told to all who waited.
@@ -110,7 +102,7 @@ impl Hop {
         } else {
             Duration::from_secs(3)
         };
-        let pool = Pool::new(&core.timers, keep);
+        let pool = Pool::new(&core.timers, &core.tasks, keep);
         let dialer = Rc::new(Dialer {
             core,
             trust,
@@ -211,36 +203,24 @@ impl Hop {
                 }
                 self.attempt()
             };
-            let ended = attempt.ended.notified();
-            if !attempt.done.get() {
-                ended.await;
-            }
-            if let Some(failure) = attempt.failed.borrow().clone() {
-                return Err(failure.into());
-            }
+            attempt.over().await?;
         }
         Err(super::Error::Overloaded)
     }
 
     /// The attempt that is under way, or a new one.
-    fn attempt(&self) -> Rc<Attempt> {
-        let mut current = self.shared.attempt.borrow_mut();
-        if let Some(attempt) = &*current {
-            return attempt.clone();
-        }
-        let attempt = Rc::new(Attempt::default());
-        *current = Some(attempt.clone());
-        let (dialer, shared, started) = (self.dialer.clone(), self.shared.clone(), attempt.clone());
-        tokio::task::spawn_local(async move {
-            match dialer.connect_h2().await {
-                Ok(connection) => shared.connections.borrow_mut().push(connection),
-                Err(failure) => *started.failed.borrow_mut() = Some(failure),
-            }
-            drop(shared.attempt.borrow_mut().take());
-            started.done.set(true);
-            started.ended.notify_waiters();
-        });
-        attempt
+    fn attempt(&self) -> Rc<Attempt<Failure>> {
+        let (dialer, shared) = (self.dialer.clone(), self.shared.clone());
+        let broken = Failure::Unreachable(
+            io::ErrorKind::Other,
+            "the attempt to connect broke off".to_owned(),
+        );
+        let tasks = &self.dialer.core.tasks;
+        self.shared.attempts.join(tasks, broken, || async move {
+            let connection = dialer.connect_h2().await?;
+            shared.connections.borrow_mut().push(connection);
+            Ok(())
+        })
     }
 
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
@@ -264,15 +244,16 @@ impl Hop {
 impl Dialer {
     async fn connect_h2(&self) -> Result<H2, Failure> {
         let trust = self.trust.load_full();
+        let core = &self.core;
         let (io, guard) = self.connect(&trust, b"h2").await?;
-        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
         let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (connection, driver) =
             handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
         let (life, link) = (self.life(guard), connection.link());
-        tokio::task::spawn_local(async move {
+        core.tasks.spawn("a connection to a sidecar", async move {
             tokio::select! {
                 biased;
                 reason = life.cut(|| link.retire()) => link.cut(reason),

@@ -19,6 +19,7 @@ use super::life::Life;
 use super::{SendError, answered, settled};
 use crate::body::{Attachment, Body, End, Upload, UploadState};
 use crate::io::BoxIo;
+use crate::tasks::Tasks;
 use crate::timers::{STEP, Timers};
 
 /// The idle connections of one worker to one address.
@@ -26,6 +27,7 @@ pub struct Pool {
     idle: RefCell<Vec<Idle>>,
     keep: Duration,
     timers: Timers,
+    tasks: Tasks,
 }
 
 struct Idle {
@@ -78,11 +80,12 @@ const BUFFER: usize = 128 * 1024;
 impl Pool {
     /// An empty pool whose connections may idle for `keep`.
     #[must_use]
-    pub fn new(timers: &Timers, keep: Duration) -> Rc<Self> {
+    pub fn new(timers: &Timers, tasks: &Tasks, keep: Duration) -> Rc<Self> {
         Rc::new(Self {
             idle: RefCell::default(),
             keep,
             timers: timers.clone(),
+            tasks: tasks.clone(),
         })
     }
 
@@ -106,21 +109,22 @@ impl Pool {
         let link = Link(Rc::new(shared));
         // The task must not keep the pool: its idle senders keep the connection, which keeps the task.
         let (task, pool) = (link.clone(), Rc::downgrade(self));
-        tokio::task::spawn_local(async move {
-            let retire = || {
-                task.0.retired.set(true);
-                if let Some(pool) = pool.upgrade() {
-                    pool.tidy();
+        self.tasks
+            .spawn("a connection towards a plugin", async move {
+                let retire = || {
+                    task.0.retired.set(true);
+                    if let Some(pool) = pool.upgrade() {
+                        pool.tidy();
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    reason = life.cut(retire) => task.0.cut.set(Some(reason)),
+                    // How it ends is told to whoever waits for an answer on it.
+                    _ = connection.with_upgrades() => {}
+                    () = task.0.abandoned.notified() => {}
                 }
-            };
-            tokio::select! {
-                biased;
-                reason = life.cut(retire) => task.0.cut.set(Some(reason)),
-                // How it ends is told to whoever waits for an answer on it.
-                _ = connection.with_upgrades() => {}
-                () = task.0.abandoned.notified() => {}
-            }
-        });
+            });
         Ok((sender, link))
     }
 
@@ -230,7 +234,7 @@ impl Lease {
             UploadState::Failed(_) => return,
             UploadState::Flowing => {
                 let timers = pool.timers.clone();
-                tokio::task::spawn_local(async move {
+                pool.tasks.spawn("the rest of an upload", async move {
                     settled(&upload, &timers).await;
                     timers.sleep(LAST_WORDS).await;
                     drop(wanted);
@@ -310,7 +314,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     async fn pool_and_connection(peer: tokio::io::DuplexStream) -> (Rc<Pool>, Kept) {
-        let pool = Pool::new(&Timers::new(), Duration::from_secs(1));
+        let pool = Pool::new(&Timers::new(), &Tasks::default(), Duration::from_secs(1));
         let kept = pool
             .open(Box::new(peer), Life::new((), None))
             .await

@@ -21,6 +21,7 @@ use crate::coalesce::{Coalesced, Flusher, coalesce};
 use crate::io::BoxIo;
 use crate::pump::{MAX_FRAME, Pump, PumpFault};
 use crate::streams::{OpenStream, Streams};
+use crate::tasks::Tasks;
 use crate::timers::Timers;
 
 /// What one stalled stream may hold; 64 KiB would halve the speed of uploads.
@@ -54,6 +55,7 @@ struct State {
     cut: Cell<Option<&'static str>>,
     timers: Timers,
     streams: Streams,
+    tasks: Tasks,
 }
 
 /// What a connection's task tells its users. Unlike an [`H2`] it does not keep the connection open.
@@ -84,6 +86,7 @@ impl H2 {
         io: BoxIo,
         timers: &Timers,
         streams: &Streams,
+        tasks: &Tasks,
     ) -> io::Result<(Self, Driver)> {
         let (half, flusher) = coalesce(io);
         let (sender, mut connection) = h2::client::Builder::new()
@@ -105,6 +108,7 @@ impl H2 {
             cut: Cell::new(None),
             timers: timers.clone(),
             streams: streams.clone(),
+            tasks: tasks.clone(),
         });
         let ping = connection.ping_pong().map(|pings| Ping {
             pings,
@@ -209,7 +213,7 @@ impl H2 {
         };
         if let Some(pump) = pump {
             // The answer came before the request's end: both go on side by side.
-            tokio::task::spawn_local(async move {
+            self.state.tasks.spawn("the rest of an upload", async move {
                 let _ = pump.await;
             });
         }
