@@ -203,7 +203,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
         let uri = head.uri.clone();
-        let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/framing.rs: one message, one target
+        let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
         record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {

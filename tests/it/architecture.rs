@@ -15,6 +15,9 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
+/// What both programs share, by folder.
+const LIBRARIES: [&str; 2] = ["mesh/protocol", "mesh"];
+
 /// The names under `[dependencies]` of a crate's manifest.
 fn dependencies(crate_dir: &str) -> Vec<String> {
     let manifest = fs::read_to_string(root().join(crate_dir).join("Cargo.toml")).unwrap();
@@ -148,7 +151,8 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
 fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     let ours = |name: &String| name.starts_with("gapura") || name == "lab-reporting";
     for (crate_dir, allowed) in [
-        ("mesh", &[][..]),
+        ("mesh/protocol", &[][..]),
+        ("mesh", &["gapura-protocol"][..]),
         ("gateway", &["gapura-mesh"][..]),
         ("sidecar", &["gapura-mesh"][..]),
         ("pki", &["gapura-mesh"][..]),
@@ -163,16 +167,36 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
 }
 
 #[test]
+fn each_library_refuses_what_it_says_it_does_not_know() {
+    for (crate_dir, refused) in [(
+        "mesh/protocol",
+        &["tokio", "hyper", "h2", "rustls", "tokio-rustls"][..],
+    )] {
+        let known = dependencies(crate_dir);
+        let found: Vec<_> = known
+            .iter()
+            .filter(|name| refused.contains(&name.as_str()))
+            .collect();
+        assert!(found.is_empty(), "{crate_dir} depends on {found:?}");
+    }
+    for (name, code) in sources("mesh/protocol/src") {
+        for io in ["std::fs", "std::net::Tcp", "std::thread"] {
+            assert!(lines_with(&code, io).is_empty(), "{name} reads {io}");
+        }
+    }
+}
+
+#[test]
 fn only_the_ca_mints_certificates_and_the_sidecar_reads_no_token() {
     let has =
         |crate_dir: &str, name: &str| dependencies(crate_dir).iter().any(|known| known == name);
-    for crate_dir in ["mesh", "gateway", "sidecar"] {
+    for crate_dir in LIBRARIES.into_iter().chain(["gateway", "sidecar"]) {
         assert!(
             !has(crate_dir, "rcgen"),
             "{crate_dir} can mint certificates"
         );
     }
-    for crate_dir in ["mesh", "sidecar", "pki"] {
+    for crate_dir in LIBRARIES.into_iter().chain(["sidecar", "pki"]) {
         assert!(
             !has(crate_dir, "jsonwebtoken"),
             "{crate_dir} can read tokens"
@@ -312,9 +336,9 @@ fn a_circle_that_is_made_is_found_however_it_is_written() {
 
 #[test]
 fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
-    for dir in ["mesh/src", "gateway/src", "sidecar/src"] {
-        for (name, code) in sources(dir) {
-            if name != "mesh/src/clock.rs" {
+    for crate_dir in LIBRARIES.into_iter().chain(["gateway", "sidecar"]) {
+        for (name, code) in sources(&format!("{crate_dir}/src")) {
+            if name != "mesh/protocol/src/clock.rs" {
                 assert!(
                     lines_with(&code, "SystemTime::now").is_empty(),
                     "{name} asks the machine for the time"
@@ -336,14 +360,11 @@ fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
 
 #[test]
 fn no_library_keeps_a_state_of_the_whole_process() {
-    for dir in [
-        "mesh/src",
-        "gateway/src",
-        "sidecar/src",
-        "pki/src",
-        "gapura/src",
-    ] {
-        for (name, code) in sources(dir) {
+    for crate_dir in LIBRARIES
+        .into_iter()
+        .chain(["gateway", "sidecar", "pki", "gapura"])
+    {
+        for (name, code) in sources(&format!("{crate_dir}/src")) {
             for line in code
                 .lines()
                 .map(str::trim_start)
@@ -365,10 +386,10 @@ fn no_library_keeps_a_state_of_the_whole_process() {
 
 #[test]
 fn the_reader_of_sources_finds_what_it_looks_for() {
-    let mesh = sources("mesh/src");
+    let mesh = sources("mesh/protocol/src");
     let (_, clock) = mesh
         .iter()
-        .find(|(name, _)| name == "mesh/src/clock.rs")
+        .find(|(name, _)| name == "mesh/protocol/src/clock.rs")
         .unwrap();
     assert_eq!(
         lines_with(clock, "SystemTime::now").len(),
