@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
-use gapura_mesh::metrics::{Meters, Side, Text, render_program, render_trust};
+use gapura_mesh::metrics::{Meters, Side, Text, render_program};
 use gapura_mesh::tls::watch::TrustCounters;
+use gapura_mesh::trust_metrics::render_trust;
 use http::StatusCode;
 use serde_json::{Value, json};
 

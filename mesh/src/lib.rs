@@ -3,9 +3,7 @@
 //! A file is here because at least two of the programs need it to mean the same thing: who a peer is, which header may pass,
 //! which message is unambiguous, what an answer of our own looks like.
 
-pub mod access;
 pub mod admin;
-pub mod alarms;
 pub mod body;
 pub mod bound;
 pub mod caught;
@@ -17,8 +15,6 @@ pub mod inbound;
 pub mod io;
 pub mod json;
 pub mod listen;
-pub mod log;
-pub mod metrics;
 pub mod program;
 pub mod pump;
 pub mod secret;
@@ -29,6 +25,7 @@ pub mod systemd;
 pub mod tasks;
 pub mod timers;
 pub mod tls;
+pub mod trust_metrics;
 pub mod tunnel;
 pub mod upstream;
 pub mod verdict;
@@ -37,3 +34,4 @@ pub mod worker;
 pub use gapura_protocol::{
     clock, context, envelope, framing, headers, identity, leg, path, random, trace,
 };
+pub use gapura_telemetry::{access, alarms, log, metrics};

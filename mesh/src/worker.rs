@@ -13,7 +13,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::access::{AccessLog, Sink};
+use crate::access::{AccessLog, FLUSH_EVERY, Sink};
 use crate::clock::Clock;
 use crate::listen::{Accepted, Queue};
 use crate::log::{Level, Log};
@@ -163,7 +163,13 @@ async fn work<S: Serve>(
     chores.spawn_local(core.timers.clone().run());
     chores.spawn_local(core.streams.clone().run());
     if core.sink.logs() {
-        chores.spawn_local(core.sink.clone().run(core.timers.clone()));
+        let (sink, timers) = (core.sink.clone(), core.timers.clone());
+        chores.spawn_local(async move {
+            loop {
+                timers.sleep(FLUSH_EVERY).await;
+                sink.flush();
+            }
+        });
     }
     let log = core.seed.log.clone();
     chores.spawn_local(core.tasks.clone().run(move |what| {

@@ -104,7 +104,7 @@ impl State {
     fn metrics(&self) -> String {
         let mut text = Text::default();
         self.meters.render(&mut text, &[Side::Hop, Side::Plugin]);
-        gapura_mesh::metrics::render_trust(
+        gapura_mesh::trust_metrics::render_trust(
             &mut text,
             &self.trust.load(),
             &self.trust_counters,

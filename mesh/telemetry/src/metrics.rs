@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use crate::leg::Side;
-pub use program::{render_program, render_trust};
+pub use gapura_protocol::leg::Side;
+pub use program::render_program;
 pub use text::Text;
 
-use crate::envelope::Code;
-use crate::headers::{Kind, Stripped};
+use gapura_protocol::envelope::Code;
+use gapura_protocol::headers::{Kind, Stripped};
 
 /// A number that one thread writes and any reads.
 #[derive(Debug, Default)]

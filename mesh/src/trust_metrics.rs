@@ -1,25 +1,11 @@
-//! The families that both programs have besides requests: certificates, alarms, the log, the build.
+//! How Prometheus reads the trust in force: when it ends, and what became of new sets.
 
 use std::sync::atomic::Ordering;
 
-use super::Text;
-use crate::alarms::Alarms;
 use crate::leg::Side;
-use crate::log::Log;
+use crate::metrics::Text;
 use crate::tls::trust::TrustSet;
 use crate::tls::watch::TrustCounters;
-
-/// Every alarm there is: each shows at 0 until it is raised.
-const ALARMS: [&str; 8] = [
-    "certificate",
-    "crl",
-    "keys",
-    "last_good",
-    "public_certificate",
-    "registry",
-    "revoked",
-    "trust",
-];
 
 /// The trust set in force and its history; `public` is when the certificate that clients see ends.
 pub fn render_trust(
@@ -78,33 +64,5 @@ pub fn render_trust(
         "gapura_revoked_connections_closed_total",
         &[("side", Side::Hop.as_str())],
         closed,
-    );
-}
-
-/// Alarms, dropped lines, the build.
-pub fn render_program(text: &mut Text, alarms: &Alarms, log: &Log) {
-    text.family("gapura_alarms", "gauge", "Faults that someone must mend.");
-    let raised = alarms.raised();
-    for name in ALARMS {
-        let up = raised.iter().any(|(raised, _)| *raised == name);
-        text.sample("gapura_alarms", &[("name", name)], u64::from(up));
-    }
-    for (name, _) in raised.iter().filter(|(name, _)| !ALARMS.contains(name)) {
-        text.sample("gapura_alarms", &[("name", name)], 1);
-    }
-    text.single(
-        "gapura_log_lines_dropped_total",
-        "counter",
-        "Log lines that reached nobody.",
-        log.dropped(),
-    );
-    text.family("gapura_build_info", "gauge", "Which build this is.");
-    text.sample(
-        "gapura_build_info",
-        &[
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("service", log.service()),
-        ],
-        1,
     );
 }

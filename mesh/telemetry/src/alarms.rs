@@ -62,7 +62,7 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use gapura_protocol::clock::Clock;
 
     #[test]
     fn an_alarm_stands_until_it_is_cleared() {

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http::uri::PathAndQuery;
 
-use crate::clock::Rfc3339;
-use crate::context::{RequestId, TenantId};
-use crate::envelope::Code;
-use crate::headers::Stripped;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
-use crate::trace::TraceId;
+use gapura_protocol::clock::Rfc3339;
+use gapura_protocol::context::{RequestId, TenantId};
+use gapura_protocol::envelope::Code;
+use gapura_protocol::headers::Stripped;
+use gapura_protocol::trace::TraceId;
 
 /// Which finished requests leave a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,8 @@ pub struct Record {
 /// A batch goes out when it is this long, or when the worker's timer says so.
 const BATCH: usize = 16 * 1024;
 
-/// How long a line waits for others.
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// How long a line may wait for others: its worker flushes as often.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
 /// Nobody was there any more to be answered; as nginx has it.
 const CLIENT_GONE: u16 = 499;
@@ -171,14 +171,6 @@ impl Sink {
         if batch.count > 0 {
             let full = std::mem::replace(&mut batch.lines, Vec::with_capacity(BATCH + 1024));
             self.log.send(full, std::mem::take(&mut batch.count));
-        }
-    }
-
-    /// Flushes ten times a second, for ever. Only for a worker that logs.
-    pub async fn run(self: Rc<Self>, timers: crate::timers::Timers) {
-        loop {
-            timers.sleep(FLUSH_EVERY).await;
-            self.flush();
         }
     }
 
@@ -306,7 +298,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::clock::Clock;
+    use gapura_protocol::clock::Clock;
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
