@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 3] = ["mesh/protocol", "mesh/telemetry", "mesh"];
+const LIBRARIES: [&str; 4] = ["mesh/protocol", "mesh/telemetry", "mesh/transport", "mesh"];
 
 /// The names under `[dependencies]` of a crate's manifest.
 fn dependencies(crate_dir: &str) -> Vec<String> {
@@ -153,7 +153,11 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     for (crate_dir, allowed) in [
         ("mesh/protocol", &[][..]),
         ("mesh/telemetry", &["gapura-protocol"][..]),
-        ("mesh", &["gapura-protocol", "gapura-telemetry"][..]),
+        ("mesh/transport", &["gapura-protocol"][..]),
+        (
+            "mesh",
+            &["gapura-protocol", "gapura-telemetry", "gapura-transport"][..],
+        ),
         ("gateway", &["gapura-mesh"][..]),
         ("sidecar", &["gapura-mesh"][..]),
         ("pki", &["gapura-mesh"][..]),

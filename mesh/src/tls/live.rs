@@ -305,17 +305,6 @@ impl LiveConnections {
     }
 }
 
-impl Verdict {
-    /// A cut is final, and a second retirement is no news.
-    fn retire(&mut self) -> bool {
-        let news = *self == Self::Run;
-        if news {
-            *self = Self::Retire;
-        }
-        news
-    }
-}
-
 impl Connection {
     /// Whether a certificate is about to end that was not about to when the connection began. One that was has no successor yet;
     /// retiring it would only bring the same certificate back at once, over and over.

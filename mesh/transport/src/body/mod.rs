@@ -19,10 +19,10 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::headers::{scrub_request_trailers, scrub_response_trailers};
 use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
+use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
 
 pub use attachment::{Attachment, End};
 pub use error::Fault;

@@ -10,3 +10,14 @@ pub enum Verdict {
     /// Close at once; the reason is a fixed label.
     Cut(&'static str),
 }
+
+impl Verdict {
+    /// A cut is final, and a second retirement is no news.
+    pub fn retire(&mut self) -> bool {
+        let news = *self == Self::Run;
+        if news {
+            *self = Self::Retire;
+        }
+        news
+    }
+}

@@ -4,7 +4,7 @@
 //! sent or not. Invariant: the end is told at most once, and after it neither bytes nor trailers are.
 
 use super::error::Fault;
-use crate::headers::Stripped;
+use gapura_protocol::headers::Stripped;
 
 /// Goes with a body.
 pub trait Attachment {

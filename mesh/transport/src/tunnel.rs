@@ -20,9 +20,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::body::Body;
-use crate::headers::{connection_has, scrub_response};
 use crate::timers::Sleep;
 use crate::upstream::life::Life;
+use gapura_protocol::headers::{connection_has, scrub_response};
 
 /// Where the pipeline leaves an upgraded connection.
 #[derive(Clone, Default)]
