@@ -16,7 +16,13 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 4] = ["mesh/protocol", "mesh/telemetry", "mesh/transport", "mesh"];
+const LIBRARIES: [&str; 5] = [
+    "mesh/protocol",
+    "mesh/telemetry",
+    "mesh/transport",
+    "mesh/runtime",
+    "mesh",
+];
 
 /// The names under `[dependencies]` of a crate's manifest.
 fn dependencies(crate_dir: &str) -> Vec<String> {
@@ -155,8 +161,17 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("mesh/telemetry", &["gapura-protocol"][..]),
         ("mesh/transport", &["gapura-protocol"][..]),
         (
-            "mesh",
+            "mesh/runtime",
             &["gapura-protocol", "gapura-telemetry", "gapura-transport"][..],
+        ),
+        (
+            "mesh",
+            &[
+                "gapura-protocol",
+                "gapura-runtime",
+                "gapura-telemetry",
+                "gapura-transport",
+            ][..],
         ),
         ("gateway", &["gapura-mesh"][..]),
         ("sidecar", &["gapura-mesh"][..]),

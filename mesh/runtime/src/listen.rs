@@ -13,8 +13,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
-use crate::log::{Level, Log};
-use crate::shutdown::{Phase, Stopping};
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stopping};
 
 /// A connection that was just accepted.
 pub struct Accepted {
@@ -146,8 +146,8 @@ fn is_of_the_client(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::shutdown::Stop;
+    use gapura_protocol::clock::Clock;
+    use gapura_transport::shutdown::Stop;
 
     #[test]
     fn a_burst_waits_in_line() {

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Pages, Rules};
 use crate::config::{AdminAddress, exposed};
 use crate::listen::{self, Queue};
-use crate::log::{Level, Log};
 use crate::program;
-use crate::shutdown::{Phase, Stop};
 use crate::systemd::Sockets;
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stop};
 
 /// What a program listens on.
 pub struct Wanted<'a> {

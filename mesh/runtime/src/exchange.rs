@@ -8,12 +8,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Method, Response};
 
-use crate::access::{Record, Sink};
-use crate::body::{Attachment, Body, Upload};
-use crate::context::RequestId;
-use crate::envelope::{self, By, Code};
-use crate::headers::{Kind, Stripped};
-use crate::inbound::UnderWay;
+use gapura_protocol::context::RequestId;
+use gapura_protocol::envelope::{self, By, Code};
+use gapura_protocol::headers::{Kind, Stripped};
+use gapura_telemetry::access::{Record, Sink};
+use gapura_transport::body::{Attachment, Body, Upload};
+use gapura_transport::inbound::UnderWay;
 
 /// One request and its answer.
 pub struct Exchange {

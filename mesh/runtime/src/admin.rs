@@ -19,8 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
-use crate::body::Body;
-use crate::io::BoxIo;
+use gapura_transport::body::Body;
+use gapura_transport::io::BoxIo;
 
 /// One page as it reads now.
 pub struct Page {

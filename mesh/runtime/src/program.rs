@@ -19,10 +19,10 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::Listener;
-use crate::alarms::Alarms;
 use crate::listen;
-use crate::log::{Level, Log};
-use crate::shutdown::{Phase, Stop};
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stop};
 
 /// A started program.
 pub struct Running {

@@ -14,8 +14,8 @@ use std::fmt;
 
 use crate::json::Position;
 
-pub use crate::access::AccessLog;
 pub use flags::{command, given};
+pub use gapura_telemetry::access::AccessLog;
 pub use layers::{Found, Layers, switched};
 pub use values::{AdminAddress, address, duration, exposed, workers};
 

@@ -13,17 +13,17 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::access::{AccessLog, FLUSH_EVERY, Sink};
-use crate::clock::Clock;
 use crate::listen::{Accepted, Queue};
-use crate::log::{Level, Log};
-use crate::metrics::{Meters, OpenConnection, Side, WorkerMeters};
 use crate::program::{Alive, StartError};
-use crate::random::Random;
-use crate::shutdown::{Phase, Stopping};
-use crate::streams::Streams;
-use crate::tasks::Tasks;
-use crate::timers::Timers;
+use gapura_protocol::clock::Clock;
+use gapura_protocol::random::Random;
+use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
+use gapura_telemetry::log::{Level, Log};
+use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_transport::shutdown::{Phase, Stopping};
+use gapura_transport::streams::Streams;
+use gapura_transport::tasks::Tasks;
+use gapura_transport::timers::Timers;
 
 /// What a worker is made from; crosses into its thread.
 #[derive(Clone)]
