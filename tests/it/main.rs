@@ -6,6 +6,7 @@ mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod clients; // clients that no one here wrote
+mod corpora; // what fuzzing has kept
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
 mod framing; // which HTTP/1.1 is unambiguous
@@ -28,4 +29,5 @@ mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
-mod wrap; // a plugin and its sidecar as one
+mod world;
+mod wrap; // a plugin and its sidecar as one // the larger pieces of other people's software
