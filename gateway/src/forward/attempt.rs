@@ -56,6 +56,7 @@ impl<E: Clone + 'static> Attempts<E> {
             ended: Notify::new(),
         });
         *current = Some(attempt.clone());
+        drop(current); // a task that never begins ends at once, and so does its attempt
         let mut ending = Ending {
             attempts: self.clone(),
             attempt: attempt.clone(),
