@@ -345,6 +345,11 @@ fn a_circle_that_is_made_is_found_however_it_is_written() {
         ("a.rs", "use super::L; pub struct A(L);"),
     ];
     assert_eq!(found(&shown), None);
+    let called_like_its_file = [
+        ("lib.rs", "mod a; pub use a::a; pub struct L;"),
+        ("a.rs", "use super::L; pub fn a(l: L) {}"),
+    ];
+    assert_eq!(found(&called_like_its_file), None);
     let used = [
         ("lib.rs", "pub mod a; pub use a::A; pub struct L(A);"),
         ("a.rs", "use super::L; pub struct A;"),

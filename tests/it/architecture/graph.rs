@@ -162,6 +162,10 @@ impl File {
                 at = end.max(at) + 1;
                 continue;
             }
+            if word == "mod" {
+                at += 2; // says that there is one, and names nothing of it
+                continue;
+            }
             if is_word(word) {
                 let mut path = vec![word.to_owned()];
                 while tokens.get(at + 1).is_some_and(|token| token == "::")
