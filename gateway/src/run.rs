@@ -257,7 +257,7 @@ impl Control {
         tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));
         // The operator's side answers until everything else has ended.
-        program::drain(config.drain, stop, log, workers).await;
+        program::drain(config.drain, stop, log, workers, tasks).await;
     }
 }
 

@@ -267,6 +267,6 @@ impl Control {
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         // The operator's side answers until everything else has ended.
-        program::drain(config.drain, stop, log, workers).await;
+        program::drain(config.drain, stop, log, workers, tasks).await;
     }
 }

@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gapura_transport::body::Body;
+use gapura_transport::io::BoxIo;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
-
-use gapura_transport::body::Body;
-use gapura_transport::io::BoxIo;
 
 /// One page as it reads now.
 pub struct Page {

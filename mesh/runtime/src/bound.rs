@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stop};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Pages, Rules};
@@ -15,8 +17,6 @@ use crate::config::{AdminAddress, exposed};
 use crate::listen::{self, Queue};
 use crate::program;
 use crate::systemd::Sockets;
-use gapura_telemetry::log::{Level, Log};
-use gapura_transport::shutdown::{Phase, Stop};
 
 /// What a program listens on.
 pub struct Wanted<'a> {

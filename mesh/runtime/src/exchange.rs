@@ -6,14 +6,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Response};
-
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{self, By, Code};
 use gapura_protocol::headers::{Kind, Stripped};
 use gapura_telemetry::access::{Record, Sink};
 use gapura_transport::body::{Attachment, Body, Upload};
 use gapura_transport::inbound::UnderWay;
+use http::{Method, Response};
 
 /// One request and its answer.
 pub struct Exchange {

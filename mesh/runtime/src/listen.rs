@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stopping};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-
-use gapura_telemetry::log::{Level, Log};
-use gapura_transport::shutdown::{Phase, Stopping};
 
 /// A connection that was just accepted.
 pub struct Accepted {

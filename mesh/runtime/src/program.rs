@@ -15,14 +15,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, oneshot, watch};
-
-use crate::admin::Listener;
-use crate::listen;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stop};
+use tokio::runtime::LocalOptions;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::Listener;
+use crate::listen;
 
 /// A started program.
 pub struct Running {
@@ -252,8 +253,31 @@ pub fn unix(listener: UnixListener) -> Option<Listener> {
         .map(Listener::Unix)
 }
 
-/// Sees a drain through: waits for it to begin, then for the workers to finish, and cuts what is left.
-pub async fn drain(drain: Drain, stop: Stop, log: Log, mut workers: mpsc::Receiver<()>) {
+/// Sees a program through: hears how the control thread's `tasks` end, waits for a drain to begin, then for the workers to finish,
+/// and cuts what is left. The tasks end with it.
+pub async fn drain(
+    drain: Drain,
+    stop: Stop,
+    log: Log,
+    workers: mpsc::Receiver<()>,
+    mut tasks: JoinSet<()>,
+) {
+    let told = async {
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_err_and(|error| error.is_panic()) {
+                let message = "a task of the control thread ended in a panic; what it watched or served stays as it is until a restart";
+                log.event(Level::Error, "panic", message, &[]);
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = told => {}
+        () = drained(drain, stop, &log, workers) => {}
+    }
+}
+
+async fn drained(drain: Drain, stop: Stop, log: &Log, mut workers: mpsc::Receiver<()>) {
     let mut stopping = stop.follow();
     stopping.reached(Phase::Draining).await;
     log.event(
@@ -285,3 +309,67 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use gapura_protocol::clock::Clock;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of a program whose control thread has this one task.
+    async fn logged(task: impl Future<Output = ()> + 'static) -> String {
+        let memory = Memory::default();
+        let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
+        let test = async {
+            let (stop, (alive, workers)) = (Stop::new(), mpsc::channel(1));
+            let mut tasks = JoinSet::new();
+            tasks.spawn_local(task);
+            let at_once = Drain {
+                delay: Duration::ZERO,
+                timeout: Duration::ZERO,
+            };
+            let ending = async {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                stop.signal();
+                drop(alive);
+            };
+            tokio::join!(
+                drain(at_once, stop.clone(), log.clone(), workers, tasks),
+                ending
+            );
+        };
+        LocalSet::new().run_until(test).await;
+        log.close();
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_control_thread_is_told_and_an_ordinary_end_is_not() {
+        let broken = logged(async { panic!("on purpose") }).await;
+        assert!(broken.contains(r#""event":"panic""#), "{broken}");
+        let whole = logged(async {}).await;
+        assert!(!whole.contains(r#""event":"panic""#), "{whole}");
+        assert!(whole.contains(r#""event":"stopped""#), "{whole}");
+    }
+}

@@ -9,12 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::LocalOptions;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use crate::listen::{Accepted, Queue};
-use crate::program::{Alive, StartError};
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
@@ -24,6 +18,12 @@ use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::streams::Streams;
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
+use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::listen::{Accepted, Queue};
+use crate::program::{Alive, StartError};
 
 /// What a worker is made from; crosses into its thread.
 #[derive(Clone)]

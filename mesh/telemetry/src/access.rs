@@ -9,16 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
-use http::uri::PathAndQuery;
-
-use crate::log::{Log, push_json_text};
-use crate::metrics::{Meters, PluginMeters};
 use gapura_protocol::clock::Rfc3339;
 use gapura_protocol::context::{RequestId, TenantId};
 use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::Stripped;
 use gapura_protocol::trace::TraceId;
+use http::Method;
+use http::uri::PathAndQuery;
+
+use crate::log::{Log, push_json_text};
+use crate::metrics::{Meters, PluginMeters};
 
 /// Which finished requests leave a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_protocol::headers::{connection_has, scrub_response};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Version};
@@ -22,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::body::Body;
 use crate::timers::Sleep;
 use crate::upstream::life::Life;
-use gapura_protocol::headers::{connection_has, scrub_response};
 
 /// Where the pipeline leaves an upgraded connection.
 #[derive(Clone, Default)]

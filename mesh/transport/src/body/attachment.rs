@@ -3,8 +3,9 @@
 //! A body knows nothing of logs, counts or kept connections: whoever wants to hear of it attaches itself, and is dropped with it,
 //! sent or not. Invariant: the end is told at most once, and after it neither bytes nor trailers are.
 
-use super::error::Fault;
 use gapura_protocol::headers::Stripped;
+
+use super::error::Fault;
 
 /// Goes with a body.
 pub trait Attachment {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
 use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -22,7 +23,6 @@ use hyper::body::Incoming;
 use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
-use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
 
 pub use attachment::{Attachment, End};
 pub use error::Fault;
