@@ -11,8 +11,11 @@ pub mod pem;
 pub mod registry;
 pub mod token;
 
+/// Panics when what a parser promises does not hold for an input.
+pub type Check = fn(&[u8]);
+
 /// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must hold.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Check); 6] = [
     ("headers", headers::check),
     ("path", path::check),
     ("peer_id", peer_id::check),

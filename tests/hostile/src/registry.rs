@@ -11,7 +11,7 @@ const GOOD: &str = r#"{"name":"good","version":"1","mount":"/good","upstream":"h
 pub fn check(bytes: &[u8]) {
     let rules = Rules {
         trust_domain: "test.internal".parse().expect("a good domain"),
-        signing: bytes.len() % 2 == 0,
+        signing: bytes.len().is_multiple_of(2),
         max_body: None,
     };
     let file = |name: &str, content: &[u8]| File {
