@@ -22,6 +22,7 @@ use crate::admin::Listener;
 use crate::alarms::Alarms;
 use crate::listen;
 use crate::log::{Level, Log};
+use crate::ownership::{self, Owners};
 use crate::shutdown::{Phase, Stop};
 
 /// A started program.
@@ -219,6 +220,12 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
     let told =
         |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    ownership::check(folder, Owners::Ours)
+        .map_err(|why| format!("{flag} unix:{}: {why}", path.display()))?;
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
