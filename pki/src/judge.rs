@@ -7,7 +7,7 @@ use gapura_mesh::identity::{PeerId, TrustDomain};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::provider::mesh_provider;
 use gapura_mesh::tls::revocation::RevocationSet;
-use gapura_mesh::tls::roots::Roots;
+use gapura_mesh::tls::roots::{Issuer, Roots};
 use gapura_mesh::tls::verify::{Judge, Purpose};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
@@ -30,10 +30,13 @@ impl Court {
         let revocation = match crls {
             None => None,
             Some(crls) => {
-                let all: Vec<CertificateDer<'static>> =
-                    roots.iter().chain(issuers).cloned().collect();
-                let signers = Roots::new(&all).map_err(|why| why.to_string())?;
-                let signers: Vec<_> = signers.issuers().collect();
+                // What is no CA's signs no list; the judgement says so of a chain that it stands in.
+                let signers: Vec<Issuer> = roots
+                    .iter()
+                    .chain(issuers)
+                    .filter_map(Issuer::from_der)
+                    .collect();
+                let signers: Vec<&Issuer> = signers.iter().collect();
                 let lists: Vec<CertificateRevocationListDer<'_>> = crls
                     .iter()
                     .map(|der| CertificateRevocationListDer::from(der.as_slice()))
