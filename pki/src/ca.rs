@@ -83,10 +83,7 @@ pub(crate) fn save(
     {
         store::make_dir(own)?;
     }
-    let pem = match protection.passphrase()? {
-        Some(passphrase) => keys::to_encrypted_pem(key, &passphrase)?,
-        None => keys::to_plain_pem(key),
-    };
+    let pem = seal(key, protection)?;
     // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
     for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
         match std::fs::remove_file(&stale) {
@@ -113,6 +110,17 @@ pub(crate) fn save(
     store::sync_dir(key_folder)?;
     store::sync_dir(folder)?;
     store::sync_parent(folder)
+}
+
+/// A key as it is kept.
+pub(crate) fn seal(
+    key: &KeyPair,
+    protection: &KeyProtection,
+) -> Result<zeroize::Zeroizing<String>, Error> {
+    match protection.passphrase()? {
+        Some(passphrase) => keys::to_encrypted_pem(key, &passphrase),
+        None => Ok(keys::to_plain_pem(key)),
+    }
 }
 
 impl Signer {

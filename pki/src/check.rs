@@ -70,7 +70,7 @@ impl Checkup {
         self.findings.iter().map(|finding| finding.level).max()
     }
 
-    fn add(
+    pub(crate) fn add(
         &mut self,
         level: Level,
         id: &'static str,
@@ -182,6 +182,7 @@ impl Pki {
                 trust.as_ref().and_then(|(_, crls, _)| crls.as_deref()),
             );
         }
+        self.check_record(&mut checkup, &ledger, now)?;
         for endpoint in endpoints {
             check_endpoint(&mut checkup, &ledger, endpoint, now);
         }

@@ -31,7 +31,7 @@ impl Pki {
     /// # Errors
     /// A key can't be opened, or something can't be written.
     pub fn crl_refresh(&self) -> Result<Refreshed, Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_to_publish(&[])?;
         let (made, skipped) = self.refresh_crls(&mut held)?;
         let republished = self.republish(&held)?;
         Ok(Refreshed {
@@ -105,7 +105,7 @@ impl Pki {
         // The time as the number: it rises even where a restored backup no longer knows the last one.
         let number = ledger
             .crl(signer.id())
-            .map_or(0, |last| last.number + 1)
+            .map_or(0, |last| last.number.saturating_add(1))
             .max(held.now.0);
         // Verifiers whose clock is behind must take it too; but no earlier than the CA itself.
         let this_update = held

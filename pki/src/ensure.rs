@@ -26,6 +26,8 @@ impl Pki {
     /// # Errors
     /// As [`Pki::issue_all`] and [`Pki::renew`].
     pub fn ensure(&self, requests: &[IssueRequest]) -> Result<Ensured, Error> {
+        // Who was revoked may stand on a CRL that a restored inventory does not know.
+        drop(self.hold_to_publish(&self.places_of(requests)?)?);
         let ledger = self.ledger()?;
         let mut done = Ensured::default();
         let mut missing = Vec::new();

@@ -39,6 +39,10 @@ pub(crate) struct Inventory {
     /// Bytes up to and including the last newline.
     whole: u64,
     ledger: Ledger,
+    /// The latest moment at which a line says it was written, since the clock was last said to be right.
+    written_until: Moment,
+    /// When a backup was restored last.
+    restored_at: Option<Moment>,
 }
 
 impl Inventory {
@@ -58,6 +62,8 @@ impl Inventory {
             last: NOTHING_BEFORE.to_owned(),
             whole: whole as u64,
             ledger: Ledger::default(),
+            written_until: Moment(0),
+            restored_at: None,
         };
         let complete = bytes.get(..whole).unwrap_or_default();
         for raw in complete.split_inclusive(|byte| *byte == b'\n') {
@@ -84,6 +90,26 @@ impl Inventory {
         self.lines
     }
 
+    /// The latest moment of a line: when it lies ahead, this machine's clock is wrong now or was wrong then.
+    pub(crate) fn written_until(&self) -> Moment {
+        self.written_until
+    }
+
+    /// When a backup was restored last: what is older and unknown, it did not have.
+    pub(crate) fn restored_at(&self) -> Option<Moment> {
+        self.restored_at
+    }
+
+    /// Keeps in mind when a line was written.
+    fn note(&mut self, at: Moment, event: &Event) {
+        match event {
+            Event::ClockIsRight { .. } => self.written_until = at,
+            Event::Restored { .. } => self.restored_at = Some(at),
+            _ => {}
+        }
+        self.written_until = self.written_until.max(at);
+    }
+
     /// The hash of the last line.
     pub(crate) fn last_hash(&self) -> &str {
         &self.last
@@ -97,6 +123,7 @@ impl Inventory {
         events: Vec<Event>,
     ) -> Result<(), Error> {
         let mut text = Vec::new();
+        let noted: Vec<Event> = events.clone();
         let (mut lines, mut last, mut ledger) =
             (self.lines, self.last.clone(), self.ledger.clone());
         for event in events {
@@ -141,6 +168,9 @@ impl Inventory {
             });
         written.map_err(Error::io("append to", &self.path))?;
         (self.lines, self.last, self.ledger) = (lines, last, ledger);
+        for event in &noted {
+            self.note(now, event);
+        }
         self.whole += text.len() as u64;
         if !existed {
             store::sync_parent(&self.path)?;
@@ -180,6 +210,7 @@ impl Inventory {
                 "line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed"
             )));
         }
+        self.note(line.at, &line.event);
         self.ledger
             .apply(line.event)
             .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
@@ -293,6 +324,24 @@ mod tests {
         assert!(refusal(dir.path()).contains("line 2 says that it is line 3"));
         fs::write(&path, text).unwrap();
         assert!(Inventory::load(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_line_of_the_future_is_remembered_until_the_clock_is_said_to_be_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = three_lines(dir.path());
+        let mut inventory = Inventory::load(dir.path()).unwrap();
+        let restored = || vec![Event::Restored { lines: 1 }];
+        inventory.append(&lock, Moment(900), restored()).unwrap();
+        inventory.append(&lock, Moment(5), restored()).unwrap();
+        assert_eq!(inventory.written_until(), Moment(900), "a later line hides nothing");
+        assert_eq!(inventory.restored_at(), Some(Moment(5)));
+        let said = vec![Event::ClockIsRight { ahead: 895 }];
+        inventory.append(&lock, Moment(5), said).unwrap();
+        let read = Inventory::load(dir.path()).unwrap();
+        for inventory in [inventory, read] {
+            assert_eq!(inventory.written_until(), Moment(5));
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::ca::{self, Signer};
 use crate::csr;
 use crate::error::Error;
 use crate::judge::Court;
+use crate::key_rules::KeyRules;
 use crate::keys::{self, sha256_hex};
 use crate::lanes;
 use crate::ledger::{Authority, Event, Leaf};
@@ -143,9 +144,13 @@ impl Pki {
         requests: &[IssueRequest],
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
-        let mut held = self.hold()?;
+        let mut held = if dry_run {
+            self.hold()?
+        } else {
+            self.hold_to_publish(&self.places_of(requests)?)?
+        };
         let (issuer, signer) = self.active_issuer(&held)?;
-        let fresh_crls = !dry_run && self.freshen(&mut held, &signer)?;
+        let fresh_crls = !dry_run && (self.freshen(&mut held, &signer)? || held.crls_changed);
         let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
         if fresh_crls {
             self.republish_but(
@@ -167,6 +172,7 @@ impl Pki {
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
         let mut seen = HashSet::new();
+        let mut keys = KeyRules::of(held.inventory.ledger(), self.dir());
         let mut minted = Vec::with_capacity(requests.len());
         for request in requests {
             let out = self.out_of(request)?;
@@ -176,7 +182,7 @@ impl Pki {
                     out.display()
                 )));
             }
-            minted.push(self.mint(held.now, issuer, request, out)?);
+            minted.push(self.mint(held.now, issuer, request, out, &mut keys)?);
         }
         self.self_check(&minted, held)?;
         if dry_run {
@@ -217,12 +223,26 @@ impl Pki {
         std::path::absolute(&out).map_err(Error::io("find", &out))
     }
 
+    /// The mesh directories of `requests`, each with whose it is to be.
+    pub(crate) fn places_of(
+        &self,
+        requests: &[IssueRequest],
+    ) -> Result<Vec<(PathBuf, PeerId)>, Error> {
+        let place = |request: &IssueRequest| {
+            let domain = self.trust_domain().clone();
+            let id = PeerId::new(domain, request.role, request.name.clone());
+            Ok((self.out_of(request)?, id))
+        };
+        requests.iter().map(place).collect()
+    }
+
     fn mint(
         &self,
         now: Moment,
         (authority, signer): (&Authority, &Signer),
         request: &IssueRequest,
         out: PathBuf,
+        keys: &mut KeyRules,
     ) -> Result<Minted, Error> {
         let id = PeerId::new(
             self.trust_domain().clone(),
@@ -258,8 +278,9 @@ impl Pki {
         }
         let params = profile::leaf(&id, &request.dns, life)?;
         let (public, key, csr_key) = self.key_for(request, &id, &out, &mut notes)?;
-        let certificate = signer.sign(&params, &public)?;
         let spki = public.subject_public_key_info();
+        keys.claim(&spki, &id)?;
+        let certificate = signer.sign(&params, &public)?;
         let leaf = Leaf {
             role: request.role,
             name: request.name.clone(),

@@ -3,19 +3,25 @@
 //! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
 //! that holds a CA key stays on the operator's machine.
 
+pub mod adopt;
 pub mod backup;
 mod ca;
 pub mod check;
+mod check_record;
+mod clock_gate;
 pub mod crl;
 pub mod csr;
 pub mod ensure;
 pub mod error;
+pub mod forget;
 pub mod inspect;
 mod inventory;
 pub mod issue;
 mod judge;
+mod key_rules;
 mod keys;
 mod lanes;
+mod leaf_key;
 pub mod ledger;
 pub mod lint;
 mod mesh_dir;
@@ -29,6 +35,7 @@ pub mod publish;
 pub mod renew;
 pub mod revoke;
 pub mod rotate;
+pub mod seal;
 pub mod settings;
 mod store;
 pub mod target;

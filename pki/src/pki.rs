@@ -11,11 +11,13 @@
 //! inventory has it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::TrustDomain;
 
+use crate::adopt::Adopted;
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inventory::Inventory;
@@ -39,7 +41,9 @@ pub struct Pki {
     root_protection: Option<KeyProtection>,
     offline_root: Option<PathBuf>,
     clock: Clock,
+    clock_is_right: bool,
     patience: Duration,
+    adopted: Mutex<Vec<Adopted>>,
 }
 
 /// A state directory held for a change.
@@ -47,6 +51,8 @@ pub(crate) struct Held {
     pub(crate) lock: Lock,
     pub(crate) inventory: Inventory,
     pub(crate) now: Moment,
+    /// Whether CRLs were made anew on the way, so that every directory has to get them.
+    pub(crate) crls_changed: bool,
 }
 
 impl Pki {
@@ -93,6 +99,7 @@ impl Pki {
             lock,
             inventory: Inventory::load(&dir)?,
             now,
+            crls_changed: false,
         };
         let offline_root = offline_root
             .map(|path| std::path::absolute(&path).map_err(Error::io("find", &path)))
@@ -104,7 +111,9 @@ impl Pki {
             root_protection,
             offline_root,
             clock: clock.clone(),
+            clock_is_right: false,
             patience: LOCK_TIMEOUT,
+            adopted: Mutex::default(),
         };
         let (root_record, root) = this.make_root("root-g1", AuthorityState::Active, now)?;
         let (issuer_record, issuer) = this.make_issuer(
@@ -143,7 +152,9 @@ impl Pki {
             root_protection: None,
             offline_root: None,
             clock: clock.clone(),
+            clock_is_right: false,
             patience: LOCK_TIMEOUT,
+            adopted: Mutex::default(),
         })
     }
 
@@ -164,6 +175,31 @@ impl Pki {
         self.offline_root = folder;
         self.root_protection = protection;
         self
+    }
+
+    /// Insists that the clock is right although the inventory has lines of the future.
+    #[must_use]
+    pub fn with_clock_said_right(mut self, right: bool) -> Self {
+        self.clock_is_right = right;
+        self
+    }
+
+    pub(crate) fn clock_is_right(&self) -> bool {
+        self.clock_is_right
+    }
+
+    /// What our own CA signed and the inventory did not know, as far as commands on this value met it.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<Adopted> {
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn remember_adopted(&self, met: Vec<Adopted>) {
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        adopted.extend(met);
     }
 
     /// The state directory.
@@ -188,6 +224,18 @@ impl Pki {
     #[must_use]
     pub fn now(&self) -> Moment {
         Moment::now(&self.clock)
+    }
+
+    pub(crate) fn protection(&self) -> &KeyProtection {
+        &self.protection
+    }
+
+    pub(crate) fn root_protection(&self) -> Option<&KeyProtection> {
+        self.root_protection.as_ref()
+    }
+
+    pub(crate) fn offline_folder(&self) -> Option<&Path> {
+        self.offline_root.as_deref()
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -238,6 +286,7 @@ impl Pki {
             inventory: self.inventory()?,
             now: self.now(),
             lock,
+            crls_changed: false,
         })
     }
 
@@ -302,6 +351,7 @@ impl Pki {
             let Some(authority) = authority else { continue };
             in_its_life(authority, held.now, mend)?;
         }
+        self.refuse_lines_of_the_future(held)?;
         let signer = self.signer(&issuer)?;
         Ok((issuer, signer))
     }

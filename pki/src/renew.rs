@@ -19,7 +19,7 @@ use crate::target::Target;
 pub struct RenewRequest {
     /// These; none: all.
     pub targets: Vec<Target>,
-    /// Only those that are due: 2/5 of their life is left or less, or their issuer no longer signs.
+    /// Only those that are due: 2/5 of their life is left or less, they have not begun, or their issuer no longer signs.
     pub due_only: bool,
     /// Keep the key. A new one is better: whoever copied the old one has it for as long as it is used.
     pub reuse_key: bool,
@@ -55,7 +55,11 @@ impl Pki {
     /// # Errors
     /// A name that nothing was issued to, or that was revoked; a key that can't be opened.
     pub fn renew(&self, request: &RenewRequest) -> Result<Renewed, Error> {
-        let mut held = self.hold()?;
+        let mut held = if request.dry_run {
+            self.hold()?
+        } else {
+            self.hold_to_publish(&[])?
+        };
         let mut done = Renewed::default();
         if !request.dry_run && request.targets.is_empty() {
             done.issuing_ca = self.roll_issuer(&mut held)?;
@@ -165,7 +169,8 @@ pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
     let active = ledger
         .authority(&leaf.issuer)
         .is_some_and(|issuer| issuer.state == AuthorityState::Active);
-    !active || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
+    // One that has not begun, of a day when this machine's clock was ahead, is refused by every peer.
+    !active || leaf.not_before > now || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
 }
 
 /// Whether the mesh directory of a leaf still shows it. Where it doesn't, somebody took the directory away or gave it to another.

@@ -6,6 +6,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::ca::{self, Signer};
 use crate::error::Error;
+use crate::key_rules::lost_key;
 use crate::keys::{hex, unhex};
 use crate::ledger::{Crl, Event, Ledger, Reason, Revoked};
 use crate::moment::Moment;
@@ -44,7 +45,7 @@ impl Pki {
     /// # Errors
     /// Nothing to revoke; a key that can't be opened; a CRL that does not read back.
     pub fn revoke(&self, request: &RevokeRequest, reason: Reason) -> Result<RevocationDone, Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_to_publish(&[])?;
         let (revoked, already) = self.find(&held, request, reason)?;
         let issuers: BTreeSet<String> = revoked
             .iter()
@@ -56,7 +57,7 @@ impl Pki {
             .iter()
             .map(|signer| self.sign_crl(&mut held, signer))
             .collect::<Result<_, Error>>()?;
-        let republished = if revoked.is_empty() {
+        let republished = if revoked.is_empty() && !held.crls_changed {
             Vec::new()
         } else {
             self.republish(&held)?
@@ -113,16 +114,28 @@ impl Pki {
             }
             RevokeRequest::Certificate(bytes) => candidates.push(self.read(ledger, bytes)?),
         }
+        // A directory that was moved is in the inventory twice.
+        candidates.sort_by(|one, other| one.1.cmp(&other.1));
+        candidates.dedup();
+        let key = lost_key(ledger, request);
         let (mut revoked, mut already) = (Vec::new(), Vec::new());
         for (issuer, serial, not_after) in candidates {
             match ledger.revocation(&issuer, &serial) {
-                Some(_) => already.push(serial),
+                // That its key is in other hands may turn out later, and bars the key for good.
+                Some(known) if known.reason == reason || reason != Reason::KeyCompromise => {
+                    already.push(serial)
+                }
+                Some(known) => revoked.push(Revoked {
+                    reason,
+                    ..known.clone()
+                }),
                 None => revoked.push(Revoked {
                     issuer,
                     serial,
                     revoked_at: held.now,
                     reason,
                     not_after,
+                    key: key.clone(),
                 }),
             }
         }
