@@ -8,6 +8,7 @@
 //! that its directory is known for. Otherwise whoever owns a plugin's directory could lay the gateway's certificate into it and be
 //! given a key for it at the next renewal.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,6 @@ use crate::csr::identity_of;
 use crate::error::Error;
 use crate::inspect::{moment, names, serial};
 use crate::inventory::Inventory;
-use crate::key_rules::key_of;
 use crate::keys::sha256_hex;
 use crate::lanes;
 use crate::ledger::{
@@ -102,11 +102,7 @@ impl Pki {
     }
 
     /// The mesh directories we know of, and what they show. One that can't be read tells nothing; `check` says so.
-    fn places(
-        &self,
-        ledger: &Ledger,
-        more: &[(PathBuf, PeerId)],
-    ) -> Result<Vec<Place>, Error> {
+    fn places(&self, ledger: &Ledger, more: &[(PathBuf, PeerId)]) -> Result<Vec<Place>, Error> {
         let mut known: BTreeMap<PathBuf, PeerId> = BTreeMap::new();
         for leaf in ledger.by_directory() {
             known.insert(leaf.out.clone(), leaf.id(self.trust_domain()));
@@ -134,9 +130,7 @@ impl Pki {
         let authorities: Vec<(&Authority, CertificateDer<'static>)> = ledger
             .authorities()
             .iter()
-            .filter_map(|authority| {
-                Some((authority, ca::certificate(self.dir(), authority).ok()?))
-            })
+            .filter_map(|authority| Some((authority, ca::certificate(self.dir(), authority).ok()?)))
             .collect();
         let expected = |at: Moment| inventory.restored_at().is_some_and(|when| at <= when);
         let mut unknown = Unknown::default();
@@ -151,9 +145,23 @@ impl Pki {
                 }
             }
         }
-        let keys = keys_shown(places);
+        // Only where a revocation of an unknown leaf is met, which is seldom.
+        let shown = OnceCell::new();
+        let key_of = |serial: &str| {
+            shown
+                .get_or_init(|| keys_shown(places, &authorities, self.trust_domain()))
+                .get(serial)
+                .cloned()
+        };
         for (der, path) in &lists {
-            self.look_at_crl(&mut unknown, ledger, &authorities, (der, path), now, (&keys, &expected));
+            self.look_at_crl(
+                &mut unknown,
+                ledger,
+                &authorities,
+                (der, path),
+                now,
+                (&key_of, &expected),
+            );
         }
         let fingerprints: HashSet<&str> = ledger
             .leaves()
@@ -215,7 +223,7 @@ impl Pki {
         authorities: &[(&Authority, CertificateDer<'static>)],
         (der, path): (&Vec<u8>, &Path),
         now: Moment,
-        (keys, expected): (&HashMap<String, String>, &dyn Fn(Moment) -> bool),
+        (key_of, expected): (&dyn Fn(&str) -> Option<String>, &dyn Fn(Moment) -> bool),
     ) {
         let Ok((_, parsed)) = CertificateRevocationList::from_der(der) else {
             return;
@@ -234,31 +242,35 @@ impl Pki {
             .filter(|number| *number <= HIGHEST_NUMBER)
             .unwrap_or(0);
         let known = ledger.crl(&authority.id).map_or(0, |crl| crl.number);
-        let revoked: Vec<Revoked> = parsed
-            .iter_revoked_certificates()
-            .filter(|entry| {
-                let removed = entry.reason_code().map(|(_, code)| code);
-                removed != Some(ReasonCode::RemoveFromCRL)
-            })
-            .map(|entry| {
-                let serial = serial(entry.raw_serial());
-                let revoked_at = moment(entry.revocation_date.timestamp());
-                Revoked {
-                    not_after: end_of(ledger, &authority, &serial, revoked_at),
-                    key: ledger
-                        .leaf(&serial)
-                        .is_none()
-                        .then(|| keys.get(&serial).cloned())
-                        .flatten(),
-                    reason: reason(entry.reason_code().map(|(_, code)| code)),
-                    issuer: authority.id.clone(),
-                    serial,
-                    revoked_at,
-                }
-            })
-            .filter(|revoked| ledger.revocation(&revoked.issuer, &revoked.serial).is_none())
-            .filter(|revoked| !unknown.has_revoked(revoked))
-            .collect();
+        let is_new = |serial: &str| {
+            ledger.revocation(&authority.id, serial).is_none()
+                && !unknown.has_revoked(&authority.id, serial)
+        };
+        let mut revoked = Vec::new();
+        for entry in parsed.iter_revoked_certificates() {
+            let (serial, code) = (
+                serial(entry.raw_serial()),
+                entry.reason_code().map(|(_, code)| code),
+            );
+            if code == Some(ReasonCode::RemoveFromCRL) || !is_new(&serial) {
+                continue;
+            }
+            let revoked_at = moment(entry.revocation_date.timestamp());
+            let known = ledger.leaf(&serial);
+            revoked.push(Revoked {
+                not_after: known
+                    .map_or_else(|| latest_end(&authority, revoked_at), |leaf| leaf.not_after),
+                key: if known.is_none() {
+                    key_of(&serial)
+                } else {
+                    None
+                },
+                reason: reason(code),
+                issuer: authority.id.clone(),
+                serial,
+                revoked_at,
+            });
+        }
         if (number <= known && revoked.is_empty()) || crl::verify(der, &certificate).is_err() {
             return;
         }
@@ -299,41 +311,76 @@ impl Pki {
         }
     }
 
-    /// Writes down what was found, and makes the CRLs anew that have to say it.
+    /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less than the inventory: a run that died
+    /// between a line and its CRL leaves one behind.
     fn take_in(&self, held: &mut Held, unknown: Unknown) -> Result<(), Error> {
-        if unknown.events.is_empty() {
-            return Ok(());
-        }
         let ledger = held.inventory.ledger();
         let wanted: Vec<Authority> = ledger
             .published_issuers(held.now)
             .chain(ledger.trusted_roots(held.now))
-            .filter(|authority| unknown.to_sign.contains(&authority.id))
             .filter(|authority| {
-                // A root whose key is away says it when the key is brought; until then its newest CRL is the one that was met.
-                authority.kind == AuthorityKind::Issuer || self.root_key_at_hand(authority)
+                unknown.to_sign.contains(&authority.id)
+                    || self.crl_is_behind(ledger, authority, held.now)
             })
+            .filter(|authority| self.key_path(authority).is_some())
             .cloned()
             .collect();
-        let signers = wanted
-            .iter()
-            .map(|authority| self.signer(authority))
-            .collect::<Result<Vec<_>, _>>()?; // a wrong passphrase changes nothing
-        held.append(unknown.events)?;
+        if unknown.events.is_empty() && wanted.is_empty() {
+            return Ok(());
+        }
+        let mut signers = Vec::new(); // a wrong passphrase changes nothing
+        for authority in &wanted {
+            match self.signer(authority) {
+                // A root may have a passphrase of its own, which this command was not given; `check` says what its CRL lacks.
+                Err(Error::Passphrase(_)) if authority.kind == AuthorityKind::Root => {}
+                signer => signers.push(signer?),
+            }
+        }
+        let mut changed = !signers.is_empty();
         for (id, der) in &unknown.higher {
-            store::replace(
-                &self.crl_path(id),
-                pem::encode("X509 CRL", der).as_bytes(),
-                Access::Everyone,
-            )?;
+            let can_sign = signers.iter().any(|signer| signer.id() == id);
+            if !can_sign && lists_all(der, ledger.revoked_by(id, held.now)) {
+                let pem = pem::encode("X509 CRL", der);
+                store::replace(&self.crl_path(id), pem.as_bytes(), Access::Everyone)?;
+                changed = true;
+            }
+        }
+        if !unknown.events.is_empty() {
+            held.append(unknown.events)?;
         }
         for signer in &signers {
             self.sign_crl(held, signer)?;
         }
-        held.crls_changed = !signers.is_empty() || !unknown.higher.is_empty();
+        held.crls_changed = changed;
         self.remember_adopted(unknown.adopted);
         Ok(())
     }
+
+    /// Whether the stored CRL of an authority is not there, is an older one, or lacks a revocation.
+    fn crl_is_behind(&self, ledger: &Ledger, authority: &Authority, now: Moment) -> bool {
+        let Ok(der) = self.stored_crl(authority) else {
+            return true;
+        };
+        let number = CertificateRevocationList::from_der(&der)
+            .ok()
+            .and_then(|(_, parsed)| u64::try_from(parsed.crl_number()?).ok());
+        let wanted = ledger.crl(&authority.id).map(|crl| crl.number);
+        number < wanted || !lists_all(&der, ledger.revoked_by(&authority.id, now))
+    }
+}
+
+/// Whether a CRL lists every one of `revoked`.
+fn lists_all(der: &[u8], revoked: Vec<&Revoked>) -> bool {
+    let Ok((_, parsed)) = CertificateRevocationList::from_der(der) else {
+        return false;
+    };
+    let listed: HashSet<String> = parsed
+        .iter_revoked_certificates()
+        .map(|entry| serial(entry.raw_serial()))
+        .collect();
+    revoked
+        .iter()
+        .all(|revoked| listed.contains(&revoked.serial))
 }
 
 impl Place {
@@ -345,10 +392,10 @@ impl Place {
 }
 
 impl Unknown {
-    fn has_revoked(&self, wanted: &Revoked) -> bool {
+    fn has_revoked(&self, issuer: &str, serial: &str) -> bool {
         self.events.iter().any(|event| {
             matches!(event, Event::RevocationAdopted(known)
-                if known.issuer == wanted.issuer && known.serial == wanted.serial)
+                if known.issuer == issuer && known.serial == serial)
         })
     }
 
@@ -360,9 +407,10 @@ impl Unknown {
         der: &[u8],
         parsed: &CertificateRevocationList<'_>,
     ) {
-        let before = self.events.iter().position(
-            |event| matches!(event, Event::CrlAdopted(crl) if crl.issuer == id),
-        );
+        let before = self
+            .events
+            .iter()
+            .position(|event| matches!(event, Event::CrlAdopted(crl) if crl.issuer == id));
         if let Some(at) = before {
             let lower =
                 matches!(self.events.get(at), Some(Event::CrlAdopted(crl)) if crl.number >= number);
@@ -404,14 +452,18 @@ fn own_outs(dir: &Path, domain: &TrustDomain) -> Vec<(PathBuf, PeerId)> {
     found
 }
 
-/// The public keys of the leaves that directories show, by serial: for revocations of leaves that no line has.
-fn keys_shown(places: &[Place]) -> HashMap<String, String> {
+/// The public keys of the leaves of ours that directories show, by serial: for revocations of leaves that no line has.
+fn keys_shown(
+    places: &[Place],
+    authorities: &[(&Authority, CertificateDer<'static>)],
+    domain: &TrustDomain,
+) -> HashMap<String, String> {
     places
         .iter()
         .filter_map(|place| {
-            let (leaf, _) = place.leaf()?;
-            let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-            Some((serial(parsed.raw_serial()), key_of(leaf)?))
+            let (leaf, has_key) = place.leaf()?;
+            let (_, leaf) = read_leaf(leaf, authorities, domain, has_key)?;
+            Some((leaf.serial, leaf.key))
         })
         .collect()
 }
@@ -466,12 +518,9 @@ pub(crate) fn read_leaf(
     Some((id, leaf))
 }
 
-/// The end of a revoked certificate's life. Of one that no line has it is not known; no leaf outlives the longest life from its
-/// revocation on.
-fn end_of(ledger: &Ledger, authority: &Authority, serial: &str, revoked_at: Moment) -> Moment {
-    if let Some(leaf) = ledger.leaf(serial) {
-        return leaf.not_after;
-    }
+/// The end of the life of a revoked certificate that no line has. It is not known; no leaf outlives the longest life from its revocation
+/// on.
+fn latest_end(authority: &Authority, revoked_at: Moment) -> Moment {
     match authority.kind {
         AuthorityKind::Root => authority.not_after,
         AuthorityKind::Issuer => revoked_at

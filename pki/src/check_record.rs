@@ -32,7 +32,10 @@ impl Pki {
             checkup.add(Level::Critical, "CA_KEY_CLOSED", &object, (why, want, fix));
         }
         for met in self.unknown_without_lock()? {
-            let found = format!("a {} that the inventory does not know: {}", met.what, met.which);
+            let found = format!(
+                "a {} that the inventory does not know: {}",
+                met.what, met.which
+            );
             let want = if met.expected {
                 "what the restored backup did not have, taken in"
             } else {
@@ -58,7 +61,12 @@ impl Pki {
                 let fix = format!("gapura-pki renew {} --clock-is-right", leaf.label());
                 let want = "one that has begun; every peer refuses this one until then";
                 let found = begins(leaf.not_before);
-                checkup.add(Level::Critical, "LEAF_NOT_BEGUN", &object, (found, want, &fix));
+                checkup.add(
+                    Level::Critical,
+                    "LEAF_NOT_BEGUN",
+                    &object,
+                    (found, want, &fix),
+                );
             }
         }
         let published = ledger
@@ -70,7 +78,12 @@ impl Pki {
                 let want = "one that has begun; it is not taken before its time";
                 let found = begins(crl.this_update);
                 let fix = "gapura-pki crl refresh";
-                checkup.add(Level::Critical, "CRL_NOT_BEGUN", &object, (found, want, fix));
+                checkup.add(
+                    Level::Critical,
+                    "CRL_NOT_BEGUN",
+                    &object,
+                    (found, want, fix),
+                );
             }
         }
     }

@@ -95,7 +95,8 @@ pub(crate) fn is_self_signed(der: &[u8]) -> bool {
 
 /// Whether the request was signed by the key it asks for: by the algorithms of the handshake, which know more than the parser's own.
 fn check_signature(der: &[u8], request: &X509CertificationRequest<'_>) -> Result<(), String> {
-    let element = |der| x509_parser::asn1_rs::Any::from_der(der).map(|(rest, any)| (any.data, rest));
+    let element =
+        |der| x509_parser::asn1_rs::Any::from_der(der).map(|(rest, any)| (any.data, rest));
     let cut = |_| "it is not a PKCS#10 request".to_owned();
     let info = request.certification_request_info.raw;
     let (whole, _) = element(der).map_err(cut)?;

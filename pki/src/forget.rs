@@ -118,7 +118,11 @@ impl Pki {
                 out.display()
             ))
         })?;
-        let der = shown.chain.first().cloned().unwrap_or_else(|| Vec::new().into());
+        let der = shown
+            .chain
+            .first()
+            .cloned()
+            .unwrap_or_else(|| Vec::new().into());
         let id = crate::csr::identity_of(&der);
         let more: Vec<_> = id.map(|id| (out.clone(), id)).into_iter().collect();
         let mut held = self.hold_to_publish(&more)?; // takes in an unknown leaf by itself

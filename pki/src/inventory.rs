@@ -334,7 +334,11 @@ mod tests {
         let restored = || vec![Event::Restored { lines: 1 }];
         inventory.append(&lock, Moment(900), restored()).unwrap();
         inventory.append(&lock, Moment(5), restored()).unwrap();
-        assert_eq!(inventory.written_until(), Moment(900), "a later line hides nothing");
+        assert_eq!(
+            inventory.written_until(),
+            Moment(900),
+            "a later line hides nothing"
+        );
         assert_eq!(inventory.restored_at(), Some(Moment(5)));
         let said = vec![Event::ClockIsRight { ahead: 895 }];
         inventory.append(&lock, Moment(5), said).unwrap();

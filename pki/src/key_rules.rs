@@ -142,7 +142,9 @@ mod tests {
     fn a_compromised_key_and_a_cas_key_are_nobodys() {
         let mut rules = KeyRules::default();
         let id: PeerId = "spiffe://a.b/plugin/billing".parse().unwrap();
-        rules.compromised.insert(sha256_hex(b"c"), "4711".to_owned());
+        rules
+            .compromised
+            .insert(sha256_hex(b"c"), "4711".to_owned());
         rules
             .authorities
             .insert(sha256_hex(b"a"), "iss-g1-001".to_owned());

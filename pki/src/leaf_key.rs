@@ -87,18 +87,16 @@ fn named(key: &SubjectPublicKeyInfo<'_>) -> String {
         .and_then(|parameters| parameters.as_oid().ok())
         .map(|curve| curve.to_id_string());
     let id = curve.unwrap_or(algorithm);
-    KNOWN
-        .iter()
-        .find(|(known, _)| *known == id)
-        .map_or_else(|| format!("of the sort {id}"), |(_, name)| (*name).to_owned())
+    KNOWN.iter().find(|(known, _)| *known == id).map_or_else(
+        || format!("of the sort {id}"),
+        |(_, name)| (*name).to_owned(),
+    )
 }
 
 /// The length of an unsigned number in bits.
 fn bits(number: &[u8]) -> usize {
     let start = number.iter().position(|byte| *byte != 0);
-    let rest = start
-        .and_then(|at| number.get(at..))
-        .unwrap_or_default();
+    let rest = start.and_then(|at| number.get(at..)).unwrap_or_default();
     let Some(first) = rest.first() else { return 0 };
     rest.len() * 8 - first.leading_zeros() as usize
 }

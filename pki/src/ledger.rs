@@ -410,9 +410,10 @@ impl Ledger {
     /// Whether a leaf is of an identity that was said to be gone for good.
     #[must_use]
     pub fn is_forgotten(&self, leaf: &Leaf) -> bool {
-        !self
-            .remembered()
-            .any(|(_, known)| known.serial == leaf.serial && known.out == leaf.out)
+        !self.forgotten.is_empty()
+            && !self
+                .remembered()
+                .any(|(_, known)| known.serial == leaf.serial && known.out == leaf.out)
     }
 
     /// All revocations, in no order.

@@ -160,9 +160,8 @@ const LONGEST: u64 = 64 * 1024;
 /// Reads a file that nobody but its owner may read; its group may too where root owns it, as systemd and Kubernetes mount secrets.
 /// What is judged is what was opened, not what the name leads to a moment later.
 fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
-    let cannot = |why: std::io::Error| {
-        Error::Passphrase(format!("cannot read {}: {why}", path.display()))
-    };
+    let cannot =
+        |why: std::io::Error| Error::Passphrase(format!("cannot read {}: {why}", path.display()));
     let file = File::open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
     let mode = found.mode() & 0o777;
@@ -175,7 +174,9 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
         )));
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(LONGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     if bytes.len() as u64 > LONGEST {
         return Err(Error::Passphrase(format!(
             "{} is longer than {LONGEST} bytes; a passphrase is one line",
@@ -222,7 +223,10 @@ mod tests {
                     assert!(!good, "{mode:o}: {why}");
                     assert_eq!(why.exit_code(), 7);
                     let said = why.to_string();
-                    assert!(said.contains("chmod 0600") && !said.contains("hidden"), "{said}");
+                    assert!(
+                        said.contains("chmod 0600") && !said.contains("hidden"),
+                        "{said}"
+                    );
                 }
             }
         }

@@ -48,7 +48,7 @@ struct KeyFile {
 
 impl Pki {
     /// Where the key of an authority is, if it is at hand.
-    fn key_path(&self, authority: &Authority) -> Option<PathBuf> {
+    pub(crate) fn key_path(&self, authority: &Authority) -> Option<PathBuf> {
         let here = ca::folder(self.dir(), &authority.id).join("key.pem");
         let elsewhere = self
             .offline_folder()
@@ -94,7 +94,11 @@ impl Pki {
         };
         for kind in kinds {
             let one_for_all = self.root_protection().is_none();
-            let own = ledger.authorities().iter().rev().filter(|one| one.kind == *kind);
+            let own = ledger
+                .authorities()
+                .iter()
+                .rev()
+                .filter(|one| one.kind == *kind);
             // A root's key may be away; where there is one passphrase for all, any key proves it.
             let others = ledger
                 .authorities()
@@ -196,9 +200,8 @@ impl Pki {
             (true, _) => self.open_key(file, authority)?,
         };
         let certificate = ca::certificate(self.dir(), authority)?;
-        let is_its = X509Certificate::from_der(&certificate).is_ok_and(|(_, ca)| {
-            ca.public_key().raw == key.subject_public_key_info().as_slice()
-        });
+        let is_its = X509Certificate::from_der(&certificate)
+            .is_ok_and(|(_, ca)| ca.public_key().raw == key.subject_public_key_info().as_slice());
         if is_its {
             Ok(Some(key))
         } else {

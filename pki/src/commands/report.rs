@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gapura_pki::adopt::Adopted;
 use gapura_pki::{Error, Outcome, Republished};
 use serde_json::{Value, json};
 
@@ -22,6 +23,42 @@ impl Report {
             json,
             text,
             exit: 0,
+        }
+    }
+
+    /// Adds what our own CA signed and the inventory did not know. A warning (3) where no restored backup accounts for it: then
+    /// another copy of the CA is at work.
+    pub(crate) fn add_adopted(&mut self, all: &[Adopted]) {
+        for met in all {
+            let sort = if met.expected {
+                "adopted  "
+            } else {
+                "WARNING  "
+            };
+            line(
+                &mut self.text,
+                format_args!(
+                    "  {sort}  a {} that the inventory did not know, met in {}: {}",
+                    met.what,
+                    met.found_in.display(),
+                    met.which
+                ),
+            );
+        }
+        let strange = all.iter().any(|met| !met.expected);
+        if strange {
+            line(
+                &mut self.text,
+                format_args!(
+                    "  WARNING    taken in; but no backup was restored since, so another copy of this CA is at work, or an older state was put back by hand: keep one, and run `gapura-pki check`"
+                ),
+            );
+        }
+        if strange && self.exit == 0 {
+            self.exit = 3;
+        }
+        if let Some(object) = self.json.as_object_mut() {
+            object.insert("adopted".to_owned(), json!(all));
         }
     }
 
