@@ -1,75 +1,30 @@
-//! What our own CA signed and the inventory does not know: met in mesh directories and in `crl/`, and taken in before anything is
-//! published.
+//! Before anything is published, what our own CA signed and the inventory does not know is taken in, and CRLs that say less than the
+//! inventory are made anew.
 //!
-//! A backup that is older than the last renewal has forgotten leaves, revocations and CRL numbers; a second copy of the same CA makes
-//! them without telling. Both leave their traces where they published. In: the inventory and those places. Out: lines in the
-//! inventory, so that what is out there is renewed, stays revoked, and is never contradicted by a lower CRL number.
-//! It refuses to believe a place more than it has to: only what a CA of ours signed counts, and a leaf counts only for the identity
-//! that its directory is known for. Otherwise whoever owns a plugin's directory could lay the gateway's certificate into it and be
-//! given a key for it at the next renewal.
+//! In: the inventory, the mesh directories it knows of, and `crl/`. Out: lines in the inventory, so that what is out there is renewed,
+//! stays revoked, and is never contradicted by a lower CRL number. What counts as found is decided in `unknown`.
+//! Invariant: no command publishes before it has come through `hold_to_publish`.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use gapura_mesh::identity::{PeerId, TrustDomain};
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::ca;
-use crate::crl;
-use crate::csr::identity_of;
 use crate::error::Error;
-use crate::inspect::{moment, names, serial};
+use crate::inspect::serial;
 use crate::inventory::Inventory;
-use crate::keys::sha256_hex;
 use crate::lanes;
-use crate::ledger::{
-    Authority, AuthorityKind, AuthorityState, Crl, Event, Leaf, Ledger, Reason, Revoked,
-};
-use crate::mesh_dir::{self, Current};
+use crate::ledger::{Authority, AuthorityKind, Ledger, Revoked};
+use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki};
-use crate::profile::{self, BACKDATE};
-use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN};
 use crate::store::{self, Access};
-
-/// A CRL number above this leaves no room to go on above it; ours follow the clock and never come near.
-const HIGHEST_NUMBER: u64 = u64::MAX / 2;
-
-/// One thing that was met and that no line knew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Adopted {
-    /// `leaf`, `revocation` or `crl`.
-    pub what: &'static str,
-    /// Which one, for people.
-    pub which: String,
-    /// Where it was met.
-    pub found_in: PathBuf,
-    /// Whether a backup was restored since: then it is what that backup did not have. If not, another copy of this CA is at work.
-    pub expected: bool,
-}
-
-/// A place that was looked at, and whose it is.
-struct Place {
-    path: PathBuf,
-    /// The identity it is known for.
-    owner: Option<PeerId>,
-    shown: Option<Current>,
-}
-
-/// What was found that the inventory does not know.
-#[derive(Default)]
-pub(crate) struct Unknown {
-    pub(crate) adopted: Vec<Adopted>,
-    events: Vec<Event>,
-    /// By authority, the CRL with the highest number that was met, where it is above the known one.
-    higher: BTreeMap<String, Vec<u8>>,
-    /// Authorities whose CRL must be made anew.
-    to_sign: BTreeSet<String>,
-}
+use crate::unknown::{Adopted, Evidence, Place, Unknown};
 
 impl Pki {
     /// Takes the lock, and takes in what our own CA signed and we do not know. `more` are directories this command is about.
@@ -115,7 +70,7 @@ impl Pki {
         }
         lanes::each(known.into_iter().collect(), |(path, owner)| Place {
             shown: mesh_dir::current(&path).ok().flatten(),
-            owner: Some(owner),
+            owner,
             path,
         })
     }
@@ -127,75 +82,26 @@ impl Pki {
         places: &[Place],
     ) -> Result<Unknown, Error> {
         let ledger = inventory.ledger();
-        let authorities: Vec<(&Authority, CertificateDer<'static>)> = ledger
-            .authorities()
-            .iter()
-            .filter_map(|authority| Some((authority, ca::certificate(self.dir(), authority).ok()?)))
-            .collect();
-        let expected = |at: Moment| inventory.restored_at().is_some_and(|when| at <= when);
-        let mut unknown = Unknown::default();
-        let mut lists: BTreeMap<Vec<u8>, PathBuf> = BTreeMap::new();
-        for (path, der) in self.stored_crls(ledger) {
-            lists.entry(der).or_insert(path);
-        }
-        for place in places {
-            for der in place.shown.iter().flat_map(|shown| &shown.crls) {
-                if !lists.contains_key(der) {
-                    lists.insert(der.clone(), place.path.clone());
-                }
-            }
-        }
-        // Only where a revocation of an unknown leaf is met, which is seldom.
-        let shown = OnceCell::new();
-        let key_of = |serial: &str| {
-            shown
-                .get_or_init(|| keys_shown(places, &authorities, self.trust_domain()))
-                .get(serial)
-                .cloned()
+        let evidence = Evidence {
+            ledger,
+            restored_at: inventory.restored_at(),
+            authorities: self.known_authorities(ledger),
+            domain: self.trust_domain(),
+            places,
+            now,
+            shown: OnceCell::new(),
         };
-        for (der, path) in &lists {
-            self.look_at_crl(
-                &mut unknown,
-                ledger,
-                &authorities,
-                (der, path),
-                now,
-                (&key_of, &expected),
-            );
-        }
-        let fingerprints: HashSet<&str> = ledger
-            .leaves()
-            .iter()
-            .map(|leaf| leaf.fingerprint.as_str())
-            .collect();
-        for place in places {
-            let Some((leaf, has_key)) = place.leaf() else {
-                continue;
-            };
-            if fingerprints.contains(sha256_hex(leaf).as_str()) {
-                continue;
-            }
-            let found = read_leaf(leaf, &authorities, self.trust_domain(), has_key);
-            let Some(leaf) = found.filter(|(id, _)| place.owner.as_ref() == Some(id)) else {
-                continue;
-            };
-            let mut leaf = leaf.1;
-            leaf.out.clone_from(&place.path);
-            unknown.adopted.push(Adopted {
-                what: "leaf",
-                which: format!(
-                    "{} serial {} of {}, made {}",
-                    leaf.label(),
-                    leaf.serial,
-                    leaf.issuer,
-                    leaf.issued_at()
-                ),
-                found_in: place.path.clone(),
-                expected: expected(leaf.issued_at()),
-            });
-            unknown.events.push(Event::LeafAdopted(leaf));
-        }
-        Ok(unknown)
+        Ok(evidence.judge(self.stored_crls(ledger)))
+    }
+
+    /// The CAs of the inventory whose certificates can be read, with these.
+    pub(crate) fn known_authorities<'a>(
+        &self,
+        ledger: &'a Ledger,
+    ) -> Vec<(&'a Authority, CertificateDer<'static>)> {
+        let all = ledger.authorities().iter();
+        all.filter_map(|authority| Some((authority, ca::certificate(self.dir(), authority).ok()?)))
+            .collect()
     }
 
     /// Every CRL in `crl/`, with where it is.
@@ -213,102 +119,6 @@ impl Pki {
             );
         }
         found
-    }
-
-    /// What a CRL of ours says that the inventory does not.
-    fn look_at_crl(
-        &self,
-        unknown: &mut Unknown,
-        ledger: &Ledger,
-        authorities: &[(&Authority, CertificateDer<'static>)],
-        (der, path): (&Vec<u8>, &Path),
-        now: Moment,
-        (key_of, expected): (&dyn Fn(&str) -> Option<String>, &dyn Fn(Moment) -> bool),
-    ) {
-        let Ok((_, parsed)) = CertificateRevocationList::from_der(der) else {
-            return;
-        };
-        let of = |(authority, certificate): &(&Authority, CertificateDer<'static>)| {
-            let (_, ca) = X509Certificate::from_der(certificate).ok()?;
-            (ca.subject().as_raw() == parsed.issuer().as_raw())
-                .then(|| ((*authority).clone(), certificate.clone()))
-        };
-        let Some((authority, certificate)) = authorities.iter().find_map(of) else {
-            return;
-        };
-        let number = parsed
-            .crl_number()
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| *number <= HIGHEST_NUMBER)
-            .unwrap_or(0);
-        let known = ledger.crl(&authority.id).map_or(0, |crl| crl.number);
-        let is_new = |serial: &str| {
-            ledger.revocation(&authority.id, serial).is_none()
-                && !unknown.has_revoked(&authority.id, serial)
-        };
-        let mut revoked = Vec::new();
-        for entry in parsed.iter_revoked_certificates() {
-            let (serial, code) = (
-                serial(entry.raw_serial()),
-                entry.reason_code().map(|(_, code)| code),
-            );
-            if code == Some(ReasonCode::RemoveFromCRL) || !is_new(&serial) {
-                continue;
-            }
-            let revoked_at = moment(entry.revocation_date.timestamp());
-            let known = ledger.leaf(&serial);
-            revoked.push(Revoked {
-                not_after: known
-                    .map_or_else(|| latest_end(&authority, revoked_at), |leaf| leaf.not_after),
-                key: if known.is_none() {
-                    key_of(&serial)
-                } else {
-                    None
-                },
-                reason: reason(code),
-                issuer: authority.id.clone(),
-                serial,
-                revoked_at,
-            });
-        }
-        if (number <= known && revoked.is_empty()) || crl::verify(der, &certificate).is_err() {
-            return;
-        }
-        for revoked in revoked {
-            unknown.adopted.push(Adopted {
-                what: "revocation",
-                which: format!(
-                    "serial {} of {} ({})",
-                    revoked.serial, revoked.issuer, revoked.reason
-                ),
-                found_in: path.to_owned(),
-                expected: expected(revoked.revoked_at),
-            });
-            let lost = ledger
-                .authorities()
-                .iter()
-                .find(|issuer| issuer.serial == revoked.serial);
-            if let Some(lost) = lost.filter(|lost| lost.state != AuthorityState::Tainted) {
-                unknown.events.push(Event::AuthorityState {
-                    id: lost.id.clone(),
-                    state: AuthorityState::Tainted,
-                });
-            }
-            if revoked.not_after.plus(BACKDATE) > now {
-                unknown.to_sign.insert(authority.id.clone());
-            }
-            unknown.events.push(Event::RevocationAdopted(revoked));
-        }
-        if number > known {
-            unknown.take_number(&authority.id, number, der, &parsed);
-            unknown.to_sign.insert(authority.id.clone());
-            unknown.adopted.push(Adopted {
-                what: "crl",
-                which: format!("number {number} of {}, above {known}", authority.id),
-                found_in: path.to_owned(),
-                expected: expected(moment(parsed.last_update().timestamp())),
-            });
-        }
     }
 
     /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less than the inventory: a run that died
@@ -383,57 +193,6 @@ fn lists_all(der: &[u8], revoked: Vec<&Revoked>) -> bool {
         .all(|revoked| listed.contains(&revoked.serial))
 }
 
-impl Place {
-    /// The leaf it shows, and whether its key is beside it.
-    fn leaf(&self) -> Option<(&CertificateDer<'static>, bool)> {
-        let shown = self.shown.as_ref()?;
-        Some((shown.chain.first()?, shown.key.is_some()))
-    }
-}
-
-impl Unknown {
-    fn has_revoked(&self, issuer: &str, serial: &str) -> bool {
-        self.events.iter().any(|event| {
-            matches!(event, Event::RevocationAdopted(known)
-                if known.issuer == issuer && known.serial == serial)
-        })
-    }
-
-    /// Keeps the highest number of each authority only: the inventory takes none that does not rise.
-    fn take_number(
-        &mut self,
-        id: &str,
-        number: u64,
-        der: &[u8],
-        parsed: &CertificateRevocationList<'_>,
-    ) {
-        let before = self
-            .events
-            .iter()
-            .position(|event| matches!(event, Event::CrlAdopted(crl) if crl.issuer == id));
-        if let Some(at) = before {
-            let lower =
-                matches!(self.events.get(at), Some(Event::CrlAdopted(crl)) if crl.number >= number);
-            if lower {
-                return;
-            }
-            self.events.remove(at);
-        }
-        let this_update = moment(parsed.last_update().timestamp());
-        self.events.push(Event::CrlAdopted(Crl {
-            issuer: id.to_owned(),
-            number,
-            made_at: this_update.plus(BACKDATE),
-            this_update,
-            next_update: parsed
-                .next_update()
-                .map_or(this_update, |next| moment(next.timestamp())),
-            entries: parsed.iter_revoked_certificates().count(),
-        }));
-        self.higher.insert(id.to_owned(), der.to_vec());
-    }
-}
-
 /// `DIR/out/ROLE/NAME`, where leaves go that were issued without `--out`; the path says whose each is.
 fn own_outs(dir: &Path, domain: &TrustDomain) -> Vec<(PathBuf, PeerId)> {
     let mut found = Vec::new();
@@ -450,91 +209,4 @@ fn own_outs(dir: &Path, domain: &TrustDomain) -> Vec<(PathBuf, PeerId)> {
         }
     }
     found
-}
-
-/// The public keys of the leaves of ours that directories show, by serial: for revocations of leaves that no line has.
-fn keys_shown(
-    places: &[Place],
-    authorities: &[(&Authority, CertificateDer<'static>)],
-    domain: &TrustDomain,
-) -> HashMap<String, String> {
-    places
-        .iter()
-        .filter_map(|place| {
-            let (leaf, has_key) = place.leaf()?;
-            let (_, leaf) = read_leaf(leaf, authorities, domain, has_key)?;
-            Some((leaf.serial, leaf.key))
-        })
-        .collect()
-}
-
-/// The leaf `der` as a line of the inventory, if one of `authorities` that is not given up signed it for a name of `domain`.
-pub(crate) fn read_leaf(
-    der: &[u8],
-    authorities: &[(&Authority, CertificateDer<'static>)],
-    domain: &TrustDomain,
-    has_key: bool,
-) -> Option<(PeerId, Leaf)> {
-    use base64::Engine;
-    let id = identity_of(der).filter(|id| id.domain() == domain)?;
-    let (_, parsed) = X509Certificate::from_der(der).ok()?;
-    if parsed.is_ca() {
-        return None;
-    }
-    let signed_by = |(authority, certificate): &&(&Authority, CertificateDer<'static>)| {
-        authority.kind == AuthorityKind::Issuer
-            && authority.state != AuthorityState::Tainted
-            && X509Certificate::from_der(certificate).is_ok_and(|(_, ca)| {
-                ca.subject().as_raw() == parsed.issuer().as_raw()
-                    && parsed.verify_signature(Some(ca.public_key())).is_ok()
-            })
-    };
-    let (authority, _) = authorities.iter().find(signed_by)?;
-    let not_before = moment(parsed.validity().not_before.timestamp());
-    let not_after = moment(parsed.validity().not_after.timestamp());
-    let usual = profile::default_dns(&id);
-    let dns = names(parsed.extensions())
-        .iter()
-        .filter_map(|name| name.strip_prefix("DNS:").map(str::to_owned))
-        .filter(|name| Some(name) != usual.as_ref())
-        .collect();
-    let ttl = not_after.since(not_before.plus(BACKDATE));
-    let spki = parsed.public_key().raw;
-    let leaf = Leaf {
-        role: id.role(),
-        name: id.name().clone(),
-        serial: serial(parsed.raw_serial()),
-        issuer: authority.id.clone(),
-        not_before,
-        not_after,
-        ttl: ttl.clamp(LEAF_TTL_MIN.as_secs(), LEAF_TTL_MAX.as_secs()),
-        dns,
-        key: sha256_hex(spki),
-        // Without a key beside it, it is with whoever made the request.
-        csr_key: (!has_key).then(|| base64::engine::general_purpose::STANDARD.encode(spki)),
-        fingerprint: sha256_hex(der),
-        out: PathBuf::new(),
-    };
-    Some((id, leaf))
-}
-
-/// The end of the life of a revoked certificate that no line has. It is not known; no leaf outlives the longest life from its revocation
-/// on.
-fn latest_end(authority: &Authority, revoked_at: Moment) -> Moment {
-    match authority.kind {
-        AuthorityKind::Root => authority.not_after,
-        AuthorityKind::Issuer => revoked_at
-            .plus(LEAF_TTL_MAX.as_secs())
-            .min(authority.not_after),
-    }
-}
-
-fn reason(code: Option<ReasonCode>) -> Reason {
-    match code {
-        Some(ReasonCode::KeyCompromise) => Reason::KeyCompromise,
-        Some(ReasonCode::CACompromise) => Reason::CaCompromise,
-        Some(ReasonCode::Superseded) => Reason::Superseded,
-        Some(ReasonCode::CessationOfOperation) => Reason::Cessation,
-        _ => Reason::Unspecified,
-    }
 }

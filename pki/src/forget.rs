@@ -5,8 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::adopt::{Adopted, read_leaf};
-use crate::ca;
 use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Event, Forgotten, Leaf};
@@ -15,6 +13,7 @@ use crate::pki::Pki;
 use crate::publish::Republished;
 use crate::renew::shows;
 use crate::target::Target;
+use crate::unknown::{Adopted, read_leaf};
 
 /// A reason is a line of text for people, not a file.
 const LONGEST_REASON: usize = 500;
@@ -127,11 +126,7 @@ impl Pki {
         let more: Vec<_> = id.map(|id| (out.clone(), id)).into_iter().collect();
         let mut held = self.hold_to_publish(&more)?; // takes in an unknown leaf by itself
         let ledger = held.inventory.ledger();
-        let authorities: Vec<_> = ledger
-            .authorities()
-            .iter()
-            .filter_map(|one| Some((one, ca::certificate(self.dir(), one).ok()?)))
-            .collect();
+        let authorities = self.known_authorities(ledger);
         let read = read_leaf(&der, &authorities, self.trust_domain(), shown.key.is_some());
         let (_, mut leaf) = read.ok_or_else(|| {
             Error::Refused(format!(

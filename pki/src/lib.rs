@@ -3,7 +3,7 @@
 //! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
 //! that holds a CA key stays on the operator's machine.
 
-pub mod adopt;
+mod adopt;
 pub mod backup;
 mod ca;
 pub mod check;
@@ -39,6 +39,7 @@ pub mod seal;
 pub mod settings;
 mod store;
 pub mod target;
+pub mod unknown;
 mod upkeep;
 pub mod verify;
 

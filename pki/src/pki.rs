@@ -17,7 +17,6 @@ use std::time::Duration;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::TrustDomain;
 
-use crate::adopt::Adopted;
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inventory::Inventory;
@@ -28,6 +27,7 @@ use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
 use crate::store::{self, Lock};
+use crate::unknown::Adopted;
 
 /// How long a command waits for another one, unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);

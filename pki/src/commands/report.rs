@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gapura_pki::adopt::Adopted;
+use gapura_pki::unknown::Adopted;
 use gapura_pki::{Error, Outcome, Republished};
 use serde_json::{Value, json};
 
