@@ -25,6 +25,7 @@ use crate::moment::Moment;
 use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
+use crate::standing::{self, Own, Standings};
 use crate::store::{self, Lock};
 
 /// How long a command waits for another one, unless told otherwise.
@@ -47,6 +48,8 @@ pub(crate) struct Held {
     pub(crate) lock: Lock,
     pub(crate) inventory: Inventory,
     pub(crate) now: Moment,
+    /// How the mesh directories stand to the inventory, after what runs that died left was brought to its end.
+    pub(crate) standings: Standings,
 }
 
 impl Pki {
@@ -93,6 +96,7 @@ impl Pki {
             lock,
             inventory: Inventory::load(&dir)?,
             now,
+            standings: Standings::new(),
         };
         let offline_root = offline_root
             .map(|path| std::path::absolute(&path).map_err(Error::io("find", &path)))
@@ -230,15 +234,24 @@ impl Pki {
         Err(Error::damaged(&self.dir.join("pki.json"), why))
     }
 
-    /// Takes the lock and reads the inventory.
+    /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the mesh directories.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
+        let inventory = self.inventory()?;
+        let ledger = inventory.ledger();
+        let standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
         Ok(Held {
-            inventory: self.inventory()?,
+            inventory,
             now: self.now(),
             lock,
+            standings,
         })
+    }
+
+    /// What tells our certificates from others.
+    pub(crate) fn own(&self, ledger: &Ledger) -> Own {
+        Own::of(&self.dir, ledger, self.trust_domain())
     }
 
     /// Opens the key of an authority.
@@ -452,10 +465,7 @@ fn refuse_a_used(dir: &Path) -> Result<(), Error> {
     if used("inventory.jsonl") {
         // Without settings nothing was ever issued here: what is left is of an `init` that did not come to its end.
         for name in ["inventory.jsonl", "inventory.head"] {
-            let path = dir.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            }
+            store::remove_if_there(&dir.join(name))?;
         }
     }
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
