@@ -15,6 +15,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::ca;
 use crate::error::Error;
+use crate::held_dir::HeldDir;
 use crate::inspect::serial;
 use crate::inventory::Inventory;
 use crate::lanes;
@@ -23,6 +24,7 @@ use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki};
+use crate::standing;
 use crate::store::{self, Access};
 use crate::unknown::{Adopted, Evidence, Place, Unknown};
 
@@ -68,11 +70,28 @@ impl Pki {
         for (path, id) in own_outs(self.dir(), self.trust_domain()) {
             known.entry(path).or_insert(id);
         }
-        lanes::each(known.into_iter().collect(), |(path, owner)| Place {
-            shown: mesh_dir::current(&path).ok().flatten(),
-            owner,
-            path,
-        })
+        let places: Vec<(PathBuf, PeerId)> = known.into_iter().collect();
+        let nothing = |place: Option<&(PathBuf, PeerId)>| {
+            place.map(|(path, owner)| Place {
+                path: path.clone(),
+                owner: owner.clone(),
+                shown: None,
+            })
+        };
+        let seen = lanes::each_within(
+            places.clone(),
+            mesh_dir::LIMIT,
+            |(path, owner)| {
+                let look = |dir| mesh_dir::shown(&dir).ok().flatten();
+                Some(Place {
+                    shown: HeldDir::open(&path).ok().flatten().and_then(look),
+                    owner,
+                    path,
+                })
+            },
+            |at| nothing(places.get(at)),
+        )?;
+        Ok(seen.into_iter().flatten().collect())
     }
 
     fn unknown_in(
@@ -162,20 +181,13 @@ impl Pki {
             self.sign_crl(held, signer)?;
         }
         held.crls_changed = changed;
+        if unknown.adopted.iter().any(|met| met.what == "leaf") {
+            // What was behind by the inventory of a moment ago is what the inventory names last by now.
+            let ledger = held.inventory.ledger();
+            held.standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
+        }
         self.remember_adopted(unknown.adopted);
         Ok(())
-    }
-
-    /// Whether the stored CRL of an authority is not there, is an older one, or lacks a revocation.
-    fn crl_is_behind(&self, ledger: &Ledger, authority: &Authority, now: Moment) -> bool {
-        let Ok(der) = self.stored_crl(authority) else {
-            return true;
-        };
-        let number = CertificateRevocationList::from_der(&der)
-            .ok()
-            .and_then(|(_, parsed)| u64::try_from(parsed.crl_number()?).ok());
-        let wanted = ledger.crl(&authority.id).map(|crl| crl.number);
-        number < wanted || !lists_all(&der, ledger.revoked_by(&authority.id, now))
     }
 }
 

@@ -86,12 +86,7 @@ pub(crate) fn save(
     let pem = seal(key, protection)?;
     // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
     for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
-        match std::fs::remove_file(&stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &stale)(error));
-            }
-            _ => {}
-        }
+        store::remove_if_there(&stale)?;
     }
     let key_path = key_folder.join("key.pem");
     if key_path.exists() {

@@ -12,16 +12,15 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use zeroize::Zeroizing;
-
 use crate::error::Error;
+use crate::held_dir::HeldDir;
 use crate::keys::{self, sha256_hex};
 use crate::leaf_key;
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::profile;
-use crate::store::{self, Access};
+use crate::store::{Access, Durability};
 
 /// The public key (as SPKI) of a request for `wanted`.
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
@@ -145,15 +144,12 @@ pub struct Made {
 /// A key is there already (or, with `reuse_key`, none), or something can't be written.
 pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
     let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
-    store::make_dir(out)?;
-    let key = match (mesh_dir::current_key(out)?, reuse_key) {
+    let dir = HeldDir::create(out)?;
+    let key = match (mesh_dir::key_that(out, |_| true)?, reuse_key) {
         (None, false) => {
             let key = keys::generate()?;
-            store::create(
-                &key_path,
-                keys::to_plain_pem(&key).as_bytes(),
-                Access::Owner,
-            )?;
+            let pem = keys::to_plain_pem(&key);
+            dir.write_new("key.pem", pem.as_bytes(), Access::Owner, Durability::Now)?;
             key
         }
         (Some(_), false) => {
@@ -164,7 +160,6 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
             )));
         }
         (Some(pem), true) => {
-            let pem = Zeroizing::new(pem);
             let text =
                 std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
             keys::from_plain_pem(text).map_err(|why| Error::damaged(&key_path, why.to_string()))?
@@ -176,7 +171,8 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
             )));
         }
     };
-    store::replace(&request_path, make(id, &key)?.as_bytes(), Access::Everyone)?;
+    dir.replace("request.csr", make(id, &key)?.as_bytes(), Access::Everyone)?;
+    dir.sync()?;
     Ok(Made {
         request: request_path,
         key: key_path,

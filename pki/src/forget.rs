@@ -11,7 +11,7 @@ use crate::ledger::{Event, Forgotten, Leaf};
 use crate::mesh_dir;
 use crate::pki::Pki;
 use crate::publish::Republished;
-use crate::renew::shows;
+use crate::renew::is_there;
 use crate::target::Target;
 use crate::unknown::{Adopted, read_leaf};
 
@@ -78,7 +78,10 @@ impl Pki {
             )));
         };
         let revoked = |leaf: &Leaf| ledger.revocation(&leaf.issuer, &leaf.serial).is_some();
-        if let Some(there) = leaves.iter().find(|leaf| !revoked(leaf) && shows(leaf)) {
+        if let Some(there) = leaves
+            .iter()
+            .find(|leaf| !revoked(leaf) && is_there(&held.standings, leaf))
+        {
             return Err(Error::Refused(format!(
                 "{} is not gone: {} shows its certificate, until {}. Remove that folder, or revoke it with `gapura-pki revoke {}`, then repeat",
                 there.label(),
@@ -159,7 +162,9 @@ impl Pki {
         // The same leaf under another directory that shows it no more: it was moved.
         let before = in_use
             .iter()
-            .find(|known| known.fingerprint == print && known.out != out && !shows(known))
+            .find(|known| {
+                known.fingerprint == print && known.out != out && !is_there(&held.standings, known)
+            })
             .map(|known| (*known).clone());
         let mut events = Vec::new();
         if !here {

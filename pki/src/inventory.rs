@@ -6,12 +6,13 @@
 //! anyone could rely on it: readers pass over it and the next writer takes it off.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Change};
 use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Event, Ledger};
@@ -160,11 +161,12 @@ impl Inventory {
             .as_mut()
             .map_err(|error| io::Error::new(error.kind(), error.to_string()))
             .and_then(|file| {
+                disk::before(Change::Rename, &self.path)?;
                 file.set_len(self.whole)?; // takes off what a crash cut
                 file.seek(SeekFrom::Start(self.whole))?;
-                file.write_all(&text)
-                    .and_then(|()| file.sync_all())
-                    .inspect_err(|_| give_back(file, self.whole))
+                disk::write_all(file, &self.path, &text)
+                    .and_then(|()| disk::sync(file, &self.path))
+                    .inspect_err(|_| give_back(file, &self.path, self.whole))
             });
         written.map_err(Error::io("append to", &self.path))?;
         (self.lines, self.last, self.ledger) = (lines, last, ledger);
@@ -229,8 +231,8 @@ impl Inventory {
 }
 
 /// What an append that failed had already written must go, or the next reader meets half a line in the middle of the file.
-fn give_back(file: &mut File, whole: u64) {
-    let _ = file.set_len(whole); // best effort: a cut last line is passed over anyway
+fn give_back(file: &mut File, path: &Path, whole: u64) {
+    let _ = disk::before(Change::Remove, path).and_then(|()| file.set_len(whole)); // best effort: a cut last line is passed over anyway
 }
 
 fn read_head(dir: &Path) -> Result<Option<(u64, String)>, Error> {

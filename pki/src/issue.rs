@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::ca::{self, Signer};
 use crate::csr;
 use crate::error::Error;
+use crate::held_dir;
 use crate::judge::Court;
 use crate::key_rules::KeyRules;
 use crate::keys::{self, sha256_hex};
@@ -152,14 +153,16 @@ impl Pki {
         let (issuer, signer) = self.active_issuer(&held)?;
         let fresh_crls = !dry_run && (self.freshen(&mut held, &signer)? || held.crls_changed);
         let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
-        if fresh_crls {
-            self.republish_but(
-                &held,
-                &issued
-                    .iter()
-                    .map(|issued| issued.leaf.out.clone())
-                    .collect(),
-            )?;
+        if !dry_run {
+            let fresh = issued
+                .iter()
+                .map(|issued| issued.leaf.out.clone())
+                .collect();
+            if fresh_crls {
+                self.republish_but(&held, &fresh)?;
+            } else {
+                self.republish_behind(&held, &fresh)?;
+            }
         }
         Ok(issued)
     }
@@ -191,16 +194,28 @@ impl Pki {
                 .map(|minted| minted.into_issued(0))
                 .collect());
         }
-        let staged = self.stage_all(&minted, held)?;
-        held.append(
+        let mut staged = self.stage_all(&minted, held)?;
+        let appended = held.append(
             minted
                 .iter()
                 .map(|minted| Event::Issued(minted.leaf.clone()))
                 .collect(),
-        )?;
+        );
+        // The line may be there although something after it failed; then the generation is what the next run needs to go on.
+        let ledger = held.inventory.ledger();
+        for (staged, minted) in staged.iter_mut().zip(&minted) {
+            if ledger.leaf(&minted.leaf.serial).is_some() {
+                staged.stays();
+            }
+        }
+        appended?;
         let durability = store::durability_for(staged.len());
-        let generations = lanes::each(staged, Staged::publish)?;
-        store::sync_batch(
+        let late = |at| {
+            let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
+            Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
+        };
+        let generations = lanes::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
+        mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
         )?;
@@ -316,7 +331,10 @@ impl Pki {
             SubjectPublicKeyInfo::from_der(spki)
                 .map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
         };
-        let there = || Ok::<_, Error>(mesh_dir::current_key(out)?.map(Zeroizing::new));
+        let that_fits = |spki: &[u8]| {
+            let wanted = spki.to_vec();
+            mesh_dir::key_that(out, move |pem| is_key_of(pem, &wanted))
+        };
         match &request.key {
             KeyWanted::New => {
                 let key = keys::generate()?;
@@ -330,7 +348,7 @@ impl Pki {
                         out.display()
                     ))
                 };
-                let pem = there()?.ok_or_else(none)?;
+                let pem = mesh_dir::current_key(out)?.ok_or_else(none)?;
                 let text = std::str::from_utf8(&pem)
                     .map_err(|_| Error::damaged(&out.join("key.pem"), "not PEM"))?;
                 let key = keys::from_plain_pem(text)
@@ -339,7 +357,7 @@ impl Pki {
             }
             KeyWanted::Csr(bytes) => {
                 let spki = csr::public_key(bytes, id, &request.dns)?;
-                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                let key = that_fits(&spki)?;
                 if key.is_none() {
                     notes.push(format!("{} holds no key.pem: put the one that made the request beside cert.pem, mode 0600", out.display()));
                 }
@@ -349,7 +367,7 @@ impl Pki {
                 let spki = STANDARD
                     .decode(text)
                     .map_err(|_| Error::Failed("the inventory holds no public key".to_owned()))?;
-                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                let key = that_fits(&spki)?;
                 Ok((public(&spki)?, key, Some(text.clone())))
             }
         }
@@ -434,15 +452,22 @@ impl Pki {
                 ca: ca.clone(),
                 crl: crl.clone(),
             };
-            contents.push((&minted.leaf.out, content));
+            contents.push((minted.leaf.out.clone(), content));
         }
         let durability = store::durability_for(contents.len());
-        let staged = lanes::each(contents, |(out, content)| {
-            mesh_dir::stage(out, &content, durability)
-        })?
+        let late = |at| {
+            let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
+            Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
+        };
+        let staged = lanes::each_within(
+            contents,
+            mesh_dir::LIMIT,
+            move |(out, content): (PathBuf, Content)| mesh_dir::stage(&out, &content, durability),
+            late,
+        )?
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
-        store::sync_batch(
+        mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
         )?;

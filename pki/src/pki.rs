@@ -26,6 +26,7 @@ use crate::moment::Moment;
 use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
+use crate::standing::{self, Own, Standings};
 use crate::store::{self, Lock};
 use crate::unknown::Adopted;
 
@@ -53,6 +54,8 @@ pub(crate) struct Held {
     pub(crate) now: Moment,
     /// Whether CRLs were made anew on the way, so that every directory has to get them.
     pub(crate) crls_changed: bool,
+    /// How the mesh directories stand to the inventory, after what runs that died left was brought to its end.
+    pub(crate) standings: Standings,
 }
 
 impl Pki {
@@ -100,6 +103,7 @@ impl Pki {
             inventory: Inventory::load(&dir)?,
             now,
             crls_changed: false,
+            standings: Standings::new(),
         };
         let offline_root = offline_root
             .map(|path| std::path::absolute(&path).map_err(Error::io("find", &path)))
@@ -278,16 +282,25 @@ impl Pki {
         Err(Error::damaged(&self.dir.join("pki.json"), why))
     }
 
-    /// Takes the lock and reads the inventory.
+    /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the mesh directories.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
+        let inventory = self.inventory()?;
+        let ledger = inventory.ledger();
+        let standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
         Ok(Held {
-            inventory: self.inventory()?,
+            inventory,
             now: self.now(),
             lock,
             crls_changed: false,
+            standings,
         })
+    }
+
+    /// What tells our certificates from others.
+    pub(crate) fn own(&self, ledger: &Ledger) -> Own {
+        Own::of(&self.dir, ledger, self.trust_domain())
     }
 
     /// Opens the key of an authority.
@@ -502,10 +515,7 @@ fn refuse_a_used(dir: &Path) -> Result<(), Error> {
     if used("inventory.jsonl") {
         // Without settings nothing was ever issued here: what is left is of an `init` that did not come to its end.
         for name in ["inventory.jsonl", "inventory.head"] {
-            let path = dir.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            }
+            store::remove_if_there(&dir.join(name))?;
         }
     }
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {

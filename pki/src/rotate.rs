@@ -342,8 +342,19 @@ impl Pki {
         prepared: &[Authority],
         old_state: AuthorityState,
     ) -> Result<Vec<String>, Error> {
+        self.switch_and(held, prepared, old_state, Vec::new())
+    }
+
+    /// The same, with what has to be true in the same moment: either all of it is in the inventory or nothing.
+    fn switch_and(
+        &self,
+        held: &mut Held,
+        prepared: &[Authority],
+        old_state: AuthorityState,
+        mut events: Vec<Event>,
+    ) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
-        let (mut events, mut steps) = (Vec::new(), Vec::new());
+        let mut steps = Vec::new();
         let with_root = prepared
             .iter()
             .any(|authority| authority.kind == AuthorityKind::Root);
@@ -467,9 +478,12 @@ impl Pki {
         };
         // The key that is needed to give the old issuer up is opened before anything changes.
         let root = self.root_of_the_tainted(held.inventory.ledger(), request)?;
-        done.steps = self.switch(held, &fresh, old_state)?;
+        let given_up = root
+            .as_ref()
+            .map_or_else(Vec::new, |root| revocations(&active, root, held.now));
+        done.steps = self.switch_and(held, &fresh, old_state, given_up)?;
         if let Some(root) = root {
-            self.revoke_issuers(held, &active, &root)?;
+            self.sign_crl(held, &root)?;
             done.steps.push(format!(
                 "{} lists {} as revoked",
                 root.id(),
@@ -508,31 +522,6 @@ impl Pki {
         root.map(|root| self.signer(root)).transpose()
     }
 
-    fn revoke_issuers(
-        &self,
-        held: &mut Held,
-        issuers: &[Authority],
-        root: &Signer,
-    ) -> Result<(), Error> {
-        let revoked = |issuer: &Authority| {
-            Event::Revoked(Revoked {
-                issuer: root.id().to_owned(),
-                serial: issuer.serial.clone(),
-                revoked_at: held.now,
-                reason: Reason::CaCompromise,
-                not_after: issuer.not_after,
-                key: None,
-            })
-        };
-        let events = issuers
-            .iter()
-            .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
-            .map(revoked)
-            .collect();
-        held.append(events)?;
-        self.sign_crl(held, root).map(|_| ())
-    }
-
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
     fn reissue(
         &self,
@@ -546,7 +535,7 @@ impl Pki {
             .filter(|leaf| {
                 ledger.revocation(&leaf.issuer, &leaf.serial).is_none()
                     && leaf.issuer != issuer.0.id
-                    && renew::shows(leaf)
+                    && renew::is_there(&held.standings, leaf)
             })
             .map(|leaf| renew::again(leaf, false))
             .collect();
@@ -576,12 +565,7 @@ impl Pki {
         {
             let place = format!("{} ({})", leaf.out.display(), leaf.label());
             match mesh_dir::current(&leaf.out) {
-                Ok(Some(current))
-                    if current
-                        .chain
-                        .first()
-                        .is_some_and(|shown| sha256_hex(shown) == leaf.fingerprint) =>
-                {
+                Ok(Some(current)) if renew::is_there(&held.standings, leaf) => {
                     let has_crls = crls.iter().all(|crl| current.crls.contains(crl));
                     let has_root = |root: &&Authority| {
                         current
@@ -612,6 +596,24 @@ impl Pki {
         wait(made.ok_or_else(none)?, held.now, settle);
         Ok(())
     }
+}
+
+/// That `root` revokes those of `issuers` that are its own.
+fn revocations(issuers: &[Authority], root: &Signer, now: Moment) -> Vec<Event> {
+    issuers
+        .iter()
+        .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
+        .map(|issuer| {
+            Event::Revoked(Revoked {
+                issuer: root.id().to_owned(),
+                serial: issuer.serial.clone(),
+                revoked_at: now,
+                reason: Reason::CaCompromise,
+                not_after: issuer.not_after,
+                key: None,
+            })
+        })
+        .collect()
 }
 
 /// The step that comes next.

@@ -183,16 +183,15 @@ fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// None can be read.
 pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let path = if path.is_dir() {
-        path.join("cert.pem")
-    } else {
-        path.to_owned()
-    };
-    let bytes = store::read(&path)?;
+    if path.is_dir() {
+        let none = || Error::Failed(format!("{} holds no certificate", path.display()));
+        return Ok(mesh_dir::current(path)?.ok_or_else(none)?.chain);
+    }
+    let bytes = store::read(path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateDer::from(bytes)]);
     }
-    pem::certificates(&bytes).map_err(|why| Error::damaged(&path, why))
+    pem::certificates(&bytes).map_err(|why| Error::damaged(path, why))
 }
 
 /// The CRLs of a file.

@@ -85,6 +85,7 @@ pub(crate) fn republished_json(all: &[Republished]) -> Value {
             json!({ "out": done.out, "name": done.label, "result": "published", "generation": generation })
         }
         Outcome::Gone => json!({ "out": done.out, "name": done.label, "result": "gone" }),
+        Outcome::Foreign => json!({ "out": done.out, "name": done.label, "result": "foreign" }),
         Outcome::Failed(why) => {
             json!({ "out": done.out, "name": done.label, "result": "failed", "why": why })
         }
@@ -108,7 +109,15 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
             Outcome::Gone => line(
                 &mut text,
                 format_args!(
-                    "  passed over {} ({}): gone, or holds another certificate",
+                    "  passed over {} ({}): gone",
+                    done.out.display(),
+                    done.label
+                ),
+            ),
+            Outcome::Foreign => line(
+                &mut text,
+                format_args!(
+                    "  NOT OURS   {} ({}): it holds a certificate that this CA did not issue, and got no CRL; see `gapura-pki check`",
                     done.out.display(),
                     done.label
                 ),
@@ -126,11 +135,11 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
     text
 }
 
-/// 3 where a mesh directory that is there could not be written: whoever reads it goes on with the old CRL.
+/// 3 where a mesh directory that is there was not written: whoever reads it goes on with the old CRL.
 pub(crate) fn republished_exit(all: &[Republished]) -> u8 {
     if all
         .iter()
-        .any(|done| matches!(done.outcome, Outcome::Failed(_)))
+        .any(|done| matches!(done.outcome, Outcome::Failed(_) | Outcome::Foreign))
     {
         3
     } else {
