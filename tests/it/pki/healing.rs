@@ -147,8 +147,16 @@ fn a_directory_is_believed_for_its_own_identity_only() {
     scratch.ok(&["restore", &scratch.text("backup.tar")]);
     let cert = fs::read(scratch.path("edge/cert.pem")).unwrap();
     fs::write(scratch.path("lab/current/cert.pem"), cert).unwrap();
-    let done = scratch.ok(&["renew", "--all"]);
+    let ended = scratch.run(&["renew", "--all", "--json"]);
+    assert_eq!(
+        ended.code,
+        Some(3),
+        "it names the foreign certificate: {}",
+        ended.stdout
+    );
+    let done: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(adopted(&done, "leaf").len(), 0, "{done}");
+    assert_eq!(done["renewed"], serde_json::json!([]), "{done}");
     let names = scratch.ok(&["list"]);
     assert!(!names.to_string().contains("edge"), "{names}");
     // The operator may say it of the gateway's own directory.
