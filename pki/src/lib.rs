@@ -8,6 +8,7 @@ mod ca;
 pub mod check;
 pub mod crl;
 pub mod csr;
+pub mod deliver;
 mod disk;
 pub mod ensure;
 pub mod error;
@@ -21,6 +22,7 @@ mod lanes;
 pub mod ledger;
 pub mod lint;
 mod mesh_dir;
+mod metrics;
 pub mod moment;
 pub mod passphrase;
 mod pem;
@@ -35,6 +37,8 @@ pub mod settings;
 mod standing;
 mod store;
 pub mod target;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 pub mod verify;
 

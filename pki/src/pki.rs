@@ -194,6 +194,10 @@ impl Pki {
         Moment::now(&self.clock)
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
