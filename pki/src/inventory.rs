@@ -2,8 +2,8 @@
 //!
 //! In: events, from the holder of the lock. Out: a [`Ledger`] of what the whole file says, or a refusal that names the line. Nothing
 //! leaves the program before `append` has synced its event. Invariant: the file only grows, and `inventory.head` names a line it holds;
-//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline was cut by a crash before
-//! anyone could rely on it: readers pass over it and the next writer takes it off.
+//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline, or a batch without its last
+//! line, was cut by a crash before anyone could rely on it: readers pass over it and the next writer takes it off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -28,6 +28,9 @@ struct Line {
     n: u64,
     at: Moment,
     prev: String,
+    /// Further lines of the same batch follow: what happened together is in force together or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
     #[serde(flatten)]
     event: Event,
 }
@@ -37,13 +40,15 @@ pub(crate) struct Inventory {
     path: PathBuf,
     lines: u64,
     last: String,
-    /// Bytes up to and including the last newline.
+    /// Bytes up to and including the last newline of the last whole batch.
     whole: u64,
     ledger: Ledger,
     /// The latest moment at which a line says it was written, since the clock was last said to be right.
     written_until: Moment,
     /// When a backup was restored last.
     restored_at: Option<Moment>,
+    /// The lines of a batch whose last line has not been met yet.
+    open: Vec<(u64, Event)>,
 }
 
 impl Inventory {
@@ -61,15 +66,24 @@ impl Inventory {
             path,
             lines: 0,
             last: NOTHING_BEFORE.to_owned(),
-            whole: whole as u64,
+            whole: 0,
             ledger: Ledger::default(),
             written_until: Moment(0),
             restored_at: None,
+            open: Vec::new(),
         };
         let complete = bytes.get(..whole).unwrap_or_default();
+        let (mut read, mut batch) = (0, (0, this.last.clone()));
         for raw in complete.split_inclusive(|byte| *byte == b'\n') {
             this.take(raw.strip_suffix(b"\n").unwrap_or(raw), head.as_ref())?;
+            read += raw.len() as u64;
+            if this.open.is_empty() {
+                (this.whole, batch) = (read, (this.lines, this.last.clone()));
+            }
         }
+        // A batch that a crash cut between two lines counts as little as a cut line.
+        (this.lines, this.last) = batch;
+        this.open.clear();
         if let Some((lines, _)) = head
             && lines > this.lines
         {
@@ -127,12 +141,14 @@ impl Inventory {
         let noted: Vec<Event> = events.clone();
         let (mut lines, mut last, mut ledger) =
             (self.lines, self.last.clone(), self.ledger.clone());
-        for event in events {
+        let count = events.len();
+        for (at, event) in events.into_iter().enumerate() {
             lines += 1;
             let line = Line {
                 n: lines,
                 at: now,
                 prev: last,
+                more: at + 1 < count,
                 event,
             };
             let start = text.len();
@@ -212,10 +228,15 @@ impl Inventory {
                 "line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed"
             )));
         }
-        self.note(line.at, &line.event);
-        self.ledger
-            .apply(line.event)
-            .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+        self.open.push((n, line.event));
+        if !line.more {
+            for (n, event) in std::mem::take(&mut self.open) {
+                self.note(line.at, &event);
+                self.ledger
+                    .apply(event)
+                    .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+            }
+        }
         (self.lines, self.last) = (n, hash);
         Ok(())
     }

@@ -242,6 +242,10 @@ impl Pki {
         self.offline_root.as_deref()
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -20,6 +20,13 @@ pub(crate) struct Arguments {
     what: What,
 }
 
+impl Arguments {
+    /// Whether CRLs are made.
+    pub(crate) fn is_refresh(&self) -> bool {
+        matches!(self.what, What::Refresh)
+    }
+}
+
 #[derive(Subcommand)]
 enum What {
     /// Every CRL that is published: number, age, entries.

@@ -1,6 +1,7 @@
 //! The commands, one file each: flags to a call of the library, its answer to a [`Report`].
 
 mod adopt;
+mod after;
 mod backup;
 mod bundle;
 mod ca;
@@ -23,6 +24,7 @@ mod verify;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use after::After;
 use clap::{Args, Subcommand};
 use gapura_mesh::clock::Clock;
 use gapura_pki::moment::parse_duration;
@@ -112,6 +114,12 @@ pub(crate) struct Global {
     /// How long to wait for another run to end.
     #[arg(long, global = true, env = "GAPURA_PKI_LOCK_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
     lock_timeout: Duration,
+    /// Run this command for each mesh directory that changed, to bring it to where it is used; no shell. See docs/pki.md.
+    #[arg(long, global = true, env = "GAPURA_PKI_PUSH", value_name = "COMMAND")]
+    push: Option<String>,
+    /// Run this command for each mesh directory that changed, after it was pushed; no shell.
+    #[arg(long, global = true, env = "GAPURA_PKI_EXEC", value_name = "COMMAND")]
+    exec: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -166,8 +174,45 @@ impl Command {
     }
 }
 
-/// Runs one command.
+impl Command {
+    /// Whether it may change mesh directories.
+    fn writes_directories(&self) -> bool {
+        match self {
+            Self::Ensure(_)
+            | Self::Issue(_)
+            | Self::Renew(_)
+            | Self::Revoke(_)
+            | Self::Ca(_)
+            | Self::Adopt(_) => true,
+            Self::Crl(arguments) => arguments.is_refresh(),
+            _ => false,
+        }
+    }
+
+    /// Whether it looks after the whole installation, so that its success is one of the installation's.
+    fn is_for_all(&self) -> bool {
+        match self {
+            Self::Ensure(_) => true,
+            Self::Renew(arguments) => arguments.is_for_all(),
+            Self::Crl(arguments) => arguments.is_refresh(),
+            _ => false,
+        }
+    }
+}
+
+/// Runs one command, and then what was asked for after it for each mesh directory that changed.
 pub(crate) fn run(global: Global, command: Command) -> Result<Report, Error> {
+    if !command.writes_directories() {
+        return run_alone(global, command);
+    }
+    let after = After::of(&global)?; // a mistake in it is told before anything is done
+    let counts = command.is_for_all();
+    let mut report = run_alone(global, command)?;
+    after.run(&mut report, counts)?;
+    Ok(report)
+}
+
+fn run_alone(global: Global, command: Command) -> Result<Report, Error> {
     match command {
         Command::Init(arguments) => init::run(global, arguments),
         Command::Ensure(arguments) => ensure::run(global, arguments),

@@ -34,6 +34,13 @@ pub(crate) struct Arguments {
     dry_run: bool,
 }
 
+impl Arguments {
+    /// Whether everything is looked after.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.names.is_empty() && !self.dry_run
+    }
+}
+
 pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     let targets = arguments
         .names

@@ -1,6 +1,7 @@
 //! `gapura-pki` as an operator uses it: the built program, in a scratch directory, its work checked by OpenSSL.
 
 mod artefacts; // what OpenSSL says of everything that is written
+mod deliver; // what happens beyond this host after a change
 mod guide; // docs/pki.md does what it says
 mod healing; // old backups, second copies, wrong clocks, what is gone and what was moved
 mod judgement; // verify and lint
