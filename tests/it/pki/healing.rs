@@ -145,8 +145,12 @@ fn a_directory_is_believed_for_its_own_identity_only() {
     scratch.ok(&["issue", "gateway", "edge", "--out", &scratch.text("edge")]);
     fs::remove_dir_all(scratch.path("pki")).unwrap();
     scratch.ok(&["restore", &scratch.text("backup.tar")]);
-    let cert = fs::read(scratch.path("edge/cert.pem")).unwrap();
-    fs::write(scratch.path("lab/current/cert.pem"), cert).unwrap();
+    let (cert, own) = (
+        scratch.path("edge/cert.pem"),
+        scratch.path("lab/current/cert.pem"),
+    );
+    let before = fs::read(&own).unwrap();
+    fs::copy(&cert, &own).unwrap();
     let ended = scratch.run(&["renew", "--all", "--json"]);
     assert_eq!(
         ended.code,
@@ -159,6 +163,7 @@ fn a_directory_is_believed_for_its_own_identity_only() {
     assert_eq!(done["renewed"], serde_json::json!([]), "{done}");
     let names = scratch.ok(&["list"]);
     assert!(!names.to_string().contains("edge"), "{names}");
+    fs::write(&own, before).unwrap();
     // The operator may say it of the gateway's own directory.
     scratch.ok(&["adopt", &scratch.text("edge")]);
     assert!(scratch.ok(&["list"]).to_string().contains("edge"));
