@@ -8,6 +8,7 @@ mod life; // years of it, by a clock that is moved
 mod record; // the inventory, under concurrency, crashes, full disks and editors
 mod refusals; // bad input, and what is said about it
 mod rotation; // leaf, issuer and root under a running pair, and revocation
+mod two_users; // root's work in the directories of somebody else
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
