@@ -5,7 +5,7 @@ use std::time::Duration;
 use gapura_mesh::identity::Role;
 
 use super::Bench;
-use crate::disk::faults::{Fault, Plan};
+use crate::tests::faults::{Fault, Plan};
 use crate::{Reason, RenewRequest, RevokeRequest};
 
 #[test]
