@@ -110,13 +110,13 @@ fn whoever_is_to_be_revoked_cannot_stop_it() {
         let refreshed = scratch.run(&["crl", "refresh", "--json"]);
         assert_eq!(refreshed.code, Some(3), "{}", refreshed.stderr);
         let said: serde_json::Value = serde_json::from_str(&refreshed.stdout).unwrap();
-        let results: Vec<&str> = said["republished"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one["result"].as_str().unwrap())
-            .collect();
-        assert_eq!(results, ["published", "failed", "published"]);
+        for one in said["republished"].as_array().unwrap() {
+            let wanted = match one["name"].as_str().unwrap() {
+                "plugin/lab" => "failed",
+                _ => "published",
+            };
+            assert_eq!(one["result"], wanted, "{said}");
+        }
         assert!(began.elapsed() < Duration::from_secs(60));
         // It is written over by the next renewal.
         scratch.ok(&["renew", "--all", "--due"]);
