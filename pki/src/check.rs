@@ -26,8 +26,10 @@ use crate::store::{self, Lock};
 mod leaf;
 mod record; // each leaf in use, and the mesh directory it is in
 
-/// How long a second look waits for whoever writes.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long another look waits for whoever writes.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many further looks there are beside one who never stops writing.
+const LOOKS: usize = 6;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -196,20 +198,31 @@ impl Pki {
         Ok(checkup)
     }
 
-    /// Beside a writer the first look may meet the inventory of one moment and the directories of another. So nothing is said that a second
-    /// look, while nobody writes, does not find too.
+    /// Beside a writer the first look may meet the inventory of one moment and the directories of another. So nothing is said that another
+    /// look, while nobody writes, does not find too; where the lock can't be had, that several looks in a row do not all find.
     fn look_again(&self, first: Result<Checkup, Error>) -> Result<Checkup, Error> {
-        let lock = Lock::take(self.dir(), PATIENCE);
-        let mut second = self.look()?;
-        // Whoever may not take the lock, or finds it held for long, has but the two looks to compare.
-        if let (Err(_), Ok(first)) = (lock, first) {
-            second.findings.retain(|finding| {
-                let same =
-                    |other: &Finding| other.id == finding.id && other.object == finding.object;
-                finding.level < Level::Warning || first.findings.iter().any(same)
-            });
+        let mut last = Checkup::default();
+        let mut known = first.ok().map(|first| first.findings);
+        for _ in 0..LOOKS {
+            let lock = Lock::take(self.dir(), PATIENCE);
+            let mut next = self.look()?;
+            if lock.is_ok() {
+                return Ok(next);
+            }
+            if let Some(known) = &known {
+                next.findings.retain(|finding| {
+                    let same =
+                        |other: &Finding| other.id == finding.id && other.object == finding.object;
+                    finding.level < Level::Warning || known.iter().any(same)
+                });
+            }
+            if next.worst() < Some(Level::Warning) {
+                return Ok(next);
+            }
+            known = Some(next.findings.clone());
+            last = next;
         }
-        Ok(second)
+        Ok(last)
     }
 
     fn look(&self) -> Result<Checkup, Error> {

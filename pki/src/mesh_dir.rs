@@ -327,8 +327,27 @@ pub(crate) fn shown(dir: &HeldDir) -> Result<Option<Current>, Error> {
             &path,
             "this is no link to a generation; take it away",
         )),
-        None => read(dir, dir),
+        None => match dir.link("..data")? {
+            // A set that Kubernetes mounted: the same rules, another name.
+            Some(target) => match data_folder(&target) {
+                Some(name) => match dir.child(name)? {
+                    Some(folder) => read(&folder, dir),
+                    None => Ok(None),
+                },
+                None => Err(Error::damaged(
+                    &dir.path().join("..data"),
+                    "it leads out of this directory; take it away",
+                )),
+            },
+            None => read(dir, dir),
+        },
     }
+}
+
+/// The folder that a mount's `..data` may lead to: a plain name beside it, of the form that Kubernetes gives.
+fn data_folder(target: &OsStr) -> Option<&str> {
+    let name = target.to_str()?;
+    (name.len() > 2 && name.starts_with("..") && !name.contains('/')).then_some(name)
 }
 
 /// Reads one generation, or the directory itself.

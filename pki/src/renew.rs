@@ -72,7 +72,7 @@ impl Pki {
         }
         let requests = self.wanted(&held, request, &mut done)?;
         let (issued, failed) =
-            self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
+            self.issue_each(&mut held, (&issuer, &signer), &requests, request)?;
         done.issued = issued;
         done.failed.extend(failed);
         if !request.dry_run {
@@ -87,17 +87,20 @@ impl Pki {
         Ok(done)
     }
 
-    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs.
+    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs. Of one that
+    /// was named alone the fault is the command's.
     pub(crate) fn issue_each(
         &self,
         held: &mut Held,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
-        dry_run: bool,
+        renewal: &RenewRequest,
     ) -> Result<IssuedOrNot, Error> {
+        let dry_run = renewal.dry_run;
+        let alone = requests.len() == 1 && !renewal.targets.is_empty();
         match self.issue_held(held, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
-            Err(why) if requests.len() > 1 && why.is_of_one_directory() => {}
+            Err(why) if !alone && why.is_of_one_directory() => {}
             Err(why) => return Err(why),
         }
         let (mut issued, mut failed) = (Vec::new(), Vec::new());

@@ -24,7 +24,7 @@ use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki};
 use crate::publish::Republished;
-use crate::renew::{self, IssuedOrNot};
+use crate::renew::{self, IssuedOrNot, RenewRequest};
 
 /// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
 pub const SETTLE: Duration = Duration::from_secs(4);
@@ -539,7 +539,7 @@ impl Pki {
             })
             .map(|leaf| renew::again(leaf, false))
             .collect();
-        self.issue_each(held, issuer, &wanted, false)
+        self.issue_each(held, issuer, &wanted, &RenewRequest::default())
     }
 
     /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.

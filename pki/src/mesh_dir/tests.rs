@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::disk::Change;
-use crate::disk::faults::Plan;
+use crate::tests::faults::Plan;
 
 /// The user whose folder it is while we are root.
 const OTHER: u32 = 65_534;
@@ -161,6 +161,35 @@ fn current_leads_to_a_generation_beside_it_and_nowhere_else() {
     fs::remove_file(&current_link).unwrap();
     symlink("gen-000001", &current_link).unwrap();
     assert!(current(&mine).unwrap().is_some());
+}
+
+#[test]
+fn a_mount_of_kubernetes_is_read_and_leads_nowhere_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (mount, content) = (scratch.path().join("mount"), content());
+    let data = mount.join("..2026_01_01");
+    fs::create_dir_all(&data).unwrap();
+    for (name, text) in [
+        ("cert.pem", &content.cert),
+        ("ca.pem", &content.ca),
+        ("crl.pem", &content.crl),
+    ] {
+        fs::write(data.join(name), text).unwrap();
+        symlink(format!("..data/{name}"), mount.join(name)).unwrap();
+    }
+    fs::write(
+        data.join("key.pem"),
+        content.key.as_ref().unwrap().as_slice(),
+    )
+    .unwrap();
+    symlink("..2026_01_01", mount.join("..data")).unwrap();
+    assert_eq!(current(&mount).unwrap().unwrap().print(), content.print());
+    publish(&scratch.path().join("other"), &content).unwrap();
+    for target in ["../other/gen-000001", "..", "..2026/../../other"] {
+        fs::remove_file(mount.join("..data")).unwrap();
+        symlink(target, mount.join("..data")).unwrap();
+        assert!(current(&mount).is_err(), "{target}");
+    }
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use gapura_mesh::identity::Role;
 
 use super::Bench;
-use crate::disk::faults::{Fault, Plan};
 use crate::error::Error;
 use crate::ledger::AuthorityKind;
 use crate::passphrase::KeyProtection;
+use crate::tests::faults::{Fault, Plan};
 use crate::{Pki, Reason, RenewRequest, RevokeRequest, RotateRequest, Step};
 
 type Run = fn(&Bench) -> Result<(), Error>;

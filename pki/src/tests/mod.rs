@@ -1,6 +1,8 @@
 //! What takes the whole library: crashes and full disks at every step, and a year of them.
 
 mod crashes;
+pub(crate) mod faults;
+mod findings;
 mod year;
 
 use std::path::{Path, PathBuf};

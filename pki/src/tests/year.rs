@@ -5,19 +5,19 @@ use std::time::Duration;
 use gapura_mesh::identity::Role;
 
 use super::Bench;
-use crate::disk::faults::{Fault, Plan};
+use crate::tests::faults::{Fault, Plan};
 use crate::{Reason, RenewRequest, RevokeRequest};
 
 #[test]
 fn a_crash_a_day_for_a_year_leaves_nothing_to_be_mended() {
-    const DAY: i64 = 86_400;
+    const DAY: usize = 86_400;
     // The issuing CA comes to its end within the year and has to be followed by another.
     let bench = Bench::with_leaves(|settings| {
         settings.issuer_ttl = Duration::from_secs(240 * 86_400);
     });
     let mut died = 0;
     for day in 0..365_usize {
-        bench.clock.shift(DAY);
+        bench.clock.shift(i64::try_from((day + 1) * DAY).unwrap());
         let plan = Plan::new(&bench.live(), Fault::Dies, day * 61 % 173);
         let _ = bench.pki().renew(&RenewRequest {
             due_only: true,
