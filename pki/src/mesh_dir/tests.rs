@@ -35,6 +35,7 @@ fn held(dir: &Path) -> HeldDir {
 }
 
 /// Says why nothing is proved, where the tests are not run by root.
+#[allow(clippy::print_stderr, reason = "what is not tested is said")]
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

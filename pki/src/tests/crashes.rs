@@ -9,6 +9,7 @@ use super::Bench;
 use crate::error::Error;
 use crate::ledger::AuthorityKind;
 use crate::passphrase::KeyProtection;
+use crate::settings::Settings;
 use crate::tests::faults::{Fault, Plan};
 use crate::{Pki, Reason, RenewRequest, RevokeRequest, RotateRequest, Step};
 
@@ -68,11 +69,21 @@ fn emergency(bench: &Bench, kind: AuthorityKind) -> Result<(), Error> {
 
 #[test]
 fn of_init() {
+    of_init_with(false);
+}
+
+#[test]
+fn of_init_with_the_roots_key_elsewhere() {
+    of_init_with(true);
+}
+
+fn of_init_with(offline_root: bool) {
     let init = |bench: &Bench| {
-        Pki::init(
+        Pki::init_with(
             &bench.state(),
-            &"mylab.internal".parse().unwrap(),
+            Settings::for_domain("mylab.internal".parse().unwrap()),
             KeyProtection::Plaintext,
+            (offline_root.then(|| bench.live().join("stick")), None),
             &bench.clock,
         )
         .map(|_| ())

@@ -12,6 +12,7 @@ use super::Scratch;
 const OTHER: u32 = 65_534;
 
 /// A gateway's directory of root's and a plugin's that belongs to the other user, in folders that user can reach; `None` without root.
+#[allow(clippy::print_stderr, reason = "what is not tested is said")]
 fn bench() -> Option<Scratch> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         eprintln!("skipped: this needs root, to act as two users");
