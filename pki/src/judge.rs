@@ -11,6 +11,7 @@ use gapura_mesh::tls::roots::{Issuer, Roots};
 use gapura_mesh::tls::verify::{Judge, Purpose};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
+use crate::leaf_key;
 use crate::moment::Moment;
 
 /// Roots and CRLs, checked and ready to judge by.
@@ -68,6 +69,10 @@ impl Court {
             .0
             .judge(chain, purpose, now.to_system())
             .map_err(|why| why.to_string())?;
+        // The chain says nothing of the leaf's own key; a handshake would fail on it.
+        if let Some(leaf) = chain.first() {
+            leaf_key::check_certificate(leaf)?;
+        }
         match wanted.filter(|wanted| **wanted != peer.id) {
             Some(wanted) => Err(format!("it speaks for {}, wanted {wanted}", peer.id)),
             None => Ok(peer),

@@ -250,6 +250,7 @@ fn verified(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
         chain: case.chain(),
         purpose: case.purpose,
         id: Some(id.parse().unwrap()),
+        domain: None,
         roots: roots.iter().cloned().map(CertificateDer::from).collect(),
         crls: Some(crls.to_vec()),
         issuers: Vec::new(),
