@@ -296,12 +296,14 @@ where
                 let over = {
                     let mut state = self.state.borrow_mut();
                     let state = &mut *state;
-                    match &mut state.wire {
-                        Some(wire) if state.upload.hear(answer, &mut wire.out, &wire.buffers) => {
-                            state.upload.body = Some(body);
-                            None
-                        }
-                        _ => Some(body),
+                    let more = state.wire.as_mut().is_some_and(|wire| {
+                        state.upload.hear(answer, &mut wire.out, &wire.buffers)
+                    });
+                    if more {
+                        state.upload.body = Some(body);
+                        None
+                    } else {
+                        Some(body)
                     }
                 };
                 drop(over);

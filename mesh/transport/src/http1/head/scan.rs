@@ -134,7 +134,7 @@ fn check_request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
         .iter()
         .position(|byte| *byte == b' ')
         .unwrap_or(begin.len());
-    if !begin[..method].iter().copied().all(is_token) {
+    if method == 0 || !begin[..method].iter().copied().all(is_token) {
         return Err(Fault::bad("the request line does not begin with a method"));
     }
     if method > METHOD_MOST {
