@@ -33,7 +33,6 @@ use exchange::Exchange;
 pub struct Connection<IO, B: Body>(Rc<Exchange<IO, B>>);
 
 /// Why there is no answer.
-#[derive(Debug)]
 pub enum SendError<B: Body> {
     /// Not a byte of the request was written: it may be sent elsewhere, whatever it asks.
     Unsent {
@@ -162,7 +161,14 @@ impl<B: Body> fmt::Display for SendError<B> {
     }
 }
 
-impl<B: Body + fmt::Debug> std::error::Error for SendError<B>
+impl<B: Body> fmt::Debug for SendError<B> {
+    /// Never a byte of the request.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SendError({self})")
+    }
+}
+
+impl<B: Body> std::error::Error for SendError<B>
 where
     B::Error: std::error::Error + 'static,
 {
