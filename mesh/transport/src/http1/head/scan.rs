@@ -80,7 +80,13 @@ impl Scan {
                         return Err(Fault::bad("more than two empty lines before a request"));
                     }
                 }
-                None => self.start = Some(begin..end - 1),
+                None => {
+                    // Who speaks something else entirely is not made to wait for the end of a head.
+                    if self.kind == Lines::Request && !names_version(text) {
+                        return Err(Fault::bad("the version is none of HTTP/1"));
+                    }
+                    self.start = Some(begin..end - 1);
+                }
                 Some(start) if text.is_empty() => {
                     return Ok(Some(Extent {
                         fields: self.fields_at(start)..end + 1,
@@ -113,8 +119,8 @@ impl Scan {
     fn check_size(&self, line: &[u8], limits: &Limits) -> Result<(), Fault> {
         match (&self.start, self.kind) {
             (Some(start), _) => {
-                // The empty line at the end is no field.
-                if self.line + line.len() - self.fields_at(start) > limits.head + 2 {
+                // The carriage return of the empty line is no field's.
+                if self.line + line.len() - self.fields_at(start) > limits.head + 1 {
                     return Err(Fault::large("the fields are larger than allowed"));
                 }
                 Ok(())
@@ -147,6 +153,25 @@ fn check_request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
         });
     }
     Ok(())
+}
+
+/// Whether a request line ends with a version of HTTP/1.
+fn names_version(line: &[u8]) -> bool {
+    matches!(
+        line,
+        [
+            ..,
+            b' ',
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            b'0'..=b'9'
+        ]
+    )
 }
 
 fn check_status_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
