@@ -17,6 +17,8 @@ mod wire;
 pub mod write;
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod testing;

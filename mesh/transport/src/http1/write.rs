@@ -94,11 +94,14 @@ impl Framing {
     /// That of a request; `exact` is what its body says of its length.
     #[must_use]
     pub fn of_request(method: &Method, headers: &HeaderMap, exact: Option<u64>) -> Self {
-        match stated(headers).or(exact) {
+        match (stated(headers), exact) {
+            (Some(length), _) => Self::Exact(length),
             // Methods that mean nothing without a body say that theirs is empty (RFC 9110, section 8.6).
-            Some(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => Self::None,
-            Some(length) => Self::Exact(length),
-            None => Self::Chunked,
+            (None, Some(0)) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+                Self::None
+            }
+            (None, Some(length)) => Self::Exact(length),
+            (None, None) => Self::Chunked,
         }
     }
 
