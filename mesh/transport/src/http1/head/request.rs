@@ -48,11 +48,11 @@ impl RequestReader {
         &mut self,
         bytes: &mut BytesMut,
         limits: &Limits,
-    ) -> Result<Option<RequestHead>, Refusal> {
+    ) -> Result<Option<RequestHead>, Box<Refusal>> {
         let extent = match self.0.step(bytes, limits) {
             Ok(Some(extent)) => extent,
             Ok(None) => return Ok(None),
-            Err(fault) => return Err(Refusal::of(fault, bytes)),
+            Err(fault) => return Err(Box::new(Refusal::of(fault, bytes))),
         };
         let block = bytes.split_to(extent.fields.end).freeze();
         let head = parse(
@@ -62,7 +62,7 @@ impl RequestReader {
             limits,
         );
         head.map(Some)
-            .map_err(|fault| Refusal::of(fault, &block[extent.start.start..]))
+            .map_err(|fault| Box::new(Refusal::of(fault, &block[extent.start.start..])))
     }
 }
 

@@ -80,7 +80,7 @@ where
                         match reader.read(&mut wire.bytes, &self.settings.limits) {
                             Ok(Some(head)) => return Ok(Some(Next::Request(head))),
                             Ok(None) => {}
-                            Err(refusal) => return Ok(Some(Next::Refused(Box::new(refusal)))),
+                            Err(refusal) => return Ok(Some(Next::Refused(refusal))),
                         }
                     }
                 }

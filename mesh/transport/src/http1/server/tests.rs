@@ -910,3 +910,17 @@ async fn a_date_and_the_version_of_the_answer() {
         "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n\r\n"
     );
 }
+
+#[tokio::test]
+async fn a_connection_is_small() {
+    let (_near, far) = duplex(1);
+    let stream = std::mem::size_of::<DuplexStream>();
+    let service = Answering::new(path);
+    let (settings, buffers) = (Settings::client(), Buffers::new());
+    let connection = serve(far, &service, &settings, &Clock, &buffers, pending());
+    let size = std::mem::size_of_val(&connection);
+    assert!(
+        size - stream < 3 * 1024,
+        "{size} bytes of state a connection"
+    );
+}
