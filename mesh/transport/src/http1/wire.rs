@@ -62,10 +62,11 @@ impl<IO: Stream> Wire<IO> {
         }
         if self.bytes.capacity() - self.bytes.len() < LEAST && !self.bytes.try_reclaim(self.reading)
         {
-            if self.bytes.is_empty() {
-                self.bytes = self.buffers.take();
+            match (self.bytes.is_empty(), self.reading) {
+                (true, SIZE) => self.bytes = self.buffers.take(),
+                (true, reading) => self.bytes = BytesMut::with_capacity(reading),
+                (false, reading) => self.bytes.reserve(reading),
             }
-            self.bytes.reserve(self.reading);
         }
         let room = self.bytes.capacity() - self.bytes.len();
         let read = pin!(self.io.read_buf(&mut self.bytes)).poll(cx);

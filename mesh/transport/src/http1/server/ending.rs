@@ -96,7 +96,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Rest>> {
         if let Some(carrier) = body
-            && Pin::new(carrier).poll_upload(cx).is_ready()
+            && self
+                .connection
+                .inside(|| Pin::new(carrier).poll_upload(cx))
+                .is_ready()
         {
             *body = None;
         }

@@ -61,7 +61,7 @@ where
         let mut call = pin!(service.call(request));
         let mut looking = false;
         let answer = poll_fn(|cx| {
-            if let Poll::Ready(response) = call.as_mut().poll(cx) {
+            if let Poll::Ready(response) = self.connection.inside(|| call.as_mut().poll(cx)) {
                 return Poll::Ready(Ok(response));
             }
             self.turn = 0;
@@ -128,7 +128,11 @@ where
         asked: &Asked,
         response: Response<S::Body>,
     ) -> Result<(After, S::Body), Why> {
-        let (parts, mut body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            // An interim answer is none: the next answer would be taken for the one to this request.
+            parts.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
         let options = ConnectionOptions::of(&parts.headers);
         let upgrades = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let stopping = poll_fn(|cx| Poll::Ready(self.is_stopping(cx))).await;
@@ -209,7 +213,7 @@ where
     ) -> Poll<Result<(), Why>> {
         for _ in 0..ROUNDS {
             let waiting = self.gather(writing, body, cx);
-            let upload = body.poll_upload(cx);
+            let upload = self.connection.inside(|| body.poll_upload(cx));
             let flushed = self.connection.with(|state| {
                 if upload.is_pending() {
                     state.wait(cx);
@@ -265,7 +269,10 @@ where
         let mut waiting_bytes = self.waiting_bytes();
         while writing.flow == Flow::Running && waiting_bytes < GATHERED {
             let complete = writing.encoder.is_complete();
-            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+            let polled = self
+                .connection
+                .inside(|| Pin::new(&mut *body).poll_frame(cx));
+            let frame = match polled {
                 Poll::Ready(frame) => frame,
                 // All bytes of a known length are there: nothing else that may come is waited for.
                 Poll::Pending if complete => {

@@ -43,6 +43,8 @@ pub(super) struct State<IO, D> {
     armed: bool,
     /// The connection's loop, when it waits for what the body's reader does.
     waiting: Option<Waker>,
+    /// The loop is polling the service or a body, and with it maybe the reader.
+    inside: bool,
 }
 
 /// Whether the client waits for a 100.
@@ -81,6 +83,7 @@ where
             deadline,
             armed: false,
             waiting: None,
+            inside: false,
         }))
     }
 
@@ -120,6 +123,14 @@ where
         state.message += 1;
         let wire = state.wire.take()?;
         Some((wire.io, wire.bytes.freeze()))
+    }
+
+    /// Polls what may poll the request's body in turn.
+    pub(super) fn inside<R>(&self, poll: impl FnOnce() -> R) -> R {
+        self.0.borrow_mut().inside = true;
+        let polled = poll();
+        self.0.borrow_mut().inside = false;
+        polled
     }
 
     /// Works on the state. `work` must not come back here.
@@ -188,10 +199,12 @@ where
             state.armed = false;
             state.deadline.unset();
         }
-        if (tell || state.decoder.is_ended() || state.decoder.failure().is_some())
-            && let Some(waiting) = state.waiting.take()
-        {
-            waiting.wake();
+        if tell || state.decoder.is_ended() || state.decoder.failure().is_some() {
+            // Where it is the loop that polls, it looks for itself right behind this.
+            let waiting = state.waiting.take_if(|_| !state.inside);
+            if let Some(waiting) = waiting {
+                waiting.wake();
+            }
         }
         polled
     }
@@ -211,6 +224,9 @@ where
             return;
         }
         state.held = false;
+        if state.decoder.is_ended() {
+            return;
+        }
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waiting) = waiting {

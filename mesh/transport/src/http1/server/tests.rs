@@ -924,3 +924,44 @@ async fn a_connection_is_small() {
         "{size} bytes of state a connection"
     );
 }
+
+#[tokio::test]
+async fn an_interim_answer_is_never_the_last() {
+    let (text, _) = talk_with(
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        |_: Request<Incoming>| async {
+            let mut response = Response::new(TestBody::empty());
+            *response.status_mut() = StatusCode::EARLY_HINTS;
+            response
+        },
+    )
+    .await;
+    assert_eq!(statuses(&text), ["500", "500"]);
+}
+
+#[tokio::test]
+async fn a_body_that_another_task_reads_wakes_the_connection() {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let (mut near, far) = duplex(64);
+            let service = Answering::new(|request: Request<Incoming>| async {
+                let reader = tokio::task::spawn_local(collect(request.into_body()));
+                // The answer goes out first; the connection goes on once the other task is done.
+                drop(reader);
+                Response::new(TestBody::from("ok"))
+            });
+            let client = async {
+                for _ in 0..2 {
+                    near.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+                        .await
+                        .unwrap();
+                    read_until(&mut near, "\r\n\r\nok").await;
+                    near.write_all(&[b'x'; 1000]).await.unwrap();
+                }
+                drop(near);
+            };
+            let (end, ()) = tokio::join!(served(far, &service), client);
+            assert!(matches!(end, End::Closed(Why::Client)), "{end:?}");
+        })
+        .await;
+}
