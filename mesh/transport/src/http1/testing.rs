@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -17,6 +19,7 @@ use super::body::BodyError;
 use super::incoming::Incoming;
 use super::refusal::Refusal;
 use super::server::{AnswerBody, Service};
+use crate::stream::Stream;
 use crate::timer::{Deadline, Timer};
 
 /// Deadlines on tokio's clock, which tests can stop.
@@ -198,4 +201,44 @@ pub(super) async fn collect(body: Incoming) -> Result<(Bytes, Option<HeaderMap>)
     let collected = body.collect().await?;
     let trailers = collected.trailers().cloned();
     Ok((collected.to_bytes(), trailers))
+}
+
+/// A stream whose end is an error, as that of TLS is without a close_notify.
+pub(super) struct Truncated(pub(super) DuplexStream);
+
+impl Stream for Truncated {}
+
+impl AsyncRead for Truncated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.0).poll_read(cx, buf);
+        match read {
+            Poll::Ready(Ok(())) if buf.filled().len() == before => {
+                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            read => read,
+        }
+    }
+}
+
+impl AsyncWrite for Truncated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::http1::body::BodyError;
-use crate::http1::testing::{TestBody, collect, data, trailers};
+use crate::http1::testing::{TestBody, Truncated, collect, data, trailers};
 
 type Near = Connection<DuplexStream, TestBody>;
 
@@ -513,4 +513,31 @@ async fn the_version_of_an_answer_is_what_it_says() {
         answer(&mut far, "\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n")
     );
     assert_eq!(response.unwrap().version(), Version::HTTP_10);
+}
+
+#[tokio::test]
+async fn until_close_is_whole_only_at_a_proper_end() {
+    for (text, cut) in [
+        ("HTTP/1.1 200 OK\r\n\r\nok", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
+    ] {
+        let (near, mut far) = duplex(1 << 16);
+        let near: Connection<_, TestBody> =
+            Connection::new(Truncated(near), Settings::default(), &Buffers::new());
+        let exchange = async {
+            let response = near.send(get("/"), |_, _| {}).await.unwrap();
+            collect(response.into_body()).await
+        };
+        let server = async {
+            answer(&mut far, "\r\n\r\n", text).await;
+            drop(far);
+        };
+        let (body, ()) = tokio::join!(exchange, server);
+        if cut {
+            let gone = BodyError::Gone(io::ErrorKind::UnexpectedEof);
+            assert_eq!(body.unwrap_err(), gone);
+        } else {
+            assert_eq!(body.unwrap().0, "ok");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::http1::body::BodyError;
 use crate::http1::refusal::RefusalKind;
-use crate::http1::testing::{Answering, Clock, TestBody, collect, data, trailers};
+use crate::http1::testing::{Answering, Clock, TestBody, Truncated, collect, data, trailers};
 
 /// Larger than anything that is written at once.
 const WIDE: usize = 1 << 20;
@@ -964,4 +964,23 @@ async fn a_body_that_another_task_reads_wakes_the_connection() {
             assert!(matches!(end, End::Closed(Why::Client)), "{end:?}");
         })
         .await;
+}
+
+#[tokio::test]
+async fn an_end_without_a_goodbye_is_a_client_that_is_gone() {
+    let (mut near, far) = duplex(WIDE);
+    let service = Answering::new(|_: Request<Incoming>| pending());
+    near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    near.shutdown().await.unwrap();
+    let end = served(Truncated(far), &service).await;
+    assert!(matches!(end, End::Closed(Why::Gone)), "{:?}", end_of(&end));
+}
+
+fn end_of<IO>(end: &End<IO>) -> Option<Why> {
+    match end {
+        End::Closed(why) => Some(*why),
+        _ => None,
+    }
 }
