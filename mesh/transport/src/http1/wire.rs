@@ -126,6 +126,11 @@ impl<IO: Stream> Wire<IO> {
         self.out.tail(&self.buffers)
     }
 
+    /// What comes next is read past: it need not come fast.
+    pub(super) fn read_little(&mut self) {
+        self.reading = SIZE;
+    }
+
     /// Nothing is under way: gives back what memory is not in use.
     pub(super) fn rest(&mut self) {
         if self.bytes.is_empty() {

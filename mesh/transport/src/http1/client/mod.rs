@@ -119,7 +119,7 @@ where
         self.0.is_reusable()
     }
 
-    /// Watches a connection that no request uses: ready once the server has closed it, broken it, or spoken out of turn. It is not
+    /// Watches a connection that no request uses and whose last upload is over: ready once the server has closed it, broken it, or spoken out of turn. It is not
     /// used again from then on. A connection that is watched owns no buffer.
     pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.0.poll_spoiled(cx) {

@@ -142,6 +142,7 @@ where
                 return Poll::Ready(Rest::Failed);
             }
             loop {
+                wire.read_little();
                 match ready!(wire.poll_body(&mut state.decoder, cx)) {
                     None => return Poll::Ready(Rest::Ended),
                     Some(Err(_)) => return Poll::Ready(Rest::Failed),
@@ -217,6 +218,7 @@ where
                     None => return Poll::Ready(()),
                 }
                 wire.bytes.clear();
+                wire.read_little();
                 match ready!(wire.poll_fill(cx)) {
                     Ok(true) => {}
                     Ok(false) | Err(_) => return Poll::Ready(()),
