@@ -62,6 +62,8 @@ pub(super) enum TestBody {
     Incoming(Incoming),
     /// An answer, and the upload that goes on beside it and is read past.
     Beside(Full<Bytes>, Incoming),
+    /// An answer, and an upload that is over once the channel says so.
+    Lasting(Full<Bytes>, tokio::sync::oneshot::Receiver<()>),
 }
 
 impl TestBody {
@@ -115,7 +117,7 @@ impl Body for TestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Full(full) | Self::Beside(full, _) => Pin::new(full)
+            Self::Full(full) | Self::Beside(full, _) | Self::Lasting(full, _) => Pin::new(full)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
             Self::Stream(frames) => frames.poll_recv(cx),
@@ -125,7 +127,9 @@ impl Body for TestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Full(full) | Self::Beside(full, _) => full.is_end_stream(),
+            Self::Full(full) | Self::Beside(full, _) | Self::Lasting(full, _) => {
+                full.is_end_stream()
+            }
             Self::Stream(_) => false,
             Self::Incoming(incoming) => incoming.is_end_stream(),
         }
@@ -133,7 +137,7 @@ impl Body for TestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(full) | Self::Beside(full, _) => full.size_hint(),
+            Self::Full(full) | Self::Beside(full, _) | Self::Lasting(full, _) => full.size_hint(),
             Self::Stream(_) => SizeHint::new(),
             Self::Incoming(incoming) => incoming.size_hint(),
         }
@@ -151,6 +155,7 @@ impl AnswerBody for TestBody {
                 }
             },
             Self::Incoming(incoming) => incoming.poll_upload(cx),
+            Self::Lasting(_, over) => Pin::new(over).poll(cx).map(|_| ()),
             Self::Full(_) | Self::Stream(_) => Poll::Ready(()),
         }
     }

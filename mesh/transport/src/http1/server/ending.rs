@@ -30,6 +30,7 @@ where
     /// Behind an answer that leaves the connection open: the upload it answered goes on to its end, or is read past.
     pub(super) async fn settle(&mut self, body: S::Body) -> Result<(), Why> {
         if self.is_body_ended() {
+            self.outlast(body).await;
             return Ok(());
         }
         match self.rest(body).await {
@@ -49,7 +50,7 @@ where
             (state.decoder.is_ended(), !unclear && !failed)
         });
         if ended {
-            drop(body);
+            self.outlast(body).await;
             self.close(false).await;
         } else if readable {
             let rest = self.rest(body).await;
@@ -74,7 +75,9 @@ where
         let mut mark = None;
         let carried = poll_fn(|cx| self.poll_carried(&mut body, &mut mark, cx)).await;
         self.deadline.unset();
-        drop(body);
+        if let (Some(Rest::Ended), Some(body)) = (carried, body) {
+            self.outlast(body).await;
+        }
         match carried {
             Some(rest) => rest,
             None if !self.service.may_drain() => Rest::Failed,
@@ -86,6 +89,45 @@ where
                 rest
             }
         }
+    }
+
+    /// Keeps a body whose upload is not all written yet; it goes on beside what comes next on the connection.
+    async fn outlast(&mut self, mut body: S::Body) {
+        let over = poll_fn(|cx| {
+            let upload = self
+                .connection
+                .inside(|| Pin::new(&mut body).poll_upload(cx));
+            Poll::Ready(upload.is_ready())
+        })
+        .await;
+        // One at a time: who answers early again and again without taking the uploads is not waited for.
+        if !over {
+            self.outlasting = Some(body);
+        }
+    }
+
+    /// Goes on with an upload that outlasts its answer.
+    pub(super) fn poll_outlasting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(body) = &mut self.outlasting {
+            ready!(self.connection.inside(|| Pin::new(body).poll_upload(cx)));
+            self.outlasting = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Behind the end of the connection: gives an upload that outlasts it a little time.
+    pub(super) async fn last_words(&mut self) {
+        if self.outlasting.is_none() {
+            return;
+        }
+        self.deadline.reset(self.settings.drain_within);
+        poll_fn(|cx| match self.poll_outlasting(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.deadline.poll_passed(cx),
+        })
+        .await;
+        self.deadline.unset();
+        self.outlasting = None;
     }
 
     /// Ready without a verdict once nobody reads the upload any more and it is not at its end.

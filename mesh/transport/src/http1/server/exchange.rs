@@ -65,6 +65,7 @@ where
                 return Poll::Ready(Ok(response));
             }
             self.turn = 0;
+            let _ = self.poll_outlasting(cx);
             let flushed = self.connection.with(|state| {
                 state.wait(cx);
                 match state.wire.as_mut() {
@@ -213,6 +214,7 @@ where
     ) -> Poll<Result<(), Why>> {
         for _ in 0..ROUNDS {
             let waiting = self.gather(writing, body, cx);
+            let _ = self.poll_outlasting(cx);
             let upload = self.connection.inside(|| body.poll_upload(cx));
             let flushed = self.connection.with(|state| {
                 if upload.is_pending() {

@@ -68,6 +68,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Next, Why>> {
         let first = self.served == 0;
+        let _ = self.poll_outlasting(cx);
         let read = self.connection.with(|state| {
             let wire = state.wire.as_mut().ok_or(Why::Gone)?;
             loop {

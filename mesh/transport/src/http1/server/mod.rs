@@ -214,8 +214,11 @@ where
         stopping: false,
         served: 0,
         turn: 0,
+        outlasting: None,
     };
-    let why = match driver.run().await {
+    let end = driver.run().await;
+    driver.last_words().await;
+    let why = match end {
         Ok(Switch::Upgrade) => match connection.take() {
             Some((io, read)) => return End::Upgraded { io, read },
             None => Why::Gone,
@@ -232,7 +235,7 @@ where
 }
 
 /// Sees one connection through.
-struct Driver<'a, IO, S, D, F> {
+struct Driver<'a, IO, S: Service, D, F> {
     connection: Rc<Connection<IO, D>>,
     service: &'a S,
     settings: &'a Settings,
@@ -241,6 +244,8 @@ struct Driver<'a, IO, S, D, F> {
     stopping: bool,
     served: u64,
     turn: u32,
+    /// An answer that has gone out, whose upload was read to its end and is still on its way.
+    outlasting: Option<S::Body>,
 }
 
 /// What the connection becomes.

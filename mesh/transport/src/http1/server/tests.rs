@@ -984,3 +984,39 @@ fn end_of<IO>(end: &End<IO>) -> Option<Why> {
         _ => None,
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_on_its_way_outlasts_the_answer_the_next_request_and_a_little_the_connection() {
+    for ends in [true, false] {
+        let (over, lasting) = oneshot::channel();
+        let lasting = Cell::new(Some(lasting));
+        let service = Answering::new(|_: Request<Incoming>| {
+            let body = match lasting.take() {
+                Some(lasting) => TestBody::Lasting(http_body_util::Full::from("one"), lasting),
+                None => TestBody::from("two"),
+            };
+            async { Response::new(body) }
+        });
+        let (mut near, far) = duplex(WIDE);
+        let over = Cell::new(Some(over));
+        let client = async {
+            near.write_all("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2).as_bytes())
+                .await
+                .unwrap();
+            read_until(&mut near, "two").await;
+            let sender = over.take().unwrap();
+            assert!(!sender.is_closed());
+            if ends {
+                sender.send(()).unwrap();
+            } else {
+                over.set(Some(sender));
+            }
+            drop(near);
+            Instant::now()
+        };
+        let (end, closed) = tokio::join!(served(far, &service), client);
+        assert!(matches!(end, End::Closed(Why::Client)), "{end:?}");
+        let waited = closed.elapsed().as_secs();
+        assert_eq!(waited, if ends { 0 } else { 5 });
+    }
+}
