@@ -4,15 +4,23 @@
 //! wants to hear of a body attaches itself, what counts a connection is held by it, what may end one is a verdict that it watches.
 
 pub mod body;
+mod buffers;
 pub mod caught;
 pub mod coalesce;
+pub mod http1;
 pub mod inbound;
 pub mod io;
 pub mod pump;
 pub mod shutdown;
+mod stream;
 pub mod streams;
 pub mod tasks;
+mod timer;
 pub mod timers;
 pub mod tunnel;
 pub mod upstream;
 pub mod verdict;
+
+pub use buffers::Buffers;
+pub use stream::Stream;
+pub use timer::{Deadline, Timer};

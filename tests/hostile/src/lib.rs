@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a sentence fails
 
 pub mod headers;
+pub mod http1_request;
+pub mod http1_response;
+#[path = "../../../mesh/transport/tests/oracle/mod.rs"]
+mod oracle;
 pub mod path;
 pub mod peer_id;
 pub mod pem;
@@ -15,8 +19,10 @@ pub mod token;
 pub type Check = fn(&[u8]);
 
 /// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must hold.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("headers", headers::check),
+    ("http1_request", http1_request::check),
+    ("http1_response", http1_response::check),
     ("path", path::check),
     ("peer_id", peer_id::check),
     ("pem", pem::check),
