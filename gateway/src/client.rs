@@ -20,6 +20,8 @@ pub struct Client {
 /// An address, written once for all requests of its connection.
 #[derive(Clone, Debug)]
 pub struct Named {
+    /// The address itself.
+    pub ip: IpAddr,
     /// For the log.
     pub text: Rc<str>,
     /// For the header.
@@ -80,6 +82,7 @@ impl Named {
         let text = ip.to_string();
         let header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
+            ip,
             text: text.into(),
             header,
         }

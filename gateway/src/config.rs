@@ -24,6 +24,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::authenticate;
+use crate::standing;
 
 pub use cidr::Cidr;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// Whose tokens are taken. Empty: only public plugins can be served.
     pub auth: authenticate::Settings,
+    /// Who is no longer welcome.
+    pub standing: standing::Settings,
     /// The names clients may call the gateway by, in lower case; empty: any.
     pub public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -129,6 +132,18 @@ pub struct Explain {
     pub signing: bool,
     /// The limit of request bodies for plugins that set none.
     pub max_body: Option<u64>,
+    /// Who is no longer welcome.
+    pub standing: standing::Settings,
+    /// The names clients may call the gateway by; empty: any.
+    pub public_hosts: Vec<String>,
+    /// The host the request is for.
+    pub host: Option<String>,
+    /// The origin of the page that sends it.
+    pub origin: Option<String>,
+    /// The client's address.
+    pub client: std::net::IpAddr,
+    /// Whether the answer is one JSON object.
+    pub json: bool,
 }
 
 impl Invocation {
@@ -242,6 +257,7 @@ impl Config {
             .unwrap_or(DRAIN_TIMEOUT);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
+        let standing = read_standing(layers, env);
         let no_crl = layers.switch("no-crl");
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
@@ -255,6 +271,7 @@ impl Config {
             admin_token_file,
             health,
             auth: auth?,
+            standing,
             public_hosts,
             trusted_proxies,
             signing_secret_file,
@@ -295,7 +312,30 @@ impl Explain {
         );
         let auth = read_auth(layers, env, &mut Vec::new());
         let max_body = layers.parse("max-body-bytes", whole);
+        let client = match text("client").map(|text| text.parse()) {
+            None => Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+            Some(Ok(client)) => Some(client),
+            Some(Err(_)) => {
+                layers.problem(
+                    "client",
+                    &Origin::Flag("client"),
+                    "must be an address, such as 192.0.2.7",
+                );
+                None
+            }
+        };
+        let standing = read_standing(layers, env);
+        let public_hosts = layers.parse_all("public-host", host);
         Some(Self {
+            standing: standing::Settings {
+                last_good: None,
+                ..standing
+            },
+            public_hosts,
+            host: text("host"),
+            origin: text("origin"),
+            client: client?,
+            json: matches.get_flag("json"),
             method: method?,
             target: text("PATH")?,
             token_file: text("token-file").map(PathBuf::from),
@@ -396,6 +436,30 @@ fn read_auth(
         leeway,
         claims,
     })
+}
+
+/// Settings that restrict and whose variable must not be set to nothing: whoever empties one by mistake would open the door.
+const NEVER_EMPTY: [(&str, &str); 2] =
+    [("deny", "no deny list"), ("tenants", "no companies' files")];
+
+fn read_standing(layers: &mut Layers, env: &BTreeMap<String, String>) -> standing::Settings {
+    for (name, without) in NEVER_EMPTY {
+        let variable = format!("GAPURA_{}", name.to_uppercase());
+        let message = format!("is set but empty; unset it to run with {without}");
+        if env.get(&variable).is_some_and(String::is_empty) {
+            layers.problem(name, &Origin::Env(variable), message);
+        } else if layers.one(name).is_some_and(|found| found.text.is_empty()) {
+            let origin = layers.origin(name);
+            let message = format!("is empty; leave it out to run with {without}");
+            layers.problem(name, &origin, message);
+        }
+    }
+    let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
+    standing::Settings {
+        deny: path("deny"),
+        tenants: path("tenants"),
+        last_good: path("last-good"),
+    }
 }
 
 fn required(layers: &mut Layers, name: &'static str, what: &str) -> Option<PathBuf> {

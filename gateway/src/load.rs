@@ -17,6 +17,7 @@ use crate::authenticate::Keys;
 use crate::config::Config;
 use crate::forward::sign::Signer;
 use crate::registry::{Registry, Rules, Settings, Watcher};
+use crate::standing::{self, Standing};
 
 /// Everything a gateway starts from.
 pub struct Loaded {
@@ -30,6 +31,10 @@ pub struct Loaded {
     pub registry: Registry,
     /// Follows the plugin folder once it is run.
     pub watcher: Watcher,
+    /// Who is no longer welcome.
+    pub standing: Standing,
+    /// Follows the deny list and the companies' files once it is run.
+    pub standing_watcher: standing::Watcher,
     /// Signs for plugins without a sidecar.
     pub signer: Option<Arc<Signer>>,
     /// What an operator must say on the admin side.
@@ -78,6 +83,9 @@ impl Loaded {
         let keys = Keys::load(config.auth.clone())
             .map_err(|all| all.into_iter().for_each(&mut note))
             .ok();
+        let standing = Standing::open(&config.standing, log, alarms)
+            .map_err(|all| all.into_iter().for_each(&mut note))
+            .ok();
         let signer = config
             .signing_secret_file
             .as_deref()
@@ -108,6 +116,7 @@ impl Loaded {
             Some(trust),
             Some(public),
             Some(keys),
+            Some((standing, standing_watcher)),
             Some(signer),
             Some(admin_token),
             Some((registry, watcher)),
@@ -116,6 +125,7 @@ impl Loaded {
             trust,
             public,
             keys,
+            standing,
             signer,
             admin_token,
             registry,
@@ -136,6 +146,8 @@ impl Loaded {
             keys,
             registry,
             watcher,
+            standing,
+            standing_watcher,
             signer: signer.map(|secret| Arc::new(Signer::new(&secret))),
             admin_token: admin_token.map(|token| Arc::from(token.as_slice())),
             warnings,

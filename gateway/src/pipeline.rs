@@ -1,12 +1,13 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::body::{Body, End, Fault, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
@@ -14,6 +15,7 @@ use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{
     Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response,
 };
+use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
@@ -25,17 +27,20 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::authenticate::{self, Authenticator};
+use crate::authenticate::{self, Authenticator, VerifiedCaller};
 use crate::authorise::{self, Forbidden};
 use crate::client::Client;
+use crate::cors::Page;
 use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
 use crate::forward::{self, Forward};
 use crate::limits::{ANSWER_IDLE, BODY_IDLE};
 use crate::own::Own;
-use crate::registry::{Plugin, Registry};
+use crate::registry::{Plugin, Refusal, Registry};
 use crate::respond;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
+use crate::standing::{self, Standing};
+use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
 pub struct Pipeline {
@@ -45,6 +50,8 @@ pub struct Pipeline {
     pub registry: Registry,
     /// Who is who.
     pub authenticator: Authenticator,
+    /// Who is no longer welcome.
+    pub standing: Standing,
     /// The way to the plugins.
     pub forward: Forward,
     /// The gateway's own paths.
@@ -68,6 +75,10 @@ pub enum Rejection {
     Route(route::Error),
     /// Its caller is not who they say.
     Authenticate(authenticate::Error),
+    /// A page's WebSocket brings its token in a way that is not taken.
+    WsToken(ws_token::Error),
+    /// Its caller is no longer welcome.
+    Standing(standing::Refusal),
     /// Its caller may not.
     Authorise(Forbidden),
     /// Its body is announced to be larger than the plugin takes.
@@ -86,8 +97,17 @@ struct Admitted {
     plugin: Arc<Plugin>,
     /// Whether it asks for a WebSocket, and the client's end of one.
     upgrade: Option<OnUpgrade>,
-    /// For how long the caller's token holds.
+    /// The name that a 101 answers with where the plugin's names none.
+    offered: Option<Offered>,
+    until: Until,
+}
+
+/// For how long a stream may last.
+struct Until {
+    /// What is left of the caller's token; `None` where that does not matter.
     token_holds: Option<Duration>,
+    caller: Option<Rc<VerifiedCaller>>,
+    client: IpAddr,
 }
 
 impl Pipeline {
@@ -104,6 +124,7 @@ impl Pipeline {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
+        let mut page = Page::of(&head);
         record.belongs_to(&self.unrouted);
         let result = caught(pin!(self.try_handle(
             client,
@@ -111,6 +132,7 @@ impl Pipeline {
             body,
             ambiguous,
             upgraded,
+            &mut page,
             &mut record
         )))
         .await
@@ -128,6 +150,7 @@ impl Pipeline {
                 refusal
             }
         };
+        page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if http1
             && self.core.seed.stopping.phase() != Phase::Run
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -163,12 +186,13 @@ impl Pipeline {
         body: Incoming,
         ambiguous: bool,
         upgraded: &Upgraded,
+        page: &mut Page,
         record: &mut Record,
     ) -> Result<Response<Body>, Rejection> {
         if ambiguous {
             return Err(Rejection::Framing(Code::BadRequest));
         }
-        let admitted = match self.admit(client, head, &body, record)? {
+        let admitted = match self.admit(client, head, &body, page, record)? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -176,7 +200,8 @@ impl Pipeline {
             outgoing,
             plugin,
             upgrade,
-            token_holds,
+            offered,
+            until,
         } = admitted;
         let (body, upload) = self.body(body, &plugin);
         record.upload = Some(upload.clone());
@@ -191,12 +216,16 @@ impl Pipeline {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
+            let mut answer = answer;
+            if plugin.ws_token {
+                ws_token::answer(answer.headers_mut(), offered.as_ref())
+                    .map_err(Rejection::Switched)?;
+            }
             upgraded
-                .switch(answer, upgrade, expires)
+                .switch(answer, upgrade, self.end_of(until, true))
                 .map_err(Rejection::Switched)?
         } else {
-            self.scrubbed(answer, !plugin.upstream.is_plaintext(), token_holds, record)
+            self.scrubbed(answer, !plugin.upstream.is_plaintext(), until, record)
         };
         record.status = answer.status().as_u16();
         Ok(with_id(answer, &record.request_id))
@@ -208,6 +237,7 @@ impl Pipeline {
         client: &Client,
         mut head: Parts,
         body: &Incoming,
+        page: &mut Page,
         record: &mut Record,
     ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
         let uri = head.uri.clone();
@@ -230,18 +260,44 @@ impl Pipeline {
             Target::Plugin(route) => route,
         };
         record.belongs_to(&self.forward.meters(route.plugin));
+        page.reaches(route.plugin);
         if !self.settings.serves(target.host.as_bytes()) {
             return Err(Rejection::Misdirected);
         }
+        if let Some(answer) = page.preflight() {
+            record.status = answer.status().as_u16();
+            return Ok(Err(with_id(answer, &record.request_id)));
+        }
+        if !route.plugin.enabled {
+            return Err(Rejection::Route(route::Error::Disabled));
+        }
+        let upgrade = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .filter(|_| tunnel::is_asked_for(&head));
+        let mut offered = None;
+        if route.plugin.ws_token && upgrade.is_some() {
+            offered =
+                ws_token::take(route.plugin, &mut head.headers).map_err(Rejection::WsToken)?; // ws_token.rs: a page's WebSocket
+        }
         let now = self.core.seed.clock.unix();
+        let address = client.address(&head.headers, |ip| self.settings.is_proxy(ip));
         let caller = self
             .authenticator
             .verify(route.plugin.auth, &head.headers, now)
             .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
         if let authenticate::Caller::Verified(caller) = &caller {
             record.tenant = Some(caller.tenant().clone());
+            page.acts_for(caller.tenant());
+            self.standing
+                .check(caller, address.ip)
+                .map_err(Rejection::Standing)?; // standing/: are they still welcome
         }
-        let permit = authorise::admit(route.plugin, caller).map_err(Rejection::Authorise)?; // authorise.rs: may they
+        let permit = authorise::admit(route.plugin, caller, &head.method, target.path.as_str())
+            .map_err(Rejection::Authorise)?; // authorise.rs: may they
+        if let Some(refusal) = permit.shadowed() {
+            self.passed_in_shadow(refusal, record);
+        }
         let length = head
             .headers
             .get(CONTENT_LENGTH)
@@ -259,17 +315,11 @@ impl Pipeline {
             .and_then(|value| Trace::parse(value.as_bytes()));
         let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
         record.trace_id = Some(trace.id);
-        let upgrade = head
-            .extensions
-            .remove::<OnUpgrade>()
-            .filter(|_| tunnel::is_asked_for(&head));
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
             span: self.core.random.next(),
-            client: client
-                .address(&head.headers, |ip| self.settings.is_proxy(ip))
-                .header,
+            client: address.header,
             proto: client.proto(&head.headers),
             host: target.host,
             rest: route.path,
@@ -277,10 +327,15 @@ impl Pipeline {
             bodiless: http_body::Body::is_end_stream(body),
             now,
         };
-        let token_holds = permit
-            .caller()
-            .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now)));
         let plugin = route.plugin.clone();
+        let until = Until {
+            token_holds: permit
+                .caller()
+                .filter(|_| !plugin.outlive_token)
+                .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now))),
+            caller: permit.kept_caller(),
+            client: address.ip,
+        };
         let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.forward.signer())
             .map_err(Rejection::Forward)?; // forward/outgoing.rs: headers
         record.stripped = stripped;
@@ -288,8 +343,47 @@ impl Pipeline {
             outgoing,
             plugin,
             upgrade,
-            token_holds,
+            offered,
+            until,
         }))
+    }
+
+    /// The moment at which a stream has to end: with the token where `expires`, or when its caller is no longer welcome.
+    fn end_of(&self, until: Until, expires: bool) -> Option<End> {
+        let expiry = until
+            .token_holds
+            .filter(|_| expires)
+            .map(|holds| self.core.timers.sleep(holds));
+        let denied = until
+            .caller
+            .and_then(|caller| self.standing.end_of(caller, until.client));
+        match (expiry, denied) {
+            (None, denied) => denied,
+            (Some(expiry), None) => Some(Box::pin(expiry)),
+            (Some(expiry), Some(denied)) => Some(Box::pin(async move {
+                tokio::select! {
+                    () = expiry => {}
+                    () = denied => {}
+                }
+            })),
+        }
+    }
+
+    /// Counts and tells of a request that the plugin's rules would refuse if they did more than watch.
+    fn passed_in_shadow(&self, refusal: Refusal, record: &Record) {
+        let Some(plugin) = &record.plugin else {
+            return;
+        };
+        plugin.slot(self.core.seed.index).shadow_refusals.add(1);
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("plugin", plugin.name().into()),
+        ];
+        let message = format!("passed in the shadow of rules that refuse it: {refusal}");
+        self.core
+            .seed
+            .log
+            .event(Level::Info, "shadow_refusal", &message, &fields);
     }
 
     fn body(&self, body: Incoming, plugin: &Arc<Plugin>) -> (Body, Rc<Upload>) {
@@ -302,7 +396,7 @@ impl Pipeline {
             .limited(plugin.max_body)
             .idle_after(&self.core.timers, BODY_IDLE)
             .trailers(Trailers::Request(Rc::new(move |name| {
-                owner.forward_headers.takes(name)
+                owner.forward_headers.takes(name) && !owner.strip_headers.names_it(name.as_str())
             })))
             .watched(upload.clone());
         (body, upload)
@@ -324,7 +418,7 @@ impl Pipeline {
         &self,
         answer: Response<Body>,
         sidecar: bool,
-        token_holds: Option<Duration>,
+        until: Until,
         record: &mut Record,
     ) -> Response<Body> {
         let (mut head, mut body) = answer.into_parts();
@@ -356,10 +450,21 @@ impl Pipeline {
         let events = kind
             .get(..17)
             .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-        if !events && !is_grpc(&head.headers) {
+        let grpc = is_grpc(&head.headers);
+        if !events && !grpc {
             body = body.idle_after(&self.core.timers, ANSWER_IDLE);
-        } else if let Some(holds) = token_holds.filter(|_| events) {
-            body = body.ending_after(&self.core.timers, holds);
+        }
+        // An answer that says how long it is is no stream.
+        let is_stream = events || grpc || !head.headers.contains_key(CONTENT_LENGTH);
+        if is_stream
+            && !body.is_ended()
+            && let Some(end) = self.end_of(until, events)
+        {
+            body = if events {
+                body.ending_when(end)
+            } else {
+                body.cut_when(end)
+            };
         }
         Response::from_parts(head, body)
     }
@@ -387,7 +492,9 @@ impl Rejection {
             Self::Authenticate(Token::TokenExpired) => Code::TokenExpired,
             Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
-            Self::Authorise(Forbidden) => Code::Forbidden,
+            Self::WsToken(error) => error.code(),
+            Self::Standing(refusal) => refusal.code(),
+            Self::Authorise(_) => Code::Forbidden,
             Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
                 Code::BodyTooLarge
             }
@@ -405,6 +512,17 @@ impl Rejection {
             Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
+        }
+    }
+
+    /// Why a caller was turned away, for the operator alone: the answer names no rule.
+    #[must_use]
+    pub fn turned_away(&self) -> Option<String> {
+        match self {
+            Self::WsToken(error) => Some(error.to_string()),
+            Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
+            Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
+            _ => None,
         }
     }
 

@@ -13,6 +13,18 @@ use crate::pipeline::Rejection;
 #[must_use]
 pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
     let code = rejection.code();
+    if let Some(why) = rejection.turned_away() {
+        let plugin = record
+            .plugin
+            .as_ref()
+            .map(|plugin| plugin.name().to_owned());
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("plugin", plugin.into()),
+            ("code", code.as_str().into()),
+        ];
+        log.event(Level::Info, "turned_away", &why, &fields);
+    }
     if let Some(error) = rejection.worth_a_line() {
         let plugin = record
             .plugin
@@ -31,6 +43,10 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
         && let Some(challenge) = error.www_authenticate()
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if code == Code::TokenRevoked {
+        let challenge = r#"Bearer realm="gapura", error="invalid_token", error_description="the token no longer counts""#;
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Rejection::Route(error) = rejection
         && let Some(after) = error.retry_after()

@@ -33,8 +33,20 @@ struct State {
     upload: Option<Rc<Upload>>,
     record: Option<Box<Record>>,
     lease: Option<Lease>,
-    until: Option<Sleep>,
+    until: Option<(End, Ending)>,
 }
+
+/// How a body ends before its sender thinks so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// As if the sender had ended it.
+    Whole,
+    /// As if the sender had gone away.
+    Cut,
+}
+
+/// The moment at which a body ends, whatever its sender thinks.
+pub type End = Pin<Box<dyn Future<Output = ()>>>;
 
 enum Source {
     End,
@@ -141,11 +153,20 @@ impl Body {
         self
     }
 
-    /// Ends, as if the sender had, once `after` has gone by.
+    /// Ends, as if the sender had, once `end` is ready.
     #[must_use]
-    pub fn ending_after(mut self, timers: &Timers, after: Duration) -> Self {
+    pub fn ending_when(mut self, end: End) -> Self {
         if let Some(state) = &mut self.0 {
-            state.until = Some(timers.sleep(after));
+            state.until = Some((end, Ending::Whole));
+        }
+        self
+    }
+
+    /// Breaks off once `end` is ready, so that nobody takes what has come for the whole.
+    #[must_use]
+    pub fn cut_when(mut self, end: End) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.until = Some((end, Ending::Cut));
         }
         self
     }
@@ -292,13 +313,17 @@ impl http_body::Body for Body {
         let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        if this
-            .until
-            .as_ref()
-            .is_some_and(|until| until.poll_passed(cx).is_ready())
+        if let Some((end, ending)) = &mut this.until
+            && end.as_mut().poll(cx).is_ready()
         {
+            let ending = *ending;
+            this.until = None;
             // The connection behind it is in the middle of an answer and cannot be used again.
             drop(this.lease.take());
+            if ending == Ending::Cut {
+                this.finish(UploadState::Failed(Fault::Cut));
+                return Poll::Ready(Some(Err(Fault::Cut)));
+            }
             this.finish(UploadState::Finished);
             return Poll::Ready(None);
         }

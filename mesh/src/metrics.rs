@@ -55,6 +55,8 @@ pub struct PluginSlot {
     upstream: Histogram,
     /// Requests that have begun and not finished.
     pub in_flight: Counter,
+    /// Requests that passed although the plugin's rules refuse them.
+    pub shadow_refusals: Counter,
 }
 
 /// What all workers count for one plugin.
@@ -166,6 +168,7 @@ impl PluginSlot {
             duration: Histogram::default(),
             upstream: Histogram::default(),
             in_flight: Counter::default(),
+            shadow_refusals: Counter::default(),
         }
     }
 
@@ -295,6 +298,25 @@ impl Meters {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *failures.entry((side, reason)).or_default() += 1;
+    }
+
+    /// Writes what passed in the shadow of rules that refuse it; only a gateway has such.
+    pub fn render_shadow(&self, text: &mut Text) {
+        let name = "gapura_shadow_refusals_total";
+        text.family(
+            name,
+            "counter",
+            "Requests that passed although the plugin's rules refuse them.",
+        );
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins
+            .values()
+            .filter(|plugin| plugin.name != crate::access::UNROUTED)
+        {
+            let slots = plugin.slots.iter();
+            let count: u64 = slots.map(|slot| slot.shadow_refusals.get()).sum();
+            text.sample(name, &[("plugin", &plugin.name)], count);
+        }
     }
 
     /// Writes all of it, with `sides` being those that this program has.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
 use gapura_mesh::envelope::X_REQUEST_ID;
 use gapura_mesh::headers::{
-    self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
+    self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
     X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
     X_ROLE, X_USER_ID,
 };
@@ -75,14 +75,16 @@ pub fn prepare(
         .get(TE)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
-    let trailer =
-        headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
+    let trailer = headers::announced_by_request(&head.headers, |name| {
+        plugin.forward_headers.takes(name) && !plugin.strip_headers.names_it(name.as_str())
+    });
     if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
         // The client's own id was kept: it is set anew below, and nothing was taken.
         head.headers.remove(X_REQUEST_ID);
     }
-    let stripped =
+    let mut stripped =
         headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
+    strip(&mut head.headers, plugin, &mut stripped);
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
     }
@@ -133,6 +135,23 @@ pub fn prepare(
         },
         stripped,
     ))
+}
+
+/// Takes what the plugin's file names, a token that would go on too.
+fn strip(headers: &mut HeaderMap, plugin: &Plugin, stripped: &mut Stripped) {
+    if plugin.strip_headers.is_empty() {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| plugin.strip_headers.names_it(name.as_str()))
+        .cloned()
+        .collect();
+    for name in named {
+        let count = headers.get_all(&name).iter().count();
+        headers.remove(&name);
+        stripped.add(Kind::X, u32::try_from(count).unwrap_or(u32::MAX));
+    }
 }
 
 /// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.

@@ -48,7 +48,10 @@ pub(crate) fn keep<'f>(
         file.sync_all()?;
         fs::rename(&beside, &path)?;
     }
-    for file in Snapshot::take_within(folder, bounds).files.unwrap_or_default() {
+    for file in Snapshot::take_within(folder, bounds)
+        .files
+        .unwrap_or_default()
+    {
         if !kept.contains(&file.name) {
             fs::remove_file(folder.join(&file.name))?;
         }

@@ -24,15 +24,15 @@ use std::fmt;
 use gapura_mesh::identity::TrustDomain;
 use gapura_mesh::json::Position;
 
-pub use access::{Access, Refusal, Subject, Verdict};
 pub(crate) use access::read_company;
+pub use access::{Access, Refusal, Subject, Verdict};
 pub use build::{Built, State, build};
 pub use cors::Cors;
 pub(crate) use cors::read_origins;
-pub use folder::{File, Snapshot};
 pub(crate) use folder::{Bounds, Stamp};
-pub(crate) use last_good::keep as keep_files;
+pub use folder::{File, Snapshot};
 pub use headers::HeaderPatterns;
+pub(crate) use last_good::keep as keep_files;
 pub use mount::{MAX_SEGMENTS, Mount, OWN_PATHS};
 pub use origin::OriginSet;
 pub use plugin::{AuthMode, Plugin};

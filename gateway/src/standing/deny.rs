@@ -185,12 +185,36 @@ mod tests {
             (r#"{"iss": "a", "value": "x"}"#, Some("a"), Some(5), true),
             (r#"{"iss": "a", "value": "x"}"#, Some("b"), Some(5), false),
             (r#"{"iss": "a", "value": "x"}"#, None, Some(5), false),
-            (r#"{"iss": "a", "value": "x", "issued_before": 5}"#, Some("a"), Some(4), true),
-            (r#"{"iss": "a", "value": "x", "issued_before": 5}"#, Some("a"), Some(5), false),
-            (r#"{"iss": "a", "value": "x", "issued_before": 5}"#, Some("a"), None, true),
-            (r#"{"iss": "b", "value": "x"}, {"iss": "a", "value": "x"}"#, Some("a"), None, true),
+            (
+                r#"{"iss": "a", "value": "x", "issued_before": 5}"#,
+                Some("a"),
+                Some(4),
+                true,
+            ),
+            (
+                r#"{"iss": "a", "value": "x", "issued_before": 5}"#,
+                Some("a"),
+                Some(5),
+                false,
+            ),
+            (
+                r#"{"iss": "a", "value": "x", "issued_before": 5}"#,
+                Some("a"),
+                None,
+                true,
+            ),
+            (
+                r#"{"iss": "b", "value": "x"}, {"iss": "a", "value": "x"}"#,
+                Some("a"),
+                None,
+                true,
+            ),
         ] {
-            assert_eq!(names(entry, issuer, issued_at), is_named, "{entry} {issuer:?} {issued_at:?}");
+            assert_eq!(
+                names(entry, issuer, issued_at),
+                is_named,
+                "{entry} {issuer:?} {issued_at:?}"
+            );
         }
     }
 
@@ -204,14 +228,29 @@ mod tests {
         for (text, says) in [
             ("", "1:1: the file is empty"),
             ("[]", "1:1: expected an object, found a list"),
-            (r#"{"jit": []}"#, "1:2: unknown field \"jit\"; the nearest valid name is \"jti\""),
+            (
+                r#"{"jit": []}"#,
+                "1:2: unknown field \"jit\"; the nearest valid name is \"jti\"",
+            ),
             (r#"{"jti": "x"}"#, "\"jti\" must be a list, found a string"),
             (r#"{"jti": [true]}"#, "1:10: \"jti\" must hold texts"),
             (r#"{"jti": [""]}"#, "\"jti\" must hold texts"),
-            (r#"{"sub": [{"value": "x"}]}"#, "the field \"sub[0].iss\" is missing"),
-            (r#"{"sub": [{"iss": "x"}]}"#, "the field \"sub[0].value\" is missing"),
-            (r#"{"sub": [{"iss": "x", "value": "y", "before": 1}]}"#, "\"sub[0].issued_before\""),
-            (r#"{"sub": [{"iss": "x", "value": "y", "issued_before": "1"}]}"#, "a whole number"),
+            (
+                r#"{"sub": [{"value": "x"}]}"#,
+                "the field \"sub[0].iss\" is missing",
+            ),
+            (
+                r#"{"sub": [{"iss": "x"}]}"#,
+                "the field \"sub[0].value\" is missing",
+            ),
+            (
+                r#"{"sub": [{"iss": "x", "value": "y", "before": 1}]}"#,
+                "\"sub[0].issued_before\"",
+            ),
+            (
+                r#"{"sub": [{"iss": "x", "value": "y", "issued_before": "1"}]}"#,
+                "a whole number",
+            ),
         ] {
             let said = read(text).unwrap_err().join("; ");
             assert!(said.contains(says), "{text}: {said}");

@@ -74,7 +74,13 @@ impl Tenant {
 pub(super) fn read(text: &[u8]) -> Reading {
     let mut faults = Vec::new();
     let tenant = json::parse(text, &mut faults).and_then(|root| {
-        let known = ["company_id", "suspended", "cidrs", "cors_origins", "$schema"];
+        let known = [
+            "company_id",
+            "suspended",
+            "cidrs",
+            "cors_origins",
+            "$schema",
+        ];
         let refused = ["rate_limit"];
         let mut fields = Fields::open_but(&root, "", &known, &refused, &mut faults)?;
         fields.refuse(
@@ -163,7 +169,11 @@ mod tests {
 
     fn said(text: &str) -> String {
         let reading = read(text.as_bytes());
-        assert_eq!(reading.tenant.is_none(), !reading.faults.is_empty(), "{text}");
+        assert_eq!(
+            reading.tenant.is_none(),
+            !reading.faults.is_empty(),
+            "{text}"
+        );
         let faults: Vec<String> = reading.faults.iter().map(ToString::to_string).collect();
         faults.join("; ")
     }
@@ -178,7 +188,12 @@ mod tests {
             r#"{"$schema": "x", "company_id": 42, "suspended": true, "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "cors_origins": ["https://*.a.test"]}"#,
         );
         assert!(full.suspended && full.origins.has("https://b.a.test"));
-        for (address, is_in) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("2001:db8::1", true), ("11.0.0.1", false)] {
+        for (address, is_in) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("2001:db8::1", true),
+            ("11.0.0.1", false),
+        ] {
             assert_eq!(full.takes(address.parse().unwrap()), is_in, "{address}");
         }
         assert_eq!(full.in_words(), "suspended, cidrs, cors_origins");
@@ -188,15 +203,39 @@ mod tests {
     fn each_mistake_is_named_where_it_stands() {
         for (text, says) in [
             ("{}", "the field \"company_id\" is missing"),
-            (r#"{"company_id": "a b"}"#, "1:16: \"company_id\" holds what is no company id"),
+            (
+                r#"{"company_id": "a b"}"#,
+                "1:16: \"company_id\" holds what is no company id",
+            ),
             (r#"{"company_id": "0"}"#, "no company id"),
-            (r#"{"company_id": "1", "suspend": true}"#, "the nearest valid name is \"suspended\""),
-            (r#"{"company_id": "1", "suspended": "yes"}"#, "must be true or false"),
-            (r#"{"company_id": "1", "cidrs": []}"#, "\"cidrs\" is an empty list"),
-            (r#"{"company_id": "1", "cidrs": ["10.0.0.1/8"]}"#, "must be 10.0.0.0/8"),
-            (r#"{"company_id": "1", "cors_origins": []}"#, "\"cors_origins\" is an empty list"),
-            (r#"{"company_id": "1", "cors_origins": ["*"]}"#, "name the origins"),
-            (r#"{"company_id": "1", "rate_limit": {}}"#, "can't be enforced by this build"),
+            (
+                r#"{"company_id": "1", "suspend": true}"#,
+                "the nearest valid name is \"suspended\"",
+            ),
+            (
+                r#"{"company_id": "1", "suspended": "yes"}"#,
+                "must be true or false",
+            ),
+            (
+                r#"{"company_id": "1", "cidrs": []}"#,
+                "\"cidrs\" is an empty list",
+            ),
+            (
+                r#"{"company_id": "1", "cidrs": ["10.0.0.1/8"]}"#,
+                "must be 10.0.0.0/8",
+            ),
+            (
+                r#"{"company_id": "1", "cors_origins": []}"#,
+                "\"cors_origins\" is an empty list",
+            ),
+            (
+                r#"{"company_id": "1", "cors_origins": ["*"]}"#,
+                "name the origins",
+            ),
+            (
+                r#"{"company_id": "1", "rate_limit": {}}"#,
+                "can't be enforced by this build",
+            ),
         ] {
             assert!(said(text).contains(says), "{text}: {}", said(text));
         }

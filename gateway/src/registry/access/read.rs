@@ -43,10 +43,7 @@ impl Access {
 }
 
 /// Reads a list of company ids; `None` where it is not there or something is wrong.
-fn read_companies(
-    fields: &mut Fields<'_, '_>,
-    name: &str,
-) -> Option<TenantSet> {
+fn read_companies(fields: &mut Fields<'_, '_>, name: &str) -> Option<TenantSet> {
     let list = filled(fields, name)?;
     let mut companies = Vec::new();
     for node in list {
