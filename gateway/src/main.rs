@@ -26,8 +26,12 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => run(*config, &env),
         Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Explain(question)) => match explain::explain(&question, &Clock::system()) {
-            Ok(steps) => {
-                say(&steps.join("\n"));
+            Ok(told) if question.json => {
+                say(&told.to_json().to_string());
+                ExitCode::SUCCESS
+            }
+            Ok(told) => {
+                say(&told.lines().join("\n"));
                 ExitCode::SUCCESS
             }
             Err(faults) => fail(2, &faults.join("\n")),

@@ -244,7 +244,7 @@ mod tests {
                 "the field \"sub[0].value\" is missing",
             ),
             (
-                r#"{"sub": [{"iss": "x", "value": "y", "before": 1}]}"#,
+                r#"{"sub": [{"iss": "x", "value": "y", "issued_befor": 1}]}"#,
                 "\"sub[0].issued_before\"",
             ),
             (
