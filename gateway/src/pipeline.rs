@@ -18,6 +18,7 @@ use gapura_mesh::headers::{
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
+use gapura_mesh::timers::Sleep;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
 use gapura_mesh::worker::Core;
@@ -222,7 +223,7 @@ impl Pipeline {
                     .map_err(Rejection::Switched)?;
             }
             upgraded
-                .switch(answer, upgrade, self.end_of(until, true))
+                .switch(answer, upgrade, self.end_of(until))
                 .map_err(Rejection::Switched)?
         } else {
             self.scrubbed(answer, !plugin.upstream.is_plaintext(), until, record)
@@ -348,22 +349,26 @@ impl Pipeline {
         }))
     }
 
-    /// The moment at which a stream has to end: with the token where `expires`, or when its caller is no longer welcome.
-    fn end_of(&self, until: Until, expires: bool) -> Option<End> {
-        let expiry = until
-            .token_holds
-            .filter(|_| expires)
-            .map(|holds| self.core.timers.sleep(holds));
-        let denied = until
-            .caller
-            .and_then(|caller| self.standing.end_of(caller, until.client));
-        match (expiry, denied) {
-            (None, denied) => denied,
+    /// When the caller's token ends.
+    fn expiry_of(&self, until: &Until) -> Option<Sleep> {
+        let holds = until.token_holds?;
+        Some(self.core.timers.sleep(holds))
+    }
+
+    /// When the caller is no longer welcome.
+    fn denial_of(&self, until: Until) -> Option<End> {
+        self.standing.end_of(until.caller?, until.client)
+    }
+
+    /// Whichever of the two comes first.
+    fn end_of(&self, until: Until) -> Option<End> {
+        match (self.expiry_of(&until), self.denial_of(until)) {
+            (None, denial) => denial,
             (Some(expiry), None) => Some(Box::pin(expiry)),
-            (Some(expiry), Some(denied)) => Some(Box::pin(async move {
+            (Some(expiry), Some(denial)) => Some(Box::pin(async move {
                 tokio::select! {
                     () = expiry => {}
-                    () = denied => {}
+                    () = denial => {}
                 }
             })),
         }
@@ -454,17 +459,17 @@ impl Pipeline {
         if !events && !grpc {
             body = body.idle_after(&self.core.timers, ANSWER_IDLE);
         }
+        if body.is_ended() {
+            return Response::from_parts(head, body);
+        }
+        if let Some(expiry) = self.expiry_of(&until).filter(|_| events) {
+            body = body.ending_when(Box::pin(expiry));
+        }
         // An answer that says how long it is is no stream.
-        let is_stream = events || grpc || !head.headers.contains_key(CONTENT_LENGTH);
-        if is_stream
-            && !body.is_ended()
-            && let Some(end) = self.end_of(until, events)
+        if (events || grpc || !head.headers.contains_key(CONTENT_LENGTH))
+            && let Some(denial) = self.denial_of(until)
         {
-            body = if events {
-                body.ending_when(end)
-            } else {
-                body.cut_when(end)
-            };
+            body = body.cut_when(denial);
         }
         Response::from_parts(head, body)
     }

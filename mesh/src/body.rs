@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -33,16 +34,10 @@ struct State {
     upload: Option<Rc<Upload>>,
     record: Option<Box<Record>>,
     lease: Option<Lease>,
-    until: Option<(End, Ending)>,
-}
-
-/// How a body ends before its sender thinks so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// As if the sender had ended it.
-    Whole,
-    /// As if the sender had gone away.
-    Cut,
+    /// When it ends as if the sender had ended it.
+    until: Option<End>,
+    /// When it ends as if the sender had gone away.
+    cut: Option<End>,
 }
 
 /// The moment at which a body ends, whatever its sender thinks.
@@ -157,7 +152,7 @@ impl Body {
     #[must_use]
     pub fn ending_when(mut self, end: End) -> Self {
         if let Some(state) = &mut self.0 {
-            state.until = Some((end, Ending::Whole));
+            state.until = Some(end);
         }
         self
     }
@@ -166,7 +161,7 @@ impl Body {
     #[must_use]
     pub fn cut_when(mut self, end: End) -> Self {
         if let Some(state) = &mut self.0 {
-            state.until = Some((end, Ending::Cut));
+            state.cut = Some(end);
         }
         self
     }
@@ -227,6 +222,7 @@ impl State {
             record: None,
             lease: None,
             until: None,
+            cut: None,
         }
     }
 
@@ -302,6 +298,17 @@ impl State {
     }
 }
 
+/// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has answered.
+fn is_over(end: &mut Option<End>, cx: &mut Context<'_>) -> bool {
+    let is_over = end
+        .as_mut()
+        .is_some_and(|end| end.as_mut().poll(cx).is_ready());
+    if is_over {
+        *end = None;
+    }
+    is_over
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Fault;
@@ -313,17 +320,14 @@ impl http_body::Body for Body {
         let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        if let Some((end, ending)) = &mut this.until
-            && end.as_mut().poll(cx).is_ready()
-        {
-            let ending = *ending;
-            this.until = None;
+        if is_over(&mut this.cut, cx) {
+            drop(this.lease.take());
+            this.finish(UploadState::Failed(Fault::Cut));
+            return Poll::Ready(Some(Err(Fault::Cut)));
+        }
+        if is_over(&mut this.until, cx) {
             // The connection behind it is in the middle of an answer and cannot be used again.
             drop(this.lease.take());
-            if ending == Ending::Cut {
-                this.finish(UploadState::Failed(Fault::Cut));
-                return Poll::Ready(Some(Err(Fault::Cut)));
-            }
             this.finish(UploadState::Finished);
             return Poll::Ready(None);
         }

@@ -162,11 +162,12 @@ fn rules_that_only_watch_let_through_and_count() {
         "echo",
         &mesh.entry(&json!({"allow": [{"methods": ["GET"]}], "shadow": true})),
     );
-    let line = mesh.gateway.wait_for_event("registry_warning");
-    assert!(
-        line["message"].as_str().unwrap().contains("shadow is on"),
-        "{line}"
-    );
+    let _ = mesh.gateway.wait_for_line("the warning", |line| {
+        line["event"] == "registry_warning"
+            && line["message"]
+                .as_str()
+                .is_some_and(|said| said.contains("shadow is on"))
+    });
 }
 
 #[test]

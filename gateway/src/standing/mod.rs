@@ -12,12 +12,12 @@ mod watch;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use gapura_mesh::body::End;
 use gapura_mesh::envelope::Code;
 use tokio::sync::watch::Sender;
 
@@ -59,9 +59,6 @@ pub enum Refusal {
     /// The company's callers come from elsewhere.
     Elsewhere,
 }
-
-/// The moment at which a stream has to end.
-pub type End = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Standing {
     /// Whether a caller is welcome from an address.
