@@ -127,17 +127,12 @@ impl Pipeline {
         let bodiless = http_body::Body::is_end_stream(&body);
         let mut page = Page::of(&head);
         record.belongs_to(&self.unrouted);
-        let result = caught(pin!(self.try_handle(
-            client,
-            head,
-            body,
-            ambiguous,
-            upgraded,
-            &mut page,
-            &mut record
-        )))
-        .await
-        .unwrap_or(Err(Rejection::Panic));
+        let result = if ambiguous {
+            Err(Rejection::Framing(Code::BadRequest))
+        } else {
+            let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut record);
+            caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic))
+        };
         let mut response = match result {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
@@ -185,14 +180,10 @@ impl Pipeline {
         client: &Client,
         head: Parts,
         body: Incoming,
-        ambiguous: bool,
         upgraded: &Upgraded,
         page: &mut Page,
         record: &mut Record,
     ) -> Result<Response<Body>, Rejection> {
-        if ambiguous {
-            return Err(Rejection::Framing(Code::BadRequest));
-        }
         let admitted = match self.admit(client, head, &body, page, record)? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::tokens::claims_with;
+use gapura_tests::program::Invocation;
+use gapura_tests::tokens::{AUDIENCE, ISSUER, Signer, claims_with, jwks};
 use gapura_tests::within;
 use serde_json::{Value, json};
 
@@ -239,4 +240,86 @@ fn headers_that_a_file_strips_do_not_reach_the_plugin() {
     assert_eq!(seen.header("accept"), Some("text/plain"));
     assert_eq!(seen.header("x-shop-cart"), Some("1"));
     assert!(seen.header("accept-language").is_none() && seen.header("sec-fetch-site").is_none());
+}
+
+/// The blocks of a page between the fences of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    page.split("\n```")
+        .filter_map(|part| part.strip_prefix(language)?.strip_prefix('\n'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_page_load_and_say_what_the_page_says() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap();
+    let page = std::fs::read_to_string(root.join("docs/permissions.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for folder in ["plugins.d", "tenants.d"] {
+        std::fs::create_dir(path(folder)).unwrap();
+    }
+    for block in blocks(&page, "json") {
+        let value: Value = serde_json::from_str(&block).unwrap();
+        let file = match (value["name"].as_str(), value["company_id"].as_str()) {
+            (Some(name), _) => format!("plugins.d/{name}.json"),
+            (_, Some(company)) => format!("tenants.d/{company}.json"),
+            _ => "deny.json".to_owned(),
+        };
+        std::fs::write(path(&file), block).unwrap();
+    }
+    let signer = Signer::es256("test-key");
+    std::fs::write(path("jwks.json"), jwks(&[&signer])).unwrap();
+    let token = signer.token(&claims_with(&json!({"exp": 4_102_444_800_u64})));
+    std::fs::write(path("ann.jwt"), token).unwrap();
+    let explained = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let mut invocation = Invocation::new();
+        for word in words {
+            invocation = match word {
+                "ann.jwt" => invocation.arg(path(word)),
+                word => invocation.arg(word),
+            };
+        }
+        let ended = invocation
+            .flag("--plugin-dir", path("plugins.d"))
+            .flag("--tenants", path("tenants.d"))
+            .flag("--deny", path("deny.json"))
+            .flag("--jwks", path("jwks.json"))
+            .flag("--issuer", ISSUER)
+            .flag("--audience", AUDIENCE)
+            .run("gapura-gateway");
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
+        ended.stdout.replace("explain.invalid", "mylab.internal")
+    };
+    let mut told = 0;
+    for block in blocks(&page, "console") {
+        let (line, says) = block.split_once('\n').unwrap_or((&block, ""));
+        let line = line.strip_prefix("$ ").unwrap();
+        assert_eq!(explained(line).trim(), says.trim(), "{line}");
+        told += 1;
+    }
+    assert!(told >= 5, "the page was not understood");
+    let text = explained(
+        "gapura-gateway explain GET /v1/reports/company/43/7 --token-file ann.jwt --json",
+    );
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&value["plugin"], &value["status"], &value["code"]),
+        (&json!("reports"), &json!(403), &json!("forbidden"))
+    );
+    assert!(
+        value["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|step| step["stage"] == "rules")
+    );
+    let text = explained(
+        "gapura-gateway explain GET /v1/reports/7 --token-file ann.jwt --client 192.0.2.1 --json",
+    );
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["code"], "forbidden", "from elsewhere");
 }
