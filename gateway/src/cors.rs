@@ -49,6 +49,12 @@ impl Page {
         }
     }
 
+    /// Whether the request names a page at all.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.origin.is_some()
+    }
+
     /// The request has reached a mount.
     pub fn reaches(&mut self, plugin: &Arc<Plugin>) {
         self.plugin = plugin.cors.is_some().then(|| plugin.clone());

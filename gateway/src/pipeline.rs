@@ -17,6 +17,7 @@ use gapura_mesh::headers::{
 };
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
+use gapura_mesh::path::CanonicalPath;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::timers::Sleep;
 use gapura_mesh::trace::Trace;
@@ -126,6 +127,7 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         let mut page = Page::of(&head);
+        let target = page.is_known().then(|| head.uri.clone());
         record.belongs_to(&self.unrouted);
         let result = if ambiguous {
             Err(Rejection::Framing(Code::BadRequest))
@@ -133,6 +135,9 @@ impl Pipeline {
             let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut record);
             caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic))
         };
+        if let (Err(Rejection::Framing(_)), Some(target)) = (&result, &target) {
+            self.find_page(&mut page, target);
+        }
         let mut response = match result {
             Ok(answer) => answer.map(|body| body.recorded(record)),
             Err(rejection) => {
@@ -173,6 +178,16 @@ impl Pipeline {
         self.core
             .sink
             .begin(request_id, request.method().clone(), peer)
+    }
+
+    /// A request that was refused before its path was looked up still reached a mount, and its page may read why.
+    fn find_page(&self, page: &mut Page, target: &http::Uri) {
+        let table = self.registry.load();
+        if let Ok(path) = CanonicalPath::parse(target.path().as_bytes())
+            && let Ok(Target::Plugin(route)) = route::find(&table, &path)
+        {
+            page.reaches(route.plugin);
+        }
     }
 
     async fn try_handle(

@@ -171,6 +171,9 @@ fn every_answer_of_the_mount_can_be_read_by_its_pages_alone() {
         );
         assert_eq!(answer.all("vary"), ["Accept", "Origin"]);
     }
+    // Refused before its path is looked up, and still an answer of the mount.
+    let long = format!("/echo/x?{}", "a".repeat(9000));
+    readable(&mesh.get(&long).header("Origin", APP).send(), 414);
     mesh.write_registry("echo", &mesh.entry(&json!({"cors": {"origins": [APP], "expose": ["X-Total"], "credentials": true}, "enabled": false})));
     gapura_tests::eventually("it is off", || {
         (mesh.get("/echo/x").send().status == 503).then_some(())
