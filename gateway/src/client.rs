@@ -39,6 +39,12 @@ impl Client {
         }
     }
 
+    /// Whether it is a proxy of ours, to be believed.
+    #[must_use]
+    pub fn is_proxy(&self) -> bool {
+        self.is_proxy
+    }
+
     /// The address of the client: the right-most one that is no proxy of ours.
     #[must_use]
     pub fn address(&self, headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Named {

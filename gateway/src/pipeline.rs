@@ -327,6 +327,7 @@ impl Pipeline {
             trace: &trace,
             span: self.core.random.next(),
             client: address.header,
+            is_proxy: client.is_proxy(),
             proto: client.proto(&head.headers),
             host: target.host,
             rest: route.path,
@@ -407,7 +408,9 @@ impl Pipeline {
             .limited(plugin.max_body)
             .idle_after(&self.core.timers, BODY_IDLE)
             .trailers(Trailers::Request(Rc::new(move |name| {
-                owner.forward_headers.takes(name) && !owner.strip_headers.names_it(name.as_str())
+                // Nobody tells who somebody is behind a body.
+                owner.forward_headers.takes_from(name, false)
+                    && !owner.strip_headers.names_it(name.as_str())
             })))
             .watched(upload.clone());
         (body, upload)

@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub span: u64,
     /// The client's address, as text.
     pub client: HeaderValue,
+    /// Whether it came from a proxy to believe.
+    pub is_proxy: bool,
     /// `http` or `https`.
     pub proto: HeaderValue,
     /// The one host it is for.
@@ -76,14 +78,16 @@ pub fn prepare(
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
     let trailer = headers::announced_by_request(&head.headers, |name| {
-        plugin.forward_headers.takes(name) && !plugin.strip_headers.names_it(name.as_str())
+        plugin.forward_headers.takes_from(name, false)
+            && !plugin.strip_headers.names_it(name.as_str())
     });
     if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
         // The client's own id was kept: it is set anew below, and nothing was taken.
         head.headers.remove(X_REQUEST_ID);
     }
-    let mut stripped =
-        headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
+    let mut stripped = headers::scrub_client_request(&mut head.headers, |name| {
+        plugin.forward_headers.takes_from(name, facts.is_proxy)
+    });
     strip(&mut head.headers, plugin, &mut stripped);
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
@@ -155,13 +159,13 @@ fn strip(headers: &mut HeaderMap, plugin: &Plugin, stripped: &mut Stripped) {
 }
 
 /// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
-fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
+fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
     let injected = plugin.inject_headers.iter().map(|(name, _)| name);
-    let mut names: Vec<&str> = headers
+    let mut names: Vec<&str> = sent
         .keys()
         .chain(injected)
         .map(HeaderName::as_str)
-        .filter(|name| name.starts_with("x-"))
+        .filter(|name| name.starts_with("x-") || headers::tells_who(name))
         .collect();
     if names.is_empty() {
         return;
@@ -169,7 +173,7 @@ fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
     names.sort_unstable();
     names.dedup();
     if let Ok(value) = HeaderValue::from_str(&names.join(",")) {
-        headers.insert(X_GAPURA_VOUCHED, value);
+        sent.insert(X_GAPURA_VOUCHED, value);
     }
 }
 

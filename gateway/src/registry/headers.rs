@@ -1,11 +1,11 @@
-//! Which of a client's `X-*` headers a plugin gets to see, and which fixed ones are added for it.
+//! Which of a client's headers that could speak for somebody a plugin gets to see, and which fixed ones are added for it.
 //!
 //! In: the fields `forward_headers` and `inject_headers`. Out: [`HeaderPatterns`], and headers that are safe to add to any
 //! request. No setting lets a reserved name through: the patterns hold them back even where a `*` would take them.
 
 use std::collections::BTreeSet;
 
-use gapura_mesh::headers::is_reserved;
+use gapura_mesh::headers::{is_reserved, tells_who};
 use gapura_mesh::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
@@ -142,8 +142,13 @@ impl HeaderPatterns {
             Some(prefix) => (prefix, true),
             None => (lower.as_str(), false),
         };
-        if !name.starts_with("x-") {
-            return Err("takes names that begin with X-; all others pass anyway".to_owned());
+        let least = if open {
+            format!("{name}a")
+        } else {
+            name.to_owned()
+        };
+        if !name.starts_with("x-") && !tells_who(&least) {
+            return Err("takes names that begin with X-, and those by which proxies tell who somebody is; all others pass anyway".to_owned());
         }
         if !name
             .bytes()
@@ -160,11 +165,6 @@ impl HeaderPatterns {
             return Ok(());
         }
         // Of a `*` only what it takes at the least is looked at; what more of reserved names it takes is held back in `takes`.
-        let least = if open {
-            format!("{name}a")
-        } else {
-            name.to_owned()
-        };
         if is_reserved(&least) {
             return Err(format!(
                 "can't let {text} through: the name is reserved for what Gapura itself says"
@@ -189,6 +189,12 @@ impl HeaderPatterns {
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    }
+
+    /// The same of a client that may be a `proxy` to believe: only such a one may tell who somebody is.
+    #[must_use]
+    pub fn takes_from(&self, name: &HeaderName, is_proxy: bool) -> bool {
+        (is_proxy || !tells_who(name.as_str())) && self.takes(name)
     }
 
     /// Whether none may pass.
