@@ -257,7 +257,7 @@ impl Config {
             .unwrap_or(DRAIN_TIMEOUT);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
-        let standing = read_standing(layers, env);
+        let standing = read_standing(layers);
         let no_crl = layers.switch("no-crl");
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
@@ -324,7 +324,7 @@ impl Explain {
                 None
             }
         };
-        let standing = read_standing(layers, env);
+        let standing = read_standing(layers);
         let public_hosts = layers.parse_all("public-host", host);
         Some(Self {
             standing: standing::Settings {
@@ -438,20 +438,11 @@ fn read_auth(
     })
 }
 
-/// Settings that restrict and whose variable must not be set to nothing: whoever empties one by mistake would open the door.
-const NEVER_EMPTY: [(&str, &str); 2] =
-    [("deny", "no deny list"), ("tenants", "no companies' files")];
-
-fn read_standing(layers: &mut Layers, env: &BTreeMap<String, String>) -> standing::Settings {
-    for (name, without) in NEVER_EMPTY {
-        let variable = format!("GAPURA_{}", name.to_uppercase());
-        let message = format!("is set but empty; unset it to run with {without}");
-        if env.get(&variable).is_some_and(String::is_empty) {
-            layers.problem(name, &Origin::Env(variable), message);
-        } else if layers.one(name).is_some_and(|found| found.text.is_empty()) {
+fn read_standing(layers: &mut Layers) -> standing::Settings {
+    for name in ["deny", "tenants"] {
+        if layers.one(name).is_some_and(|found| found.text.is_empty()) {
             let origin = layers.origin(name);
-            let message = format!("is empty; leave it out to run with {without}");
-            layers.problem(name, &origin, message);
+            layers.problem(name, &origin, "is empty; leave it out to run without");
         }
     }
     let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));

@@ -89,18 +89,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         "deny",
         "FILE",
         "Refuse the tokens, users, sessions and companies that this file lists [default: none]",
-    ),
+    )
+    .never_empty(),
     Setting::one(
         "tenants",
         "DIR",
         "The folder of companies' files, *.json: suspended, cidrs, cors_origins [default: none]",
-    ),
-    Setting::one("issuer", "TEXT", "What a token's `iss` must be"),
+    )
+    .never_empty(),
+    Setting::one("issuer", "TEXT", "What a token's `iss` must be").never_empty(),
     Setting::many(
         "audience",
         "TEXT",
         "What a token's `aud` must name; repeatable, one is enough",
-    ),
+    )
+    .never_empty(),
     Setting::switch(
         "any-audience",
         "Take keys from a URL without naming an issuer and an audience",
