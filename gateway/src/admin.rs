@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
-use gapura_mesh::metrics::{Meters, Side, Text, render_program, render_trust};
+use gapura_mesh::metrics::{Meters, Side, Text, render_program};
 use gapura_mesh::tls::watch::TrustCounters;
+use gapura_mesh::trust_metrics::render_trust;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -18,32 +19,32 @@ use crate::standing::Standing;
 
 /// What the pages are made from.
 #[derive(Clone)]
-pub struct State {
+pub(crate) struct State {
     /// Readiness, and what it depends on.
-    pub own: Own,
+    pub(crate) own: Own,
     /// The plugins.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// Who is no longer welcome.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// Where they are.
-    pub instances: Instances,
+    pub(crate) instances: Instances,
     /// What became of the trust set.
-    pub trust_counters: Arc<TrustCounters>,
+    pub(crate) trust_counters: Arc<TrustCounters>,
     /// What is wrong.
-    pub alarms: Alarms,
+    pub(crate) alarms: Alarms,
     /// The counters.
-    pub meters: Arc<Meters>,
+    pub(crate) meters: Arc<Meters>,
     /// The log, for what it dropped.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The settings in force, without secrets.
-    pub config: Arc<Value>,
+    pub(crate) config: Arc<Value>,
 }
 
 /// The operator's side.
-pub struct Admin(pub State);
+pub(crate) struct Admin(pub(crate) State);
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
-pub struct Health(pub State);
+pub(crate) struct Health(pub(crate) State);
 
 impl Pages for Admin {
     fn page(&self, path: &str) -> Option<Page> {

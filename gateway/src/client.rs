@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     address: Named,
     proto: &'static str,
     is_proxy: bool,
@@ -19,19 +19,19 @@ pub struct Client {
 
 /// An address, written once for all requests of its connection.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// The address itself.
-    pub ip: IpAddr,
+    pub(crate) ip: IpAddr,
     /// For the log.
-    pub text: Rc<str>,
+    pub(crate) text: Rc<str>,
     /// For the header.
-    pub header: HeaderValue,
+    pub(crate) header: HeaderValue,
 }
 
 impl Client {
     /// The end of a connection from `from`; `tls` says how it spoke, `is_proxy` whether it is one to believe.
     #[must_use]
-    pub fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
+    pub(crate) fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
         Self {
             address: Named::new(from.ip().to_canonical()),
             proto: if tls { "https" } else { "http" },
@@ -41,13 +41,13 @@ impl Client {
 
     /// Whether it is a proxy of ours, to be believed.
     #[must_use]
-    pub fn is_proxy(&self) -> bool {
+    pub(crate) fn is_proxy(&self) -> bool {
         self.is_proxy
     }
 
     /// The address of the client: the right-most one that is no proxy of ours.
     #[must_use]
-    pub fn address(&self, headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Named {
+    pub(crate) fn address(&self, headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Named {
         if !self.is_proxy {
             return self.address.clone();
         }
@@ -70,7 +70,7 @@ impl Client {
 
     /// The scheme the client used.
     #[must_use]
-    pub fn proto(&self, headers: &HeaderMap) -> HeaderValue {
+    pub(crate) fn proto(&self, headers: &HeaderMap) -> HeaderValue {
         let said = headers
             .get(X_FORWARDED_PROTO)
             .filter(|_| self.is_proxy)

@@ -4,8 +4,8 @@
 //! [`Invocation`], what the program is to do with everything it needs for it, or all mistakes at once, each where it was made.
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
-mod cidr;
 mod issuers;
+mod show;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,9 +24,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::authenticate;
+use crate::cidr::Cidr;
 use crate::standing;
-
-pub use cidr::Cidr;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -57,43 +56,43 @@ pub enum Invocation {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The public side.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Its certificate; plain HTTP without.
-    pub tls: Option<TlsFiles>,
+    pub(crate) tls: Option<TlsFiles>,
     /// The registry.
-    pub plugin_dir: PathBuf,
+    pub(crate) plugin_dir: PathBuf,
     /// Where a copy of the files in force is kept.
-    pub last_good: Option<PathBuf>,
+    pub(crate) last_good: Option<PathBuf>,
     /// The gateway's identity and trust.
-    pub mesh_dir: PathBuf,
+    pub(crate) mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
-    pub no_crl: bool,
+    pub(crate) no_crl: bool,
     /// The operator's side.
-    pub admin: AdminAddress,
+    pub(crate) admin: AdminAddress,
     /// What the operator has to know; required where others could connect.
-    pub admin_token_file: Option<PathBuf>,
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// A further listener for a kubelet or Prometheus.
-    pub health: Option<SocketAddr>,
+    pub(crate) health: Option<SocketAddr>,
     /// Whose tokens are taken. Empty: only public plugins can be served.
-    pub auth: authenticate::Settings,
+    pub(crate) auth: authenticate::Settings,
     /// Who is no longer welcome.
-    pub standing: standing::Settings,
+    pub(crate) standing: standing::Settings,
     /// The names clients may call the gateway by, in lower case; empty: any.
-    pub public_hosts: Vec<String>,
+    pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
-    pub trusted_proxies: Vec<Cidr>,
+    pub(crate) trusted_proxies: Vec<Cidr>,
     /// What requests to plain http upstreams are signed with.
-    pub signing_secret_file: Option<PathBuf>,
+    pub(crate) signing_secret_file: Option<PathBuf>,
     /// The limit of request bodies for plugins that set none.
-    pub max_body: Option<u64>,
+    pub(crate) max_body: Option<u64>,
     /// Worker threads.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Which finished requests leave a line.
-    pub access_log: AccessLog,
+    pub(crate) access_log: AccessLog,
     /// How the program ends.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// What is allowed and hardly meant, a sentence each.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     shown: BTreeMap<&'static str, Shown>,
 }
 
@@ -108,42 +107,42 @@ struct Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, leaf first.
-    pub cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// Its private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// What `explain` needs: less than a running gateway, so that it can be asked anywhere.
 #[derive(Clone, Debug)]
 pub struct Explain {
     /// The request's method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The request's target: a path, perhaps with a query.
-    pub target: String,
+    pub(crate) target: String,
     /// A file that holds the caller's token.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// The registry.
-    pub plugin_dir: PathBuf,
+    pub(crate) plugin_dir: PathBuf,
     /// Tells the gateway's own trust domain.
-    pub mesh_dir: Option<PathBuf>,
+    pub(crate) mesh_dir: Option<PathBuf>,
     /// Whose tokens are taken.
-    pub auth: authenticate::Settings,
+    pub(crate) auth: authenticate::Settings,
     /// Whether requests to plain http upstreams could be signed.
-    pub signing: bool,
+    pub(crate) signing: bool,
     /// The limit of request bodies for plugins that set none.
-    pub max_body: Option<u64>,
+    pub(crate) max_body: Option<u64>,
     /// Who is no longer welcome.
-    pub standing: standing::Settings,
+    pub(crate) standing: standing::Settings,
     /// The names clients may call the gateway by; empty: any.
-    pub public_hosts: Vec<String>,
+    pub(crate) public_hosts: Vec<String>,
     /// The host the request is for.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// The origin of the page that sends it.
-    pub origin: Option<String>,
+    pub(crate) origin: Option<String>,
     /// The client's address.
-    pub client: std::net::IpAddr,
+    pub(crate) client: std::net::IpAddr,
     /// Whether the answer is one JSON object.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Invocation {
@@ -282,7 +281,7 @@ impl Config {
             warnings,
             shown: BTreeMap::new(),
         };
-        config.shown = table::show(&config, layers, env);
+        config.shown = config.effective(layers, env);
         Some(config)
     }
 }

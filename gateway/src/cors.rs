@@ -22,7 +22,7 @@ use crate::standing::Standing;
 
 /// The page behind a request, as far as it is known.
 #[derive(Default)]
-pub struct Page {
+pub(crate) struct Page {
     /// Its origin.
     origin: Option<HeaderValue>,
     /// Whether the browser asks before it sends the request itself.
@@ -36,7 +36,7 @@ pub struct Page {
 impl Page {
     /// The page that a request comes from. Two origins are none.
     #[must_use]
-    pub fn of(head: &Parts) -> Self {
+    pub(crate) fn of(head: &Parts) -> Self {
         let origin = origin(&head.headers).cloned();
         let is_preflight = origin.is_some()
             && head.method == Method::OPTIONS
@@ -51,17 +51,17 @@ impl Page {
 
     /// Whether the request names a page at all.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.origin.is_some()
     }
 
     /// The request has reached a mount.
-    pub fn reaches(&mut self, plugin: &Arc<Plugin>) {
+    pub(crate) fn reaches(&mut self, plugin: &Arc<Plugin>) {
         self.plugin = plugin.cors.is_some().then(|| plugin.clone());
     }
 
     /// The request acts for a company.
-    pub fn acts_for(&mut self, company: &TenantId) {
+    pub(crate) fn acts_for(&mut self, company: &TenantId) {
         if self.plugin.is_some() {
             self.company = Some(company.clone());
         }
@@ -69,7 +69,7 @@ impl Page {
 
     /// The answer to a preflight at a mount that has something to say to pages; what it says is written by [`Self::mark`].
     #[must_use]
-    pub fn preflight(&self) -> Option<Response<Body>> {
+    pub(crate) fn preflight(&self) -> Option<Response<Body>> {
         self.cors().filter(|_| self.is_preflight)?;
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -77,7 +77,7 @@ impl Page {
     }
 
     /// Writes into the head of an answer what browsers have to know, and takes out what a plugin wrote.
-    pub fn mark(&self, headers: &mut HeaderMap, standing: &Standing) {
+    pub(crate) fn mark(&self, headers: &mut HeaderMap, standing: &Standing) {
         let Some(cors) = self.cors() else {
             return;
         };
@@ -124,7 +124,7 @@ impl Page {
 
 /// The one origin of a request.
 #[must_use]
-pub fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(crate) fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut origins = headers.get_all(ORIGIN).into_iter();
     origins.next().filter(|_| origins.next().is_none())
 }

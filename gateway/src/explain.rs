@@ -22,15 +22,15 @@ use crate::authenticate::{Authenticator, Caller, Keys, VerifiedCaller};
 use crate::authorise;
 use crate::config::Explain;
 use crate::cors::Page;
-use crate::pipeline::Rejection;
 use crate::registry::{Built, Plugin, Rules, Snapshot, Verdict, build};
+use crate::rejection::Rejection;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
 use crate::standing::Standing;
 
 /// Each decision on the way, and what they come to.
 #[derive(Debug, Default)]
-pub struct Explanation {
+struct Explanation {
     steps: Vec<(&'static str, String)>,
     plugin: Option<String>,
     code: Option<Code>,
@@ -39,13 +39,13 @@ pub struct Explanation {
 impl Explanation {
     /// Every step, a sentence each.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         self.steps.iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// The same for programs: the steps with their stage, the plugin, and the code of a refusal, `null` for a request that goes on.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let steps: Vec<Value> = self
             .steps
             .iter()
@@ -71,11 +71,11 @@ impl Explanation {
     }
 }
 
-/// Every step of the request that is asked about.
+/// Every step of the request that is asked about, a line each, or one JSON object.
 ///
 /// # Errors
 /// What of the question or the configuration cannot be read.
-pub fn explain(question: &Explain, clock: &Clock) -> Result<Explanation, Vec<String>> {
+pub fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<String>> {
     let mut told = Explanation::default();
     let rules = Rules {
         trust_domain: trust_domain(question, clock)?,
@@ -108,7 +108,11 @@ pub fn explain(question: &Explain, clock: &Clock) -> Result<Explanation, Vec<Str
             told.refused("path", &why, Code::BadRequest);
         }
     }
-    Ok(told)
+    Ok(if question.json {
+        told.to_json().to_string()
+    } else {
+        told.lines().join("\n")
+    })
 }
 
 /// A request that is asked about.

@@ -7,23 +7,24 @@
 //! `outgoing` makes the request, `instances` says where to, `hop` keeps the connections to one address, `sign` proves the
 //! context where there is no sidecar.
 
-pub mod hop;
-pub mod instances;
-pub mod outgoing;
-pub mod sign;
+mod attempt;
+mod error;
+mod hop;
+pub(crate) mod instances;
+pub(crate) mod lookup;
+pub(crate) mod outgoing;
+pub(crate) mod sign;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use gapura_mesh::body::{Body, Fault, Upload};
+use gapura_mesh::body::{Body, Upload};
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::trust::TrustStore;
-use gapura_mesh::upstream::SendError;
 use gapura_mesh::worker::Core;
 use http::{Request, Response};
 
@@ -33,8 +34,10 @@ use instances::{Address, Instances};
 use outgoing::Outgoing;
 use sign::Signer;
 
+pub(crate) use error::Error;
+
 /// One worker's way to all plugins.
-pub struct Forward {
+pub(crate) struct Forward {
     core: Rc<Core>,
     trust: TrustStore,
     live: LiveConnections,
@@ -51,29 +54,10 @@ struct Known {
     turn: Cell<usize>,
 }
 
-/// Why a request got no answer.
-#[derive(Debug)]
-pub enum Error {
-    /// No address of the plugin can be connected to, or the connection broke.
-    Unreachable(io::Error),
-    /// Who answers is not who should, or refuses us.
-    Identity(String),
-    /// What came back is no answer.
-    Protocol,
-    /// Too many requests are under way to one plugin.
-    Overloaded,
-    /// The time ran out.
-    Timeout,
-    /// The request's body broke.
-    Body(Fault),
-    /// The request cannot be written as the next protocol wants it.
-    Unwritable,
-}
-
 impl Forward {
     /// A way without any connection yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         core: Rc<Core>,
         trust: TrustStore,
         live: LiveConnections,
@@ -91,7 +75,7 @@ impl Forward {
     }
 
     /// The counters of a plugin.
-    pub fn meters(&self, plugin: &Arc<Plugin>) -> Arc<PluginMeters> {
+    pub(crate) fn meters(&self, plugin: &Arc<Plugin>) -> Arc<PluginMeters> {
         self.known(plugin).meters.clone()
     }
 
@@ -105,7 +89,7 @@ impl Forward {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         outgoing: Outgoing,
         body: Body,
@@ -145,7 +129,7 @@ impl Forward {
     }
 
     /// Forgets plugins whose file is gone, and connections that nobody needs any more. Called about once a second.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.known
             .borrow_mut()
             .retain(|_, known| known.plugin.strong_count() > 0);
@@ -199,54 +183,3 @@ impl Known {
 
 /// The request, and one more try where nothing of it was written.
 const ATTEMPTS: usize = 2;
-
-impl From<SendError> for Error {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
-            SendError::Broken(cause) => broken(cause),
-            SendError::Cut(reason) => {
-                Self::Identity(format!("the sidecar is trusted no longer: {reason}"))
-            }
-            SendError::Protocol => Self::Protocol,
-            SendError::Timeout => Self::Timeout,
-            SendError::Body(fault) => Self::Body(fault),
-        }
-    }
-}
-
-/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
-/// that seemed to succeed); else it is gone.
-fn broken(cause: Option<io::Error>) -> Error {
-    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-    let failure = gapura_mesh::tls::failure::handshake_refusal(&cause);
-    if failure.is_peer_alert {
-        Error::Identity(failure.sentence)
-    } else {
-        Error::Unreachable(cause)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(_) => f.write_str("the plugin cannot be reached"),
-            Self::Identity(sentence) => f.write_str(sentence),
-            Self::Protocol => f.write_str("what came back is no answer"),
-            Self::Overloaded => f.write_str("too many requests are under way to this plugin"),
-            Self::Timeout => f.write_str("the plugin did not answer in time"),
-            Self::Body(_) => f.write_str("the request's body did not come to its end"),
-            Self::Unwritable => f.write_str("the request cannot be written in the next protocol"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unreachable(error) => Some(error),
-            Self::Body(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}

@@ -2,26 +2,35 @@
 //!
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
 //! `standing` (are they still welcome) → `authorise` (may they) → `forward` (headers, then mTLS to the sidecar) → back through `pipeline` and `respond`.
+//!
+//! What the programs see of it is [`config`], [`start`] and what [`check`], [`explain`] and [`signing_key`] answer instead of
+//! serving; the fuzzer also sees the readers of tokens and of plugin files.
 
-pub mod admin;
 pub mod authenticate;
 pub mod authorise;
-pub mod client;
 pub mod config;
-pub mod cors;
-pub mod explain;
-pub mod forward;
-pub mod limits;
-pub mod load;
-pub mod own;
-pub mod pipeline;
 pub mod registry;
-pub mod respond;
-pub mod route;
-pub mod run;
-pub mod server;
-pub mod settings;
-pub mod standing;
-pub mod ws_token;
 
+mod admin;
+mod cidr;
+mod client;
+mod command;
+mod cors;
+mod explain;
+mod forward;
+mod limits;
+mod load;
+mod own;
+mod pipeline;
+mod rejection;
+mod respond;
+mod route;
+mod run;
+mod server;
+mod settings;
+mod standing;
+mod ws_token;
+
+pub use command::{Checked, check, signing_key};
+pub use explain::explain;
 pub use run::{start, start_with};

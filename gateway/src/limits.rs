@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 /// A request body without a byte: then 408 where an answer is still possible, and an end.
-pub const BODY_IDLE: Duration = Duration::from_secs(30);
+pub(crate) const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// An answer's body without a byte; event streams, gRPC and upgraded streams are silent for longer by design.
-pub const ANSWER_IDLE: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(60);
 
 /// A client's TLS handshake.
-pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);

@@ -20,35 +20,35 @@ use crate::registry::{Registry, Rules, Settings, Watcher};
 use crate::standing::{self, Standing};
 
 /// Everything a gateway starts from.
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The mesh directory's set.
-    pub trust: TrustStore,
+    pub(crate) trust: TrustStore,
     /// The certificate that clients see.
-    pub public: Option<PublicStore>,
+    pub(crate) public: Option<PublicStore>,
     /// The keys that tokens are verified with.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// The plugins.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// Follows the plugin folder once it is run.
-    pub watcher: Watcher,
+    pub(crate) watcher: Watcher,
     /// Who is no longer welcome.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// Follows the deny list and the companies' files once it is run.
-    pub standing_watcher: standing::Watcher,
+    pub(crate) standing_watcher: standing::Watcher,
     /// Signs for plugins without a sidecar.
-    pub signer: Option<Arc<Signer>>,
+    pub(crate) signer: Option<Arc<Signer>>,
     /// What an operator must say on the admin side.
-    pub admin_token: Option<Arc<[u8]>>,
+    pub(crate) admin_token: Option<Arc<[u8]>>,
     /// What is allowed and hardly meant.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A signing secret shorter than this can be guessed.
-pub const SIGNING_SECRET_LEAST: usize = 32;
+pub(crate) const SIGNING_SECRET_LEAST: usize = 32;
 
 /// How a mesh directory is read for this program.
 #[must_use]
-pub fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
+pub(crate) fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
     TrustOptions {
         own_role: Role::Gateway,
         no_crl: config.no_crl,
@@ -61,7 +61,7 @@ impl Loaded {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn load(
+    pub(crate) fn load(
         config: &Config,
         clock: &Clock,
         log: &Log,

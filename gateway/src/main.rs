@@ -4,19 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gapura_gateway::config::{Config, Invocation};
-use gapura_gateway::explain;
-use gapura_gateway::forward::sign::Signer;
-use gapura_gateway::load::{Loaded, SIGNING_SECRET_LEAST};
-use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::config::NotStarted;
+use gapura_mesh::healthcheck;
 use gapura_mesh::log::Log;
 use gapura_mesh::program::StartError;
 use gapura_mesh::systemd::{Manager, Sockets};
-use gapura_mesh::{healthcheck, secret};
 
 fn main() -> ExitCode {
     let env: BTreeMap<String, String> = std::env::vars_os()
@@ -25,23 +19,21 @@ fn main() -> ExitCode {
     match Invocation::load(std::env::args_os(), &env) {
         Ok(Invocation::Run(config)) => run(*config, &env),
         Ok(Invocation::Check(config)) => check(&config),
-        Ok(Invocation::Explain(question)) => match explain::explain(&question, &Clock::system()) {
-            Ok(told) if question.json => {
-                say(&told.to_json().to_string());
-                ExitCode::SUCCESS
+        Ok(Invocation::Explain(question)) => {
+            match gapura_gateway::explain(&question, &Clock::system()) {
+                Ok(told) => {
+                    say(&told);
+                    ExitCode::SUCCESS
+                }
+                Err(faults) => fail(2, &faults.join("\n")),
             }
-            Ok(told) => {
-                say(&told.lines().join("\n"));
-                ExitCode::SUCCESS
-            }
-            Err(faults) => fail(2, &faults.join("\n")),
-        },
+        }
         Ok(Invocation::SigningKey {
             plugin,
             secret_file,
-        }) => match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
-            Ok(secret) => {
-                say(&URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
+        }) => match gapura_gateway::signing_key(&plugin, &secret_file) {
+            Ok(key) => {
+                say(&key);
                 ExitCode::SUCCESS
             }
             Err(fault) => fail(2, &fault),
@@ -78,29 +70,11 @@ fn run(config: Config, env: &BTreeMap<String, String>) -> ExitCode {
     fail(code, &sentences)
 }
 
-/// Loads everything as a start would, shows the settings in force, and names the fields that this build does not act on yet.
 fn check(config: &Config) -> ExitCode {
-    let clock = Clock::system();
-    let Ok(log) = Log::to("gateway", clock.clone(), Box::new(std::io::sink())) else {
-        return fail(1, "no thread can be started");
-    };
-    match Loaded::load(config, &clock, &log, &Alarms::new(log.clone())) {
-        Ok(loaded) => {
-            say(&format!("{:#}", config.to_json()));
-            for (file, plugin) in loaded.registry.table().plugins() {
-                let inactive = if plugin.inactive.is_empty() {
-                    String::new()
-                } else {
-                    format!("; not active yet: {}", plugin.inactive.join(", "))
-                };
-                say(&format!(
-                    "{file}: plugin {} {} at {}{inactive}",
-                    plugin.name,
-                    plugin.version,
-                    plugin.mount.as_str()
-                ));
-            }
-            for warning in loaded.warnings {
+    match gapura_gateway::check(config) {
+        Ok(checked) => {
+            say(&checked.lines.join("\n"));
+            for warning in checked.warnings {
                 let _ = writeln!(std::io::stderr(), "gapura-gateway: warning: {warning}");
             }
             ExitCode::SUCCESS

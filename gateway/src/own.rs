@@ -14,21 +14,21 @@ use crate::route::OwnPath;
 
 /// What readiness depends on.
 #[derive(Clone)]
-pub struct Own {
+pub(crate) struct Own {
     /// The trust in force.
-    pub trust: TrustStore,
+    pub(crate) trust: TrustStore,
     /// The certificate that clients see.
-    pub public: Option<PublicStore>,
+    pub(crate) public: Option<PublicStore>,
     /// The program's clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// The program's end.
-    pub stopping: Stopping,
+    pub(crate) stopping: Stopping,
 }
 
 impl Own {
     /// The answer at one of the gateway's own paths; `None` where nothing is served yet.
     #[must_use]
-    pub fn answer(&self, path: OwnPath) -> Option<Response<Body>> {
+    pub(crate) fn answer(&self, path: OwnPath) -> Option<Response<Body>> {
         let (status, value) = match path {
             OwnPath::Healthz => (StatusCode::OK, json!({"ok": true})),
             OwnPath::Readyz => self.ready(),
@@ -40,7 +40,7 @@ impl Own {
 
     /// Whether requests should be sent here. To the outside the answer names what is missing, and nothing of how it is made.
     #[must_use]
-    pub fn ready(&self) -> (StatusCode, Value) {
+    pub(crate) fn ready(&self) -> (StatusCode, Value) {
         let missing = self.missing();
         let status = if missing.is_empty() {
             StatusCode::OK
@@ -75,7 +75,7 @@ impl Own {
 
 /// The facts of the build.
 #[must_use]
-pub fn version() -> Value {
+pub(crate) fn version() -> Value {
     json!({"name": "gapura-gateway", "version": env!("CARGO_PKG_VERSION")})
 }
 

@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, End, Fault, Trailers, Upload};
+use gapura_mesh::body::{Body, Moment, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
+use gapura_mesh::envelope::{Code, with_id};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{
-    Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response,
+    Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
 };
+use gapura_mesh::inbound::UnderWay;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::path::CanonicalPath;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::timers::Sleep;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{self, NotAskedFor, Upgraded};
+use gapura_mesh::tunnel::{self, Upgraded};
 use gapura_mesh::worker::Core;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::request::Parts;
@@ -30,7 +32,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::authenticate::{self, Authenticator, VerifiedCaller};
-use crate::authorise::{self, Forbidden};
+use crate::authorise;
 use crate::client::Client;
 use crate::cors::Page;
 use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
@@ -38,59 +40,31 @@ use crate::forward::{self, Forward};
 use crate::limits::{ANSWER_IDLE, BODY_IDLE};
 use crate::own::Own;
 use crate::registry::{Plugin, Refusal, Registry};
+use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
-use crate::standing::{self, Standing};
+use crate::standing::Standing;
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     /// The worker.
-    pub core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     /// The plugins in force.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     /// Who is who.
-    pub authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     /// Who is no longer welcome.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
     /// The way to the plugins.
-    pub forward: Forward,
+    pub(crate) forward: Forward,
     /// The gateway's own paths.
-    pub own: Own,
+    pub(crate) own: Own,
     /// What the operator has set for the door.
-    pub settings: Arc<DoorSettings>,
+    pub(crate) settings: Arc<DoorSettings>,
     /// Where requests are counted that no plugin takes.
-    pub unrouted: Arc<PluginMeters>,
-}
-
-/// Why a request got no answer of a plugin's.
-#[derive(Debug)]
-pub enum Rejection {
-    /// It is ambiguous, malformed or too large.
-    Framing(Code),
-    /// It is for another host.
-    Misdirected,
-    /// The gateway's own paths are for reading.
-    ReadOnly,
-    /// Nobody takes its path.
-    Route(route::Error),
-    /// Its caller is not who they say.
-    Authenticate(authenticate::Error),
-    /// A page's WebSocket brings its token in a way that is not taken.
-    WsToken(ws_token::Error),
-    /// Its caller is no longer welcome.
-    Standing(standing::Refusal),
-    /// Its caller may not.
-    Authorise(Forbidden),
-    /// Its body is announced to be larger than the plugin takes.
-    TooLarge,
-    /// The plugin gave no answer.
-    Forward(forward::Error),
-    /// The plugin switched to a protocol that nobody asked for.
-    Switched(NotAskedFor),
-    /// A panic was caught.
-    Panic,
+    pub(crate) unrouted: Arc<PluginMeters>,
 }
 
 /// A request that has passed every check and goes on.
@@ -115,33 +89,33 @@ struct Until {
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record. `ambiguous` tells that another
     /// reader than hyper could have read the head in another way.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &self,
         client: &Client,
         request: Request<Incoming>,
         ambiguous: bool,
         upgraded: &Upgraded,
-        mut record: Box<Record>,
+        mut exchange: Box<Exchange>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
         let mut page = Page::of(&head);
         let target = page.is_known().then(|| head.uri.clone());
-        record.belongs_to(&self.unrouted);
+        exchange.record.belongs_to(&self.unrouted);
         let result = if ambiguous {
             Err(Rejection::Framing(Code::BadRequest))
         } else {
-            let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut record);
+            let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut exchange);
             caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic))
         };
         if let (Err(Rejection::Framing(_)), Some(target)) = (&result, &target) {
             self.find_page(&mut page, target);
         }
         let mut response = match result {
-            Ok(answer) => answer.map(|body| body.recorded(record)),
+            Ok(answer) => answer.map(|body| body.with(exchange)),
             Err(rejection) => {
-                let mut refusal = respond::refuse(&rejection, record, &self.core.seed.log);
+                let mut refusal = respond::refuse(&rejection, exchange, &self.core.seed.log);
                 // Nobody has read its body: whatever comes next on the connection may still belong to it.
                 if http1 && !bodiless {
                     refusal
@@ -163,9 +137,14 @@ impl Pipeline {
         response
     }
 
-    /// Begins the record of a request, which carries its id: the client's where it is one (rule 4 of CONTRACT section 4).
+    /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
     #[must_use]
-    pub fn record(&self, client: &Client, request: &Request<Incoming>) -> Box<Record> {
+    pub(crate) fn begin(
+        &self,
+        client: &Client,
+        request: &Request<Incoming>,
+        under_way: UnderWay,
+    ) -> Box<Exchange> {
         let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
         let kept = given
             .next()
@@ -175,9 +154,13 @@ impl Pipeline {
         let peer = client
             .address(request.headers(), |ip| self.settings.is_proxy(ip))
             .text;
-        self.core
-            .sink
-            .begin(request_id, request.method().clone(), peer)
+        Exchange::begin(
+            &self.core.sink,
+            request_id,
+            request.method().clone(),
+            peer,
+            Some(under_way),
+        )
     }
 
     /// A request that was refused before its path was looked up still reached a mount, and its page may read why.
@@ -197,9 +180,9 @@ impl Pipeline {
         body: Incoming,
         upgraded: &Upgraded,
         page: &mut Page,
-        record: &mut Record,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Rejection> {
-        let admitted = match self.admit(client, head, &body, page, record)? {
+        let admitted = match self.admit(client, head, &body, page, &mut exchange.record)? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -211,14 +194,14 @@ impl Pipeline {
             until,
         } = admitted;
         let (body, upload) = self.body(body, &plugin);
-        record.upload = Some(upload.clone());
+        exchange.upload = Some(upload.clone());
         let sent = Instant::now();
         let answer = self
             .forward
             .send(outgoing, body, &upload)
             .await
             .map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
-        record.upstream = Some(sent.elapsed());
+        exchange.record.upstream = Some(sent.elapsed());
         if !framing::is_sound_answer(answer.headers()) {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
@@ -232,10 +215,15 @@ impl Pipeline {
                 .switch(answer, upgrade, self.end_of(until))
                 .map_err(Rejection::Switched)?
         } else {
-            self.scrubbed(answer, !plugin.upstream.is_plaintext(), until, record)
+            self.scrubbed(
+                answer,
+                !plugin.upstream.is_plaintext(),
+                until,
+                &mut exchange.record,
+            )
         };
-        record.status = answer.status().as_u16();
-        Ok(with_id(answer, &record.request_id))
+        exchange.record.status = answer.status().as_u16();
+        Ok(with_id(answer, &exchange.record.request_id))
     }
 
     /// Every check a request meets before a byte of it goes on, in this order.
@@ -248,7 +236,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
         let uri = head.uri.clone();
-        let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/framing.rs: one message, one target
+        let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
         record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
@@ -363,12 +351,12 @@ impl Pipeline {
     }
 
     /// When the caller is no longer welcome.
-    fn denial_of(&self, until: Until) -> Option<End> {
+    fn denial_of(&self, until: Until) -> Option<Moment> {
         self.standing.end_of(until.caller?, until.client)
     }
 
     /// Whichever of the two comes first.
-    fn end_of(&self, until: Until) -> Option<End> {
+    fn end_of(&self, until: Until) -> Option<Moment> {
         match (self.expiry_of(&until), self.denial_of(until)) {
             (None, denial) => denial,
             (Some(expiry), None) => Some(Box::pin(expiry)),
@@ -487,81 +475,6 @@ impl Pipeline {
         RequestId::new_v7(
             self.core.seed.clock.unix_millis(),
             self.core.random.next_wide(),
-        )
-    }
-}
-
-impl Rejection {
-    /// The code it is answered with.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        use authenticate::Error as Token;
-        match self {
-            Self::Framing(code) => *code,
-            Self::Misdirected => Code::Misdirected,
-            Self::ReadOnly => Code::MethodNotAllowed,
-            Self::Route(error) => error.code(),
-            Self::Authenticate(Token::TokenMissing) => Code::TokenMissing,
-            Self::Authenticate(Token::TokenInvalid(_)) => Code::TokenInvalid,
-            Self::Authenticate(Token::TokenExpired) => Code::TokenExpired,
-            Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
-            Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
-            Self::WsToken(error) => error.code(),
-            Self::Standing(refusal) => refusal.code(),
-            Self::Authorise(_) => Code::Forbidden,
-            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
-                Code::BodyTooLarge
-            }
-            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => {
-                Code::RequestTimeout
-            }
-            // The client broke its own request off; nobody is there to read this.
-            Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
-            Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
-            Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
-            Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
-            Self::Panic => Code::Internal,
-        }
-    }
-
-    /// Why a caller was turned away, for the operator alone: the answer names no rule.
-    #[must_use]
-    pub fn turned_away(&self) -> Option<String> {
-        match self {
-            Self::WsToken(error) => Some(error.to_string()),
-            Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
-            Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
-            _ => None,
-        }
-    }
-
-    /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
-    #[must_use]
-    pub fn worth_a_line(&self) -> Option<&forward::Error> {
-        match self {
-            Self::Forward(error) if self.code().status().is_server_error() => Some(error),
-            _ => None,
-        }
-    }
-
-    /// Whether the connection cannot go on: its next byte may belong to this request.
-    #[must_use]
-    pub fn ends_connection(&self) -> bool {
-        let code = self.code();
-        matches!(
-            code,
-            Code::BadRequest
-                | Code::MethodNotAllowed
-                | Code::RequestTimeout
-                | Code::BodyTooLarge
-                | Code::HeadersTooLarge
-                | Code::UriTooLong
-                | Code::Internal
         )
     }
 }

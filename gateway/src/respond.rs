@@ -1,31 +1,33 @@
 //! Turns a rejection into its status, its envelope and its one log line.
 
-use gapura_mesh::access::Record;
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{self, By, Code};
+use gapura_mesh::envelope::{By, Code};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use crate::pipeline::Rejection;
+use crate::rejection::Rejection;
 
 /// Answers in the envelope.
 #[must_use]
-pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
+pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) -> Response<Body> {
     let code = rejection.code();
     if let Some(why) = rejection.turned_away() {
-        let plugin = record
+        let plugin = exchange
+            .record
             .plugin
             .as_ref()
             .map(|plugin| plugin.name().to_owned());
         let fields = [
-            ("request_id", record.request_id.as_str().into()),
+            ("request_id", exchange.record.request_id.as_str().into()),
             ("plugin", plugin.into()),
             ("code", code.as_str().into()),
         ];
         log.event(Level::Info, "turned_away", &why, &fields);
     }
     if let Some(error) = rejection.worth_a_line() {
+        let record = &exchange.record;
         let plugin = record
             .plugin
             .as_ref()
@@ -37,7 +39,7 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
         ];
         log.event(Level::Warn, "upstream_failed", &chain(error), &fields);
     }
-    let mut response = envelope::refuse(code, By::Gateway, record);
+    let mut response = exchange.refuse(code, By::Gateway);
     let headers = response.headers_mut();
     if let Rejection::Authenticate(error) = rejection
         && let Some(challenge) = error.www_authenticate()
@@ -53,14 +55,8 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
-    if code == Code::MethodNotAllowed {
-        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
-        let served = if matches!(rejection, Rejection::ReadOnly) {
-            "GET, HEAD"
-        } else {
-            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-        };
-        headers.insert(ALLOW, HeaderValue::from_static(served));
+    if matches!(rejection, Rejection::ReadOnly) {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     if rejection.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

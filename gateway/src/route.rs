@@ -14,7 +14,7 @@ use crate::registry::{Found, Plugin, Table};
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// The gateway itself.
     Own(OwnPath),
     /// A plugin.
@@ -23,16 +23,16 @@ pub enum Target<'a> {
 
 /// The plugin that takes a path, and the path it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route<'a> {
+pub(crate) struct Route<'a> {
     /// The plugin.
-    pub plugin: &'a Arc<Plugin>,
+    pub(crate) plugin: &'a Arc<Plugin>,
     /// What is left of the path below its mount, or the whole path where it keeps the mount.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
 }
 
 /// A path of the public side that the gateway answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OwnPath {
+pub(crate) enum OwnPath {
     /// The process lives.
     Healthz,
     /// It can serve.
@@ -45,7 +45,7 @@ pub enum OwnPath {
 
 /// Why nobody answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// No mount takes the path.
     NoRoute,
     /// The mount is named by a file that is faulty or has just gone.
@@ -57,7 +57,7 @@ pub enum Error {
 impl OwnPath {
     /// The own path that `path` is, if it is one.
     #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
             "/healthz" => Some(Self::Healthz),
             "/readyz" => Some(Self::Readyz),
@@ -71,7 +71,7 @@ impl OwnPath {
 impl Error {
     /// The code of the answer (CONTRACT section 5).
     #[must_use]
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         match self {
             Self::NoRoute => Code::NoRoute,
             Self::Held | Self::Disabled => Code::UpstreamUnavailable,
@@ -80,7 +80,7 @@ impl Error {
 
     /// When it may be worth another try: a hold for a vanished file ends after five seconds.
     #[must_use]
-    pub fn retry_after(self) -> Option<Duration> {
+    pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::NoRoute => None,
             Self::Held | Self::Disabled => Some(Duration::from_secs(5)),
@@ -103,7 +103,7 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// [`Error`] if nobody does.
-pub fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<'a>, Error> {
+pub(crate) fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<'a>, Error> {
     let path = path.as_str();
     if let Some(own) = OwnPath::of(path) {
         return Ok(Target::Own(own));
@@ -117,7 +117,7 @@ pub fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<
 
 /// Each step of that decision, a sentence each, for `explain`.
 #[must_use]
-pub fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
+pub(crate) fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
     let path = path.as_str();
     if OwnPath::of(path).is_some() {
         return vec![format!(

@@ -30,6 +30,7 @@ use crate::authenticate::{Authenticator, Error as TokenError, Keys};
 use crate::config::Config;
 use crate::forward::Forward;
 use crate::forward::instances::{Instances, LOOK_UP_EVERY};
+use crate::forward::lookup::Lookups;
 use crate::load::{Loaded, trust_options};
 use crate::own::Own;
 use crate::pipeline::Pipeline;
@@ -261,11 +262,12 @@ impl Control {
         tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));
         // The operator's side answers until everything else has ended.
-        program::drain(config.drain, stop, log, workers).await;
+        program::drain(config.drain, stop, log, workers, tasks).await;
     }
 }
 
 async fn look_up_names(registry: Registry, instances: Instances) {
+    let lookups = Rc::new(Lookups::new());
     loop {
         let plugins: Vec<_> = registry
             .table()
@@ -273,7 +275,7 @@ async fn look_up_names(registry: Registry, instances: Instances) {
             .iter()
             .map(|(_, plugin)| plugin.clone())
             .collect();
-        instances.look_up(&plugins).await;
+        instances.look_up(&lookups, plugins).await;
         tokio::select! {
             () = tokio::time::sleep(LOOK_UP_EVERY) => {}
             () = instances.wanted() => {}

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_mesh::inbound::{Link, StrictIo, drive};
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::handshake_refusal;
 use gapura_mesh::tunnel::Upgraded;
-use gapura_mesh::upstream::dial::BoxIo;
 use gapura_mesh::worker::Serve;
 use http::Request;
 use hyper::body::Incoming;
@@ -31,11 +31,11 @@ use crate::limits::HANDSHAKE_WITHIN;
 use crate::pipeline::Pipeline;
 
 /// One worker's door.
-pub struct Server {
+pub(crate) struct Server {
     /// What a request goes through.
-    pub pipeline: Rc<Pipeline>,
+    pub(crate) pipeline: Rc<Pipeline>,
     /// How clients are spoken to; in plain HTTP if `None`.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.
@@ -96,13 +96,12 @@ impl Server {
         let (pipeline, left, seen) = (self.pipeline.clone(), upgraded.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client, left) = (pipeline.clone(), client.clone(), left.clone());
-            let mut record = pipeline.record(&client, &request);
-            record.under_way = Some(seen.begin());
+            let exchange = pipeline.begin(&client, &request, seen.begin());
             let ambiguous = seen.is_ambiguous();
             async move {
                 Ok::<_, Infallible>(
                     pipeline
-                        .handle(&client, request, ambiguous, &left, record)
+                        .handle(&client, request, ambiguous, &left, exchange)
                         .await,
                 )
             }
@@ -118,7 +117,8 @@ impl Server {
             http1::UpgradeableConnection::graceful_shutdown,
             pending(),
             &link,
-            core,
+            &core.timers,
+            core.seed.stopping.clone(),
             true,
         )
         .await;
@@ -131,12 +131,11 @@ impl Server {
         let (pipeline, seen) = (self.pipeline.clone(), link.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (pipeline, client) = (pipeline.clone(), client.clone());
-            let mut record = pipeline.record(&client, &request);
-            record.under_way = Some(seen.begin());
+            let exchange = pipeline.begin(&client, &request, seen.begin());
             async move {
                 Ok::<_, Infallible>(
                     pipeline
-                        .handle(&client, request, false, &Upgraded::default(), record)
+                        .handle(&client, request, false, &Upgraded::default(), exchange)
                         .await,
                 )
             }
@@ -149,12 +148,14 @@ impl Server {
             .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
             .max_send_buf_size(BUFFER)
             .serve_connection(io, service);
+        let core = &self.pipeline.core;
         drive(
             connection,
             http2::Connection::graceful_shutdown,
             pending(),
             &link,
-            &self.pipeline.core,
+            &core.timers,
+            core.seed.stopping.clone(),
             false,
         )
         .await;

@@ -2,21 +2,21 @@
 
 use std::net::IpAddr;
 
-use crate::config::Cidr;
+use crate::cidr::Cidr;
 
 /// Hosts that are served, and proxies that are believed.
 #[derive(Clone, Default)]
-pub struct DoorSettings {
+pub(crate) struct DoorSettings {
     /// Names a `Host` may have, in lower case; any, if empty.
-    pub public_hosts: Vec<String>,
+    pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
-    pub proxies: Vec<Cidr>,
+    pub(crate) proxies: Vec<Cidr>,
 }
 
 impl DoorSettings {
     /// Whether a host is one of ours, whatever its port.
     #[must_use]
-    pub fn serves(&self, host: &[u8]) -> bool {
+    pub(crate) fn serves(&self, host: &[u8]) -> bool {
         if self.public_hosts.is_empty() {
             return true;
         }
@@ -37,7 +37,7 @@ impl DoorSettings {
 
     /// Whether an address is that of a proxy to believe.
     #[must_use]
-    pub fn is_proxy(&self, ip: IpAddr) -> bool {
+    pub(crate) fn is_proxy(&self, ip: IpAddr) -> bool {
         self.proxies.iter().any(|block| block.contains(ip))
     }
 }

@@ -16,11 +16,11 @@ use crate::registry::Plugin;
 
 /// The first name that was offered beside the token.
 #[derive(Debug)]
-pub struct Offered(HeaderValue);
+pub(crate) struct Offered(HeaderValue);
 
 /// Why a token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is nothing else offered, or more than one token came.
     Malformed,
     /// It comes from a page that `cors.origins` does not list, or from none.
@@ -33,7 +33,7 @@ const PREFIX: &[u8] = b"bearer.";
 ///
 /// # Errors
 /// [`Error`]
-pub fn take(plugin: &Plugin, headers: &mut HeaderMap) -> Result<Option<Offered>, Error> {
+pub(crate) fn take(plugin: &Plugin, headers: &mut HeaderMap) -> Result<Option<Offered>, Error> {
     let names = names(headers);
     let mut tokens = names.iter().filter_map(|name| name.strip_prefix(PREFIX));
     let Some(token) = tokens.next() else {
@@ -68,7 +68,10 @@ pub fn take(plugin: &Plugin, headers: &mut HeaderMap) -> Result<Option<Offered>,
 ///
 /// # Errors
 /// [`NotAskedFor`] if it names a token.
-pub fn answer(headers: &mut HeaderMap, offered: Option<&Offered>) -> Result<(), NotAskedFor> {
+pub(crate) fn answer(
+    headers: &mut HeaderMap,
+    offered: Option<&Offered>,
+) -> Result<(), NotAskedFor> {
     let names = names(headers);
     if names.iter().any(|name| name.starts_with(PREFIX)) {
         return Err(NotAskedFor);
@@ -94,7 +97,7 @@ fn names(headers: &HeaderMap) -> Vec<Vec<u8>> {
 impl Error {
     /// The code it is answered with.
     #[must_use]
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         match self {
             Self::Malformed => Code::BadRequest,
             Self::Origin => Code::Forbidden,

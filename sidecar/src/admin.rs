@@ -15,28 +15,28 @@ use serde_json::json;
 
 /// What the pages are made from.
 #[derive(Clone)]
-pub struct State {
+pub(crate) struct State {
     /// The trust in force.
-    pub trust: TrustStore,
+    pub(crate) trust: TrustStore,
     /// Its history.
-    pub trust_counters: Arc<TrustCounters>,
+    pub(crate) trust_counters: Arc<TrustCounters>,
     /// What is wrong.
-    pub alarms: Alarms,
+    pub(crate) alarms: Alarms,
     /// The counters.
-    pub meters: Arc<Meters>,
+    pub(crate) meters: Arc<Meters>,
     /// The log, for what it dropped.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The program's clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// The program's end.
-    pub stopping: Stopping,
+    pub(crate) stopping: Stopping,
 }
 
 /// The operator's side.
-pub struct Admin(pub State);
+pub(crate) struct Admin(pub(crate) State);
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
-pub struct Health(pub State);
+pub(crate) struct Health(pub(crate) State);
 
 impl Pages for Admin {
     fn page(&self, path: &str) -> Option<Page> {
@@ -104,7 +104,7 @@ impl State {
     fn metrics(&self) -> String {
         let mut text = Text::default();
         self.meters.render(&mut text, &[Side::Hop, Side::Plugin]);
-        gapura_mesh::metrics::render_trust(
+        gapura_mesh::trust_metrics::render_trust(
             &mut text,
             &self.trust.load(),
             &self.trust_counters,

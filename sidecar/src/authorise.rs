@@ -4,26 +4,24 @@
 //! HTTP: a header can never widen what the certificate grants.
 //! Invariant: `PermittedPeer` is built in `admit` and nowhere else.
 
-use std::rc::Rc;
-
 use gapura_mesh::identity::{IdPattern, PeerId};
 
 /// Whose requests are taken: whole ids of the sidecar's own trust domain.
 #[derive(Clone, Debug)]
-pub struct AllowList(Vec<IdPattern>);
+pub(crate) struct AllowList(Vec<IdPattern>);
 
-/// A peer that the list names.
-#[derive(Clone, Debug)]
-pub struct PermittedPeer(Rc<str>);
+/// Proof that the list names the peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PermittedPeer(());
 
 /// A good certificate of our domain that the list does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denied;
+pub(crate) struct Denied;
 
 impl AllowList {
     /// The list as configured; never empty, since the settings fall back to every gateway.
     #[must_use]
-    pub fn new(patterns: Vec<IdPattern>) -> Self {
+    pub(crate) fn new(patterns: Vec<IdPattern>) -> Self {
         Self(patterns)
     }
 
@@ -31,21 +29,13 @@ impl AllowList {
     ///
     /// # Errors
     /// [`Denied`] if no entry names it.
-    pub fn admit(&self, peer: &PeerId) -> Result<PermittedPeer, Denied> {
+    pub(crate) fn admit(&self, peer: &PeerId) -> Result<PermittedPeer, Denied> {
         let named = self.0.iter().any(|pattern| pattern.takes(peer));
         if named {
-            Ok(PermittedPeer(peer.to_string().into()))
+            Ok(PermittedPeer(()))
         } else {
             Err(Denied)
         }
-    }
-}
-
-impl PermittedPeer {
-    /// The identity, for the log.
-    #[must_use]
-    pub fn as_text(&self) -> &Rc<str> {
-        &self.0
     }
 }
 

@@ -5,6 +5,7 @@
 //! certificate, such as whether `--allow` speaks of its trust domain, is judged where the certificate is read.
 
 mod plugin;
+mod show;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use crate::forward;
 use crate::sanitise::TenantRule;
 
-pub use plugin::socket_folder_is_open;
+pub(crate) use plugin::socket_folder_is_open;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -53,27 +54,27 @@ pub enum Invocation {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where gateways connect.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where the plugin is.
-    pub plugin: forward::Address,
+    pub(crate) plugin: forward::Address,
     /// The sidecar's identity and trust.
-    pub mesh_dir: PathBuf,
+    pub(crate) mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
-    pub no_crl: bool,
+    pub(crate) no_crl: bool,
     /// Who may use the plugin; empty: every gateway of its own trust domain.
-    pub allow: Vec<IdPattern>,
+    pub(crate) allow: Vec<IdPattern>,
     /// Which requests may come without a tenant.
-    pub tenants: TenantRule,
+    pub(crate) tenants: TenantRule,
     /// The operator's side.
-    pub admin: AdminAddress,
+    pub(crate) admin: AdminAddress,
     /// What the operator has to know; required where others could connect.
-    pub admin_token_file: Option<PathBuf>,
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// A further listener for a kubelet or Prometheus.
-    pub health: Option<SocketAddr>,
+    pub(crate) health: Option<SocketAddr>,
     /// Worker threads.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Which finished requests leave a line.
-    pub access_log: AccessLog,
+    pub(crate) access_log: AccessLog,
     /// How the program ends.
     pub drain: Drain,
     shown: BTreeMap<&'static str, (Value, Origin)>,
@@ -196,7 +197,7 @@ impl Config {
             drain: Drain { delay, timeout },
             shown: BTreeMap::new(),
         };
-        config.shown = table::show(&config, layers);
+        config.shown = config.effective(layers);
         Some(config)
     }
 }

@@ -13,10 +13,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_mesh::body::{Body, Fault, Upload};
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tunnel;
 use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial::{self, BoxIo};
+use gapura_mesh::upstream::dial;
 use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;
@@ -28,7 +29,7 @@ use crate::sanitise::Trusted;
 
 /// Where the plugin is.
 #[derive(Clone, Debug)]
-pub enum Address {
+pub(crate) enum Address {
     /// HTTP/1.1 over TCP.
     Http(Tcp),
     /// HTTP/1.1 over a unix socket.
@@ -39,17 +40,17 @@ pub enum Address {
 
 /// A host and a port.
 #[derive(Clone, Debug)]
-pub struct Tcp {
+pub(crate) struct Tcp {
     /// An address, or a name.
-    pub host: String,
+    pub(crate) host: String,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Beyond loopback too.
-    pub anywhere: bool,
+    pub(crate) anywhere: bool,
 }
 
 /// One worker's way to the plugin.
-pub struct Plugin {
+pub(crate) struct Plugin {
     address: Address,
     core: Rc<Core>,
     pool: Rc<Pool>,
@@ -58,7 +59,7 @@ pub struct Plugin {
 
 /// Why the plugin gave no answer.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be connected to.
     Unreachable(io::Error),
     /// It broke off, or what it said is no answer.
@@ -81,8 +82,8 @@ const NO_TIMEOUT: Duration = Duration::MAX;
 impl Plugin {
     /// A way to `address` without any connection yet.
     #[must_use]
-    pub fn new(address: Address, core: Rc<Core>) -> Self {
-        let pool = Pool::new(&core.timers, KEEP);
+    pub(crate) fn new(address: Address, core: Rc<Core>) -> Self {
+        let pool = Pool::new(&core.timers, &core.tasks, KEEP);
         Self {
             address,
             core,
@@ -92,7 +93,7 @@ impl Plugin {
     }
 
     /// Closes connections that have idled too long.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.pool.tidy();
     }
 
@@ -100,7 +101,7 @@ impl Plugin {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         trusted: Trusted,
         body: Body,
@@ -179,13 +180,14 @@ impl Plugin {
     }
 
     async fn connect_h2(&self) -> io::Result<H2> {
+        let core = &self.core;
         let io = self.connect().await?;
-        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
         let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
         let open = self.core.count_open(Side::Plugin);
-        tokio::task::spawn_local(async move {
+        core.tasks.spawn("a connection to the plugin", async move {
             driver.await;
             drop(open);
         });

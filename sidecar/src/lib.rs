@@ -8,15 +8,17 @@
 //! It knows nothing of tokens and routes: who the caller is was proven at the door, and stands in headers that only a gateway's
 //! certificate may bring.
 
-pub mod admin;
-pub mod authorise;
 pub mod config;
-pub mod forward;
-pub mod pipeline;
-pub mod respond;
-pub mod run;
-pub mod sanitise;
-pub mod server;
 pub mod wrap;
 
-pub use run::{start, start_with};
+mod admin;
+mod authorise;
+mod forward;
+mod pipeline;
+mod rejection;
+mod respond;
+mod run;
+mod sanitise;
+mod server;
+
+pub use run::{check, start, start_with};

@@ -12,7 +12,6 @@ use gapura_mesh::log::Log;
 use gapura_mesh::program::StartError;
 use gapura_mesh::systemd::{Manager, Sockets};
 use gapura_sidecar::config::{Config, Invocation};
-use gapura_sidecar::run::Loaded;
 use gapura_sidecar::wrap;
 
 fn main() -> ExitCode {
@@ -66,8 +65,8 @@ fn run(config: Config, command: &[OsString], env: &BTreeMap<String, String>) -> 
 }
 
 fn check(config: &Config) -> ExitCode {
-    match Loaded::load(config, &Clock::system()) {
-        Ok(_) => {
+    match gapura_sidecar::check(config) {
+        Ok(()) => {
             say(&format!("{:#}", config.to_json()));
             ExitCode::SUCCESS
         }

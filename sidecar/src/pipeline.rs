@@ -6,67 +6,52 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Fault, Trailers, Upload};
+use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, X_REQUEST_ID, with_id};
+use gapura_mesh::envelope::{Code, with_id};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::framing;
-use gapura_mesh::headers::{TRACEPARENT, announced_by_response, scrub_response};
+use gapura_mesh::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
 use gapura_mesh::inbound::UnderWay;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{NotAskedFor, Upgraded};
+use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::worker::Core;
 use http::header::TRAILER;
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Error, Plugin};
+use crate::forward::Plugin;
+use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
 
 /// What all requests of a worker share.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     /// The worker.
-    pub core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     /// The way to the plugin.
-    pub plugin: Plugin,
+    pub(crate) plugin: Plugin,
     /// Who needs no tenant.
-    pub rule: TenantRule,
+    pub(crate) rule: TenantRule,
     /// The plugin's counters.
-    pub meters: Arc<PluginMeters>,
+    pub(crate) meters: Arc<PluginMeters>,
 }
 
 /// What its connection knows of a request beside what hyper read.
 #[derive(Debug, Default)]
-pub struct Arrived {
+pub(crate) struct Arrived {
     /// Its place on the connection.
-    pub under_way: Option<UnderWay>,
+    pub(crate) under_way: Option<UnderWay>,
     /// Another reader could have read its head in another way.
-    pub ambiguous: bool,
-}
-
-/// Why a request did not reach the plugin, or came back without an answer.
-#[derive(Debug)]
-pub enum Rejection {
-    /// The peer is not on the list.
-    Denied(Denied),
-    /// The request is not one to trust.
-    Sanitise(Code),
-    /// The plugin gave no answer.
-    Forward(Error),
-    /// The plugin's answer can be read in two ways.
-    Unsound,
-    /// The plugin switched to a protocol that nobody asked for.
-    Switched(NotAskedFor),
-    /// A panic was caught.
-    Panic,
+    pub(crate) ambiguous: bool,
 }
 
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
@@ -79,12 +64,15 @@ impl Pipeline {
             .get(X_REQUEST_ID)
             .and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let mut record = self
-            .core
-            .sink
-            .begin(request_id, request.method().clone(), name.clone());
+        let mut exchange = Exchange::begin(
+            &self.core.sink,
+            request_id,
+            request.method().clone(),
+            name.clone(),
+            arrived.under_way,
+        );
+        let record = &mut exchange.record;
         record.belongs_to(&self.meters);
-        record.under_way = arrived.under_way;
         if self.core.sink.logs() {
             record.path = request
                 .uri()
@@ -101,14 +89,14 @@ impl Pipeline {
             peer,
             request,
             arrived.ambiguous,
-            &mut record,
+            &mut exchange,
             upgraded
         )))
         .await
         .unwrap_or(Err(Rejection::Panic));
         match result {
-            Ok(response) => response.map(|body| body.recorded(record)),
-            Err(rejection) => respond::refuse(&rejection, record, &self.core.seed.log),
+            Ok(response) => response.map(|body| body.with(exchange)),
+            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         }
     }
 
@@ -117,7 +105,7 @@ impl Pipeline {
         peer: &Result<PermittedPeer, Denied>,
         request: Request<Body>,
         ambiguous: bool,
-        record: &mut Record,
+        exchange: &mut Exchange,
         upgraded: &Upgraded,
     ) -> Result<Response<Body>, Rejection> {
         if ambiguous {
@@ -128,11 +116,12 @@ impl Pipeline {
         let on_upgrade = head.extensions.remove::<OnUpgrade>();
         let mut seen = Seen::default();
         let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
+        let record = &mut exchange.record;
         (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
         let trusted = trusted.map_err(Rejection::Sanitise)?;
         let websocket = trusted.websocket;
         let (body, upload) = watched(body);
-        record.upload = Some(upload.clone());
+        exchange.upload = Some(upload.clone());
         let sent = Instant::now();
         let answer = self
             .plugin
@@ -159,27 +148,6 @@ impl Pipeline {
             self.core.seed.clock.unix_millis(),
             self.core.random.next_wide(),
         )
-    }
-}
-
-impl Rejection {
-    /// The code it is answered with.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Denied(Denied) => Code::PeerDenied,
-            Self::Sanitise(code) => *code,
-            Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => {
-                Code::RequestTimeout
-            }
-            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
-            Self::Panic => Code::Internal,
-        }
     }
 }
 

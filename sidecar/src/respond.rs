@@ -1,22 +1,22 @@
 //! Turns a rejection into its answer and its one log line.
 
-use gapura_mesh::access::Record;
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{self, By, Code};
+use gapura_mesh::envelope::{By, Code};
+use gapura_mesh::exchange::Exchange;
 use gapura_mesh::headers::X_GAPURA_MADE;
 use gapura_mesh::log::{Level, Log, chain};
 use http::{HeaderValue, Response};
 
-use crate::pipeline::Rejection;
+use crate::rejection::Rejection;
 
 /// Answers in the envelope, marked as made here.
 #[must_use]
-pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response<Body> {
+pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) -> Response<Body> {
     let code = rejection.code();
     if let Rejection::Forward(error) = rejection
         && code != Code::RequestTimeout
     {
-        let request_id = record.request_id.as_str().to_owned();
+        let request_id = exchange.record.request_id.as_str().to_owned();
         log.event(
             Level::Warn,
             "plugin_failed",
@@ -27,7 +27,7 @@ pub fn refuse(rejection: &Rejection, record: Box<Record>, log: &Log) -> Response
             ],
         );
     }
-    let mut response = envelope::refuse(code, By::Sidecar, record);
+    let mut response = exchange.refuse(code, By::Sidecar);
     response
         .headers_mut()
         .insert(X_GAPURA_MADE, HeaderValue::from_static(code.as_str()));

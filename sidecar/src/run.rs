@@ -32,13 +32,13 @@ use crate::pipeline::Pipeline;
 use crate::server::Server;
 
 /// Everything a sidecar starts from.
-pub struct Loaded {
+struct Loaded {
     /// The mesh directory's set.
-    pub trust: TrustStore,
+    trust: TrustStore,
     /// Who may use the plugin.
-    pub allow: AllowList,
+    allow: AllowList,
     /// What an operator must say on the admin side.
-    pub admin_token: Option<Arc<[u8]>>,
+    admin_token: Option<Arc<[u8]>>,
 }
 
 impl Loaded {
@@ -46,7 +46,7 @@ impl Loaded {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
+    fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None)
             .map_err(|error| faults.push(error.to_string()))
@@ -78,6 +78,14 @@ impl Loaded {
             _ => Err(faults),
         }
     }
+}
+
+/// Loads everything as a start would, and serves nothing.
+///
+/// # Errors
+/// Every fault, a sentence each.
+pub fn check(config: &Config) -> Result<(), Vec<String>> {
+    Loaded::load(config, &Clock::system()).map(drop)
 }
 
 /// Starts a sidecar.
@@ -259,6 +267,6 @@ impl Control {
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         // The operator's side answers until everything else has ended.
-        program::drain(config.drain, stop, log, workers).await;
+        program::drain(config.drain, stop, log, workers, tasks).await;
     }
 }

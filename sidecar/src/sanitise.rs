@@ -20,46 +20,39 @@ use crate::authorise::PermittedPeer;
 
 /// What excuses a request from having a tenant (rule 5 of CONTRACT section 4).
 #[derive(Clone, Debug, Default)]
-pub struct TenantRule {
+pub(crate) struct TenantRule {
     /// Requests that the gateway marked `unverified` or `public`.
-    pub allow_none: bool,
+    pub(crate) allow_none: bool,
     /// Where there are any, only below these.
-    pub public_paths: Vec<String>,
+    pub(crate) public_paths: Vec<String>,
     /// The gateway's own probes, to exactly these.
-    pub probe_paths: Vec<String>,
+    pub(crate) probe_paths: Vec<String>,
 }
 
 /// A request that may reach the plugin.
 #[derive(Debug)]
-pub struct Trusted {
+pub(crate) struct Trusted {
     head: Parts,
     /// The client asks for a WebSocket.
-    pub websocket: bool,
+    pub(crate) websocket: bool,
     /// The client takes trailers.
-    pub trailers: bool,
-}
-
-/// A refusal, with what is known of the request by then.
-#[derive(Debug)]
-pub struct Refused {
-    /// Why.
-    pub code: Code,
+    pub(crate) trailers: bool,
 }
 
 /// What the record of a request learns here.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Whom it acts for.
-    pub tenant: Option<TenantId>,
+    pub(crate) tenant: Option<TenantId>,
     /// What was taken from it.
-    pub stripped: Stripped,
+    pub(crate) stripped: Stripped,
 }
 
 /// Checks a head and takes from it what may not pass.
 ///
 /// # Errors
 /// The code of the refusal.
-pub fn check(
+pub(crate) fn check(
     _peer: &PermittedPeer,
     mut head: Parts,
     has_body: bool,
@@ -116,7 +109,7 @@ impl TenantRule {
 impl Trusted {
     /// The request for the plugin, with `body`.
     #[must_use]
-    pub fn into_parts(self) -> Parts {
+    pub(crate) fn into_parts(self) -> Parts {
         self.head
     }
 }

@@ -5,6 +5,7 @@
 
 mod h1;
 mod h2;
+mod proven;
 
 use std::io;
 use std::rc::Rc;
@@ -14,40 +15,29 @@ use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
-use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
+use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::worker::Serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use crate::authorise::{AllowList, Denied, PermittedPeer};
+use crate::authorise::AllowList;
 use crate::pipeline::Pipeline;
+use proven::{HANDSHAKE_WITHIN, Proven};
 
 /// One worker's end of the hop.
-pub struct Server {
+pub(crate) struct Server {
     /// What a request goes through.
-    pub pipeline: Rc<Pipeline>,
+    pub(crate) pipeline: Rc<Pipeline>,
     /// Who may connect.
-    pub allow: AllowList,
+    pub(crate) allow: AllowList,
     /// The trust in force.
-    pub trust: TrustStore,
+    pub(crate) trust: TrustStore,
     /// The program's live connections.
-    pub live: LiveConnections,
+    pub(crate) live: LiveConnections,
 }
-
-/// A connection whose peer is proven.
-struct Proven {
-    stream: TlsStream<TcpStream>,
-    peer: Result<PermittedPeer, Denied>,
-    name: Rc<str>,
-    guard: LiveGuard,
-}
-
-/// For a handshake, whoever is at the other end.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// For a peer that was refused to notice.
 const LINGER: Duration = Duration::from_secs(1);
@@ -66,9 +56,9 @@ impl Serve for Server {
         };
         let _open = self.pipeline.core.count_open(Side::Hop);
         if proven.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            h2::serve(&self, proven).await;
+            h2::serve(&self.pipeline, proven).await;
         } else {
-            h1::serve(&self, proven).await;
+            h1::serve(&self.pipeline, proven).await;
         }
     }
 

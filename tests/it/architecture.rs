@@ -1,7 +1,12 @@
 //! Which crate and which module may know which other: the arrows of ARCHITECTURE.md, read from the source.
 
+mod graph;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use graph::{Graph, circles};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -9,6 +14,15 @@ fn root() -> PathBuf {
         .unwrap()
         .to_owned()
 }
+
+/// What both programs share, by folder.
+const LIBRARIES: [&str; 5] = [
+    "mesh/protocol",
+    "mesh/telemetry",
+    "mesh/transport",
+    "mesh/runtime",
+    "mesh",
+];
 
 /// The names under `[dependencies]` of a crate's manifest.
 fn dependencies(crate_dir: &str) -> Vec<String> {
@@ -86,6 +100,52 @@ fn sources(dir: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Every package of ours: its name as code spells it, and where its source is.
+fn packages() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let is_code = !name.starts_with('.') && !["target", "src", "fuzz"].contains(&&*name);
+            if path.is_dir() && is_code {
+                folders.push(path);
+            } else if name == "Cargo.toml" {
+                let manifest = fs::read_to_string(&path).unwrap();
+                let named = manifest
+                    .lines()
+                    .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+                let source = if folder.ends_with("tests") {
+                    "harness"
+                } else {
+                    "src"
+                };
+                let source = folder.join(source);
+                if let (Some(named), true) = (named, source.is_dir()) {
+                    let source = source.strip_prefix(root()).unwrap().display().to_string();
+                    found.push((named.replace('-', "_"), source));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The graph of all our files.
+fn graph() -> Graph {
+    let mut graph = Graph::default();
+    for (krate, dir) in packages() {
+        for (name, code) in sources(&dir) {
+            let below = name.strip_prefix(&format!("{dir}/")).unwrap().to_owned();
+            graph.enter(&krate, &below, &name, &code);
+        }
+    }
+    graph
+}
+
 /// The lines of `code` that are no comment and hold `word`.
 fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
     code.lines()
@@ -97,7 +157,22 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
 fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     let ours = |name: &String| name.starts_with("gapura") || name == "lab-reporting";
     for (crate_dir, allowed) in [
-        ("mesh", &[][..]),
+        ("mesh/protocol", &[][..]),
+        ("mesh/telemetry", &["gapura-protocol"][..]),
+        ("mesh/transport", &["gapura-protocol"][..]),
+        (
+            "mesh/runtime",
+            &["gapura-protocol", "gapura-telemetry", "gapura-transport"][..],
+        ),
+        (
+            "mesh",
+            &[
+                "gapura-protocol",
+                "gapura-runtime",
+                "gapura-telemetry",
+                "gapura-transport",
+            ][..],
+        ),
         ("gateway", &["gapura-mesh"][..]),
         ("sidecar", &["gapura-mesh"][..]),
         ("pki", &["gapura-mesh"][..]),
@@ -112,16 +187,34 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
 }
 
 #[test]
+fn each_library_refuses_what_it_says_it_does_not_know() {
+    let running = &["tokio", "hyper", "h2", "rustls", "tokio-rustls"][..];
+    for (crate_dir, refused) in [("mesh/protocol", running), ("mesh/telemetry", running)] {
+        let known = dependencies(crate_dir);
+        let found: Vec<_> = known
+            .iter()
+            .filter(|name| refused.contains(&name.as_str()))
+            .collect();
+        assert!(found.is_empty(), "{crate_dir} depends on {found:?}");
+    }
+    for (name, code) in sources("mesh/protocol/src") {
+        for io in ["std::fs", "std::net::Tcp", "std::thread"] {
+            assert!(lines_with(&code, io).is_empty(), "{name} reads {io}");
+        }
+    }
+}
+
+#[test]
 fn only_the_ca_mints_certificates_and_the_sidecar_reads_no_token() {
     let has =
         |crate_dir: &str, name: &str| dependencies(crate_dir).iter().any(|known| known == name);
-    for crate_dir in ["mesh", "gateway", "sidecar"] {
+    for crate_dir in LIBRARIES.into_iter().chain(["gateway", "sidecar"]) {
         assert!(
             !has(crate_dir, "rcgen"),
             "{crate_dir} can mint certificates"
         );
     }
-    for crate_dir in ["mesh", "sidecar", "pki"] {
+    for crate_dir in LIBRARIES.into_iter().chain(["sidecar", "pki"]) {
         assert!(
             !has(crate_dir, "jsonwebtoken"),
             "{crate_dir} can read tokens"
@@ -162,11 +255,113 @@ fn no_stage_knows_the_pipeline_the_server_or_the_configuration() {
     }
 }
 
+/// Where a circle still is: the folder, or the files, that hold all of it. Only ever taken from.
+const CIRCLES: [&str; 3] = [
+    "gateway/src/registry/",
+    "mesh/src/tls/",
+    "pki/src/commands/",
+];
+
+#[test]
+fn no_file_knows_one_that_knows_it() {
+    let graph = graph();
+    assert!(
+        graph.len() > 150,
+        "the graph has {} files only",
+        graph.len()
+    );
+    let edges = graph.edges();
+    let gateway = &edges["gateway/src/forward.rs"];
+    assert!(
+        gateway.contains("gateway/src/registry/plugin.rs"),
+        "a signpost is followed to the file behind it: {gateway:?}"
+    );
+    let found = circles(&edges);
+    let holds = |place: &str, circle: &BTreeSet<String>| {
+        circle
+            .iter()
+            .all(|file| place.split(' ').any(|part| file.starts_with(part)))
+    };
+    let new: Vec<_> = found
+        .iter()
+        .filter(|circle| !CIRCLES.iter().any(|place| holds(place, circle)))
+        .collect();
+    assert!(new.is_empty(), "files that know each other: {new:#?}");
+    let gone: Vec<_> = CIRCLES
+        .iter()
+        .filter(|place| !found.iter().any(|circle| holds(place, circle)))
+        .collect();
+    assert!(gone.is_empty(), "no circle any more, strike it: {gone:#?}");
+}
+
+#[test]
+fn a_circle_that_is_made_is_found_however_it_is_written() {
+    let found = |files: &[(&str, &str)]| {
+        let mut graph = Graph::default();
+        for (below, code) in files {
+            graph.enter("house", below, below, code);
+        }
+        let mut all = circles(&graph.edges());
+        all.pop()
+            .map(|circle| circle.into_iter().collect::<Vec<_>>())
+    };
+    let lib = ("lib.rs", "pub mod a; pub mod b;");
+    let circle = Some(vec!["a.rs".to_owned(), "b.rs".to_owned()]);
+    for to_b in [
+        "use crate::b::B;",
+        "use super::b::{self, B};",
+        "use crate::{b, c};",
+        "fn f() -> crate::b::B {}",
+        "use house::b::B as C;",
+        "use crate::b::*;",
+    ] {
+        let closed = [lib, ("a.rs", to_b), ("b.rs", "fn f(a: &crate::a::A) {}")];
+        assert_eq!(found(&closed), circle, "{to_b}");
+        let open = [
+            lib,
+            ("a.rs", to_b),
+            ("b.rs", "// crate::a\nfn f() -> &str { \"crate::a\" }"),
+        ];
+        assert_eq!(found(&open), None, "{to_b}");
+    }
+    // By way of a signpost, and round more than two corners.
+    let signs = ("lib.rs", "pub mod a; pub mod b; pub use b::B;");
+    let closed = [
+        signs,
+        ("a.rs", "use crate::B;"),
+        ("b.rs", "use crate::a::A;"),
+    ];
+    assert_eq!(found(&closed), circle);
+    let three = [
+        lib,
+        ("a.rs", "use crate::b::B;"),
+        ("b.rs", "mod c; use c::C;"),
+        ("b/c.rs", "use super::super::a::A;"),
+    ];
+    assert_eq!(found(&three).map(|circle| circle.len()), Some(3));
+    // A parent that shows its children's names knows none of them unless it uses them.
+    let shown = [
+        ("lib.rs", "pub mod a; pub use a::A; pub struct L;"),
+        ("a.rs", "use super::L; pub struct A(L);"),
+    ];
+    assert_eq!(found(&shown), None);
+    let called_like_its_file = [
+        ("lib.rs", "mod a; pub use a::a; pub struct L;"),
+        ("a.rs", "use super::L; pub fn a(l: L) {}"),
+    ];
+    assert_eq!(found(&called_like_its_file), None);
+    let used = [
+        ("lib.rs", "pub mod a; pub use a::A; pub struct L(A);"),
+        ("a.rs", "use super::L; pub struct A;"),
+    ];
+    assert_eq!(found(&used).map(|circle| circle.len()), Some(2));
+}
+
 #[test]
 fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
-    for dir in ["mesh/src", "gateway/src", "sidecar/src"] {
-        for (name, code) in sources(dir) {
-            if name != "mesh/src/clock.rs" {
+    for crate_dir in LIBRARIES.into_iter().chain(["gateway", "sidecar"]) {
+        for (name, code) in sources(&format!("{crate_dir}/src")) {
+            if name != "mesh/protocol/src/clock.rs" {
                 assert!(
                     lines_with(&code, "SystemTime::now").is_empty(),
                     "{name} asks the machine for the time"
@@ -188,14 +383,11 @@ fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
 
 #[test]
 fn no_library_keeps_a_state_of_the_whole_process() {
-    for dir in [
-        "mesh/src",
-        "gateway/src",
-        "sidecar/src",
-        "pki/src",
-        "gapura/src",
-    ] {
-        for (name, code) in sources(dir) {
+    for crate_dir in LIBRARIES
+        .into_iter()
+        .chain(["gateway", "sidecar", "pki", "gapura"])
+    {
+        for (name, code) in sources(&format!("{crate_dir}/src")) {
             for line in code
                 .lines()
                 .map(str::trim_start)
@@ -217,10 +409,10 @@ fn no_library_keeps_a_state_of_the_whole_process() {
 
 #[test]
 fn the_reader_of_sources_finds_what_it_looks_for() {
-    let mesh = sources("mesh/src");
+    let mesh = sources("mesh/protocol/src");
     let (_, clock) = mesh
         .iter()
-        .find(|(name, _)| name == "mesh/src/clock.rs")
+        .find(|(name, _)| name == "mesh/protocol/src/clock.rs")
         .unwrap();
     assert_eq!(
         lines_with(clock, "SystemTime::now").len(),

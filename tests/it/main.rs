@@ -1,11 +1,13 @@
 //! Every promise of the contract that can be held to the built programs from outside, one file a promise.
 //! See `tests/harness` for what they are held with, and `tests/run` for how to run them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
+#![allow(clippy::print_stdout)] // and how one says what it could not try
 
 mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod clients; // clients that no one here wrote
+mod corpora; // what fuzzing has kept
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
 mod framing; // which HTTP/1.1 is unambiguous
@@ -31,4 +33,5 @@ mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
-mod wrap; // a plugin and its sidecar as one
+mod world;
+mod wrap; // a plugin and its sidecar as one // the larger pieces of other people's software

@@ -1,13 +1,7 @@
-//! The table of the gateway's settings, the command line made from it, and how the effective values are shown.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! The table of the gateway's settings and the command line made from it.
 
 use clap::{Arg, Command};
-use gapura_mesh::config::{Kind, Layers, Origin, Setting, command as flags, switched};
-use serde_json::{Value, json};
-
-use super::{Config, Shown};
+use gapura_mesh::config::{Setting, command as flags};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -213,100 +207,4 @@ pub(super) fn command() -> Command {
                 .about("Ask the running gateway's admin side; exit 0 if it is ready, else 1")
                 .after_help("Example:\n  gapura-gateway healthcheck --admin 127.0.0.1:9901"),
         )
-}
-
-/// Every effective setting; of secrets only that, and where, they are.
-pub(super) fn show(
-    config: &Config,
-    layers: &Layers,
-    env: &BTreeMap<String, String>,
-) -> BTreeMap<&'static str, Shown> {
-    let mut shown = BTreeMap::new();
-    for setting in SETTINGS
-        .iter()
-        .filter(|setting| !matches!(setting.name, "check" | "config"))
-    {
-        let found = layers.all(setting.name);
-        let text = |text: &String| Value::from(text.as_str());
-        let value = match setting.kind {
-            Kind::Many(_) => found.iter().map(|found| text(&found.text)).collect(),
-            Kind::One(_) => found.first().map_or(Value::Null, |found| text(&found.text)),
-            Kind::Switch => Value::Bool(
-                found
-                    .first()
-                    .is_some_and(|found| switched(&found.text) == Ok(true)),
-            ),
-        };
-        shown.insert(
-            setting.name,
-            Shown {
-                value,
-                from: layers.origin(setting.name),
-            },
-        );
-    }
-    let mut effective = |name: &'static str, value: Value| {
-        shown.insert(
-            name,
-            Shown {
-                value,
-                from: layers.origin(name),
-            },
-        );
-    };
-    effective("listen", config.listen.to_string().into());
-    effective("admin", config.admin.to_string().into());
-    effective("workers", config.workers.into());
-    effective("access-log", config.access_log.as_str().into());
-    effective("leeway", seconds(config.auth.leeway));
-    effective("drain-delay", seconds(config.drain.delay));
-    effective("drain-timeout", seconds(config.drain.timeout));
-    effective("max-body-bytes", config.max_body.into());
-    effective("tenant-claim", config.auth.claims.tenant.to_string().into());
-    effective("role-claim", config.auth.claims.role.to_string().into());
-    let user = config
-        .auth
-        .claims
-        .user
-        .as_ref()
-        .map_or("user_id, else sub".to_owned(), ToString::to_string);
-    effective("user-claim", user.into());
-    let issuers: Vec<Value> = config
-        .auth
-        .issuers
-        .iter()
-        .map(super::issuers::show)
-        .collect();
-    let from = layers
-        .structured_origin("issuers")
-        .unwrap_or(Origin::Default);
-    shown.insert(
-        "issuers",
-        Shown {
-            value: issuers.into(),
-            from,
-        },
-    );
-    if env
-        .get("JWT_SECRET")
-        .is_some_and(|secret| !secret.is_empty())
-    {
-        shown.insert(
-            "jwt-secret",
-            Shown {
-                value: json!("set, not shown"),
-                from: Origin::Env("JWT_SECRET".to_owned()),
-            },
-        );
-    }
-    shown
-}
-
-fn seconds(duration: Duration) -> Value {
-    if duration.subsec_millis() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}ms", duration.as_millis())
-    }
-    .into()
 }

@@ -1,10 +1,9 @@
 //! One worker's connections to one address.
 //!
 //! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
-//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain. An attempt to connect is a task of its own
-//! that all who wait share, so that a burst of requests opens one connection.
+//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use gapura_mesh::body::{Body, Upload};
 use gapura_mesh::identity::PeerId;
+use gapura_mesh::io::BoxIo;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::failure::HandshakeFailure;
@@ -19,19 +19,20 @@ use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::trust::{TrustSet, TrustStore};
 use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial::{self, BoxIo};
+use gapura_mesh::upstream::dial;
 use gapura_mesh::upstream::h1::{Kept, Pool};
 use gapura_mesh::upstream::h2::H2;
 use gapura_mesh::upstream::life::Life;
 use gapura_mesh::worker::Core;
 use http::{Request, Response};
 use rustls::pki_types::ServerName;
-use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
+
+use super::attempt::{Attempt, Attempts};
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// With all others.
     Shared,
     /// On a connection of its own while it lasts.
@@ -39,7 +40,7 @@ pub enum Route {
 }
 
 /// The connections to one address.
-pub struct Hop {
+pub(crate) struct Hop {
     dialer: Rc<Dialer>,
     shared: Rc<Shared>,
     pool: Rc<Pool>,
@@ -48,7 +49,7 @@ pub struct Hop {
 #[derive(Default)]
 struct Shared {
     connections: RefCell<Vec<H2>>,
-    attempt: RefCell<Option<Rc<Attempt>>>,
+    attempts: Rc<Attempts<Failure>>,
 }
 
 struct Dialer {
@@ -57,14 +58,6 @@ struct Dialer {
     live: LiveConnections,
     address: SocketAddr,
     wanted: Option<PeerId>,
-}
-
-/// An attempt to connect, and who waits for it.
-#[derive(Default)]
-struct Attempt {
-    done: Cell<bool>,
-    failed: RefCell<Option<Failure>>,
-    ended: Notify,
 }
 
 /// Why connecting failed; told to all who waited.
@@ -77,7 +70,7 @@ enum Failure {
 
 /// Why a request got no answer on this hop.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nothing of it was written; here it is, and why.
     Unsent(Box<Request<Body>>, super::Error),
     /// It may have been written: nobody else may try.
@@ -96,7 +89,7 @@ const KEEP: Duration = Duration::from_secs(30);
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         core: Rc<Core>,
         trust: TrustStore,
         live: LiveConnections,
@@ -109,7 +102,7 @@ impl Hop {
         } else {
             Duration::from_secs(3)
         };
-        let pool = Pool::new(&core.timers, keep);
+        let pool = Pool::new(&core.timers, &core.tasks, keep);
         let dialer = Rc::new(Dialer {
             core,
             trust,
@@ -128,7 +121,7 @@ impl Hop {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Body>,
         route: Route,
@@ -144,7 +137,7 @@ impl Hop {
     }
 
     /// Closes what has idled too long.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.pool.tidy();
         self.shared.connections.borrow_mut().retain(H2::is_open);
     }
@@ -210,36 +203,24 @@ impl Hop {
                 }
                 self.attempt()
             };
-            let ended = attempt.ended.notified();
-            if !attempt.done.get() {
-                ended.await;
-            }
-            if let Some(failure) = attempt.failed.borrow().clone() {
-                return Err(failure.into());
-            }
+            attempt.over().await?;
         }
         Err(super::Error::Overloaded)
     }
 
     /// The attempt that is under way, or a new one.
-    fn attempt(&self) -> Rc<Attempt> {
-        let mut current = self.shared.attempt.borrow_mut();
-        if let Some(attempt) = &*current {
-            return attempt.clone();
-        }
-        let attempt = Rc::new(Attempt::default());
-        *current = Some(attempt.clone());
-        let (dialer, shared, started) = (self.dialer.clone(), self.shared.clone(), attempt.clone());
-        tokio::task::spawn_local(async move {
-            match dialer.connect_h2().await {
-                Ok(connection) => shared.connections.borrow_mut().push(connection),
-                Err(failure) => *started.failed.borrow_mut() = Some(failure),
-            }
-            drop(shared.attempt.borrow_mut().take());
-            started.done.set(true);
-            started.ended.notify_waiters();
-        });
-        attempt
+    fn attempt(&self) -> Rc<Attempt<Failure>> {
+        let (dialer, shared) = (self.dialer.clone(), self.shared.clone());
+        let broken = Failure::Unreachable(
+            io::ErrorKind::Other,
+            "the attempt to connect broke off".to_owned(),
+        );
+        let tasks = &self.dialer.core.tasks;
+        self.shared.attempts.join(tasks, broken, || async move {
+            let connection = dialer.connect_h2().await?;
+            shared.connections.borrow_mut().push(connection);
+            Ok(())
+        })
     }
 
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
@@ -263,15 +244,16 @@ impl Hop {
 impl Dialer {
     async fn connect_h2(&self) -> Result<H2, Failure> {
         let trust = self.trust.load_full();
+        let core = &self.core;
         let (io, guard) = self.connect(&trust, b"h2").await?;
-        let handshake = H2::handshake(io, &self.core.timers, &self.core.streams);
+        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
         let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (connection, driver) =
             handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
         let (life, link) = (self.life(guard), connection.link());
-        tokio::task::spawn_local(async move {
+        core.tasks.spawn("a connection to a sidecar", async move {
             tokio::select! {
                 biased;
                 reason = life.cut(|| link.retire()) => link.cut(reason),
@@ -295,7 +277,8 @@ impl Dialer {
         } else {
             Side::Plugin
         };
-        Life::new(self.core.count_open(side), guard)
+        let verdict = guard.as_ref().map(LiveGuard::verdict);
+        Life::new((self.core.count_open(side), guard), verdict)
     }
 
     async fn connect(

@@ -6,24 +6,27 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
+use super::lookup::Lookups;
 use crate::registry::{Host, Plugin};
 
 /// One address of a plugin. While it stays the same its connections stay.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// Where it is.
-    pub at: SocketAddr,
+    pub(crate) at: SocketAddr,
 }
 
 /// The addresses of all plugins. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Instances {
+pub(crate) struct Instances {
     table: Arc<ArcSwap<HashMap<usize, Entry>>>,
     wanted: Arc<Notify>,
 }
@@ -36,19 +39,16 @@ struct Entry {
 }
 
 /// How often names are looked up again.
-pub const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// However many connects fail, names are not asked for more often.
 const LOOK_UP_LEAST: Duration = Duration::from_secs(1);
-
-/// A name server that does not answer must not hold up the others.
-const LOOK_UP_WITHIN: Duration = Duration::from_secs(2);
 
 impl Instances {
     /// The addresses of one plugin; none while its names have not been resolved. A plugin that is new gets those of its hosts that
     /// are addresses already.
     #[must_use]
-    pub fn of(&self, plugin: &Arc<Plugin>) -> Arc<Vec<Arc<Address>>> {
+    pub(crate) fn of(&self, plugin: &Arc<Plugin>) -> Arc<Vec<Arc<Address>>> {
         let known = self
             .table
             .load()
@@ -73,59 +73,72 @@ impl Instances {
     }
 
     /// Asks for a look before its time: a connect has failed.
-    pub fn look_soon(&self) {
+    pub(crate) fn look_soon(&self) {
         self.wanted.notify_one();
     }
 
     /// Waits until a look is asked for, a second at least after the last.
-    pub async fn wanted(&self) {
+    pub(crate) async fn wanted(&self) {
         tokio::time::sleep(LOOK_UP_LEAST).await;
         self.wanted.notified().await;
     }
 
-    /// Looks up the names of all `plugins`.
-    pub async fn look_up(&self, plugins: &[Arc<Plugin>]) {
-        let mut table = HashMap::new();
+    /// Looks up the names of all `plugins`, side by side: each is known as soon as its own are.
+    pub(crate) async fn look_up(&self, lookups: &Rc<Lookups>, plugins: Vec<Arc<Plugin>>) {
+        let mut tasks = JoinSet::new();
         for plugin in plugins {
-            let before = self.of(plugin);
-            let mut found: Vec<SocketAddr> = Vec::new();
-            let mut whole = true;
-            for instance in plugin.upstream.instances() {
-                match &instance.host {
-                    Host::Ip(ip) => found.push(SocketAddr::new(*ip, instance.port)),
-                    Host::Name(name) => {
-                        let answer = tokio::time::timeout(
-                            LOOK_UP_WITHIN,
-                            tokio::net::lookup_host((&**name, instance.port)),
-                        )
-                        .await;
-                        match answer {
-                            Ok(Ok(addresses)) => {
-                                found.extend(addresses.filter(|at| {
-                                    plugin.may_leave_loopback() || at.ip().is_loopback()
-                                }))
-                            }
-                            Ok(Err(_)) | Err(_) => whole = false,
-                        }
-                    }
+            let (instances, lookups) = (self.clone(), lookups.clone());
+            tasks.spawn_local(async move { instances.look_up_one(&lookups, &plugin).await });
+        }
+        while tasks.join_next().await.is_some() {}
+        self.forget();
+    }
+
+    async fn look_up_one(&self, lookups: &Rc<Lookups>, plugin: &Arc<Plugin>) {
+        let before = self.of(plugin);
+        let mut found: Vec<SocketAddr> = Vec::new();
+        let mut names = JoinSet::new();
+        for instance in plugin.upstream.instances() {
+            match &instance.host {
+                Host::Ip(ip) => found.push(SocketAddr::new(*ip, instance.port)),
+                Host::Name(name) => {
+                    let (lookups, name, port) = (lookups.clone(), name.clone(), instance.port);
+                    names.spawn_local(async move { lookups.find(&name, port).await });
                 }
             }
-            found.sort_unstable();
-            found.dedup();
-            let addresses = if whole || before.is_empty() {
-                kept(&before, found)
-            } else {
-                before
-            };
-            table.insert(
-                place(plugin),
-                Entry {
-                    plugin: Arc::downgrade(plugin),
-                    addresses,
-                },
-            );
         }
-        self.put(table, true);
+        let mut whole = true;
+        while let Some(answer) = names.join_next().await {
+            match answer {
+                Ok(Some(addresses)) => found.extend(
+                    addresses
+                        .into_iter()
+                        .filter(|at| plugin.may_leave_loopback() || at.ip().is_loopback()),
+                ),
+                Ok(None) | Err(_) => whole = false,
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        if !whole && !before.is_empty() {
+            return;
+        }
+        let addresses = kept(&before, found);
+        if !Arc::ptr_eq(&addresses, &before) {
+            let entry = Entry {
+                plugin: Arc::downgrade(plugin),
+                addresses,
+            };
+            self.put([(place(plugin), entry)], true);
+        }
+    }
+
+    /// Forgets plugins that are gone.
+    fn forget(&self) {
+        let is_gone = |entry: &Entry| entry.plugin.strong_count() == 0;
+        if self.table.load().values().any(is_gone) {
+            self.put([], false);
+        }
     }
 
     /// Enters what was found, over what is known only if `over`, and forgets plugins that are gone.

@@ -7,11 +7,10 @@
 use std::sync::Arc;
 
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
-use gapura_mesh::envelope::X_REQUEST_ID;
 use gapura_mesh::headers::{
     self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
     X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
-    X_ROLE, X_USER_ID,
+    X_REQUEST_ID, X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;
@@ -26,36 +25,36 @@ use crate::authorise::Permit;
 use crate::registry::Plugin;
 
 /// A request as its plugin may see it.
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     pub(super) plugin: Arc<Plugin>,
     pub(super) head: Parts,
     pub(super) route: Route,
 }
 
 /// What is known of a request beside its head.
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// Its name everywhere.
-    pub request_id: &'a RequestId,
+    pub(crate) request_id: &'a RequestId,
     /// Its trace.
-    pub trace: &'a Trace,
+    pub(crate) trace: &'a Trace,
     /// Our own part of the trace.
-    pub span: u64,
+    pub(crate) span: u64,
     /// The client's address, as text.
-    pub client: HeaderValue,
+    pub(crate) client: HeaderValue,
     /// Whether it came from a proxy to believe.
-    pub is_proxy: bool,
+    pub(crate) is_proxy: bool,
     /// `http` or `https`.
-    pub proto: HeaderValue,
+    pub(crate) proto: HeaderValue,
     /// The one host it is for.
-    pub host: HeaderValue,
+    pub(crate) host: HeaderValue,
     /// The path below the mount.
-    pub rest: &'a str,
+    pub(crate) rest: &'a str,
     /// The client asks for a WebSocket.
-    pub websocket: bool,
+    pub(crate) websocket: bool,
     /// Not a byte of body.
-    pub bodiless: bool,
+    pub(crate) bodiless: bool,
     /// Unix seconds.
-    pub now: u64,
+    pub(crate) now: u64,
 }
 
 /// A body from here on goes on a connection of its own: two copies of it through a shared one cost more, and stall others.
@@ -65,7 +64,7 @@ const BULK: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// If the host or the path cannot be written in the next protocol.
-pub fn prepare(
+pub(crate) fn prepare(
     permit: &Permit,
     mut head: Parts,
     facts: &Facts<'_>,
@@ -230,7 +229,7 @@ fn route(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Route {
 
 /// Whether a message is gRPC's.
 #[must_use]
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

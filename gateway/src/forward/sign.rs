@@ -13,34 +13,34 @@ use gapura_mesh::identity::Name;
 use http::HeaderValue;
 
 /// Signs for all plugins.
-pub struct Signer {
+pub(crate) struct Signer {
     secret: hmac::Key,
 }
 
 /// What is signed.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The plugin it is for.
-    pub plugin: &'a Name,
+    pub(crate) plugin: &'a Name,
     /// Unix seconds.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
     /// The method.
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// The target as sent.
-    pub target: &'a str,
+    pub(crate) target: &'a str,
     /// The request's id.
-    pub request_id: &'a str,
+    pub(crate) request_id: &'a str,
     /// The user, or nothing.
-    pub user: &'a str,
+    pub(crate) user: &'a str,
     /// The company, or nothing.
-    pub company: &'a str,
+    pub(crate) company: &'a str,
     /// The roles, or nothing.
-    pub role: &'a str,
+    pub(crate) role: &'a str,
 }
 
 impl Signer {
     /// A signer with the operator's secret.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
+    pub(crate) fn new(secret: &[u8]) -> Self {
         Self {
             secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
         }
@@ -48,7 +48,7 @@ impl Signer {
 
     /// The key that `plugin` verifies with.
     #[must_use]
-    pub fn plugin_key(&self, plugin: &Name) -> Vec<u8> {
+    pub(crate) fn plugin_key(&self, plugin: &Name) -> Vec<u8> {
         let mut input = b"gapura-sign-v1\n".to_vec();
         input.extend_from_slice(plugin.as_str().as_bytes());
         hmac::sign(&self.secret, &input).as_ref().to_vec()
@@ -56,7 +56,7 @@ impl Signer {
 
     /// The header's value.
     #[must_use]
-    pub fn sign(&self, context: &Context<'_>) -> Option<HeaderValue> {
+    pub(crate) fn sign(&self, context: &Context<'_>) -> Option<HeaderValue> {
         let Context {
             plugin,
             seconds,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use gapura_mesh::body::End;
+use gapura_mesh::body::Moment;
 use gapura_mesh::envelope::Code;
 use tokio::sync::watch::Sender;
 
@@ -25,11 +25,11 @@ use crate::authenticate::VerifiedCaller;
 use deny::DenyList;
 use tenants::Tenants;
 
-pub use watch::Watcher;
+pub(crate) use watch::Watcher;
 
 /// Where it is read from.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The deny list.
     pub deny: Option<PathBuf>,
     /// The folder of companies' files.
@@ -40,7 +40,7 @@ pub struct Settings {
 
 /// Who is no longer welcome. Cheap to clone.
 #[derive(Clone)]
-pub struct Standing(Arc<Inner>);
+pub(crate) struct Standing(Arc<Inner>);
 
 struct Inner {
     deny: Option<ArcSwap<DenyList>>,
@@ -51,7 +51,7 @@ struct Inner {
 
 /// Why a caller is not welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The deny list names the token, its user, its session or its company.
     Revoked,
     /// The company is suspended.
@@ -65,7 +65,7 @@ impl Standing {
     ///
     /// # Errors
     /// [`Refusal`]: why not.
-    pub fn check(&self, caller: &VerifiedCaller, client: IpAddr) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, caller: &VerifiedCaller, client: IpAddr) -> Result<(), Refusal> {
         if let Some(deny) = &self.0.deny
             && deny.load().names(caller)
         {
@@ -86,7 +86,7 @@ impl Standing {
 
     /// The moment at which a caller's stream has to end since they are no longer welcome; `None` where nothing could bring it.
     #[must_use]
-    pub fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<End> {
+    pub(crate) fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<Moment> {
         if self.0.deny.is_none() && self.0.tenants.is_none() {
             return None;
         }
@@ -105,7 +105,7 @@ impl Standing {
 
     /// Whether a page of `origin` may read answers to `company`'s callers by the company's own file; of any company's, if `None`.
     #[must_use]
-    pub fn shows_pages(&self, origin: &str, company: Option<&str>) -> bool {
+    pub(crate) fn shows_pages(&self, origin: &str, company: Option<&str>) -> bool {
         let Some(tenants) = &self.0.tenants else {
             return false;
         };
@@ -120,14 +120,14 @@ impl Standing {
 
     /// What the company's file says, in words, for `explain`; `None` if it has none.
     #[must_use]
-    pub fn in_words(&self, company: &str) -> Option<String> {
+    pub(crate) fn in_words(&self, company: &str) -> Option<String> {
         let tenants = self.0.tenants.as_ref()?.load();
         Some(tenants.of(company)?.in_words())
     }
 
     /// How many streams have ended since their caller was no longer welcome.
     #[must_use]
-    pub fn streams_ended(&self) -> u64 {
+    pub(crate) fn streams_ended(&self) -> u64 {
         self.0.streams_ended.load(Ordering::Relaxed)
     }
 }
@@ -135,7 +135,7 @@ impl Standing {
 impl Refusal {
     /// The code it is answered with.
     #[must_use]
-    pub fn code(self) -> Code {
+    pub(crate) fn code(self) -> Code {
         match self {
             Self::Revoked => Code::TokenRevoked,
             Self::Suspended => Code::TenantSuspended,
@@ -145,7 +145,7 @@ impl Refusal {
 
     /// In words, for the log and `explain`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "the deny list names the token, its user, its session or its company",
             Self::Suspended => "the company is suspended",

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use gapura_mesh::context::TenantId;
 use gapura_mesh::json::{self, Fault, Fields};
 
-use crate::config::Cidr;
+use crate::cidr::Cidr;
 use crate::registry::{OriginSet, read_company, read_origins};
 
 /// What holds for a company.

@@ -22,7 +22,7 @@ use super::{Inner, Settings, Standing};
 use crate::registry::{Bounds, Snapshot, Stamp, keep_files};
 
 /// The task that follows both. Dropping it ends the following and nothing else.
-pub struct Watcher {
+pub(crate) struct Watcher {
     standing: Standing,
     log: Log,
     alarms: Alarms,
@@ -81,7 +81,7 @@ impl Standing {
     ///
     /// # Errors
     /// Every fault, a sentence each, unless there is a last good copy to start from.
-    pub fn open(
+    pub(crate) fn open(
         settings: &Settings,
         log: &Log,
         alarms: &Alarms,
@@ -122,7 +122,7 @@ impl Standing {
 
 impl Watcher {
     /// Follows both until it is dropped; `reload` says that somebody asks for it now.
-    pub async fn run(mut self, mut reload: watch::Receiver<u64>) {
+    pub(crate) async fn run(mut self, mut reload: watch::Receiver<u64>) {
         if self.deny.is_none() && self.tenants.is_none() {
             return;
         }

@@ -16,18 +16,9 @@ use super::peer::Peer;
 use super::trust::TrustSet;
 use super::verify::Purpose;
 use crate::clock::unix;
-use crate::metrics::Side;
+use crate::leg::Side;
 
-/// What is to become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on.
-    Run,
-    /// Take no new request, finish what is in flight, close.
-    Retire,
-    /// Close at once; the reason is a fixed label.
-    Cut(&'static str),
-}
+pub use crate::verdict::Verdict;
 
 /// The live connections of one program. Cheap to clone.
 #[derive(Clone, Default)]
@@ -311,17 +302,6 @@ impl LiveConnections {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
-    }
-}
-
-impl Verdict {
-    /// A cut is final, and a second retirement is no news.
-    fn retire(&mut self) -> bool {
-        let news = *self == Self::Run;
-        if news {
-            *self = Self::Retire;
-        }
-        news
     }
 }
 

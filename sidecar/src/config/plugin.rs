@@ -94,7 +94,7 @@ fn is_name(host: &str) -> bool {
 ///
 /// # Errors
 /// If the folder cannot be looked at.
-pub fn socket_folder_is_open(socket: &Path) -> io::Result<bool> {
+pub(crate) fn socket_folder_is_open(socket: &Path) -> io::Result<bool> {
     let folder = socket
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -1,15 +1,9 @@
-//! The table of the sidecar's settings, the command line made from it, and how the effective values are shown.
+//! The table of the sidecar's settings and the command line made from it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use gapura_mesh::config::{Kind, Layers, Origin, Setting, command as flags, switched};
-use serde_json::{Value, json};
-
-use super::Config;
-use crate::forward::Address;
+use gapura_mesh::config::{Setting, command as flags};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -139,69 +133,3 @@ pub(super) fn wrapped(matches: &ArgMatches) -> Vec<OsString> {
 }
 
 const COMMAND: &str = "COMMAND";
-
-/// Every effective setting and where it came from.
-pub(super) fn show(config: &Config, layers: &Layers) -> BTreeMap<&'static str, (Value, Origin)> {
-    let mut shown = BTreeMap::new();
-    for setting in SETTINGS
-        .iter()
-        .filter(|setting| !matches!(setting.name, "check" | "config"))
-    {
-        let found = layers.all(setting.name);
-        let value = match setting.kind {
-            Kind::Many(_) => found
-                .iter()
-                .map(|found| Value::from(found.text.as_str()))
-                .collect(),
-            Kind::One(_) => found
-                .first()
-                .map_or(Value::Null, |found| found.text.as_str().into()),
-            Kind::Switch => Value::Bool(
-                found
-                    .first()
-                    .is_some_and(|found| switched(&found.text) == Ok(true)),
-            ),
-        };
-        shown.insert(setting.name, (value, layers.origin(setting.name)));
-    }
-    let mut effective =
-        |name: &'static str, value: Value| shown.insert(name, (value, layers.origin(name)));
-    effective("listen", config.listen.to_string().into());
-    effective("plugin", plugin(&config.plugin).into());
-    effective("admin", config.admin.to_string().into());
-    effective("workers", config.workers.into());
-    effective("access-log", config.access_log.as_str().into());
-    effective("public-path", json!(config.tenants.public_paths));
-    effective("probe-path", json!(config.tenants.probe_paths));
-    effective("drain-delay", seconds(config.drain.delay));
-    effective("drain-timeout", seconds(config.drain.timeout));
-    if config.allow.is_empty() {
-        effective("allow", json!(["gateway/*"]));
-    }
-    shown
-}
-
-fn plugin(address: &Address) -> String {
-    match address {
-        Address::Http(tcp) => format!("http://{}", plain(&tcp.host, tcp.port)),
-        Address::H2c(tcp) => format!("h2c://{}", plain(&tcp.host, tcp.port)),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-fn plain(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-fn seconds(duration: Duration) -> Value {
-    if duration.subsec_millis() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}ms", duration.as_millis())
-    }
-    .into()
-}

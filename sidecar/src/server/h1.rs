@@ -16,8 +16,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use super::{Proven, Server};
-use crate::pipeline::Arrived;
+use super::proven::Proven;
+use crate::pipeline::{Arrived, Pipeline};
 
 /// The hop takes 128 fields (CONTRACT section 5).
 const FIELDS: usize = 128;
@@ -26,7 +26,7 @@ const FIELDS: usize = 128;
 const BUFFER: usize = 128 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     let Proven {
         stream,
         peer,
@@ -35,17 +35,15 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
     } = proven;
     let upgraded = Upgraded::default();
     let link = Arc::new(Link::default());
-    let core = &server.pipeline.core;
+    let core = &pipeline.core;
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, upgraded, peer, name) =
-            (server.clone(), upgraded.clone(), peer.clone(), name.clone());
+        let (pipeline, upgraded, name) = (pipeline.clone(), upgraded.clone(), name.clone());
         let arrived = Arrived {
             under_way: Some(link.begin()),
             ambiguous: link.is_ambiguous(),
         };
         async move {
-            let mut response = server
-                .pipeline
+            let mut response = pipeline
                 .handle(
                     &peer,
                     &name,
@@ -54,7 +52,7 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
                     &upgraded,
                 )
                 .await;
-            let goes = peer.is_err() || server.pipeline.core.seed.stopping.phase() != Phase::Run;
+            let goes = peer.is_err() || pipeline.core.seed.stopping.phase() != Phase::Run;
             if goes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response
                     .headers_mut()
@@ -74,7 +72,8 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
         http1::UpgradeableConnection::graceful_shutdown,
         retired(&guard),
         &link,
-        core,
+        &core.timers,
+        core.seed.stopping.clone(),
         true,
     );
     let whole = async {

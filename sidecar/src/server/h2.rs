@@ -24,9 +24,9 @@ use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use tokio::task::JoinSet;
 
-use super::{Proven, Server};
+use super::proven::{HANDSHAKE_WITHIN, Proven};
 use crate::authorise::{Denied, PermittedPeer};
-use crate::pipeline::Arrived;
+use crate::pipeline::{Arrived, Pipeline};
 
 /// Streams at a time on one connection; the gateway opens another beyond.
 const STREAMS: u32 = 256;
@@ -35,7 +35,7 @@ const STREAMS: u32 = 256;
 const HANDS: usize = 64;
 
 struct Streams {
-    server: Rc<Server>,
+    pipeline: Rc<Pipeline>,
     peer: Result<PermittedPeer, Denied>,
     name: Rc<str>,
     /// Those that have nothing to do.
@@ -52,7 +52,7 @@ struct Hand {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     let Proven {
         stream,
         peer,
@@ -67,19 +67,18 @@ pub(super) async fn serve(server: &Rc<Server>, proven: Proven) {
         .max_header_list_size(HEADER_LIST)
         .max_concurrent_streams(STREAMS)
         .handshake::<_, Bytes>(half);
-    let Ok(Ok(mut connection)) = tokio::time::timeout(super::HANDSHAKE_WITHIN, handshake).await
-    else {
+    let Ok(Ok(mut connection)) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await else {
         return;
     };
     let denied = peer.is_err();
     let streams = Rc::new(Streams {
-        server: server.clone(),
+        pipeline: pipeline.clone(),
         peer,
         name,
         idle: RefCell::default(),
     });
     let mut tasks = JoinSet::new();
-    let mut stopping = server.pipeline.core.seed.stopping.clone();
+    let mut stopping = pipeline.core.seed.stopping.clone();
     let mut verdict = guard.verdict();
     // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
     // closes: told at once, it would carry nothing.
@@ -172,7 +171,7 @@ impl Streams {
     }
 
     async fn stream(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let core = &self.server.pipeline.core;
+        let core = &self.pipeline.core;
         let length = request
             .headers()
             .get(CONTENT_LENGTH)
@@ -186,7 +185,7 @@ impl Streams {
             }
         });
         let no_upgrade = Upgraded::default();
-        let handled = pin!(self.server.pipeline.handle(
+        let handled = pin!(self.pipeline.handle(
             &self.peer,
             &self.name,
             request,

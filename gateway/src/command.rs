@@ -1,0 +1,64 @@
+//! What the program answers instead of serving: is this configuration good, and by which key does a plugin verify.
+//!
+//! In: settings that were read. Out: what to print, or every fault, a sentence each. Nothing is bound and nothing runs; what a
+//! start would refuse is refused here, since the same functions load it.
+
+use std::io;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gapura_mesh::alarms::Alarms;
+use gapura_mesh::clock::Clock;
+use gapura_mesh::identity::Name;
+use gapura_mesh::log::Log;
+use gapura_mesh::secret;
+
+use crate::config::Config;
+use crate::forward::sign::Signer;
+use crate::load::{Loaded, SIGNING_SECRET_LEAST};
+
+/// What a start would find.
+#[derive(Debug)]
+pub struct Checked {
+    /// The settings in force and the plugins, a line each or more.
+    pub lines: Vec<String>,
+    /// What is allowed and hardly meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Loads everything as a start would; names the fields that this build does not act on yet.
+///
+/// # Errors
+/// Every fault, a sentence each.
+pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
+    let clock = Clock::system();
+    let log = Log::to("gateway", clock.clone(), Box::new(io::sink()))
+        .map_err(|error| vec![format!("no thread can be started: {error}")])?;
+    let loaded = Loaded::load(config, &clock, &log, &Alarms::new(log.clone()))?;
+    let mut lines = vec![format!("{:#}", config.to_json())];
+    for (file, plugin) in loaded.registry.table().plugins() {
+        let inactive = if plugin.inactive.is_empty() {
+            String::new()
+        } else {
+            format!("; not active yet: {}", plugin.inactive.join(", "))
+        };
+        let (name, version, mount) = (&plugin.name, &plugin.version, plugin.mount.as_str());
+        lines.push(format!(
+            "{file}: plugin {name} {version} at {mount}{inactive}"
+        ));
+    }
+    Ok(Checked {
+        lines,
+        warnings: loaded.warnings,
+    })
+}
+
+/// The key by which `plugin` verifies `X-Internal-Signature`, as text.
+///
+/// # Errors
+/// What is wrong with the file that holds the gateway's secret, a sentence.
+pub fn signing_key(plugin: &Name, secret_file: &Path) -> Result<String, String> {
+    let secret = secret::read(secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST)?;
+    Ok(URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(plugin)))
+}

@@ -1,0 +1,78 @@
+//! Why a plugin gave no answer, as far as it concerns the request: what of it the client may know, `rejection` decides.
+
+use std::fmt;
+use std::io;
+
+use gapura_mesh::body::Fault;
+use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::upstream::SendError;
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// No address of the plugin can be connected to, or the connection broke.
+    Unreachable(io::Error),
+    /// Who answers is not who should, or refuses us.
+    Identity(String),
+    /// What came back is no answer.
+    Protocol,
+    /// Too many requests are under way to one plugin.
+    Overloaded,
+    /// The time ran out.
+    Timeout,
+    /// The request's body broke.
+    Body(Fault),
+    /// The request cannot be written as the next protocol wants it.
+    Unwritable,
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
+            SendError::Broken(cause) => broken(cause),
+            SendError::Cut(reason) => {
+                Self::Identity(format!("the sidecar is trusted no longer: {reason}"))
+            }
+            SendError::Protocol => Self::Protocol,
+            SendError::Timeout => Self::Timeout,
+            SendError::Body(fault) => Self::Body(fault),
+        }
+    }
+}
+
+/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
+/// that seemed to succeed); else it is gone.
+fn broken(cause: Option<io::Error>) -> Error {
+    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+    let failure = handshake_refusal(&cause);
+    if failure.is_peer_alert {
+        Error::Identity(failure.sentence)
+    } else {
+        Error::Unreachable(cause)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(_) => f.write_str("the plugin cannot be reached"),
+            Self::Identity(sentence) => f.write_str(sentence),
+            Self::Protocol => f.write_str("what came back is no answer"),
+            Self::Overloaded => f.write_str("too many requests are under way to this plugin"),
+            Self::Timeout => f.write_str("the plugin did not answer in time"),
+            Self::Body(_) => f.write_str("the request's body did not come to its end"),
+            Self::Unwritable => f.write_str("the request cannot be written in the next protocol"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(error) => Some(error),
+            Self::Body(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}

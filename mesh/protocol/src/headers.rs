@@ -1,0 +1,521 @@
+//! The one rule of which header may pass, on both ends of the hop (CONTRACT section 4).
+//!
+//! In: the header map of a message as its sender wrote it. Out: the same map without what may not pass, and a count of what was
+//! taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
+//! Invariant: whatever a client or a plugin sends, after `scrub_*` no name is left that reads as one of ours, in any spelling that
+//! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
+
+mod proxies;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+pub use proxies::tells_who;
+
+use crate::context::{RequestId, Roles, TenantId, UserId};
+
+/// The name of a request everywhere.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The user of a request.
+pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// The tenant of a request.
+pub const X_COMPANY_ID: HeaderName = HeaderName::from_static("x-company-id");
+/// The caller's roles.
+pub const X_ROLE: HeaderName = HeaderName::from_static("x-role");
+/// What the gateway proved: `verified`, `unverified` or `public`. On the hop only.
+pub const X_GAPURA_AUTH: HeaderName = HeaderName::from_static("x-gapura-auth");
+/// The further `X-*` headers that the gateway vouches for. On the hop only.
+pub const X_GAPURA_VOUCHED: HeaderName = HeaderName::from_static("x-gapura-vouched");
+/// Marks the gateway's own probes. On the hop only.
+pub const X_GAPURA_PROBE: HeaderName = HeaderName::from_static("x-gapura-probe");
+/// The code of an answer that the sidecar made itself. On the hop only.
+pub const X_GAPURA_MADE: HeaderName = HeaderName::from_static("x-gapura-made");
+/// The client's address, behind those that trusted proxies named.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme the client used.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host the client asked for.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The mount that was taken off the path.
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// The proof for plugins behind plain HTTP.
+pub const X_INTERNAL_SIGNATURE: HeaderName = HeaderName::from_static("x-internal-signature");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// W3C Trace Context, the vendors' part.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Why a header was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A reserved name: it would speak for the gateway.
+    Identity,
+    /// Another `X-*` name, `Forwarded` and the like.
+    X,
+    /// For one connection only (RFC 9110, section 7.6.1).
+    HopByHop,
+    /// Named by a `Connection` line.
+    Nominated,
+    /// A character outside `[A-Za-z0-9-]` in the name.
+    Alias,
+    /// A trailer that is not let through.
+    Trailer,
+}
+
+/// How many headers were taken, by [`Kind`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stripped([u32; 6]);
+
+/// What the gateway proved of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The token was verified.
+    Verified,
+    /// A token of an issuer the gateway does not know was passed on unread.
+    Unverified,
+    /// No token is needed.
+    Public,
+}
+
+/// The context headers of a request as the sidecar found them: each at most once, each valid.
+#[derive(Clone, Debug)]
+pub struct HopContext {
+    /// Always there.
+    pub request_id: RequestId,
+    /// There when the tenant is.
+    pub user: Option<UserId>,
+    /// None on a route without a verified token.
+    pub tenant: Option<TenantId>,
+    /// None where the token has none.
+    pub roles: Option<Roles>,
+    /// None where the header is missing or is none of the three words; then it excuses nothing.
+    pub auth: Option<Auth>,
+    /// The gateway's own probe.
+    pub probe: bool,
+}
+
+/// The context headers do not have the form that rule 3 of section 4 demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadContext;
+
+impl Kind {
+    /// Every kind, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::Identity,
+        Self::X,
+        Self::HopByHop,
+        Self::Nominated,
+        Self::Alias,
+        Self::Trailer,
+    ];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::X => "x",
+            Self::HopByHop => "hop_by_hop",
+            Self::Nominated => "nominated",
+            Self::Alias => "alias",
+            Self::Trailer => "trailer",
+        }
+    }
+}
+
+impl Stripped {
+    /// How many of one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> u32 {
+        self.0[kind as usize]
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.0.iter().sum()
+    }
+
+    /// Counts `count` more of a kind.
+    pub fn add(&mut self, kind: Kind, count: u32) {
+        self.0[kind as usize] += count;
+    }
+}
+
+impl Auth {
+    /// The word on the hop.
+    #[must_use]
+    pub fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::Public => "public",
+        })
+    }
+
+    fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"verified" => Some(Self::Verified),
+            b"unverified" => Some(Self::Unverified),
+            b"public" => Some(Self::Public),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a name, in lower case, is one that only Gapura may write.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("x-") else {
+        return false;
+    };
+    matches!(
+        rest,
+        "user-id" | "company-id" | "role" | "request-id" | "real-ip"
+    ) || ["plugin-", "internal-", "forwarded-", "gapura-"]
+        .iter()
+        .any(|prefix| rest.starts_with(prefix))
+}
+
+/// Whether a name is safe from being folded into another: only letters, digits and `-`.
+fn is_plain(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The reserved name that a plugin might read a name with odd characters as.
+fn folds_to_reserved(name: &str) -> bool {
+    let folded: String = name
+        .chars()
+        .map(|char| {
+            if char.is_ascii_alphanumeric() {
+                char
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    is_reserved(&folded)
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TE
+        || *name == TRAILER
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || matches!(
+            name.as_str(),
+            "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "http2-settings"
+                | "expect"
+        )
+}
+
+/// The names that all `Connection` lines of a map list, in lower case (RFC 9110, section 7.6.1). Bytes that are no name stay out.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for line in headers.get_all(CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            // The two options of every second request name no header.
+            if option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            names.extend(HeaderName::from_bytes(option).ok());
+        }
+    }
+    names
+}
+
+/// Whether any `Connection` line holds `option`.
+#[must_use]
+pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
+    let lines = headers.get_all(CONNECTION).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// Removes every header for which `judge` finds a kind.
+fn remove_where(
+    headers: &mut HeaderMap,
+    stripped: &mut Stripped,
+    judge: impl Fn(&HeaderName) -> Option<Kind>,
+) {
+    // Nothing is allocated for the usual request, which has nothing to take.
+    let doomed: Vec<(HeaderName, Kind)> = headers
+        .keys()
+        .filter_map(|name| judge(name).map(|kind| (name.clone(), kind)))
+        .collect();
+    for (name, kind) in doomed {
+        if let Entry::Occupied(entry) = headers.entry(name) {
+            let (_, values) = entry.remove_entry_mult();
+            stripped.add(kind, u32::try_from(values.count()).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names, and names by which
+/// proxies tell who somebody is, the plugin asks for. `Host`,
+/// `Content-Length` and `Authorization` are the caller's business.
+pub fn scrub_client_request(
+    headers: &mut HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Stripped {
+    let mut stripped = Stripped::default();
+    let nominated = nominated(headers);
+    remove_where(headers, &mut stripped, |name| {
+        let text = name.as_str();
+        if !is_plain(text) {
+            return Some(Kind::Alias);
+        }
+        if is_hop_by_hop(name) {
+            return Some(Kind::HopByHop);
+        }
+        if is_reserved(text) {
+            return Some(Kind::Identity);
+        }
+        if nominated.contains(name) {
+            // Removing these would change what the message is; they are framed and set anew anyway.
+            return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
+        }
+        let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
+        (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
+    });
+    stripped
+}
+
+/// Rule 3: takes from a request on the hop all that the gateway does not vouch for, and our own marks.
+pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
+    let mut stripped = Stripped::default();
+    let nominated = nominated(headers);
+    let vouched: Vec<HeaderValue> = headers
+        .get_all(X_GAPURA_VOUCHED)
+        .into_iter()
+        .cloned()
+        .collect();
+    // Our own marks have done their work, and are no sign of an attack: they go first and do not count.
+    [X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_GAPURA_PROBE]
+        .iter()
+        .for_each(|mark| drop(headers.remove(mark)));
+    let is_vouched = |text: &str| {
+        let names = vouched
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        !text.starts_with("x-gapura-")
+            && names
+                .into_iter()
+                .any(|name| name.trim_ascii().eq_ignore_ascii_case(text.as_bytes()))
+    };
+    remove_where(headers, &mut stripped, |name| {
+        let text = name.as_str();
+        // Before all else: no `Connection` line takes from the plugin what the gateway has proven.
+        if is_of_rule_2(text) {
+            return None;
+        }
+        if !is_plain(text) {
+            return Some(Kind::Alias);
+        }
+        if is_hop_by_hop(name) {
+            return Some(Kind::HopByHop);
+        }
+        if nominated.contains(name) {
+            return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
+        }
+        if matches!(text, "forwarded" | "proxy" | "baggage") {
+            return Some(Kind::X);
+        }
+        if !(text.starts_with("x-") || tells_who(text)) || is_vouched(text) {
+            return None;
+        }
+        Some(if is_reserved(text) {
+            Kind::Identity
+        } else {
+            Kind::X
+        })
+    });
+    stripped
+}
+
+/// The context and forwarding headers that the gateway adds to every request.
+fn is_of_rule_2(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("x-") else {
+        return false;
+    };
+    matches!(rest, "request-id" | "user-id" | "company-id" | "role")
+        || rest
+            .strip_prefix("forwarded-")
+            .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
+}
+
+/// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
+pub fn scrub_response(headers: &mut HeaderMap) -> Stripped {
+    let mut stripped = Stripped::default();
+    let nominated = nominated(headers);
+    remove_where(headers, &mut stripped, |name| {
+        let text = name.as_str();
+        if is_hop_by_hop(name) {
+            return Some(Kind::HopByHop);
+        }
+        if nominated.contains(name) && *name != CONTENT_LENGTH {
+            return Some(Kind::Nominated);
+        }
+        if is_reserved(text) {
+            return Some(Kind::Identity);
+        }
+        (!is_plain(text) && folds_to_reserved(text)).then_some(Kind::Alias)
+    });
+    stripped
+}
+
+/// Fields that frame a message, route it or describe its content: as trailers they would change what was already read (RFC 9110,
+/// section 6.5.1).
+fn may_not_trail(name: &HeaderName) -> bool {
+    is_hop_by_hop(name)
+        || matches!(
+            name.as_str(),
+            "host"
+                | "content-length"
+                | "content-encoding"
+                | "content-type"
+                | "content-range"
+                | "authorization"
+                | "cookie"
+                | "set-cookie"
+        )
+}
+
+/// The names that a message announces as trailers (RFC 9110, section 6.6.2) and that may pass: HTTP/1.1 carries no others.
+fn announced(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> Option<HeaderValue> {
+    if !headers.contains_key(TRAILER) {
+        return None;
+    }
+    let lines = headers
+        .get_all(TRAILER)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let names = lines
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(passes);
+    let joined = names
+        .map(|name| name.as_str().to_owned())
+        .collect::<Vec<_>>()
+        .join(", ");
+    HeaderValue::from_str(&joined)
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+/// What a request may go on announcing. To be read before the scrub and set after it.
+#[must_use]
+pub fn announced_by_request(
+    headers: &HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Option<HeaderValue> {
+    announced(headers, |name| may_trail_request(name, &forwarded))
+}
+
+/// What an answer may go on announcing. To be read before the scrub and set after it.
+#[must_use]
+pub fn announced_by_response(headers: &HeaderMap) -> Option<HeaderValue> {
+    announced(headers, may_trail_response)
+}
+
+fn may_trail_request(name: &HeaderName, forwarded: impl Fn(&HeaderName) -> bool) -> bool {
+    let text = name.as_str();
+    is_plain(text)
+        && !is_reserved(text)
+        && !may_not_trail(name)
+        && (text.starts_with("grpc-") || forwarded(name))
+}
+
+fn may_trail_response(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !is_reserved(text) && !may_not_trail(name) && (is_plain(text) || !folds_to_reserved(text))
+}
+
+/// Rule 1 for trailers of a request: `grpc-*` and what `forwarded` names may pass.
+pub fn scrub_request_trailers(
+    trailers: &mut HeaderMap,
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Stripped {
+    let mut stripped = Stripped::default();
+    remove_where(trailers, &mut stripped, |name| {
+        (!may_trail_request(name, &forwarded)).then_some(Kind::Trailer)
+    });
+    stripped
+}
+
+/// Rule 6 for trailers of an answer.
+pub fn scrub_response_trailers(trailers: &mut HeaderMap) -> Stripped {
+    let mut stripped = Stripped::default();
+    remove_where(trailers, &mut stripped, |name| {
+        (!may_trail_response(name)).then_some(Kind::Trailer)
+    });
+    stripped
+}
+
+/// Joins the `Cookie` fields that HTTP/2 may split (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).into_iter();
+    let (Some(first), Some(_)) = (fields.next(), fields.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for field in headers.get_all(COOKIE).into_iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(field.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// Rule 3: reads the context from a request on the hop.
+///
+/// # Errors
+/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, or a tenant has no user.
+pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
+    let request_id = single(headers, &X_REQUEST_ID)?.ok_or(BadContext)?;
+    let context = HopContext {
+        request_id: RequestId::of_header(request_id).map_err(|_| BadContext)?,
+        user: single(headers, &X_USER_ID)?
+            .map(UserId::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
+        tenant: single(headers, &X_COMPANY_ID)?
+            .map(TenantId::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
+        roles: single(headers, &X_ROLE)?
+            .map(Roles::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
+        auth: single(headers, &X_GAPURA_AUTH)?.and_then(|value| Auth::from_word(value.as_bytes())),
+        probe: headers.contains_key(X_GAPURA_PROBE),
+    };
+    let orphan = context.tenant.is_some() && context.user.is_none();
+    if orphan { Err(BadContext) } else { Ok(context) }
+}
+
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, BadContext> {
+    let mut values = headers.get_all(name).into_iter();
+    let first = values.next();
+    if values.next().is_some() {
+        Err(BadContext)
+    } else {
+        Ok(first)
+    }
+}
+
+#[cfg(test)]
+mod tests;

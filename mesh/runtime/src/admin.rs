@@ -1,0 +1,340 @@
+//! The operator's side: a few pages for people and machines that watch the program.
+//!
+//! In: a listener and what the pages say now. Out: answers to GET and HEAD, nothing else. The `Host` must be an IP address or
+//! `localhost`, so that a web page cannot have its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
+//! Serves on the control thread and never on a worker: a slow scrape delays no request.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gapura_transport::body::Body;
+use gapura_transport::io::BoxIo;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+/// One page as it reads now.
+pub struct Page {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub kind: &'static str,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a program has to say for itself.
+pub trait Pages: 'static {
+    /// The page at `path`, if there is one.
+    fn page(&self, path: &str) -> Option<Page>;
+}
+
+/// Who may read.
+#[derive(Clone, Default)]
+pub struct Rules {
+    /// Refuse a `Host` that is a name other than `localhost`.
+    pub check_host: bool,
+    /// Demand this bearer token.
+    pub token: Option<Arc<[u8]>>,
+}
+
+/// A listener of either kind.
+pub enum Listener {
+    /// On an address.
+    Tcp(TcpListener),
+    /// On a path.
+    Unix(UnixListener),
+}
+
+/// Readers at a time: a person, Prometheus and a kubelet, many times over.
+const READERS: usize = 64;
+
+/// A reader that says nothing is let go.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// So is one that does not read what it asked for: the others wait for its place.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+impl Page {
+    /// A page of JSON.
+    #[must_use]
+    pub fn json(status: StatusCode, value: &serde_json::Value) -> Self {
+        Self {
+            status,
+            kind: "application/json",
+            text: format!("{value:#}\n"),
+        }
+    }
+
+    /// A page of metrics.
+    #[must_use]
+    pub fn metrics(text: String) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind: "text/plain; version=0.0.4",
+            text,
+        }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<BoxIo> {
+        match self {
+            Self::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Box::new(stream) as BoxIo),
+            Self::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Box::new(stream) as BoxIo),
+        }
+    }
+}
+
+/// Serves pages until it is dropped.
+pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
+    let mut readers = JoinSet::new();
+    loop {
+        while readers.try_join_next().is_some() {}
+        if readers.len() >= READERS {
+            readers.join_next().await;
+        }
+        match listener.accept().await {
+            Ok(io) => {
+                readers.spawn_local(reader(io, rules.clone(), pages.clone()));
+            }
+            // Out of file descriptors, most likely: others need them more.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = answer(
+            request.method(),
+            request.uri().path(),
+            request.headers(),
+            &rules,
+            &*pages,
+        );
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    // A reader that breaks off is of no interest.
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(io), service);
+    let _ = tokio::time::timeout(READ_WITHIN, connection).await;
+}
+
+fn answer(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    rules: &Rules,
+    pages: &dyn Pages,
+) -> Response<Body> {
+    let page = match refusal(method, headers, rules) {
+        Some((status, message)) => Page::json(status, &serde_json::json!({"ok": false, "message": message})),
+        None => pages.page(path).unwrap_or_else(|| {
+            Page::json(StatusCode::NOT_FOUND, &serde_json::json!({"ok": false, "message": "There is no such page on the admin side."}))
+        }),
+    };
+    let mut response = Response::new(Body::full(Bytes::from(page.text)));
+    *response.status_mut() = page.status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if page.status == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+fn refusal(
+    method: &Method,
+    headers: &HeaderMap,
+    rules: &Rules,
+) -> Option<(StatusCode, &'static str)> {
+    if method != Method::GET && method != Method::HEAD {
+        return Some((
+            StatusCode::METHOD_NOT_ALLOWED,
+            "The admin side answers GET and HEAD.",
+        ));
+    }
+    if rules.check_host && !names_no_site(headers) {
+        return Some((
+            StatusCode::FORBIDDEN,
+            "The Host must be an IP address or localhost.",
+        ));
+    }
+    let token = rules.token.as_ref()?;
+    let given = headers
+        .get(AUTHORIZATION)
+        .map(HeaderValue::as_bytes)
+        .and_then(|value| value.strip_prefix(b"Bearer "));
+    let fits = given.is_some_and(|given| {
+        aws_lc_rs::constant_time::verify_slices_are_equal(given, token).is_ok()
+    });
+    (!fits).then_some((
+        StatusCode::UNAUTHORIZED,
+        "The admin token is missing or wrong.",
+    ))
+}
+
+/// A browser that was lured here by a name of somebody else's says that name.
+fn names_no_site(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(HOST).into_iter();
+    let (Some(Ok(host)), None) = (lines.next().map(HeaderValue::to_str), lines.next()) else {
+        return false;
+    };
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok()
+        || host.parse::<SocketAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct One;
+
+    impl Pages for One {
+        fn page(&self, path: &str) -> Option<Page> {
+            (path == "/healthz")
+                .then(|| Page::json(StatusCode::OK, &serde_json::json!({"ok": true})))
+        }
+    }
+
+    fn status(
+        method: &Method,
+        path: &str,
+        lines: &[(&'static str, &'static str)],
+        rules: &Rules,
+    ) -> u16 {
+        let headers = lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        answer(method, path, &headers, rules, &One)
+            .status()
+            .as_u16()
+    }
+
+    #[test]
+    fn a_reader_by_address_is_answered_and_one_by_a_strangers_name_is_not() {
+        let rules = Rules {
+            check_host: true,
+            token: None,
+        };
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:9901",
+            "[::1]",
+        ] {
+            assert_eq!(
+                status(&Method::GET, "/healthz", &[("host", host)], &rules),
+                200,
+                "{host}"
+            );
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+            "",
+            "127.0.0.1.evil.example",
+        ] {
+            assert_eq!(
+                status(&Method::GET, "/healthz", &[("host", host)], &rules),
+                403,
+                "{host}"
+            );
+        }
+        assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 403);
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("host", "evil.example")],
+                &Rules::default()
+            ),
+            200
+        );
+    }
+
+    #[test]
+    fn only_reading_and_only_what_is_there() {
+        let rules = Rules::default();
+        assert_eq!(status(&Method::HEAD, "/healthz", &[], &rules), 200);
+        assert_eq!(status(&Method::POST, "/healthz", &[], &rules), 405);
+        assert_eq!(status(&Method::GET, "/secrets", &[], &rules), 404);
+        let allowed = |method| {
+            answer(&method, "/healthz", &HeaderMap::new(), &rules, &One)
+                .headers()
+                .get(ALLOW)
+                .cloned()
+        };
+        assert_eq!(allowed(Method::DELETE).unwrap(), "GET, HEAD");
+        assert_eq!(allowed(Method::GET), None);
+    }
+
+    #[test]
+    fn a_token_is_asked_for_where_one_is_set() {
+        let rules = Rules {
+            check_host: false,
+            token: Some(Arc::from(&b"s3cret"[..])),
+        };
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("authorization", "Bearer s3cret")],
+                &rules
+            ),
+            200
+        );
+        assert_eq!(
+            status(
+                &Method::GET,
+                "/healthz",
+                &[("authorization", "Bearer s3cre")],
+                &rules
+            ),
+            401
+        );
+        assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 401);
+    }
+}

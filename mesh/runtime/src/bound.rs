@@ -1,0 +1,205 @@
+//! Every listener of a program, bound before anything runs, so that a fault leaves nothing half-started.
+//!
+//! In: the addresses that the operator chose, and the sockets that systemd handed over. Out: a [`Bound`], or every fault, a sentence
+//! each; later, on the control thread, the tasks that serve them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stop};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Pages, Rules};
+use crate::config::{AdminAddress, exposed};
+use crate::listen::{self, Queue};
+use crate::program;
+use crate::systemd::Sockets;
+
+/// What a program listens on.
+pub struct Wanted<'a> {
+    /// What its main listener is called: `public` or `hop`.
+    pub main: &'static str,
+    /// Where that is.
+    pub listen: SocketAddr,
+    /// The operator's side.
+    pub admin: &'a AdminAddress,
+    /// Whether the operator's side asks for a token.
+    pub guarded: bool,
+    /// A further listener for a kubelet or Prometheus.
+    pub health: Option<SocketAddr>,
+}
+
+/// The listeners.
+pub struct Bound {
+    name: &'static str,
+    main: TcpListener,
+    admin: Option<TcpListener>,
+    admin_socket: Option<UnixListener>,
+    health: Option<TcpListener>,
+}
+
+/// Who answers on the listeners for people and machines that watch the program.
+pub struct Watchers {
+    /// On the operator's side.
+    pub admin: Rc<dyn Pages>,
+    /// On the health listener.
+    pub health: Rc<dyn Pages>,
+    /// What an operator must say.
+    pub token: Option<Arc<[u8]>>,
+}
+
+impl Bound {
+    /// Binds what systemd has not handed over.
+    ///
+    /// # Errors
+    /// Every fault, a sentence each.
+    pub fn bind(wanted: &Wanted<'_>, mut sockets: Sockets) -> Result<Self, Vec<String>> {
+        // What systemd may call its sockets; the first is what one without a name is for.
+        let known = [wanted.main, "admin", "health"];
+        let mut faults = Vec::new();
+        let mut tcp = |name, address, flag: &str| match sockets.take(name, &known) {
+            Some(handed) => Some(handed),
+            None => program::bind(address, flag)
+                .map_err(|fault| faults.push(fault))
+                .ok(),
+        };
+        let main = tcp(wanted.main, wanted.listen, "--listen");
+        let health = wanted
+            .health
+            .and_then(|address| tcp("health", address, "--health"));
+        let (admin, admin_socket) = match wanted.admin {
+            AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
+            AdminAddress::Unix(path) => (
+                None,
+                program::bind_socket(path, "--admin")
+                    .map_err(|fault| faults.push(fault))
+                    .ok(),
+            ),
+        };
+        faults.extend(sockets.left(&known));
+        // What the flags were judged by may differ from what was handed over.
+        if !wanted.guarded && admin.as_ref().is_some_and(is_exposed) {
+            faults.push("the socket admin that systemd handed over can be reached from beyond this machine; give --admin-token-file, or set ListenStream=127.0.0.1:PORT".to_owned());
+        }
+        match main {
+            Some(main) if faults.is_empty() => Ok(Self {
+                name: wanted.main,
+                main,
+                admin,
+                admin_socket,
+                health,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    /// Whether the main listener can be reached from beyond this machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        is_exposed(&self.main)
+    }
+
+    /// Every listener with its address.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let listeners = [
+            (self.name, Some(&self.main)),
+            ("admin", self.admin.as_ref()),
+            ("health", self.health.as_ref()),
+        ];
+        listeners
+            .into_iter()
+            .filter_map(|(name, listener)| Some((name, listener?.local_addr().ok()?)))
+            .collect()
+    }
+
+    /// Serves them: the main one into `queues`, the others by `watchers`.
+    pub fn serve(
+        self,
+        tasks: &mut JoinSet<()>,
+        queues: Vec<Queue>,
+        watchers: &Watchers,
+        log: &Log,
+        stop: &Stop,
+    ) {
+        let rules = Rules {
+            check_host: true,
+            token: watchers.token.clone(),
+        };
+        for listener in self
+            .admin
+            .and_then(program::tcp)
+            .into_iter()
+            .chain(self.admin_socket.and_then(program::unix))
+        {
+            tasks.spawn_local(admin::serve(
+                listener,
+                rules.clone(),
+                watchers.admin.clone(),
+            ));
+        }
+        if let Some(listener) = self.health.and_then(program::tcp) {
+            tasks.spawn_local(admin::serve(
+                listener,
+                Rules::default(),
+                watchers.health.clone(),
+            ));
+        }
+        match tokio::net::TcpListener::from_std(self.main) {
+            Ok(listener) => {
+                tasks.spawn_local(listen::accept(listener, queues, log.clone(), stop.follow()));
+            }
+            Err(error) => {
+                log.event(
+                    Level::Error,
+                    "listen_failed",
+                    &format!("the listener {} broke: {error}", self.name),
+                    &[],
+                );
+                stop.raise(Phase::Cut);
+            }
+        }
+    }
+}
+
+fn is_exposed(listener: &TcpListener) -> bool {
+    listener.local_addr().is_ok_and(exposed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(listen: SocketAddr, admin: &AdminAddress) -> Wanted<'_> {
+        Wanted {
+            main: "public",
+            listen,
+            admin,
+            guarded: false,
+            health: None,
+        }
+    }
+
+    #[test]
+    fn all_that_cannot_be_bound_is_told_at_once() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let bound = Bound::bind(&wanted(any, &AdminAddress::Tcp(any)), Sockets::default()).unwrap();
+        let addresses = bound.addresses();
+        assert_eq!(
+            addresses.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["public", "admin"]
+        );
+        let (taken, admin) = (addresses[0].1, AdminAddress::Tcp(addresses[1].1));
+        let faults = Bound::bind(&wanted(taken, &admin), Sockets::default())
+            .err()
+            .unwrap();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(
+            faults[0].starts_with("--listen") && faults[1].starts_with("--admin"),
+            "{faults:?}"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The kinds of value that settings of both programs have.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the operator's side listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket, guarded by its file's mode.
+    Unix(PathBuf),
+}
+
+/// Ten years: longer is a slip of the keyboard, and near it arithmetic on deadlines stays far from overflow.
+const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
+/// More workers than this only take memory from each other.
+const WORKERS_MAX: usize = 64;
+
+impl AdminAddress {
+    /// Takes `127.0.0.1:9901` or `unix:PATH`.
+    ///
+    /// # Errors
+    /// A sentence that says what is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("a path is missing after unix:".to_owned()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => address(text)
+                .map(Self::Tcp)
+                .map_err(|message| format!("{message}, or unix:PATH")),
+        }
+    }
+
+    /// Whether others than this machine could connect.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        matches!(self, Self::Tcp(address) if exposed(*address))
+    }
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An address to listen on: `0.0.0.0:8443`, `[::1]:8443`, `localhost:8443`. No other name: what it stands for could change.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || "must be an address and a port, such as 127.0.0.1:8443 or [::1]:8443".to_owned();
+    match text.strip_prefix("localhost:") {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port
+            .parse()
+            .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+            .map_err(|_| wrong()),
+        _ => text.parse().map_err(|_| wrong()),
+    }
+}
+
+/// Whether others than this machine could connect to a listener on `address`.
+#[must_use]
+pub fn exposed(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+/// A number and a unit: `250ms`, `20s`, `15m`, `24h`, `30d`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || "must be a whole number and a unit, such as 250ms, 20s, 15m, 24h or 30d".to_owned();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
+    duration
+        .filter(|duration| *duration <= DURATION_MAX)
+        .ok_or_else(|| "must be at most 3650d".to_owned())
+}
+
+/// How many worker threads: 1 to 64.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn workers(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=WORKERS_MAX).contains(number) && !text.starts_with('+'));
+    number.ok_or_else(|| format!("must be a whole number from 1 to {WORKERS_MAX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, milliseconds) in [
+            ("0s", 0),
+            ("250ms", 250),
+            ("20s", 20_000),
+            ("15m", 900_000),
+            ("24h", 86_400_000),
+            ("30d", 2_592_000_000),
+            ("3650d", 315_360_000_000),
+        ] {
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "20",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            "1S",
+            "1w",
+            "1s1",
+            "3651d",
+            "99999999999999999999s",
+            "999999999999999999d",
+            "१s",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_addresses() {
+        for text in ["0.0.0.0:8443", "127.0.0.1:0", "[::1]:80", "localhost:80"] {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "8443",
+            ":8443",
+            "127.0.0.1",
+            "example.com:80",
+            "localhost:+80",
+            "localhost:",
+            "localhost:70000",
+            "[::1]",
+            "http://127.0.0.1:80",
+        ] {
+            assert!(address(text).is_err(), "{text}");
+        }
+        let is_exposed = |text: &str| exposed(address(text).unwrap());
+        assert!(
+            !is_exposed("127.9.0.1:1")
+                && !is_exposed("[::1]:1")
+                && !is_exposed("[::ffff:127.0.0.1]:1")
+                && !is_exposed("localhost:1")
+        );
+        assert!(is_exposed("0.0.0.0:1") && is_exposed("[::]:1") && is_exposed("10.0.0.1:1"));
+    }
+
+    #[test]
+    fn reads_admin_addresses() {
+        assert_eq!(
+            AdminAddress::parse("unix:/run/a"),
+            Ok(AdminAddress::Unix("/run/a".into()))
+        );
+        assert!(AdminAddress::parse("127.0.0.1:9901").is_ok_and(|address| !address.is_exposed()));
+        assert!(AdminAddress::parse("0.0.0.0:9901").is_ok_and(|address| address.is_exposed()));
+        assert!(AdminAddress::parse("unix:").is_err() && AdminAddress::parse("9901").is_err());
+    }
+
+    #[test]
+    fn reads_workers_and_access_log() {
+        assert_eq!((workers("1"), workers("64")), (Ok(1), Ok(64)));
+        for text in ["0", "65", "+1", "-1", "", "1.0", "two"] {
+            assert!(workers(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! One request and its answer: what is recorded of it, how far its body has come, and its place on its connection.
+//!
+//! Begun with the head; carried by the answer's body from then on, so that the record is closed and the place is free when that body
+//! is dropped, sent or not. Knows no stage: what a request meets in between writes into the record.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use gapura_protocol::context::RequestId;
+use gapura_protocol::envelope::{self, By, Code};
+use gapura_protocol::headers::{Kind, Stripped};
+use gapura_telemetry::access::{Record, Sink};
+use gapura_transport::body::{Attachment, Body, Upload};
+use gapura_transport::inbound::UnderWay;
+use http::{Method, Response};
+
+/// One request and its answer.
+pub struct Exchange {
+    /// What its line and the counters say.
+    pub record: Record,
+    /// The request's body, once somebody reads it.
+    pub upload: Option<Rc<Upload>>,
+    _under_way: Option<UnderWay>,
+}
+
+impl Exchange {
+    /// Begins one; `under_way` is its place on its connection, if that counts them.
+    #[must_use]
+    pub fn begin(
+        sink: &Rc<Sink>,
+        request_id: RequestId,
+        method: Method,
+        peer: Rc<str>,
+        under_way: Option<UnderWay>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            record: sink.begin(request_id, method, peer),
+            upload: None,
+            _under_way: under_way,
+        })
+    }
+
+    /// Ends it with a refusal in the envelope.
+    #[must_use]
+    pub fn refuse(mut self: Box<Self>, code: Code, by: By) -> Response<Body> {
+        self.record.status = code.status().as_u16();
+        self.record.code = Some(code);
+        let refusal: Response<Bytes> = envelope::refusal(code, by, &self.record.request_id);
+        refusal.map(|body| Body::full(body).with(self))
+    }
+}
+
+impl Attachment for Exchange {
+    fn bytes(&mut self, count: u64) {
+        self.record.bytes_out += count;
+    }
+
+    fn trailers(&mut self, taken: &Stripped) {
+        self.record.stripped.add(Kind::Trailer, taken.total());
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            self.record.bytes_in = upload.bytes();
+        }
+    }
+}

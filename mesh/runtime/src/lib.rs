@@ -1,0 +1,15 @@
+//! What makes a program of the libraries: its settings, its workers and listeners, how it starts, reloads and ends, the operator's side.
+//!
+//! It brings together what the other libraries keep apart: an [`exchange`] ties a request's record to its body, a worker's tasks tell
+//! the log how they ended. It refuses to know tokens, routes and plugins: both programs run on it.
+
+pub mod admin;
+pub mod bound;
+pub mod config;
+pub mod exchange;
+pub mod json;
+pub mod listen;
+pub mod program;
+pub mod signals;
+pub mod systemd;
+pub mod worker;

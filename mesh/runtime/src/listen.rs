@@ -1,0 +1,188 @@
+//! Accepts connections and hands each to the worker that has the fewest.
+//!
+//! In: a bound listener. Out: accepted sockets in a worker's queue, each with a [`Slot`] that counts it for as long as it lives.
+//! Running out of file descriptors, or having as many connections as are allowed, makes the loop wait and never spin.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::{Phase, Stopping};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+/// A connection that was just accepted.
+pub struct Accepted {
+    /// The socket, without Nagle's delay, non-blocking.
+    pub stream: std::net::TcpStream,
+    /// Who is at the other end.
+    pub from: SocketAddr,
+    /// Counts it.
+    pub slot: Slot,
+}
+
+/// One place among a worker's connections; free again when dropped.
+pub struct Slot {
+    load: Arc<AtomicUsize>,
+    freed: Arc<Notify>,
+}
+
+/// The queue of one worker, as the acceptor sees it.
+#[derive(Clone)]
+pub struct Queue {
+    sender: mpsc::UnboundedSender<Accepted>,
+    load: Arc<AtomicUsize>,
+}
+
+/// Client connections in all. Each costs about 20 KiB idle; the bound keeps a flood of them under half a gigabyte.
+pub const CONNECTIONS_MOST: usize = 20_000;
+
+/// Connections that may wait to be accepted. The standard library has 128 wait; of a burst of more, the system drops the rest, and
+/// each of those clients asks again a second later.
+const WAITING: i32 = 4096;
+
+/// How long a want of file descriptors is waited out: another connection must close first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Queue {
+    /// A queue and the end that its worker reads. Not bounded by itself: the number of connections is.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Accepted>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (
+            Self {
+                sender,
+                load: Arc::default(),
+            },
+            receiver,
+        )
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+}
+
+/// Binds a listener with a long queue, so that a burst of clients is not refused.
+///
+/// # Errors
+/// What the system says: the port is in use, the address is not ours.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: a port whose last connections have just ended may be taken again.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(WAITING)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the program closes.
+pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
+    let freed = Arc::new(Notify::new());
+    loop {
+        let full = queues
+            .iter()
+            .map(|queue| queue.load.load(Ordering::Relaxed))
+            .sum::<usize>()
+            >= CONNECTIONS_MOST;
+        tokio::select! {
+            () = stopping.reached(Phase::Closing) => return,
+            () = freed.notified(), if full => {}
+            accepted = listener.accept(), if !full => match accepted {
+                Ok((stream, from)) => hand_over(stream, from, &queues, &freed),
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    log.event(Level::Error, "accept_failed", &format!("no connection can be accepted: {error}"), &[]);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+fn hand_over(
+    stream: tokio::net::TcpStream,
+    from: SocketAddr,
+    queues: &[Queue],
+    freed: &Arc<Notify>,
+) {
+    let Some(queue) = queues
+        .iter()
+        .min_by_key(|queue| queue.load.load(Ordering::Relaxed))
+    else {
+        return;
+    };
+    let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
+    if let Ok(stream) = ready {
+        queue.load.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot {
+            load: queue.load.clone(),
+            freed: freed.clone(),
+        };
+        // A worker whose queue is gone is ending, and so is the program.
+        let _ = queue.sender.send(Accepted { stream, from, slot });
+    }
+}
+
+/// Errors of one connection, that the next accept does not meet again.
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gapura_protocol::clock::Clock;
+    use gapura_transport::shutdown::Stop;
+
+    #[test]
+    fn a_burst_waits_in_line() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let waiting: Result<Vec<_>, _> = (0..400).map(connect).collect();
+        assert!(
+            waiting.is_ok(),
+            "nobody has accepted yet, and the line is full: {waiting:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn each_connection_goes_to_the_worker_with_the_fewest() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (one, mut first) = Queue::new();
+        let (two, mut second) = Queue::new();
+        let stop = Stop::new();
+        let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
+        let accepting = tokio::spawn(accept(
+            TcpListener::from_std(listener).unwrap(),
+            vec![one, two],
+            log,
+            stop.follow(),
+        ));
+        let _a = tokio::net::TcpStream::connect(address).await.unwrap();
+        let held = first.recv().await.unwrap();
+        let _b = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _other = second.recv().await.unwrap();
+        drop(held);
+        let _c = tokio::net::TcpStream::connect(address).await.unwrap();
+        assert!(first.recv().await.is_some());
+        stop.raise(Phase::Closing);
+        accepting.await.unwrap();
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+}

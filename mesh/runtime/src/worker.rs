@@ -1,0 +1,223 @@
+//! A worker: one thread, one runtime, and all that its connections share without a lock.
+//!
+//! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own, that ends with the
+//! connection, with the phase, or with a caught panic that is logged. Nothing a worker owns is ever touched by another thread.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use gapura_protocol::clock::Clock;
+use gapura_protocol::random::Random;
+use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
+use gapura_telemetry::log::{Level, Log};
+use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_transport::shutdown::{Phase, Stopping};
+use gapura_transport::streams::Streams;
+use gapura_transport::tasks::Tasks;
+use gapura_transport::timers::Timers;
+use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::listen::{Accepted, Queue};
+use crate::program::{Alive, StartError};
+
+/// What a worker is made from; crosses into its thread.
+#[derive(Clone)]
+pub struct Seed {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's log.
+    pub log: Log,
+    /// Which requests are logged.
+    pub access: AccessLog,
+    /// The program's counters.
+    pub meters: Arc<Meters>,
+    /// The program's end.
+    pub stopping: Stopping,
+}
+
+/// What the connections of one worker share.
+pub struct Core {
+    /// What it was made from.
+    pub seed: Seed,
+    /// Its deadlines.
+    pub timers: Timers,
+    /// The streams over its HTTP/2 connections on the hop.
+    pub streams: Streams,
+    /// Its tasks that belong to no connection of a client's.
+    pub tasks: Tasks,
+    /// Where its records end.
+    pub sink: Rc<Sink>,
+    /// Its source of ids.
+    pub random: Random,
+}
+
+/// What stalled streams may hold in one program.
+const STALLED_BYTES: usize = 32 * 1024 * 1024;
+
+impl Core {
+    /// Counts a connection for as long as what it returns is kept.
+    #[must_use]
+    pub fn count_open(&self, side: Side) -> OpenConnection {
+        OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
+    /// The counters this worker owns.
+    #[must_use]
+    pub fn meters(&self) -> &WorkerMeters {
+        self.seed.meters.worker(self.seed.index)
+    }
+}
+
+/// Serves the connections of one program on this worker.
+pub trait Serve: 'static {
+    /// Serves one connection to its end.
+    fn connection(self: Rc<Self>, accepted: Accepted) -> impl Future<Output = ()>;
+
+    /// Called about once a second.
+    fn tidy(&self);
+}
+
+/// Starts `seed.of` workers, each with what `maker` makes for it; `index` of the seed does not count. Out: their queues, and what
+/// ends when all of them have.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
+    seed: &Seed,
+    mut maker: impl FnMut() -> M,
+) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
+    let (alive, workers) = mpsc::channel(1);
+    let mut queues = Vec::new();
+    for index in 0..seed.of {
+        let (queue, connections) = Queue::new();
+        queues.push(queue);
+        spawn(
+            Seed {
+                index,
+                ..seed.clone()
+            },
+            connections,
+            alive.clone(),
+            maker(),
+        )
+        .map_err(|error| StartError::System(format!("a worker cannot be started: {error}")))?;
+    }
+    Ok((queues, workers))
+}
+
+/// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
+fn spawn<S: Serve>(
+    seed: Seed,
+    connections: mpsc::UnboundedReceiver<Accepted>,
+    alive: Alive,
+    make: impl FnOnce(Rc<Core>) -> S + Send + 'static,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let name = format!("{}-{}", seed.log.service(), seed.index);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let _alive = alive;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?;
+        let random = Random::seeded()
+            .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
+        let timers = Timers::new();
+        let streams = Streams::new(timers.clone(), STALLED_BYTES / seed.of.max(1));
+        let sink = Sink::new(
+            seed.log.clone(),
+            seed.access,
+            seed.meters.clone(),
+            seed.index,
+        );
+        let core = Rc::new(Core {
+            seed,
+            timers,
+            streams,
+            tasks: Tasks::default(),
+            sink,
+            random,
+        });
+        let serve = Rc::new(make(core.clone()));
+        runtime.block_on(work(&core, &serve, connections));
+        // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
+        runtime.shutdown_background();
+        core.sink.flush();
+        Ok(())
+    })
+}
+
+async fn work<S: Serve>(
+    core: &Rc<Core>,
+    serve: &Rc<S>,
+    mut connections: mpsc::UnboundedReceiver<Accepted>,
+) {
+    let mut chores = JoinSet::new();
+    chores.spawn_local(core.timers.clone().run());
+    chores.spawn_local(core.streams.clone().run());
+    if core.sink.logs() {
+        let (sink, timers) = (core.sink.clone(), core.timers.clone());
+        chores.spawn_local(async move {
+            loop {
+                timers.sleep(FLUSH_EVERY).await;
+                sink.flush();
+            }
+        });
+    }
+    let log = core.seed.log.clone();
+    chores.spawn_local(core.tasks.clone().run(move |what| {
+        let message = format!("{what} ended in a panic; all else goes on");
+        log.event(Level::Error, "panic", &message, &[]);
+    }));
+    let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
+    chores.spawn_local(async move {
+        loop {
+            timers.sleep(std::time::Duration::from_secs(1)).await;
+            let Some(serve) = tidying.upgrade() else {
+                return;
+            };
+            serve.tidy();
+        }
+    });
+    let mut tasks = JoinSet::new();
+    let mut stopping = core.seed.stopping.clone();
+    let (mut closing, mut queued) = (false, true);
+    loop {
+        tokio::select! {
+            phase = stopping.rises() => match phase {
+                Phase::Run | Phase::Draining => {}
+                Phase::Closing => closing = true,
+                Phase::Cut => break,
+            },
+            accepted = connections.recv(), if queued => match accepted {
+                Some(accepted) => { tasks.spawn_local(serve.clone().connection(accepted)); }
+                None => (closing, queued) = (true, false),
+            },
+            Some(ended) = tasks.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    core.seed.log.event(Level::Error, "panic", "a connection ended in a panic; all others go on", &[]);
+                }
+            }
+        }
+        if closing && tasks.is_empty() && connections.is_empty() {
+            return;
+        }
+    }
+    // Dropping the set cuts whatever is left.
+    if !tasks.is_empty() {
+        let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
+        core.seed.log.event(
+            Level::Warn,
+            "cut",
+            "the time to drain is over; connections were cut",
+            &[("connections", open.into())],
+        );
+    }
+}

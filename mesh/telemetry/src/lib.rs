@@ -1,0 +1,9 @@
+//! What is seen of a running program: its log, a line for each request, its counters, and what someone must mend.
+//!
+//! In: facts, from whoever has them. Out: JSON lines and a page for Prometheus. It refuses to know connections, certificates and
+//! runtimes: those tell it what happened, it asks nobody.
+
+pub mod access;
+pub mod alarms;
+pub mod log;
+pub mod metrics;

@@ -1,0 +1,511 @@
+//! What a program counts, and how Prometheus reads it.
+//!
+//! Each worker owns its counters and is the only one to write them, so that counting costs a load and a store; a scrape adds the
+//! workers up. Labels come from the configuration and from fixed lists, never from a request: a client can't make a new series.
+
+mod program;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use gapura_protocol::leg::Side;
+pub use program::render_program;
+pub use text::Text;
+
+use gapura_protocol::envelope::Code;
+use gapura_protocol::headers::{Kind, Stripped};
+
+/// A number that one thread writes and any reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// How long things took: upper bounds of 0.5 ms to 10 s.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BOUNDS.len() + 1],
+    sum_micros: Counter,
+}
+
+/// Upper bounds in microseconds, each with its text in seconds. The small ones are for a hop on one machine.
+const BOUNDS: [(u64, &str); 14] = [
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_500, "0.0025"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+    (10_000_000, "10"),
+];
+
+/// What one worker counts for one plugin, or for what no plugin takes.
+#[derive(Debug)]
+pub struct PluginSlot {
+    /// Finished requests, by status from 100 to 599.
+    statuses: Box<[Counter]>,
+    duration: Histogram,
+    upstream: Histogram,
+    /// Requests that have begun and not finished.
+    pub in_flight: Counter,
+    /// Requests that passed although the plugin's rules refuse them.
+    pub shadow_refusals: Counter,
+}
+
+/// What all workers count for one plugin.
+#[derive(Debug)]
+pub struct PluginMeters {
+    name: String,
+    slots: Box<[PluginSlot]>,
+}
+
+/// What one worker counts besides.
+#[derive(Debug)]
+pub struct WorkerMeters {
+    rejections: Box<[Counter]>,
+    stripped: [Counter; Kind::ALL.len()],
+    tokens_rejected: Box<[Counter]>,
+    /// Open connections by [`Side`].
+    connections: [Counter; Side::ALL.len()],
+}
+
+/// All counters of one program.
+pub struct Meters {
+    workers: Box<[WorkerMeters]>,
+    token_reasons: &'static [&'static str],
+    plugins: Mutex<BTreeMap<String, Arc<PluginMeters>>>,
+    handshake_failures: Mutex<BTreeMap<(Side, &'static str), u64>>,
+}
+
+/// One open connection: counted until it is dropped, however it ends.
+pub struct OpenConnection {
+    meters: Arc<Meters>,
+    worker: usize,
+    side: Side,
+}
+
+impl OpenConnection {
+    /// Counts one more connection of `worker`'s. Made and dropped on the worker's thread.
+    #[must_use]
+    pub fn count(meters: &Arc<Meters>, worker: usize, side: Side) -> Self {
+        meters.worker(worker).connections(side).add(1);
+        Self {
+            meters: meters.clone(),
+            worker,
+            side,
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.meters
+            .worker(self.worker)
+            .connections(self.side)
+            .less();
+    }
+}
+
+impl Counter {
+    /// Adds `more`. Only the owner calls it: between its load and its store nobody else writes.
+    pub fn add(&self, more: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(more),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Takes one off a gauge.
+    pub fn less(&self) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_sub(1),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Histogram {
+    /// Enters one duration.
+    pub fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS
+            .iter()
+            .position(|(bound, _)| micros <= *bound)
+            .unwrap_or(BOUNDS.len());
+        self.buckets[bucket].add(1);
+        self.sum_micros.add(micros);
+    }
+}
+
+impl PluginSlot {
+    fn new() -> Self {
+        Self {
+            statuses: std::iter::repeat_with(Counter::default).take(500).collect(),
+            duration: Histogram::default(),
+            upstream: Histogram::default(),
+            in_flight: Counter::default(),
+            shadow_refusals: Counter::default(),
+        }
+    }
+
+    /// Enters a finished request.
+    pub fn finish(&self, status: u16, took: Duration, upstream: Option<Duration>) {
+        if let Some(counter) = usize::from(status)
+            .checked_sub(100)
+            .and_then(|index| self.statuses.get(index))
+        {
+            counter.add(1);
+        }
+        self.duration.observe(took);
+        if let Some(upstream) = upstream {
+            self.upstream.observe(upstream);
+        }
+    }
+}
+
+impl PluginMeters {
+    /// The part that worker `index` writes.
+    #[must_use]
+    pub fn slot(&self, index: usize) -> &PluginSlot {
+        &self.slots[index % self.slots.len()]
+    }
+
+    /// The plugin's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl WorkerMeters {
+    /// Counts an answer of our own.
+    pub fn rejected(&self, code: Code) {
+        self.rejections[code.index()].add(1);
+    }
+
+    /// Counts headers that were taken.
+    pub fn stripped(&self, stripped: &Stripped) {
+        for kind in Kind::ALL {
+            let count = stripped.of(kind);
+            if count > 0 {
+                self.stripped[kind as usize].add(u64::from(count));
+            }
+        }
+    }
+
+    /// Counts a refused token by the index of its reason in the list given to [`Meters::new`].
+    pub fn token_rejected(&self, reason: usize) {
+        if let Some(counter) = self.tokens_rejected.get(reason) {
+            counter.add(1);
+        }
+    }
+
+    fn connections(&self, side: Side) -> &Counter {
+        &self.connections[side as usize]
+    }
+}
+
+impl Meters {
+    /// Counters for `workers` workers; `token_reasons` is the fixed list of why a token may be refused.
+    #[must_use]
+    pub fn new(workers: usize, token_reasons: &'static [&'static str]) -> Self {
+        let counters = |count: usize| {
+            std::iter::repeat_with(Counter::default)
+                .take(count)
+                .collect()
+        };
+        let worker = || WorkerMeters {
+            rejections: counters(Code::ALL.len()),
+            stripped: Default::default(),
+            tokens_rejected: counters(token_reasons.len()),
+            connections: Default::default(),
+        };
+        Self {
+            workers: std::iter::repeat_with(worker)
+                .take(workers.max(1))
+                .collect(),
+            token_reasons,
+            plugins: Mutex::default(),
+            handshake_failures: Mutex::default(),
+        }
+    }
+
+    /// The counters that worker `index` owns.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> &WorkerMeters {
+        &self.workers[index % self.workers.len()]
+    }
+
+    /// The counters of a plugin; the same ones for the same name, whatever becomes of its file.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Arc<PluginMeters> {
+        let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || {
+            let slots = std::iter::repeat_with(PluginSlot::new)
+                .take(self.workers.len())
+                .collect();
+            Arc::new(PluginMeters {
+                name: name.to_owned(),
+                slots,
+            })
+        };
+        plugins.entry(name.to_owned()).or_insert_with(fresh).clone()
+    }
+
+    /// Counts a failed handshake. Behind a lock: a handshake costs a thousand times more.
+    pub fn handshake_failed(&self, side: Side, reason: &'static str) {
+        let mut failures = self
+            .handshake_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *failures.entry((side, reason)).or_default() += 1;
+    }
+
+    /// Writes what passed in the shadow of rules that refuse it; only a gateway has such.
+    pub fn render_shadow(&self, text: &mut Text) {
+        let name = "gapura_shadow_refusals_total";
+        text.family(
+            name,
+            "counter",
+            "Requests that passed although the plugin's rules refuse them.",
+        );
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins
+            .values()
+            .filter(|plugin| plugin.name != crate::access::UNROUTED)
+        {
+            let slots = plugin.slots.iter();
+            let count: u64 = slots.map(|slot| slot.shadow_refusals.get()).sum();
+            text.sample(name, &[("plugin", &plugin.name)], count);
+        }
+    }
+
+    /// Writes all of it, with `sides` being those that this program has.
+    pub fn render(&self, text: &mut Text, sides: &[Side]) {
+        let plugins: Vec<Arc<PluginMeters>> = self
+            .plugins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
+        text.family("gapura_requests_total", "counter", "Finished requests.");
+        for plugin in &plugins {
+            for index in 0..500 {
+                let count: u64 = plugin
+                    .slots
+                    .iter()
+                    .map(|slot| slot.statuses[index].get())
+                    .sum();
+                if count > 0 {
+                    let status = (index + 100).to_string();
+                    text.sample(
+                        "gapura_requests_total",
+                        &[("plugin", &plugin.name), ("status", &status)],
+                        count,
+                    );
+                }
+            }
+        }
+        render_histograms(
+            text,
+            &plugins,
+            "gapura_request_duration_seconds",
+            "From a request's head to its end.",
+            |slot| &slot.duration,
+        );
+        render_histograms(
+            text,
+            &plugins,
+            "gapura_upstream_duration_seconds",
+            "From sending a request on to its answer's head.",
+            |slot| &slot.upstream,
+        );
+        text.family(
+            "gapura_requests_in_flight",
+            "gauge",
+            "Requests that have begun and not finished.",
+        );
+        for plugin in &plugins {
+            let count: u64 = plugin.slots.iter().map(|slot| slot.in_flight.get()).sum();
+            text.sample(
+                "gapura_requests_in_flight",
+                &[("plugin", &plugin.name)],
+                count,
+            );
+        }
+        let sum =
+            |pick: &dyn Fn(&WorkerMeters) -> u64| -> u64 { self.workers.iter().map(pick).sum() };
+        text.family(
+            "gapura_rejections_total",
+            "counter",
+            "Answers that Gapura made itself, by code.",
+        );
+        for code in Code::ALL {
+            let count = sum(&|worker| worker.rejections[code.index()].get());
+            text.sample("gapura_rejections_total", &[("code", code.as_str())], count);
+        }
+        text.family("gapura_connections", "gauge", "Open connections.");
+        for side in sides {
+            text.sample(
+                "gapura_connections",
+                &[("side", side.as_str())],
+                sum(&|worker| worker.connections(*side).get()),
+            );
+        }
+        text.family(
+            "gapura_handshake_failures_total",
+            "counter",
+            "Failed TLS handshakes, by reason.",
+        );
+        for ((side, reason), count) in self
+            .handshake_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            text.sample(
+                "gapura_handshake_failures_total",
+                &[("side", side.as_str()), ("reason", reason)],
+                *count,
+            );
+        }
+        text.family(
+            "gapura_headers_stripped_total",
+            "counter",
+            "Headers and trailers that were not let through, by kind.",
+        );
+        for kind in Kind::ALL {
+            let count = sum(&|worker| worker.stripped[kind as usize].get());
+            text.sample(
+                "gapura_headers_stripped_total",
+                &[("kind", kind.as_str())],
+                count,
+            );
+        }
+        if !self.token_reasons.is_empty() {
+            text.family(
+                "gapura_tokens_rejected_total",
+                "counter",
+                "Refused tokens, by reason.",
+            );
+            for (index, reason) in self.token_reasons.iter().enumerate() {
+                let count = sum(&|worker| worker.tokens_rejected[index].get());
+                text.sample("gapura_tokens_rejected_total", &[("reason", reason)], count);
+            }
+        }
+    }
+}
+
+fn render_histograms(
+    text: &mut Text,
+    plugins: &[Arc<PluginMeters>],
+    name: &str,
+    help: &str,
+    pick: fn(&PluginSlot) -> &Histogram,
+) {
+    text.family(name, "histogram", help);
+    for plugin in plugins {
+        let bucket = |index: usize| -> u64 {
+            plugin
+                .slots
+                .iter()
+                .map(|slot| pick(slot).buckets[index].get())
+                .sum()
+        };
+        let mut count = 0;
+        for (index, (_, bound)) in BOUNDS.iter().enumerate() {
+            count += bucket(index);
+            text.sample(
+                &format!("{name}_bucket"),
+                &[("plugin", &plugin.name), ("le", bound)],
+                count,
+            );
+        }
+        count += bucket(BOUNDS.len());
+        text.sample(
+            &format!("{name}_bucket"),
+            &[("plugin", &plugin.name), ("le", "+Inf")],
+            count,
+        );
+        let micros: u64 = plugin
+            .slots
+            .iter()
+            .map(|slot| pick(slot).sum_micros.get())
+            .sum();
+        text.sample_text(
+            &format!("{name}_sum"),
+            &[("plugin", &plugin.name)],
+            &format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+        );
+        text.sample(&format!("{name}_count"), &[("plugin", &plugin.name)], count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_adds_the_workers_up() {
+        let meters = Arc::new(Meters::new(2, &["expired", "signature"]));
+        let plugin = meters.plugin("lab");
+        plugin.slot(0).finish(
+            200,
+            Duration::from_micros(400),
+            Some(Duration::from_micros(300)),
+        );
+        plugin.slot(1).finish(200, Duration::from_secs(11), None);
+        plugin.slot(1).finish(503, Duration::from_millis(30), None);
+        meters.worker(1).rejected(Code::Overloaded);
+        meters.worker(0).token_rejected(1);
+        let open = OpenConnection::count(&meters, 0, Side::Client);
+        drop(OpenConnection::count(&meters, 0, Side::Hop));
+        meters.handshake_failed(Side::Hop, "expired");
+        let mut text = Text::default();
+        meters.render(&mut text, &[Side::Client, Side::Hop]);
+        drop(open);
+        let text = text.into_string();
+        for line in [
+            "gapura_requests_total{plugin=\"lab\",status=\"200\"} 2",
+            "gapura_requests_total{plugin=\"lab\",status=\"503\"} 1",
+            "gapura_request_duration_seconds_bucket{plugin=\"lab\",le=\"0.0005\"} 1",
+            "gapura_request_duration_seconds_bucket{plugin=\"lab\",le=\"10\"} 2",
+            "gapura_request_duration_seconds_bucket{plugin=\"lab\",le=\"+Inf\"} 3",
+            "gapura_request_duration_seconds_sum{plugin=\"lab\"} 11.030400",
+            "gapura_request_duration_seconds_count{plugin=\"lab\"} 3",
+            "gapura_upstream_duration_seconds_count{plugin=\"lab\"} 1",
+            "gapura_rejections_total{code=\"overloaded\"} 1",
+            "gapura_tokens_rejected_total{reason=\"signature\"} 1",
+            "gapura_connections{side=\"client\"} 1",
+            "gapura_connections{side=\"hop\"} 0",
+            "gapura_handshake_failures_total{side=\"hop\",reason=\"expired\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_keeps_its_counters() {
+        let meters = Meters::new(1, &[]);
+        meters
+            .plugin("lab")
+            .slot(0)
+            .finish(200, Duration::ZERO, None);
+        assert_eq!(meters.plugin("lab").slot(0).statuses[100].get(), 1);
+    }
+}

@@ -1,0 +1,448 @@
+//! The one body type of a message under way, in either direction.
+//!
+//! In: bytes from a peer, over whichever protocol. Out: the same bytes, as an `http_body::Body`, with what we owe every body: a
+//! count of the bytes, a limit, a deadline between two bytes, and trailers that obey the header rule. Never copied and never
+//! collected: a gigabyte passes in the memory of a few frames, since nothing is taken before the receiver asks for it.
+
+mod attachment;
+mod error;
+mod upload;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
+use http::{HeaderMap, HeaderName};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::streams::HopStream;
+use crate::timers::{Sleep, Timers};
+use attachment::Attachments;
+
+pub use attachment::{Attachment, End};
+pub use error::Fault;
+pub use upload::{Upload, UploadState};
+
+/// A body under way: a pointer, since messages change hands many times before they are read; nothing at all where there is no body.
+pub struct Body(Option<Box<State>>);
+
+struct State {
+    source: Source,
+    left: Option<u64>,
+    idle: Option<(Sleep, Duration)>,
+    trailers: Trailers,
+    upload: Option<Rc<Upload>>,
+    attachments: Attachments,
+    /// When it ends as if the sender had ended it.
+    until: Option<Moment>,
+    /// When it ends as if the sender had gone away.
+    cut: Option<Moment>,
+    /// Its end has been told.
+    over: bool,
+}
+
+/// The moment at which a body ends, whatever its sender thinks.
+pub type Moment = Pin<Box<dyn Future<Output = ()>>>;
+
+enum Source {
+    End,
+    Full(Bytes),
+    Incoming(Incoming),
+    Hop(Rc<HopStream>),
+}
+
+/// Which trailers may pass.
+pub enum Trailers {
+    /// Those of an answer.
+    Response,
+    /// Those of a request: `grpc-*`, and those the plugin asks for.
+    Request(Rc<dyn Fn(&HeaderName) -> bool>),
+}
+
+impl Body {
+    fn of(source: Source) -> Self {
+        Self(Some(Box::new(State::of(source))))
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
+    /// A body that is all there.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            Self::empty()
+        } else {
+            Self::of(Source::Full(bytes))
+        }
+    }
+
+    /// A body that hyper reads.
+    #[must_use]
+    pub fn incoming(incoming: Incoming) -> Self {
+        if http_body::Body::is_end_stream(&incoming) {
+            Self::empty()
+        } else {
+            Self::of(Source::Incoming(incoming))
+        }
+    }
+
+    /// A body that comes over an HTTP/2 connection of ours.
+    #[must_use]
+    pub fn hop(stream: Rc<HopStream>) -> Self {
+        Self::of(Source::Hop(stream))
+    }
+
+    /// Fails once more than `limit` bytes have come.
+    #[must_use]
+    pub fn limited(mut self, limit: Option<u64>) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.left = limit;
+        }
+        self
+    }
+
+    /// Fails when no byte comes for `idle`, while somebody waits for one.
+    #[must_use]
+    pub fn idle_after(mut self, timers: &Timers, idle: Duration) -> Self {
+        if let Some(state) = &mut self.0
+            && !matches!(state.source, Source::End | Source::Full(_))
+        {
+            state.idle = Some((timers.unset(), idle));
+        }
+        self
+    }
+
+    /// Ends, as if the sender had, once `end` is ready.
+    #[must_use]
+    pub fn ending_when(mut self, end: Moment) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.until = Some(end);
+        }
+        self
+    }
+
+    /// Breaks off once `end` is ready, so that nobody takes what has come for the whole.
+    #[must_use]
+    pub fn cut_when(mut self, end: Moment) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.cut = Some(end);
+        }
+        self
+    }
+
+    /// Lets through the trailers that a request may have.
+    #[must_use]
+    pub fn trailers(mut self, trailers: Trailers) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.trailers = trailers;
+        }
+        self
+    }
+
+    /// Tells `upload` how far the body has come.
+    #[must_use]
+    pub fn watched(mut self, upload: Rc<Upload>) -> Self {
+        match &mut self.0 {
+            Some(state) => state.upload = Some(upload),
+            None => upload.set(UploadState::Finished),
+        }
+        self
+    }
+
+    /// Carries `attachment`, which hears of the body from now on and is dropped with it. To a body that is at its end already nothing
+    /// more is told.
+    #[must_use]
+    pub fn with(mut self, attachment: Box<dyn Attachment>) -> Self {
+        self.0
+            .get_or_insert_with(|| Box::new(State::of(Source::End)))
+            .attachments
+            .push(attachment);
+        self
+    }
+
+    /// Whether not a byte is left to come.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.0.as_ref().is_none_or(|state| state.is_ended())
+    }
+}
+
+impl State {
+    fn of(source: Source) -> Self {
+        Self {
+            source,
+            left: None,
+            idle: None,
+            trailers: Trailers::Response,
+            upload: None,
+            attachments: Attachments::default(),
+            until: None,
+            cut: None,
+            over: false,
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        match &self.source {
+            Source::End => true,
+            Source::Full(_) => false,
+            Source::Incoming(incoming) => http_body::Body::is_end_stream(incoming),
+            Source::Hop(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &mut self.source {
+            Source::End => Poll::Ready(None),
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::End;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Source::Incoming(incoming) => {
+                http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(|_| Fault::Cut)
+            }
+            Source::Hop(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn passed(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Fault> {
+        if let Some(data) = frame.data_ref() {
+            let count = data.len() as u64;
+            if let Some(left) = &mut self.left {
+                *left = left.checked_sub(count).ok_or(Fault::TooLarge)?;
+            }
+            if let Some(upload) = &self.upload {
+                upload.count(count);
+            }
+            self.attachments.each(|attachment| attachment.bytes(count));
+            return Ok(frame);
+        }
+        match frame.into_trailers() {
+            Ok(trailers) => Ok(Frame::trailers(self.scrubbed(trailers))),
+            Err(other) => Ok(other),
+        }
+    }
+
+    fn scrubbed(&mut self, mut trailers: HeaderMap) -> HeaderMap {
+        let stripped = match &self.trailers {
+            Trailers::Response => scrub_response_trailers(&mut trailers),
+            Trailers::Request(forwarded) => {
+                scrub_request_trailers(&mut trailers, |name| forwarded(name))
+            }
+        };
+        self.attachments
+            .each(|attachment| attachment.trailers(&stripped));
+        trailers
+    }
+
+    fn finish(&mut self, end: End) {
+        self.source = Source::End;
+        self.idle = None;
+        if !std::mem::replace(&mut self.over, true) {
+            self.attachments.each(|attachment| attachment.ended(end));
+        }
+        if let Some(upload) = self.upload.take() {
+            upload.set(match end {
+                End::Whole | End::CutShort => UploadState::Finished,
+                End::Broken(fault) => UploadState::Failed(fault),
+            });
+        }
+    }
+}
+
+/// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has answered.
+fn is_over(end: &mut Option<Moment>, cx: &mut Context<'_>) -> bool {
+    let is_over = end
+        .as_mut()
+        .is_some_and(|end| end.as_mut().poll(cx).is_ready());
+    if is_over {
+        *end = None;
+    }
+    is_over
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(this) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        if is_over(&mut this.cut, cx) {
+            this.finish(End::Broken(Fault::Cut));
+            return Poll::Ready(Some(Err(Fault::Cut)));
+        }
+        if is_over(&mut this.until, cx) {
+            this.finish(End::CutShort);
+            return Poll::Ready(None);
+        }
+        let polled = match this.poll_source(cx) {
+            Poll::Ready(polled) => polled,
+            Poll::Pending => {
+                let Some((sleep, idle)) = &this.idle else {
+                    return Poll::Pending;
+                };
+                if !sleep.is_set() {
+                    sleep.reset(*idle);
+                }
+                if sleep.poll_passed(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                Some(Err(Fault::Idle))
+            }
+        };
+        if let Some((sleep, _)) = &this.idle {
+            sleep.unset();
+        }
+        match polled.map(|frame| frame.and_then(|frame| this.passed(frame))) {
+            Some(Ok(frame)) => {
+                // Trailers are the end: whoever got them asks for nothing more.
+                if frame.is_trailers() || this.is_ended() {
+                    this.finish(End::Whole);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(fault)) => {
+                this.finish(End::Broken(fault));
+                Poll::Ready(Some(Err(fault)))
+            }
+            None => {
+                this.finish(End::Whole);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_ended()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(state) = &self.0 else {
+            return SizeHint::with_exact(0);
+        };
+        match &state.source {
+            Source::End => SizeHint::with_exact(0),
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Incoming(incoming) => http_body::Body::size_hint(incoming),
+            Source::Hop(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl Drop for State {
+    /// A body that nobody reads any more will not be finished: who waits for that must not wait for ever.
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            upload.set(if self.is_ended() {
+                UploadState::Finished
+            } else {
+                UploadState::Failed(Fault::Cut)
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    /// Never a byte of what it carries.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("ended", &self.is_ended())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Writes down what it hears, its own end included.
+    #[derive(Clone, Default)]
+    struct Listener(Rc<RefCell<Vec<String>>>);
+
+    impl Attachment for Listener {
+        fn bytes(&mut self, count: u64) {
+            self.0.borrow_mut().push(format!("{count} bytes"));
+        }
+
+        fn ended(&mut self, end: End) {
+            self.0.borrow_mut().push(format!("{end:?}"));
+        }
+    }
+
+    struct Dropped(Listener);
+
+    impl Attachment for Dropped {}
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.0.borrow_mut().push("dropped".to_owned());
+        }
+    }
+
+    async fn read(body: &mut Body) -> Option<Result<Frame<Bytes>, Fault>> {
+        poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)).await
+    }
+
+    #[tokio::test]
+    async fn who_is_attached_hears_of_bytes_and_of_one_end_and_goes_with_the_body() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b"))
+            .with(Box::new(heard.clone()))
+            .with(Box::new(Dropped(heard.clone())));
+        assert!(read(&mut body).await.unwrap().unwrap().is_data());
+        assert!(read(&mut body).await.is_none());
+        assert_eq!(*heard.0.borrow(), ["7 bytes", "Whole"]);
+        drop(body);
+        assert_eq!(heard.0.borrow().last().unwrap(), "dropped");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_says_so_and_one_that_nobody_reads_has_no_end() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b"))
+            .limited(Some(6))
+            .with(Box::new(heard.clone()));
+        assert_eq!(read(&mut body).await.unwrap().unwrap_err(), Fault::TooLarge);
+        assert_eq!(*heard.0.borrow(), ["Broken(TooLarge)"]);
+        let unread = Listener::default();
+        drop(
+            Body::full(Bytes::from_static(b"x"))
+                .with(Box::new(unread.clone()))
+                .with(Box::new(Dropped(unread.clone()))),
+        );
+        assert_eq!(*unread.0.borrow(), ["dropped"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_time_is_over_was_not_read_to_its_end() {
+        let timers = Timers::new();
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"x"))
+            .with(Box::new(heard.clone()))
+            .ending_when(Box::pin(timers.sleep(Duration::from_millis(1))));
+        for _ in 0..3 {
+            timers.step();
+        }
+        assert!(read(&mut body).await.is_none());
+        assert_eq!(*heard.0.borrow(), ["CutShort"]);
+    }
+}

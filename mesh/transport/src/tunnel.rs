@@ -1,0 +1,207 @@
+//! WebSockets: who may ask for one, what is a good answer to that, and the bytes both ways from then on.
+//!
+//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and the rest of the connection's
+//! life, left in an [`Upgraded`] for the connection's owner to carry on: a tunnel ends with either end, with the caller's token, and
+//! with the trust in the connection it took over, and it is dropped with the connection at the program's end.
+//! Invariant: not a byte goes on before both sides have said 101.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gapura_protocol::headers::{connection_has, scrub_response};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, Version};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::body::{Body, Moment};
+use crate::upstream::life::Life;
+
+/// Where the pipeline leaves an upgraded connection.
+#[derive(Clone, Default)]
+pub struct Upgraded(Rc<RefCell<Option<Tunnel>>>);
+
+/// The rest of an upgraded connection's life.
+type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The other side switched to a protocol that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAskedFor;
+
+/// What is read at a time: the size of a usual WebSocket message, twice.
+const PIECE: usize = 8 * 1024;
+
+/// Whether a request asks for a WebSocket: the one protocol that may be switched to (CONTRACT section 5).
+#[must_use]
+pub fn is_asked_for(head: &Parts) -> bool {
+    head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && names_websocket(&head.headers)
+        && connection_has(&head.headers, "upgrade")
+}
+
+/// Asks for a WebSocket, or grants one.
+pub fn set_headers(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn names_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+impl Upgraded {
+    /// The rest of the connection's life, if it was upgraded.
+    #[must_use]
+    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        self.0.borrow_mut().take()
+    }
+
+    /// Takes a 101 for the answer to `client`, who asked for it, and makes the tunnel, which lasts until `end` at most.
+    ///
+    /// # Errors
+    /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
+    pub fn switch(
+        &self,
+        mut answer: Response<Body>,
+        client: Option<OnUpgrade>,
+        end: Option<Moment>,
+    ) -> Result<Response<Body>, NotAskedFor> {
+        let plugin = answer.extensions_mut().remove::<OnUpgrade>();
+        let life = answer.extensions_mut().remove::<Arc<Life>>();
+        let (Some(client), Some(plugin), true) =
+            (client, plugin, names_websocket(answer.headers()))
+        else {
+            return Err(NotAskedFor);
+        };
+        scrub_response(answer.headers_mut());
+        set_headers(answer.headers_mut());
+        *self.0.borrow_mut() = Some(Box::pin(async move {
+            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else {
+                return;
+            };
+            tokio::select! {
+                // Either end may break off a WebSocket as it likes.
+                _ = join(TokioIo::new(client), TokioIo::new(plugin)) => {}
+                () = passed(end) => {}
+                () = cut(life) => {}
+            }
+        }));
+        Ok(answer)
+    }
+}
+
+async fn passed(end: Option<Moment>) {
+    match end {
+        Some(end) => end.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cut(life: Option<Arc<Life>>) {
+    match life {
+        // Retirement is no end: nothing tells the ends of a tunnel to come again.
+        Some(life) => drop(life.cut(|| {}).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Joins `client` and `plugin` until both have said that their bytes are over, or one breaks.
+async fn join(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    plugin: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let (client_read, client_write) = tokio::io::split(client);
+    let (plugin_read, plugin_write) = tokio::io::split(plugin);
+    tokio::try_join!(
+        copy(client_read, plugin_write),
+        copy(plugin_read, client_write)
+    )?;
+    Ok(())
+}
+
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = from.read(&mut piece).await?;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&piece[..count]).await?;
+        to.flush().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, StatusCode};
+
+    #[tokio::test]
+    async fn both_ways_until_both_ends_are_done() {
+        let (mut client, near) = tokio::io::duplex(64);
+        let (mut plugin, far) = tokio::io::duplex(64);
+        let ends = async {
+            client.write_all(b"ping").await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut seen = Vec::new();
+            plugin.read_to_end(&mut seen).await.unwrap();
+            plugin.write_all(b"pong!").await.unwrap();
+            drop(plugin);
+            let mut back = Vec::new();
+            client.read_to_end(&mut back).await.unwrap();
+            (seen, back)
+        };
+        let (joined, (seen, back)) = tokio::join!(join(near, far), ends);
+        joined.unwrap();
+        assert_eq!(
+            (seen.as_slice(), back.as_slice()),
+            (&b"ping"[..], &b"pong!"[..])
+        );
+    }
+
+    fn asks(method: &str, version: Version, upgrade: &str, connection: &str) -> bool {
+        let request = Request::builder()
+            .method(method)
+            .version(version)
+            .header(UPGRADE, upgrade)
+            .header(CONNECTION, connection);
+        is_asked_for(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_in_one_way_only() {
+        assert!(asks(
+            "GET",
+            Version::HTTP_11,
+            "WebSocket",
+            "keep-alive, Upgrade"
+        ));
+        assert!(!asks("POST", Version::HTTP_11, "websocket", "upgrade"));
+        assert!(!asks("GET", Version::HTTP_10, "websocket", "upgrade"));
+        assert!(!asks("GET", Version::HTTP_11, "websocket", "keep-alive"));
+        for other in ["h2c", "websocket, h2c", "TLS/1.3", ""] {
+            assert!(!asks("GET", Version::HTTP_11, other, "upgrade"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_switch_that_nobody_asked_for_is_none() {
+        let answer = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(UPGRADE, "websocket")
+            .body(Body::empty())
+            .unwrap();
+        let upgraded = Upgraded::default();
+        assert!(upgraded.switch(answer, None, None).is_err());
+        assert!(upgraded.take().is_none());
+    }
+}

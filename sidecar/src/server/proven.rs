@@ -1,0 +1,21 @@
+//! A connection on the hop whose peer the handshake has proven.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use gapura_mesh::tls::live::LiveGuard;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::authorise::{Denied, PermittedPeer};
+
+/// What its driver needs of it.
+pub(super) struct Proven {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) peer: Result<PermittedPeer, Denied>,
+    pub(super) name: Rc<str>,
+    pub(super) guard: LiveGuard,
+}
+
+/// For a handshake, whoever is at the other end.
+pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,40 @@
+//! The pair beside larger pieces of other people's software. `tests/run --world` installs them and runs what is here; a piece that
+//! could not be had is one line, and its test ends there.
+
+mod clients; // HTTP clients of other languages
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The Python that holds the packages of `tests/world-requirements.txt`, where it can import `package`.
+fn python(package: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python = root.join("target/world/venv/bin/python");
+    let probe = Command::new(&python)
+        .args(["-c", &format!("import {package}")])
+        .stderr(Stdio::null())
+        .status();
+    if probe.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    println!("not tried: no Python with the package `{package}` here");
+    None
+}
+
+/// What a script said; it has to end well.
+fn run(python: &Path, script: &str, args: &[&str]) -> String {
+    let output = Command::new(python)
+        .args(["-c", script])
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout).trim().to_owned()
+}
