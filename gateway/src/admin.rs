@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_mesh::access::UNROUTED;
 use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
@@ -172,7 +173,7 @@ impl State {
             "Plugin files with a fault, now.",
             faulty,
         );
-        self.meters.render_shadow(&mut text);
+        self.meters.render_shadow(&mut text, UNROUTED);
         render_trust(
             &mut text,
             &self.own.trust.load(),

@@ -275,8 +275,9 @@ impl Meters {
         *failures.entry((side, reason)).or_default() += 1;
     }
 
-    /// Writes what passed in the shadow of rules that refuse it; only a gateway has such.
-    pub fn render_shadow(&self, text: &mut Text) {
+    /// Writes what passed in the shadow of rules that refuse it, for all plugins but what is counted as `unrouted`; only a gateway
+    /// has such rules.
+    pub fn render_shadow(&self, text: &mut Text, unrouted: &str) {
         let name = "gapura_shadow_refusals_total";
         text.family(
             name,
@@ -284,10 +285,7 @@ impl Meters {
             "Requests that passed although the plugin's rules refuse them.",
         );
         let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
-        for plugin in plugins
-            .values()
-            .filter(|plugin| plugin.name != crate::access::UNROUTED)
-        {
+        for plugin in plugins.values().filter(|plugin| plugin.name != unrouted) {
             let slots = plugin.slots.iter();
             let count: u64 = slots.map(|slot| slot.shadow_refusals.get()).sum();
             text.sample(name, &[("plugin", &plugin.name)], count);
