@@ -8,6 +8,8 @@ COPY gapura-gateway /gapura-gateway
 COPY --chown=65532:65532 folders/ /
 ENV GAPURA_LISTEN=0.0.0.0:8443 GAPURA_MESH_DIR=/mesh GAPURA_PLUGIN_DIR=/plugins.d
 USER 65532:65532
+# For GAPURA_STATE_DIR: there to be written to although everything else is read only, whether or not a volume has a name.
+VOLUME /state
 EXPOSE 8443
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/gapura-gateway"]

@@ -9,6 +9,8 @@ COPY --chown=65532:65532 folders/ /
 # Literal addresses: without /etc/hosts a static program would ask DNS for `localhost`, and believe it.
 ENV GAPURA_LISTEN=0.0.0.0:19443 GAPURA_MESH_DIR=/mesh GAPURA_PLUGIN=unix:/run/plugin/http.sock
 USER 65532:65532
+# For GAPURA_STATE_DIR: there to be written to although everything else is read only, whether or not a volume has a name.
+VOLUME /state
 EXPOSE 19443
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/gapura-sidecar"]

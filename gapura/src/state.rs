@@ -1,11 +1,11 @@
 //! The state folder of `gapura up`: 0700, ignored by git, used by one `gapura up` at a time.
 //!
 //! In: a path. Out: a [`State`] that holds the folder's lock and writes whole files. A folder that holds other things is refused,
-//! since it would be closed to everybody else and filled with keys.
+//! since it would be closed to everybody else and filled with keys; so is one that is another user's, or that others can write.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -23,6 +23,7 @@ impl State {
     /// Takes the folder, making it if it is not there.
     pub(crate) fn take(root: &Path) -> Result<Self, Error> {
         make_private(root)?;
+        refuse_anothers(root)?;
         if !root.join(LOCK).exists() && !is_empty(root)? {
             return Err(Error::Refused(format!(
                 "{} holds other files and was not made by gapura up; name an empty or a new folder with --state",
@@ -98,6 +99,26 @@ impl Drop for State {
     }
 }
 
+/// Whoever owns the folder, or could write into it, may have put there what we would run with, or will read the keys we would leave.
+fn refuse_anothers(root: &Path) -> Result<(), Error> {
+    let found = std::fs::metadata(root).map_err(|err| unusable(root, &err))?;
+    let (own, path) = (rustix::process::geteuid().as_raw(), root.display());
+    if found.uid() != own {
+        return Err(Error::Refused(format!(
+            "{path} belongs to user {}, and this runs as user {own}; choose a folder of your own with --state",
+            found.uid()
+        )));
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    // An empty one is closed before anything is put in it.
+    if mode & 0o022 != 0 && !is_empty(root)? {
+        return Err(Error::Refused(format!(
+            "others can write in {path} (mode {mode:04o}); see what they put there and run chmod 0700 {path}, or choose another folder with --state"
+        )));
+    }
+    Ok(())
+}
+
 fn make_private(path: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(()),
@@ -168,6 +189,29 @@ mod tests {
         assert!(State::take(&folder.path().join("thesis.tex")).is_err());
         let empty = tempfile::tempdir().unwrap();
         assert!(State::take(empty.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_of_another_user_or_open_to_others_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("s");
+        drop(State::take(&root).unwrap());
+        let open = |mode| std::fs::set_permissions(&root, Permissions::from_mode(mode)).unwrap();
+        for bad in [0o777, 0o770, 0o1777] {
+            open(bad);
+            let told = State::take(&root).err().unwrap().to_string();
+            assert!(told.contains("others can write"), "{bad:o}: {told}");
+            assert_eq!(mode(&root), bad & 0o777, "nothing was touched");
+        }
+        open(0o755);
+        drop(State::take(&root).unwrap());
+        assert_eq!(mode(&root), 0o700);
+        if !rustix::process::geteuid().is_root() {
+            return; // giving a folder away takes root
+        }
+        std::os::unix::fs::chown(&root, Some(65_534), None).unwrap();
+        let told = State::take(&root).err().unwrap().to_string();
+        assert!(told.contains("belongs to user 65534"), "{told}");
     }
 
     #[test]

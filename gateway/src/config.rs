@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use gapura_mesh::config::{
-    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers,
+    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, state,
+    workers,
 };
 use gapura_mesh::identity::Name;
 use gapura_mesh::program::Drain;
@@ -67,6 +68,10 @@ pub struct Config {
     pub(crate) mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
     pub(crate) no_crl: bool,
+    /// Where it is kept what must outlast a restart.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Issuers whose CRLs may begin anew.
+    pub(crate) accept_crl_reset: Vec<String>,
     /// The operator's side.
     pub(crate) admin: AdminAddress,
     /// What the operator has to know; required where others could connect.
@@ -258,6 +263,7 @@ impl Config {
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let standing = read_standing(layers);
         let no_crl = layers.switch("no-crl");
+        let (state_dir, accept_crl_reset) = state(layers);
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
             listen,
@@ -266,6 +272,8 @@ impl Config {
             last_good,
             mesh_dir: mesh_dir?,
             no_crl,
+            state_dir,
+            accept_crl_reset,
             admin,
             admin_token_file,
             health,

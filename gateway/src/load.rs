@@ -9,7 +9,9 @@ use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Role;
 use gapura_mesh::log::Log;
+use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::secret;
+use gapura_mesh::tls::marks::Kept;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 
@@ -23,6 +25,8 @@ use crate::standing::{self, Standing};
 pub(crate) struct Loaded {
     /// The mesh directory's set.
     pub(crate) trust: TrustStore,
+    /// How far the CRLs had come.
+    pub(crate) kept: Kept,
     /// The certificate that clients see.
     pub(crate) public: Option<PublicStore>,
     /// The keys that tokens are verified with.
@@ -69,9 +73,18 @@ impl Loaded {
     ) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let mut note = |fault: String| faults.push(fault);
-        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None)
+        let kept = Kept::open(config.state_dir.as_deref(), &config.accept_crl_reset)
+            .map_err(&mut note)
+            .unwrap_or_default();
+        let options = trust_options(config, clock);
+        let trust = TrustSet::start(&config.mesh_dir, &options, kept.marks())
             .map_err(|error| note(error.to_string()))
             .ok();
+        if let Some(folder) = &config.last_good
+            && let Err(why) = ownership::check(folder, Owners::Ours)
+        {
+            note(format!("--last-good {}: {why}", folder.display()));
+        }
         let public = config
             .tls
             .as_ref()
@@ -142,6 +155,7 @@ impl Loaded {
             .collect();
         Ok(Self {
             trust: TrustStore::new(trust),
+            kept,
             public: public.map(PublicStore::new),
             keys,
             registry,

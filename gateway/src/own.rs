@@ -59,14 +59,16 @@ impl Own {
         if self.stopping.phase() != Phase::Run {
             missing.push("draining");
         }
-        if self.trust.load().own_refusal(now).is_some() {
+        let trust = self.trust.load();
+        if trust.went_back().is_some() {
+            missing.push("revocation lists");
+        } else if trust.own_refusal(now).is_some() {
             missing.push("mesh certificate");
         }
-        if self
-            .public
-            .as_ref()
-            .is_some_and(|public| public.load().expired(gapura_mesh::clock::unix(now)))
-        {
+        if self.public.as_ref().is_some_and(|public| {
+            let (public, now) = (public.load(), gapura_mesh::clock::unix(now));
+            public.expired(now) || public.not_yet_valid(now)
+        }) {
             missing.push("public certificate");
         }
         missing

@@ -19,6 +19,7 @@ use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::marks::StateDir;
 use gapura_mesh::tls::public::{self, PublicKeeper, PublicStore};
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
 use gapura_mesh::worker::{self, Core, Seed};
@@ -65,6 +66,10 @@ pub fn start_with(
     for warning in &loaded.warnings {
         log.event(Level::Warn, "configuration", warning, &[]);
     }
+    let kept = loaded.kept.clone();
+    let state_dir = kept
+        .begin(&log, !config.no_crl)
+        .map_err(|fault| StartError::Config(vec![fault]))?;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let meters = Arc::new(Meters::new(config.workers, &TokenError::LABELS));
@@ -93,6 +98,7 @@ pub fn start_with(
         bound,
         state,
         live,
+        state_dir,
         queues,
         workers,
         stop: stop.clone(),
@@ -110,6 +116,7 @@ struct Control {
     bound: Bound,
     state: State,
     live: LiveConnections,
+    state_dir: Option<StateDir>,
     queues: Vec<Queue>,
     workers: mpsc::Receiver<()>,
     stop: Stop,
@@ -203,6 +210,7 @@ impl Control {
             bound,
             state,
             live,
+            state_dir,
             queues,
             workers,
             stop,
@@ -254,6 +262,7 @@ impl Control {
             log: log.clone(),
             counters: state.trust_counters.clone(),
             reload: reload.subscribe(),
+            state: state_dir,
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         tasks.spawn_local(watcher.run());

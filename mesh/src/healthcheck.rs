@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::AdminAddress;
-use crate::secret;
+use gapura_trust::secret;
 
 /// A program that takes longer to say so is not well.
 const WITHIN: Duration = Duration::from_secs(3);

@@ -2,7 +2,6 @@
 //! its secrets, and what is shown of them.
 
 pub mod healthcheck;
-pub mod secret;
 pub mod tls;
 pub mod trust_metrics;
 
@@ -17,3 +16,4 @@ pub use gapura_transport::{
     body, caught, coalesce, inbound, io, pump, shutdown, streams, tasks, timers, tunnel, upstream,
     verdict,
 };
+pub use gapura_trust::{ed25519, file, ownership, secret};

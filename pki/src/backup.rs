@@ -194,15 +194,19 @@ impl Lost {
         let (ledger, mut lost) = (backup.ledger(), Self::default());
         for line in text.lines() {
             match serde_json::from_str::<Event>(line) {
-                Ok(Event::Revoked(revoked))
+                Ok(Event::Revoked(revoked) | Event::RevocationAdopted(revoked))
                     if ledger
                         .revocation(&revoked.issuer, &revoked.serial)
                         .is_none() =>
                 {
                     lost.revocations.push(revoked)
                 }
-                Ok(Event::Issued(leaf)) if ledger.leaf(&leaf.serial).is_none() => lost.leaves += 1,
-                Ok(Event::Crl(crl)) => {
+                Ok(Event::Issued(leaf) | Event::LeafAdopted(leaf))
+                    if ledger.leaf(&leaf.serial).is_none() =>
+                {
+                    lost.leaves += 1
+                }
+                Ok(Event::Crl(crl) | Event::CrlAdopted(crl)) => {
                     // Numbers follow the clock; one from far ahead was never ours and would leave no higher one.
                     let newer = ledger
                         .crl(&crl.issuer)

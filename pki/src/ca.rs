@@ -83,20 +83,15 @@ pub(crate) fn save(
     {
         store::make_dir(own)?;
     }
-    let pem = match protection.passphrase()? {
-        Some(passphrase) => keys::to_encrypted_pem(key, &passphrase)?,
-        None => keys::to_plain_pem(key),
-    };
+    let pem = seal(key, protection)?;
+    let (key_path, cert_path) = (key_folder.join("key.pem"), folder.join("cert.pem"));
+    if is_left_over(&key_path, &cert_path, protection) {
+        store::remove_if_there(&key_path)?;
+    }
     // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
     for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
-        match std::fs::remove_file(&stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &stale)(error));
-            }
-            _ => {}
-        }
+        store::remove_if_there(&stale)?;
     }
-    let key_path = key_folder.join("key.pem");
     if key_path.exists() {
         // Elsewhere it may well be another installation's root.
         return Err(Error::Refused(format!(
@@ -104,15 +99,50 @@ pub(crate) fn save(
             key_path.display()
         )));
     }
-    store::create(&key_path, pem.as_bytes(), Access::Owner)?;
-    store::create(
-        &folder.join("cert.pem"),
-        cert.pem().as_bytes(),
-        Access::Everyone,
-    )?;
+    // The certificate first: by it a run that finds the key elsewhere knows it for one that was left over.
+    store::create(&cert_path, cert.pem().as_bytes(), Access::Everyone)?;
+    // Under its name it is whole, so that it can be told from another's.
+    store::sweep(key_folder)?;
+    store::replace(&key_path, pem.as_bytes(), Access::Owner)?;
     store::sync_dir(key_folder)?;
     store::sync_dir(folder)?;
     store::sync_parent(folder)
+}
+
+/// A key as it is kept.
+pub(crate) fn seal(
+    key: &KeyPair,
+    protection: &KeyProtection,
+) -> Result<zeroize::Zeroizing<String>, Error> {
+    match protection.passphrase()? {
+        Some(passphrase) => keys::to_encrypted_pem(key, &passphrase),
+        None => Ok(keys::to_plain_pem(key)),
+    }
+}
+
+/// Whether the key, which may be kept elsewhere, is that of the certificate beside it in our own folder, which the inventory never learned
+/// of: a run died, and nobody ever saw either.
+fn is_left_over(key: &Path, certificate: &Path, protection: &KeyProtection) -> bool {
+    let read = |path| store::read_if_there(path).ok().flatten();
+    let (Some(key), Some(certificate)) = (read(key), read(certificate)) else {
+        return false;
+    };
+    let Ok(text) = String::from_utf8(key).map(zeroize::Zeroizing::new) else {
+        return false;
+    };
+    let opened = if keys::is_encrypted(&text) {
+        let passphrase = protection.passphrase().ok().flatten();
+        passphrase.and_then(|passphrase| keys::from_encrypted_pem(&text, &passphrase).ok())
+    } else {
+        keys::from_plain_pem(&text).ok()
+    };
+    let certificates = pem::certificates(&certificate).unwrap_or_default();
+    let parsed = certificates
+        .first()
+        .and_then(|der| X509Certificate::from_der(der).ok());
+    opened.zip(parsed).is_some_and(|(key, (_, parsed))| {
+        parsed.public_key().raw == key.subject_public_key_info().as_slice()
+    })
 }
 
 impl Signer {

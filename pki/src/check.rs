@@ -5,23 +5,31 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet};
 use serde::Serialize;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::ca;
+use crate::deliver::{HookKind, Runs};
 use crate::error::Error;
 use crate::inspect::serial;
 use crate::keys::{self, sha256_hex};
-use crate::ledger::{Authority, AuthorityKind, AuthorityState, Leaf, Ledger};
-use crate::mesh_dir;
+use crate::ledger::{Authority, AuthorityKind, AuthorityState, Ledger};
 use crate::moment::{Moment, for_people};
 use crate::pki::Pki;
 use crate::probe;
 use crate::rotate;
+use crate::store::{self, Lock};
+
+mod leaf;
+mod record; // each leaf in use, and the mesh directory it is in
+
+/// How long another look waits for whoever writes.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many further looks there are beside one who never stops writing.
+const LOOKS: usize = 6;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -33,6 +41,18 @@ pub enum Level {
     Warning,
     /// It hurts, or will very soon.
     Critical,
+}
+
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// One thing that was found.
@@ -61,6 +81,32 @@ pub struct Checkup {
     pub next_expiry: Option<(String, Moment)>,
     /// How many leaves are in use and alive.
     pub live_leaves: usize,
+    /// How many mesh directories `--push` or `--exec` has yet to succeed for.
+    pub undelivered: usize,
+    /// When a run last did all it had to.
+    pub last_success: Option<Moment>,
+    /// When everything that is in use ends.
+    pub ends: Vec<End>,
+}
+
+/// When one thing that is in use ends.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Leaf, CA or CRL.
+    pub of: EndOf,
+    /// Its last second.
+    pub at: Moment,
+}
+
+/// What it is that ends.
+#[derive(Clone, Debug)]
+pub enum EndOf {
+    /// A leaf: its role and name, and its mesh directory.
+    Leaf(String, PathBuf),
+    /// A CA, by its id.
+    Ca(String),
+    /// The CRL of a CA, by that one's id.
+    Crl(String),
 }
 
 impl Checkup {
@@ -70,7 +116,7 @@ impl Checkup {
         self.findings.iter().map(|finding| finding.level).max()
     }
 
-    fn add(
+    pub(crate) fn add(
         &mut self,
         level: Level,
         id: &'static str,
@@ -115,14 +161,20 @@ impl Checkup {
         );
     }
 
-    fn soonest(&mut self, name: &str, end: Moment) {
+    fn ends(&mut self, of: EndOf, at: Moment) {
+        let name = match &of {
+            EndOf::Leaf(label, _) => label.clone(),
+            EndOf::Ca(id) => id.clone(),
+            EndOf::Crl(id) => format!("crl/{id}"),
+        };
         if self
             .next_expiry
             .as_ref()
-            .is_none_or(|(_, known)| end < *known)
+            .is_none_or(|(_, known)| at < *known)
         {
-            self.next_expiry = Some((name.to_owned(), end));
+            self.next_expiry = Some((name, at));
         }
+        self.ends.push(End { of, at });
     }
 }
 
@@ -132,6 +184,48 @@ impl Pki {
     /// # Errors
     /// The inventory can't be read at all; nothing else could be said then.
     pub fn check(&self, endpoints: &[String]) -> Result<Checkup, Error> {
+        let mut checkup = match self.look() {
+            Ok(found) if found.worst() < Some(Level::Warning) => found,
+            first => self.look_again(first)?,
+        };
+        let (ledger, now) = (self.ledger()?, self.now());
+        for endpoint in endpoints {
+            check_endpoint(&mut checkup, &ledger, endpoint, now);
+        }
+        checkup
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Ok(checkup)
+    }
+
+    /// Beside a writer the first look may meet the inventory of one moment and the directories of another. So nothing is said that another
+    /// look, while nobody writes, does not find too; where the lock can't be had, that several looks in a row do not all find.
+    fn look_again(&self, first: Result<Checkup, Error>) -> Result<Checkup, Error> {
+        let mut last = Checkup::default();
+        let mut known = first.ok().map(|first| first.findings);
+        for _ in 0..LOOKS {
+            let lock = Lock::take(self.dir(), PATIENCE);
+            let mut next = self.look()?;
+            if lock.is_ok() {
+                return Ok(next);
+            }
+            if let Some(known) = &known {
+                next.findings.retain(|finding| {
+                    let same =
+                        |other: &Finding| other.id == finding.id && other.object == finding.object;
+                    finding.level < Level::Warning || known.iter().any(same)
+                });
+            }
+            if next.worst() < Some(Level::Warning) {
+                return Ok(next);
+            }
+            known = Some(next.findings.clone());
+            last = next;
+        }
+        Ok(last)
+    }
+
+    fn look(&self) -> Result<Checkup, Error> {
         let (ledger, now) = (self.ledger()?, self.now());
         let mut checkup = Checkup::default();
         check_mode(&mut checkup, self.dir(), 0o077, "STATE_MODE");
@@ -172,23 +266,27 @@ impl Pki {
         {
             self.check_crl(&mut checkup, &ledger, authority, now);
         }
-        let trust = self.trust_material().ok();
-        for leaf in ledger.in_use() {
-            self.check_leaf(
-                &mut checkup,
-                &ledger,
-                leaf,
-                now,
-                trust.as_ref().and_then(|(_, crls, _)| crls.as_deref()),
-            );
-        }
-        for endpoint in endpoints {
-            check_endpoint(&mut checkup, &ledger, endpoint, now);
-        }
-        checkup
-            .findings
-            .sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        leaf::check_all(self, &mut checkup, &ledger, now)?;
+        self.check_runs(&mut checkup, &ledger, now);
+        self.check_record(&mut checkup, &ledger, now)?;
         Ok(checkup)
+    }
+
+    /// What the commands of --push and --exec have yet to be told.
+    fn check_runs(&self, checkup: &mut Checkup, ledger: &Ledger, now: Moment) {
+        let runs = Runs::load(self.dir());
+        checkup.last_success = runs.last_success;
+        for (kind, leaf, why) in runs.pending(ledger, &self.own(ledger), now) {
+            checkup.undelivered += 1;
+            let object = format!("{} in {}", leaf.label(), leaf.out.display());
+            let fix = format!("gapura-pki renew --all --due --{kind} COMMAND");
+            let want = format!("--{kind} to have succeeded for what it holds");
+            let id = match kind {
+                HookKind::Push => "PUSH_BEHIND",
+                HookKind::Exec => "EXEC_BEHIND",
+            };
+            checkup.add(Level::Warning, id, &object, (why, &want, &fix));
+        }
     }
 
     fn check_authority(
@@ -218,7 +316,8 @@ impl Pki {
         let key = ca::folder(self.dir(), &authority.id).join("key.pem");
         if key.exists() {
             check_mode(checkup, &key, 0o077, "KEY_MODE");
-            if fs::read_to_string(&key).is_ok_and(|pem| !keys::is_encrypted(&pem)) && in_use {
+            self.check_key(checkup, authority, &key, &object);
+            if fs::read_to_string(&key).is_ok_and(|pem| keys::is_plain(&pem)) && in_use {
                 let found = "its key is in the clear (--plaintext-keys)".to_owned();
                 checkup.add(
                     Level::Info,
@@ -283,7 +382,26 @@ impl Pki {
                 fix,
             );
         }
-        checkup.soonest(&authority.id, authority.not_after);
+        checkup.ends(EndOf::Ca(authority.id.clone()), authority.not_after);
+    }
+
+    /// Whether a key file is whole; no passphrase is needed to see that.
+    fn check_key(&self, checkup: &mut Checkup, authority: &Authority, key: &Path, object: &str) {
+        let certificate = ca::certificate(self.dir(), authority).ok();
+        let whole = store::read(key)
+            .map_err(|why| why.to_string())
+            .and_then(|pem| keys::examine(&pem, certificate.as_deref()));
+        if let Err(why) = whole {
+            let found = format!("{}: {why}", key.display());
+            let want = "the key that was made";
+            let fix = "gapura-pki restore FILE";
+            checkup.add(
+                Level::Critical,
+                "CA_KEY_DAMAGED",
+                object,
+                (found, want, fix),
+            );
+        }
     }
 
     fn check_crl(
@@ -312,7 +430,7 @@ impl Pki {
         };
         if let Some(crl) = ledger.crl(&authority.id) {
             checkup.age("CRL_AGE", &object, (crl.made_at, crl.next_update), now, fix);
-            checkup.soonest(&object, crl.next_update);
+            checkup.ends(EndOf::Crl(authority.id.clone()), crl.next_update);
         }
         let Ok((_, parsed)) = CertificateRevocationList::from_der(&der) else {
             return;
@@ -326,117 +444,19 @@ impl Pki {
             .iter()
             .filter(|revoked| !listed.contains(&revoked.serial))
             .count();
-        if missing > 0 {
-            let found = format!("{missing} revoked serials are not on it");
-            checkup.add(
-                Level::Critical,
-                "CRL_BEHIND",
-                &object,
-                (found, "every revocation of the inventory", fix),
-            );
-        }
-    }
-
-    fn check_leaf(
-        &self,
-        checkup: &mut Checkup,
-        ledger: &Ledger,
-        leaf: &Leaf,
-        now: Moment,
-        crls: Option<&[Vec<u8>]>,
-    ) {
-        let object = format!("{} in {}", leaf.label(), leaf.out.display());
-        if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
+        let found = if missing > 0 {
+            format!("{missing} revoked serials are not on it")
+        } else if self.crl_is_behind(ledger, authority, now) {
+            "an earlier one than was made last".to_owned()
+        } else {
             return;
-        }
-        let current = match mesh_dir::current(&leaf.out) {
-            Ok(Some(current)) => current,
-            Ok(None) => {
-                // Moved to another machine, or taken down: what is left to say is when it ends.
-                if leaf.not_after > now {
-                    let found = "its mesh directory can't be seen from here".to_owned();
-                    let fix = format!(
-                        "gapura-pki revoke {} --reason cessation, if it is no more",
-                        leaf.label()
-                    );
-                    checkup.add(
-                        Level::Info,
-                        "DIR_GONE",
-                        &object,
-                        (found, "a mesh directory", &fix),
-                    );
-                }
-                return;
-            }
-            Err(why) => {
-                let fix = format!("gapura-pki renew {}", leaf.label());
-                return checkup.add(
-                    Level::Critical,
-                    "DIR_FILE",
-                    &object,
-                    (why.to_string(), "files that can be read", &fix),
-                );
-            }
         };
-        let fix = format!("gapura-pki renew {}", leaf.label());
-        if current
-            .chain
-            .first()
-            .is_none_or(|shown| sha256_hex(shown) != leaf.fingerprint)
-        {
-            let found = "it holds another certificate than the inventory says".to_owned();
-            return checkup.add(
-                Level::Warning,
-                "DIR_DRIFT",
-                &object,
-                (found, "the certificate that was issued last", &fix),
-            );
-        }
-        if ledger.is_live(leaf, now) {
-            checkup.live_leaves += 1;
-        }
-        checkup.age(
-            "LEAF_EXPIRY",
+        checkup.add(
+            Level::Critical,
+            "CRL_BEHIND",
             &object,
-            (leaf.issued_at(), leaf.not_after),
-            now,
-            &fix,
+            (found, "every revocation of the inventory", fix),
         );
-        checkup.soonest(&leaf.label(), leaf.not_after);
-        check_mode(checkup, &leaf.out.join("key.pem"), 0o077, "KEY_MODE");
-        if crls.is_some_and(|crls| !crls.iter().all(|crl| current.crls.contains(crl))) {
-            let found = "its crl.pem is not the last one".to_owned();
-            checkup.add(
-                Level::Warning,
-                "DIR_CRL",
-                &object,
-                (found, "the CRLs of this CA", "gapura-pki crl refresh"),
-            );
-        }
-        if current.key.is_none() {
-            let found = "it holds no key.pem".to_owned();
-            let way = "put the key that made the request beside cert.pem, mode 0600";
-            return checkup.add(
-                Level::Warning,
-                "DIR_KEY",
-                &object,
-                (found, "the key of its certificate", way),
-            );
-        }
-        // What the program beside it will say when it starts.
-        let options = TrustOptions {
-            own_role: leaf.role,
-            no_crl: false,
-            clock: self.clock().clone(),
-        };
-        if let Err(why) = TrustSet::load(&leaf.out, &options, None) {
-            checkup.add(
-                Level::Critical,
-                "DIR_UNFIT",
-                &object,
-                (why.to_string(), "a set that gateway or sidecar takes", &fix),
-            );
-        }
     }
 }
 

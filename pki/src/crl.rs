@@ -2,13 +2,16 @@
 //!
 //! Invariant: a number is in the inventory before its CRL is on the disk, and never used twice, whatever crashed in between.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::ca::{self, Signer};
 use crate::error::Error;
-use crate::ledger::{Authority, AuthorityKind, Crl, Event};
+use crate::inspect::serial;
+use crate::ledger::{Authority, AuthorityKind, Crl, Event, Ledger};
+use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki};
 use crate::publish::Republished;
@@ -31,7 +34,7 @@ impl Pki {
     /// # Errors
     /// A key can't be opened, or something can't be written.
     pub fn crl_refresh(&self) -> Result<Refreshed, Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_to_publish(&[])?;
         let (made, skipped) = self.refresh_crls(&mut held)?;
         let republished = self.republish(&held)?;
         Ok(Refreshed {
@@ -75,20 +78,57 @@ impl Pki {
         };
         let root = ledger
             .authority(signer.id())
-            .and_then(|issuer| issuer.parent.as_deref())
-            .and_then(|id| ledger.authority(id));
-        let root = root
-            .filter(|root| old(&root.id) && self.root_key_at_hand(root))
-            .cloned();
-        let own = old(signer.id());
-        if own {
-            self.sign_crl(held, signer)?;
+            .and_then(|issuer| issuer.parent.as_deref());
+        // And those of any other CA that a run which died did not come to.
+        let wanted: Vec<Authority> = ledger
+            .published_issuers(held.now)
+            .chain(ledger.trusted_roots(held.now))
+            .filter(|authority| {
+                let hangs_on = authority.id == signer.id() || Some(authority.id.as_str()) == root;
+                (hangs_on && old(&authority.id)) || self.crl_is_behind(ledger, authority, held.now)
+            })
+            .filter(|authority| {
+                authority.kind == AuthorityKind::Issuer || self.root_key_at_hand(authority)
+            })
+            .cloned()
+            .collect();
+        for authority in &wanted {
+            if authority.id == signer.id() {
+                self.sign_crl(held, signer)?;
+            } else {
+                let other = self.signer(authority)?;
+                self.sign_crl(held, &other)?;
+            }
         }
-        if let Some(root) = &root {
-            let root = self.signer(root)?;
-            self.sign_crl(held, &root)?;
-        }
-        Ok(own || root.is_some())
+        Ok(!wanted.is_empty())
+    }
+
+    /// Whether the CRL on the disk is not the one that the inventory wants: absent, damaged, an earlier one, or without a serial that was
+    /// revoked.
+    pub(crate) fn crl_is_behind(
+        &self,
+        ledger: &Ledger,
+        authority: &Authority,
+        now: Moment,
+    ) -> bool {
+        let Ok(der) = self.stored_crl(authority) else {
+            return true;
+        };
+        let Ok((_, parsed)) = CertificateRevocationList::from_der(&der) else {
+            return true;
+        };
+        let listed: HashSet<String> = parsed
+            .iter_revoked_certificates()
+            .map(|entry| serial(entry.raw_serial()))
+            .collect();
+        let number = parsed
+            .crl_number()
+            .and_then(|number| u64::try_from(number).ok());
+        number < ledger.crl(&authority.id).map(|crl| crl.number)
+            || ledger
+                .revoked_by(&authority.id, now)
+                .iter()
+                .any(|revoked| !listed.contains(&revoked.serial))
     }
 
     /// Signs, checks and stores the CRL of one authority.
@@ -105,7 +145,7 @@ impl Pki {
         // The time as the number: it rises even where a restored backup no longer knows the last one.
         let number = ledger
             .crl(signer.id())
-            .map_or(0, |last| last.number + 1)
+            .map_or(0, |last| last.number.saturating_add(1))
             .max(held.now.0);
         // Verifiers whose clock is behind must take it too; but no earlier than the CA itself.
         let this_update = held

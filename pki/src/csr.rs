@@ -5,23 +5,22 @@
 use std::path::{Path, PathBuf};
 
 use gapura_mesh::identity::PeerId;
+use gapura_mesh::tls::provider::mesh_provider;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::pem::SectionKind;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
-
-use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::held_dir::HeldDir;
 use crate::keys::{self, sha256_hex};
+use crate::leaf_key;
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::profile;
-use crate::store::{self, Access};
+use crate::store::{Access, Durability};
 
 /// The public key (as SPKI) of a request for `wanted`.
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
@@ -36,10 +35,8 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
         return Err(refused("bytes follow it".to_owned()));
     }
     let info = &request.certification_request_info;
-    check_key(&info.subject_pki).map_err(refused)?;
-    request
-        .verify_signature()
-        .map_err(|_| refused("its signature is not by its own key".to_owned()))?;
+    leaf_key::check(&info.subject_pki).map_err(refused)?;
+    check_signature(&der, &request).map_err(refused)?;
     let mut names: Vec<String> = vec![wanted.to_string(), wanted.name().to_string()];
     names.extend(profile::default_dns(wanted));
     names.extend(dns.iter().cloned());
@@ -89,16 +86,44 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
     Ok(info.subject_pki.raw.to_vec())
 }
 
-/// Keys that gateways and sidecars can use.
-fn check_key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), String> {
-    match key.parsed() {
-        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < 2048 => Err(format!(
-            "its RSA key has {} bits, at least 2048 are wanted",
-            rsa.key_size()
-        )),
-        Ok(PublicKey::RSA(_) | PublicKey::EC(_)) => Ok(()),
-        _ if key.algorithm.algorithm.to_id_string() == "1.3.101.112" => Ok(()),
-        _ => Err("its key is neither EC, nor Ed25519, nor RSA".to_owned()),
+/// Whether the request `der` was signed by the key it asks for.
+pub(crate) fn is_self_signed(der: &[u8]) -> bool {
+    X509CertificationRequest::from_der(der)
+        .is_ok_and(|(_, request)| check_signature(der, &request).is_ok())
+}
+
+/// Whether the request was signed by the key it asks for: by the algorithms of the handshake, which know more than the parser's own.
+fn check_signature(der: &[u8], request: &X509CertificationRequest<'_>) -> Result<(), String> {
+    let element =
+        |der| x509_parser::asn1_rs::Any::from_der(der).map(|(rest, any)| (any.data, rest));
+    let cut = |_| "it is not a PKCS#10 request".to_owned();
+    let info = request.certification_request_info.raw;
+    let (whole, _) = element(der).map_err(cut)?;
+    let after_info = whole.get(info.len()..).unwrap_or_default();
+    let (signed_by, _) = element(after_info).map_err(cut)?;
+    let key = &request.certification_request_info.subject_pki;
+    let (of_key, _) = element(key.raw).map_err(cut)?;
+    let (of_key, _) = element(of_key).map_err(cut)?;
+    let algorithms = mesh_provider().signature_verification_algorithms;
+    let mut fitting = algorithms
+        .all
+        .iter()
+        .filter(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == signed_by
+                && algorithm.public_key_alg_id().as_ref() == of_key
+        })
+        .peekable();
+    if fitting.peek().is_none() {
+        return Err(format!(
+            "it is signed by an algorithm that is not taken here ({}); sign it with SHA-256, SHA-384 or SHA-512",
+            request.signature_algorithm.algorithm.to_id_string()
+        ));
+    }
+    let (key, signature) = (&key.subject_public_key.data, &request.signature_value.data);
+    if fitting.any(|algorithm| algorithm.verify_signature(key, info, signature).is_ok()) {
+        Ok(())
+    } else {
+        Err("its signature is not by its own key".to_owned())
     }
 }
 
@@ -119,15 +144,12 @@ pub struct Made {
 /// A key is there already (or, with `reuse_key`, none), or something can't be written.
 pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
     let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
-    store::make_dir(out)?;
-    let key = match (mesh_dir::current_key(out)?, reuse_key) {
+    let dir = HeldDir::create(out)?;
+    let key = match (mesh_dir::key_that(out, |_| true)?, reuse_key) {
         (None, false) => {
             let key = keys::generate()?;
-            store::create(
-                &key_path,
-                keys::to_plain_pem(&key).as_bytes(),
-                Access::Owner,
-            )?;
+            let pem = keys::to_plain_pem(&key);
+            dir.write_new("key.pem", pem.as_bytes(), Access::Owner, Durability::Now)?;
             key
         }
         (Some(_), false) => {
@@ -138,7 +160,6 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
             )));
         }
         (Some(pem), true) => {
-            let pem = Zeroizing::new(pem);
             let text =
                 std::str::from_utf8(&pem).map_err(|_| Error::damaged(&key_path, "not PEM"))?;
             keys::from_plain_pem(text).map_err(|why| Error::damaged(&key_path, why.to_string()))?
@@ -150,7 +171,8 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
             )));
         }
     };
-    store::replace(&request_path, make(id, &key)?.as_bytes(), Access::Everyone)?;
+    dir.replace("request.csr", make(id, &key)?.as_bytes(), Access::Everyone)?;
+    dir.sync()?;
     Ok(Made {
         request: request_path,
         key: key_path,
@@ -260,6 +282,31 @@ mod tests {
         let mut params = bare();
         params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
         params
+    }
+
+    #[test]
+    fn a_request_of_every_curve_of_the_handshake_is_taken_and_a_forged_one_is_not() {
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA256,
+            &rcgen::PKCS_ECDSA_P521_SHA512,
+            &rcgen::PKCS_ED25519,
+        ] {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            let request = make(&billing(), &key).unwrap();
+            let mut der = to_der(request.as_bytes()).unwrap();
+            assert_eq!(
+                public_key(&der, &billing(), &[]).unwrap(),
+                key.subject_public_key_info(),
+                "{algorithm:?}"
+            );
+            // The same request under the signature of something else.
+            let last = der.len() - 1;
+            der[last] ^= 1;
+            let why = public_key(&der, &billing(), &[]).unwrap_err().to_string();
+            assert!(why.contains("not by its own key"), "{algorithm:?}: {why}");
+        }
     }
 
     proptest! {

@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::issue::{IssueRequest, Issued};
 use crate::ledger::{Leaf, Ledger};
 use crate::pki::Pki;
-use crate::renew::{RenewRequest, Renewed, shows};
+use crate::renew::{IssuedOrNot, RenewRequest, Renewed};
+use crate::standing::{self, Standing};
 
 /// What was made and what was left.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +27,20 @@ impl Pki {
     /// # Errors
     /// As [`Pki::issue_all`] and [`Pki::renew`].
     pub fn ensure(&self, requests: &[IssueRequest]) -> Result<Ensured, Error> {
+        // Who was revoked may stand on a CRL that a restored inventory does not know.
+        drop(self.hold_to_publish(&self.places_of(requests)?)?);
         let ledger = self.ledger()?;
         let mut done = Ensured::default();
         let mut missing = Vec::new();
+        let own = self.own(&ledger);
+        let shows = |leaf: &Leaf| {
+            // Whoever is behind or lost its key is renewed below.
+            let standing = standing::look_within(leaf, &own);
+            matches!(
+                standing,
+                Standing::Shows(_) | Standing::Behind(_) | Standing::Keyless(_) | Standing::Late(_)
+            )
+        };
         for request in requests {
             match self.last_leaf(&ledger, request)? {
                 Some(leaf) if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() => {
@@ -38,14 +50,38 @@ impl Pki {
                 _ => missing.push(request.clone()),
             }
         }
+        let mut failed = Vec::new();
         if !missing.is_empty() {
-            done.issued = self.issue_all(&missing, false)?;
+            (done.issued, failed) = self.issue_those_that_can(&missing)?;
         }
         done.renewed = self.renew(&RenewRequest {
             due_only: true,
             ..RenewRequest::default()
         })?;
+        done.renewed.failed.extend(failed);
         Ok(done)
+    }
+
+    /// Issues all, or where one directory can't be written the others: one must not keep the rest from theirs.
+    fn issue_those_that_can(&self, requests: &[IssueRequest]) -> Result<IssuedOrNot, Error> {
+        match self.issue_all(requests, false) {
+            Ok(issued) => return Ok((issued, Vec::new())),
+            Err(why) if requests.len() < 2 || !why.is_of_one_directory() => return Err(why),
+            Err(_) => {}
+        }
+        let (mut issued, mut failed) = (Vec::new(), Vec::new());
+        for request in requests {
+            match self.issue(request) {
+                Ok(made) => issued.push(made),
+                Err(why) => {
+                    failed.push((
+                        format!("{}/{}", request.role, request.name),
+                        why.to_string(),
+                    ));
+                }
+            }
+        }
+        Ok((issued, failed))
     }
 
     /// The last leaf that was issued for a request, wherever the others of that identity are.

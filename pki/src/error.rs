@@ -66,6 +66,14 @@ impl Error {
         }
     }
 
+    /// Whether it may well be of one mesh directory alone, so that the others are worth a try.
+    pub(crate) fn is_of_one_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::Damaged { .. } | Self::Refused(_) | Self::Failed(_)
+        )
+    }
+
     /// For `map_err` on a file operation.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -243,7 +243,7 @@ fn request(der: &[u8]) -> Option<Item> {
             _ => {}
         }
     }
-    let signed = parsed.verify_signature().is_ok();
+    let signed = crate::csr::is_self_signed(der);
     let facts = json!({
         "kind": "request", "subject": info.subject.to_string(), "asks_for": asked, "signature_ok": signed,
         "public_key": public_key(&info.subject_pki), "public_key_sha256": sha256_hex(info.subject_pki.raw),

@@ -2,16 +2,17 @@
 //!
 //! In: events, from the holder of the lock. Out: a [`Ledger`] of what the whole file says, or a refusal that names the line. Nothing
 //! leaves the program before `append` has synced its event. Invariant: the file only grows, and `inventory.head` names a line it holds;
-//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline was cut by a crash before
-//! anyone could rely on it: readers pass over it and the next writer takes it off.
+//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline, or a batch without its last
+//! line, was cut by a crash before anyone could rely on it: readers pass over it and the next writer takes it off.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Change};
 use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Event, Ledger};
@@ -27,6 +28,9 @@ struct Line {
     n: u64,
     at: Moment,
     prev: String,
+    /// Further lines of the same batch follow: what happened together is in force together or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
     #[serde(flatten)]
     event: Event,
 }
@@ -36,9 +40,15 @@ pub(crate) struct Inventory {
     path: PathBuf,
     lines: u64,
     last: String,
-    /// Bytes up to and including the last newline.
+    /// Bytes up to and including the last newline of the last whole batch.
     whole: u64,
     ledger: Ledger,
+    /// The latest moment at which a line says it was written, since the clock was last said to be right.
+    written_until: Moment,
+    /// When a backup was restored last.
+    restored_at: Option<Moment>,
+    /// The lines of a batch whose last line has not been met yet.
+    open: Vec<(u64, Event)>,
 }
 
 impl Inventory {
@@ -56,13 +66,24 @@ impl Inventory {
             path,
             lines: 0,
             last: NOTHING_BEFORE.to_owned(),
-            whole: whole as u64,
+            whole: 0,
             ledger: Ledger::default(),
+            written_until: Moment(0),
+            restored_at: None,
+            open: Vec::new(),
         };
         let complete = bytes.get(..whole).unwrap_or_default();
+        let (mut read, mut batch) = (0, (0, this.last.clone()));
         for raw in complete.split_inclusive(|byte| *byte == b'\n') {
             this.take(raw.strip_suffix(b"\n").unwrap_or(raw), head.as_ref())?;
+            read += raw.len() as u64;
+            if this.open.is_empty() {
+                (this.whole, batch) = (read, (this.lines, this.last.clone()));
+            }
         }
+        // A batch that a crash cut between two lines counts as little as a cut line.
+        (this.lines, this.last) = batch;
+        this.open.clear();
         if let Some((lines, _)) = head
             && lines > this.lines
         {
@@ -84,6 +105,26 @@ impl Inventory {
         self.lines
     }
 
+    /// The latest moment of a line: when it lies ahead, this machine's clock is wrong now or was wrong then.
+    pub(crate) fn written_until(&self) -> Moment {
+        self.written_until
+    }
+
+    /// When a backup was restored last: what is older and unknown, it did not have.
+    pub(crate) fn restored_at(&self) -> Option<Moment> {
+        self.restored_at
+    }
+
+    /// Keeps in mind when a line was written.
+    fn note(&mut self, at: Moment, event: &Event) {
+        match event {
+            Event::ClockIsRight { .. } => self.written_until = at,
+            Event::Restored { .. } => self.restored_at = Some(at),
+            _ => {}
+        }
+        self.written_until = self.written_until.max(at);
+    }
+
     /// The hash of the last line.
     pub(crate) fn last_hash(&self) -> &str {
         &self.last
@@ -97,14 +138,17 @@ impl Inventory {
         events: Vec<Event>,
     ) -> Result<(), Error> {
         let mut text = Vec::new();
+        let noted: Vec<Event> = events.clone();
         let (mut lines, mut last, mut ledger) =
             (self.lines, self.last.clone(), self.ledger.clone());
-        for event in events {
+        let count = events.len();
+        for (at, event) in events.into_iter().enumerate() {
             lines += 1;
             let line = Line {
                 n: lines,
                 at: now,
                 prev: last,
+                more: at + 1 < count,
                 event,
             };
             let start = text.len();
@@ -133,14 +177,18 @@ impl Inventory {
             .as_mut()
             .map_err(|error| io::Error::new(error.kind(), error.to_string()))
             .and_then(|file| {
+                disk::before(Change::Rename, &self.path)?;
                 file.set_len(self.whole)?; // takes off what a crash cut
                 file.seek(SeekFrom::Start(self.whole))?;
-                file.write_all(&text)
-                    .and_then(|()| file.sync_all())
-                    .inspect_err(|_| give_back(file, self.whole))
+                disk::write_all(file, &self.path, &text)
+                    .and_then(|()| disk::sync(file, &self.path))
+                    .inspect_err(|_| give_back(file, &self.path, self.whole))
             });
         written.map_err(Error::io("append to", &self.path))?;
         (self.lines, self.last, self.ledger) = (lines, last, ledger);
+        for event in &noted {
+            self.note(now, event);
+        }
         self.whole += text.len() as u64;
         if !existed {
             store::sync_parent(&self.path)?;
@@ -180,9 +228,15 @@ impl Inventory {
                 "line {n} now has SHA-256 {hash}, but {wanted} was written; line {n} was changed"
             )));
         }
-        self.ledger
-            .apply(line.event)
-            .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+        self.open.push((n, line.event));
+        if !line.more {
+            for (n, event) in std::mem::take(&mut self.open) {
+                self.note(line.at, &event);
+                self.ledger
+                    .apply(event)
+                    .map_err(|why| self.damaged(&format!("line {n}: {why}")))?;
+            }
+        }
         (self.lines, self.last) = (n, hash);
         Ok(())
     }
@@ -198,8 +252,8 @@ impl Inventory {
 }
 
 /// What an append that failed had already written must go, or the next reader meets half a line in the middle of the file.
-fn give_back(file: &mut File, whole: u64) {
-    let _ = file.set_len(whole); // best effort: a cut last line is passed over anyway
+fn give_back(file: &mut File, path: &Path, whole: u64) {
+    let _ = disk::before(Change::Remove, path).and_then(|()| file.set_len(whole)); // best effort: a cut last line is passed over anyway
 }
 
 fn read_head(dir: &Path) -> Result<Option<(u64, String)>, Error> {
@@ -293,6 +347,28 @@ mod tests {
         assert!(refusal(dir.path()).contains("line 2 says that it is line 3"));
         fs::write(&path, text).unwrap();
         assert!(Inventory::load(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_line_of_the_future_is_remembered_until_the_clock_is_said_to_be_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = three_lines(dir.path());
+        let mut inventory = Inventory::load(dir.path()).unwrap();
+        let restored = || vec![Event::Restored { lines: 1 }];
+        inventory.append(&lock, Moment(900), restored()).unwrap();
+        inventory.append(&lock, Moment(5), restored()).unwrap();
+        assert_eq!(
+            inventory.written_until(),
+            Moment(900),
+            "a later line hides nothing"
+        );
+        assert_eq!(inventory.restored_at(), Some(Moment(5)));
+        let said = vec![Event::ClockIsRight { ahead: 895 }];
+        inventory.append(&lock, Moment(5), said).unwrap();
+        let read = Inventory::load(dir.path()).unwrap();
+        for inventory in [inventory, read] {
+            assert_eq!(inventory.written_until(), Moment(5));
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 use crate::ca::{self, Signer};
 use crate::csr;
 use crate::error::Error;
+use crate::held_dir;
 use crate::judge::Court;
+use crate::key_rules::KeyRules;
 use crate::keys::{self, sha256_hex};
 use crate::lanes;
 use crate::ledger::{Authority, Event, Leaf};
@@ -143,18 +145,24 @@ impl Pki {
         requests: &[IssueRequest],
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
-        let mut held = self.hold()?;
+        let mut held = if dry_run {
+            self.hold()?
+        } else {
+            self.hold_to_publish(&self.places_of(requests)?)?
+        };
         let (issuer, signer) = self.active_issuer(&held)?;
-        let fresh_crls = !dry_run && self.freshen(&mut held, &signer)?;
+        let fresh_crls = !dry_run && (self.freshen(&mut held, &signer)? || held.crls_changed);
         let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
-        if fresh_crls {
-            self.republish_but(
-                &held,
-                &issued
-                    .iter()
-                    .map(|issued| issued.leaf.out.clone())
-                    .collect(),
-            )?;
+        if !dry_run {
+            let fresh = issued
+                .iter()
+                .map(|issued| issued.leaf.out.clone())
+                .collect();
+            if fresh_crls {
+                self.republish_but(&held, &fresh)?;
+            } else {
+                self.republish_behind(&held, &fresh)?;
+            }
         }
         Ok(issued)
     }
@@ -167,6 +175,7 @@ impl Pki {
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
         let mut seen = HashSet::new();
+        let mut keys = KeyRules::of(held.inventory.ledger(), self.dir());
         let mut minted = Vec::with_capacity(requests.len());
         for request in requests {
             let out = self.out_of(request)?;
@@ -176,7 +185,7 @@ impl Pki {
                     out.display()
                 )));
             }
-            minted.push(self.mint(held.now, issuer, request, out)?);
+            minted.push(self.mint(held.now, issuer, request, out, &mut keys)?);
         }
         self.self_check(&minted, held)?;
         if dry_run {
@@ -185,16 +194,28 @@ impl Pki {
                 .map(|minted| minted.into_issued(0))
                 .collect());
         }
-        let staged = self.stage_all(&minted, held)?;
-        held.append(
+        let mut staged = self.stage_all(&minted, held)?;
+        let appended = held.append(
             minted
                 .iter()
                 .map(|minted| Event::Issued(minted.leaf.clone()))
                 .collect(),
-        )?;
+        );
+        // The line may be there although something after it failed; then the generation is what the next run needs to go on.
+        let ledger = held.inventory.ledger();
+        for (staged, minted) in staged.iter_mut().zip(&minted) {
+            if ledger.leaf(&minted.leaf.serial).is_some() {
+                staged.stays();
+            }
+        }
+        appended?;
         let durability = store::durability_for(staged.len());
-        let generations = lanes::each(staged, Staged::publish)?;
-        store::sync_batch(
+        let late = |at| {
+            let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
+            Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
+        };
+        let generations = lanes::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
+        mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
         )?;
@@ -217,12 +238,26 @@ impl Pki {
         std::path::absolute(&out).map_err(Error::io("find", &out))
     }
 
+    /// The mesh directories of `requests`, each with whose it is to be.
+    pub(crate) fn places_of(
+        &self,
+        requests: &[IssueRequest],
+    ) -> Result<Vec<(PathBuf, PeerId)>, Error> {
+        let place = |request: &IssueRequest| {
+            let domain = self.trust_domain().clone();
+            let id = PeerId::new(domain, request.role, request.name.clone());
+            Ok((self.out_of(request)?, id))
+        };
+        requests.iter().map(place).collect()
+    }
+
     fn mint(
         &self,
         now: Moment,
         (authority, signer): (&Authority, &Signer),
         request: &IssueRequest,
         out: PathBuf,
+        keys: &mut KeyRules,
     ) -> Result<Minted, Error> {
         let id = PeerId::new(
             self.trust_domain().clone(),
@@ -258,8 +293,9 @@ impl Pki {
         }
         let params = profile::leaf(&id, &request.dns, life)?;
         let (public, key, csr_key) = self.key_for(request, &id, &out, &mut notes)?;
-        let certificate = signer.sign(&params, &public)?;
         let spki = public.subject_public_key_info();
+        keys.claim(&spki, &id)?;
+        let certificate = signer.sign(&params, &public)?;
         let leaf = Leaf {
             role: request.role,
             name: request.name.clone(),
@@ -295,7 +331,10 @@ impl Pki {
             SubjectPublicKeyInfo::from_der(spki)
                 .map_err(|why| Error::Refused(format!("{id}: the key can't be certified: {why}")))
         };
-        let there = || Ok::<_, Error>(mesh_dir::current_key(out)?.map(Zeroizing::new));
+        let that_fits = |spki: &[u8]| {
+            let wanted = spki.to_vec();
+            mesh_dir::key_that(out, move |pem| is_key_of(pem, &wanted))
+        };
         match &request.key {
             KeyWanted::New => {
                 let key = keys::generate()?;
@@ -309,7 +348,7 @@ impl Pki {
                         out.display()
                     ))
                 };
-                let pem = there()?.ok_or_else(none)?;
+                let pem = mesh_dir::current_key(out)?.ok_or_else(none)?;
                 let text = std::str::from_utf8(&pem)
                     .map_err(|_| Error::damaged(&out.join("key.pem"), "not PEM"))?;
                 let key = keys::from_plain_pem(text)
@@ -318,7 +357,7 @@ impl Pki {
             }
             KeyWanted::Csr(bytes) => {
                 let spki = csr::public_key(bytes, id, &request.dns)?;
-                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                let key = that_fits(&spki)?;
                 if key.is_none() {
                     notes.push(format!("{} holds no key.pem: put the one that made the request beside cert.pem, mode 0600", out.display()));
                 }
@@ -328,7 +367,7 @@ impl Pki {
                 let spki = STANDARD
                     .decode(text)
                     .map_err(|_| Error::Failed("the inventory holds no public key".to_owned()))?;
-                let key = there()?.filter(|pem| is_key_of(pem, &spki));
+                let key = that_fits(&spki)?;
                 Ok((public(&spki)?, key, Some(text.clone())))
             }
         }
@@ -413,15 +452,22 @@ impl Pki {
                 ca: ca.clone(),
                 crl: crl.clone(),
             };
-            contents.push((&minted.leaf.out, content));
+            contents.push((minted.leaf.out.clone(), content));
         }
         let durability = store::durability_for(contents.len());
-        let staged = lanes::each(contents, |(out, content)| {
-            mesh_dir::stage(out, &content, durability)
-        })?
+        let late = |at| {
+            let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
+            Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
+        };
+        let staged = lanes::each_within(
+            contents,
+            mesh_dir::LIMIT,
+            move |(out, content): (PathBuf, Content)| mesh_dir::stage(&out, &content, durability),
+            late,
+        )?
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
-        store::sync_batch(
+        mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
         )?;

@@ -7,10 +7,11 @@ use gapura_mesh::identity::{PeerId, TrustDomain};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::provider::mesh_provider;
 use gapura_mesh::tls::revocation::RevocationSet;
-use gapura_mesh::tls::roots::Roots;
+use gapura_mesh::tls::roots::{Issuer, Roots};
 use gapura_mesh::tls::verify::{Judge, Purpose};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
+use crate::leaf_key;
 use crate::moment::Moment;
 
 /// Roots and CRLs, checked and ready to judge by.
@@ -30,10 +31,13 @@ impl Court {
         let revocation = match crls {
             None => None,
             Some(crls) => {
-                let all: Vec<CertificateDer<'static>> =
-                    roots.iter().chain(issuers).cloned().collect();
-                let signers = Roots::new(&all).map_err(|why| why.to_string())?;
-                let signers: Vec<_> = signers.issuers().collect();
+                // What is no CA's signs no list; the judgement says so of a chain that it stands in.
+                let signers: Vec<Issuer> = roots
+                    .iter()
+                    .chain(issuers)
+                    .filter_map(Issuer::from_der)
+                    .collect();
+                let signers: Vec<&Issuer> = signers.iter().collect();
                 let lists: Vec<CertificateRevocationListDer<'_>> = crls
                     .iter()
                     .map(|der| CertificateRevocationListDer::from(der.as_slice()))
@@ -65,6 +69,10 @@ impl Court {
             .0
             .judge(chain, purpose, now.to_system())
             .map_err(|why| why.to_string())?;
+        // The chain says nothing of the leaf's own key; a handshake would fail on it.
+        if let Some(leaf) = chain.first() {
+            leaf_key::check_certificate(leaf)?;
+        }
         match wanted.filter(|wanted| **wanted != peer.id) {
             Some(wanted) => Err(format!("it speaks for {}, wanted {wanted}", peer.id)),
             None => Ok(peer),

@@ -14,7 +14,8 @@ use aws_lc_rs::{digest, pbkdf2};
 use pkcs8::der::pem::PemLabel;
 use pkcs8::pkcs5::{EncryptionScheme, pbes2};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, SecretDocument};
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PublicKeyData};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
@@ -62,6 +63,38 @@ pub(crate) fn to_encrypted_pem(
 /// Whether a PEM file holds an encrypted key.
 pub(crate) fn is_encrypted(pem: &str) -> bool {
     pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+}
+
+/// Whether a PEM file holds a key in the clear.
+pub(crate) fn is_plain(pem: &str) -> bool {
+    pem.contains("PRIVATE KEY-----") && !is_encrypted(pem)
+}
+
+/// Whether a CA's key file is whole, as far as that can be seen without its passphrase: it can be read, and a key in the clear is the one
+/// of `certificate`.
+pub(crate) fn examine(pem: &[u8], certificate: Option<&[u8]>) -> Result<(), String> {
+    if pem.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let text = std::str::from_utf8(pem).map_err(|_| "it is not a PEM file".to_owned())?;
+    if is_encrypted(text) {
+        let cut = "it is not a whole ENCRYPTED PRIVATE KEY block";
+        let (_, document) = SecretDocument::from_pem(text).map_err(|_| cut.to_owned())?;
+        return EncryptedPrivateKeyInfo::try_from(document.as_bytes())
+            .map(|_| ())
+            .map_err(|_| cut.to_owned());
+    }
+    let key = from_plain_pem(text).map_err(|why| why.to_string())?;
+    let fits = certificate
+        .and_then(|der| X509Certificate::from_der(der).ok())
+        .is_none_or(|(_, found)| {
+            found.public_key().raw == key.subject_public_key_info().as_slice()
+        });
+    if fits {
+        Ok(())
+    } else {
+        Err("it is not the key of cert.pem".to_owned())
+    }
 }
 
 /// Reads a private key that is not encrypted.

@@ -44,6 +44,24 @@ pub enum Event {
         /// How many lines the backup's inventory had.
         lines: u64,
     },
+    /// A leaf of ours was met that no line knew: a backup older than it was restored, or another copy of this CA is at work.
+    LeafAdopted(Leaf),
+    /// A serial on a CRL of ours was met that no line knew as revoked.
+    RevocationAdopted(Revoked),
+    /// A CRL of ours was met with a number above the last one; numbers go on above it.
+    CrlAdopted(Crl),
+    /// An identity (in one mesh directory, or wherever it was) is gone for good; nobody waits for it any more.
+    Forgotten(Forgotten),
+    /// An operator insisted that the clock is right although lines before this one were written later.
+    ClockIsRight {
+        /// How many seconds the last line lay in the future.
+        ahead: u64,
+    },
+    /// The keys of these CAs are kept under another passphrase from now on.
+    PassphraseChanged {
+        /// Which ones.
+        authorities: Vec<String>,
+    },
 }
 
 /// A root or an issuing CA.
@@ -141,6 +159,25 @@ pub struct Revoked {
     pub reason: Reason,
     /// The end of the certificate's life, after which the entry may go.
     pub not_after: Moment,
+    /// SHA-256 of its public key, where no other line has it: of a certificate that the inventory had lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// An identity that is gone for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Gateway or plugin.
+    #[serde(with = "as_text")]
+    pub role: Role,
+    /// Which one.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// In which mesh directory; `None`: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// Why, in the operator's words.
+    pub reason: String,
 }
 
 /// Why a certificate was revoked: those of RFC 5280 that have a use here.
@@ -183,6 +220,8 @@ pub struct Ledger {
     leaves: Vec<Leaf>,
     revoked: HashMap<(String, String), Revoked>,
     crls: HashMap<String, Crl>,
+    /// What was forgotten, and how many leaves there were by then: a later one of that name counts again.
+    forgotten: Vec<(Forgotten, usize)>,
 }
 
 /// What tells two certificates in use apart: the same identity may serve from several mesh directories.
@@ -223,12 +262,12 @@ impl Ledger {
                     .find(|authority| authority.id == id);
                 known.ok_or_else(|| format!("{id} was never made"))?.state = state;
             }
-            Event::Issued(leaf) => self.leaves.push(leaf),
-            Event::Revoked(revoked) => {
+            Event::Issued(leaf) | Event::LeafAdopted(leaf) => self.leaves.push(leaf),
+            Event::Revoked(revoked) | Event::RevocationAdopted(revoked) => {
                 self.revoked
                     .insert((revoked.issuer.clone(), revoked.serial.clone()), revoked);
             }
-            Event::Crl(crl) => {
+            Event::Crl(crl) | Event::CrlAdopted(crl) => {
                 let last = self.crls.get(&crl.issuer).map_or(0, |last| last.number);
                 if crl.number <= last {
                     return Err(format!(
@@ -238,7 +277,10 @@ impl Ledger {
                 }
                 self.crls.insert(crl.issuer.clone(), crl);
             }
-            Event::Restored { .. } => {}
+            Event::Forgotten(forgotten) => self.forgotten.push((forgotten, self.leaves.len())),
+            Event::Restored { .. }
+            | Event::ClockIsRight { .. }
+            | Event::PassphraseChanged { .. } => {}
         }
         Ok(())
     }
@@ -314,11 +356,11 @@ impl Ledger {
         &self.leaves
     }
 
-    /// The newest leaf of each identity in each mesh directory: what is in use, be it expired or revoked.
+    /// The newest leaf of each identity in each mesh directory: what is in use, be it expired or revoked, but not forgotten.
     #[must_use]
     pub fn in_use(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<Slot, usize> = HashMap::new();
-        for (at, leaf) in self.leaves.iter().enumerate() {
+        for (at, leaf) in self.remembered() {
             newest.insert(
                 Slot {
                     role: leaf.role,
@@ -340,7 +382,7 @@ impl Ledger {
     #[must_use]
     pub fn by_directory(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<&PathBuf, usize> = HashMap::new();
-        for (at, leaf) in self.leaves.iter().enumerate() {
+        for (at, leaf) in self.remembered() {
             newest.insert(&leaf.out, at);
         }
         let mut places: Vec<usize> = newest.into_values().collect();
@@ -349,6 +391,34 @@ impl Ledger {
             .into_iter()
             .filter_map(|at| self.leaves.get(at))
             .collect()
+    }
+
+    /// The leaves that nobody said to be gone for good, each with its place.
+    fn remembered(&self) -> impl Iterator<Item = (usize, &Leaf)> {
+        let gone = |at: usize, leaf: &Leaf| {
+            self.forgotten.iter().any(|(forgotten, until)| {
+                at < *until
+                    && forgotten.role == leaf.role
+                    && forgotten.name == leaf.name
+                    && forgotten.out.as_ref().is_none_or(|out| *out == leaf.out)
+            })
+        };
+        let all = self.leaves.iter().enumerate();
+        all.filter(move |(at, leaf)| !gone(*at, leaf))
+    }
+
+    /// Whether a leaf is of an identity that was said to be gone for good.
+    #[must_use]
+    pub fn is_forgotten(&self, leaf: &Leaf) -> bool {
+        !self.forgotten.is_empty()
+            && !self
+                .remembered()
+                .any(|(_, known)| known.serial == leaf.serial && known.out == leaf.out)
+    }
+
+    /// All revocations, in no order.
+    pub fn revocations(&self) -> impl Iterator<Item = &Revoked> {
+        self.revoked.values()
     }
 
     /// The leaf with that serial.
@@ -557,6 +627,7 @@ mod tests {
             revoked_at: Moment(5),
             reason: Reason::KeyCompromise,
             not_after: Moment(100),
+            key: None,
         };
         ledger.apply(Event::Revoked(revoked)).unwrap();
         assert_eq!(
@@ -571,6 +642,47 @@ mod tests {
                 .is_empty()
         );
         assert!(ledger.revoked_by("j", Moment(50)).is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_again_once_it_is_issued_anew() {
+        let mut ledger = Ledger::default();
+        for one in [leaf("a", "1", "/x"), leaf("a", "2", "/y")] {
+            ledger.apply(Event::Issued(one)).unwrap();
+        }
+        let forget = |out: Option<&str>| {
+            Event::Forgotten(Forgotten {
+                role: Role::Plugin,
+                name: "a".parse().unwrap(),
+                out: out.map(PathBuf::from),
+                reason: "scrapped".to_owned(),
+            })
+        };
+        let serials = |ledger: &Ledger| {
+            let used = ledger.in_use();
+            used.iter()
+                .map(|leaf| leaf.serial.clone())
+                .collect::<Vec<_>>()
+        };
+        ledger.apply(forget(Some("/x"))).unwrap();
+        assert_eq!(serials(&ledger), ["2"]);
+        ledger.apply(forget(None)).unwrap();
+        assert!(serials(&ledger).is_empty() && ledger.by_directory().is_empty());
+        assert!(ledger.leaf("1").is_some(), "it can still be revoked");
+        ledger
+            .apply(Event::LeafAdopted(leaf("a", "3", "/x")))
+            .unwrap();
+        assert_eq!(serials(&ledger), ["3"]);
+    }
+
+    #[test]
+    fn an_inventory_line_of_before_there_were_keys_in_revocations_is_read() {
+        let line = r#"{"event":"revoked","issuer":"i","serial":"1","revoked_at":"1970-01-01T00:00:05Z","reason":"key-compromise","not_after":"1970-01-02T00:00:00Z"}"#;
+        let Event::Revoked(revoked) = serde_json::from_str(line).unwrap() else {
+            panic!("another event");
+        };
+        assert_eq!(revoked.key, None);
+        assert!(!serde_json::to_string(&revoked).unwrap().contains("key\":"));
     }
 
     #[test]

@@ -3,22 +3,31 @@
 //! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
 //! that holds a CA key stays on the operator's machine.
 
+mod adopt;
 pub mod backup;
 mod ca;
 pub mod check;
+mod clock_gate;
 pub mod crl;
 pub mod csr;
+pub mod deliver;
+mod disk;
 pub mod ensure;
 pub mod error;
+pub mod forget;
+mod held_dir;
 pub mod inspect;
 mod inventory;
 pub mod issue;
 mod judge;
+mod key_rules;
 mod keys;
 mod lanes;
+mod leaf_key;
 pub mod ledger;
 pub mod lint;
 mod mesh_dir;
+mod metrics;
 pub mod moment;
 pub mod passphrase;
 mod pem;
@@ -29,9 +38,14 @@ pub mod publish;
 pub mod renew;
 pub mod revoke;
 pub mod rotate;
+pub mod seal;
 pub mod settings;
+mod standing;
 mod store;
 pub mod target;
+#[cfg(test)]
+mod tests;
+pub mod unknown;
 mod upkeep;
 pub mod verify;
 

@@ -3,8 +3,10 @@
 //! It is asked for when a key has to be opened and not before, so that `list` and `check` need none.
 
 use std::fmt;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -86,9 +88,7 @@ impl fmt::Debug for KeyProtection {
 impl Source {
     fn ask(&self) -> Result<Zeroizing<String>, Error> {
         match self {
-            Self::File(path) => {
-                text(store::read(path).map_err(|why| Error::Passphrase(why.to_string()))?)
-            }
+            Self::File(path) => text(read_secret(path)?),
             Self::Descriptor(number) => {
                 // Opening it by name needs no unsafe code, and works for pipes as well as for files.
                 let path = PathBuf::from(format!("/proc/self/fd/{number}"));
@@ -129,7 +129,11 @@ impl Source {
                         Error::Passphrase(format!("the terminal can't be asked: {why}"))
                     })
                 };
-                let first = ask("Passphrase for the CA keys: ")?;
+                let first = ask(if *twice {
+                    "New passphrase for the CA keys: "
+                } else {
+                    "Passphrase for the CA keys: "
+                })?;
                 if *twice && *ask("The same again: ")? != *first {
                     return Err(Error::Passphrase("the two passphrases differ".to_owned()));
                 }
@@ -150,6 +154,38 @@ impl fmt::Display for Source {
     }
 }
 
+/// The longest passphrase file that is read: a passphrase is a line, and `/dev/zero` has no end.
+const LONGEST: u64 = 64 * 1024;
+
+/// Reads a file that nobody but its owner may read; its group may too where root owns it, as systemd and Kubernetes mount secrets.
+/// What is judged is what was opened, not what the name leads to a moment later.
+fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+    let cannot =
+        |why: std::io::Error| Error::Passphrase(format!("cannot read {}: {why}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    let found = file.metadata().map_err(cannot)?;
+    let mode = found.mode() & 0o777;
+    let allowed = if found.uid() == 0 { 0o740 } else { 0o700 };
+    if mode & !allowed != 0 {
+        return Err(Error::Passphrase(format!(
+            "{} has mode {mode:04o}: others can read or change the passphrase; run `chmod 0600 {}`, and change the passphrase if somebody may have read it",
+            path.display(),
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(Error::Passphrase(format!(
+            "{} is longer than {LONGEST} bytes; a passphrase is one line",
+            path.display()
+        )));
+    }
+    Ok(bytes)
+}
+
 /// Takes off one newline, which every editor and `echo` adds.
 fn text(bytes: Vec<u8>) -> Result<Zeroizing<String>, Error> {
     let bytes = Zeroizing::new(bytes);
@@ -165,6 +201,37 @@ fn text(bytes: Vec<u8>) -> Result<Zeroizing<String>, Error> {
 mod tests {
     use super::*;
 
+    fn secret(path: &Path, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_change_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        secret(&path, "hidden");
+        let ours = std::fs::metadata(&path).unwrap().uid();
+        for mode in [0o400, 0o600, 0o604, 0o602, 0o620, 0o640, 0o660, 0o644] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let good = mode & 0o077 == 0 || (mode == 0o640 && ours == 0);
+            match asked(Source::File(path.clone())) {
+                Ok(text) => assert!(good && text == "hidden", "{mode:o}"),
+                Err(why) => {
+                    assert!(!good, "{mode:o}: {why}");
+                    assert_eq!(why.exit_code(), 7);
+                    let said = why.to_string();
+                    assert!(
+                        said.contains("chmod 0600") && !said.contains("hidden"),
+                        "{said}"
+                    );
+                }
+            }
+        }
+    }
+
     fn asked(source: Source) -> Result<String, Error> {
         Ok(KeyProtection::from_source(source)
             .passphrase()?
@@ -176,7 +243,7 @@ mod tests {
     fn a_file_and_a_command_give_their_text_without_its_newline() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
-        std::fs::write(&path, "two words \n").unwrap();
+        secret(&path, "two words \n");
         assert_eq!(asked(Source::File(path)).unwrap(), "two words ");
         assert_eq!(
             asked(Source::Command("printf 'a\\n\\n'".to_owned())).unwrap(),
@@ -188,7 +255,7 @@ mod tests {
     fn an_absent_empty_or_failing_source_is_a_passphrase_fault() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
-        std::fs::write(&path, "\n").unwrap();
+        secret(&path, "\n");
         for source in [
             Source::File(path),
             Source::File(dir.path().join("none")),

@@ -1,9 +1,10 @@
-//! PEM blocks: lenient about blank lines and text around them, strict about what is inside.
+//! PEM blocks as this program wants them. They are read by the reader that gateway and sidecar use, and written here.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gapura_mesh::tls::pem::{self, Kind};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::pem::SectionKind;
 
 /// One block as DER.
 pub(crate) struct Block {
@@ -13,29 +14,27 @@ pub(crate) struct Block {
     pub(crate) der: Vec<u8>,
 }
 
-/// All blocks of a file.
+/// All blocks of a file of a kind that is known here; keys that a passphrase protects are not among them.
 ///
 /// # Errors
-/// A sentence about a block that is cut or is not base64.
+/// A sentence about a block that is cut or is not base64, with its line.
 pub(crate) fn blocks(bytes: &[u8]) -> Result<Vec<Block>, String> {
-    let mut found = Vec::new();
-    for block in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
-        let (kind, der) = block.map_err(|_| "a PEM block is cut or is not base64".to_owned())?;
-        found.push(Block { kind, der });
-    }
-    // The parser gives up silently on a block whose end is missing.
-    let begun = bytes
-        .windows(11)
-        .filter(|window| window == b"-----BEGIN ")
-        .count();
-    let ended = bytes
-        .windows(9)
-        .filter(|window| window == b"-----END ")
-        .count();
-    if begun != ended {
-        return Err("a PEM block is cut: its END line is missing".to_owned());
-    }
-    Ok(found)
+    let found = pem::blocks(bytes).map_err(|why| why.to_string())?;
+    let known = found.into_iter().filter_map(|mut block| {
+        let kind = match block.kind {
+            Kind::Certificate => SectionKind::Certificate,
+            Kind::Crl => SectionKind::Crl,
+            Kind::Request => SectionKind::Csr,
+            Kind::PrivateKey => SectionKind::PrivateKey,
+            Kind::EcPrivateKey => SectionKind::EcPrivateKey,
+            Kind::RsaPrivateKey => SectionKind::RsaPrivateKey,
+            Kind::PublicKey => SectionKind::PublicKey,
+            _ => return None,
+        };
+        let der = std::mem::take(&mut *block.der);
+        Some(Block { kind, der })
+    });
+    Ok(known.collect())
 }
 
 /// The certificates of a file, of which there must be at least one.
@@ -99,6 +98,14 @@ mod tests {
             [CertificateDer::from(vec![2; 3])]
         );
         assert_eq!(crls(text.as_bytes()).unwrap(), [vec![1; 100]]);
+    }
+
+    #[test]
+    fn joined_files_and_requests_under_their_other_name_are_read() {
+        let both = encode("CERTIFICATE", &[2; 3]).trim_end().repeat(2);
+        assert_eq!(certificates(both.as_bytes()).unwrap().len(), 2);
+        let request = blocks(encode("NEW CERTIFICATE REQUEST", &[3; 3]).as_bytes()).unwrap();
+        assert_eq!(request[0].kind, SectionKind::Csr);
     }
 
     #[test]

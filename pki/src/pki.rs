@@ -11,6 +11,7 @@
 //! inventory has it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gapura_mesh::clock::Clock;
@@ -25,7 +26,9 @@ use crate::moment::Moment;
 use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
+use crate::standing::{self, Own, Standings};
 use crate::store::{self, Lock};
+use crate::unknown::Adopted;
 
 /// How long a command waits for another one, unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,7 +42,9 @@ pub struct Pki {
     root_protection: Option<KeyProtection>,
     offline_root: Option<PathBuf>,
     clock: Clock,
+    clock_is_right: bool,
     patience: Duration,
+    adopted: Mutex<Vec<Adopted>>,
 }
 
 /// A state directory held for a change.
@@ -47,6 +52,10 @@ pub(crate) struct Held {
     pub(crate) lock: Lock,
     pub(crate) inventory: Inventory,
     pub(crate) now: Moment,
+    /// Whether CRLs were made anew on the way, so that every directory has to get them.
+    pub(crate) crls_changed: bool,
+    /// How the mesh directories stand to the inventory, after what runs that died left was brought to its end.
+    pub(crate) standings: Standings,
 }
 
 impl Pki {
@@ -93,6 +102,8 @@ impl Pki {
             lock,
             inventory: Inventory::load(&dir)?,
             now,
+            crls_changed: false,
+            standings: Standings::new(),
         };
         let offline_root = offline_root
             .map(|path| std::path::absolute(&path).map_err(Error::io("find", &path)))
@@ -104,7 +115,9 @@ impl Pki {
             root_protection,
             offline_root,
             clock: clock.clone(),
+            clock_is_right: false,
             patience: LOCK_TIMEOUT,
+            adopted: Mutex::default(),
         };
         let (root_record, root) = this.make_root("root-g1", AuthorityState::Active, now)?;
         let (issuer_record, issuer) = this.make_issuer(
@@ -143,7 +156,9 @@ impl Pki {
             root_protection: None,
             offline_root: None,
             clock: clock.clone(),
+            clock_is_right: false,
             patience: LOCK_TIMEOUT,
+            adopted: Mutex::default(),
         })
     }
 
@@ -164,6 +179,31 @@ impl Pki {
         self.offline_root = folder;
         self.root_protection = protection;
         self
+    }
+
+    /// Insists that the clock is right although the inventory has lines of the future.
+    #[must_use]
+    pub fn with_clock_said_right(mut self, right: bool) -> Self {
+        self.clock_is_right = right;
+        self
+    }
+
+    pub(crate) fn clock_is_right(&self) -> bool {
+        self.clock_is_right
+    }
+
+    /// What our own CA signed and the inventory did not know, as far as commands on this value met it.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<Adopted> {
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn remember_adopted(&self, met: Vec<Adopted>) {
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        adopted.extend(met);
     }
 
     /// The state directory.
@@ -188,6 +228,22 @@ impl Pki {
     #[must_use]
     pub fn now(&self) -> Moment {
         Moment::now(&self.clock)
+    }
+
+    pub(crate) fn protection(&self) -> &KeyProtection {
+        &self.protection
+    }
+
+    pub(crate) fn root_protection(&self) -> Option<&KeyProtection> {
+        self.root_protection.as_ref()
+    }
+
+    pub(crate) fn offline_folder(&self) -> Option<&Path> {
+        self.offline_root.as_deref()
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -230,15 +286,25 @@ impl Pki {
         Err(Error::damaged(&self.dir.join("pki.json"), why))
     }
 
-    /// Takes the lock and reads the inventory.
+    /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the mesh directories.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
+        let inventory = self.inventory()?;
+        let ledger = inventory.ledger();
+        let standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
         Ok(Held {
-            inventory: self.inventory()?,
+            inventory,
             now: self.now(),
             lock,
+            crls_changed: false,
+            standings,
         })
+    }
+
+    /// What tells our certificates from others.
+    pub(crate) fn own(&self, ledger: &Ledger) -> Own {
+        Own::of(&self.dir, ledger, self.trust_domain())
     }
 
     /// Opens the key of an authority.
@@ -302,6 +368,7 @@ impl Pki {
             let Some(authority) = authority else { continue };
             in_its_life(authority, held.now, mend)?;
         }
+        self.refuse_lines_of_the_future(held)?;
         let signer = self.signer(&issuer)?;
         Ok((issuer, signer))
     }
@@ -452,10 +519,7 @@ fn refuse_a_used(dir: &Path) -> Result<(), Error> {
     if used("inventory.jsonl") {
         // Without settings nothing was ever issued here: what is left is of an `init` that did not come to its end.
         for name in ["inventory.jsonl", "inventory.head"] {
-            let path = dir.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            }
+            store::remove_if_there(&dir.join(name))?;
         }
     }
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {

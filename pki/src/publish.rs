@@ -1,22 +1,25 @@
 //! What everybody has to know of the CAs, and how it gets to them: roots, CRLs, intermediates, into every mesh directory.
 //!
-//! In: the ledger. Out: new generations beside the leaf and key each directory has. A directory that is gone, or that holds a certificate
-//! we did not put there, is left alone and named.
+//! In: the ledger. Out: new generations beside the leaf and key each directory has, be it the newest leaf or, where a run died or a disk
+//! was full, an older one of the same identity: it too must learn of a revocation. A directory that is gone, or that holds a
+//! certificate that is not of ours, is left alone and named; one that can't be written stops no other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
 use crate::ca;
 use crate::error::Error;
-use crate::keys::sha256_hex;
+use crate::held_dir::{self, HeldDir};
 use crate::lanes;
-use crate::ledger::{Leaf, Ledger};
+use crate::ledger::{AuthorityKind, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki};
+use crate::standing::{Own, Standing};
 use crate::store::{self, Durability};
 
 /// Roots, CRLs and issuing CAs, as PEM.
@@ -46,8 +49,10 @@ pub struct Republished {
 pub enum Outcome {
     /// It shows a new generation.
     Published(u64),
-    /// It is no longer there, or holds something else than we put there.
+    /// It is no longer there.
     Gone,
+    /// It is there and holds something that is not of this CA.
+    Foreign,
     /// It is there but could not be written.
     Failed(String),
 }
@@ -112,13 +117,17 @@ impl Pki {
         ledger: &Ledger,
         now: Moment,
     ) -> Result<String, Error> {
-        let mut chain = pem::encode("CERTIFICATE", leaf);
+        Ok(pem::encode("CERTIFICATE", leaf) + &self.issuers_of(issuer, ledger, now)?)
+    }
+
+    fn issuers_of(&self, issuer: &str, ledger: &Ledger, now: Moment) -> Result<String, Error> {
         let own = ledger
             .authority(issuer)
             .ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
         let others = ledger
             .published_issuers(now)
             .filter(|authority| authority.id != issuer);
+        let mut chain = String::new();
         for authority in std::iter::once(own).chain(others) {
             chain.push_str(&pem::encode(
                 "CERTIFICATE",
@@ -130,7 +139,7 @@ impl Pki {
 
     /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
     pub(crate) fn republish(&self, held: &Held) -> Result<Vec<Republished>, Error> {
-        self.republish_but(held, &HashSet::new())
+        self.republish_to(held, &Which::All)
     }
 
     /// The same, but for the directories that just got a new leaf.
@@ -139,56 +148,193 @@ impl Pki {
         held: &Held,
         fresh: &HashSet<PathBuf>,
     ) -> Result<Vec<Republished>, Error> {
-        let ledger = held.inventory.ledger();
-        let (ca, crl) = self.trust(ledger, held.now)?;
-        let leaves: Vec<&Leaf> = ledger
+        self.republish_to(held, &Which::AllBut(fresh))
+    }
+
+    /// The same to those alone that hold others than the present ones: of a run that died before it came to them.
+    pub(crate) fn republish_behind(
+        &self,
+        held: &Held,
+        fresh: &HashSet<PathBuf>,
+    ) -> Result<Vec<Republished>, Error> {
+        self.republish_to(held, &Which::BehindBut(fresh))
+    }
+
+    fn republish_to(&self, held: &Held, which: &Which<'_>) -> Result<Vec<Republished>, Error> {
+        let publication = Arc::new(self.publication(held)?);
+        let only_behind = matches!(which, Which::BehindBut(_));
+        let leaves: Vec<Leaf> = held
+            .inventory
+            .ledger()
             .by_directory()
             .into_iter()
-            .filter(|leaf| !fresh.contains(&leaf.out))
+            .filter(|leaf| which.means(leaf, held, &publication))
+            .cloned()
             .collect();
         let durability = store::durability_for(leaves.len());
-        let done = lanes::each(leaves, |leaf| {
-            let outcome = self.republish_one(leaf, ledger, held.now, (&ca, &crl), durability);
-            Republished {
-                out: leaf.out.clone(),
-                label: leaf.label(),
-                outcome: outcome.unwrap_or_else(|why| Outcome::Failed(why.to_string())),
-            }
-        })?;
+        let told = |leaf: &Leaf, outcome| Republished {
+            out: leaf.out.clone(),
+            label: leaf.label(),
+            outcome,
+        };
+        let (late, rest): (Vec<&Leaf>, Vec<&Leaf>) = leaves
+            .iter()
+            .partition(|leaf| matches!(held.standings.get(&leaf.out), Some(Standing::Late(_))));
+        // One that did not answer when the lock was taken is not asked again.
+        let mut done: HashMap<PathBuf, Republished> = late
+            .into_iter()
+            .map(|leaf| {
+                let why = held_dir::late(&leaf.out).to_string();
+                (leaf.out.clone(), told(leaf, Outcome::Failed(why)))
+            })
+            .collect();
+        let items: Vec<(Leaf, bool)> = rest
+            .into_iter()
+            .map(|leaf| {
+                (
+                    leaf.clone(),
+                    held.inventory.ledger().is_live(leaf, held.now),
+                )
+            })
+            .collect();
+        let asked: Vec<Leaf> = items.iter().map(|(leaf, _)| leaf.clone()).collect();
+        let outcomes = lanes::each_within(
+            items,
+            mesh_dir::LIMIT,
+            move |(leaf, is_live)| {
+                republish_one(&leaf, is_live, &publication, only_behind, durability)
+                    .unwrap_or_else(|why| Outcome::Failed(why.to_string()))
+            },
+            |at| {
+                let place = asked.get(at).map_or(Path::new(""), |leaf| &leaf.out);
+                Outcome::Failed(held_dir::late(place).to_string())
+            },
+        )?;
+        for (leaf, outcome) in asked.iter().zip(outcomes) {
+            done.insert(leaf.out.clone(), told(leaf, outcome));
+        }
+        let done: Vec<Republished> = leaves
+            .iter()
+            .filter_map(|leaf| done.remove(&leaf.out))
+            .collect();
         let published = done
             .iter()
             .filter(|done| matches!(done.outcome, Outcome::Published(_)));
-        store::sync_batch(durability, published.map(|done| done.out.as_path()))?;
+        mesh_dir::sync_batch(durability, published.map(|done| done.out.as_path()))?;
         Ok(done)
     }
 
-    fn republish_one(
-        &self,
-        leaf: &Leaf,
-        ledger: &Ledger,
-        now: Moment,
-        (ca, crl): (&str, &str),
-        durability: Durability,
-    ) -> Result<Outcome, Error> {
-        let current = mesh_dir::current(&leaf.out)?;
-        let shown = current
-            .as_ref()
-            .and_then(|current| Some((current.chain.first()?, &current.key)));
-        let Some((shown, key)) = shown.filter(|(shown, _)| sha256_hex(shown) == leaf.fingerprint)
-        else {
-            return Ok(Outcome::Gone);
-        };
-        let cert = self.chain(shown, &leaf.issuer, ledger, now)?;
-        let content = mesh_dir::Content {
-            cert,
-            key: key.clone(),
-            ca: ca.to_owned(),
-            crl: crl.to_owned(),
-        };
-        mesh_dir::stage(&leaf.out, &content, durability)?
-            .publish()
-            .map(Outcome::Published)
+    fn publication(&self, held: &Held) -> Result<Publication, Error> {
+        let ledger = held.inventory.ledger();
+        let (ca, crl) = self.trust(ledger, held.now)?;
+        let mut chains = HashMap::new();
+        for authority in ledger.authorities() {
+            if authority.kind == AuthorityKind::Issuer
+                && let Ok(chain) = self.issuers_of(&authority.id, ledger, held.now)
+            {
+                chains.insert(authority.id.clone(), chain);
+            }
+        }
+        Ok(Publication {
+            print: mesh_dir::trust_print(ca.as_bytes(), crl.as_bytes()),
+            ca,
+            crl,
+            chains,
+            own: self.own(ledger),
+        })
     }
+}
+
+/// Which mesh directories get the present roots and CRLs.
+enum Which<'a> {
+    All,
+    AllBut(&'a HashSet<PathBuf>),
+    BehindBut(&'a HashSet<PathBuf>),
+}
+
+impl Which<'_> {
+    fn means(&self, leaf: &Leaf, held: &Held, publication: &Publication) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(fresh) => !fresh.contains(&leaf.out),
+            Self::BehindBut(fresh) => {
+                let behind = match held.standings.get(&leaf.out) {
+                    Some(Standing::Shows(print)) => *print != publication.print,
+                    Some(Standing::Behind(_) | Standing::Keyless(_)) => true,
+                    _ => false,
+                };
+                behind && !fresh.contains(&leaf.out)
+            }
+        }
+    }
+}
+
+/// What every directory is to hold, as PEM, and what it takes to tell which are ours.
+struct Publication {
+    ca: String,
+    crl: String,
+    print: String,
+    /// For a leaf of each issuer: that one, and the others that peers may meet.
+    chains: HashMap<String, String>,
+    own: Own,
+}
+
+fn republish_one(
+    leaf: &Leaf,
+    is_live: bool,
+    publication: &Publication,
+    only_behind: bool,
+    durability: Durability,
+) -> Result<Outcome, Error> {
+    let Some(dir) = HeldDir::open(&leaf.out)? else {
+        return Ok(Outcome::Gone);
+    };
+    let Some(shown) = mesh_dir::shown(&dir)? else {
+        if !mesh_dir::is_used(&dir)? {
+            return Ok(Outcome::Gone);
+        }
+        return Err(Error::Failed(format!(
+            "{} shows nothing, although generations are there; run `gapura-pki renew {}`",
+            leaf.out.display(),
+            leaf.label()
+        )));
+    };
+    let Some((first, issuer)) = shown
+        .chain
+        .first()
+        .filter(|_| publication.own.is_ours(&shown, leaf))
+        .and_then(|first| Some((first, publication.own.issuer_of(first)?)))
+    else {
+        // Nobody asks for what has ended or was revoked.
+        return Ok(if is_live {
+            Outcome::Foreign
+        } else {
+            Outcome::Gone
+        });
+    };
+    if shown.has_wrong_key() {
+        return Err(Error::Failed(format!(
+            "{} is not the key of the certificate beside it; run `gapura-pki renew {}`",
+            leaf.out.join("key.pem").display(),
+            leaf.label()
+        )));
+    }
+    if only_behind && shown.trust() == publication.print {
+        return Ok(Outcome::Published(shown.generation.unwrap_or(0)));
+    }
+    let chain = publication
+        .chains
+        .get(issuer)
+        .ok_or_else(|| Error::Failed(format!("the certificate of {issuer} can't be read")))?;
+    let content = mesh_dir::Content {
+        cert: pem::encode("CERTIFICATE", first) + chain,
+        key: shown.key.clone(),
+        ca: publication.ca.clone(),
+        crl: publication.crl.clone(),
+    };
+    let mut staged = mesh_dir::stage_in(&dir, &content, durability)?;
+    staged.stays();
+    staged.publish().map(Outcome::Published)
 }
 
 impl Bundle {
@@ -197,14 +343,14 @@ impl Bundle {
     /// # Errors
     /// Something can't be written.
     pub fn write(&self, out: &Path) -> Result<(), Error> {
-        store::make_dir(out)?;
+        let dir = HeldDir::create(out)?;
         for (name, text) in [
             ("ca.pem", &self.ca),
             ("crl.pem", &self.crl),
             ("intermediates.pem", &self.intermediates),
         ] {
-            store::replace(&out.join(name), text.as_bytes(), store::Access::Everyone)?;
+            dir.replace(name, text.as_bytes(), store::Access::Everyone)?;
         }
-        Ok(())
+        dir.sync()
     }
 }

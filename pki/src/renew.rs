@@ -8,10 +8,10 @@ use crate::ca::Signer;
 use crate::error::Error;
 use crate::issue::{IssueRequest, Issued, KeyWanted};
 use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
-use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki};
 use crate::publish::Republished;
+use crate::standing::{Standing, Standings};
 use crate::target::Target;
 
 /// What is to be renewed.
@@ -19,7 +19,7 @@ use crate::target::Target;
 pub struct RenewRequest {
     /// These; none: all.
     pub targets: Vec<Target>,
-    /// Only those that are due: 2/5 of their life is left or less, or their issuer no longer signs.
+    /// Only those that are due: 2/5 of their life is left or less, they have not begun, or their issuer no longer signs.
     pub due_only: bool,
     /// Keep the key. A new one is better: whoever copied the old one has it for as long as it is used.
     pub reuse_key: bool,
@@ -32,6 +32,8 @@ pub struct RenewRequest {
 pub struct Renewed {
     /// The new leaves.
     pub issued: Vec<Issued>,
+    /// What was renewed before its time, because its directory was not as it should be.
+    pub mended: Vec<(String, String)>,
     /// What was passed over, and why.
     pub skipped: Vec<(String, String)>,
     /// What should have been renewed and could not be.
@@ -55,7 +57,11 @@ impl Pki {
     /// # Errors
     /// A name that nothing was issued to, or that was revoked; a key that can't be opened.
     pub fn renew(&self, request: &RenewRequest) -> Result<Renewed, Error> {
-        let mut held = self.hold()?;
+        let mut held = if request.dry_run {
+            self.hold()?
+        } else {
+            self.hold_to_publish(&[])?
+        };
         let mut done = Renewed::default();
         if !request.dry_run && request.targets.is_empty() {
             done.issuing_ca = self.roll_issuer(&mut held)?;
@@ -64,9 +70,11 @@ impl Pki {
         if !request.dry_run {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
         }
-        let requests = self.wanted(held.inventory.ledger(), request, held.now, &mut done)?;
-        (done.issued, done.failed) =
-            self.issue_each(&mut held, (&issuer, &signer), &requests, request.dry_run)?;
+        let requests = self.wanted(&held, request, &mut done)?;
+        let (issued, failed) =
+            self.issue_each(&mut held, (&issuer, &signer), &requests, request)?;
+        done.issued = issued;
+        done.failed.extend(failed);
         if !request.dry_run {
             let fresh: HashSet<_> = done
                 .issued
@@ -79,18 +87,20 @@ impl Pki {
         Ok(done)
     }
 
-    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs.
+    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs. Of one that
+    /// was named alone the fault is the command's.
     pub(crate) fn issue_each(
         &self,
         held: &mut Held,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
-        dry_run: bool,
+        renewal: &RenewRequest,
     ) -> Result<IssuedOrNot, Error> {
+        let dry_run = renewal.dry_run;
+        let alone = requests.len() == 1 && !renewal.targets.is_empty();
         match self.issue_held(held, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
-            Err(Error::Io { .. } | Error::Damaged { .. } | Error::Refused(_))
-                if requests.len() > 1 => {}
+            Err(why) if !alone && why.is_of_one_directory() => {}
             Err(why) => return Err(why),
         }
         let (mut issued, mut failed) = (Vec::new(), Vec::new());
@@ -106,11 +116,11 @@ impl Pki {
     /// The requests that renew what was named.
     fn wanted(
         &self,
-        ledger: &Ledger,
+        held: &Held,
         request: &RenewRequest,
-        now: Moment,
         done: &mut Renewed,
     ) -> Result<Vec<IssueRequest>, Error> {
+        let (ledger, now) = (held.inventory.ledger(), held.now);
         let in_use = ledger.in_use();
         let mut leaves: Vec<&Leaf> = Vec::new();
         for target in &request.targets {
@@ -140,22 +150,54 @@ impl Pki {
         for leaf in leaves {
             if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
                 done.skipped.push((leaf.label(), "revoked".to_owned()));
-            } else if request.due_only && !is_due(ledger, leaf, now) {
-                done.skipped.push((leaf.label(), "not due".to_owned()));
-            } else if !named && !shows(leaf) {
-                done.skipped.push((
-                    leaf.label(),
-                    format!(
-                        "{} is gone or holds another certificate",
-                        leaf.out.display()
-                    ),
-                ));
+                continue;
+            }
+            let place = leaf.out.display();
+            let standing = if is_last_of(ledger, leaf) {
+                held.standings.get(&leaf.out)
             } else {
+                None
+            };
+            match standing {
+                Some(Standing::Late(why)) if !named => {
+                    done.failed.push((leaf.label(), why.clone()));
+                    continue;
+                }
+                // A certificate that never came to be shown is issued anew, due or not; so is one whose key is lost, and what can't be
+                // read is written over.
+                Some(Standing::Behind(why)) => {
+                    done.mended.push((leaf.label(), why.clone()));
+                    wanted.push(again(leaf, request.reuse_key));
+                    continue;
+                }
+                Some(Standing::Keyless(why) | Standing::Unreadable(why)) => {
+                    done.mended.push((leaf.label(), why.clone()));
+                    wanted.push(again(leaf, request.reuse_key && named));
+                    continue;
+                }
+                _ => {}
+            }
+            if request.due_only && !is_due(ledger, leaf, now) {
+                done.skipped.push((leaf.label(), "not due".to_owned()));
+            } else if named || matches!(standing, Some(Standing::Shows(_))) {
                 wanted.push(again(leaf, request.reuse_key));
+            } else {
+                let why = match standing {
+                    None => format!("{place} is another's by now"),
+                    Some(Standing::Foreign(why)) => format!("{place}: {why}"),
+                    Some(_) => format!("{place} is gone"),
+                };
+                done.skipped.push((leaf.label(), why));
             }
         }
         Ok(wanted)
     }
+}
+
+/// Whether nothing was published in the directory of `leaf` after it.
+fn is_last_of(ledger: &Ledger, leaf: &Leaf) -> bool {
+    let last = ledger.leaves().iter().rev().find(|one| one.out == leaf.out);
+    last.is_some_and(|last| last.serial == leaf.serial)
 }
 
 /// Whether a leaf should be renewed now. A little before `check` warns, which is at 1/3 of its life.
@@ -165,15 +207,21 @@ pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
     let active = ledger
         .authority(&leaf.issuer)
         .is_some_and(|issuer| issuer.state == AuthorityState::Active);
-    !active || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
+    // One that has not begun, of a day when this machine's clock was ahead, is refused by every peer.
+    !active || leaf.not_before > now || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
 }
 
-/// Whether the mesh directory of a leaf still shows it. Where it doesn't, somebody took the directory away or gave it to another.
-pub(crate) fn shows(leaf: &Leaf) -> bool {
-    let current = mesh_dir::current(&leaf.out).ok().flatten();
-    current
-        .and_then(|current| current.chain.into_iter().next())
-        .is_some_and(|shown| crate::keys::sha256_hex(&shown) == leaf.fingerprint)
+/// Whether the mesh directory of a leaf is still there and ours.
+pub(crate) fn is_there(standings: &Standings, leaf: &Leaf) -> bool {
+    matches!(
+        standings.get(&leaf.out),
+        Some(
+            Standing::Shows(_)
+                | Standing::Behind(_)
+                | Standing::Keyless(_)
+                | Standing::Unreadable(_)
+        )
+    )
 }
 
 /// The request that makes `leaf` once more.

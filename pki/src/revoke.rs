@@ -1,13 +1,15 @@
-//! Revocation. It is done when the CRL that says so is signed, read back and in every mesh directory.
+//! Revocation. It is done when the CRL that says so is signed, read back and in every mesh directory. Done again it finishes what a
+//! run that died left undone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::ca::{self, Signer};
 use crate::error::Error;
+use crate::key_rules::lost_key;
 use crate::keys::{hex, unhex};
-use crate::ledger::{Crl, Event, Ledger, Reason, Revoked};
+use crate::ledger::{Authority, Crl, Event, Ledger, Reason, Revoked};
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::{Held, Pki};
@@ -44,20 +46,30 @@ impl Pki {
     /// # Errors
     /// Nothing to revoke; a key that can't be opened; a CRL that does not read back.
     pub fn revoke(&self, request: &RevokeRequest, reason: Reason) -> Result<RevocationDone, Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_to_publish(&[])?;
         let (revoked, already) = self.find(&held, request, reason)?;
+        // Of what was revoked before too: a run that died may not have come to the CRL.
+        let behind: Vec<&Authority> = held
+            .inventory
+            .ledger()
+            .published_issuers(held.now)
+            .filter(|issuer| self.crl_is_behind(held.inventory.ledger(), issuer, held.now))
+            .collect();
         let issuers: BTreeSet<String> = revoked
             .iter()
             .map(|revoked| revoked.issuer.clone())
+            .chain(behind.into_iter().map(|issuer| issuer.id.clone()))
             .collect();
         let signers = self.signers_of(&held, &issuers)?; // a wrong passphrase changes nothing
-        held.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
-        let crls = signers
+        if !revoked.is_empty() {
+            held.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
+        }
+        let crls: Vec<Crl> = signers
             .iter()
             .map(|signer| self.sign_crl(&mut held, signer))
             .collect::<Result<_, Error>>()?;
-        let republished = if revoked.is_empty() {
-            Vec::new()
+        let republished = if crls.is_empty() && revoked.is_empty() && !held.crls_changed {
+            self.republish_behind(&held, &HashSet::new())?
         } else {
             self.republish(&held)?
         };
@@ -113,16 +125,28 @@ impl Pki {
             }
             RevokeRequest::Certificate(bytes) => candidates.push(self.read(ledger, bytes)?),
         }
+        // A directory that was moved is in the inventory twice.
+        candidates.sort_by(|one, other| one.1.cmp(&other.1));
+        candidates.dedup();
+        let key = lost_key(ledger, request);
         let (mut revoked, mut already) = (Vec::new(), Vec::new());
         for (issuer, serial, not_after) in candidates {
             match ledger.revocation(&issuer, &serial) {
-                Some(_) => already.push(serial),
+                // That its key is in other hands may turn out later, and bars the key for good.
+                Some(known) if known.reason == reason || reason != Reason::KeyCompromise => {
+                    already.push(serial)
+                }
+                Some(known) => revoked.push(Revoked {
+                    reason,
+                    ..known.clone()
+                }),
                 None => revoked.push(Revoked {
                     issuer,
                     serial,
                     revoked_at: held.now,
                     reason,
                     not_after,
+                    key: key.clone(),
                 }),
             }
         }

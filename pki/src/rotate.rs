@@ -4,6 +4,7 @@
 //! prepare    the new CA is made; its CRL (and a new root) goes to every mesh directory; it signs nothing
 //! activate   it signs from now on; the old one drains: still trusted, signs no more; leaves move over as they are renewed
 //! retire     the old one is done with
+//! cancel     a prepared one is dropped again, unused
 //! ```
 //! In: a step, or none for the next one. Out: what was done, or a refusal that names who still depends on the old state.
 //! Invariant: no program meets a certificate under a CA whose root or CRL it has not had time to read, and none loses a CA that its
@@ -23,7 +24,7 @@ use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki};
 use crate::publish::Republished;
-use crate::renew::{self, IssuedOrNot};
+use crate::renew::{self, IssuedOrNot, RenewRequest};
 
 /// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
 pub const SETTLE: Duration = Duration::from_secs(4);
@@ -37,6 +38,8 @@ pub enum Step {
     Activate,
     /// Be done with the old one.
     Retire,
+    /// Drop what was prepared.
+    Cancel,
 }
 
 /// What is to be rotated, and how.
@@ -101,6 +104,7 @@ impl Step {
             Self::Prepare => "prepare",
             Self::Activate => "activate",
             Self::Retire => "retire",
+            Self::Cancel => "cancel",
         }
     }
 }
@@ -113,8 +117,9 @@ impl std::str::FromStr for Step {
             "prepare" => Ok(Self::Prepare),
             "activate" => Ok(Self::Activate),
             "retire" => Ok(Self::Retire),
+            "cancel" => Ok(Self::Cancel),
             _ => Err(format!(
-                "`{text}` is not a step; one of: prepare, activate, retire"
+                "`{text}` is not a step; one of: prepare, activate, retire, cancel"
             )),
         }
     }
@@ -126,12 +131,15 @@ impl Pki {
     /// # Errors
     /// A gate: someone still depends on the state before, and the sentence says who and what to do.
     pub fn rotate(&self, request: &RotateRequest) -> Result<Rotated, Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_to_publish(&[])?;
         if request.emergency {
             return self.emergency(&mut held, request);
         }
         let next = next_step(held.inventory.ledger(), request.kind);
         let step = request.step.unwrap_or(next);
+        if step == Step::Cancel {
+            return self.cancel(&mut held, request.kind);
+        }
         if step != next {
             let kind = request.kind.as_str();
             return Err(Error::Refused(format!(
@@ -145,7 +153,52 @@ impl Pki {
             Step::Prepare => self.prepare(&mut held, request.kind),
             Step::Activate => self.activate(&mut held, request),
             Step::Retire => self.retire(&mut held, request),
+            Step::Cancel => self.cancel(&mut held, request.kind),
         }
+    }
+
+    /// Drops what was prepared: it never signed, so nobody depends on it. Its lines in the inventory stay, its key goes.
+    fn cancel(&self, held: &mut Held, kind: AuthorityKind) -> Result<Rotated, Error> {
+        let waiting: Vec<String> = prepared(held.inventory.ledger(), kind)
+            .into_iter()
+            .map(|authority| authority.id.clone())
+            .collect();
+        if waiting.is_empty() {
+            let kind = kind.as_str();
+            return Err(Error::Refused(format!(
+                "no {kind} is prepared, so there is nothing to cancel; what is active is replaced with `gapura-pki ca rotate {kind}`"
+            )));
+        }
+        held.append(
+            waiting
+                .iter()
+                .map(|id| Event::AuthorityState {
+                    id: id.clone(),
+                    state: AuthorityState::Retired,
+                })
+                .collect(),
+        )?;
+        let republished = self.republish(held)?;
+        self.forget_keys(held)?;
+        let mut steps: Vec<String> = waiting
+            .iter()
+            .map(|id| format!("{id} is dropped, unused"))
+            .collect();
+        let away = |id: &&String| {
+            self.offline_folder()
+                .is_some_and(|folder| folder.join(id).join("key.pem").exists())
+        };
+        steps.extend(
+            waiting
+                .iter()
+                .filter(away)
+                .map(|id| format!("the key of {id} in the offline folder is of no use any more")),
+        );
+        Ok(Rotated {
+            steps,
+            republished,
+            ..Rotated::default()
+        })
     }
 
     /// Makes the new CA (a root brings an issuer of its own) and publishes its CRL.
@@ -173,8 +226,10 @@ impl Pki {
         kind: AuthorityKind,
         state: AuthorityState,
     ) -> Result<Vec<String>, Error> {
+        self.refuse_lines_of_the_future(held)?;
         let now = held.now;
         let ledger = held.inventory.ledger();
+        self.prove_protection(ledger, kind)?;
         let (events, signers) = match kind {
             AuthorityKind::Root => {
                 let before = ledger.in_state(AuthorityKind::Root, AuthorityState::Active);
@@ -287,8 +342,19 @@ impl Pki {
         prepared: &[Authority],
         old_state: AuthorityState,
     ) -> Result<Vec<String>, Error> {
+        self.switch_and(held, prepared, old_state, Vec::new())
+    }
+
+    /// The same, with what has to be true in the same moment: either all of it is in the inventory or nothing.
+    fn switch_and(
+        &self,
+        held: &mut Held,
+        prepared: &[Authority],
+        old_state: AuthorityState,
+        mut events: Vec<Event>,
+    ) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
-        let (mut events, mut steps) = (Vec::new(), Vec::new());
+        let mut steps = Vec::new();
         let with_root = prepared
             .iter()
             .any(|authority| authority.kind == AuthorityKind::Root);
@@ -412,9 +478,12 @@ impl Pki {
         };
         // The key that is needed to give the old issuer up is opened before anything changes.
         let root = self.root_of_the_tainted(held.inventory.ledger(), request)?;
-        done.steps = self.switch(held, &fresh, old_state)?;
+        let given_up = root
+            .as_ref()
+            .map_or_else(Vec::new, |root| revocations(&active, root, held.now));
+        done.steps = self.switch_and(held, &fresh, old_state, given_up)?;
         if let Some(root) = root {
-            self.revoke_issuers(held, &active, &root)?;
+            self.sign_crl(held, &root)?;
             done.steps.push(format!(
                 "{} lists {} as revoked",
                 root.id(),
@@ -453,30 +522,6 @@ impl Pki {
         root.map(|root| self.signer(root)).transpose()
     }
 
-    fn revoke_issuers(
-        &self,
-        held: &mut Held,
-        issuers: &[Authority],
-        root: &Signer,
-    ) -> Result<(), Error> {
-        let revoked = |issuer: &Authority| {
-            Event::Revoked(Revoked {
-                issuer: root.id().to_owned(),
-                serial: issuer.serial.clone(),
-                revoked_at: held.now,
-                reason: Reason::CaCompromise,
-                not_after: issuer.not_after,
-            })
-        };
-        let events = issuers
-            .iter()
-            .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
-            .map(revoked)
-            .collect();
-        held.append(events)?;
-        self.sign_crl(held, root).map(|_| ())
-    }
-
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
     fn reissue(
         &self,
@@ -490,11 +535,11 @@ impl Pki {
             .filter(|leaf| {
                 ledger.revocation(&leaf.issuer, &leaf.serial).is_none()
                     && leaf.issuer != issuer.0.id
-                    && renew::shows(leaf)
+                    && renew::is_there(&held.standings, leaf)
             })
             .map(|leaf| renew::again(leaf, false))
             .collect();
-        self.issue_each(held, issuer, &wanted, false)
+        self.issue_each(held, issuer, &wanted, &RenewRequest::default())
     }
 
     /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.
@@ -520,12 +565,7 @@ impl Pki {
         {
             let place = format!("{} ({})", leaf.out.display(), leaf.label());
             match mesh_dir::current(&leaf.out) {
-                Ok(Some(current))
-                    if current
-                        .chain
-                        .first()
-                        .is_some_and(|shown| sha256_hex(shown) == leaf.fingerprint) =>
-                {
+                Ok(Some(current)) if renew::is_there(&held.standings, leaf) => {
                     let has_crls = crls.iter().all(|crl| current.crls.contains(crl));
                     let has_root = |root: &&Authority| {
                         current
@@ -556,6 +596,24 @@ impl Pki {
         wait(made.ok_or_else(none)?, held.now, settle);
         Ok(())
     }
+}
+
+/// That `root` revokes those of `issuers` that are its own.
+fn revocations(issuers: &[Authority], root: &Signer, now: Moment) -> Vec<Event> {
+    issuers
+        .iter()
+        .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
+        .map(|issuer| {
+            Event::Revoked(Revoked {
+                issuer: root.id().to_owned(),
+                serial: issuer.serial.clone(),
+                revoked_at: now,
+                reason: Reason::CaCompromise,
+                not_after: issuer.not_after,
+                key: None,
+            })
+        })
+        .collect()
 }
 
 /// The step that comes next.

@@ -3,13 +3,13 @@
 //! Invariant: a file under its final name is complete and has been synced; what a crash leaves behind has a name beginning with
 //! `.new-` and is swept up by the next writer.
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::{self, Change};
 use crate::error::Error;
 use crate::keys::random_hex;
 
@@ -25,45 +25,37 @@ pub(crate) enum Access {
     Everyone,
 }
 
+impl Access {
+    /// The mode of such a file, from its first byte.
+    pub(crate) fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Everyone => 0o644,
+        }
+    }
+}
+
 /// When what was written has to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// At once.
     Now,
-    /// When the whole batch is written, by [`sync_batch`]: a disk takes a thousand files in one go far sooner than one by one.
+    /// When the whole batch is written, all at once: a disk takes a thousand files in one go far sooner than one by one.
     Later,
 }
 
 /// Writes a new file that must not exist yet, with its final mode from the start, and syncs it.
 pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
-    create_synced(path, content, access, Durability::Now)
-}
-
-/// The same, synced now or later.
-pub(crate) fn create_synced(
-    path: &Path,
-    content: &[u8],
-    access: Access,
-    durability: Durability,
-) -> Result<(), Error> {
-    let mode = match access {
-        Access::Owner => 0o600,
-        Access::Everyone => 0o644,
-    };
+    disk::before(Change::Create, path).map_err(Error::io("create", path))?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(mode)
+        .mode(access.mode())
         .open(path)
         .map_err(Error::io("create", path))?;
-    let written = file.write_all(content).and_then(|()| {
-        if durability == Durability::Now {
-            file.sync_all()
-        } else {
-            Ok(())
-        }
-    });
-    written.map_err(Error::io("write", path))
+    disk::write_all(&mut file, path, content)
+        .and_then(|()| disk::sync(&file, path))
+        .map_err(Error::io("write", path))
 }
 
 /// How a batch of mesh directories of this size is synced: one by one costs the disk half a dozen waits each.
@@ -75,55 +67,32 @@ pub(crate) fn durability_for(directories: usize) -> Durability {
     }
 }
 
-/// Makes up for what a batch put off.
-pub(crate) fn sync_batch<'a>(
-    durability: Durability,
-    dirs: impl Iterator<Item = &'a Path>,
-) -> Result<(), Error> {
-    if durability == Durability::Later {
-        sync_filesystems(dirs)
-    } else {
-        Ok(())
-    }
-}
-
-/// Makes everything that was written below `dirs` outlive a power cut.
-fn sync_filesystems<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
-    let mut done = HashSet::new();
-    for dir in dirs {
-        let open = File::open(dir).map_err(Error::io("open", dir))?;
-        let device = open.metadata().map_err(Error::io("read", dir))?.dev();
-        if done.insert(device) {
-            rustix::fs::syncfs(&open).map_err(|error| Error::io("sync", dir)(error.into()))?;
-        }
-    }
-    Ok(())
-}
-
 /// Puts `content` under `path`, replacing what was there in one rename.
 pub(crate) fn replace(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
     let fresh = beside(path)?;
-    let written = create(&fresh, content, access)
-        .and_then(|()| fs::rename(&fresh, path).map_err(Error::io("replace", path)));
+    let written = create(&fresh, content, access).and_then(|()| rename(&fresh, path));
     if written.is_err() {
-        let _ = fs::remove_file(&fresh); // best effort: the fault that is reported is the first one
+        let _ = remove_if_there(&fresh); // best effort: the fault that is reported is the first one
     }
     written?;
     sync_parent(path)
 }
 
-/// Points the symbolic link `path` at `target` in one rename, whatever was there.
-pub(crate) fn relink(path: &Path, target: &Path) -> Result<(), Error> {
-    match std::os::unix::fs::symlink(target, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        done => return done.map_err(Error::io("create", path)),
+/// Lets `to` be what `from` was.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    disk::before(Change::Rename, to)
+        .and_then(|()| fs::rename(from, to))
+        .map_err(Error::io("replace", to))
+}
+
+/// Removes the file `path`, if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match disk::before(Change::Remove, path).and_then(|()| fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
     }
-    let fresh = beside(path)?;
-    std::os::unix::fs::symlink(target, &fresh).map_err(Error::io("create", &fresh))?;
-    fs::rename(&fresh, path).map_err(|source| {
-        let _ = fs::remove_file(&fresh);
-        Error::io("replace", path)(source)
-    })
 }
 
 /// Makes `path`, 0700. What is missing above it gets the usual mode: `/etc/gapura` must not lock out the sidecar whose directory is in it.
@@ -131,6 +100,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
+    disk::before(Change::Create, path).map_err(Error::io("create", path))?;
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -147,7 +117,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
 /// Makes the renames within `dir` outlive a power cut.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir)
-        .and_then(|dir| dir.sync_all())
+        .and_then(|open| disk::sync(&open, dir))
         .map_err(Error::io("sync", dir))
 }
 
@@ -166,36 +136,24 @@ pub(crate) fn beside(path: &Path) -> Result<PathBuf, Error> {
     Ok(parent.join(format!("{UNFINISHED}{}", random_hex::<8>()?)))
 }
 
-/// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock.
+/// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock, and on folders of the
+/// state directory: in those of others `held_dir` does it.
 pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
             let path = entry.path();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = if is_dir {
-                fs::remove_dir_all(&path)
+            if is_dir {
+                disk::before(Change::Remove, &path)
+                    .and_then(|()| fs::remove_dir_all(&path))
+                    .map_err(Error::io("remove", &path))?;
             } else {
-                fs::remove_file(&path)
-            };
-            removed.map_err(Error::io("remove", &path))?;
+                remove_if_there(&path)?;
+            }
         }
     }
     Ok(())
-}
-
-/// Hands `path` to the owner of `like`, when that is another: the CA often runs as root while a sidecar, which owns its mesh
-/// directory, does not.
-pub(crate) fn give_to_owner_of(path: &Path, like: &Path) -> Result<(), Error> {
-    let (wanted, have) = (
-        fs::metadata(like).map_err(Error::io("read", like))?,
-        fs::symlink_metadata(path).map_err(Error::io("read", path))?,
-    );
-    if (wanted.uid(), wanted.gid()) == (have.uid(), have.gid()) {
-        return Ok(());
-    }
-    chown(path, Some(wanted.uid()), Some(wanted.gid()))
-        .map_err(Error::io("change the owner of", path))
 }
 
 /// The bytes of a file.
@@ -226,6 +184,9 @@ impl Lock {
     /// Waits for the lock of `dir`, at most `patience`.
     pub(crate) fn take(dir: &Path, patience: Duration) -> Result<Self, Error> {
         let path = dir.join(".lock");
+        if !path.exists() {
+            disk::before(Change::Create, &path).map_err(Error::io("create", &path))?;
+        }
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -2,13 +2,13 @@
 //! any more.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState};
 use crate::pki::{Held, Pki};
 use crate::rotate::{RotateRequest, SETTLE, prepared};
+use crate::store;
 
 impl Pki {
     /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
@@ -94,18 +94,11 @@ impl Pki {
                 AuthorityState::Retired | AuthorityState::Tainted
             );
             if over && !published.contains(authority.id.as_str()) {
-                forget(&crate::ca::folder(self.dir(), &authority.id).join("key.pem"))?;
+                store::remove_if_there(
+                    &crate::ca::folder(self.dir(), &authority.id).join("key.pem"),
+                )?;
             }
         }
         Ok(())
-    }
-}
-
-fn forget(key: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(key) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", key)(error))
-        }
-        _ => Ok(()),
     }
 }

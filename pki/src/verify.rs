@@ -9,6 +9,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::csr::identity_of;
 use crate::error::Error;
+use crate::inspect::names;
 use crate::judge::Court;
 use crate::mesh_dir;
 use crate::moment::Moment;
@@ -23,8 +24,10 @@ pub struct VerifyRequest {
     pub chain: Vec<CertificateDer<'static>>,
     /// Which side of the handshake it stands on.
     pub purpose: Purpose,
-    /// Whom the peer insists on; `None`: anyone of the right role.
+    /// Whom the peer insists on; `None`: anyone of the right role in `domain`.
     pub id: Option<PeerId>,
+    /// The trust domain whose roots these are; `None` where neither they nor anybody says.
+    pub domain: Option<TrustDomain>,
     /// The trusted roots.
     pub roots: Vec<CertificateDer<'static>>,
     /// The CRLs; `None`: revocation is not asked about.
@@ -44,6 +47,8 @@ pub struct Verdict {
     pub refusal: Option<String>,
     /// How many CRLs were of CAs that nobody here knows, and had no say.
     pub crls_unused: usize,
+    /// Whether the trust domain was asked about. Where nobody says whose the roots are, it is the certificate's own.
+    pub domain_asked: bool,
 }
 
 /// Judges.
@@ -51,7 +56,12 @@ pub struct Verdict {
 /// # Errors
 /// Roots or CRLs that nobody could judge by.
 pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
-    let domain = request.id.as_ref().map(PeerId::domain).cloned();
+    // The roots vouch for their own domain alone, whatever identity is insisted on.
+    let domain = request
+        .domain
+        .clone()
+        .or_else(|| request.id.as_ref().map(PeerId::domain).cloned());
+    let domain_asked = domain.is_some();
     let own = || {
         request
             .chain
@@ -102,14 +112,65 @@ pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
                 peer: Some((peer.id.to_string(), peer.serial_hex())),
                 refusal: None,
                 crls_unused,
+                domain_asked,
             },
             Err(why) => Verdict {
                 peer: None,
                 refusal: Some(why),
                 crls_unused,
+                domain_asked,
             },
         },
     )
+}
+
+/// The trust domain whose roots these are, by what they say themselves: a root that `gapura-pki` made names it as its organisation, one
+/// that follows SPIFFE as its URI. `None` where none says so, or two say different ones.
+#[must_use]
+pub fn domain_of(roots: &[CertificateDer<'_>]) -> Option<TrustDomain> {
+    let mut said: Vec<TrustDomain> = roots
+        .iter()
+        .filter_map(|root| domain_of_one(root))
+        .collect();
+    said.dedup();
+    match said.as_slice() {
+        [domain] => Some(domain.clone()),
+        _ => None,
+    }
+}
+
+fn domain_of_one(root: &[u8]) -> Option<TrustDomain> {
+    let (_, parsed) = X509Certificate::from_der(root).ok()?;
+    let uri = names(parsed.extensions())
+        .iter()
+        .find_map(|name| name.strip_prefix("URI:spiffe://").map(str::to_owned));
+    if let Some(uri) = uri {
+        return uri.split('/').next()?.parse().ok();
+    }
+    let subject = parsed.subject();
+    let common_name = subject.iter_common_name().next()?.as_str().ok()?;
+    let (id, random) = common_name.split_once(' ')?;
+    let ours = id.strip_prefix("root-g").is_some_and(is_digits) && is_hex(random);
+    let organisation = subject.iter_organization().next()?.as_str().ok()?;
+    // A longer domain stands there cut, see `profile`.
+    (ours && organisation.len() < 64)
+        .then(|| organisation.parse().ok())
+        .flatten()
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The trust domain of the program whose mesh directory `folder` is.
+#[must_use]
+pub fn domain_of_mesh_dir(folder: &Path) -> Option<TrustDomain> {
+    let shown = mesh_dir::current(folder).ok().flatten()?;
+    identity_of(shown.chain.first()?).map(|id| id.domain().clone())
 }
 
 fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
@@ -122,16 +183,15 @@ fn name_of(certificate: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// None can be read.
 pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let path = if path.is_dir() {
-        path.join("cert.pem")
-    } else {
-        path.to_owned()
-    };
-    let bytes = store::read(&path)?;
+    if path.is_dir() {
+        let none = || Error::Failed(format!("{} holds no certificate", path.display()));
+        return Ok(mesh_dir::current(path)?.ok_or_else(none)?.chain);
+    }
+    let bytes = store::read(path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateDer::from(bytes)]);
     }
-    pem::certificates(&bytes).map_err(|why| Error::damaged(&path, why))
+    pem::certificates(&bytes).map_err(|why| Error::damaged(path, why))
 }
 
 /// The CRLs of a file.
@@ -195,4 +255,29 @@ pub fn trust_in_mesh_dir(dir: &Path) -> Result<Trust, Error> {
         crls,
         current.chain.into_iter().skip(1).collect(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passphrase::KeyProtection;
+    use gapura_mesh::clock::Clock;
+
+    #[test]
+    fn roots_of_ours_say_whose_they_are_and_two_domains_say_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = |name: &str, domain: &str| {
+            let dir = folder.path().join(name);
+            let domain = domain.parse().unwrap();
+            Pki::init(&dir, &domain, KeyProtection::Plaintext, &Clock::system())
+                .unwrap()
+                .roots()
+                .unwrap()
+        };
+        let (one, other) = (roots("a", "mylab.internal"), roots("b", "other.internal"));
+        let said = |roots: &[_]| domain_of(roots).map(|domain| domain.to_string());
+        assert_eq!(said(&one), Some("mylab.internal".to_owned()));
+        assert_eq!(said(&[one, other].concat()), None);
+        assert_eq!(said(&[]), None);
+    }
 }

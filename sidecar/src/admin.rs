@@ -68,12 +68,13 @@ impl State {
         if self.stopping.phase() != Phase::Run {
             missing.push("draining".to_owned());
         }
-        missing.extend(
-            self.trust
-                .load()
+        let trust = self.trust.load();
+        missing.extend(match trust.went_back() {
+            Some(sentence) => Some(format!("revocation lists: {sentence}")),
+            None => trust
                 .own_refusal(self.clock.now())
                 .map(|refusal| format!("own certificate: {refusal}")),
-        );
+        });
         let status = if missing.is_empty() {
             StatusCode::OK
         } else {

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gapura_mesh::config::{
-    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, workers,
+    AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, state,
+    workers,
 };
 use gapura_mesh::identity::IdPattern;
 use gapura_mesh::path::CanonicalPath;
@@ -24,8 +25,6 @@ use serde_json::{Value, json};
 
 use crate::forward;
 use crate::sanitise::TenantRule;
-
-pub(crate) use plugin::socket_folder_is_open;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -61,6 +60,10 @@ pub struct Config {
     pub(crate) mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
     pub(crate) no_crl: bool,
+    /// Where it is kept what must outlast a restart.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Issuers whose CRLs may begin anew.
+    pub(crate) accept_crl_reset: Vec<String>,
     /// Who may use the plugin; empty: every gateway of its own trust domain.
     pub(crate) allow: Vec<IdPattern>,
     /// Which requests may come without a tenant.
@@ -181,12 +184,15 @@ impl Config {
             .parse("drain-timeout", duration)
             .unwrap_or(DRAIN_TIMEOUT);
         let no_crl = layers.switch("no-crl");
+        let (state_dir, accept_crl_reset) = state(layers);
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
             listen,
             plugin: plugin?,
             mesh_dir: layers.one("mesh-dir")?.text.into(),
             no_crl,
+            state_dir,
+            accept_crl_reset,
             allow,
             tenants,
             admin,

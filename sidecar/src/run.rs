@@ -13,11 +13,13 @@ use gapura_mesh::identity::{IdPattern, Role};
 use gapura_mesh::listen::Queue;
 use gapura_mesh::log::Log;
 use gapura_mesh::metrics::Meters;
+use gapura_mesh::ownership;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::secret;
 use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::marks::{Kept, StateDir};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
 use gapura_mesh::worker::{self, Core, Seed};
@@ -26,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Health, State};
 use crate::authorise::AllowList;
-use crate::config::{Config, socket_folder_is_open};
+use crate::config::Config;
 use crate::forward::{Address, Plugin};
 use crate::pipeline::Pipeline;
 use crate::server::Server;
@@ -35,6 +37,8 @@ use crate::server::Server;
 struct Loaded {
     /// The mesh directory's set.
     trust: TrustStore,
+    /// How far the CRLs had come.
+    kept: Kept,
     /// Who may use the plugin.
     allow: AllowList,
     /// What an operator must say on the admin side.
@@ -48,7 +52,11 @@ impl Loaded {
     /// Every fault, a sentence each.
     fn load(config: &Config, clock: &Clock) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        let trust = TrustSet::load(&config.mesh_dir, &trust_options(config, clock), None)
+        let kept = Kept::open(config.state_dir.as_deref(), &config.accept_crl_reset)
+            .map_err(|fault| faults.push(fault))
+            .unwrap_or_default();
+        let options = trust_options(config, clock);
+        let trust = TrustSet::start(&config.mesh_dir, &options, kept.marks())
             .map_err(|error| faults.push(error.to_string()))
             .ok();
         let token = config
@@ -56,15 +64,10 @@ impl Loaded {
             .as_deref()
             .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let token = token.transpose().map_err(|fault| faults.push(fault)).ok();
-        if let Address::Unix(path) = &config.plugin {
-            match socket_folder_is_open(path) {
-                Ok(false) => {}
-                Ok(true) => faults.push(format!(
-                    "--plugin unix:{}: others can write to its folder and could put a socket of theirs there; take that right away with chmod go-w",
-                    path.display()
-                )),
-                Err(error) => faults.push(format!("--plugin unix:{}: its folder cannot be looked at: {error}", path.display())),
-            }
+        if let Address::Unix(path) = &config.plugin
+            && let Err(why) = ownership::check_socket(path)
+        {
+            faults.push(format!("--plugin unix:{}: {why}", path.display()));
         }
         let allow = trust
             .as_ref()
@@ -72,6 +75,7 @@ impl Loaded {
         match (trust, token, allow) {
             (Some(trust), Some(token), Some(allow)) if faults.is_empty() => Ok(Self {
                 trust: TrustStore::new(trust),
+                kept,
                 allow,
                 admin_token: token.map(|token| Arc::from(token.as_slice())),
             }),
@@ -108,6 +112,10 @@ pub fn start_with(
 ) -> Result<Running, StartError> {
     let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
     let bound = bind(&config, sockets)?;
+    let kept = loaded.kept.clone();
+    let state_dir = kept
+        .begin(&log, !config.no_crl)
+        .map_err(|fault| StartError::Config(vec![fault]))?;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let alarms = Alarms::new(log.clone());
@@ -129,6 +137,7 @@ pub fn start_with(
         bound,
         state,
         live,
+        state_dir,
         queues,
         workers,
         stop: stop.clone(),
@@ -146,6 +155,7 @@ struct Control {
     bound: Bound,
     state: State,
     live: LiveConnections,
+    state_dir: Option<StateDir>,
     queues: Vec<Queue>,
     workers: mpsc::Receiver<()>,
     stop: Stop,
@@ -233,6 +243,7 @@ impl Control {
             bound,
             state,
             live,
+            state_dir,
             queues,
             workers,
             stop,
@@ -264,6 +275,7 @@ impl Control {
             log: log.clone(),
             counters: state.trust_counters.clone(),
             reload: reload.subscribe(),
+            state: state_dir,
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         // The operator's side answers until everything else has ended.

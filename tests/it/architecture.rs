@@ -16,10 +16,11 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 5] = [
+const LIBRARIES: [&str; 6] = [
     "mesh/protocol",
     "mesh/telemetry",
     "mesh/transport",
+    "mesh/trust",
     "mesh/runtime",
     "mesh",
 ];
@@ -160,9 +161,15 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("mesh/protocol", &[][..]),
         ("mesh/telemetry", &["gapura-protocol"][..]),
         ("mesh/transport", &["gapura-protocol"][..]),
+        ("mesh/trust", &["gapura-protocol"][..]),
         (
             "mesh/runtime",
-            &["gapura-protocol", "gapura-telemetry", "gapura-transport"][..],
+            &[
+                "gapura-protocol",
+                "gapura-telemetry",
+                "gapura-transport",
+                "gapura-trust",
+            ][..],
         ),
         (
             "mesh",
@@ -171,6 +178,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
                 "gapura-runtime",
                 "gapura-telemetry",
                 "gapura-transport",
+                "gapura-trust",
             ][..],
         ),
         ("gateway", &["gapura-mesh"][..]),
@@ -189,7 +197,11 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
 #[test]
 fn each_library_refuses_what_it_says_it_does_not_know() {
     let running = &["tokio", "hyper", "h2", "rustls", "tokio-rustls"][..];
-    for (crate_dir, refused) in [("mesh/protocol", running), ("mesh/telemetry", running)] {
+    for (crate_dir, refused) in [
+        ("mesh/protocol", running),
+        ("mesh/telemetry", running),
+        ("mesh/trust", &running[..3]),
+    ] {
         let known = dependencies(crate_dir);
         let found: Vec<_> = known
             .iter()

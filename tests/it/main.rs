@@ -15,6 +15,7 @@ mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod pages; // pages of other origins, and their WebSockets
@@ -22,6 +23,7 @@ mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
 mod registry; // plugins.d while it changes
+mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
 mod stack; // the whole of it in containers

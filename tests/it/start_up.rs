@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use gapura_tests::certs::{Authority, Certificate, Leaf, TrustFiles, write_private};
@@ -182,6 +183,13 @@ fn the_gateway_names_what_is_wrong_with_its_flags() {
     fs::write(files.file("short-secret"), "too short").unwrap();
     let good_secret = "a-secret-of-forty-bytes-for-tests-only-0";
     write_private(&files.file("secret"), good_secret);
+    write_private(&files.file("open-secret"), good_secret);
+    fs::set_permissions(files.file("open-secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::create_dir_all(files.file("open/last-good")).unwrap();
+    fs::set_permissions(files.file("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let made = Command::new("mkfifo").arg(files.file("pipe")).status();
+    assert!(made.unwrap().success());
+    let admin_in_open = format!("unix:{}", path("open/admin.sock"));
     for (what, changes, words) in [
         (
             "no mesh directory",
@@ -275,6 +283,39 @@ fn the_gateway_names_what_is_wrong_with_its_flags() {
                 ("--jwt-secret-file", &path("short-secret")),
             ],
             vec!["32", "openssl rand"],
+        ),
+        (
+            "a secret that others can read",
+            vec![
+                ("--jwks", "without"),
+                ("--jwt-secret-file", &path("open-secret")),
+            ],
+            vec!["open-secret", "0644", "chmod 600"],
+        ),
+        (
+            "a signing secret that others can read",
+            vec![("--signing-secret-file", &path("open-secret"))],
+            vec!["--signing-secret-file", "open-secret", "chmod 600"],
+        ),
+        (
+            "an admin token that others can read",
+            vec![("--admin-token-file", &path("open-secret"))],
+            vec!["--admin-token-file", "open-secret", "chmod 600"],
+        ),
+        (
+            "a pipe in the place of a secret",
+            vec![("--signing-secret-file", &path("pipe"))],
+            vec!["--signing-secret-file", "is not a file"],
+        ),
+        (
+            "a last good copy in a folder for everyone",
+            vec![("--last-good", &path("open/last-good"))],
+            vec!["--last-good", "others can write", "chmod go-w"],
+        ),
+        (
+            "an admin socket in a folder for everyone",
+            vec![("--admin", &admin_in_open)],
+            vec!["--admin", "others can write", "chmod go-w"],
         ),
         (
             "keys from a URL, which this build has not",
@@ -383,7 +424,7 @@ fn a_mesh_directory_that_does_not_fit_is_refused_with_the_file_and_the_reason() 
             |files| {
                 fs::set_permissions(
                     files.file("mesh-gateway/key.pem"),
-                    fs::Permissions::from_mode(0o640),
+                    fs::Permissions::from_mode(0o660),
                 )
                 .unwrap()
             },

@@ -11,6 +11,7 @@ use std::path::Path;
 use gapura_gateway::config::Invocation as GatewayInvocation;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::log::Log;
+use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::program::{Running, StartError};
 use gapura_mesh::shutdown::Phase;
 use gapura_sidecar::config::Invocation as SidecarInvocation;
@@ -65,7 +66,8 @@ pub(crate) fn gateway(
         .flag("--mesh-dir", settings.mesh)
         .flag("--jwks", settings.jwks)
         .flag("--issuer", settings.issuer)
-        .flag("--audience", settings.issuer);
+        .flag("--audience", settings.issuer)
+        .keeping_state_beside(settings.mesh);
     match GatewayInvocation::load(args.0, &BTreeMap::new()) {
         Ok(GatewayInvocation::Run(config)) => Program::new(
             "the gateway",
@@ -91,7 +93,8 @@ pub(crate) fn sidecar(
         .flag("--listen", "127.0.0.1:0")
         .flag("--admin", "127.0.0.1:0")
         .flag("--plugin", settings.plugin)
-        .flag("--mesh-dir", settings.mesh);
+        .flag("--mesh-dir", settings.mesh)
+        .keeping_state_beside(settings.mesh);
     let what = format!("the sidecar of the plugin at {}", settings.plugin);
     match SidecarInvocation::load(args.0, &BTreeMap::new()) {
         Ok(SidecarInvocation::Run(config)) => Program::new(
@@ -163,6 +166,16 @@ impl Args {
         Self(vec![program.into()])
             .flag("--workers", WORKERS)
             .flag("--drain-timeout", DRAIN)
+    }
+
+    /// Where the folder is one that others can write to, nothing can be kept there, and the program says what that means.
+    fn keeping_state_beside(self, mesh: &Path) -> Self {
+        let state = mesh.with_extension("state");
+        if ownership::check(&state, Owners::Ours).is_ok() {
+            self.flag("--state-dir", state)
+        } else {
+            self
+        }
     }
 
     fn flag(mut self, name: &str, value: impl Into<OsString>) -> Self {

@@ -250,6 +250,11 @@ fn edwards(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
     }
     narrowed(jwk, &[Algorithm::EdDsa])?;
     let x = number(jwk, "x")?;
+    if gapura_mesh::ed25519::is_small_order(&x) {
+        return because(
+            "its `x` is a point of small order, for which anybody can sign: it is no key",
+        );
+    }
     let point: Option<&[u8; 32]> = x.as_slice().try_into().ok();
     match point.and_then(Verifier::ed25519) {
         Some(verifier) => Ok((vec![(Algorithm::EdDsa, verifier)], x)),

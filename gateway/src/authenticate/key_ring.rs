@@ -5,11 +5,9 @@
 //! was remembered under one is not used under the next.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
+use gapura_mesh::file::{self, FileError};
 use zeroize::Zeroizing;
 
 use super::algorithm::{HmacAlgorithm, Verifier};
@@ -189,33 +187,35 @@ impl IssuerKeys {
 pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
     match source {
         KeySource::Secret { bytes, .. } => Ok(bytes.clone()),
-        KeySource::SecretFile { path, .. } | KeySource::JwksFile(path) => {
-            read_file(path).map_err(|why| {
-                format!(
-                    "{} cannot be read: {why}; name a file that this user can read",
-                    source.label()
-                )
-            })
-        }
+        KeySource::SecretFile { path, .. } => file::read_secret(path, FILE_MAX)
+            .map(|(bytes, _)| bytes)
+            .map_err(|error| match (&error, file::read(path, FILE_MAX)) {
+                // All that is wrong with it at once.
+                (FileError::KeyOpen(..), Ok((bytes, _))) => {
+                    match IssuerKeys::build(source, &Zeroizing::new(bytes)) {
+                        Ok(_) => told(source, &error),
+                        Err(also) => format!("{}; {also}", told(source, &error)),
+                    }
+                }
+                _ => told(source, &error),
+            }),
+        KeySource::JwksFile(path) => file::read(path, FILE_MAX)
+            .map(|(bytes, _)| Zeroizing::new(bytes))
+            .map_err(|error| told(source, &error)),
     }
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    // Asked before opening, since opening a pipe waits for its writer.
-    if !std::fs::metadata(path)
-        .map_err(|err| err.to_string())?
-        .is_file()
-    {
-        return Err("it is not a regular file".to_owned());
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)
-        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|err| err.to_string())?;
-    if bytes.len() as u64 > FILE_MAX {
-        Err("it is larger than 1 MiB".to_owned())
-    } else {
-        Ok(bytes)
+fn told(source: &KeySource, error: &FileError) -> String {
+    let label = source.label();
+    match error {
+        FileError::Missing(_) => {
+            format!(
+                "{label} cannot be read: there is no such file; name one that this user can read"
+            )
+        }
+        FileError::NotAFile(_) => format!("{label} cannot be read: it is not a regular file"),
+        FileError::TooLarge(..) => format!("{label} cannot be read: it is larger than 1 MiB"),
+        other => format!("{label} cannot be used: {other}"),
     }
 }
 

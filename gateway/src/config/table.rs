@@ -40,6 +40,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         "DIR",
         "The gateway's certificate, key, roots and revocation lists, as `gapura-pki issue` writes them",
     ),
+    Setting::one(
+        "state-dir",
+        "DIR",
+        "Where it is kept how far the CRLs have come, so that none goes back over a restart",
+    ),
+    Setting::many(
+        "accept-crl-reset",
+        "ISSUER",
+        "Let the CRLs of this issuer begin anew at this start; its name as the alarm writes it; repeatable",
+    ),
     Setting::switch(
         "no-crl",
         "Start without a revocation list: a revoked sidecar is then still dialled",

@@ -8,6 +8,7 @@
 
 mod flags;
 mod layers;
+mod state;
 mod values;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::json::Position;
 pub use flags::{command, given};
 pub use gapura_telemetry::access::AccessLog;
 pub use layers::{Found, Layers, switched};
+pub use state::state;
 pub use values::{AdminAddress, address, duration, exposed, workers};
 
 /// One row of a program's table of settings.

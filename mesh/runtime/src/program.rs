@@ -18,6 +18,7 @@ use std::time::Duration;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stop};
+use gapura_trust::ownership::{self, Owners};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -220,6 +221,12 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
     let told =
         |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    ownership::check(folder, Owners::Ours)
+        .map_err(|why| format!("{flag} unix:{}: {why}", path.display()))?;
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {

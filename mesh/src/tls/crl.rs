@@ -1,7 +1,8 @@
 //! Reads one certificate revocation list (RFC 5280, section 5) and verifies who signed it.
 //!
 //! In: DER. Out: a [`Crl`] that borrows from it. Only full, direct lists are understood: a delta, indirect or partial list, or any
-//! critical extension we do not know, is refused, since reading it as a full one would let a revoked certificate pass.
+//! critical extension we do not know, is refused, since reading it as a full one would let a revoked certificate pass. One that
+//! names its distribution point is read together with that name: it speaks of the certificates that name the same point.
 
 use std::fmt;
 
@@ -24,6 +25,8 @@ pub struct Crl<'a> {
     issuer: &'a [u8],
     issuer_whole: &'a [u8],
     entries: &'a [u8],
+    /// The names of its distribution point, each a whole DER element; empty: it speaks of all certificates of its issuer.
+    pub(super) points: Vec<&'a [u8]>,
     /// When it was made, Unix time.
     pub this_update: u64,
     /// When the next one is due, Unix time.
@@ -44,11 +47,30 @@ pub enum CrlError {
     /// It speaks of certificates of other issuers.
     Indirect,
     /// It covers only some certificates or reasons of its issuer.
-    Partial,
+    Partial(Part),
+    /// It names its distribution point in a way that cannot be compared.
+    RelativePoint,
+    /// It ends before it begins.
+    Dates,
+    /// It has an extension twice.
+    Repeated,
     /// It has a critical extension that is not known here.
     CriticalExtension,
     /// A serial number in it is longer than 20 bytes.
     Serial,
+}
+
+/// What a partial list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// onlyContainsUserCerts.
+    Users,
+    /// onlyContainsCACerts.
+    Cas,
+    /// onlyContainsAttributeCerts.
+    Attributes,
+    /// onlySomeReasons.
+    Reasons,
 }
 
 /// Whether an issuer signed a list.
@@ -70,6 +92,7 @@ const INVALIDITY_DATE: &[u8] = &[0x55, 0x1d, 0x18];
 const DELTA_INDICATOR: &[u8] = &[0x55, 0x1d, 0x1b];
 const ISSUING_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
 const CERTIFICATE_ISSUER: &[u8] = &[0x55, 0x1d, 0x1d];
+const DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 0x1f];
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 
 /// RFC 5280, section 5.2.3.
@@ -94,9 +117,8 @@ impl<'a> Crl<'a> {
         }
         let mut tbs = Reader(tbs);
         // Version 1 has no extensions, so no number: nothing we issue and nothing OpenSSL makes by default, yet a CRL.
-        if let Some(version) = tbs.value(der::INTEGER)
-            && version != [1]
-        {
+        let version = tbs.value(der::INTEGER);
+        if version.is_some_and(|version| version != [1]) {
             return Err(CrlError::Malformed);
         }
         if tbs.value(der::SEQUENCE) != Some(algorithm) {
@@ -107,8 +129,11 @@ impl<'a> Crl<'a> {
         let next_update = time(&mut tbs).ok_or(CrlError::NoNextUpdate)?;
         let entries = tbs.value(der::SEQUENCE).unwrap_or(&[]);
         let extensions = tbs.value(0xa0);
-        if !tbs.at_end() {
+        if !tbs.at_end() || (version.is_none() && extensions.is_some()) {
             return Err(CrlError::Malformed);
+        }
+        if next_update < this_update {
+            return Err(CrlError::Dates);
         }
         let mut crl = Self {
             signed,
@@ -117,6 +142,7 @@ impl<'a> Crl<'a> {
             issuer,
             issuer_whole,
             entries,
+            points: Vec::new(),
             this_update,
             next_update,
             number: None,
@@ -152,7 +178,7 @@ impl<'a> Crl<'a> {
                     self.number = Some(trimmed);
                 }
                 DELTA_INDICATOR => return Err(CrlError::Delta),
-                ISSUING_POINT => whole_scope(value)?,
+                ISSUING_POINT => self.points = scope(value)?,
                 AUTHORITY_KEY => {} // the issuer is found by its name and its signature
                 _ if critical => return Err(CrlError::CriticalExtension),
                 _ => {}
@@ -238,8 +264,8 @@ impl<'a> Crl<'a> {
     }
 }
 
-/// An issuing distribution point may name where the list lies; any other field narrows what the list covers.
-fn whole_scope(value: &[u8]) -> Result<(), CrlError> {
+/// The names of an issuing distribution point; any other field of it narrows what the list covers.
+fn scope(value: &[u8]) -> Result<Vec<&[u8]>, CrlError> {
     let mut outer = Reader(value);
     let mut point = Reader(
         outer
@@ -247,16 +273,63 @@ fn whole_scope(value: &[u8]) -> Result<(), CrlError> {
             .filter(|_| outer.at_end())
             .ok_or(CrlError::Malformed)?,
     );
+    let mut names = Vec::new();
     while !point.at_end() {
-        match point.any() {
-            Some((0xa0, _)) => {}
-            Some((0x84, [set])) if *set != 0 => return Err(CrlError::Indirect),
-            Some((0x81 | 0x82 | 0x84 | 0x85, [0])) => {}
-            Some((0x81 | 0x82 | 0x83 | 0x85, _)) => return Err(CrlError::Partial),
+        let part = match point.any() {
+            Some((0xa0, name)) if names.is_empty() => {
+                names = full_names(name)?;
+                continue;
+            }
+            Some((0x81 | 0x82 | 0x84 | 0x85, [0])) => continue,
+            Some((0x84, [_])) => return Err(CrlError::Indirect),
+            Some((0x81, [_])) => Part::Users,
+            Some((0x82, [_])) => Part::Cas,
+            Some((0x83, _)) => Part::Reasons,
+            Some((0x85, [_])) => Part::Attributes,
             _ => return Err(CrlError::Malformed),
+        };
+        return Err(CrlError::Partial(part));
+    }
+    Ok(names)
+}
+
+/// The names in a `DistributionPointName`: at least one.
+fn full_names(value: &[u8]) -> Result<Vec<&[u8]>, CrlError> {
+    let mut choice = Reader(value);
+    let mut names = match choice.any() {
+        Some((0xa0, names)) if choice.at_end() => Reader(names),
+        Some((0xa1, _)) => return Err(CrlError::RelativePoint),
+        _ => return Err(CrlError::Malformed),
+    };
+    let mut found = Vec::new();
+    while !names.at_end() {
+        let (_, name) = names.any_whole().ok_or(CrlError::Malformed)?;
+        found.push(name);
+    }
+    if found.is_empty() {
+        return Err(CrlError::Malformed);
+    }
+    Ok(found)
+}
+
+/// The names of the distribution points that a certificate gives for the lists of its own issuer; what cannot be read names nothing.
+pub(super) fn points_of(certificate: &[u8]) -> Vec<&[u8]> {
+    let Some(value) = super::form::extension(certificate, DISTRIBUTION_POINTS) else {
+        return Vec::new();
+    };
+    let mut outer = Reader(value);
+    let mut points = Reader(outer.value(der::SEQUENCE).unwrap_or(&[]));
+    let mut found = Vec::new();
+    while let Some(point) = points.value(der::SEQUENCE) {
+        let mut point = Reader(point);
+        let name = point.value(0xa0);
+        let _reasons = point.value(0x81);
+        // A point with an issuer of its own is one of indirect lists, which are not taken.
+        if let (Some(name), true) = (name, point.at_end()) {
+            found.extend(full_names(name).unwrap_or_default());
         }
     }
-    Ok(())
+    found
 }
 
 fn for_each_extension<'a>(
@@ -264,6 +337,7 @@ fn for_each_extension<'a>(
     mut each: impl FnMut(&'a [u8], bool, &'a [u8]) -> Result<(), CrlError>,
 ) -> Result<(), CrlError> {
     let mut extensions = Reader(extensions);
+    let mut seen: Vec<&[u8]> = Vec::new();
     while !extensions.at_end() {
         let mut extension = Reader(extensions.value(der::SEQUENCE).ok_or(CrlError::Malformed)?);
         let id = extension.value(der::OID).ok_or(CrlError::Malformed)?;
@@ -276,6 +350,10 @@ fn for_each_extension<'a>(
         if !extension.at_end() {
             return Err(CrlError::Malformed);
         }
+        if seen.contains(&id) {
+            return Err(CrlError::Repeated);
+        }
+        seen.push(id);
         each(id, critical, value)?;
     }
     Ok(())
@@ -299,9 +377,23 @@ impl fmt::Display for CrlError {
             Self::Indirect => {
                 "it is an indirect CRL; one of the issuer's own certificates is wanted"
             }
-            Self::Partial => {
-                "it covers only part of its issuer's certificates; a full one is wanted"
+            Self::Partial(Part::Users) => {
+                "it covers only leaves (onlyContainsUserCerts); a full one is wanted"
             }
+            Self::Partial(Part::Cas) => {
+                "it covers only CAs (onlyContainsCACerts); a full one is wanted"
+            }
+            Self::Partial(Part::Attributes) => {
+                "it covers only attribute certificates (onlyContainsAttributeCerts); a full one is wanted"
+            }
+            Self::Partial(Part::Reasons) => {
+                "it covers only some reasons (onlySomeReasons); a full one is wanted"
+            }
+            Self::RelativePoint => {
+                "it names its distribution point relative to its issuer's name, which is not understood here"
+            }
+            Self::Dates => "its next update is due before it was made",
+            Self::Repeated => "it has an extension twice",
             Self::CriticalExtension => "it has a critical extension that is not known here",
             Self::Serial => "a serial number in it is longer than 20 bytes",
         })

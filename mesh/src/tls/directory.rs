@@ -5,14 +5,15 @@
 //! (`current`, or a ConfigMap's `..data`) never mixes two generations: what was read must still be what the names lead to when all
 //! is read, else it is read again. Nothing here looks into the bytes.
 
-use std::fmt;
-use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use zeroize::Zeroizing;
+
+use gapura_trust::file;
+pub use gapura_trust::file::FileError;
 
 /// The bytes of one generation.
 pub struct MeshFiles {
@@ -42,23 +43,6 @@ struct FileStamp {
     mode: u32,
     modified: (i64, i64),
     changed: (i64, i64),
-}
-
-/// Why a file of a mesh directory, or a public certificate or key, could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileError {
-    /// It is not there.
-    Missing(PathBuf),
-    /// The system would not let us read it.
-    Unreadable(PathBuf, ErrorKind),
-    /// It is a directory, a pipe or the like.
-    NotAFile(PathBuf),
-    /// It is larger than any file of its kind.
-    TooLarge(PathBuf, u64),
-    /// Others can read the key.
-    KeyOpen(PathBuf, u32),
-    /// Each reading met another generation.
-    Changing(PathBuf),
 }
 
 /// The names of a mesh directory; the last one may be missing.
@@ -146,30 +130,12 @@ pub(super) fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileEr
 }
 
 fn read_key(path: &Path) -> Result<(Zeroizing<Vec<u8>>, FileStamp), FileError> {
-    let (bytes, stamp) = read_file(path, MOST_BYTES)?;
-    let bytes = Zeroizing::new(bytes);
-    if stamp.mode & 0o077 != 0 {
-        return Err(FileError::KeyOpen(path.to_owned(), stamp.mode & 0o7777));
-    }
-    Ok((bytes, stamp))
+    let (bytes, meta) = file::read_secret(path, MOST_BYTES)?;
+    Ok((bytes, FileStamp::of(&meta)))
 }
 
 fn read_file(path: &Path, most: u64) -> Result<(Vec<u8>, FileStamp), FileError> {
-    let failed = |err: std::io::Error| match err.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => FileError::Missing(path.to_owned()),
-        kind => FileError::Unreadable(path.to_owned(), kind),
-    };
-    // Before the open: opening a pipe would wait for its writer for ever.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(FileError::NotAFile(path.to_owned()));
-    }
-    let file = File::open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if meta.len() > most {
-        return Err(FileError::TooLarge(path.to_owned(), most));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    let (bytes, meta) = file::read(path, most)?;
     Ok((bytes, FileStamp::of(&meta)))
 }
 
@@ -197,31 +163,6 @@ impl FileStamp {
         }
     }
 }
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(path) => write!(f, "{} is missing", path.display()),
-            Self::Unreadable(path, kind) => write!(f, "{} cannot be read: {kind}", path.display()),
-            Self::NotAFile(path) => write!(f, "{} is not a file", path.display()),
-            Self::TooLarge(path, most) => {
-                write!(f, "{} is larger than {most} bytes", path.display())
-            }
-            Self::KeyOpen(path, mode) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path} has mode {mode:04o}, so others than its owner may use the key; run `chmod 600 {path}`"
-                )
-            }
-            Self::Changing(path) => {
-                write!(f, "{} changes faster than it can be read", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for FileError {}
 
 #[cfg(test)]
 mod tests {
@@ -271,9 +212,8 @@ mod tests {
         for (mode, taken) in [
             (0o600, true),
             (0o400, true),
-            (0o440, false),
             (0o644, false),
-            (0o640, false),
+            (0o660, false),
             (0o604, false),
             (0o610, false),
         ] {

@@ -9,19 +9,25 @@
 //! serves revocation, expiry, age and drain. Invariant: a connection in the registry was judged under the newest set, or is judged
 //! again by the next sweep.
 
+mod before;
+mod configs;
 pub mod crl;
 mod der;
 pub mod directory;
 pub mod failure;
+pub mod form;
 pub mod live;
+pub mod marks;
 pub mod peer;
 pub mod pem;
 pub mod provider;
 pub mod public;
+mod reasons;
 pub mod refusal;
 pub mod revocation;
 pub mod roots;
 pub mod trust;
+pub mod unfit;
 mod verifier;
 pub mod verify;
 pub mod watch;

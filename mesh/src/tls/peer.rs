@@ -10,6 +10,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::der::trim_zeros;
+use super::form::{self, Form, Whose};
 use super::refusal::{Malformed, Purposes, Refusal, shown};
 use crate::identity::PeerId;
 
@@ -59,6 +60,13 @@ impl Peer {
 
 /// Identity, serial, validity and purposes of a leaf.
 pub(super) fn read(leaf: &CertificateDer<'_>) -> Result<(Peer, Purposes), Refusal> {
+    // An extension that says two things is named as that, before one of the two is looked at.
+    if let Some(extension) = form::repeated(leaf) {
+        return Err(Refusal::Form(Form::Repeated {
+            of: Whose::Leaf,
+            extension,
+        }));
+    }
     let (rest, certificate) =
         X509Certificate::from_der(leaf).map_err(|_| Refusal::Malformed(Malformed::Certificate))?;
     if !rest.is_empty() {

@@ -1,12 +1,13 @@
-//! Reads certificates, keys and CRLs from PEM.
+//! Reads PEM: the one reader of the programs and of the CA tool.
 //!
 //! Lenient to what editors and tools do around the blocks: CRLF, blanks, a byte order mark, text between blocks, blocks of another
-//! kind. Strict to what is in them: a block that is cut off or not base64 is an error that says which, never skipped, since a
-//! skipped root or CRL would be a silent change of trust.
+//! kind, an end and a begin on one line where two files were joined. Strict to what is in them: a block that is cut off, has no
+//! begin, or is not base64, is an error that names its line, never skipped, since a skipped root or CRL would be a silent change of
+//! trust.
 
 use std::fmt;
 
-use rustls::pki_types::pem::{self, PemObject, SectionKind};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
     PrivatePkcs8KeyDer, PrivateSec1KeyDer,
@@ -23,10 +24,10 @@ pub enum PemError {
     },
     /// A block could not be read.
     Block {
-        /// Which block of the wanted kind, from 1.
-        number: usize,
+        /// The line on which it begins, from 1.
+        line: usize,
         /// What is wrong with it.
-        why: String,
+        why: &'static str,
     },
     /// The key is encrypted; a program that starts unattended cannot ask for its passphrase.
     EncryptedKey,
@@ -34,16 +35,212 @@ pub enum PemError {
     SeveralKeys,
 }
 
+/// What a block is, by the label of its begin line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// `CERTIFICATE`, or `X509 CERTIFICATE` as it was called once.
+    Certificate,
+    /// `X509 CRL`.
+    Crl,
+    /// `CERTIFICATE REQUEST`, or `NEW CERTIFICATE REQUEST` as some tools write.
+    Request,
+    /// `PRIVATE KEY`, PKCS#8.
+    PrivateKey,
+    /// `EC PRIVATE KEY`, SEC1.
+    EcPrivateKey,
+    /// `RSA PRIVATE KEY`, PKCS#1.
+    RsaPrivateKey,
+    /// A private key of any of the three forms that a passphrase protects. Its content is not decoded.
+    EncryptedKey,
+    /// `PUBLIC KEY`.
+    PublicKey,
+    /// Anything else.
+    Other,
+}
+
+/// One block.
+pub struct Block {
+    /// What it is.
+    pub kind: Kind,
+    /// Its content; wiped when it is dropped, since it may be a key.
+    pub der: Zeroizing<Vec<u8>>,
+    /// The line on which it begins, from 1.
+    pub line: usize,
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// Every block of a text, in order.
+///
+/// # Errors
+/// If one is damaged.
+pub fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut found = Vec::new();
+    let mut open: Option<Open<'_>> = None;
+    for (at, line) in lines(text).enumerate() {
+        let number = at + 1;
+        let mut rest = line.trim_ascii();
+        // An end, and then the next begin, may stand on one line.
+        while !rest.is_empty() {
+            rest = match &mut open {
+                Some(block) => match find(rest, DASHES) {
+                    None => {
+                        block.take(rest);
+                        &[]
+                    }
+                    Some(at) => {
+                        let (before, marker) = rest.split_at(at);
+                        block.take(before);
+                        let after = block.end(marker)?;
+                        found.extend(open.take().map(Open::close).transpose()?);
+                        after.trim_ascii()
+                    }
+                },
+                None if rest.starts_with(BEGIN) => {
+                    let (label, after) = labelled(rest, BEGIN).ok_or(PemError::Block {
+                        line: number,
+                        why: "its begin line is damaged",
+                    })?;
+                    open = Some(Open::new(label, number));
+                    after.trim_ascii()
+                }
+                None if rest.starts_with(END) => {
+                    return Err(PemError::Block {
+                        line: number,
+                        why: "it has an end line and no begin line",
+                    });
+                }
+                None => &[],
+            };
+        }
+    }
+    match open {
+        Some(block) => Err(block.cut_off()),
+        None => Ok(found),
+    }
+}
+
+/// The lines of a text, whichever way they end. A line that ends with both is followed by no empty one, so that numbers are right.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let by_newline = text.contains(&b'\n');
+    text.split(move |byte| *byte == if by_newline { b'\n' } else { b'\r' })
+}
+
+/// A block whose end has not come yet.
+struct Open<'a> {
+    label: &'a [u8],
+    line: usize,
+    body: Zeroizing<Vec<u8>>,
+    encrypted: bool,
+}
+
+impl<'a> Open<'a> {
+    fn new(label: &'a [u8], line: usize) -> Self {
+        Self {
+            label,
+            line,
+            body: Zeroizing::default(),
+            encrypted: label == b"ENCRYPTED PRIVATE KEY",
+        }
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where base64 is due.
+        self.encrypted |= line.starts_with(b"Proc-Type:") && find(line, b"ENCRYPTED").is_some();
+        self.body.extend_from_slice(line);
+        self.body.push(b'\n');
+    }
+
+    /// What follows the end line, whose label must be this block's.
+    fn end<'t>(&self, marker: &'t [u8]) -> Result<&'t [u8], PemError> {
+        if marker.starts_with(BEGIN) {
+            return Err(self.cut_off());
+        }
+        match labelled(marker, END) {
+            Some((label, after)) if label == self.label => Ok(after),
+            Some(_) => Err(self.damaged("its end line is another block's")),
+            None => Err(self.damaged("its end line is damaged")),
+        }
+    }
+
+    fn close(self) -> Result<Block, PemError> {
+        let kind = match self.label {
+            _ if self.encrypted => Kind::EncryptedKey,
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => Kind::Certificate,
+            b"X509 CRL" => Kind::Crl,
+            b"CERTIFICATE REQUEST" | b"NEW CERTIFICATE REQUEST" => Kind::Request,
+            b"PRIVATE KEY" => Kind::PrivateKey,
+            b"EC PRIVATE KEY" => Kind::EcPrivateKey,
+            b"RSA PRIVATE KEY" => Kind::RsaPrivateKey,
+            b"PUBLIC KEY" => Kind::PublicKey,
+            b"TRUSTED CERTIFICATE" => {
+                return Err(self.damaged(
+                    "it is in OpenSSL's own form; write it anew with `openssl x509 -in OLD -out NEW`",
+                ));
+            }
+            _ => Kind::Other,
+        };
+        let der = if kind == Kind::EncryptedKey {
+            Zeroizing::default()
+        } else {
+            self.decode()?
+        };
+        Ok(Block {
+            kind,
+            der,
+            line: self.line,
+        })
+    }
+
+    /// By the library's decoder, whose time does not depend on a key's bytes.
+    fn decode(&self) -> Result<Zeroizing<Vec<u8>>, PemError> {
+        let (begin, end) = (
+            &b"-----BEGIN CERTIFICATE-----\n"[..],
+            &b"-----END CERTIFICATE-----\n"[..],
+        );
+        let clean = Zeroizing::new([begin, &self.body, end].concat());
+        let der =
+            CertificateDer::from_pem_slice(&clean).map_err(|_| self.damaged("it is not base64"))?;
+        if der.is_empty() {
+            return Err(self.damaged("it is empty"));
+        }
+        Ok(Zeroizing::new(der.to_vec()))
+    }
+
+    fn cut_off(&self) -> PemError {
+        self.damaged("it has no end line: the file is cut off")
+    }
+
+    fn damaged(&self, why: &'static str) -> PemError {
+        PemError::Block {
+            line: self.line,
+            why,
+        }
+    }
+}
+
+/// The label of a begin or end line, and what follows the line's dashes.
+fn labelled<'t>(line: &'t [u8], kind: &[u8]) -> Option<(&'t [u8], &'t [u8])> {
+    let line = line.strip_prefix(kind)?;
+    let at = find(line, DASHES)?;
+    Some((&line[..at], &line[at + DASHES.len()..]))
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len())
+        .position(|window| window == wanted)
+}
+
 /// Every certificate, in order; at least one.
 ///
 /// # Errors
 /// If there is none, or a block is damaged.
 pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let ders = blocks(
-        text,
-        SectionKind::Certificate,
-        "-----BEGIN CERTIFICATE-----",
-    )?;
+    let ders = of_kind(text, Kind::Certificate, "-----BEGIN CERTIFICATE-----")?;
     Ok(ders.into_iter().map(CertificateDer::from).collect())
 }
 
@@ -52,7 +249,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// # Errors
 /// If there is none, or a block is damaged.
 pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
-    let ders = blocks(text, SectionKind::Crl, "-----BEGIN X509 CRL-----")?;
+    let ders = of_kind(text, Kind::Crl, "-----BEGIN X509 CRL-----")?;
     Ok(ders
         .into_iter()
         .map(CertificateRevocationListDer::from)
@@ -64,23 +261,14 @@ pub fn crls(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, P
 /// # Errors
 /// If there is none, more than one, an encrypted one, or a damaged block.
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
-    let text = Zeroizing::new(tidy(text));
-    // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where base64 is due.
-    if contains(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
-        || contains(&text, b"Proc-Type: 4,ENCRYPTED")
-    {
-        return Err(PemError::EncryptedKey);
-    }
     let mut found = None;
-    for (at, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text).enumerate() {
-        let (kind, der) = section.map_err(|err| PemError::Block {
-            number: at + 1,
-            why: describe(&err),
-        })?;
-        let key: PrivateKeyDer<'static> = match kind {
-            SectionKind::PrivateKey => PrivatePkcs8KeyDer::from(der).into(),
-            SectionKind::EcPrivateKey => PrivateSec1KeyDer::from(der).into(),
-            SectionKind::RsaPrivateKey => PrivatePkcs1KeyDer::from(der).into(),
+    for block in blocks(text)? {
+        let der = || block.der.to_vec();
+        let key: PrivateKeyDer<'static> = match block.kind {
+            Kind::PrivateKey => PrivatePkcs8KeyDer::from(der()).into(),
+            Kind::EcPrivateKey => PrivateSec1KeyDer::from(der()).into(),
+            Kind::RsaPrivateKey => PrivatePkcs1KeyDer::from(der()).into(),
+            Kind::EncryptedKey => return Err(PemError::EncryptedKey),
             _ => continue,
         };
         if found.replace(key).is_some() {
@@ -93,18 +281,12 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
 }
 
 /// The content of every block of one kind.
-fn blocks(text: &[u8], kind: SectionKind, wanted: &'static str) -> Result<Vec<Vec<u8>>, PemError> {
-    let text = tidy(text);
-    let mut ders = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text) {
-        let (found, der) = section.map_err(|err| PemError::Block {
-            number: ders.len() + 1,
-            why: describe(&err),
-        })?;
-        if found == kind {
-            ders.push(der);
-        }
-    }
+fn of_kind(text: &[u8], kind: Kind, wanted: &'static str) -> Result<Vec<Vec<u8>>, PemError> {
+    let blocks = blocks(text)?.into_iter();
+    let ders: Vec<_> = blocks
+        .filter(|block| block.kind == kind)
+        .map(|mut block| std::mem::take(&mut *block.der))
+        .collect();
     if ders.is_empty() {
         Err(PemError::Nothing { wanted })
     } else {
@@ -112,37 +294,11 @@ fn blocks(text: &[u8], kind: SectionKind, wanted: &'static str) -> Result<Vec<Ve
     }
 }
 
-/// The text without what editors add: blanks at both ends of each line, a byte order mark, carriage returns.
-fn tidy(text: &[u8]) -> Vec<u8> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut tidied = Vec::with_capacity(text.len() + 1);
-    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        tidied.extend_from_slice(line.trim_ascii());
-        tidied.push(b'\n');
-    }
-    tidied
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    text.windows(wanted.len()).any(|window| window == wanted)
-}
-
-/// rustls's own words hold whole lines of the file, which may be a key.
-fn describe(err: &pem::Error) -> String {
-    match err {
-        pem::Error::MissingSectionEnd { .. } => "it has no end line: the file is cut off",
-        pem::Error::IllegalSectionStart { .. } => "its begin line is damaged",
-        pem::Error::Base64Decode(_) => "it is not base64",
-        _ => "it cannot be read",
-    }
-    .to_owned()
-}
-
 impl fmt::Display for PemError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing { wanted } => write!(f, "holds no `{wanted}` block"),
-            Self::Block { number, why } => write!(f, "block {number} is damaged: {why}"),
+            Self::Block { line, why } => write!(f, "the block at line {line} is damaged: {why}"),
             Self::EncryptedKey => {
                 f.write_str("the key is encrypted; decrypt it with `openssl pkey -in OLD -out NEW`")
             }
@@ -187,18 +343,67 @@ mod tests {
     }
 
     #[test]
+    fn files_that_were_joined_without_a_newline_are_read_whole() {
+        let joined = BLOCK.trim_end().repeat(3);
+        assert!(joined.contains("-----END CERTIFICATE----------BEGIN CERTIFICATE-----"));
+        assert_eq!(certificates(joined.as_bytes()).unwrap().len(), 3);
+        let on_one_line = BLOCK.replace('\n', "");
+        assert_eq!(certificates(on_one_line.as_bytes()).unwrap().len(), 1);
+        let old_mac = BLOCK.repeat(2).replace('\n', "\r");
+        assert_eq!(certificates(old_mac.as_bytes()).unwrap().len(), 2);
+        let commented: String = BLOCK.lines().map(|line| format!("# {line}\n")).collect();
+        let both = format!("{commented}{BLOCK}");
+        assert_eq!(certificates(both.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_block_is_known_by_each_of_its_labels() {
+        for (label, kind) in [
+            ("CERTIFICATE", Kind::Certificate),
+            ("X509 CERTIFICATE", Kind::Certificate),
+            ("X509 CRL", Kind::Crl),
+            ("CERTIFICATE REQUEST", Kind::Request),
+            ("NEW CERTIFICATE REQUEST", Kind::Request),
+            ("ENCRYPTED PRIVATE KEY", Kind::EncryptedKey),
+            ("DH PARAMETERS", Kind::Other),
+        ] {
+            let text = BLOCK.replace("CERTIFICATE", label);
+            let found = blocks(format!("\n{text}").as_bytes()).unwrap();
+            assert_eq!(
+                (found.len(), found[0].kind, found[0].line),
+                (1, kind, 2),
+                "{label}"
+            );
+        }
+    }
+
+    #[test]
     fn a_damaged_block_is_an_error_and_not_skipped() {
-        let cut = &BLOCK[..BLOCK.len() - 30];
+        let cut = BLOCK[..BLOCK.len() - 30].to_owned();
         let dirty = BLOCK.replace("MAMC", "M!MC");
-        for text in [cut, &dirty] {
+        let empty = BLOCK.replace("MAMCAQU=\n", "");
+        let other_end = BLOCK.replace("END CERTIFICATE", "END X509 CRL");
+        let no_begin = BLOCK.replace("-----BEGIN CERTIFICATE-----", "");
+        let begun_twice = format!("-----BEGIN CERTIFICATE-----\nMAMC\n{BLOCK}");
+        let dashes = BLOCK.replace("CERTIFICATE-----\nM", "CERTIFICATE--\nM");
+        let trusted = BLOCK.replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+        for (text, at) in [
+            (&cut, 4),
+            (&dirty, 4),
+            (&empty, 4),
+            (&other_end, 4),
+            (&no_begin, 6),
+            (&begun_twice, 4),
+            (&dashes, 4),
+            (&trusted, 4),
+        ] {
             let both = format!("{BLOCK}{text}");
             assert!(
-                matches!(
-                    certificates(both.as_bytes()),
-                    Err(PemError::Block { number: 2, .. })
-                ),
+                matches!(certificates(both.as_bytes()), Err(PemError::Block { line, .. }) if line == at),
                 "{both:?}"
             );
+            let crlf = both.replace('\n', "\r\n");
+            assert_eq!(certificates(crlf.as_bytes()), certificates(both.as_bytes()));
         }
         assert!(matches!(certificates(b""), Err(PemError::Nothing { .. })));
         assert!(matches!(
@@ -250,6 +455,7 @@ mod tests {
             text.extend(&bytes);
             let _ = private_key(&text);
             let _ = certificates(&text);
+            let _ = blocks(&text);
             let _ = crls(&text);
         }
     }

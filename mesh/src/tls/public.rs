@@ -23,7 +23,7 @@ use super::directory::{FileError, Stamp, hash, read_certificate, read_private_ke
 use super::peer::{hex, seconds};
 use super::pem::{self, PemError};
 use super::provider::public_provider;
-use super::refusal::Span;
+use super::refusal::{Span, day};
 use super::watch::{Attempts, TICK, asked};
 use crate::alarms::Alarms;
 use crate::clock::Clock;
@@ -34,6 +34,7 @@ use crate::log::{Level, Log};
 pub struct PublicCertificate {
     certified: Arc<CertifiedKey>,
     serial: String,
+    not_before: u64,
     not_after: u64,
     hash: [u8; 32],
     stamp: Stamp,
@@ -74,6 +75,8 @@ pub enum PublicError {
     Key(PathBuf),
     /// The key is another certificate's.
     KeyMismatch(PathBuf, PathBuf),
+    /// The pair fits and has not begun, Unix time; the one in force stays until it has.
+    NotBegun(PathBuf, u64),
 }
 
 /// Readings until both files stood still.
@@ -110,12 +113,13 @@ impl PublicCertificate {
             pem::certificates(cert).map_err(|err| PublicError::Pem(cert_path.to_owned(), err))?;
         let private =
             pem::private_key(key).map_err(|err| PublicError::Pem(key_path.to_owned(), err))?;
-        let (serial, not_after) = chain
+        let (serial, not_before, not_after) = chain
             .first()
             .and_then(|leaf| X509Certificate::from_der(leaf).ok())
             .map(|(_, leaf)| {
                 (
                     hex(leaf.raw_serial()),
+                    seconds(leaf.validity().not_before.timestamp()),
                     seconds(leaf.validity().not_after.timestamp()),
                 )
             })
@@ -132,6 +136,7 @@ impl PublicCertificate {
         Ok(Self {
             certified: Arc::new(certified),
             serial,
+            not_before,
             not_after,
             hash: hash([cert, key]),
             stamp,
@@ -155,6 +160,12 @@ impl PublicCertificate {
     pub fn expired(&self, now: u64) -> bool {
         now > self.not_after
     }
+
+    /// Whether its first second is still to come.
+    #[must_use]
+    pub fn not_yet_valid(&self, now: u64) -> bool {
+        now < self.not_before
+    }
 }
 
 impl PublicStore {
@@ -168,6 +179,10 @@ impl PublicStore {
     #[must_use]
     pub fn load(&self) -> Guard<Arc<PublicCertificate>> {
         self.0.load()
+    }
+
+    fn load_full(&self) -> Arc<PublicCertificate> {
+        self.0.load_full()
     }
 
     /// Puts `next` in force: from the next handshake on it is shown.
@@ -231,15 +246,28 @@ impl PublicKeeper {
     ) {
         let now = Instant::now();
         let seen = stamp_of([self.cert.clone(), self.key.clone()].into_iter());
-        if forced {
+        let waited_for = match attempts.fault() {
+            Some(PublicError::NotBegun(_, begins)) => Some(*begins),
+            _ => None,
+        };
+        let clock = self.clock.unix();
+        if forced || waited_for.is_some_and(|begins| begins <= clock) {
             attempts.note(seen, now);
         } else if !attempts.due(seen, now) {
             return;
         }
-        match PublicCertificate::load(&self.cert, &self.key) {
+        let current = self.store.load_full();
+        let usable = !current.expired(clock) && !current.not_yet_valid(clock);
+        let loaded = match PublicCertificate::load(&self.cert, &self.key) {
+            Ok(next) if usable && next.not_yet_valid(clock) => {
+                Err(PublicError::NotBegun(self.cert.clone(), next.not_before))
+            }
+            loaded => loaded,
+        };
+        match loaded {
             Ok(next) => {
                 attempts.fits();
-                if next.hash != self.store.load().hash {
+                if next.hash != current.hash {
                     let fields = [
                         ("serial", next.serial.as_str().into()),
                         ("not_after_seconds", next.not_after.into()),
@@ -280,6 +308,10 @@ impl PublicKeeper {
                     "the public certificate has ended: clients will refuse it; renew --tls-cert",
                 );
             }
+            None if current.not_yet_valid(now) => self.alarms.raise(
+                "public_certificate",
+                "the public certificate has not begun by our clock: clients will refuse it; check the clock, or --tls-cert",
+            ),
             None if attempts.is_well() => self.alarms.clear("public_certificate"),
             None => {}
         }
@@ -315,6 +347,12 @@ impl fmt::Display for PublicError {
                     path.display()
                 )
             }
+            Self::NotBegun(path, begins) => write!(
+                f,
+                "{} begins at {}, and the one in force stays until then; check the clock",
+                path.display(),
+                day(*begins)
+            ),
             Self::KeyMismatch(key, cert) => {
                 write!(
                     f,

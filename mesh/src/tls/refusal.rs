@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 
+use super::form::Form;
 use super::verify::Purpose;
 use crate::clock::Rfc3339;
 use crate::identity::{InvalidId, PeerId, Role, TrustDomain};
@@ -75,6 +76,25 @@ pub enum Refusal {
         /// Whom the leaf speaks for.
         leaf: String,
     },
+    /// The issuer's CRLs are of named distribution points, and none is the certificate's.
+    CrlOfOtherPoint {
+        /// The issuer's name.
+        issuer: String,
+    },
+    /// The CRL that would clear it has not begun.
+    CrlNotBegun {
+        /// When it was made.
+        this_update: u64,
+        /// Our clock.
+        now: u64,
+    },
+    /// The set in force is older than one that was in force before, so it clears nobody.
+    CrlWentBack {
+        /// The sentence that says whose list, from where to where.
+        what: String,
+    },
+    /// A certificate of the chain breaks a rule of form.
+    Form(Form),
     /// The set has CRLs, but none of the issuer of this leaf.
     NoCrlForIssuer {
         /// The issuer's name.
@@ -150,6 +170,10 @@ impl Refusal {
             Self::Revoked { .. } => "revoked",
             Self::NoCrlForIssuer { .. } => "no_crl",
             Self::CrlTooOld { .. } => "crl_too_old",
+            Self::CrlOfOtherPoint { .. } => "crl_other_point",
+            Self::CrlNotBegun { .. } => "crl_not_begun",
+            Self::CrlWentBack { .. } => "crl_went_back",
+            Self::Form(_) => "form",
             Self::Purpose { .. } => "purpose",
             Self::Constraint(_) => "constraint",
             Self::NoIdentity
@@ -239,7 +263,7 @@ fn at(seconds: u64) -> UnixTime {
 }
 
 /// A moment for people; a certificate's `99991231235959Z` must not overflow.
-fn day(seconds: u64) -> Rfc3339 {
+pub(super) fn day(seconds: u64) -> Rfc3339 {
     Rfc3339(
         UNIX_EPOCH
             .checked_add(Duration::from_secs(seconds))
@@ -359,6 +383,21 @@ impl fmt::Display for Refusal {
                     day(*now)
                 )
             }
+            Self::CrlOfOtherPoint { issuer } => write!(
+                f,
+                "the CRLs of the certificate's issuer ({issuer}) in crl.pem are of distribution points that the certificate does not name, so nobody can tell whether it is revoked"
+            ),
+            Self::CrlNotBegun { this_update, now } => {
+                let ahead = Span(this_update.saturating_sub(*now));
+                write!(
+                    f,
+                    "the issuer's CRL begins at {}, {ahead} after our clock, {}",
+                    day(*this_update),
+                    day(*now)
+                )
+            }
+            Self::CrlWentBack { what } => write!(f, "nobody is let in: {what}"),
+            Self::Form(form) => form.fmt(f),
             Self::Purpose { wanted, found } => write!(
                 f,
                 "the certificate is not good for {wanted}: its extended key usage has {found}"

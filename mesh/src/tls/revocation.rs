@@ -2,15 +2,18 @@
 //!
 //! In: CRLs and the CAs that may have signed them. Out: a [`RevocationSet`]. Each signature is verified once, here: webpki would
 //! verify it again in every handshake (41 microseconds, 2.4 ms for a long list) and would let the first list that matches win,
-//! stale or not. Invariants: per issuer the list with the highest number counts, and a set that follows another never goes back.
+//! stale or not. Invariants: of an issuer's lists the one with the highest number that has begun counts; two with one number count
+//! together; a list of a named distribution point clears only certificates of that point, and what any list names is revoked; a set
+//! that follows another never goes back.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateRevocationListDer, SignatureVerificationAlgorithm};
 
-use super::crl::{Crl, CrlError, Signed};
-use super::refusal::Span;
+use super::crl::{self, Crl, CrlError, Signed};
+use super::marks::{ListId, Mark, Marks, less};
+use super::refusal::{Span, day};
 use super::roots::Issuer;
 
 /// How long after its next update was due a list still clears certificates: long enough to notice and mend, under an alarm.
@@ -19,30 +22,30 @@ pub const STALE_GRACE: u64 = 24 * 3600;
 /// A serial number: its length, then its bytes; fixed in size so that 100,000 of them are one allocation.
 type Serial = [u8; 21];
 
-/// The revocations of one `crl.pem`, and how far each issuer's lists have come.
+/// The revocations of one `crl.pem`.
 #[derive(Clone, Debug)]
 pub struct RevocationSet {
+    sources: Vec<Source>,
+}
+
+/// An issuer's lists of one distribution point, or of all its certificates.
+#[derive(Clone, Debug)]
+struct Source {
+    id: ListId,
+    issuer: Issuer,
+    /// The names of the distribution point; none: all certificates.
+    points: Box<[Box<[u8]>]>,
+    /// At least one, the oldest first.
     lists: Vec<List>,
-    /// The newest list ever in force of each issuer, of this set or one before it.
-    newest: Vec<Seen>,
 }
 
 #[derive(Clone, Debug)]
 struct List {
-    issuer: Issuer,
     number: Option<Box<[u8]>>,
     this_update: u64,
     next_update: u64,
     /// Sorted.
     revoked: Arc<[Serial]>,
-}
-
-#[derive(Clone, Debug)]
-struct Seen {
-    subject: Box<[u8]>,
-    key: Box<[u8]>,
-    number: Option<Box<[u8]>>,
-    this_update: u64,
 }
 
 /// What a set says of one issuer's list.
@@ -96,6 +99,13 @@ pub enum RevocationError {
         /// What was found.
         to: String,
     },
+    /// No list of the issuer has begun.
+    NotBegun {
+        /// The name.
+        issuer: String,
+        /// When the first one begins, Unix time.
+        begins: u64,
+    },
 }
 
 /// What the set says of one certificate.
@@ -107,22 +117,29 @@ pub(super) enum Status {
     Revoked,
     /// There is no list of its issuer.
     NoList,
+    /// There are lists of its issuer, all of other distribution points.
+    OtherPoint,
+    /// No list that could clear it has begun.
+    NotBegun { this_update: u64 },
     /// The list is too long past its next update to clear anything.
     TooOld { next_update: u64 },
 }
 
 impl RevocationSet {
-    /// Verifies each list under one of `issuers`, keeps the newest of each, and compares with the set before.
+    /// Verifies each list under one of `issuers` and sorts them; with marks and a time, compares what is in force then with how far
+    /// each issuer's lists had come.
     ///
     /// # Errors
-    /// If a list cannot be gone by, or is older than the one in force.
+    /// If a list cannot be gone by, has not begun, or is older than the one that was in force.
     pub fn new(
         ders: &[CertificateRevocationListDer<'_>],
         issuers: &[&Issuer],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-        previous: Option<&Self>,
+        before: Option<(&Marks, u64)>,
     ) -> Result<Self, RevocationError> {
-        let mut lists: Vec<List> = Vec::new();
+        let mut set = Self {
+            sources: Vec::new(),
+        };
         for (at, der) in ders.iter().enumerate() {
             let bad = |issuer, why| RevocationError::Crl {
                 number: at + 1,
@@ -136,101 +153,176 @@ impl RevocationSet {
                 .map_err(|why| bad(Some(crl.issuer_label()), why))?;
             revoked.sort_unstable();
             let list = List {
-                issuer: issuer.clone(),
                 number: crl.number.map(Into::into),
                 this_update: crl.this_update,
                 next_update: crl.next_update,
                 revoked: revoked.into(),
             };
-            match lists.iter_mut().find(|known| {
-                known.issuer.subject == issuer.subject && known.issuer.key == issuer.key
-            }) {
-                Some(known) if older(known.number.as_deref(), known.this_update, &list) => {
-                    *known = list
-                }
-                Some(_) => {}
-                None => lists.push(list),
-            }
+            set.add(issuer, &crl.points, list);
         }
-        let newest = match previous {
-            Some(previous) => previous.followed_by(&lists)?,
-            None => lists.iter().map(Seen::of).collect(),
-        };
-        Ok(Self { lists, newest })
+        if let Some((marks, now)) = before {
+            set.goes_on_from(marks, now)?;
+        }
+        Ok(set)
     }
 
-    /// The high-water marks after `lists`, or the first list that goes back.
-    fn followed_by(&self, lists: &[List]) -> Result<Vec<Seen>, RevocationError> {
-        let mut newest = self.newest.clone();
-        for list in lists {
-            match newest
-                .iter_mut()
-                .find(|seen| seen.subject == list.issuer.subject && seen.key == list.issuer.key)
-            {
-                Some(seen) if newer(seen, list) => {
-                    return Err(RevocationError::GoesBack {
-                        issuer: list.issuer.label.clone(),
-                        from: described(seen.number.as_deref(), seen.this_update),
-                        to: described(list.number.as_deref(), list.this_update),
-                    });
-                }
-                Some(seen) => *seen = Seen::of(list),
-                None => newest.push(Seen::of(list)),
+    fn add(&mut self, issuer: &Issuer, points: &[&[u8]], list: List) {
+        let id = list_id(issuer, points);
+        let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else {
+            return self.sources.push(Source {
+                id,
+                issuer: issuer.clone(),
+                points: points.iter().map(|point| (*point).into()).collect(),
+                lists: vec![list],
+            });
+        };
+        match source.lists.iter_mut().find(|known| known.is_beside(&list)) {
+            // One number twice: neither is known to be the whole truth, so a certificate is clear if both say so.
+            Some(known) => known.join(&list),
+            None => {
+                let newer = source
+                    .lists
+                    .iter()
+                    .position(|known| list.is_older_than(known));
+                source
+                    .lists
+                    .insert(newer.unwrap_or(source.lists.len()), list);
             }
         }
-        Ok(newest)
+    }
+
+    /// Refuses to go back behind `before`.
+    pub(super) fn goes_on_from(&self, before: &Marks, now: u64) -> Result<(), RevocationError> {
+        for source in &self.sources {
+            let Some(mark) = before.of(&source.id) else {
+                continue;
+            };
+            let goes_back =
+                |list: &List| mark.is_newer_than(list.number.as_deref(), list.this_update);
+            let issuer = || source.issuer.label.clone();
+            match source.at(now) {
+                Ok(list) if !goes_back(list) => {}
+                Ok(list) => {
+                    // One that is new enough may stand beside it and be still to begin.
+                    let later = source.lists.iter().find(|list| !goes_back(list));
+                    return Err(match later {
+                        Some(later) => RevocationError::NotBegun {
+                            issuer: issuer(),
+                            begins: later.this_update,
+                        },
+                        None => RevocationError::GoesBack {
+                            issuer: issuer(),
+                            from: described(mark.number.as_deref(), mark.this_update),
+                            to: described(list.number.as_deref(), list.this_update),
+                        },
+                    });
+                }
+                Err(begins) => {
+                    return Err(RevocationError::NotBegun {
+                        issuer: issuer(),
+                        begins,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far each issuer's lists have come that are in force.
+    #[must_use]
+    pub fn marks(&self, now: u64) -> Marks {
+        let mut marks = Marks::default();
+        for source in &self.sources {
+            if let Ok(list) = source.at(now) {
+                let mark = Mark {
+                    issuer: source.issuer.label.clone(),
+                    number: list.number.clone(),
+                    this_update: list.this_update,
+                };
+                marks.advance(source.id, mark);
+            }
+        }
+        marks
+    }
+
+    /// The first moment at which an issuer that has no list in force has one, and the issuer.
+    pub(super) fn not_begun(&self, now: u64) -> Option<(&Issuer, u64)> {
+        let waiting = |source: &Source| source.at(now).err();
+        self.sources
+            .iter()
+            .filter_map(|source| Some((&source.issuer, waiting(source)?)))
+            .min_by_key(|(_, begins)| *begins)
     }
 
     /// What the set says of the certificate that `issuer` (name and key) gave this serial number.
-    pub(super) fn status(&self, subject: &[u8], key: &[u8], serial: &[u8], now: u64) -> Status {
-        let Some(list) = self
-            .lists
-            .iter()
-            .find(|list| *list.issuer.subject == *subject && *list.issuer.key == *key)
-        else {
-            return Status::NoList;
-        };
-        // Revoked stays revoked, however old the list.
-        if list.revoked.binary_search(&fixed(serial)).is_ok() {
-            Status::Revoked
-        } else if now > list.next_update.saturating_add(STALE_GRACE) {
-            Status::TooOld {
-                next_update: list.next_update,
+    pub(super) fn status(
+        &self,
+        issuer: (&[u8], &[u8]),
+        serial: &[u8],
+        certificate: &[u8],
+        now: u64,
+    ) -> Status {
+        let is_issuers =
+            |source: &&Source| (&*source.issuer.subject, &*source.issuer.key) == issuer;
+        let mut status = Status::NoList;
+        let mut points = None;
+        for source in self.sources.iter().filter(is_issuers) {
+            let list = source.at(now);
+            // Revoked stays revoked, however old the list, and wherever it lies: a serial number is its issuer's alone.
+            if list.is_ok_and(|list| list.revoked.binary_search(&fixed(serial)).is_ok()) {
+                return Status::Revoked;
             }
-        } else {
-            Status::Clear
+            let names: &Vec<&[u8]> = points.get_or_insert_with(|| crl::points_of(certificate));
+            let says = match list {
+                _ if !source.covers(names) => Status::OtherPoint,
+                Err(this_update) => Status::NotBegun { this_update },
+                Ok(list) if now > list.next_update.saturating_add(STALE_GRACE) => Status::TooOld {
+                    next_update: list.next_update,
+                },
+                Ok(_) => Status::Clear,
+            };
+            // One list that clears is enough, and any other says more than a list of another point.
+            if status != Status::Clear && (status == Status::NoList || says != Status::OtherPoint) {
+                status = says;
+            }
         }
+        status
+    }
+
+    fn in_force(&self, now: u64) -> impl Iterator<Item = (&Issuer, &List)> {
+        self.sources
+            .iter()
+            .filter_map(move |source| Some((&source.issuer, source.at(now).ok()?)))
     }
 
     /// The earliest time at which a next list is due, Unix time.
     #[must_use]
-    pub fn next_update(&self) -> Option<u64> {
-        self.lists.iter().map(|list| list.next_update).min()
+    pub fn next_update(&self, now: u64) -> Option<u64> {
+        self.in_force(now).map(|(_, list)| list.next_update).min()
     }
 
     /// Each issuer's list.
     #[must_use]
-    pub fn lists(&self) -> Vec<ListFacts> {
-        let facts = |list: &List| ListFacts {
-            issuer: list.issuer.label.clone(),
+    pub fn lists(&self, now: u64) -> Vec<ListFacts> {
+        let facts = |(issuer, list): (&Issuer, &List)| ListFacts {
+            issuer: issuer.label.clone(),
             number: list.number.as_deref().map(number_hex),
             this_update: list.this_update,
             next_update: list.next_update,
             revoked: list.revoked.len(),
         };
-        self.lists.iter().map(facts).collect()
+        self.in_force(now).map(facts).collect()
     }
 
     /// A sentence for the alarm, if a list is past its next update.
     #[must_use]
     pub fn stale(&self, now: u64) -> Option<String> {
-        let list = self
-            .lists
-            .iter()
-            .filter(|list| now > list.next_update)
-            .min_by_key(|list| list.next_update)?;
+        let (issuer, list) = self
+            .in_force(now)
+            .filter(|(_, list)| now > list.next_update)
+            .min_by_key(|(_, list)| list.next_update)?;
         let ago = Span((now - list.next_update) / 3600 * 3600);
-        let issuer = &list.issuer.label;
+        let issuer = &issuer.label;
         Some(if now > list.next_update.saturating_add(STALE_GRACE) {
             format!(
                 "the CRL of {issuer} is {ago} past its next update: every handshake under it is refused; run `gapura-pki crl refresh`"
@@ -243,15 +335,53 @@ impl RevocationSet {
     }
 }
 
-impl Seen {
-    fn of(list: &List) -> Self {
-        Self {
-            subject: list.issuer.subject.clone(),
-            key: list.issuer.key.clone(),
-            number: list.number.clone(),
-            this_update: list.this_update,
+impl Source {
+    /// The list in force, or when the first one begins.
+    fn at(&self, now: u64) -> Result<&List, u64> {
+        let begun = self.lists.iter().rev().find(|list| list.this_update <= now);
+        begun.ok_or_else(|| {
+            let begins = self.lists.iter().map(|list| list.this_update).min();
+            begins.unwrap_or(u64::MAX)
+        })
+    }
+
+    fn covers(&self, certificate: &[&[u8]]) -> bool {
+        let mut own = self.points.iter();
+        self.points.is_empty() || own.any(|point| certificate.contains(&&**point))
+    }
+}
+
+impl List {
+    /// Without both numbers the time decides.
+    fn is_older_than(&self, other: &Self) -> bool {
+        match (self.number.as_deref(), other.number.as_deref()) {
+            (Some(own), Some(other)) => less(own, other),
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+            (None, None) => self.this_update < other.this_update,
         }
     }
+
+    /// Whether neither is older than the other.
+    fn is_beside(&self, other: &Self) -> bool {
+        !self.is_older_than(other) && !other.is_older_than(self)
+    }
+
+    fn join(&mut self, other: &Self) {
+        let mut revoked = [&*self.revoked, &*other.revoked].concat();
+        revoked.sort_unstable();
+        revoked.dedup();
+        self.revoked = revoked.into();
+        // What one names counts from the earlier beginning, and what neither names is clear as long as both may clear.
+        self.this_update = self.this_update.min(other.this_update);
+        self.next_update = self.next_update.min(other.next_update);
+    }
+}
+
+fn list_id(issuer: &Issuer, points: &[&[u8]]) -> ListId {
+    let mut points = points.to_vec();
+    points.sort_unstable();
+    super::directory::hash([&*issuer.subject, &*issuer.key, &points.concat()])
 }
 
 /// The CA of the set that signed a list.
@@ -275,31 +405,6 @@ fn signer<'i>(
         Signed::OtherKey => RevocationError::BadSignature { issuer },
         Signed::OtherName | Signed::Yes => RevocationError::UnknownIssuer { issuer },
     })
-}
-
-/// Whether (number, time) is older than `list`. Without both numbers the time decides.
-fn older(number: Option<&[u8]>, this_update: u64, list: &List) -> bool {
-    match (number, list.number.as_deref()) {
-        (Some(known), Some(new)) if known != new => less(known, new),
-        (None, Some(_)) => true,
-        (Some(_), None) => false,
-        _ => this_update < list.this_update,
-    }
-}
-
-/// Whether what was seen is newer than `list`: the same number twice is not going back, since a CA may sign one list again.
-fn newer(seen: &Seen, list: &List) -> bool {
-    match (seen.number.as_deref(), list.number.as_deref()) {
-        (Some(seen), Some(new)) => less(new, seen),
-        (Some(_), None) => true,
-        (None, Some(_)) => false,
-        (None, None) => list.this_update < seen.this_update,
-    }
-}
-
-/// Compares two numbers without leading zeros.
-fn less(a: &[u8], b: &[u8]) -> bool {
-    (a.len(), a) < (b.len(), b)
 }
 
 /// A serial number of any length; beyond 20 bytes it is nobody's: such a certificate is refused and such a CRL too.
@@ -354,6 +459,11 @@ impl fmt::Display for RevocationError {
             Self::MayNotSign { issuer } => write!(
                 f,
                 "its CRL of {issuer} is signed by a CA whose key usage lacks cRLSign"
+            ),
+            Self::NotBegun { issuer, begins } => write!(
+                f,
+                "its CRL of {issuer} begins at {}, so it is not taken before; check the clock here and the CA's",
+                day(*begins)
             ),
             Self::GoesBack { issuer, from, to } => {
                 write!(

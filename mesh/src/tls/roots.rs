@@ -3,14 +3,16 @@
 //! In: CA certificates. Out: [`Roots`], against which chains are built. A self-issued certificate, or one whose issuer is not in the
 //! file, is an anchor. One whose issuer is in the file as well is an issuing CA that stands there so that its CRL can be verified
 //! and peers that forgot to send it are understood: it helps to build a chain and vouches for nothing by itself.
-//! Invariant: an anchor is never used past its own last second, though webpki does not look at an anchor's dates.
+//! Invariant: an anchor is never used outside its own dates, though webpki does not look at an anchor's dates.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::form::{self, Form};
 use super::peer::{hex, seconds, sha256};
 use super::refusal::shown;
 
@@ -25,8 +27,12 @@ pub struct Issuer {
     pub(super) label: String,
     /// Its key usage forbids signing CRLs.
     pub(super) no_crl_sign: bool,
+    /// Its first second, Unix time.
+    pub(super) not_before: u64,
     /// Its last second, Unix time.
     pub(super) not_after: u64,
+    /// How many CAs may stand below it in a chain.
+    pub(super) path_length: Option<u32>,
 }
 
 /// The CAs of one `ca.pem`.
@@ -37,8 +43,8 @@ pub struct Roots {
     all: Vec<TrustAnchor<'static>>,
     helpers: Vec<CertificateDer<'static>>,
     helper_issuers: Vec<Issuer>,
-    /// The last second of the anchor that ends first.
-    first_end: u64,
+    /// The first second of the anchor that begins last, and the last of the one that ends first.
+    all_in_date: RangeInclusive<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +68,13 @@ pub enum RootsError {
         /// Its name.
         subject: String,
     },
+    /// A certificate breaks a rule of form.
+    Form {
+        /// Which, from 1.
+        number: usize,
+        /// The rule.
+        form: Form,
+    },
 }
 
 impl Issuer {
@@ -77,16 +90,24 @@ impl Issuer {
     /// Reads a CA certificate; `None` if it cannot be read or is no CA's.
     fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
         let constraints = certificate.basic_constraints().ok()?;
-        if !constraints.is_some_and(|constraints| constraints.value.ca) {
+        if !constraints
+            .as_ref()
+            .is_some_and(|constraints| constraints.value.ca)
+        {
             return None;
         }
-        let usage = certificate.key_usage().ok()?;
         Some(Self {
             subject: content(certificate.subject().as_raw()).into(),
             key: certificate.public_key().raw.into(),
             label: shown(&certificate.subject().to_string()),
-            no_crl_sign: usage.is_some_and(|usage| !usage.value.crl_sign()),
+            // What cannot be read allows nothing; that it cannot be read is for `form` to say.
+            no_crl_sign: match certificate.key_usage() {
+                Ok(usage) => usage.is_some_and(|usage| !usage.value.crl_sign()),
+                Err(_) => true,
+            },
+            not_before: seconds(certificate.validity().not_before.timestamp()),
             not_after: seconds(certificate.validity().not_after.timestamp()),
+            path_length: constraints.and_then(|constraints| constraints.value.path_len_constraint),
         })
     }
 
@@ -117,6 +138,8 @@ impl Roots {
             if !rest.is_empty() {
                 return Err(RootsError::Unreadable { number });
             }
+            let name = || shown(&certificate.subject().to_string());
+            form::authority(der, name).map_err(|form| RootsError::Form { number, form })?;
             let issuer = Issuer::of(&certificate).ok_or_else(|| RootsError::NotACa {
                 number,
                 subject: shown(&certificate.subject().to_string()),
@@ -130,7 +153,7 @@ impl Roots {
             all: Vec::new(),
             helpers: Vec::new(),
             helper_issuers: Vec::new(),
-            first_end: u64::MAX,
+            all_in_date: 0..=u64::MAX,
         };
         for (at, (der, certificate, issuer)) in parsed.iter().enumerate() {
             let self_issued = certificate.issuer().as_raw() == certificate.subject().as_raw();
@@ -140,14 +163,21 @@ impl Roots {
                         .verify_signature(Some(other.public_key()))
                         .is_ok()
             });
+            let certifies = form::certifier(der, || issuer.label.clone());
             if issued_here && !self_issued {
-                roots.helpers.push((*der).clone());
+                // One that may sign CRLs and no certificates has a say about its CRL alone.
+                if certifies.is_ok() {
+                    roots.helpers.push((*der).clone());
+                }
                 roots.helper_issuers.push(issuer.clone());
             } else {
+                let number = at + 1;
+                certifies.map_err(|form| RootsError::Form { number, form })?;
                 let anchor = webpki::anchor_from_trusted_cert(der)
                     .map_err(|_| RootsError::Unreadable { number: at + 1 })?;
                 roots.all.push(anchor.to_owned());
-                roots.first_end = roots.first_end.min(issuer.not_after);
+                let (from, to) = roots.all_in_date.clone().into_inner();
+                roots.all_in_date = from.max(issuer.not_before)..=to.min(issuer.not_after);
                 roots.anchors.push(Anchor {
                     issuer: issuer.clone(),
                     fingerprint: sha256(der),
@@ -185,17 +215,39 @@ impl Roots {
         &self.all
     }
 
-    /// The anchors that have not ended, if some have; `None` as long as none has.
+    /// The anchors that have begun and not ended, where that is not all of them.
     pub(super) fn in_date(&self, now: u64) -> Option<Vec<TrustAnchor<'static>>> {
-        if now <= self.first_end {
+        if self.all_in_date.contains(&now) {
             return None;
         }
         let in_date = self
             .anchors
             .iter()
             .zip(&self.all)
-            .filter(|(anchor, _)| now <= anchor.issuer.not_after);
+            .filter(|(Anchor { issuer, .. }, _)| {
+                (issuer.not_before..=issuer.not_after).contains(&now)
+            });
         Some(in_date.map(|(_, anchor)| anchor.clone()).collect())
+    }
+
+    /// The root that allows too few CAs for `found` of them below it; several roots may share a name and a key.
+    pub(super) fn too_short(&self, anchor: &TrustAnchor<'_>, found: usize) -> Option<&Issuer> {
+        let mut same = self
+            .anchors
+            .iter()
+            .zip(&self.all)
+            .filter(|(_, known)| {
+                known.subject == anchor.subject
+                    && known.subject_public_key_info == anchor.subject_public_key_info
+            })
+            .map(|(known, _)| &known.issuer);
+        let allows = |issuer: &Issuer| {
+            issuer
+                .path_length
+                .is_none_or(|most| usize::try_from(most).is_ok_and(|most| found <= most))
+        };
+        let first = same.next()?;
+        (!allows(first) && !same.any(allows)).then_some(first)
     }
 
     /// The issuer behind an anchor that webpki found.
@@ -219,6 +271,7 @@ impl fmt::Display for RootsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { number } => write!(f, "certificate {number} cannot be read"),
+            Self::Form { number, form } => write!(f, "certificate {number} is refused: {form}"),
             Self::NotACa { number, subject } => {
                 write!(
                     f,

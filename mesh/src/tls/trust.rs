@@ -4,34 +4,33 @@
 //! says which file, what was found, what was wanted and what to do. Invariant: a set never holds a key without its certificate, a
 //! certificate without its root, or a CRL that nobody here signed; and rustls configurations of one set judge by that set alone.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
-use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::time_provider::TimeProvider;
-use rustls::version::TLS13;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 use serde_json::json;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::before::Before;
+use super::configs::{Parts, Wall, client_config, server_config};
 use super::der::trim_zeros;
-use super::directory::{FileError, MeshFiles, Stamp};
+use super::directory::{MeshFiles, Stamp};
 use super::failure::{HandshakeFailure, handshake_refusal};
+use super::marks::Marks;
 use super::peer::{self, Peer, hex, seconds};
-use super::pem::{self, PemError};
+use super::pem;
 use super::provider::mesh_provider;
-use super::refusal::{Refusal, shown};
-use super::revocation::{RevocationError, RevocationSet};
-use super::roots::{Issuer, Roots, RootsError};
-use super::verifier::{GatewayVerifier, PluginVerifier, RecentRefusals};
+use super::refusal::{Refusal, day, shown};
+use super::revocation::RevocationSet;
+use super::roots::{Issuer, Roots};
+pub use super::unfit::TrustError;
+use super::verifier::{PluginVerifier, RecentRefusals};
 use super::verify::{Judge, Purpose};
 use crate::clock::{Clock, Rfc3339, unix};
 use crate::identity::{PeerId, Role};
@@ -57,6 +56,11 @@ pub struct TrustSet {
     judge: Arc<Judge>,
     recent: Arc<RecentRefusals>,
     provider: Arc<CryptoProvider>,
+    /// When our own chain begins, Unix time.
+    own_begins: u64,
+    /// How far each issuer's CRLs had come before this set.
+    marks: Marks,
+    clock: Clock,
     server: Arc<ServerConfig>,
     /// Presents our leaf and refuses everybody until a verifier for one identity is put in.
     client: ClientConfig,
@@ -65,35 +69,6 @@ pub struct TrustSet {
 /// The set in force. Cheap to clone; all clones see a swap at once.
 #[derive(Clone)]
 pub struct TrustStore(Arc<ArcSwap<TrustSet>>);
-
-/// Why a mesh directory is not a set that fits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustError {
-    /// A file could not be read.
-    File(FileError),
-    /// A file is not the PEM it should be.
-    Pem(PathBuf, PemError),
-    /// A certificate of `ca.pem` does not belong there.
-    Roots(PathBuf, RootsError),
-    /// A certificate of `cert.pem` behind the leaf is no CA's or cannot be read.
-    Intermediate(PathBuf, usize),
-    /// The key is not one that can be used.
-    Key(PathBuf),
-    /// The key is another certificate's.
-    KeyMismatch(PathBuf),
-    /// The leaf would be refused by everybody.
-    Leaf(PathBuf, Refusal),
-    /// The leaf is another role's.
-    Role(PathBuf, Role, PeerId),
-    /// There is no `crl.pem`.
-    NoCrl(PathBuf),
-    /// `crl.pem` was there and is gone.
-    CrlGone(PathBuf),
-    /// `crl.pem` cannot be gone by.
-    Crl(PathBuf, RevocationError),
-    /// rustls refused the configuration.
-    Config(String),
-}
 
 impl TrustSet {
     /// Reads and checks the set in `dir`. An own certificate that has expired or is not valid yet is no error: the program starts,
@@ -109,23 +84,58 @@ impl TrustSet {
         Self::build(dir, &MeshFiles::read(dir)?, options, previous)
     }
 
-    /// Checks a snapshot of `dir`.
+    /// Reads and checks the set in `dir` for a program that starts, and whose CRLs had come as far as `marks`. One that is older is no
+    /// error: the program starts, lets nobody in, says so, and heals when a newer one comes.
     ///
     /// # Errors
     /// If the set does not fit.
+    pub fn start(dir: &Path, options: &TrustOptions, marks: &Marks) -> Result<Self, TrustError> {
+        Self::follow(dir, &MeshFiles::read(dir)?, options, Before::Start(marks))
+    }
+
+    /// Checks a snapshot of `dir`. Where there is a set in force, one that has not begun is not taken.
+    ///
+    /// # Errors
+    /// If the set does not fit, or has not begun.
     pub fn build(
         dir: &Path,
         files: &MeshFiles,
         options: &TrustOptions,
         previous: Option<&Self>,
     ) -> Result<Self, TrustError> {
+        match previous {
+            Some(previous) => Self::follow(dir, files, options, Before::Set(previous)),
+            None => Self::follow(dir, files, options, Before::Start(&Marks::default())),
+        }
+    }
+
+    fn follow(
+        dir: &Path,
+        files: &MeshFiles,
+        options: &TrustOptions,
+        before: Before<'_>,
+    ) -> Result<Self, TrustError> {
         let [cert_path, key_path, ca_path, crl_path] =
             super::directory::FILES.map(|name| dir.join(name));
+        let now = options.clock.unix();
         let provider = mesh_provider();
         let chain = pem::certificates(&files.cert)
             .map_err(|err| TrustError::Pem(cert_path.clone(), err))?;
         let key =
             pem::private_key(&files.key).map_err(|err| TrustError::Pem(key_path.clone(), err))?;
+        let roots =
+            pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
+        let roots = Roots::new(&roots).map_err(|err| TrustError::Roots(ca_path, err))?;
+        let (facts, _) = peer::read(leaf(&chain)?)
+            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
+        if facts.id.role() != options.own_role {
+            return Err(TrustError::Role(cert_path, options.own_role, facts.id));
+        }
+        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
+        let (own, own_begins) = judge_own(&judge, &chain, &facts, now)
+            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
+        let intermediates = issuers_behind(&chain, &cert_path)?;
+        // After the judgement, which says more of what is wrong with a certificate or a kind of key.
         let certified =
             CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|err| match err {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -137,43 +147,32 @@ impl TrustSet {
                 ),
                 _ => TrustError::Key(key_path.clone()),
             })?;
-        let roots =
-            pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
-        let roots = Roots::new(&roots).map_err(|err| TrustError::Roots(ca_path, err))?;
-        let (facts, _) = peer::read(leaf(&chain)?)
-            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
-        if facts.id.role() != options.own_role {
-            return Err(TrustError::Role(cert_path, options.own_role, facts.id));
+        if let (Before::Set(_), true) = (before, own_begins > now) {
+            let what = "the certificate, or a CA of its chain,".to_owned();
+            return Err(TrustError::NotBegun(cert_path, what, own_begins));
         }
-        let intermediates = issuers_behind(&chain, &cert_path)?;
-        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
-        // Judged inside its own dates, so that only dates can be wrong with a set that was taken; and without the CRLs, since one that
-        // names us is no reason to stay down: it is an alarm, and others refuse us.
-        let at = options
-            .clock
-            .unix()
-            .clamp(facts.not_before.min(facts.not_after), facts.not_after);
-        let own = judge
-            .judge_at(&chain, Purpose::of(options.own_role), at)
-            .map_err(|refusal| TrustError::Leaf(cert_path, refusal))?;
+        let marks = before.marks(now);
         let revocation = match &files.crl {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
                 let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
                 let algorithms = provider.signature_verification_algorithms.all;
-                let before = previous.and_then(|previous| previous.judge.revocation());
-                Some(
-                    RevocationSet::new(&ders, &issuers, algorithms, before)
-                        .map_err(|err| TrustError::Crl(crl_path, err))?,
-                )
+                let lists = RevocationSet::new(&ders, &issuers, algorithms, None)
+                    .map_err(|err| TrustError::Crl(crl_path.clone(), err))?;
+                Some(lists)
             }
             None if !options.no_crl => return Err(TrustError::NoCrl(crl_path)),
-            None if previous.is_some_and(|previous| previous.judge.revocation().is_some()) => {
-                return Err(TrustError::CrlGone(crl_path));
-            }
+            None if before.has_crls() => return Err(TrustError::CrlGone(crl_path)),
             None => None,
         };
-        let judge = Arc::new(judge.with_revocation(revocation));
+        let closed = match revocation
+            .as_ref()
+            .map(|lists| lists.goes_on_from(&marks, now))
+        {
+            None | Some(Ok(())) => None,
+            Some(Err(err)) => Some(before.not_going_on(err, crl_path, now)?),
+        };
+        let judge = Arc::new(judge.with_revocation(revocation).closed_for(closed));
         let certified = Arc::new(certified);
         let time = Arc::new(Wall(options.clock.clone()));
         let recent = Arc::new(RecentRefusals::default());
@@ -187,10 +186,9 @@ impl TrustSet {
             .map_err(|err| TrustError::Config(err.to_string()))?;
         let client = client_config(&parts, time, own.id.clone())
             .map_err(|err| TrustError::Config(err.to_string()))?;
-        let generation = previous.map_or(1, |previous| previous.generation + 1);
         let (hash, stamp) = (files.hash, files.stamp.clone());
         Ok(Self {
-            generation,
+            generation: before.generation() + 1,
             hash,
             stamp,
             own,
@@ -198,6 +196,9 @@ impl TrustSet {
             judge,
             recent,
             provider,
+            own_begins,
+            marks,
+            clock: options.clock.clone(),
             server: Arc::new(server),
             client,
         })
@@ -215,6 +216,10 @@ impl TrustSet {
         &self.hash
     }
 
+    pub(super) fn has_crls(&self) -> bool {
+        self.judge.revocation().is_some()
+    }
+
     pub(super) fn stamp(&self) -> &Stamp {
         &self.stamp
     }
@@ -229,7 +234,58 @@ impl TrustSet {
     #[must_use]
     pub fn is_in_date(&self, now: SystemTime) -> bool {
         let now = unix(now);
-        !self.own.expired(now) && !self.own.not_yet_valid(now)
+        !self.own.expired(now) && now >= self.own_begins
+    }
+
+    /// A sentence for the alarm, if something of the set has not begun: the certificate, or the list of an issuer.
+    #[must_use]
+    pub fn not_begun(&self, now: SystemTime) -> Option<String> {
+        let now = unix(now);
+        if let Some(closed @ Refusal::CrlNotBegun { .. }) = self.judge.closed() {
+            return Some(format!(
+                "crl.pem: {closed}; check the clock here and the CA's"
+            ));
+        }
+        if now < self.own_begins {
+            let begins = day(self.own_begins);
+            return Some(format!(
+                "our own certificate, or a CA of its chain, begins at {begins}: every handshake is refused until then; check the clock here and the CA's"
+            ));
+        }
+        let (issuer, begins) = self.judge.revocation()?.not_begun(now)?;
+        Some(format!(
+            "the CRL of {} begins at {}: every handshake under it is refused until then; check the clock here and the CA's",
+            issuer.label(),
+            day(begins)
+        ))
+    }
+
+    /// Why nobody is let in, if the set's CRLs are older than those that were in force before the program's start.
+    #[must_use]
+    pub fn went_back(&self) -> Option<String> {
+        match self.judge.closed() {
+            Some(closed @ Refusal::CrlWentBack { .. }) => Some(closed.to_string()),
+            _ => None,
+        }
+    }
+
+    /// When the same files have to be judged again, because something of them begins.
+    pub(super) fn again_at(&self) -> Option<u64> {
+        match self.judge.closed() {
+            Some(Refusal::CrlNotBegun { this_update, .. }) => Some(*this_update),
+            _ => None,
+        }
+    }
+
+    /// How far each issuer's CRLs have come.
+    #[must_use]
+    pub fn marks(&self, now: SystemTime) -> Marks {
+        match self.judge.revocation() {
+            Some(lists) if self.judge.closed().is_none() => {
+                lists.marks(unix(now)).joined(&self.marks)
+            }
+            _ => self.marks.clone(),
+        }
     }
 
     /// Why the other end would refuse us now, by what this set says: expired, revoked, no CRL of our issuer.
@@ -297,7 +353,9 @@ impl TrustSet {
     /// The earliest time at which a next CRL is due, Unix time.
     #[must_use]
     pub fn crl_next_update(&self) -> Option<u64> {
-        self.judge.revocation().and_then(RevocationSet::next_update)
+        self.judge
+            .revocation()
+            .and_then(|lists| lists.next_update(self.clock.unix()))
     }
 
     /// A sentence for the alarm, if a CRL is past its next update.
@@ -323,7 +381,7 @@ impl TrustSet {
             .map(|(subject, not_after, sha256)| json!({"subject": subject, "not_after": moment(not_after), "sha256": sha256}))
             .collect();
         let crls: Option<Vec<_>> = self.judge.revocation().map(|revocation| {
-            let lists = revocation.lists().into_iter();
+            let lists = revocation.lists(self.clock.unix()).into_iter();
             lists
                 .map(|list| {
                     json!({"issuer": list.issuer, "number": list.number, "this_update": moment(list.this_update),
@@ -367,67 +425,6 @@ impl TrustStore {
     }
 }
 
-/// The program's clock, for rustls.
-#[derive(Debug)]
-struct Wall(Clock);
-
-impl TimeProvider for Wall {
-    fn current_time(&self) -> Option<UnixTime> {
-        self.0
-            .now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .map(UnixTime::since_unix_epoch)
-    }
-}
-
-/// What both configurations are made of.
-struct Parts<'a> {
-    judge: &'a Arc<Judge>,
-    recent: &'a Arc<RecentRefusals>,
-    certified: &'a Arc<CertifiedKey>,
-    provider: &'a Arc<CryptoProvider>,
-}
-
-fn server_config(parts: &Parts<'_>, time: Arc<Wall>) -> Result<ServerConfig, rustls::Error> {
-    let verifier = GatewayVerifier {
-        judge: parts.judge.clone(),
-        recent: parts.recent.clone(),
-        provider: parts.provider.clone(),
-    };
-    let mut config = ServerConfig::builder_with_details(parts.provider.clone(), time)
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(parts.certified.clone())));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    Ok(config)
-}
-
-fn client_config(
-    parts: &Parts<'_>,
-    time: Arc<Wall>,
-    nobody: PeerId,
-) -> Result<ClientConfig, rustls::Error> {
-    let verifier = PluginVerifier {
-        judge: parts.judge.clone(),
-        recent: parts.recent.clone(),
-        provider: parts.provider.clone(),
-        wanted: nobody,
-    };
-    let mut config = ClientConfig::builder_with_details(parts.provider.clone(), time)
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(parts.certified.clone())));
-    config.resumption = Resumption::disabled();
-    config.enable_sni = false;
-    config.enable_early_data = false;
-    Ok(config)
-}
-
 fn leaf<'a>(
     chain: &'a [CertificateDer<'static>],
 ) -> Result<&'a CertificateDer<'static>, TrustError> {
@@ -447,6 +444,34 @@ fn issuers_behind(
     chain.iter().enumerate().skip(1).map(read).collect()
 }
 
+/// Judges our own chain inside its own dates, so that only dates can be wrong with a set that is taken; and without the CRLs, since one
+/// that names us is no reason to stay down: it is an alarm, and others refuse us. Gives back when the chain begins.
+fn judge_own(
+    judge: &Judge,
+    chain: &[CertificateDer<'_>],
+    facts: &Peer,
+    now: u64,
+) -> Result<(Peer, u64), Refusal> {
+    let purpose = Purpose::of(facts.id.role());
+    let mut at = now.clamp(facts.not_before.min(facts.not_after), facts.not_after);
+    // A CA, or the root, may begin later than the leaf: each turn meets one of them.
+    for _ in 0..=chain.len() {
+        match judge.judge_at(chain, purpose, at) {
+            Err(Refusal::NotYetValid { not_before, .. })
+                if not_before > at && not_before <= facts.not_after =>
+            {
+                at = not_before;
+            }
+            Err(refusal) => return Err(refusal),
+            Ok(peer) => {
+                let begins = if at > now { at } else { facts.not_before };
+                return Ok((peer, begins));
+            }
+        }
+    }
+    judge.judge_at(chain, purpose, at).map(|peer| (peer, at))
+}
+
 fn described(der: &CertificateDer<'_>) -> Option<serde_json::Value> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(json!({
@@ -463,82 +488,3 @@ fn moment(seconds: u64) -> String {
         .unwrap_or(UNIX_EPOCH);
     Rfc3339(time).to_string()
 }
-
-impl From<FileError> for TrustError {
-    fn from(err: FileError) -> Self {
-        Self::File(err)
-    }
-}
-
-impl fmt::Display for TrustError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(err @ FileError::Missing(_)) => {
-                write!(
-                    f,
-                    "{err}; a mesh directory is made by `gapura-pki issue gateway|plugin NAME --out DIR`"
-                )
-            }
-            Self::File(err) => err.fmt(f),
-            Self::Pem(path, err) => write!(f, "{}: {err}", path.display()),
-            Self::Roots(path, err) => write!(f, "{}: {err}", path.display()),
-            Self::Intermediate(path, number) => {
-                write!(
-                    f,
-                    "{}: certificate {number} is no CA's; wanted is the leaf, then the CAs that lead to a root",
-                    path.display()
-                )
-            }
-            Self::Key(path) => {
-                write!(
-                    f,
-                    "{}: the key cannot be used; wanted is an EC (P-256, P-384, P-521), Ed25519 or RSA key",
-                    path.display()
-                )
-            }
-            Self::KeyMismatch(path) => {
-                write!(
-                    f,
-                    "{} does not belong to the certificate in cert.pem beside it; publish both together",
-                    path.display()
-                )
-            }
-            Self::Leaf(path, refusal @ (Refusal::UnknownIssuer | Refusal::BadSignature)) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path} does not fit ca.pem beside it: {refusal}; cert.pem is the leaf, then the CAs that lead to a root"
-                )
-            }
-            Self::Leaf(path, refusal) => {
-                write!(
-                    f,
-                    "{} would be refused by every other program: {refusal}; issue a new one with `gapura-pki issue`",
-                    path.display()
-                )
-            }
-            Self::Role(path, wanted, found) => write!(
-                f,
-                "{} is the certificate of {found}, and this program wants one of a {wanted}; \
-                 issue it with `gapura-pki issue {wanted} NAME --out DIR`",
-                path.display()
-            ),
-            Self::NoCrl(path) => write!(
-                f,
-                "{} is missing, so no certificate could be revoked; publish one with `gapura-pki crl refresh`, or start with --no-crl",
-                path.display()
-            ),
-            Self::CrlGone(path) => {
-                write!(
-                    f,
-                    "{} is gone, which would undo every revocation; put it back, or restart with --no-crl",
-                    path.display()
-                )
-            }
-            Self::Crl(path, err) => write!(f, "{}: {err}", path.display()),
-            Self::Config(why) => write!(f, "no TLS configuration can be made of the set: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for TrustError {}

@@ -2,8 +2,10 @@
 //!
 //! In: a chain, the side of the handshake it stands on, the time, and what is trusted. Out: a [`Peer`] or a [`Refusal`].
 //! webpki builds and verifies the chain (signatures, dates, CA flags, path lengths, name constraints); what it leaves open is decided
-//! here: an anchor's dates, a leaf without extended key usage, revocation, the identity. Which identity may do what is not.
+//! here: an anchor's dates and path length, what each certificate must look like (`form`), a leaf without extended key usage, revocation,
+//! the identity. Which identity may do what is not.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,8 +15,10 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::der::trim_zeros;
+use super::form::{self, Form};
 use super::peer::{self, Peer, hex};
-use super::refusal::{Malformed, Purposes, Refusal};
+use super::reasons::{label_of, refused};
+use super::refusal::{Malformed, Refusal};
 use super::revocation::{RevocationSet, Status};
 use super::roots::Roots;
 use crate::clock::unix;
@@ -36,6 +40,8 @@ pub struct Judge {
     revocation: Option<RevocationSet>,
     domain: TrustDomain,
     provider: Arc<CryptoProvider>,
+    /// Why nobody is let in at all.
+    closed: Option<Refusal>,
 }
 
 /// No serial number of a certificate may be longer (RFC 5280, section 4.1.2.2).
@@ -91,6 +97,7 @@ impl Judge {
             revocation,
             domain,
             provider,
+            closed: None,
         }
     }
 
@@ -98,6 +105,17 @@ impl Judge {
     #[must_use]
     pub fn with_revocation(self, revocation: Option<RevocationSet>) -> Self {
         Self { revocation, ..self }
+    }
+
+    /// The same, letting nobody in, for this reason, if there is one.
+    #[must_use]
+    pub(super) fn closed_for(self, closed: Option<Refusal>) -> Self {
+        Self { closed, ..self }
+    }
+
+    /// Why nobody is let in at all.
+    pub(super) fn closed(&self) -> Option<&Refusal> {
+        self.closed.as_ref()
     }
 
     /// The roots.
@@ -112,7 +130,7 @@ impl Judge {
         self.revocation.as_ref()
     }
 
-    /// Judges a leaf and the intermediates that came with it: chain, purpose, revocation, identity, in this order, so that the
+    /// Judges a leaf and the intermediates that came with it: chain, form, purpose, revocation, identity, in this order, so that the
     /// reason that is named is the most fundamental one.
     ///
     /// # Errors
@@ -133,6 +151,9 @@ impl Judge {
         purpose: Purpose,
         now: u64,
     ) -> Result<Peer, Refusal> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone());
+        }
         let (leaf, rest) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let with_helpers: Vec<CertificateDer<'_>>;
         let intermediates = if self.roots.helpers().is_empty() {
@@ -146,18 +167,24 @@ impl Judge {
             &with_helpers
         };
         let end_entity =
-            EndEntityCert::try_from(leaf).map_err(|err| refused(err, leaf, purpose, now))?;
+            EndEntityCert::try_from(leaf).map_err(|err| refused(err, chain, purpose, now))?;
         let in_date = self.roots.in_date(now);
         let anchors = in_date.as_deref().unwrap_or(self.roots.all());
-        let path = match self.path(&end_entity, anchors, intermediates, purpose, now) {
+        let broken = RefCell::new(None);
+        let path = match self.path(&end_entity, anchors, intermediates, purpose, now, &broken) {
             Ok(path) => path,
-            Err(webpki::Error::UnknownIssuer) if in_date.is_some() => {
-                return Err(self
-                    .expired_root(&end_entity, intermediates, purpose, now)
-                    .unwrap_or(Refusal::UnknownIssuer));
+            Err(err) => {
+                // A chain that leads to a root but for its form says more than what became of the others.
+                return Err(match (broken.into_inner(), err) {
+                    (Some(form), _) => Refusal::Form(form),
+                    (None, webpki::Error::UnknownIssuer) if in_date.is_some() => self
+                        .root_out_of_date(&end_entity, intermediates, purpose, now)
+                        .unwrap_or(Refusal::UnknownIssuer),
+                    (None, err) => refused(err, chain, purpose, now),
+                });
             }
-            Err(err) => return Err(refused(err, leaf, purpose, now)),
         };
+        form::leaf(leaf).map_err(Refusal::Form)?;
         let (peer, purposes) = peer::read(leaf)?;
         if !purposes.allows(purpose) {
             return Err(Refusal::Purpose {
@@ -169,7 +196,7 @@ impl Judge {
             return Err(Refusal::Malformed(Malformed::Serial));
         }
         if let Some(revocation) = &self.revocation {
-            self.check_revocation(revocation, &path, &peer, now)?;
+            self.check_revocation(revocation, leaf, &path, &peer, now)?;
         }
         if *peer.id.domain() != self.domain {
             return Err(Refusal::WrongTrustDomain {
@@ -193,7 +220,14 @@ impl Judge {
         intermediates: &'p [CertificateDer<'p>],
         purpose: Purpose,
         now: u64,
+        broken: &RefCell<Option<Form>>,
     ) -> Result<VerifiedPath<'p>, webpki::Error> {
+        let well_formed = |path: &VerifiedPath<'_>| {
+            self.check_form(path).map_err(|form| {
+                broken.borrow_mut().get_or_insert(form);
+                webpki::Error::UnknownIssuer // another path may do
+            })
+        };
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         end_entity.verify_for_usage(
             self.algorithms(),
@@ -202,16 +236,34 @@ impl Judge {
             time,
             purpose.key_usage(),
             None,
-            None,
+            Some(&well_formed),
         )
+    }
+
+    /// What webpki leaves open about the CAs of a path.
+    fn check_form(&self, path: &VerifiedPath<'_>) -> Result<(), Form> {
+        let mut below = 0;
+        for certificate in path.intermediate_certificates() {
+            form::certifier(&certificate.der(), || label_of(certificate.subject()))?;
+            // One that a CA made for itself, in changing its key, does not count (RFC 5280, section 4.2.1.9).
+            below += usize::from(certificate.issuer() != certificate.subject());
+        }
+        match self.roots.too_short(path.anchor(), below) {
+            None => Ok(()),
+            Some(root) => Err(Form::RootPathLength {
+                root: root.label().to_owned(),
+                allowed: root.path_length.unwrap_or(0),
+                found: below,
+            }),
+        }
     }
 
     fn algorithms(&self) -> &[&dyn SignatureVerificationAlgorithm] {
         self.provider.signature_verification_algorithms.all
     }
 
-    /// The clearer refusal where a chain ends in a root that was ours until it expired.
-    fn expired_root(
+    /// The clearer refusal where a chain ends in a root that was ours until it expired, or will be.
+    fn root_out_of_date(
         &self,
         end_entity: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -219,12 +271,26 @@ impl Judge {
         now: u64,
     ) -> Option<Refusal> {
         let path = self
-            .path(end_entity, self.roots.all(), intermediates, purpose, now)
+            .path(
+                end_entity,
+                self.roots.all(),
+                intermediates,
+                purpose,
+                now,
+                &RefCell::new(None),
+            )
             .ok()?;
         let issuer = self.roots.issuer_of(path.anchor())?;
-        Some(Refusal::RootExpired {
-            not_after: issuer.not_after(),
-            now,
+        Some(if now < issuer.not_before {
+            Refusal::NotYetValid {
+                not_before: issuer.not_before,
+                now,
+            }
+        } else {
+            Refusal::RootExpired {
+                not_after: issuer.not_after(),
+                now,
+            }
         })
     }
 
@@ -233,24 +299,28 @@ impl Judge {
     fn check_revocation(
         &self,
         revocation: &RevocationSet,
+        leaf: &[u8],
         path: &VerifiedPath<'_>,
         peer: &Peer,
         now: u64,
     ) -> Result<(), Refusal> {
         let anchor = self.roots.issuer_of(path.anchor());
         let mut serial: &[u8] = &peer.serial;
+        let mut subject = CertificateDer::from(leaf);
         let mut is_leaf = true;
         for certificate in path.intermediate_certificates() {
             let key = certificate.subject_public_key_info();
-            let status = revocation.status(certificate.subject(), &key, serial, now);
+            let issuer = (certificate.subject(), &*key);
+            let status = revocation.status(issuer, serial, &subject, now);
             refuse_unless_clear(status, serial, is_leaf, peer, now, || {
                 label_of(certificate.subject())
             })?;
             serial = trim_zeros(certificate.serial());
+            subject = certificate.der();
             is_leaf = false;
         }
         let status = anchor.map_or(Status::NoList, |anchor| {
-            revocation.status(&anchor.subject, &anchor.key, serial, now)
+            revocation.status((&anchor.subject, &anchor.key), serial, &subject, now)
         });
         refuse_unless_clear(status, serial, is_leaf, peer, now, || {
             anchor.map_or_else(String::new, |anchor| anchor.label().to_owned())
@@ -270,6 +340,8 @@ fn refuse_unless_clear(
         Status::Clear => Ok(()),
         Status::NoList if !is_leaf => Ok(()),
         Status::NoList => Err(Refusal::NoCrlForIssuer { issuer: issuer() }),
+        Status::OtherPoint => Err(Refusal::CrlOfOtherPoint { issuer: issuer() }),
+        Status::NotBegun { this_update } => Err(Refusal::CrlNotBegun { this_update, now }),
         Status::TooOld { next_update } => Err(Refusal::CrlTooOld { next_update, now }),
         Status::Revoked => {
             let whose = if is_leaf {
@@ -282,82 +354,5 @@ fn refuse_unless_clear(
                 leaf: whose,
             })
         }
-    }
-}
-
-/// An issuer's name for people; webpki hands it out without its header.
-fn label_of(subject: &[u8]) -> String {
-    use x509_parser::prelude::FromDer;
-    let mut whole = vec![super::der::SEQUENCE];
-    match u8::try_from(subject.len()) {
-        Ok(length @ 0..=0x7f) => whole.push(length),
-        Ok(length) => whole.extend([0x81, length]),
-        Err(_) => {
-            whole.push(0x82);
-            whole.extend(
-                u16::try_from(subject.len())
-                    .unwrap_or(u16::MAX)
-                    .to_be_bytes(),
-            );
-        }
-    }
-    whole.extend(subject);
-    x509_parser::x509::X509Name::from_der(&whole).map_or_else(
-        |_| "an unreadable name".to_owned(),
-        |(_, name)| super::refusal::shown(&name.to_string()),
-    )
-}
-
-/// webpki's reason as one of ours.
-fn refused(err: webpki::Error, leaf: &CertificateDer<'_>, purpose: Purpose, now: u64) -> Refusal {
-    use webpki::Error as E;
-    match err {
-        E::BadDer | E::BadDerTime | E::TrailingData(_) | E::UnsupportedCertVersion => {
-            Refusal::Malformed(Malformed::Certificate)
-        }
-        E::UnknownIssuer => Refusal::UnknownIssuer,
-        E::InvalidSignatureForPublicKey => Refusal::BadSignature,
-        E::CertExpired { not_after, .. } => Refusal::Expired {
-            not_after: not_after.as_secs(),
-            now,
-        },
-        E::CertNotValidYet { not_before, .. } => Refusal::NotYetValid {
-            not_before: not_before.as_secs(),
-            now,
-        },
-        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => match peer::read(leaf) {
-            Ok((_, found)) if found.allows(purpose) => Refusal::Constraint(format!(
-                "an issuing CA's extended key usage does not allow {purpose}"
-            )),
-            Ok((_, found)) => Refusal::Purpose {
-                wanted: purpose,
-                found,
-            },
-            Err(_) => Refusal::Purpose {
-                wanted: purpose,
-                found: Purposes::default(),
-            },
-        },
-        E::CaUsedAsEndEntity => {
-            Refusal::Constraint("a CA's certificate stands where a leaf is due".to_owned())
-        }
-        E::EndEntityUsedAsCa => {
-            Refusal::Constraint("a leaf stands where a CA's certificate is due".to_owned())
-        }
-        E::PathLenConstraintViolated => {
-            Refusal::Constraint("a CA issued more levels than its path length allows".to_owned())
-        }
-        E::NameConstraintViolation => {
-            Refusal::Constraint("a name is outside what a CA is allowed to name".to_owned())
-        }
-        E::UnsupportedCriticalExtension => {
-            Refusal::Constraint("a critical extension is not known here".to_owned())
-        }
-        E::UnsupportedSignatureAlgorithmContext(_)
-        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Refusal::Constraint(
-            "a signature algorithm is not one we take (no SHA-1, no RSA under 2048 bits)"
-                .to_owned(),
-        ),
-        other => Refusal::Constraint(other.to_string()),
     }
 }

@@ -3,8 +3,9 @@
 //! In: the mesh directory, looked at four times a second (a stat of each file; the content when a stat has changed, on SIGHUP, and
 //! every 30 s whatever the stat says, since watchers of links and of network file systems miss changes). Out: a swap of the
 //! [`TrustStore`] for each set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust` for a
-//! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate out of its dates, `revoked` for
-//! one that a list names. Invariant: what does not fit changes nothing; the last good set stays in force.
+//! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate that has ended, `clock` for what
+//! has not begun, `revoked` for an own certificate that a list names and for lists older than those before the start. How far the lists
+//! have come is kept in the state directory, before a set that takes them further is in force. Invariant: what does not fit changes nothing; the last good set stays in force.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -17,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::directory::{MeshFiles, Stamp, stamp};
 use super::live::{LiveConnections, Swept};
+use super::marks::{Marks, StateDir};
 use super::refusal::{Refusal, Span};
 use super::trust::{TrustError, TrustOptions, TrustSet, TrustStore};
 use crate::alarms::Alarms;
@@ -42,6 +44,8 @@ pub struct Keeper {
     pub counters: Arc<TrustCounters>,
     /// Changes whenever everything is to be read again (SIGHUP).
     pub reload: watch::Receiver<u64>,
+    /// Where it is kept how far the CRLs have come.
+    pub state: Option<StateDir>,
 }
 
 /// What has happened to the trust of one program, for the metrics.
@@ -133,6 +137,11 @@ impl<F: PartialEq + ToString> Attempts<F> {
         }
     }
 
+    /// What does not fit.
+    pub(super) fn fault(&self) -> Option<&F> {
+        self.fault.as_ref().map(|fault| &fault.what)
+    }
+
     /// The fault to raise an alarm for: it has stood longer than replacing files one by one takes.
     pub(super) fn alarm(&self, now: Instant) -> Option<String> {
         let lasting = |fault: &&Fault<F>| now.duration_since(fault.since) >= PATIENCE;
@@ -155,6 +164,7 @@ pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Fu
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     keeper.live.learn(&keeper.store.load());
+    keeper.keep_marks(keeper.marks(), &mut told).await;
     loop {
         let forced = tokio::select! {
             () = &mut stop => return,
@@ -162,7 +172,11 @@ pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Fu
             () = keeper.live.late() => false,
             () = asked(&mut keeper.reload) => true,
         };
-        keeper.refresh(&mut attempts, forced, &events).await;
+        keeper
+            .refresh(&mut attempts, forced, &mut told, &events)
+            .await;
+        // A list may have begun that has been in the set all along.
+        keeper.keep_marks(keeper.marks(), &mut told).await;
         keeper.sweep(&events);
         keeper.raise_alarms(&attempts, &mut told);
     }
@@ -181,11 +195,15 @@ impl Keeper {
         &self,
         attempts: &mut Attempts<TrustError>,
         forced: bool,
+        told: &mut Told,
         events: &impl Fn(WatchEvent),
     ) {
         let now = Instant::now();
         let seen = stamp(&self.dir);
-        if forced {
+        let waited_for = attempts.fault().and_then(TrustError::begins);
+        let again = waited_for.or_else(|| self.store.load().again_at());
+        let begun = again.is_some_and(|begins| begins <= self.options.clock.unix());
+        if forced || begun {
             attempts.note(seen, now);
         } else if !attempts.due(seen, now) {
             return;
@@ -195,6 +213,8 @@ impl Keeper {
             Ok(Some(next)) => {
                 attempts.fits();
                 let next = Arc::new(next);
+                self.keep_marks(next.marks(self.options.clock.now()), told)
+                    .await;
                 self.live.learn(&next);
                 self.store.swap(next.clone());
                 self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
@@ -226,7 +246,10 @@ impl Keeper {
         );
         let reading = tokio::task::spawn_blocking(move || {
             let files = MeshFiles::read(&dir)?;
-            if files.hash == *current.hash() {
+            let again = current
+                .again_at()
+                .is_some_and(|begins| begins <= options.clock.unix());
+            if files.hash == *current.hash() && !again {
                 return Ok(None);
             }
             TrustSet::build(&dir, &files, &options, Some(&current)).map(Some)
@@ -234,6 +257,35 @@ impl Keeper {
         reading
             .await
             .unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
+    }
+
+    fn marks(&self) -> Marks {
+        self.store.load().marks(self.options.clock.now())
+    }
+
+    /// Keeps how far the lists have come. What cannot be kept is an alarm and changes nothing else: the newest list counts all the same.
+    async fn keep_marks(&self, marks: Marks, told: &mut Told) {
+        let Some(state) = self
+            .state
+            .clone()
+            .filter(|_| told.kept.as_ref() != Some(&marks))
+        else {
+            return;
+        };
+        let kept = marks.clone();
+        let keeping = tokio::task::spawn_blocking(move || state.keep(&kept).map(drop));
+        let kept = keeping
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("the writing broke off")));
+        (told.kept, told.not_kept) = match kept {
+            Ok(()) => (Some(marks), None),
+            Err(error) => {
+                let sentence = format!(
+                    "how far the CRLs have come cannot be written to the state directory, so that an older one might be taken after a restart: {error}"
+                );
+                (None, Some(sentence))
+            }
+        };
     }
 
     fn sweep(&self, events: &impl Fn(WatchEvent)) {
@@ -275,30 +327,34 @@ impl Keeper {
     fn raise_alarms(&self, attempts: &Attempts<TrustError>, told: &mut Told) {
         let trust = self.store.load();
         let now = self.options.clock.now();
-        match attempts.alarm(Instant::now()) {
+        let waiting = attempts.fault().filter(|fault| fault.begins().is_some());
+        let alarm = attempts.alarm(Instant::now()).filter(|_| waiting.is_none());
+        match alarm {
             Some(fault) => self.alarms.raise(
                 "trust",
                 &format!("the mesh directory does not fit: {fault}"),
             ),
-            None if attempts.is_well() => self.alarms.clear("trust"),
+            None if attempts.is_well() || waiting.is_some() => self.alarms.clear("trust"),
             None => {}
         }
-        self.raise_or_clear("crl", trust.crl_stale(now));
+        let clock = waiting.map(|fault| format!("the mesh directory has not begun: {fault}"));
+        self.raise_or_clear("clock", clock.or_else(|| trust.not_begun(now)));
+        let crl = trust.crl_stale(now).or_else(|| told.not_kept.clone());
+        self.raise_or_clear("crl", crl);
         let own = trust.own();
         let seconds = unix(now);
         let out_of_date = if own.expired(seconds) {
             Some("our own certificate has ended: every handshake will be refused; renew it with `gapura-pki renew`".to_owned())
-        } else if own.not_yet_valid(seconds) {
-            Some("our own certificate has not begun by our clock: check the clock".to_owned())
         } else {
             None
         };
-        let in_date = out_of_date.is_none();
+        let in_date = out_of_date.is_none() && trust.is_in_date(now);
         self.raise_or_clear("certificate", out_of_date);
         // Whether a list names us changes with the set alone; the judgement costs a verification.
         if told.revocation_of != trust.generation() {
             told.revocation_of = trust.generation();
             let revoked = match trust.own_refusal(now) {
+                _ if trust.went_back().is_some() => trust.went_back(),
                 Some(Refusal::Revoked { serial, .. }) => Some(format!(
                     "crl.pem says that our own certificate, or an issuing CA of it, is revoked (serial {serial}); issue a new one"
                 )),
@@ -336,6 +392,9 @@ impl Keeper {
 struct Told {
     revocation_of: u64,
     life_of: u64,
+    /// The marks that were written last, and why the last writing failed.
+    kept: Option<Marks>,
+    not_kept: Option<String>,
     warnings: u8,
 }
 

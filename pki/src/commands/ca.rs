@@ -28,8 +28,8 @@ enum What {
     Show,
     /// Replace the issuing CA or the root, one safe step at a time.
     ///
-    /// prepare makes the new one and publishes its CRL; activate lets it sign; retire is done with the old one. Without --step the next
-    /// step is done. A step that someone is not ready for is refused (exit 5) and says who.
+    /// prepare makes the new one and publishes its CRL; activate lets it sign; retire is done with the old one; cancel drops what was
+    /// prepared. Without --step the next step is done. A step that someone is not ready for is refused (exit 5) and says who.
     #[command(after_help = "Examples:
   gapura-pki ca rotate issuer --step prepare
   gapura-pki ca rotate issuer --step activate
@@ -43,7 +43,7 @@ enum What {
 struct Rotate {
     /// Which CA.
     kind: Kind,
-    /// prepare, activate or retire; without it the next one.
+    /// prepare, activate, retire or cancel; without it the next one.
     #[arg(long, value_name = "STEP")]
     step: Option<Step>,
     /// All steps at once: new CA, new leaves. Works when everything has ended.

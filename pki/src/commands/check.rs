@@ -1,5 +1,7 @@
 //! `check`: the doctor.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use gapura_pki::check::Level;
 use gapura_pki::moment::for_people;
@@ -16,15 +18,22 @@ use crate::commands::report::line;
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki check
-  gapura-pki check --endpoint 127.0.0.1:19443 --json")]
+  gapura-pki check --endpoint 127.0.0.1:19443 --json
+  gapura-pki check --metrics /var/lib/node_exporter/gapura_pki.prom")]
 pub(crate) struct Arguments {
     /// A sidecar or gateway whose certificate is to be compared with what was issued (may be repeated).
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Vec<String>,
+    /// Write what was found to this file too, as the textfile collector of the node exporter reads it.
+    #[arg(long, env = "GAPURA_PKI_METRICS", value_name = "FILE")]
+    metrics: Option<PathBuf>,
 }
 
 pub(crate) fn run(pki: &Pki, arguments: &Arguments) -> Result<Report, Error> {
     let checkup = pki.check(&arguments.endpoint)?;
+    if let Some(file) = &arguments.metrics {
+        checkup.write_metrics(file, pki.now())?;
+    }
     let (status, exit) = match checkup.worst() {
         None | Some(Level::Info) => ("ok", 0),
         Some(Level::Warning) => ("warning", 3),

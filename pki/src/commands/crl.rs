@@ -11,13 +11,20 @@ use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 
 use crate::commands::report::{line, republished_exit, republished_json, republished_text, table};
-use crate::commands::{Global, Report};
+use crate::commands::{Global, Report, publishing};
 
 /// Show, refresh and verify CRLs.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: What,
+}
+
+impl Arguments {
+    /// Whether CRLs are made.
+    pub(crate) fn is_refresh(&self) -> bool {
+        matches!(self.what, What::Refresh)
+    }
 }
 
 #[derive(Subcommand)]
@@ -45,7 +52,7 @@ enum What {
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
     match arguments.what {
         What::Show => show(&global.open()?),
-        What::Refresh => refresh(&global.open()?),
+        What::Refresh => publishing(&global.open()?, refresh),
         What::Verify { file, issuer } => verify(global, &file, issuer.as_deref()),
     }
 }

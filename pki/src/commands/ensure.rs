@@ -60,11 +60,13 @@ fn ensure(
     }
     let done = pki.ensure(requests)?;
     text.push_str(&told(&done, requests.len()));
-    Ok(Report {
+    let mut report = Report {
         exit: exit(&done),
         text,
         json: to_json(&done, founded),
-    })
+    };
+    report.add_adopted(&pki.adopted());
+    Ok(report)
 }
 
 fn told(done: &Ensured, wanted: usize) -> String {

@@ -17,7 +17,7 @@ use crate::commands::{Report, duration};
 /// Show what is in a file, or what a server shows.
 ///
 /// Reads certificates, requests, CRLs and keys, PEM or DER; of a private key only what its public half tells. A mesh directory is shown
-/// file by file.
+/// file by file. Exit 1 where something in it can't be read.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki inspect /etc/gapura/edge/cert.pem
@@ -63,10 +63,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<Report, Error> {
         text.push('\n');
     }
     text.pop();
-    Ok(Report::done(
-        json!({ "items": items.iter().map(|item| item.facts.clone()).collect::<Value>() }),
+    if items.is_empty() {
+        let what = &arguments.what;
+        return Err(Error::Failed(format!(
+            "{what} holds none of cert.pem, ca.pem, crl.pem and key.pem; name a file, or a mesh directory"
+        )));
+    }
+    let unread = items.iter().any(|item| item.kind == "unknown");
+    Ok(Report {
+        json: json!({ "items": items.iter().map(|item| item.facts.clone()).collect::<Value>() }),
         text,
-    ))
+        exit: u8::from(unread),
+    })
 }
 
 fn in_file(path: &Path, found: Result<Vec<Item>, Error>) -> Result<Vec<Item>, Error> {

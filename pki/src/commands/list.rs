@@ -114,6 +114,9 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
 }
 
 fn state(ledger: &Ledger, leaf: &Leaf, now: Moment, in_use: bool) -> &'static str {
+    if ledger.is_forgotten(leaf) {
+        return "forgotten";
+    }
     match (
         ledger.revocation(&leaf.issuer, &leaf.serial),
         leaf.not_after > now,

@@ -1,5 +1,7 @@
 //! The commands, one file each: flags to a call of the library, its answer to a [`Report`].
 
+mod adopt;
+mod after;
 mod backup;
 mod bundle;
 mod ca;
@@ -7,11 +9,13 @@ mod check;
 mod crl;
 mod csr;
 mod ensure;
+mod forget;
 mod init;
 mod inspect;
 mod issue;
 mod lint;
 mod list;
+mod passphrase;
 mod renew;
 mod report;
 mod revoke;
@@ -20,6 +24,7 @@ mod verify;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use after::After;
 use clap::{Args, Subcommand};
 use gapura_mesh::clock::Clock;
 use gapura_pki::moment::parse_duration;
@@ -103,9 +108,18 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     root_passphrase_file: Option<PathBuf>,
+    /// Issue although the inventory has lines of the future: the clock is right now, and was wrong then.
+    #[arg(long, global = true)]
+    clock_is_right: bool,
     /// How long to wait for another run to end.
     #[arg(long, global = true, env = "GAPURA_PKI_LOCK_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
     lock_timeout: Duration,
+    /// Run this command for each mesh directory that changed, to bring it to where it is used; no shell. See docs/pki.md.
+    #[arg(long, global = true, env = "GAPURA_PKI_PUSH", value_name = "COMMAND")]
+    push: Option<String>,
+    /// Run this command for each mesh directory that changed, after it was pushed; no shell.
+    #[arg(long, global = true, env = "GAPURA_PKI_EXEC", value_name = "COMMAND")]
+    exec: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -124,6 +138,9 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     Lint(lint::Arguments),
     Check(check::Arguments),
+    Forget(forget::Arguments),
+    Adopt(adopt::Arguments),
+    Passphrase(passphrase::Arguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
     Inventory(backup::InventoryArguments),
@@ -147,6 +164,9 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Lint(_) => "lint",
             Self::Check(_) => "check",
+            Self::Forget(_) => "forget",
+            Self::Adopt(_) => "adopt",
+            Self::Passphrase(_) => "passphrase",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
             Self::Inventory(_) => "inventory",
@@ -154,27 +174,79 @@ impl Command {
     }
 }
 
-/// Runs one command.
+impl Command {
+    /// Whether it may change mesh directories.
+    fn writes_directories(&self) -> bool {
+        match self {
+            Self::Ensure(_)
+            | Self::Issue(_)
+            | Self::Renew(_)
+            | Self::Revoke(_)
+            | Self::Ca(_)
+            | Self::Adopt(_) => true,
+            Self::Crl(arguments) => arguments.is_refresh(),
+            _ => false,
+        }
+    }
+
+    /// Whether it looks after the whole installation, so that its success is one of the installation's.
+    fn is_for_all(&self) -> bool {
+        match self {
+            Self::Ensure(_) => true,
+            Self::Renew(arguments) => arguments.is_for_all(),
+            Self::Crl(arguments) => arguments.is_refresh(),
+            _ => false,
+        }
+    }
+}
+
+/// Runs one command, and then what was asked for after it for each mesh directory that changed.
 pub(crate) fn run(global: Global, command: Command) -> Result<Report, Error> {
+    if !command.writes_directories() {
+        return run_alone(global, command);
+    }
+    let after = After::of(&global)?; // a mistake in it is told before anything is done
+    let counts = command.is_for_all();
+    let mut report = run_alone(global, command)?;
+    after.run(&mut report, counts)?;
+    Ok(report)
+}
+
+fn run_alone(global: Global, command: Command) -> Result<Report, Error> {
     match command {
         Command::Init(arguments) => init::run(global, arguments),
         Command::Ensure(arguments) => ensure::run(global, arguments),
-        Command::Issue(arguments) => issue::run(&global.open()?, arguments),
+        Command::Issue(arguments) => publishing(&global.open()?, |pki| issue::run(pki, arguments)),
         Command::Csr(arguments) => csr::run(global, arguments),
-        Command::Renew(arguments) => renew::run(&global.open()?, arguments),
-        Command::Revoke(arguments) => revoke::run(&global.open()?, arguments),
+        Command::Renew(arguments) => publishing(&global.open()?, |pki| renew::run(pki, arguments)),
+        Command::Revoke(arguments) => {
+            publishing(&global.open()?, |pki| revoke::run(pki, arguments))
+        }
         Command::Crl(arguments) => crl::run(global, arguments),
-        Command::Ca(arguments) => ca::run(&global.open()?, arguments),
+        Command::Ca(arguments) => publishing(&global.open()?, |pki| ca::run(pki, arguments)),
         Command::Bundle(arguments) => bundle::run(global, arguments),
         Command::List(arguments) => list::run(&global.open()?, arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(global, arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Check(arguments) => check::run(&global.open()?, &arguments),
+        Command::Forget(arguments) => forget::run(&global.open()?, &arguments),
+        Command::Adopt(arguments) => publishing(&global.open()?, |pki| adopt::run(pki, &arguments)),
+        Command::Passphrase(arguments) => passphrase::run(global, arguments),
         Command::Backup(arguments) => backup::run_backup(&global.open()?, &arguments),
         Command::Restore(arguments) => backup::run_restore(&global, &arguments),
         Command::Inventory(arguments) => backup::run_inventory(&global.open()?, &arguments),
     }
+}
+
+/// Runs a command that publishes, and adds to its report what it met on the way that the inventory did not know.
+pub(crate) fn publishing(
+    pki: &Pki,
+    command: impl FnOnce(&Pki) -> Result<Report, Error>,
+) -> Result<Report, Error> {
+    let mut report = command(pki)?;
+    report.add_adopted(&pki.adopted());
+    Ok(report)
 }
 
 impl Global {
@@ -215,6 +287,7 @@ impl Global {
         let pki = Pki::open(&self.dir, protection, &Clock::system())?;
         Ok(pki
             .with_patience(self.lock_timeout)
+            .with_clock_said_right(self.clock_is_right)
             .with_offline_root(self.offline_root, root_protection))
     }
 }

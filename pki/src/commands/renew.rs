@@ -34,6 +34,13 @@ pub(crate) struct Arguments {
     dry_run: bool,
 }
 
+impl Arguments {
+    /// Whether everything is looked after.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.names.is_empty() && !self.dry_run
+    }
+}
+
 pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     let targets = arguments
         .names
@@ -70,6 +77,9 @@ fn text(done: &Renewed, verb: &str) -> String {
     let mut text = String::new();
     for one in &done.issued {
         text.push_str(&describe(one, verb));
+    }
+    for (label, why) in &done.mended {
+        line(&mut text, format_args!("mended {label}: {why}"));
     }
     for (label, why) in &done.skipped {
         line(&mut text, format_args!("passed over {label}: {why}"));
@@ -111,7 +121,7 @@ fn to_json(done: &Renewed, dry_run: bool) -> Value {
             .collect::<Value>()
     };
     json!({
-        "renewed": done.issued.iter().map(issued_json).collect::<Value>(), "skipped": pairs(&done.skipped), "failed": pairs(&done.failed), "issuing_ca": done.issuing_ca,
+        "renewed": done.issued.iter().map(issued_json).collect::<Value>(), "skipped": pairs(&done.skipped), "mended": pairs(&done.mended), "failed": pairs(&done.failed), "issuing_ca": done.issuing_ca,
         "crls": done.crls, "crls_skipped": done.crls_skipped, "republished": republished_json(&done.republished), "dry_run": dry_run,
     })
 }

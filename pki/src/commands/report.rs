@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gapura_pki::unknown::Adopted;
 use gapura_pki::{Error, Outcome, Republished};
 use serde_json::{Value, json};
 
@@ -22,6 +23,42 @@ impl Report {
             json,
             text,
             exit: 0,
+        }
+    }
+
+    /// Adds what our own CA signed and the inventory did not know. A warning (3) where no restored backup accounts for it: then
+    /// another copy of the CA is at work.
+    pub(crate) fn add_adopted(&mut self, all: &[Adopted]) {
+        for met in all {
+            let sort = if met.expected {
+                "adopted  "
+            } else {
+                "WARNING  "
+            };
+            line(
+                &mut self.text,
+                format_args!(
+                    "  {sort}  a {} that the inventory did not know, met in {}: {}",
+                    met.what,
+                    met.found_in.display(),
+                    met.which
+                ),
+            );
+        }
+        let strange = all.iter().any(|met| !met.expected);
+        if strange {
+            line(
+                &mut self.text,
+                format_args!(
+                    "  WARNING    taken in; but no backup was restored since, so another copy of this CA is at work, or an older state was put back by hand: keep one, and run `gapura-pki check`"
+                ),
+            );
+        }
+        if strange && self.exit == 0 {
+            self.exit = 3;
+        }
+        if let Some(object) = self.json.as_object_mut() {
+            object.insert("adopted".to_owned(), json!(all));
         }
     }
 
@@ -48,6 +85,7 @@ pub(crate) fn republished_json(all: &[Republished]) -> Value {
             json!({ "out": done.out, "name": done.label, "result": "published", "generation": generation })
         }
         Outcome::Gone => json!({ "out": done.out, "name": done.label, "result": "gone" }),
+        Outcome::Foreign => json!({ "out": done.out, "name": done.label, "result": "foreign" }),
         Outcome::Failed(why) => {
             json!({ "out": done.out, "name": done.label, "result": "failed", "why": why })
         }
@@ -71,7 +109,15 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
             Outcome::Gone => line(
                 &mut text,
                 format_args!(
-                    "  passed over {} ({}): gone, or holds another certificate",
+                    "  passed over {} ({}): gone",
+                    done.out.display(),
+                    done.label
+                ),
+            ),
+            Outcome::Foreign => line(
+                &mut text,
+                format_args!(
+                    "  NOT OURS   {} ({}): it holds a certificate that this CA did not issue, and got no CRL; see `gapura-pki check`",
                     done.out.display(),
                     done.label
                 ),
@@ -89,11 +135,11 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
     text
 }
 
-/// 3 where a mesh directory that is there could not be written: whoever reads it goes on with the old CRL.
+/// 3 where a mesh directory that is there was not written: whoever reads it goes on with the old CRL.
 pub(crate) fn republished_exit(all: &[Republished]) -> u8 {
     if all
         .iter()
-        .any(|done| matches!(done.outcome, Outcome::Failed(_)))
+        .any(|done| matches!(done.outcome, Outcome::Failed(_) | Outcome::Foreign))
     {
         3
     } else {

@@ -68,7 +68,7 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
             ),
         );
     }
-    if !done.revoked.is_empty() {
+    if !done.crls.is_empty() || !done.republished.is_empty() {
         text.push_str(&republished_text(&done.republished));
     }
     let json = json!({

@@ -9,7 +9,10 @@ use gapura_mesh::tls::verify::Purpose;
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
 use gapura_pki::moment::Moment;
-use gapura_pki::verify::{VerifyRequest, certificates_in, crls_in, trust_in_mesh_dir, verify};
+use gapura_pki::verify::{
+    VerifyRequest, certificates_in, crls_in, domain_of, domain_of_mesh_dir, trust_in_mesh_dir,
+    verify,
+};
 use serde_json::json;
 
 use crate::commands::report::line;
@@ -17,8 +20,8 @@ use crate::commands::{Global, Report};
 
 /// Say what gateway and sidecar would say to a certificate, by the code that they run in a handshake.
 ///
-/// Roots and CRLs are those of --bundle and --crl, else of the mesh directory CERT is in, else of this installation. Exit 1 when it
-/// would be refused.
+/// Roots and CRLs are those of --bundle and --crl, else of the mesh directory CERT is in, else of this installation. Roots vouch for their
+/// own trust domain only. Exit 1 when it would be refused.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki verify /etc/gapura/billing/cert.pem --as server --id spiffe://mylab.internal/plugin/billing
@@ -33,6 +36,9 @@ pub(crate) struct Arguments {
     /// The identity the other end insists on.
     #[arg(long, value_name = "URI")]
     id: Option<String>,
+    /// The trust domain whose roots these are, where they do not say so themselves.
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<String>,
     /// The trusted roots.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
@@ -68,6 +74,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         .map_or_else(|| Ok(Moment::now(&Clock::system())), str::parse)?;
     let chain = certificates_in(&arguments.cert)?;
     let (mut roots, mut crls, mut issuers) = (Vec::new(), None, Vec::new());
+    let mut domain = None;
     if arguments.bundle.is_none() {
         let folder = if arguments.cert.is_dir() {
             Some(arguments.cert.as_path())
@@ -76,22 +83,39 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         };
         let beside = folder.filter(|folder| folder.join("ca.pem").exists());
         (roots, crls, issuers) = match beside {
-            Some(folder) => trust_in_mesh_dir(folder)?,
+            Some(folder) => {
+                let trust = trust_in_mesh_dir(folder)?;
+                domain = domain_of(&trust.0).or_else(|| domain_of_mesh_dir(folder));
+                trust
+            }
             None => {
                 let pki = global.open().map_err(|why| {
                     Error::Usage(format!(
                         "say whom to trust with --bundle FILE, or --dir of a CA: {why}"
                     ))
                 })?;
+                domain = Some(pki.trust_domain().clone());
                 pki.trust_material()?
             }
         };
     }
     if let Some(path) = &arguments.bundle {
         roots = certificates_in(path)?;
+        let folder = if path.is_dir() {
+            Some(path.as_path())
+        } else {
+            path.parent()
+        };
+        domain = domain_of(&roots).or_else(|| folder.and_then(domain_of_mesh_dir));
     }
     if let Some(path) = &arguments.crl {
         crls = Some(crls_in(path)?);
+    }
+    if let Some(text) = &arguments.trust_domain {
+        let said = text
+            .parse()
+            .map_err(|why| Error::Usage(format!("--trust-domain {text:?}: {why}")))?;
+        domain = Some(said);
     }
     if arguments.no_crl {
         crls = None;
@@ -105,6 +129,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
         chain,
         purpose,
         id,
+        domain,
         roots,
         crls,
         issuers,
@@ -133,6 +158,14 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
                 "NOT ASKED: no CRL was given"
             };
             line(&mut text, format_args!("  revocation  {revocation}"));
+            if !verdict.domain_asked {
+                line(
+                    &mut text,
+                    format_args!(
+                        "  domain      NOT ASKED: the roots do not say whose they are; say it with --id or --trust-domain"
+                    ),
+                );
+            }
         }
         (None, why) => {
             line(
@@ -167,6 +200,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
     let json = json!({
         "ok": accepted, "as": side, "id": verdict.peer.as_ref().map(|(id, _)| id), "serial": verdict.peer.as_ref().map(|(_, serial)| serial),
         "refusal": verdict.refusal, "crls_unused": verdict.crls_unused, "at": at, "revocation_checked": with_crls,
+        "trust_domain_checked": verdict.domain_asked,
     });
     Ok(Report {
         json,

@@ -1,13 +1,11 @@
 //! Where the plugin is: on loopback or a unix socket, unless somebody insists.
 //!
 //! In: the text of `--plugin`. Out: a `forward::Address`. Whoever can speak to the plugin directly can say anything in the
-//! headers it trusts; so an address beyond this machine is refused, and so is a socket whose folder others can write to, where
-//! anybody could put another socket in its place.
+//! headers it trusts; so an address beyond this machine is refused. Whether others could put another socket in the place of the
+//! plugin's is looked at where the sidecar starts.
 
-use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::forward::{Address, Tcp};
 
@@ -89,23 +87,9 @@ fn is_name(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(is_label) && !last_is_number
 }
 
-/// Whether others than its owner can write to the folder of a socket, and so put another socket in its place. A sticky bit does
-/// not help: before the plugin has made its socket, anybody can make one of that name.
-///
-/// # Errors
-/// If the folder cannot be looked at.
-pub(crate) fn socket_folder_is_open(socket: &Path) -> io::Result<bool> {
-    let folder = socket
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    Ok(std::fs::metadata(folder)?.permissions().mode() & 0o022 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, Permissions};
 
     fn shown(text: &str, anywhere: bool) -> Result<String, String> {
         parse(text, anywhere).map(|address| match address {
@@ -173,18 +157,5 @@ mod tests {
         }
         assert!(shown(&format!("unix:/{}", "a".repeat(106)), false).is_ok());
         assert!(shown(&format!("unix:/{}", "a".repeat(107)), false).is_err());
-    }
-
-    #[test]
-    fn a_folder_that_others_can_write_to_is_open() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("p.sock");
-        let open_with = |mode| {
-            fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
-            socket_folder_is_open(&socket).unwrap()
-        };
-        assert!(!open_with(0o700) && !open_with(0o755) && !open_with(0o750));
-        assert!(open_with(0o777) && open_with(0o775) && open_with(0o770) && open_with(0o1777));
-        assert!(socket_folder_is_open(&folder.path().join("gone/p.sock")).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Scratch, judged_by_openssl, openssl};
+use super::{Scratch, judged_by_openssl, openssl, secret};
 
 #[test]
 fn openssl_accepts_each_leaf_for_its_own_side_only() {
@@ -184,7 +184,7 @@ fn openssl_refuses_what_is_revoked_and_reads_why() {
 #[test]
 fn openssl_opens_an_encrypted_ca_key_with_its_passphrase_only() {
     let scratch = Scratch::new();
-    fs::write(scratch.path("pass"), "correct horse\n").unwrap();
+    secret(&scratch.path("pass"), "correct horse\n");
     let pass = scratch.text("pass");
     let ended = scratch
         .invocation()

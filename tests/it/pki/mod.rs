@@ -1,13 +1,19 @@
 //! `gapura-pki` as an operator uses it: the built program, in a scratch directory, its work checked by OpenSSL.
 
 mod artefacts; // what OpenSSL says of everything that is written
+mod deliver; // what happens beyond this host after a change
 mod guide; // docs/pki.md does what it says
+mod healing; // old backups, second copies, wrong clocks, what is gone and what was moved
 mod judgement; // verify and lint
+mod keys; // which keys are certified, for whom, and which a handshake takes
 mod life; // years of it, by a clock that is moved
+mod passphrase; // mistyped, changed, read by others
 mod record; // the inventory, under concurrency, crashes, full disks and editors
 mod refusals; // bad input, and what is said about it
 mod rotation; // leaf, issuer and root under a running pair, and revocation
+mod two_users; // root's work in the directories of somebody else
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,6 +87,18 @@ impl Scratch {
         );
         ended.stderr
     }
+}
+
+/// Writes a file that only its owner may read.
+fn secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(done.unwrap().success());
 }
 
 /// Runs OpenSSL and gives what it says, and whether it was content.

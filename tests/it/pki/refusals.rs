@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Scratch, openssl};
+use super::{Scratch, openssl, secret};
 
 /// A sentence must name each of these.
 fn says(sentence: &str, wanted: &[&str]) {
@@ -315,9 +315,9 @@ fn requests_that_ask_for_too_much() {
 #[test]
 fn passphrases_that_do_not_open() {
     let scratch = Scratch::new();
-    fs::write(scratch.path("good"), "correct horse").unwrap();
-    fs::write(scratch.path("bad"), "wrong horse").unwrap();
-    fs::write(scratch.path("empty"), "\n").unwrap();
+    secret(&scratch.path("good"), "correct horse");
+    secret(&scratch.path("bad"), "wrong horse");
+    secret(&scratch.path("empty"), "\n");
     let run = |args: &[&str]| scratch.invocation().args(args).run("gapura-pki");
     let good = scratch.text("good");
     assert_eq!(
@@ -652,6 +652,9 @@ fn every_help_has_an_example() {
         "verify",
         "lint",
         "check",
+        "forget",
+        "adopt",
+        "passphrase change",
         "backup",
         "restore",
         "inventory verify",

@@ -182,6 +182,24 @@ fn points_have_the_length_and_curve_of_their_key() {
             "{change}"
         );
     }
+    // Points for which anybody who knows them can sign: of order one, two and four, and one in a second spelling.
+    let edge = |first: u8, between: u8, last: u8| {
+        let mut point = [between; 32];
+        (point[0], point[31]) = (first, last);
+        point
+    };
+    for point in [
+        edge(1, 0, 0),
+        edge(1, 0, 0x80),
+        edge(0xec, 0xff, 0x7f),
+        edge(0, 0, 0),
+        edge(0xee, 0xff, 0x7f),
+    ] {
+        let change = json!({"x": encode(point)});
+        let faults = load_jwks(&jwks(&[with(ours.jwk("EdDSA"), &change)])).err();
+        let faults = faults.unwrap();
+        assert!(faults[0].contains("small order"), "{faults:?}");
+    }
     let short = load_jwks(&jwks(&[with(
         key.clone(),
         &json!({"x": encode([1; 31]), "y": encode([1; 33])}),

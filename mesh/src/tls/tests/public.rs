@@ -170,6 +170,18 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     let (.., shown) = visit(&ca, &store, &rustls::version::TLS13, public_provider()).await;
     assert_eq!(shown, next.chain[0].to_vec());
+    // One that has not begun is waited for.
+    let current = store.load().serial_hex().to_owned();
+    let early = ca.leaf(
+        "spiffe://x/gateway/x",
+        &[rcgen::ExtendedKeyUsagePurpose::ServerAuth],
+        valid(300, 60 * DAY),
+    );
+    publish(dir.path(), &early);
+    eventually("the wait is told", || lines.have("begins at")).await;
+    assert_eq!(store.load().serial_hex(), current);
+    clock.shift(400);
+    eventually("it has begun", || store.load().serial_hex() != current).await;
     clock.shift(61 * DAY);
     eventually("it has ended", || {
         alarms

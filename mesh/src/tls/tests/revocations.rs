@@ -9,7 +9,7 @@ use rcgen::{
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, now, options, serial};
 use crate::identity::Role;
-use crate::tls::crl::{Crl, CrlError};
+use crate::tls::crl::{Crl, CrlError, Part};
 use crate::tls::pem;
 use crate::tls::refusal::Refusal;
 use crate::tls::revocation::RevocationError;
@@ -328,11 +328,11 @@ fn a_partial_list_is_not_taken_for_a_whole_one() {
     assert!(Crl::read(&with(None)).is_ok());
     assert_eq!(
         Crl::read(&with(Some(CrlScope::UserCertsOnly))).err(),
-        Some(CrlError::Partial)
+        Some(CrlError::Partial(Part::Users))
     );
     assert_eq!(
         Crl::read(&with(Some(CrlScope::CaCertsOnly))).err(),
-        Some(CrlError::Partial)
+        Some(CrlError::Partial(Part::Cas))
     );
 }
 

@@ -60,7 +60,7 @@ fn a_key_others_can_read_is_refused() {
     let root = Ca::root("r");
     let dir = Dir::of(&root.gateway(), &root.pem, Some(&root.crl(1, &[])));
     let key = dir.path().join("key.pem");
-    for (mode, taken) in [(0o644, false), (0o640, false), (0o600, true), (0o400, true)] {
+    for (mode, taken) in [(0o644, false), (0o660, false), (0o600, true), (0o400, true)] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let result = dir.load(&options(Role::Gateway), None);
         assert_eq!(result.is_ok(), taken, "{mode:o}");

@@ -16,7 +16,8 @@ use crate::log::Log;
 use crate::metrics::Side;
 use crate::tls::directory::{Stamp, stamp};
 use crate::tls::live::{LiveConnections, LiveGuard, Verdict};
-use crate::tls::trust::TrustStore;
+use crate::tls::marks::{Marks, StateDir};
+use crate::tls::trust::{TrustSet, TrustStore};
 use crate::tls::watch::{Attempts, Keeper, TrustCounters, keep};
 
 /// What a program's log has told so far.
@@ -51,26 +52,43 @@ pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) -> Dura
 }
 
 /// A sidecar's keeper at work.
-struct Kept {
-    root: Ca,
-    dir: Dir,
+pub(super) struct Kept {
+    pub(super) root: Ca,
+    pub(super) dir: Dir,
     store: TrustStore,
     live: LiveConnections,
     alarms: Alarms,
     lines: Lines,
     counters: Arc<TrustCounters>,
-    clock: Clock,
+    pub(super) clock: Clock,
     reload: watch::Sender<u64>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Kept {
-    fn start(own: impl FnOnce(&Ca) -> Leaf) -> Self {
-        let root = Ca::root("r");
+    pub(super) fn start(own: impl FnOnce(&Ca) -> Leaf) -> Self {
+        Self::start_with(own, None)
+    }
+
+    pub(super) fn start_with(own: impl FnOnce(&Ca) -> Leaf, state: Option<StateDir>) -> Self {
+        Self::begin(Ca::root("r"), own, &Marks::default(), state)
+    }
+
+    /// Starts with marks from before.
+    pub(super) fn start_from(root: Ca, own: impl FnOnce(&Ca) -> Leaf, marks: &Marks) -> Self {
+        Self::begin(root, own, marks, None)
+    }
+
+    fn begin(
+        root: Ca,
+        own: impl FnOnce(&Ca) -> Leaf,
+        marks: &Marks,
+        state: Option<StateDir>,
+    ) -> Self {
         let dir = Dir::of(&own(&root), &root.pem, Some(&root.crl(1, &[])));
         let options = options(Role::Plugin);
-        let store = TrustStore::new(dir.load(&options, None).unwrap());
+        let store = TrustStore::new(TrustSet::start(dir.path(), &options, marks).unwrap());
         let lines = Lines::default();
         let clock = options.clock.clone();
         let log = Log::to("sidecar", clock.clone(), Box::new(lines.clone())).unwrap();
@@ -89,6 +107,7 @@ impl Kept {
             log,
             counters: counters.clone(),
             reload: asked,
+            state,
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(keep(keeper, |_| {}, async {
@@ -109,7 +128,7 @@ impl Kept {
         }
     }
 
-    fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.store.load().generation()
     }
 
@@ -124,14 +143,14 @@ impl Kept {
         )
     }
 
-    fn raised(&self, name: &str) -> bool {
+    pub(super) fn raised(&self, name: &str) -> bool {
         self.alarms
             .raised()
             .iter()
             .any(|(raised, _)| *raised == name)
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         let _ = self.stop.send(());
         self.task.await.unwrap();
     }

@@ -1,0 +1,54 @@
+//! The one gate that every change to a disk passes before it is made.
+//!
+//! In: what is about to be done, and where. Out: leave to do it. Nothing is decided here in the program; in the library's own tests a
+//! [`faults::Plan`] stands behind the gate and lets the program die, or the disk be full, at any one of these steps. Invariant: no
+//! other file of this crate makes, writes, renames, links, gives away or removes a file without asking here first.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What is about to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A file, folder or link is made.
+    Create,
+    /// Bytes are written.
+    Write,
+    /// Bytes or names are made to outlive a power cut.
+    Sync,
+    /// One name takes the place of another.
+    Rename,
+    /// Another user gets it.
+    Owner,
+    /// A name goes.
+    Remove,
+}
+
+/// Asks for leave.
+pub(crate) fn before(change: Change, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    crate::tests::faults::strike(change, path)?;
+    let _ = (change, path);
+    Ok(())
+}
+
+/// Writes all of `bytes`, or a part of them where the disk or the program fails in the middle.
+pub(crate) fn write_all(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    before(Change::Write, path).inspect_err(|_| {
+        // What a kill in the middle of a write leaves.
+        #[cfg(test)]
+        let _ = file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default());
+    })?;
+    file.write_all(bytes)
+}
+
+/// Makes what was written to `file` outlive a power cut.
+pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
+    before(Change::Sync, path)?;
+    #[cfg(test)]
+    if crate::tests::faults::spare_the_disk(path) {
+        return Ok(());
+    }
+    file.sync_all()
+}
