@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_mesh::access::UNROUTED;
 use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::forward::instances::Instances;
 use crate::own::Own;
 use crate::registry::{Plugin, Registry};
+use crate::standing::Standing;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -23,6 +25,8 @@ pub(crate) struct State {
     pub(crate) own: Own,
     /// The plugins.
     pub(crate) registry: Registry,
+    /// Who is no longer welcome.
+    pub(crate) standing: Standing,
     /// Where they are.
     pub(crate) instances: Instances,
     /// What became of the trust set.
@@ -122,7 +126,14 @@ impl State {
             "max_body_bytes": plugin.max_body,
             "keep_mount_prefix": plugin.keep_mount_prefix,
             "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
+            "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),
             "inject_headers": injected,
+            "enabled": plugin.enabled,
+            "restricted": plugin.access.restricts(),
+            "shadow": plugin.access.is_shadow(),
+            "cors": plugin.cors.is_some(),
+            "ws_token": plugin.ws_token,
+            "outlive_token": plugin.outlive_token,
             "not_active_yet": plugin.inactive,
         })
     }
@@ -162,6 +173,7 @@ impl State {
             "Plugin files with a fault, now.",
             faulty,
         );
+        self.meters.render_shadow(&mut text, UNROUTED);
         render_trust(
             &mut text,
             &self.own.trust.load(),
@@ -170,6 +182,12 @@ impl State {
                 .public
                 .as_ref()
                 .map(|public| public.load().not_after()),
+        );
+        // In the family that `render_trust` has just ended with.
+        text.sample(
+            "gapura_revoked_connections_closed_total",
+            &[("side", Side::Client.as_str())],
+            self.standing.streams_ended(),
         );
         render_program(&mut text, &self.alarms, &self.log);
         text.into_string()

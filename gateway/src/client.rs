@@ -20,6 +20,8 @@ pub(crate) struct Client {
 /// An address, written once for all requests of its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
+    /// The address itself.
+    pub(crate) ip: IpAddr,
     /// For the log.
     pub(crate) text: Rc<str>,
     /// For the header.
@@ -35,6 +37,12 @@ impl Client {
             proto: if tls { "https" } else { "http" },
             is_proxy,
         }
+    }
+
+    /// Whether it is a proxy of ours, to be believed.
+    #[must_use]
+    pub(crate) fn is_proxy(&self) -> bool {
+        self.is_proxy
     }
 
     /// The address of the client: the right-most one that is no proxy of ours.
@@ -80,6 +88,7 @@ impl Named {
         let text = ip.to_string();
         let header = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
+            ip,
             text: text.into(),
             header,
         }

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 
 use crate::authenticate;
 use crate::cidr::Cidr;
+use crate::standing;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub struct Config {
     pub(crate) health: Option<SocketAddr>,
     /// Whose tokens are taken. Empty: only public plugins can be served.
     pub(crate) auth: authenticate::Settings,
+    /// Who is no longer welcome.
+    pub(crate) standing: standing::Settings,
     /// The names clients may call the gateway by, in lower case; empty: any.
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -133,6 +136,18 @@ pub struct Explain {
     pub(crate) signing: bool,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
+    /// Who is no longer welcome.
+    pub(crate) standing: standing::Settings,
+    /// The names clients may call the gateway by; empty: any.
+    pub(crate) public_hosts: Vec<String>,
+    /// The host the request is for.
+    pub(crate) host: Option<String>,
+    /// The origin of the page that sends it.
+    pub(crate) origin: Option<String>,
+    /// The client's address.
+    pub(crate) client: std::net::IpAddr,
+    /// Whether the answer is one JSON object.
+    pub(crate) json: bool,
 }
 
 impl Invocation {
@@ -246,6 +261,7 @@ impl Config {
             .unwrap_or(DRAIN_TIMEOUT);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
+        let standing = read_standing(layers);
         let no_crl = layers.switch("no-crl");
         let (state_dir, accept_crl_reset) = state(layers);
         let (admin, admin_token_file) = admin?;
@@ -262,6 +278,7 @@ impl Config {
             admin_token_file,
             health,
             auth: auth?,
+            standing,
             public_hosts,
             trusted_proxies,
             signing_secret_file,
@@ -302,7 +319,30 @@ impl Explain {
         );
         let auth = read_auth(layers, env, &mut Vec::new());
         let max_body = layers.parse("max-body-bytes", whole);
+        let client = match text("client").map(|text| text.parse()) {
+            None => Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+            Some(Ok(client)) => Some(client),
+            Some(Err(_)) => {
+                layers.problem(
+                    "client",
+                    &Origin::Flag("client"),
+                    "must be an address, such as 192.0.2.7",
+                );
+                None
+            }
+        };
+        let standing = read_standing(layers);
+        let public_hosts = layers.parse_all("public-host", host);
         Some(Self {
+            standing: standing::Settings {
+                last_good: None,
+                ..standing
+            },
+            public_hosts,
+            host: text("host"),
+            origin: text("origin"),
+            client: client?,
+            json: matches.get_flag("json"),
             method: method?,
             target: text("PATH")?,
             token_file: text("token-file").map(PathBuf::from),
@@ -403,6 +443,21 @@ fn read_auth(
         leeway,
         claims,
     })
+}
+
+fn read_standing(layers: &mut Layers) -> standing::Settings {
+    for name in ["deny", "tenants"] {
+        if layers.one(name).is_some_and(|found| found.text.is_empty()) {
+            let origin = layers.origin(name);
+            layers.problem(name, &origin, "is empty; leave it out to run without");
+        }
+    }
+    let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
+    standing::Settings {
+        deny: path("deny"),
+        tenants: path("tenants"),
+        last_good: path("last-good"),
+    }
 }
 
 fn required(layers: &mut Layers, name: &'static str, what: &str) -> Option<PathBuf> {

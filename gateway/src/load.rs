@@ -19,6 +19,7 @@ use crate::authenticate::Keys;
 use crate::config::Config;
 use crate::forward::sign::Signer;
 use crate::registry::{Registry, Rules, Settings, Watcher};
+use crate::standing::{self, Standing};
 
 /// Everything a gateway starts from.
 pub(crate) struct Loaded {
@@ -34,6 +35,10 @@ pub(crate) struct Loaded {
     pub(crate) registry: Registry,
     /// Follows the plugin folder once it is run.
     pub(crate) watcher: Watcher,
+    /// Who is no longer welcome.
+    pub(crate) standing: Standing,
+    /// Follows the deny list and the companies' files once it is run.
+    pub(crate) standing_watcher: standing::Watcher,
     /// Signs for plugins without a sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// What an operator must say on the admin side.
@@ -91,6 +96,9 @@ impl Loaded {
         let keys = Keys::load(config.auth.clone())
             .map_err(|all| all.into_iter().for_each(&mut note))
             .ok();
+        let standing = Standing::open(&config.standing, log, alarms)
+            .map_err(|all| all.into_iter().for_each(&mut note))
+            .ok();
         let signer = config
             .signing_secret_file
             .as_deref()
@@ -121,6 +129,7 @@ impl Loaded {
             Some(trust),
             Some(public),
             Some(keys),
+            Some((standing, standing_watcher)),
             Some(signer),
             Some(admin_token),
             Some((registry, watcher)),
@@ -129,6 +138,7 @@ impl Loaded {
             trust,
             public,
             keys,
+            standing,
             signer,
             admin_token,
             registry,
@@ -150,6 +160,8 @@ impl Loaded {
             keys,
             registry,
             watcher,
+            standing,
+            standing_watcher,
             signer: signer.map(|secret| Arc::new(Signer::new(&secret))),
             admin_token: admin_token.map(|token| Arc::from(token.as_slice())),
             warnings,

@@ -21,8 +21,8 @@ fn main() -> ExitCode {
         Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Explain(question)) => {
             match gapura_gateway::explain(&question, &Clock::system()) {
-                Ok(steps) => {
-                    say(&steps.join("\n"));
+                Ok(told) => {
+                    say(&told);
                     ExitCode::SUCCESS
                 }
                 Err(faults) => fail(2, &faults.join("\n")),

@@ -1,12 +1,13 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Trailers, Upload};
+use gapura_mesh::body::{Body, Moment, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, with_id};
@@ -16,8 +17,11 @@ use gapura_mesh::headers::{
     Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
 };
 use gapura_mesh::inbound::UnderWay;
+use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
+use gapura_mesh::path::CanonicalPath;
 use gapura_mesh::shutdown::Phase;
+use gapura_mesh::timers::Sleep;
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel::{self, Upgraded};
 use gapura_mesh::worker::Core;
@@ -27,18 +31,21 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::authenticate::{self, Authenticator};
+use crate::authenticate::{self, Authenticator, VerifiedCaller};
 use crate::authorise;
 use crate::client::Client;
+use crate::cors::Page;
 use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
 use crate::forward::{self, Forward};
 use crate::limits::{ANSWER_IDLE, BODY_IDLE};
 use crate::own::Own;
-use crate::registry::{Plugin, Registry};
+use crate::registry::{Plugin, Refusal, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
+use crate::standing::Standing;
+use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
@@ -48,6 +55,8 @@ pub(crate) struct Pipeline {
     pub(crate) registry: Registry,
     /// Who is who.
     pub(crate) authenticator: Authenticator,
+    /// Who is no longer welcome.
+    pub(crate) standing: Standing,
     /// The way to the plugins.
     pub(crate) forward: Forward,
     /// The gateway's own paths.
@@ -64,8 +73,17 @@ struct Admitted {
     plugin: Arc<Plugin>,
     /// Whether it asks for a WebSocket, and the client's end of one.
     upgrade: Option<OnUpgrade>,
-    /// For how long the caller's token holds.
+    /// The name that a 101 answers with where the plugin's names none.
+    offered: Option<Offered>,
+    until: Until,
+}
+
+/// For how long a stream may last.
+struct Until {
+    /// What is left of the caller's token; `None` where that does not matter.
     token_holds: Option<Duration>,
+    caller: Option<Rc<VerifiedCaller>>,
+    client: IpAddr,
 }
 
 impl Pipeline {
@@ -82,17 +100,18 @@ impl Pipeline {
         let (head, body) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
         let bodiless = http_body::Body::is_end_stream(&body);
+        let mut page = Page::of(&head);
+        let target = page.is_known().then(|| head.uri.clone());
         exchange.record.belongs_to(&self.unrouted);
-        let result = caught(pin!(self.try_handle(
-            client,
-            head,
-            body,
-            ambiguous,
-            upgraded,
-            &mut exchange
-        )))
-        .await
-        .unwrap_or(Err(Rejection::Panic));
+        let result = if ambiguous {
+            Err(Rejection::Framing(Code::BadRequest))
+        } else {
+            let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut exchange);
+            caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic))
+        };
+        if let (Err(Rejection::Framing(_)), Some(target)) = (&result, &target) {
+            self.find_page(&mut page, target);
+        }
         let mut response = match result {
             Ok(answer) => answer.map(|body| body.with(exchange)),
             Err(rejection) => {
@@ -106,6 +125,7 @@ impl Pipeline {
                 refusal
             }
         };
+        page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if http1
             && self.core.seed.stopping.phase() != Phase::Run
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -143,19 +163,26 @@ impl Pipeline {
         )
     }
 
+    /// A request that was refused before its path was looked up still reached a mount, and its page may read why.
+    fn find_page(&self, page: &mut Page, target: &http::Uri) {
+        let table = self.registry.load();
+        if let Ok(path) = CanonicalPath::parse(target.path().as_bytes())
+            && let Ok(Target::Plugin(route)) = route::find(&table, &path)
+        {
+            page.reaches(route.plugin);
+        }
+    }
+
     async fn try_handle(
         &self,
         client: &Client,
         head: Parts,
         body: Incoming,
-        ambiguous: bool,
         upgraded: &Upgraded,
+        page: &mut Page,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Rejection> {
-        if ambiguous {
-            return Err(Rejection::Framing(Code::BadRequest));
-        }
-        let admitted = match self.admit(client, head, &body, &mut exchange.record)? {
+        let admitted = match self.admit(client, head, &body, page, &mut exchange.record)? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -163,7 +190,8 @@ impl Pipeline {
             outgoing,
             plugin,
             upgrade,
-            token_holds,
+            offered,
+            until,
         } = admitted;
         let (body, upload) = self.body(body, &plugin);
         exchange.upload = Some(upload.clone());
@@ -178,15 +206,19 @@ impl Pipeline {
             return Err(Rejection::Forward(forward::Error::Protocol));
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let expires = token_holds.map(|holds| self.core.timers.sleep(holds));
+            let mut answer = answer;
+            if plugin.ws_token {
+                ws_token::answer(answer.headers_mut(), offered.as_ref())
+                    .map_err(Rejection::Switched)?;
+            }
             upgraded
-                .switch(answer, upgrade, expires)
+                .switch(answer, upgrade, self.end_of(until))
                 .map_err(Rejection::Switched)?
         } else {
             self.scrubbed(
                 answer,
                 !plugin.upstream.is_plaintext(),
-                token_holds,
+                until,
                 &mut exchange.record,
             )
         };
@@ -200,6 +232,7 @@ impl Pipeline {
         client: &Client,
         mut head: Parts,
         body: &Incoming,
+        page: &mut Page,
         record: &mut Record,
     ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
         let uri = head.uri.clone();
@@ -222,18 +255,44 @@ impl Pipeline {
             Target::Plugin(route) => route,
         };
         record.belongs_to(&self.forward.meters(route.plugin));
+        page.reaches(route.plugin);
         if !self.settings.serves(target.host.as_bytes()) {
             return Err(Rejection::Misdirected);
         }
+        if let Some(answer) = page.preflight() {
+            record.status = answer.status().as_u16();
+            return Ok(Err(with_id(answer, &record.request_id)));
+        }
+        if !route.plugin.enabled {
+            return Err(Rejection::Route(route::Error::Disabled));
+        }
+        let upgrade = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .filter(|_| tunnel::is_asked_for(&head));
+        let mut offered = None;
+        if route.plugin.ws_token && upgrade.is_some() {
+            offered =
+                ws_token::take(route.plugin, &mut head.headers).map_err(Rejection::WsToken)?; // ws_token.rs: a page's WebSocket
+        }
         let now = self.core.seed.clock.unix();
+        let address = client.address(&head.headers, |ip| self.settings.is_proxy(ip));
         let caller = self
             .authenticator
             .verify(route.plugin.auth, &head.headers, now)
             .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
         if let authenticate::Caller::Verified(caller) = &caller {
             record.tenant = Some(caller.tenant().clone());
+            page.acts_for(caller.tenant());
+            self.standing
+                .check(caller, address.ip)
+                .map_err(Rejection::Standing)?; // standing/: are they still welcome
         }
-        let permit = authorise::admit(route.plugin, caller).map_err(Rejection::Authorise)?; // authorise.rs: may they
+        let permit = authorise::admit(route.plugin, caller, &head.method, target.path.as_str())
+            .map_err(Rejection::Authorise)?; // authorise.rs: may they
+        if let Some(refusal) = permit.shadowed() {
+            self.passed_in_shadow(refusal, record);
+        }
         let length = head
             .headers
             .get(CONTENT_LENGTH)
@@ -251,17 +310,12 @@ impl Pipeline {
             .and_then(|value| Trace::parse(value.as_bytes()));
         let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
         record.trace_id = Some(trace.id);
-        let upgrade = head
-            .extensions
-            .remove::<OnUpgrade>()
-            .filter(|_| tunnel::is_asked_for(&head));
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
             span: self.core.random.next(),
-            client: client
-                .address(&head.headers, |ip| self.settings.is_proxy(ip))
-                .header,
+            client: address.header,
+            is_proxy: client.is_proxy(),
             proto: client.proto(&head.headers),
             host: target.host,
             rest: route.path,
@@ -269,10 +323,15 @@ impl Pipeline {
             bodiless: http_body::Body::is_end_stream(body),
             now,
         };
-        let token_holds = permit
-            .caller()
-            .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now)));
         let plugin = route.plugin.clone();
+        let until = Until {
+            token_holds: permit
+                .caller()
+                .filter(|_| !plugin.outlive_token)
+                .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now))),
+            caller: permit.kept_caller(),
+            client: address.ip,
+        };
         let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.forward.signer())
             .map_err(Rejection::Forward)?; // forward/outgoing.rs: headers
         record.stripped = stripped;
@@ -280,8 +339,51 @@ impl Pipeline {
             outgoing,
             plugin,
             upgrade,
-            token_holds,
+            offered,
+            until,
         }))
+    }
+
+    /// When the caller's token ends.
+    fn expiry_of(&self, until: &Until) -> Option<Sleep> {
+        let holds = until.token_holds?;
+        Some(self.core.timers.sleep(holds))
+    }
+
+    /// When the caller is no longer welcome.
+    fn denial_of(&self, until: Until) -> Option<Moment> {
+        self.standing.end_of(until.caller?, until.client)
+    }
+
+    /// Whichever of the two comes first.
+    fn end_of(&self, until: Until) -> Option<Moment> {
+        match (self.expiry_of(&until), self.denial_of(until)) {
+            (None, denial) => denial,
+            (Some(expiry), None) => Some(Box::pin(expiry)),
+            (Some(expiry), Some(denial)) => Some(Box::pin(async move {
+                tokio::select! {
+                    () = expiry => {}
+                    () = denial => {}
+                }
+            })),
+        }
+    }
+
+    /// Counts and tells of a request that the plugin's rules would refuse if they did more than watch.
+    fn passed_in_shadow(&self, refusal: Refusal, record: &Record) {
+        let Some(plugin) = &record.plugin else {
+            return;
+        };
+        plugin.slot(self.core.seed.index).shadow_refusals.add(1);
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("plugin", plugin.name().into()),
+        ];
+        let message = format!("passed in the shadow of rules that refuse it: {refusal}");
+        self.core
+            .seed
+            .log
+            .event(Level::Info, "shadow_refusal", &message, &fields);
     }
 
     fn body(&self, body: Incoming, plugin: &Arc<Plugin>) -> (Body, Rc<Upload>) {
@@ -294,7 +396,9 @@ impl Pipeline {
             .limited(plugin.max_body)
             .idle_after(&self.core.timers, BODY_IDLE)
             .trailers(Trailers::Request(Rc::new(move |name| {
-                owner.forward_headers.takes(name)
+                // Nobody tells who somebody is behind a body.
+                owner.forward_headers.takes_from(name, false)
+                    && !owner.strip_headers.names_it(name.as_str())
             })))
             .watched(upload.clone());
         (body, upload)
@@ -316,7 +420,7 @@ impl Pipeline {
         &self,
         answer: Response<Body>,
         sidecar: bool,
-        token_holds: Option<Duration>,
+        until: Until,
         record: &mut Record,
     ) -> Response<Body> {
         let (mut head, mut body) = answer.into_parts();
@@ -348,10 +452,21 @@ impl Pipeline {
         let events = kind
             .get(..17)
             .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-        if !events && !is_grpc(&head.headers) {
+        let grpc = is_grpc(&head.headers);
+        if !events && !grpc {
             body = body.idle_after(&self.core.timers, ANSWER_IDLE);
-        } else if let Some(holds) = token_holds.filter(|_| events) {
-            body = body.ending_after(&self.core.timers, holds);
+        }
+        if body.is_ended() {
+            return Response::from_parts(head, body);
+        }
+        if let Some(expiry) = self.expiry_of(&until).filter(|_| events) {
+            body = body.ending_when(Box::pin(expiry));
+        }
+        // An answer that says how long it is is no stream.
+        if (events || grpc || !head.headers.contains_key(CONTENT_LENGTH))
+            && let Some(denial) = self.denial_of(until)
+        {
+            body = body.cut_when(denial);
         }
         Response::from_parts(head, body)
     }

@@ -5,7 +5,7 @@ use gapura_mesh::envelope::Code;
 use gapura_mesh::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
-use crate::{authenticate, forward, route};
+use crate::{authenticate, forward, route, standing, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub(crate) enum Rejection {
     Route(route::Error),
     /// Its caller is not who they say.
     Authenticate(authenticate::Error),
+    /// A page's WebSocket brings its token in a way that is not taken.
+    WsToken(ws_token::Error),
+    /// Its caller is no longer welcome.
+    Standing(standing::Refusal),
     /// Its caller may not.
     Authorise(Forbidden),
     /// Its body is announced to be larger than the plugin takes.
@@ -47,7 +51,9 @@ impl Rejection {
             Self::Authenticate(Token::TokenExpired) => Code::TokenExpired,
             Self::Authenticate(Token::TenantMissing) => Code::TenantMissing,
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
-            Self::Authorise(Forbidden) => Code::Forbidden,
+            Self::WsToken(error) => error.code(),
+            Self::Standing(refusal) => refusal.code(),
+            Self::Authorise(_) => Code::Forbidden,
             Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
                 Code::BodyTooLarge
             }
@@ -65,6 +71,17 @@ impl Rejection {
             Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
+        }
+    }
+
+    /// Why a caller was turned away, for the operator alone: the answer names no rule.
+    #[must_use]
+    pub(crate) fn turned_away(&self) -> Option<String> {
+        match self {
+            Self::WsToken(error) => Some(error.to_string()),
+            Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
+            Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
+            _ => None,
         }
     }
 

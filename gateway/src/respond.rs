@@ -1,7 +1,7 @@
 //! Turns a rejection into its status, its envelope and its one log line.
 
 use gapura_mesh::body::Body;
-use gapura_mesh::envelope::By;
+use gapura_mesh::envelope::{By, Code};
 use gapura_mesh::exchange::Exchange;
 use gapura_mesh::log::{Level, Log, chain};
 use http::Response;
@@ -13,6 +13,19 @@ use crate::rejection::Rejection;
 #[must_use]
 pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) -> Response<Body> {
     let code = rejection.code();
+    if let Some(why) = rejection.turned_away() {
+        let plugin = exchange
+            .record
+            .plugin
+            .as_ref()
+            .map(|plugin| plugin.name().to_owned());
+        let fields = [
+            ("request_id", exchange.record.request_id.as_str().into()),
+            ("plugin", plugin.into()),
+            ("code", code.as_str().into()),
+        ];
+        log.event(Level::Info, "turned_away", &why, &fields);
+    }
     if let Some(error) = rejection.worth_a_line() {
         let record = &exchange.record;
         let plugin = record
@@ -32,6 +45,10 @@ pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) 
         && let Some(challenge) = error.www_authenticate()
     {
         headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if code == Code::TokenRevoked {
+        let challenge = r#"Bearer realm="gapura", error="invalid_token", error_description="the token no longer counts""#;
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Rejection::Route(error) = rejection
         && let Some(after) = error.retry_after()

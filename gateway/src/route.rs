@@ -50,6 +50,8 @@ pub(crate) enum Error {
     NoRoute,
     /// The mount is named by a file that is faulty or has just gone.
     Held,
+    /// The plugin's file says `"enabled": false`.
+    Disabled,
 }
 
 impl OwnPath {
@@ -72,7 +74,7 @@ impl Error {
     pub(crate) fn code(self) -> Code {
         match self {
             Self::NoRoute => Code::NoRoute,
-            Self::Held => Code::UpstreamUnavailable,
+            Self::Held | Self::Disabled => Code::UpstreamUnavailable,
         }
     }
 
@@ -81,7 +83,7 @@ impl Error {
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::NoRoute => None,
-            Self::Held => Some(Duration::from_secs(5)),
+            Self::Held | Self::Disabled => Some(Duration::from_secs(5)),
         }
     }
 }
@@ -90,7 +92,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoRoute => "no plugin is mounted at this path",
-            Self::Held => "the plugin at this path is not available right now",
+            Self::Held | Self::Disabled => "the plugin at this path is not available right now",
         })
     }
 }
@@ -137,6 +139,10 @@ pub(crate) fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
         steps.push(format!("mount {mount} of {who} {why}"));
     }
     steps.push(match table.find(path) {
+        Found::Plugin { plugin, .. } if !plugin.enabled => format!(
+            "plugin {} is not enabled: 503 upstream_unavailable",
+            plugin.name
+        ),
         Found::Plugin { plugin, rest } => format!("plugin {} gets {rest}", plugin.name),
         Found::Held => "the mount is on hold: 503 upstream_unavailable".to_owned(),
         Found::NoRoute => "no mount takes the path: 404 no_route".to_owned(),

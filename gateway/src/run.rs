@@ -81,6 +81,7 @@ pub fn start_with(
             stopping: stop.follow(),
         },
         registry: loaded.registry.clone(),
+        standing: loaded.standing.clone(),
         instances: Instances::default(),
         trust_counters: Arc::new(TrustCounters::default()),
         alarms: alarms.clone(),
@@ -166,11 +167,12 @@ fn spawn_workers(
         stopping: state.own.stopping.clone(),
     };
     worker::spawn_all(&seed, || {
-        let (own, registry, keys, signer) = (
+        let (own, registry, keys, signer, standing) = (
             state.own.clone(),
             state.registry.clone(),
             loaded.keys.clone(),
             loaded.signer.clone(),
+            loaded.standing.clone(),
         );
         let (instances, live, tls, settings) = (
             state.instances.clone(),
@@ -187,6 +189,7 @@ fn spawn_workers(
                     core,
                     registry,
                     authenticator,
+                    standing,
                     forward,
                     own,
                     settings,
@@ -219,6 +222,7 @@ impl Control {
             keys,
             registry,
             watcher,
+            standing_watcher,
             admin_token,
             ..
         } = loaded;
@@ -262,6 +266,7 @@ impl Control {
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         tasks.spawn_local(watcher.run());
+        tasks.spawn_local(standing_watcher.run(reload.subscribe()));
         tasks.spawn_local(look_up_names(registry.clone(), state.instances.clone()));
         tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));

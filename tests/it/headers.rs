@@ -444,3 +444,63 @@ fn the_refusals_bear_no_trace_of_what_was_spoofed() {
     }
     assert!(mesh.plugin.seen().is_empty());
 }
+
+const WHO: [(&str, &str); 8] = [
+    ("Remote-User", "admin"),
+    ("Client-Cert", ":MIIB:"),
+    ("Client-Cert-Chain", ":MIIB:"),
+    ("True-Client-Ip", "10.0.0.1"),
+    ("Cf-Access-Jwt-Assertion", "x.y.z"),
+    ("Oidc-Claim-Sub", "admin"),
+    ("Impersonate-User", "admin"),
+    ("Proxy-User", "admin"),
+];
+
+#[test]
+fn nobody_but_a_trusted_proxy_tells_who_somebody_is() {
+    let asked = |mesh: &TestMesh, path: &str| {
+        let mut request = mesh.get(path).token_of("7", "42").header("Accept", "a/b");
+        for (name, value) in WHO {
+            request = request.header(name, value);
+        }
+        let seen = request.seen_by_plugin();
+        assert_eq!(seen.header("accept"), Some("a/b"));
+        let mut names: Vec<String> = WHO
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .filter(|name| seen.header(name).is_some())
+            .collect();
+        names.sort();
+        names
+    };
+    let fields = json!({"forward_headers": ["Remote-User", "Cf-*", "Client-Cert*"]});
+    let mesh = TestMesh::new().also("asks", fields.clone()).start();
+    assert_eq!(asked(&mesh, "/echo/x"), [""; 0]);
+    assert_eq!(asked(&mesh, "/asks/x"), [""; 0], "a client is no proxy");
+    let mesh = TestMesh::new()
+        .also("asks", fields)
+        .gateway_flag("--trusted-proxy", "127.0.0.1")
+        .start();
+    assert_eq!(asked(&mesh, "/echo/x"), [""; 0], "the plugin does not ask");
+    assert_eq!(
+        asked(&mesh, "/asks/x"),
+        [
+            "cf-access-jwt-assertion",
+            "client-cert",
+            "client-cert-chain",
+            "remote-user"
+        ]
+    );
+    // Past the gateway the sidecar holds to the same list.
+    let mut wire = mesh.connect_hop();
+    wire.get(
+        "/direct",
+        "X-Request-Id: direct\r\nX-User-Id: 7\r\nX-Company-Id: 42\r\nX-Gapura-Auth: verified\r\nX-Gapura-Vouched: client-cert\r\nRemote-User: admin\r\nClient-Cert: :MIIB:\r\n",
+    );
+    assert_eq!(wire.response().status, 200);
+    let seen = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/direct");
+    assert!(seen.header("remote-user").is_none(), "{:?}", seen.names());
+    assert_eq!(seen.header("client-cert"), Some(":MIIB:"));
+}

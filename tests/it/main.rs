@@ -18,13 +18,16 @@ mod inside; // several programs in one process, and other times
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
+mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
+mod permissions; // who may do what
 mod pki; // certificates over the years
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
 mod stack; // the whole of it in containers
+mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod systemd; // what a service manager is told
 mod timeouts; // every wait has an end

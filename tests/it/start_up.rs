@@ -554,7 +554,7 @@ fn every_fault_of_the_registry_is_listed_at_once_with_its_place() {
         "framing",
         json!({"inject_headers": {"Content-Length": "1"}}),
     );
-    with("rules", json!({"allow": [{"effect": "deny"}]}));
+    with("rules", json!({"allow": [{"effect": "dney"}]}));
     with(
         "limits",
         json!({"rate_limit": {"requests": 1, "per_s": 1, "key": "ip"}}),

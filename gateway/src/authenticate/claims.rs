@@ -9,6 +9,7 @@ use gapura_mesh::context::{Roles, TenantId, UserId};
 
 use super::error::{Error, Reason};
 use super::json::Json;
+use super::scopes::Scopes;
 use super::settings::ClaimNames;
 
 /// Who a verified token speaks for, and until when.
@@ -17,7 +18,25 @@ pub struct VerifiedCaller {
     user: UserId,
     tenant: TenantId,
     roles: Option<Roles>,
+    actor: Option<UserId>,
+    scopes: Scopes,
+    token: TokenFacts,
     term: Term,
+}
+
+/// What a token says of itself, for lists of tokens that no longer count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// `iss`.
+    pub issuer: Option<Box<str>>,
+    /// `jti`.
+    pub id: Option<Box<str>>,
+    /// `sub`.
+    pub subject: Option<Box<str>>,
+    /// `sid`.
+    pub session: Option<Box<str>>,
+    /// `iat`, in whole seconds; `None` where it is missing or no time.
+    pub issued_at: Option<u64>,
 }
 
 /// The seconds in which a token is good, the leeway counted in.
@@ -59,6 +78,24 @@ impl VerifiedCaller {
         self.roles.as_ref()
     }
 
+    /// Who acts for the user now; `None` if the user acts for itself.
+    #[must_use]
+    pub fn actor(&self) -> Option<&UserId> {
+        self.actor.as_ref()
+    }
+
+    /// What the token was granted.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// What the token says of itself.
+    #[must_use]
+    pub fn token(&self) -> &TokenFacts {
+        &self.token
+    }
+
     /// The Unix second from which the token is no longer good: `exp` and the leeway.
     #[must_use]
     pub fn expires(&self) -> u64 {
@@ -81,6 +118,9 @@ impl VerifiedCaller {
             } else {
                 Some(Roles::join(roles.iter().copied()).unwrap())
             },
+            actor: None,
+            scopes: Scopes::default(),
+            token: TokenFacts::default(),
             term: Term {
                 not_before: 0,
                 expires: u64::MAX,
@@ -109,11 +149,16 @@ impl Rules<'_> {
         term.holds(now)?;
         let user = self.user(claims).ok_or(Reason::User)?;
         let roles = roles(self.claims.role.find(claims))?;
+        let scopes = Scopes::read(claims)?;
+        let actor = actor(claims.get("act"))?;
         let tenant = tenant(self.claims.tenant.find(claims))?;
         Ok(VerifiedCaller {
             user,
             tenant,
             roles,
+            actor,
+            scopes,
+            token: TokenFacts::read(claims),
             term,
         })
     }
@@ -141,6 +186,23 @@ impl Rules<'_> {
             Json::Whole(number) => UserId::from_number(*number).ok(),
             Json::Text(text) => UserId::parse(text.as_bytes()).ok(),
             _ => None,
+        }
+    }
+}
+
+impl TokenFacts {
+    fn read(claims: &Json<'_>) -> Self {
+        let text = |name: &str| match claims.get(name)? {
+            Json::Text(text) => Some(text.as_ref().into()),
+            Json::Whole(number) => Some(number.to_string().into()),
+            _ => None,
+        };
+        Self {
+            issuer: text("iss"),
+            id: text("jti"),
+            subject: text("sub"),
+            session: text("sid"),
+            issued_at: claims.get("iat").and_then(|iat| seconds(iat, f64::floor)),
         }
     }
 }
@@ -207,6 +269,17 @@ fn tenant(claim: Option<&Json<'_>>) -> Result<TenantId, Error> {
         }
         Some(_) => Err(Reason::Tenant.into()),
     }
+}
+
+/// RFC 8693, section 4.1: the outermost `act` is who acts now.
+fn actor(claim: Option<&Json<'_>>) -> Result<Option<UserId>, Reason> {
+    let Some(act) = claim else { return Ok(None) };
+    let actor = match act.get("sub") {
+        Some(Json::Text(text)) => UserId::parse(text.as_bytes()).ok(),
+        Some(Json::Whole(number)) => UserId::from_number(*number).ok(),
+        _ => None,
+    };
+    actor.map(Some).ok_or(Reason::User)
 }
 
 fn roles(claim: Option<&Json<'_>>) -> Result<Option<Roles>, Reason> {

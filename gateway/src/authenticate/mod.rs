@@ -31,11 +31,12 @@ mod key_ring;
 mod keys;
 #[cfg(test)]
 mod mint;
+mod scopes;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use claims::VerifiedCaller;
+pub use claims::{TokenFacts, VerifiedCaller};
 pub use error::{Error, Reason};
 pub use key_ring::KeyRing;
 pub use keys::{Keys, Reload};

@@ -89,12 +89,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         "URL",
         "Verify tokens with the keys this issuer publishes (not in this build yet)",
     ),
-    Setting::one("issuer", "TEXT", "What a token's `iss` must be"),
+    Setting::one(
+        "deny",
+        "FILE",
+        "Refuse the tokens, users, sessions and companies that this file lists [default: none]",
+    )
+    .never_empty(),
+    Setting::one(
+        "tenants",
+        "DIR",
+        "The folder of companies' files, *.json: suspended, cidrs, cors_origins [default: none]",
+    )
+    .never_empty(),
+    Setting::one("issuer", "TEXT", "What a token's `iss` must be").never_empty(),
     Setting::many(
         "audience",
         "TEXT",
         "What a token's `aud` must name; repeatable, one is enough",
-    ),
+    )
+    .never_empty(),
     Setting::switch(
         "any-audience",
         "Take keys from a URL without naming an issuer and an audience",
@@ -171,10 +184,10 @@ const EXAMPLE: &str = "Example:
   gapura-gateway --listen 127.0.0.1:8080 --plugin-dir plugins.d --mesh-dir mesh/edge --jwks jwks.json --issuer https://id.example --audience lab";
 
 pub(super) fn command() -> Command {
-    let token_file = Arg::new("token-file")
-        .long("token-file")
-        .value_name("FILE")
-        .help("A file that holds the caller's token");
+    let option = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let token_file = option("token-file", "FILE", "A file that holds the caller's token");
     flags("gapura-gateway", env!("CARGO_PKG_VERSION"), ABOUT, EXAMPLE, SETTINGS)
         .subcommand(
             Command::new("explain")
@@ -182,7 +195,16 @@ pub(super) fn command() -> Command {
                 .after_help("Example:\n  gapura-gateway explain GET /v1/plugins/lab-reporting/reports --plugin-dir plugins.d")
                 .arg(Arg::new("METHOD").required(true).help("The request's method"))
                 .arg(Arg::new("PATH").required(true).help("The request's path"))
-                .arg(token_file),
+                .arg(token_file)
+                .arg(option("host", "NAME", "The host the request is for"))
+                .arg(option("origin", "ORIGIN", "The origin of the page that sends it"))
+                .arg(option("client", "ADDR", "The client's address [default: 127.0.0.1]"))
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(clap::ArgAction::SetTrue)
+                        .help("Print one JSON object"),
+                ),
         )
         .subcommand(
             Command::new("signing-key")

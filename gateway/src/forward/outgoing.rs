@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
 use gapura_mesh::headers::{
-    self, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
+    self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
     X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
     X_REQUEST_ID, X_ROLE, X_USER_ID,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) span: u64,
     /// The client's address, as text.
     pub(crate) client: HeaderValue,
+    /// Whether it came from a proxy to believe.
+    pub(crate) is_proxy: bool,
     /// `http` or `https`.
     pub(crate) proto: HeaderValue,
     /// The one host it is for.
@@ -74,14 +76,18 @@ pub(crate) fn prepare(
         .get(TE)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let grpc = is_grpc(&head.headers);
-    let trailer =
-        headers::announced_by_request(&head.headers, |name| plugin.forward_headers.takes(name));
+    let trailer = headers::announced_by_request(&head.headers, |name| {
+        plugin.forward_headers.takes_from(name, false)
+            && !plugin.strip_headers.names_it(name.as_str())
+    });
     if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
         // The client's own id was kept: it is set anew below, and nothing was taken.
         head.headers.remove(X_REQUEST_ID);
     }
-    let stripped =
-        headers::scrub_client_request(&mut head.headers, |name| plugin.forward_headers.takes(name));
+    let mut stripped = headers::scrub_client_request(&mut head.headers, |name| {
+        plugin.forward_headers.takes_from(name, facts.is_proxy)
+    });
+    strip(&mut head.headers, plugin, &mut stripped);
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
     }
@@ -134,14 +140,31 @@ pub(crate) fn prepare(
     ))
 }
 
+/// Takes what the plugin's file names, a token that would go on too.
+fn strip(headers: &mut HeaderMap, plugin: &Plugin, stripped: &mut Stripped) {
+    if plugin.strip_headers.is_empty() {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| plugin.strip_headers.names_it(name.as_str()))
+        .cloned()
+        .collect();
+    for name in named {
+        let count = headers.get_all(&name).iter().count();
+        headers.remove(&name);
+        stripped.add(Kind::X, u32::try_from(count).unwrap_or(u32::MAX));
+    }
+}
+
 /// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
-fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
+fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
     let injected = plugin.inject_headers.iter().map(|(name, _)| name);
-    let mut names: Vec<&str> = headers
+    let mut names: Vec<&str> = sent
         .keys()
         .chain(injected)
         .map(HeaderName::as_str)
-        .filter(|name| name.starts_with("x-"))
+        .filter(|name| name.starts_with("x-") || headers::tells_who(name))
         .collect();
     if names.is_empty() {
         return;
@@ -149,7 +172,7 @@ fn vouch(headers: &mut HeaderMap, plugin: &Plugin) {
     names.sort_unstable();
     names.dedup();
     if let Ok(value) = HeaderValue::from_str(&names.join(",")) {
-        headers.insert(X_GAPURA_VOUCHED, value);
+        sent.insert(X_GAPURA_VOUCHED, value);
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cors::Cors;
 use super::file::{self, Reading};
 use super::mount::Mount;
 use super::plugin::Plugin;
@@ -441,17 +442,32 @@ fn still_held(before: &State, files: &[super::File], now: Instant) -> Vec<Vanish
         .collect()
 }
 
-/// A warning where a plugin, or whatever took over its mount, now asks less of a caller.
-fn weaker(before: &State, plugin: &Plugin) -> Option<String> {
-    let (_, was) = before.in_force().find(|(_, was)| {
-        (was.plugin.name == plugin.name || was.plugin.mount == plugin.mount)
-            && plugin.auth < was.plugin.auth
-    })?;
-    let (from, to) = (was.plugin.auth.as_str(), plugin.auth.as_str());
-    Some(format!(
-        "plugin {} at {}: auth_mode became weaker, from {from} to {to}",
-        plugin.name, plugin.mount
-    ))
+/// A warning for each way in which a plugin, or whatever took over its mount, now asks less of a caller.
+fn weaker(before: &State, plugin: &Plugin) -> Vec<String> {
+    let earlier = before
+        .in_force()
+        .map(|(_, was)| &was.plugin)
+        .filter(|was| was.name == plugin.name || was.mount == plugin.mount);
+    let mut weaker = Vec::new();
+    for was in earlier {
+        if plugin.auth < was.auth {
+            let (from, to) = (was.auth.as_str(), plugin.auth.as_str());
+            weaker.push(format!("auth_mode became weaker, from {from} to {to}"));
+        }
+        let mut clauses = plugin.access.weaker_than(&was.access);
+        clauses.extend(Cors::weaker_than(plugin.cors.as_ref(), was.cors.as_ref()));
+        if plugin.outlive_token && !was.outlive_token {
+            clauses.push("outlive_token is on: streams may outlast the token they began with");
+        }
+        if plugin.ws_token && !was.ws_token {
+            clauses.push("ws_token is on: pages may bring their token as a subprotocol");
+        }
+        weaker.extend(clauses.into_iter().map(str::to_owned));
+    }
+    weaker.sort_unstable();
+    weaker.dedup();
+    let whom = |clause: String| format!("plugin {} at {}: {clause}", plugin.name, plugin.mount);
+    weaker.into_iter().map(whom).collect()
 }
 
 fn changes(before: &State, after: &State) -> Vec<String> {

@@ -32,27 +32,44 @@ pub struct File {
 
 /// What `stat` says of the folder and its files: while it stays the same, nobody has written anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(BTreeMap<PathBuf, Option<Stat>>);
+pub(crate) struct Stamp(BTreeMap<PathBuf, Option<Stat>>);
 
 /// Device, inode and size; modification and change, in seconds and nanoseconds.
 type Stat = ([u64; 3], [i64; 4]);
 
-/// A plugin's file is some hundred bytes; this leaves room for long lists.
+/// A file is some hundred bytes; this leaves room for long lists.
 const FILE_MAX: u64 = 1 << 20;
 
-/// All files together: they are kept in memory to be compared.
-const ALL_MAX: usize = 16 << 20;
+/// How much a folder may hold: its files are kept in memory to be compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many files.
+    pub(crate) files: usize,
+    /// How many MiB all of them have together.
+    pub(crate) mebibytes: usize,
+    /// What they are, as faults say it.
+    pub(crate) what: &'static str,
+}
 
-/// More files than this are not a registry.
-const COUNT_MAX: usize = 4096;
+/// More than this is not a registry.
+pub(super) const PLUGINS: Bounds = Bounds {
+    files: 4096,
+    mebibytes: 16,
+    what: "plugin files",
+};
 
 impl Snapshot {
     /// Reads the folder.
     #[must_use]
     pub fn take(folder: &Path) -> Self {
+        Self::take_within(folder, &PLUGINS)
+    }
+
+    /// Reads a folder of other files.
+    pub(crate) fn take_within(folder: &Path, bounds: &Bounds) -> Self {
         Self {
             folder: folder.display().to_string(),
-            files: read_all(folder),
+            files: read_all(folder, bounds),
         }
     }
 }
@@ -60,7 +77,12 @@ impl Snapshot {
 impl Stamp {
     /// Looks at the folder without reading a file.
     pub(super) fn take(folder: &Path) -> Self {
-        let paths = names(folder)
+        Self::take_within(folder, &PLUGINS)
+    }
+
+    /// Looks at a folder of other files.
+    pub(crate) fn take_within(folder: &Path, bounds: &Bounds) -> Self {
+        let paths = names(folder, bounds)
             .unwrap_or_default()
             .into_iter()
             .map(|name| folder.join(name));
@@ -82,10 +104,10 @@ impl Stamp {
     }
 }
 
-fn read_all(folder: &Path) -> Result<Vec<File>, String> {
+fn read_all(folder: &Path, bounds: &Bounds) -> Result<Vec<File>, String> {
     let mut files = Vec::new();
     let mut bytes = 0;
-    for name in names(folder)? {
+    for name in names(folder, bounds)? {
         let path = folder.join(&name);
         // A name that is not UTF-8 is shown as well as it can be; it still counts as a file, so that it cannot hide a mount.
         let shown = name.to_string_lossy().into_owned();
@@ -102,11 +124,11 @@ fn read_all(folder: &Path) -> Result<Vec<File>, String> {
             Err(err) => Err(format!("can't be read: {err}")),
         };
         bytes += content.as_ref().map_or(0, |content| content.len());
-        if bytes > ALL_MAX {
-            return Err(
-                "holds more than 16 MiB of *.json files; it is meant for plugin files only"
-                    .to_owned(),
-            );
+        if bytes > bounds.mebibytes << 20 {
+            return Err(format!(
+                "holds more than {} MiB of *.json files; it is meant for {} only",
+                bounds.mebibytes, bounds.what
+            ));
         }
         files.push(File {
             name: shown,
@@ -117,7 +139,7 @@ fn read_all(folder: &Path) -> Result<Vec<File>, String> {
 }
 
 /// The names of the files that count, sorted.
-fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, String> {
+fn names(folder: &Path, bounds: &Bounds) -> Result<Vec<std::ffi::OsString>, String> {
     let unreadable = |err: std::io::Error| format!("can't be read: {err}");
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
@@ -125,9 +147,10 @@ fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, String> {
         if counts(&name) {
             names.push(name);
         }
-        if names.len() > COUNT_MAX {
+        if names.len() > bounds.files {
             return Err(format!(
-                "holds more than {COUNT_MAX} *.json files; it is meant for plugin files only"
+                "holds more than {} *.json files; it is meant for {} only",
+                bounds.files, bounds.what
             ));
         }
     }
@@ -145,7 +168,7 @@ fn read_one(path: &Path, stat: &Metadata) -> Result<Arc<[u8]>, String> {
     if !stat.is_file() {
         return Err("is not a regular file".to_owned());
     }
-    let too_long = || "is longer than 1 MiB; a plugin's file is some hundred bytes".to_owned();
+    let too_long = || "is longer than 1 MiB; such a file is some hundred bytes".to_owned();
     if stat.size() > FILE_MAX {
         return Err(too_long());
     }

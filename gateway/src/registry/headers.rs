@@ -1,11 +1,11 @@
-//! Which of a client's `X-*` headers a plugin gets to see, and which fixed ones are added for it.
+//! Which of a client's headers that could speak for somebody a plugin gets to see, and which fixed ones are added for it.
 //!
 //! In: the fields `forward_headers` and `inject_headers`. Out: [`HeaderPatterns`], and headers that are safe to add to any
 //! request. No setting lets a reserved name through: the patterns hold them back even where a `*` would take them.
 
 use std::collections::BTreeSet;
 
-use gapura_mesh::headers::is_reserved;
+use gapura_mesh::headers::{is_reserved, tells_who};
 use gapura_mesh::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
@@ -32,6 +32,18 @@ const NEVER_INJECTED: [&str; 16] = [
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What frames a message or says whom it is for: no setting drops it.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
     "te",
     "trailer",
     "transfer-encoding",
@@ -67,14 +79,76 @@ impl HeaderPatterns {
         patterns
     }
 
+    /// Reads the field `strip_headers`: of it [`Self::names_it`] tells what is meant.
+    pub(super) fn read_stripped(fields: &mut Fields<'_, '_>) -> Self {
+        let mut patterns = Self::default();
+        let texts = fields.texts("strip_headers");
+        if texts.len() > PATTERNS_MAX {
+            fields.fault(
+                "strip_headers",
+                format_args!("lists more than {PATTERNS_MAX} names"),
+            );
+        }
+        for (text, position) in texts {
+            if let Err(message) = patterns.add_stripped(text) {
+                fields.fault_at(position, "strip_headers", message);
+            }
+        }
+        patterns
+    }
+
+    fn add_stripped(&mut self, text: &str) -> Result<(), String> {
+        let lower = text.to_ascii_lowercase();
+        let (name, open) = match lower.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (lower.as_str(), false),
+        };
+        let is_name = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if name.is_empty() || !is_name || name.len() > 128 {
+            return Err("takes names of A-Z a-z 0-9 -, with one * at the end at most".to_owned());
+        }
+        let framing = FRAMING
+            .iter()
+            .find(|framing| **framing == name || (open && framing.starts_with(name)));
+        if let Some(framing) = framing {
+            return Err(format!(
+                "can't drop {framing}: it says where a request ends or whom it is for, and the gateway writes it anew"
+            ));
+        }
+        let list = if open {
+            &mut self.prefixes
+        } else {
+            &mut self.exact
+        };
+        list.push(name.into());
+        Ok(())
+    }
+
+    /// Whether a name, in lower case, is one of those listed.
+    #[must_use]
+    pub fn names_it(&self, name: &str) -> bool {
+        self.exact.iter().any(|exact| **exact == *name)
+            || self
+                .prefixes
+                .iter()
+                .any(|prefix| name.starts_with(&**prefix))
+    }
+
     fn add(&mut self, text: &str) -> Result<(), String> {
         let lower = text.to_ascii_lowercase();
         let (name, open) = match lower.strip_suffix('*') {
             Some(prefix) => (prefix, true),
             None => (lower.as_str(), false),
         };
-        if !name.starts_with("x-") {
-            return Err("takes names that begin with X-; all others pass anyway".to_owned());
+        let least = if open {
+            format!("{name}a")
+        } else {
+            name.to_owned()
+        };
+        if !name.starts_with("x-") && !tells_who(&least) {
+            return Err("takes names that begin with X-, and those by which proxies tell who somebody is; all others pass anyway".to_owned());
         }
         if !name
             .bytes()
@@ -91,11 +165,6 @@ impl HeaderPatterns {
             return Ok(());
         }
         // Of a `*` only what it takes at the least is looked at; what more of reserved names it takes is held back in `takes`.
-        let least = if open {
-            format!("{name}a")
-        } else {
-            name.to_owned()
-        };
         if is_reserved(&least) {
             return Err(format!(
                 "can't let {text} through: the name is reserved for what Gapura itself says"
@@ -115,18 +184,17 @@ impl HeaderPatterns {
     #[must_use]
     pub fn takes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        let named = || {
-            self.exact.iter().any(|exact| **exact == *name)
-                || self
-                    .prefixes
-                    .iter()
-                    .any(|prefix| name.starts_with(&**prefix))
-        };
-        named()
+        self.names_it(name)
             && !is_reserved(name)
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    }
+
+    /// The same of a client that may be a `proxy` to believe: only such a one may tell who somebody is.
+    #[must_use]
+    pub fn takes_from(&self, name: &HeaderName, is_proxy: bool) -> bool {
+        (is_proxy || !tells_who(name.as_str())) && self.takes(name)
     }
 
     /// Whether none may pass.
@@ -252,6 +320,40 @@ mod tests {
 
     fn takes(patterns: &HeaderPatterns, name: &str) -> bool {
         patterns.takes(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn drops_what_is_named_and_never_the_framing() {
+        let read = |json: &str| {
+            let mut faults = Vec::new();
+            let text = format!("{{\"strip_headers\": {json}}}");
+            let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+            let read = HeaderPatterns::read_stripped(
+                &mut Fields::open(&node, "", &["strip_headers"], &mut faults).unwrap(),
+            );
+            faults
+                .first()
+                .map_or(Ok(read), |fault| Err(fault.to_string()))
+        };
+        let stripped = read("[\"Accept-Language\", \"Sec-*\"]").unwrap();
+        for (name, is_named) in [
+            ("accept-language", true),
+            ("accept", false),
+            ("sec-fetch-site", true),
+            ("secret", false),
+        ] {
+            assert_eq!(stripped.names_it(name), is_named, "{name}");
+        }
+        for (json, says) in [
+            ("[\"Host\"]", "can't drop host"),
+            ("[\"content-length\"]", "can't drop content-length"),
+            ("[\"Content-*\"]", "can't drop content-length"),
+            ("[\"*\"]", "takes names of"),
+            ("[\"a_b\"]", "takes names of"),
+        ] {
+            let said = read(json).unwrap_err();
+            assert!(said.contains(says), "{json}: {said}");
+        }
     }
 
     #[test]

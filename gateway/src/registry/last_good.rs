@@ -11,19 +11,30 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::State;
-use super::folder::Snapshot;
+use super::folder::{Bounds, PLUGINS, Snapshot};
 
 /// Makes `folder` hold what is in force, and nothing else that a start would read.
 pub(super) fn write(folder: &Path, state: &State) -> io::Result<()> {
+    let files = state.in_force();
+    let files = files.map(|(name, in_force)| (name, &*in_force.text));
+    keep(folder, files, &PLUGINS)
+}
+
+/// Makes `folder` hold these files, and no other `*.json`.
+pub(crate) fn keep<'f>(
+    folder: &Path,
+    files: impl Iterator<Item = (&'f str, &'f [u8])>,
+    bounds: &Bounds,
+) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
     let mut kept = BTreeSet::new();
-    for (name, in_force) in state.in_force() {
+    for (name, text) in files {
         kept.insert(name.to_owned());
         let path = folder.join(name);
-        if fs::read(&path).is_ok_and(|text| text == *in_force.text) {
+        if fs::read(&path).is_ok_and(|known| known == text) {
             continue;
         }
         let beside = folder.join(format!(".{name}.new"));
@@ -33,11 +44,14 @@ pub(super) fn write(folder: &Path, state: &State) -> io::Result<()> {
             .truncate(true)
             .mode(0o600)
             .open(&beside)?;
-        file.write_all(&in_force.text)?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&beside, &path)?;
     }
-    for file in Snapshot::take(folder).files.unwrap_or_default() {
+    for file in Snapshot::take_within(folder, bounds)
+        .files
+        .unwrap_or_default()
+    {
         if !kept.contains(&file.name) {
             fs::remove_file(folder.join(&file.name))?;
         }

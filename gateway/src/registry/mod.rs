@@ -5,12 +5,15 @@
 //! table, the new state and the faults; start-up is the same function without a state. A faulty file never takes down another,
 //! and a mount that any file names is never served by a shorter one. Nothing here connects to anything.
 
+mod access;
 mod build;
+mod cors;
 mod file;
 mod folder;
 mod headers;
 mod last_good;
 mod mount;
+mod origin;
 mod plugin;
 mod table;
 mod upstream;
@@ -21,10 +24,17 @@ use std::fmt;
 use gapura_mesh::identity::TrustDomain;
 use gapura_mesh::json::Position;
 
+pub(crate) use access::read_company;
+pub use access::{Access, Refusal, Subject, Verdict};
 pub use build::{Built, State, build};
+pub use cors::Cors;
+pub(crate) use cors::read_origins;
+pub(crate) use folder::{Bounds, Stamp};
 pub use folder::{File, Snapshot};
 pub use headers::HeaderPatterns;
+pub(crate) use last_good::keep as keep_files;
 pub use mount::{MAX_SEGMENTS, Mount, OWN_PATHS};
+pub use origin::OriginSet;
 pub use plugin::{AuthMode, Plugin};
 pub use table::{Found, Table};
 pub use upstream::{Host, Instance, Scheme, Upstream};

@@ -12,6 +12,8 @@ use gapura_mesh::path;
 use http::{HeaderName, HeaderValue};
 
 use super::Rules;
+use super::access::Access;
+use super::cors::Cors;
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
 use super::upstream::Upstream;
@@ -46,8 +48,20 @@ pub struct Plugin {
     pub keep_mount_prefix: bool,
     /// From a request's last byte to the response's last header.
     pub timeout: Duration,
+    /// Who may use it.
+    pub access: Access,
+    /// Which pages of other origins may read its answers.
+    pub cors: Option<Cors>,
+    /// Whether a page's WebSocket may bring its token as a subprotocol.
+    pub ws_token: bool,
+    /// Whether upgraded and event streams may outlast the caller's token.
+    pub outlive_token: bool,
+    /// Whether it is served at all; its mount is its own in any case.
+    pub enabled: bool,
     /// The client's `X-*` headers that may pass.
     pub forward_headers: HeaderPatterns,
+    /// Further headers of the client's that are dropped.
+    pub strip_headers: HeaderPatterns,
     /// Fixed headers that replace the client's. The values are marked sensitive and shown nowhere.
     pub inject_headers: Vec<(HeaderName, HeaderValue)>,
     /// Who the sidecar must prove to be.
@@ -74,10 +88,19 @@ const KNOWN: &[&str] = &[
     "keep_mount_prefix",
     "timeout_ms",
     "forward_headers",
+    "strip_headers",
     "inject_headers",
     "verify",
     "identity",
     "plaintext_upstream",
+    "allow",
+    "tests",
+    "shadow",
+    "tenants",
+    "cors",
+    "ws_token",
+    "outlive_token",
+    "enabled",
     "max_body_bytes",
     "retry",
     "health",
@@ -86,21 +109,10 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Fields that restrict and do not work yet: a file that leans on one must not load.
-const RESTRICTING: &[&str] = &["allow", "rate_limit"];
+const RESTRICTING: &[&str] = &["rate_limit"];
 
 /// Names that are kept for later.
-const LATER: &[&str] = &[
-    "enabled",
-    "tests",
-    "shadow",
-    "conditions",
-    "tenants",
-    "canary",
-    "cors",
-    "outlive_token",
-    "min_version",
-    "matrix_params",
-];
+const LATER: &[&str] = &["conditions", "canary", "min_version", "matrix_params"];
 
 const AUTH_MODES: [(&str, AuthMode); 3] = [
     ("gateway_verified", AuthMode::GatewayVerified),
@@ -173,7 +185,13 @@ impl Plugin {
                 .whole("timeout_ms", 1..=TIMEOUT_MAX_MS)
                 .unwrap_or(TIMEOUT_DEFAULT_MS),
         );
+        let access = Access::read(&mut fields, auth);
+        let cors = Cors::read(&mut fields);
+        let ws_token = read_ws_token(&mut fields, auth);
+        let outlive_token = fields.flag("outlive_token").unwrap_or(false);
+        let enabled = fields.flag("enabled").unwrap_or(true);
         let forward_headers = HeaderPatterns::read(&mut fields);
+        let strip_headers = HeaderPatterns::read_stripped(&mut fields);
         let inject_headers = headers::read_injected(&mut fields, auth);
         let identity = read_identity(&mut fields, name.as_ref(), rules);
         let plaintext_upstream = fields.flag("plaintext_upstream").unwrap_or(false);
@@ -199,7 +217,13 @@ impl Plugin {
             auth: auth?,
             keep_mount_prefix,
             timeout,
+            access: access?,
+            cors,
+            ws_token,
+            outlive_token,
+            enabled,
             forward_headers,
+            strip_headers,
             inject_headers,
             identity: identity?,
             max_body,
@@ -267,6 +291,24 @@ fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
         }
         (mode, _) => Some(*mode),
     }
+}
+
+/// `ws_token`, which asks for pages to take a token from and for somebody who reads it.
+fn read_ws_token(fields: &mut Fields<'_, '_>, auth: Option<AuthMode>) -> bool {
+    let wanted = fields.flag("ws_token").unwrap_or(false);
+    if wanted && fields.node("cors").is_none() {
+        fields.fault(
+            "ws_token",
+            "needs \"cors\": a page's token is taken from its origins only; list them there",
+        );
+    }
+    if wanted && auth == Some(AuthMode::Public) {
+        fields.fault(
+            "ws_token",
+            "can't be true with \"auth_mode\": \"public\", where no token is read; remove it",
+        );
+    }
+    wanted
 }
 
 /// The identity the sidecar must prove, by default the one of the plugin's own name.

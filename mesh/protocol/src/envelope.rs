@@ -59,7 +59,9 @@ codes! {
     TokenMissing "token_missing" UNAUTHORIZED "A bearer token is required.";
     TokenInvalid "token_invalid" UNAUTHORIZED "The bearer token is not valid.";
     TokenExpired "token_expired" UNAUTHORIZED "The bearer token has expired.";
+    TokenRevoked "token_revoked" UNAUTHORIZED "The bearer token no longer counts.";
     TenantMissing "tenant_missing" FORBIDDEN "The request acts for no company.";
+    TenantSuspended "tenant_suspended" FORBIDDEN "The company is suspended.";
     Forbidden "forbidden" FORBIDDEN "The caller may not do this.";
     PeerDenied "peer_denied" FORBIDDEN "This peer may not use the plugin.";
     NoRoute "no_route" NOT_FOUND "Nothing is served at this path.";

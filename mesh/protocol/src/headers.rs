@@ -5,10 +5,14 @@
 //! Invariant: whatever a client or a plugin sends, after `scrub_*` no name is left that reads as one of ours, in any spelling that
 //! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
 
+mod proxies;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+
+pub use proxies::tells_who;
 
 use crate::context::{RequestId, Roles, TenantId, UserId};
 
@@ -257,7 +261,8 @@ fn remove_where(
     }
 }
 
-/// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names the plugin asks for. `Host`,
+/// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names, and names by which
+/// proxies tell who somebody is, the plugin asks for. `Host`,
 /// `Content-Length` and `Authorization` are the caller's business.
 pub fn scrub_client_request(
     headers: &mut HeaderMap,
@@ -280,7 +285,7 @@ pub fn scrub_client_request(
             // Removing these would change what the message is; they are framed and set anew anyway.
             return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
         }
-        let x = text.starts_with("x-") && !forwarded(name);
+        let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
         (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
     });
     stripped
@@ -326,7 +331,7 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
         if matches!(text, "forwarded" | "proxy" | "baggage") {
             return Some(Kind::X);
         }
-        if !text.starts_with("x-") || is_vouched(text) {
+        if !(text.starts_with("x-") || tells_who(text)) || is_vouched(text) {
             return None;
         }
         Some(if is_reserved(text) {

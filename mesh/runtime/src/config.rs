@@ -32,6 +32,8 @@ pub struct Setting {
     pub help: &'static str,
     /// A second variable that existing installations use.
     pub also_env: Option<&'static str>,
+    /// Whether it restricts, so that a variable which is set to nothing is a mistake and not the same as none.
+    pub never_empty: bool,
 }
 
 /// How often a setting may be given.
@@ -89,6 +91,7 @@ impl Setting {
             kind: Kind::One(value),
             help,
             also_env: None,
+            never_empty: false,
         }
     }
 
@@ -100,6 +103,7 @@ impl Setting {
             kind: Kind::Many(value),
             help,
             also_env: None,
+            never_empty: false,
         }
     }
 
@@ -111,7 +115,15 @@ impl Setting {
             kind: Kind::Switch,
             help,
             also_env: None,
+            never_empty: false,
         }
+    }
+
+    /// The same, for a setting that restricts: whoever empties its variable by mistake must not open a door.
+    #[must_use]
+    pub const fn never_empty(mut self) -> Self {
+        self.never_empty = true;
+        self
     }
 
     /// The same, also read from a variable that existing installations use.

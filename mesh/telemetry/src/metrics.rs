@@ -56,6 +56,8 @@ pub struct PluginSlot {
     upstream: Histogram,
     /// Requests that have begun and not finished.
     pub in_flight: Counter,
+    /// Requests that passed although the plugin's rules refuse them.
+    pub shadow_refusals: Counter,
 }
 
 /// What all workers count for one plugin.
@@ -156,6 +158,7 @@ impl PluginSlot {
             duration: Histogram::default(),
             upstream: Histogram::default(),
             in_flight: Counter::default(),
+            shadow_refusals: Counter::default(),
         }
     }
 
@@ -270,6 +273,23 @@ impl Meters {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *failures.entry((side, reason)).or_default() += 1;
+    }
+
+    /// Writes what passed in the shadow of rules that refuse it, for all plugins but what is counted as `unrouted`; only a gateway
+    /// has such rules.
+    pub fn render_shadow(&self, text: &mut Text, unrouted: &str) {
+        let name = "gapura_shadow_refusals_total";
+        text.family(
+            name,
+            "counter",
+            "Requests that passed although the plugin's rules refuse them.",
+        );
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins.values().filter(|plugin| plugin.name != unrouted) {
+            let slots = plugin.slots.iter();
+            let count: u64 = slots.map(|slot| slot.shadow_refusals.get()).sum();
+            text.sample(name, &[("plugin", &plugin.name)], count);
+        }
     }
 
     /// Writes all of it, with `sides` being those that this program has.

@@ -20,8 +20,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::body::Body;
-use crate::timers::Sleep;
+use crate::body::{Body, Moment};
 use crate::upstream::life::Life;
 
 /// Where the pipeline leaves an upgraded connection.
@@ -66,7 +65,7 @@ impl Upgraded {
         self.0.borrow_mut().take()
     }
 
-    /// Takes a 101 for the answer to `client`, who asked for it, and makes the tunnel, which lasts until `expires` at most.
+    /// Takes a 101 for the answer to `client`, who asked for it, and makes the tunnel, which lasts until `end` at most.
     ///
     /// # Errors
     /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
@@ -74,7 +73,7 @@ impl Upgraded {
         &self,
         mut answer: Response<Body>,
         client: Option<OnUpgrade>,
-        expires: Option<Sleep>,
+        end: Option<Moment>,
     ) -> Result<Response<Body>, NotAskedFor> {
         let plugin = answer.extensions_mut().remove::<OnUpgrade>();
         let life = answer.extensions_mut().remove::<Arc<Life>>();
@@ -92,7 +91,7 @@ impl Upgraded {
             tokio::select! {
                 // Either end may break off a WebSocket as it likes.
                 _ = join(TokioIo::new(client), TokioIo::new(plugin)) => {}
-                () = passed(expires) => {}
+                () = passed(end) => {}
                 () = cut(life) => {}
             }
         }));
@@ -100,9 +99,9 @@ impl Upgraded {
     }
 }
 
-async fn passed(expires: Option<Sleep>) {
-    match expires {
-        Some(expires) => expires.await,
+async fn passed(end: Option<Moment>) {
+    match end {
+        Some(end) => end.await,
         None => std::future::pending().await,
     }
 }

@@ -49,7 +49,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "allow",
         "ID",
         "Who may use the plugin, spiffe://DOMAIN/gateway/NAME or /*; repeatable [default: gateway/*]",
-    ),
+    )
+    .never_empty(),
     Setting::switch(
         "allow-no-tenant",
         "Let requests without a company through, where no token was verified",

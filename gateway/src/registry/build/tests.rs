@@ -570,3 +570,72 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whatever_asks_less_of_a_caller_is_a_warning_once() {
+    let with = |more: &str| {
+        plugin("a", "/a").replace(
+            "\"gateway_verified\"",
+            &format!("\"gateway_verified\"{more}"),
+        )
+    };
+    let cors = ", \"cors\": {\"origins\": [\"https://app.example.com\"]}";
+    for (before, after, says) in [
+        ("", ", \"outlive_token\": true", "outlive_token is on"),
+        ("", cors, "cors is new"),
+        (
+            cors,
+            ", \"cors\": {\"origins\": [\"https://*.example.com\"]}",
+            "cors became wider",
+        ),
+        (
+            ", \"tenants\": {\"only\": [\"1\"]}",
+            ", \"tenants\": {\"only\": [\"1\", \"2\"]}",
+            "tenants became wider",
+        ),
+        (
+            ", \"tenants\": {\"only\": [\"1\"]}",
+            ", \"tenants\": {\"only\": [\"1\"]}, \"shadow\": true",
+            "shadow is on",
+        ),
+        (", \"allow\": [{}]", "", "allow is gone"),
+    ] {
+        let mut life = Life::new();
+        life.put("a.json", with(before)).reload();
+        let built = life.put("a.json", with(after)).reload();
+        assert!(built.faults.is_empty(), "{:?}", built.faults);
+        assert_eq!(built.warnings.len(), 1, "{:?}", built.warnings);
+        assert!(
+            built.warnings[0].starts_with("plugin a at /a: ") && built.warnings[0].contains(says),
+            "{:?}",
+            built.warnings
+        );
+        assert!(life.reload().warnings.is_empty());
+        let back = life.put("a.json", with(before)).reload();
+        assert!(back.warnings.is_empty(), "{:?}", back.warnings);
+    }
+}
+
+#[test]
+fn a_file_whose_tests_fail_keeps_its_last_good_version() {
+    let with = |role: &str| {
+        let rules = format!(
+            ",\n\"allow\": [{{\"roles\": [\"{role}\"]}}],\n\"tests\": [{{\"as\": {{\"company_id\": \"1\", \"roles\": [\"a\"]}}, \"request\": \"GET /\", \"expect\": \"allow\"}}]"
+        );
+        plugin("a", "/a").replace(
+            "\"gateway_verified\"",
+            &format!("\"gateway_verified\"{rules}"),
+        )
+    };
+    let mut life = Life::new();
+    let first = life.put("a.json", with("a")).reload();
+    assert!(first.faults.is_empty(), "{:?}", first.faults);
+    let built = life.put("a.json", with("b")).reload();
+    assert!(Arc::ptr_eq(&arc(&first, "/a"), &arc(&built, "/a")));
+    assert_eq!(
+        said(&built),
+        [
+            "plugins.d/a.json:3:11: \"tests[0]\" fails: GET / should be \"allow\", but no rule allows it"
+        ]
+    );
+}

@@ -63,7 +63,16 @@ fn every_field_is_read() {
         "inject_headers": {"X-Plugin-Key": "k"}, "verify": true, "identity": "plugin/other", "plaintext_upstream": true,
         "max_body_bytes": 0, "retry": {"attempts": 2, "budget_percent": 20}, "openapi": "/api.json",
         "health": {"path": "/up", "interval_ms": 1000, "unhealthy_after": 3, "healthy_after": 1}"#;
+    let restricting = r#", "enabled": false, "outlive_token": true, "ws_token": true, "shadow": true, "strip_headers": ["Cookie"],
+        "allow": [{"path": "/x"}], "tenants": {"only": ["42"]}, "cors": {"origins": ["https://app.example.com"]},
+        "tests": [{"as": {"company_id": "42"}, "request": "GET /x", "expect": "allow"}]"#;
+    let plugin = read_with(&with(restricting), &rules(false)).unwrap();
+    assert!(!plugin.enabled && plugin.outlive_token && plugin.ws_token && plugin.cors.is_some());
+    assert!(plugin.access.is_shadow() && plugin.access.restricts());
+    assert!(plugin.strip_headers.names_it("cookie"));
     let plugin = read_with(&with(more), &rules(false)).unwrap();
+    assert!(plugin.enabled && !plugin.outlive_token && !plugin.ws_token && plugin.cors.is_none());
+    assert!(!plugin.access.is_shadow() && !plugin.access.restricts());
     assert!(plugin.keep_mount_prefix && plugin.plaintext_upstream);
     assert_eq!(plugin.timeout, Duration::from_millis(5));
     assert_eq!(plugin.inject_headers.len(), 1);
@@ -160,20 +169,25 @@ fn each_wrong_value_is_named_where_it_stands() {
         (", \"openapi\": \"/a?b\"", "\"openapi\" must be a path"),
         (
             ", \"allow\": []",
-            "\"allow\" restricts who may call and can't be enforced",
+            "\"allow\" is an empty list, which would take nobody",
         ),
         (
             ", \"rate_limit\": {}",
             "\"rate_limit\" restricts who may call and can't be enforced",
         ),
         (
-            ", \"enabled\": true",
-            "\"enabled\" is not supported by this build",
+            ", \"enabled\": 1",
+            "\"enabled\" must be true or false, found a number",
         ),
-        (", \"cors\": {}", "\"cors\" is not supported by this build"),
+        (
+            ", \"canary\": {}",
+            "\"canary\" is not supported by this build",
+        ),
+        (", \"cors\": {}", "the field \"cors.origins\" is missing"),
+        (", \"ws_token\": true", "\"ws_token\" needs \"cors\""),
         (
             ", \"tenant\": []",
-            "unknown field \"tenant\"; the nearest valid name is \"name\"",
+            "unknown field \"tenant\"; the nearest valid name is \"tenants\"",
         ),
         (
             ", \"timeout\": 1",

@@ -1,6 +1,7 @@
 //! Lays flags, environment and file over each other.
 //!
-//! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that.
+//! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that. Not so for
+//! a setting that restricts, of which nothing means everyone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,6 +40,14 @@ impl Layers {
     ) -> Self {
         let mut layers = Self::default();
         for setting in settings {
+            let variable = setting.variable();
+            if setting.never_empty && env.get(&variable).is_some_and(String::is_empty) {
+                let message = format!(
+                    "is set but empty, and --{} restricts; give it a value, or unset it to run without",
+                    setting.name
+                );
+                layers.problem(setting.name, &Origin::Env(variable), message);
+            }
             if let Some(texts) = flags.get(setting.name) {
                 let origin = Origin::Flag(setting.name);
                 let found = texts.iter().map(|text| Found {
@@ -414,6 +423,32 @@ mod tests {
             None,
         );
         assert_eq!(text(&found, "plugin-dir").as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn a_setting_that_restricts_is_never_empty_by_its_variable() {
+        let settings = [
+            Setting::one("deny", "FILE", "x").never_empty(),
+            Setting::one("admin", "ADDR", "x"),
+        ];
+        let problems = |env: &[(&str, &str)]| {
+            let env = env
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect();
+            Layers::new(&settings, &[], BTreeMap::new(), &env)
+                .into_problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&[("GAPURA_ADMIN", "")]), [""; 0]);
+        assert_eq!(problems(&[("GAPURA_DENY", "f")]), [""; 0]);
+        let said = problems(&[("GAPURA_DENY", "")]).join("; ");
+        assert!(
+            said.starts_with("GAPURA_DENY: ") && said.contains("unset it"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -5,14 +5,16 @@ use crate::alarms::Alarms;
 use crate::log::Log;
 
 /// Every alarm there is: each shows at 0 until it is raised.
-const ALARMS: [&str; 8] = [
+const ALARMS: [&str; 10] = [
     "certificate",
     "crl",
+    "deny",
     "keys",
     "last_good",
     "public_certificate",
     "registry",
     "revoked",
+    "tenants",
     "trust",
 ];
 

@@ -9,6 +9,7 @@ mod error;
 mod upload;
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -38,10 +39,16 @@ struct State {
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
     attachments: Attachments,
-    until: Option<Sleep>,
+    /// When it ends as if the sender had ended it.
+    until: Option<Moment>,
+    /// When it ends as if the sender had gone away.
+    cut: Option<Moment>,
     /// Its end has been told.
     over: bool,
 }
+
+/// The moment at which a body ends, whatever its sender thinks.
+pub type Moment = Pin<Box<dyn Future<Output = ()>>>;
 
 enum Source {
     End,
@@ -115,11 +122,20 @@ impl Body {
         self
     }
 
-    /// Ends, as if the sender had, once `after` has gone by.
+    /// Ends, as if the sender had, once `end` is ready.
     #[must_use]
-    pub fn ending_after(mut self, timers: &Timers, after: Duration) -> Self {
+    pub fn ending_when(mut self, end: Moment) -> Self {
         if let Some(state) = &mut self.0 {
-            state.until = Some(timers.sleep(after));
+            state.until = Some(end);
+        }
+        self
+    }
+
+    /// Breaks off once `end` is ready, so that nobody takes what has come for the whole.
+    #[must_use]
+    pub fn cut_when(mut self, end: Moment) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.cut = Some(end);
         }
         self
     }
@@ -171,6 +187,7 @@ impl State {
             upload: None,
             attachments: Attachments::default(),
             until: None,
+            cut: None,
             over: false,
         }
     }
@@ -244,6 +261,17 @@ impl State {
     }
 }
 
+/// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has answered.
+fn is_over(end: &mut Option<Moment>, cx: &mut Context<'_>) -> bool {
+    let is_over = end
+        .as_mut()
+        .is_some_and(|end| end.as_mut().poll(cx).is_ready());
+    if is_over {
+        *end = None;
+    }
+    is_over
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Fault;
@@ -255,11 +283,11 @@ impl http_body::Body for Body {
         let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        if this
-            .until
-            .as_ref()
-            .is_some_and(|until| until.poll_passed(cx).is_ready())
-        {
+        if is_over(&mut this.cut, cx) {
+            this.finish(End::Broken(Fault::Cut));
+            return Poll::Ready(Some(Err(Fault::Cut)));
+        }
+        if is_over(&mut this.until, cx) {
             this.finish(End::CutShort);
             return Poll::Ready(None);
         }
@@ -410,7 +438,7 @@ mod tests {
         let heard = Listener::default();
         let mut body = Body::full(Bytes::from_static(b"x"))
             .with(Box::new(heard.clone()))
-            .ending_after(&timers, Duration::from_millis(1));
+            .ending_when(Box::pin(timers.sleep(Duration::from_millis(1))));
         for _ in 0..3 {
             timers.step();
         }

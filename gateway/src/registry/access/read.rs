@@ -1,0 +1,266 @@
+//! Reads `allow`, `tenants` and `shadow`.
+//!
+//! In: the fields of a file and its mode. Out: an [`Access`], or faults, each at its place. A list that restricts and is empty is
+//! refused by name: it would shut everybody out, or was meant to hold something. A key that asks who calls is a fault on a route
+//! where nobody knows.
+
+use gapura_mesh::context::{Roles, TenantId};
+use gapura_mesh::json::{Fields, Node, Value, nearest};
+
+use super::index::Index;
+use super::method::Methods;
+use super::pattern::PathPattern;
+use super::rule::{Effect, Rule};
+use super::{Access, Rules, TenantSet, Tenants};
+use crate::registry::plugin::AuthMode;
+
+/// More rules than this are a program and no list.
+const RULES_MAX: usize = 2000;
+
+const RULE_FIELDS: &[&str] = &[
+    "methods", "path", "roles", "tenants", "scopes", "actors", "effect",
+];
+
+impl Access {
+    /// Reads the fields of a plugin's file, its `tests` too, which are tried at once.
+    pub(in crate::registry) fn read(
+        fields: &mut Fields<'_, '_>,
+        auth: Option<AuthMode>,
+    ) -> Option<Self> {
+        let before = fields.faults().len();
+        // A mode that is wrong is a fault of its own, and no reason to find others.
+        let known = auth.is_none_or(AuthMode::is_verified);
+        let access = Self {
+            tenants: read_tenants(fields, known),
+            rules: read_rules(fields, known),
+            shadow: fields.flag("shadow").unwrap_or(false),
+        };
+        // On rules that are not those that were meant a test says nothing.
+        let is_whole = fields.faults().len() == before;
+        super::examples::try_all(fields, is_whole.then_some(&access), known);
+        (fields.faults().len() == before).then_some(access)
+    }
+}
+
+/// Reads a list of company ids; `None` where it is not there or something is wrong.
+fn read_companies(fields: &mut Fields<'_, '_>, name: &str) -> Option<TenantSet> {
+    let list = filled(fields, name)?;
+    let mut companies = Vec::new();
+    for node in list {
+        match read_company(node) {
+            Ok(company) => companies.push(company),
+            Err(message) => fields.fault_at(node.position, name, message),
+        }
+    }
+    (companies.len() == list.len()).then(|| TenantSet::of(companies))
+}
+
+/// A company id as a file writes it: a text or a whole number, as a token may.
+pub(crate) fn read_company(node: &Node) -> Result<String, String> {
+    let company = match &node.value {
+        Value::Text(text) => TenantId::parse(text.as_bytes()).ok(),
+        Value::Number(number) => number
+            .as_u64()
+            .and_then(|number| TenantId::from_number(number).ok()),
+        _ => {
+            let found = node.kind();
+            return Err(format!("must hold company ids, found {found}"));
+        }
+    };
+    company
+        .filter(|company| company.as_str() != "0")
+        .map(|company| company.to_string())
+        .ok_or_else(|| {
+            "holds what is no company id: it has 1 to 128 of A-Z a-z 0-9 . _ : - and begins with a letter or digit".to_owned()
+        })
+}
+
+/// A list that must hold something.
+fn filled<'n>(fields: &mut Fields<'n, '_>, name: &str) -> Option<&'n [Node]> {
+    let list = fields.list(name)?;
+    if list.is_empty() {
+        fields.fault(
+            name,
+            "is an empty list, which would take nobody; fill it, or leave the field out to take everyone",
+        );
+        return None;
+    }
+    Some(list)
+}
+
+fn read_tenants(fields: &mut Fields<'_, '_>, known: bool) -> Option<Tenants> {
+    let node = fields.node("tenants")?;
+    if !known {
+        needs_a_token(fields, "tenants");
+    }
+    if !matches!(node.value, Value::Object(_)) {
+        return fields.wrong_kind(
+            "tenants",
+            node,
+            "{\"only\": [...]} or {\"except\": [...]} of company ids",
+        );
+    }
+    let mut inner = Fields::open(node, "tenants", &["only", "except"], fields.faults())?;
+    let (only, except) = (inner.node("only").is_some(), inner.node("except").is_some());
+    match (only, except) {
+        (true, false) => read_companies(&mut inner, "only").map(Tenants::Only),
+        (false, true) => read_companies(&mut inner, "except").map(Tenants::Except),
+        (both, _) => {
+            let message = if both {
+                "can't hold both \"only\" and \"except\"; keep one"
+            } else {
+                "must hold \"only\" or \"except\", a list of company ids"
+            };
+            fields.fault("tenants", message);
+            None
+        }
+    }
+}
+
+fn read_rules(fields: &mut Fields<'_, '_>, known: bool) -> Option<Rules> {
+    let list = filled(fields, "allow")?;
+    if list.len() > RULES_MAX {
+        fields.fault("allow", format_args!("holds more than {RULES_MAX} rules"));
+        return None;
+    }
+    let mut rules = Vec::new();
+    for (at, node) in list.iter().enumerate() {
+        let name = format!("allow[{at}]");
+        if let Some(mut fields) = Fields::open(node, &name, RULE_FIELDS, fields.faults()) {
+            rules.extend(read_rule(&mut fields, node.position.line, known));
+        }
+    }
+    if rules.len() < list.len() {
+        return None;
+    }
+    let index = Index::new(&rules);
+    Some(Rules {
+        list: rules.into(),
+        index,
+    })
+}
+
+fn read_rule(fields: &mut Fields<'_, '_>, line: usize, known: bool) -> Option<Rule> {
+    let before = fields.faults().len();
+    let effect = one_of(
+        fields,
+        "effect",
+        &[("allow", Effect::Allow), ("deny", Effect::Deny)],
+    )
+    .unwrap_or(Effect::Allow);
+    let no_actor = one_of(fields, "actors", &[("any", false), ("none", true)]).unwrap_or(false);
+    let rule = Rule {
+        line,
+        methods: read_methods(fields),
+        path: read_path(fields, effect, known),
+        tenants: fields
+            .node("tenants")
+            .and_then(|_| read_companies(fields, "tenants")),
+        roles: read_texts(fields, "roles", |text| {
+            (!text.contains(',') && Roles::parse(text.as_bytes()).is_ok())
+                .then_some(())
+                .ok_or("holds what no token can have as a role: it begins with a letter or digit and has at most 128 of A-Z a-z 0-9 . _ : @ | + = ~ / - and single blanks")
+        }),
+        scopes: read_texts(fields, "scopes", |text| {
+            // RFC 6749, section 3.3.
+            let is_scope = !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+            is_scope
+                .then_some(())
+                .ok_or("holds what no token can have as a scope: it is visible ASCII without blanks, \" and \\")
+        }),
+        no_actor,
+        effect,
+    };
+    if !known {
+        for name in ["tenants", "roles", "scopes"] {
+            if fields.node(name).is_some() {
+                needs_a_token(fields, name);
+            }
+        }
+        if no_actor {
+            needs_a_token(fields, "actors");
+        }
+    }
+    (fields.faults().len() == before).then_some(rule)
+}
+
+fn needs_a_token(fields: &mut Fields<'_, '_>, name: &str) {
+    let position = fields.name_position(name);
+    fields.fault_at(
+        position,
+        name,
+        "asks who calls, and on this route no token is verified; use \"auth_mode\": \"gateway_verified\", or remove it",
+    );
+}
+
+fn read_methods(fields: &mut Fields<'_, '_>) -> Methods {
+    let mut methods = Methods::default();
+    if fields.node("methods").is_none() || filled(fields, "methods").is_none() {
+        return Methods::ANY;
+    }
+    for (text, position) in fields.texts("methods") {
+        if let Err(message) = methods.add(text) {
+            fields.fault_at(position, "methods", message);
+        }
+    }
+    methods
+}
+
+fn read_path(fields: &mut Fields<'_, '_>, effect: Effect, known: bool) -> Option<PathPattern> {
+    let path = match PathPattern::parse(fields.text("path")?) {
+        Ok(path) => path,
+        Err(message) => {
+            fields.fault("path", message);
+            return None;
+        }
+    };
+    if path.names_the_caller() && effect == Effect::Deny {
+        fields.fault(
+            "path",
+            "can't hold {company_id} or {user_id} in a rule that denies; let a rule with it allow, and no other take the rest",
+        );
+    }
+    if path.names_the_caller() && !known {
+        needs_a_token(fields, "path");
+    }
+    Some(path)
+}
+
+fn read_texts(
+    fields: &mut Fields<'_, '_>,
+    name: &str,
+    check: impl Fn(&str) -> Result<(), &'static str>,
+) -> Option<Box<[Box<str>]>> {
+    fields.node(name)?;
+    filled(fields, name)?;
+    let mut texts = Vec::new();
+    for (text, position) in fields.texts(name) {
+        match check(text) {
+            Ok(()) => texts.push(text.into()),
+            Err(message) => fields.fault_at(position, name, message),
+        }
+    }
+    Some(texts.into())
+}
+
+/// One of a few words; of any other the nearest is named.
+pub(super) fn one_of<T: Copy>(
+    fields: &mut Fields<'_, '_>,
+    name: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
+    let text = fields.text(name)?;
+    let found = words.iter().find(|(word, _)| *word == text);
+    if found.is_none() {
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let meant = nearest(text, all.iter().copied()).unwrap_or_default();
+        fields.fault(
+            name,
+            format_args!("must be {}; the nearest is {meant}", all.join(" or ")),
+        );
+    }
+    found.map(|(_, value)| *value)
+}
