@@ -5,8 +5,10 @@
 
 pub mod admin;
 pub mod bound;
+pub mod cli;
 pub mod config;
 pub mod exchange;
+pub mod healthcheck;
 pub mod json;
 pub mod listen;
 pub mod program;

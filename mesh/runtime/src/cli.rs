@@ -1,0 +1,155 @@
+//! The edge between a program and whoever called it: what is printed where, and with which exit code.
+//!
+//! In: what the arguments ask for, and how the program does it. Out: an `ExitCode`: 0 done, 1 failed, 2 wrong usage or configuration.
+//! Refuses to know what any program does. Every sentence goes to standard error under the program's name, a line each; answers go to
+//! standard output. Nobody may be reading either, which is no failure.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use gapura_protocol::clock::Clock;
+use gapura_telemetry::log::Log;
+
+use crate::config::{AdminSide, Invocation, NotStarted, Settings};
+use crate::healthcheck;
+use crate::program::{Running, StartError};
+use crate::signals;
+use crate::systemd::{Manager, Sockets};
+
+/// A program as it was called.
+#[derive(Debug)]
+pub struct Cli {
+    service: &'static str,
+    env: BTreeMap<String, String>,
+}
+
+/// What `--check` found good.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The settings in force and all that was loaded by them, a line each or more.
+    pub lines: Vec<String>,
+    /// What is allowed and hardly meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Why a program that had started ended badly: its exit code, and a sentence.
+#[derive(Debug)]
+pub struct Failed(pub u8, pub String);
+
+impl Cli {
+    /// The program of this `service`, with the environment of its process. What is not text there is no setting of ours.
+    #[must_use]
+    pub fn of(service: &'static str) -> Self {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { service, env }
+    }
+
+    /// What the arguments ask for, over the environment.
+    ///
+    /// # Errors
+    /// [`NotStarted`]
+    pub fn read<S: Settings>(&self) -> Result<Invocation<S>, NotStarted> {
+        Invocation::load(std::env::args_os(), &self.env)
+    }
+
+    /// Serves until signals have ended the program.
+    pub fn serve(
+        &self,
+        start: impl FnOnce(Sockets, Log, Clock) -> Result<Running, StartError>,
+    ) -> ExitCode {
+        self.serve_with(start, |running, manager, _| {
+            signals::attend(running, manager)
+                .map(|()| 0)
+                .map_err(|error| Failed(1, error.to_string()))
+        })
+    }
+
+    /// Serves for as long as `attend` stays with the program; what it gives back is the exit code.
+    pub fn serve_with(
+        &self,
+        start: impl FnOnce(Sockets, Log, Clock) -> Result<Running, StartError>,
+        attend: impl FnOnce(Running, &Manager, &Log) -> Result<u8, Failed>,
+    ) -> ExitCode {
+        let manager = Manager::of(&self.env, std::process::id());
+        let Failed(code, sentences) = match self.started(start) {
+            Ok((running, log)) => match attend(running, &manager, &log) {
+                Ok(code) => return ExitCode::from(code),
+                Err(failed) => failed,
+            },
+            Err(StartError::System(fault)) => Failed(1, fault),
+            Err(StartError::Config(faults)) => Failed(2, faults.join("\n")),
+        };
+        manager.failed(&sentences);
+        self.fail(code, &sentences)
+    }
+
+    fn started(
+        &self,
+        start: impl FnOnce(Sockets, Log, Clock) -> Result<Running, StartError>,
+    ) -> Result<(Running, Log), StartError> {
+        let sockets =
+            Sockets::inherit(&self.env, std::process::id()).map_err(StartError::Config)?;
+        // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
+        let _ = rlimit::increase_nofile_limit(u64::MAX);
+        let clock = Clock::system();
+        let log = Log::stdout(self.service, clock.clone())
+            .map_err(|error| StartError::System(error.to_string()))?;
+        Ok((start(sockets, log.clone(), clock)?, log))
+    }
+
+    /// Tells what `--check` found.
+    pub fn checked(&self, found: Result<Checked, Vec<String>>) -> ExitCode {
+        match found {
+            Ok(checked) => {
+                for warning in &checked.warnings {
+                    self.complain(&format!("warning: {warning}"));
+                }
+                print(&checked.lines.join("\n"))
+            }
+            Err(faults) => self.fail(2, &faults.join("\n")),
+        }
+    }
+
+    /// Prints an answer, or says why there is none: the question was wrong.
+    pub fn answer(&self, answer: Result<String, Vec<String>>) -> ExitCode {
+        self.checked(answer.map(|line| Checked {
+            lines: vec![line],
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// Asks the running program behind `admin` whether it is well.
+    pub fn healthcheck(&self, admin: &AdminSide) -> ExitCode {
+        match healthcheck::ask(&admin.address, admin.token_file.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sentence) => self.fail(1, &sentence),
+        }
+    }
+
+    /// Says why the arguments led to nothing; help that was asked for is no failure.
+    pub fn not_started(&self, why: &NotStarted) -> ExitCode {
+        match why {
+            NotStarted::Shown(text) => print(text.trim_end()),
+            other => self.fail(other.exit_code(), &other.to_string()),
+        }
+    }
+
+    fn fail(&self, code: u8, sentences: &str) -> ExitCode {
+        for sentence in sentences.lines() {
+            self.complain(sentence);
+        }
+        ExitCode::from(code)
+    }
+
+    fn complain(&self, sentence: &str) {
+        let _ = writeln!(std::io::stderr(), "gapura-{}: {sentence}", self.service);
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
