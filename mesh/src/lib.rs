@@ -1,6 +1,8 @@
 //! The door by which the programs reach the libraries under `mesh/`, and what has no library of its own yet: the trust of a program,
 //! its secrets, and what is shown of them.
 
+pub mod pages;
+pub mod start;
 pub mod tls;
 pub mod trust_metrics;
 
@@ -8,7 +10,8 @@ pub use gapura_protocol::{
     clock, context, envelope, framing, headers, identity, leg, path, random, trace,
 };
 pub use gapura_runtime::{
-    admin, bound, cli, config, exchange, healthcheck, json, listen, program, signals, systemd, worker,
+    admin, bound, cli, config, exchange, healthcheck, json, listen, program, signals, systemd,
+    worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{

@@ -1,105 +1,29 @@
-//! `gapura-sidecar`: flags and exit codes only. 0 done, 1 failed, 2 wrong usage or configuration.
+//! `gapura-sidecar`: what each invocation leads to. Exit codes are `gapura_mesh::cli`'s, and those of a plugin that it started.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
-use gapura_mesh::clock::Clock;
-use gapura_mesh::config::NotStarted;
-use gapura_mesh::healthcheck;
-use gapura_mesh::log::Log;
-use gapura_mesh::program::StartError;
-use gapura_mesh::systemd::{Manager, Sockets};
-use gapura_sidecar::config::{Config, Invocation};
-use gapura_sidecar::wrap;
+use gapura_mesh::cli::{Cli, Failed};
+use gapura_sidecar::config::{Config, Invocation, Wrapped};
+use gapura_sidecar::{check, start_with, wrap};
 
 fn main() -> ExitCode {
-    let env: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    match Invocation::load(std::env::args_os(), &env) {
-        Ok(Invocation::Run(config)) => run(*config, &[], &env),
-        Ok(Invocation::Wrap { config, command }) => run(*config, &command, &env),
-        Ok(Invocation::Check(config)) => check(&config),
-        Ok(Invocation::Healthcheck { admin, token_file }) => {
-            match healthcheck::ask(&admin, token_file.as_deref()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(sentence) => fail(1, &sentence),
-            }
+    let cli = Cli::of("sidecar");
+    match cli.read::<Config>() {
+        Ok(Invocation::Run(config)) => {
+            cli.serve(|sockets, log, clock| start_with(*config, sockets, log, clock))
         }
-        Err(not_started) => told(&not_started),
-    }
-}
-
-/// Serves, with the plugin of `command` if there is one.
-fn run(config: Config, command: &[OsString], env: &BTreeMap<String, String>) -> ExitCode {
-    let manager = Manager::of(env, std::process::id());
-    let sockets = Sockets::inherit(env, std::process::id()).map_err(StartError::Config);
-    // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let clock = Clock::system();
-    let patience = config.drain.timeout;
-    let started = sockets.and_then(|sockets| {
-        let log = Log::stdout("sidecar", clock.clone())
-            .map_err(|error| StartError::System(error.to_string()))?;
-        let running = gapura_sidecar::start_with(config, sockets, log.clone(), clock)?;
-        Ok((running, log))
-    });
-    let (code, sentences) = match started {
-        Ok((running, log)) if !command.is_empty() => {
-            match wrap::attend(running, command, patience, &manager, &log) {
-                Ok(code) => return ExitCode::from(code),
-                Err(error) => (error.exit_code(), error.to_string()),
-            }
+        Ok(Invocation::Own(Wrapped { config, command })) => {
+            let patience = config.drain_timeout();
+            cli.serve_with(
+                |sockets, log, clock| start_with(*config, sockets, log, clock),
+                |running, manager, log| {
+                    wrap::attend(running, &command, patience, manager, log)
+                        .map_err(|error| Failed(error.exit_code(), error.to_string()))
+                },
+            )
         }
-        Ok((running, _)) => match gapura_mesh::signals::attend(running, &manager) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => (1, error.to_string()),
-        },
-        Err(StartError::System(fault)) => (1, fault),
-        Err(StartError::Config(faults)) => (2, faults.join("\n")),
-    };
-    manager.failed(&sentences);
-    fail(code, &sentences)
-}
-
-fn check(config: &Config) -> ExitCode {
-    match gapura_sidecar::check(config) {
-        Ok(()) => {
-            say(&format!("{:#}", config.to_json()));
-            ExitCode::SUCCESS
-        }
-        Err(faults) => fail(2, &faults.join("\n")),
+        Ok(Invocation::Check(config)) => cli.checked(check(&config)),
+        Ok(Invocation::Healthcheck(admin)) => cli.healthcheck(&admin),
+        Err(why) => cli.not_started(&why),
     }
-}
-
-fn told(not_started: &NotStarted) -> ExitCode {
-    match not_started {
-        NotStarted::Shown(text) => {
-            say(text.trim_end());
-            ExitCode::SUCCESS
-        }
-        NotStarted::Usage(text) => fail(2, text.trim_end()),
-        NotStarted::Problems(problems) => fail(
-            2,
-            &problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
-    }
-}
-
-fn fail(code: u8, sentences: &str) -> ExitCode {
-    for sentence in sentences.lines() {
-        let _ = writeln!(std::io::stderr(), "gapura-sidecar: {sentence}");
-    }
-    ExitCode::from(code)
-}
-
-/// Prints a line. Nobody may be reading any more, which is no failure of ours.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

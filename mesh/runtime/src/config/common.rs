@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{
-    AccessLog, AdminAddress, Layers, Origin, Shown, address, duration, state, workers,
-};
+use super::{AccessLog, AdminAddress, Layers, Origin, Shown, address, duration, state, workers};
 use crate::program::Drain;
 
 /// What both programs are told.
