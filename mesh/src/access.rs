@@ -65,6 +65,8 @@ pub struct Record {
     pub path: LoggedPath,
     /// Whom it acts for.
     pub tenant: Option<TenantId>,
+    /// Whether somebody acts for its user; never who.
+    pub actor: bool,
     /// The plugin it was meant for: already counted as in flight.
     pub plugin: Option<Arc<PluginMeters>>,
     /// The client's address, or the peer's identity.
@@ -123,6 +125,7 @@ impl Sink {
             method,
             path: LoggedPath::None,
             tenant: None,
+            actor: false,
             plugin: None,
             peer,
             upstream: None,
@@ -261,6 +264,9 @@ impl Record {
             self.bytes_out,
             self.stripped.total()
         );
+        if self.actor {
+            line.extend_from_slice(br#","actor":true"#);
+        }
         let _ = match self.code {
             Some(code) => writeln!(line, r#","code":"{}"}}"#, code.as_str()),
             None => writeln!(line, r#","code":null}}"#),
@@ -305,6 +311,14 @@ mod tests {
     }
 
     fn written(mode: AccessLog, status: u16) -> Vec<serde_json::Value> {
+        written_by(mode, status, |_| {})
+    }
+
+    fn written_by(
+        mode: AccessLog,
+        status: u16,
+        change: impl FnOnce(&mut Record),
+    ) -> Vec<serde_json::Value> {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
@@ -318,6 +332,7 @@ mod tests {
         record.tenant = Some(TenantId::parse(b"42").unwrap());
         record.belongs_to(&meters.plugin("lab"));
         record.status = status;
+        change(&mut record);
         drop(record);
         sink.flush();
         log.close();
@@ -351,6 +366,16 @@ mod tests {
         }
         assert!(line["latency_ms"].is_number());
         assert!(!line.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn that_somebody_acts_for_the_user_is_told_only_where_it_is_so() {
+        let told = |actor| {
+            let lines = written_by(AccessLog::On, 200, |record| record.actor = actor);
+            lines[0].get("actor").cloned()
+        };
+        assert_eq!(told(true), Some(true.into()));
+        assert_eq!(told(false), None);
     }
 
     #[test]

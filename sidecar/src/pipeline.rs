@@ -129,6 +129,7 @@ impl Pipeline {
         let mut seen = Seen::default();
         let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
         (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
+        record.actor = seen.actor;
         let trusted = trusted.map_err(Rejection::Sanitise)?;
         let websocket = trusted.websocket;
         let (body, upload) = watched(body);

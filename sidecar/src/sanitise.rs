@@ -51,6 +51,8 @@ pub struct Refused {
 pub struct Seen {
     /// Whom it acts for.
     pub tenant: Option<TenantId>,
+    /// Whether somebody acts for its user.
+    pub actor: bool,
     /// What was taken from it.
     pub stripped: Stripped,
 }
@@ -73,6 +75,7 @@ pub fn check(
     let host = target.host;
     let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
     seen.tenant.clone_from(&context.tenant);
+    seen.actor = context.actor.is_some();
     if context.tenant.is_none() && !rule.excuses(&head, has_body, &context) {
         return Err(Code::TenantMissing);
     }
