@@ -14,6 +14,7 @@ pub mod coalesce;
 pub mod config;
 pub mod context;
 pub mod envelope;
+pub mod fetch;
 pub mod framing;
 pub mod headers;
 pub mod healthcheck;
