@@ -118,6 +118,15 @@ impl Setting {
         self
     }
 
+    /// Whether it narrows who or what is let in, so that empty must not be taken for absent.
+    #[must_use]
+    pub fn restricts(&self) -> bool {
+        matches!(
+            self.name,
+            "audience" | "issuer" | "allow" | "public-host" | "deny" | "tenants" | "client-ca"
+        )
+    }
+
     /// The setting's own variable.
     #[must_use]
     pub fn variable(&self) -> String {

@@ -1,6 +1,7 @@
 //! Lays flags, environment and file over each other.
 //!
-//! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that.
+//! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that. But for
+//! settings that restrict: there the same line would silently let in more than was meant, so it is refused, and so is an empty list.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,6 +167,13 @@ impl Layers {
 
     fn take_from_env(&mut self, setting: &Setting, env: &BTreeMap<String, String>) {
         let own = setting.variable();
+        if setting.restricts() && env.get(&own).is_some_and(String::is_empty) {
+            let message = format!(
+                "is set and empty, which restricts nothing: give it a value, or leave it out by unsetting {own}"
+            );
+            self.problem(setting.name, &Origin::Env(own), message);
+            return;
+        }
         let names = [Some(own.as_str()), setting.also_env];
         let Some((variable, text)) = names.into_iter().flatten().find_map(|variable| {
             env.get(variable)
@@ -265,6 +273,9 @@ impl Layers {
                 );
             }
             match texts_of(setting.kind, node) {
+                Ok(texts) if texts.is_empty() && setting.restricts() => {
+                    fields.fault(key, "is an empty list, which restricts nothing: name something, or leave it out");
+                }
                 Ok(texts) => {
                     let found = texts
                         .into_iter()
@@ -376,6 +387,26 @@ mod tests {
 
     fn text(layers: &Layers, name: &str) -> Option<String> {
         layers.one(name).map(|found| found.text)
+    }
+
+    #[test]
+    fn what_restricts_is_never_empty() {
+        let said = |env: &[(&str, &str)], file: Option<&str>| {
+            let (layers, _kept) = layers(&[], env, file);
+            let problems = layers.into_problems();
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let by_env = said(&[("GAPURA_PUBLIC_HOST", "")], None);
+        assert!(
+            by_env.len() == 1 && by_env[0].starts_with("GAPURA_PUBLIC_HOST: is set and empty"),
+            "{by_env:?}"
+        );
+        let by_file = said(&[], Some("{\"public_host\": []}"));
+        assert!(
+            by_file.len() == 1 && by_file[0].contains("\"public_host\" is an empty list"),
+            "{by_file:?}"
+        );
+        assert!(said(&[("GAPURA_LISTEN", ""), ("GAPURA_PUBLIC_HOST", "a")], None).is_empty());
     }
 
     #[test]
