@@ -250,7 +250,10 @@ fn is_role(text: &[u8]) -> bool {
             b' ' | b'.' | b'_' | b':' | b'@' | b'|' | b'+' | b'=' | b'~' | b'/' | b'-'
         )
     };
+    // A blank at the end, or two in a row, is what one reader trims and another compares.
     text.first().is_some_and(u8::is_ascii_alphanumeric)
+        && text.last() != Some(&b' ')
+        && !text.windows(2).any(|pair| pair == b"  ")
         && text.len() <= 128
         && text
             .iter()

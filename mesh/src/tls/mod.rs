@@ -9,6 +9,7 @@
 //! serves revocation, expiry, age and drain. Invariant: a connection in the registry was judged under the newest set, or is judged
 //! again by the next sweep.
 
+pub mod clients;
 pub mod crl;
 mod der;
 pub mod directory;
