@@ -7,6 +7,7 @@ use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
 use gapura_mesh::metrics::{Meters, Side, Text, render_program, render_trust};
+use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::watch::TrustCounters;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -34,6 +35,8 @@ pub struct State {
     pub log: Log,
     /// The settings in force, without secrets.
     pub config: Arc<Value>,
+    /// Who judges clients' certificates.
+    pub clients: Option<ClientTrust>,
 }
 
 /// The operator's side.
@@ -169,6 +172,13 @@ impl State {
                 .public
                 .as_ref()
                 .map(|public| public.load().not_after()),
+        );
+        // Beside the sample for the hop: the last of the family that `render_trust` ends with.
+        let closed = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
+        text.sample(
+            "gapura_revoked_connections_closed_total",
+            &[("side", Side::Client.as_str())],
+            closed,
         );
         render_program(&mut text, &self.alarms, &self.log);
         text.into_string()

@@ -5,6 +5,7 @@
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
 mod cidr;
+mod entry;
 mod issuers;
 mod table;
 
@@ -20,10 +21,12 @@ use gapura_mesh::config::{
 };
 use gapura_mesh::identity::Name;
 use gapura_mesh::program::Drain;
+use gapura_mesh::tls::clients::ClientAuth;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::authenticate;
+use crate::forward::sign::SignatureForm;
 
 pub use cidr::Cidr;
 
@@ -59,6 +62,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Its certificate; plain HTTP without.
     pub tls: Option<TlsFiles>,
+    /// Whose certificates clients may show; `None`: they are not asked.
+    pub clients: Option<ClientAuth>,
     /// The registry.
     pub plugin_dir: PathBuf,
     /// Where a copy of the files in force is kept.
@@ -81,12 +86,16 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// What requests to plain http upstreams are signed with.
     pub signing_secret_file: Option<PathBuf>,
+    /// In which form.
+    pub signature: SignatureForm,
     /// The limit of request bodies for plugins that set none.
     pub max_body: Option<u64>,
     /// Worker threads.
     pub workers: usize,
     /// Which finished requests leave a line.
     pub access_log: AccessLog,
+    /// Whether an event of its own names who acted for whom.
+    pub log_actors: bool,
     /// How the program ends.
     pub drain: Drain,
     /// What is allowed and hardly meant, a sentence each.
@@ -196,6 +205,7 @@ impl Config {
         let mut warnings = Vec::new();
         let listen = layers.parse("listen", address).unwrap_or(LISTEN);
         let tls = read_tls(layers);
+        let clients = read_clients(layers);
         let is_plain = layers.one("tls-cert").is_none() && layers.one("tls-key").is_none();
         if is_plain && exposed(listen) && !layers.switch("insecure-listen") {
             let origin = layers.origin("listen");
@@ -242,11 +252,13 @@ impl Config {
             .unwrap_or(DRAIN_TIMEOUT);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
+        let signature = layers.parse("signature", str::parse);
         let no_crl = layers.switch("no-crl");
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
             listen,
             tls,
+            clients,
             plugin_dir: plugin_dir?,
             last_good,
             mesh_dir: mesh_dir?,
@@ -258,9 +270,11 @@ impl Config {
             public_hosts,
             trusted_proxies,
             signing_secret_file,
+            signature: signature.unwrap_or_default(),
             max_body,
             workers,
             access_log,
+            log_actors: layers.switch("log-actors"),
             drain: Drain { delay, timeout },
             warnings,
             shown: BTreeMap::new(),
@@ -379,6 +393,47 @@ fn read_tls(layers: &mut Layers) -> Option<TlsFiles> {
         }
         (None, None) => None,
     }
+}
+
+/// Clients' certificates: with a CRL, or without one in so many words.
+fn read_clients(layers: &mut Layers) -> Option<ClientAuth> {
+    let required = match layers.one("client-auth") {
+        None => false,
+        Some(_) => layers.parse("client-auth", |text| match text {
+            "optional" => Ok(false),
+            "required" => Ok(true),
+            _ => Err("must be optional or required".to_owned()),
+        })?,
+    };
+    let without = layers.switch("no-client-crl");
+    let crl = layers.one("client-crl");
+    let Some(ca) = layers.one("client-ca") else {
+        for name in ["client-crl", "no-client-crl", "client-auth"] {
+            let given = layers
+                .one(name)
+                .filter(|_| name != "no-client-crl" || without);
+            if let Some(found) = given {
+                let message = "says nothing without --client-ca, the CAs of clients' certificates";
+                layers.problem(name, &found.origin, message);
+            }
+        }
+        return None;
+    };
+    let fault = if layers.one("tls-cert").is_none() {
+        "needs --tls-cert: only over TLS can a client show a certificate"
+    } else if crl.is_some() && without {
+        "has both --client-crl and --no-client-crl; keep one"
+    } else if crl.is_none() && !without {
+        "needs --client-crl, the CRLs of these CAs, or --no-client-crl: a stolen certificate would then be good until it expires"
+    } else {
+        return Some(ClientAuth {
+            ca: ca.text.into(),
+            crl: crl.map(|crl| crl.text.into()),
+            required,
+        });
+    };
+    layers.problem("client-ca", &ca.origin, fault);
+    None
 }
 
 fn read_auth(

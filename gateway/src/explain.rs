@@ -57,6 +57,7 @@ pub fn explain(question: &Explain, clock: &Clock) -> Result<Vec<String>, Vec<Str
     let plugin = found.plugin;
     steps.push(format!("auth_mode: {}", plugin.auth.as_str()));
     let keys = Keys::load(question.auth.clone())?;
+    keys.fetch_now(clock)?;
     let mut headers = HeaderMap::new();
     if let Some(file) = &question.token_file {
         let text = std::fs::read_to_string(file).map_err(|error| {
@@ -71,7 +72,7 @@ pub fn explain(question: &Explain, clock: &Clock) -> Result<Vec<String>, Vec<Str
             value.map_err(|_| vec![format!("--token-file {}: holds no token", file.display())])?,
         );
     }
-    match Authenticator::new(keys).verify(plugin.auth, &headers, clock.unix()) {
+    match Authenticator::new(keys).verify_offline(plugin.auth, &headers, clock.unix()) {
         Ok(Caller::Verified(caller)) => {
             let ends = std::time::UNIX_EPOCH + std::time::Duration::from_secs(caller.expires());
             let roles = caller.roles().map_or("none", |roles| roles.as_str());

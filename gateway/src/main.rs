@@ -8,15 +8,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gapura_gateway::config::{Config, Invocation};
 use gapura_gateway::explain;
-use gapura_gateway::forward::sign::Signer;
-use gapura_gateway::load::{Loaded, SIGNING_SECRET_LEAST};
+use gapura_gateway::forward::sign::SignatureForm;
+use gapura_gateway::load::{Loaded, read_signer};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::config::NotStarted;
+use gapura_mesh::healthcheck;
 use gapura_mesh::log::Log;
 use gapura_mesh::program::StartError;
 use gapura_mesh::systemd::{Manager, Sockets};
-use gapura_mesh::{healthcheck, secret};
 
 fn main() -> ExitCode {
     let env: BTreeMap<String, String> = std::env::vars_os()
@@ -35,9 +35,11 @@ fn main() -> ExitCode {
         Ok(Invocation::SigningKey {
             plugin,
             secret_file,
-        }) => match secret::read(&secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST) {
-            Ok(secret) => {
-                say(&URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(&plugin)));
+        }) => match read_signer(&secret_file, SignatureForm::default()) {
+            Ok(signer) => {
+                for key in signer.plugin_keys(&plugin) {
+                    say(&URL_SAFE_NO_PAD.encode(key));
+                }
                 ExitCode::SUCCESS
             }
             Err(fault) => fail(2, &fault),
@@ -82,7 +84,14 @@ fn check(config: &Config) -> ExitCode {
     };
     match Loaded::load(config, &clock, &log, &Alarms::new(log.clone())) {
         Ok(loaded) => {
+            // A provider that is down stops no start; who asks for a check wants to know.
+            if let Err(faults) = loaded.keys.fetch_now(&clock) {
+                return fail(2, &faults.join("\n"));
+            }
             say(&format!("{:#}", config.to_json()));
+            for keys in loaded.keys.ring().describe() {
+                say(&keys);
+            }
             for (file, plugin) in loaded.registry.table().plugins() {
                 let inactive = if plugin.inactive.is_empty() {
                     String::new()

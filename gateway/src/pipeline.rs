@@ -14,6 +14,7 @@ use gapura_mesh::framing::{self, DOOR};
 use gapura_mesh::headers::{
     Kind, TRACEPARENT, X_GAPURA_MADE, announced_by_response, scrub_response,
 };
+use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::shutdown::Phase;
 use gapura_mesh::trace::Trace;
@@ -168,7 +169,7 @@ impl Pipeline {
         if ambiguous {
             return Err(Rejection::Framing(Code::BadRequest));
         }
-        let admitted = match self.admit(client, head, &body, record)? {
+        let admitted = match self.admit(client, head, &body, record).await? {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -203,7 +204,7 @@ impl Pipeline {
     }
 
     /// Every check a request meets before a byte of it goes on, in this order.
-    fn admit(
+    async fn admit(
         &self,
         client: &Client,
         mut head: Parts,
@@ -236,10 +237,13 @@ impl Pipeline {
         let now = self.core.seed.clock.unix();
         let caller = self
             .authenticator
-            .verify(route.plugin.auth, &head.headers, now)
+            .verify(route.plugin.auth, &head.headers, client.certificate(), now)
+            .await
             .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
         if let authenticate::Caller::Verified(caller) = &caller {
             record.tenant = Some(caller.tenant().clone());
+            record.actor = caller.actor().is_some();
+            self.tell_actor(caller, record);
         }
         let permit = authorise::admit(route.plugin, caller).map_err(Rejection::Authorise)?; // authorise.rs: may they
         let length = head
@@ -306,6 +310,24 @@ impl Pipeline {
             })))
             .watched(upload.clone());
         (body, upload)
+    }
+
+    /// Where the operator wants it, who acts for whom; an access line never says that.
+    fn tell_actor(&self, caller: &authenticate::VerifiedCaller, record: &Record) {
+        let Some(actor) = caller.actor().filter(|_| self.settings.log_actors) else {
+            return;
+        };
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("company_id", caller.tenant().as_str().into()),
+            ("user_id", caller.user().as_str().into()),
+            ("actor_id", actor.as_str().into()),
+        ];
+        let message = "somebody acts for a user";
+        self.core
+            .seed
+            .log
+            .event(Level::Info, "actor", message, &fields);
     }
 
     fn unauthenticated(&self, error: authenticate::Error) -> Rejection {

@@ -11,6 +11,8 @@ pub struct DoorSettings {
     pub public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub proxies: Vec<Cidr>,
+    /// Whether it is told by name who acted for whom.
+    pub log_actors: bool,
 }
 
 impl DoorSettings {

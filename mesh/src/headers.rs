@@ -350,8 +350,8 @@ fn is_of_rule_2(name: &str) -> bool {
         rest,
         "request-id" | "user-id" | "company-id" | "role" | "actor-id"
     ) || rest
-            .strip_prefix("forwarded-")
-            .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
+        .strip_prefix("forwarded-")
+        .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
 }
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.

@@ -13,6 +13,7 @@ mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod issuers; // whose keys count, and for which companies
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod paths; // one form of every path
@@ -28,4 +29,5 @@ mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
+mod world; // components that no one here wrote
 mod wrap; // a plugin and its sidecar as one

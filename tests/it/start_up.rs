@@ -277,9 +277,22 @@ fn the_gateway_names_what_is_wrong_with_its_flags() {
             vec!["32", "openssl rand"],
         ),
         (
-            "keys from a URL, which this build has not",
-            vec![("--jwks", "https://issuer.test/keys")],
-            vec!["jwks"],
+            "keys from a URL over plain http",
+            vec![("--jwks", "http://issuer.test/keys")],
+            vec!["--jwks", "https"],
+        ),
+        (
+            "keys from a URL for any audience",
+            vec![
+                ("--jwks", "https://issuer.test/keys"),
+                ("--audience", "without"),
+            ],
+            vec!["--jwks", "audience", "--any-audience"],
+        ),
+        (
+            "a client CA without a word on revocation",
+            vec![("--client-ca", "/nowhere/ca.pem")],
+            vec!["--client-ca", "--client-crl", "--no-client-crl"],
         ),
         (
             "a config file that is not there",

@@ -31,6 +31,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         "FILE",
         "The private key of the public certificate",
     ),
+    Setting::one(
+        "client-ca",
+        "FILE",
+        "Ask clients for a certificate of these CAs; tokens may be bound to it",
+    ),
+    Setting::one(
+        "client-crl",
+        "FILE",
+        "The CRLs of these CAs; required beside them unless --no-client-crl",
+    ),
+    Setting::switch(
+        "no-client-crl",
+        "Take clients' certificates without a revocation list",
+    ),
+    Setting::one(
+        "client-auth",
+        "WHICH",
+        "Whether a client must show a certificate: optional or required [default: optional]",
+    ),
     Setting::switch(
         "insecure-listen",
         "Serve plain HTTP beyond loopback too, for example behind a balancer that ends TLS",
@@ -77,13 +96,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     Setting::one(
         "jwks",
-        "FILE",
-        "Verify tokens with the keys of this JWK set",
+        "FILE-or-URL",
+        "Verify tokens with the keys of this JWK set, or of a file of public keys in PEM",
     ),
     Setting::one(
         "oidc-issuer",
         "URL",
-        "Verify tokens with the keys this issuer publishes (not in this build yet)",
+        "Verify tokens with the keys that this OpenID provider publishes; its `iss` must be the same",
+    ),
+    Setting::one(
+        "issuer-ca",
+        "FILE",
+        "The roots that vouch for where keys are fetched [default: the system's]",
     ),
     Setting::one("issuer", "TEXT", "What a token's `iss` must be"),
     Setting::many(
@@ -128,7 +152,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::one(
         "signing-secret-file",
         "FILE",
-        "Sign requests to plain http upstreams with the secret in this file",
+        "Sign requests to plain http upstreams with the secret in this file; of two, one a line, the first signs",
+    ),
+    Setting::one(
+        "signature",
+        "FORM",
+        "The form of these signatures: v2, or v1 without who acts for the user [default: v2]",
     ),
     Setting::one(
         "max-body-bytes",
@@ -144,6 +173,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "access-log",
         "WHICH",
         "Which requests leave a line: on, errors or off [default: on]",
+    ),
+    Setting::switch(
+        "log-actors",
+        "Name in an event of its own who acted for whom; access lines never do",
     ),
     Setting::one(
         "drain-delay",
@@ -237,6 +270,7 @@ pub(super) fn show(
     effective("workers", config.workers.into());
     effective("access-log", config.access_log.as_str().into());
     effective("leeway", seconds(config.auth.leeway));
+    effective("signature", config.signature.as_str().into());
     effective("drain-delay", seconds(config.drain.delay));
     effective("drain-timeout", seconds(config.drain.timeout));
     effective("max-body-bytes", config.max_body.into());
