@@ -9,6 +9,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gapura_mesh::alarms::Alarms;
+use gapura_mesh::cli::Checked;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Name;
 use gapura_mesh::log::Log;
@@ -16,15 +17,6 @@ use gapura_mesh::log::Log;
 use crate::config::Config;
 use crate::forward::sign::SignatureForm;
 use crate::load::{Loaded, read_signer};
-
-/// What a start would find.
-#[derive(Debug)]
-pub struct Checked {
-    /// The settings in force and the plugins, a line each or more.
-    pub lines: Vec<String>,
-    /// What is allowed and hardly meant, a sentence each.
-    pub warnings: Vec<String>,
-}
 
 /// Loads everything as a start would; names the fields that this build does not act on yet.
 ///

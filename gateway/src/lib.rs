@@ -31,6 +31,6 @@ mod settings;
 mod standing;
 mod ws_token;
 
-pub use command::{Checked, check, signing_keys};
+pub use command::{check, signing_keys};
 pub use explain::explain;
 pub use run::{start, start_with};

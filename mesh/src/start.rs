@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::pages::{Admin, Health, Report};
 use crate::tls::live::LiveConnections;
-use crate::tls::marks::{Kept, StateDir};
+use crate::tls::marks::Kept;
 use crate::tls::trust::{TrustOptions, TrustSet, TrustStore};
 use crate::tls::watch::{self, Keeper, TrustCounters};
 
@@ -89,7 +89,6 @@ pub struct Prepared {
     common: Common,
     ground: Ground,
     bound: Bound,
-    state_dir: Option<StateDir>,
     shared: Shared,
     stop: Stop,
 }
@@ -213,7 +212,7 @@ impl fmt::Display for Missing {
 }
 
 impl Prepared {
-    /// Binds every listener that systemd has not handed over, and begins what outlasts a restart.
+    /// Binds every listener that systemd has not handed over.
     ///
     /// # Errors
     /// [`StartError`]: what the operator has to mend.
@@ -232,10 +231,6 @@ impl Prepared {
             health: common.health,
         };
         let bound = Bound::bind(&wanted, sockets).map_err(StartError::Config)?;
-        let kept = ground.kept.clone();
-        let state_dir = kept
-            .begin(&log, !common.no_crl)
-            .map_err(|fault| StartError::Config(vec![fault]))?;
         let stop = Stop::new();
         let shared = Shared {
             trust: ground.trust.clone(),
@@ -251,7 +246,6 @@ impl Prepared {
             common,
             ground,
             bound,
-            state_dir,
             shared,
             stop,
         })
@@ -269,11 +263,11 @@ impl Prepared {
         self.bound.is_exposed()
     }
 
-    /// Starts the workers, each with what `maker` makes for it, and the control thread. `control` begins on that thread what the
+    /// Begins what outlasts a restart, then starts the workers, each with what `maker` makes for it, and the control thread. `control` begins on that thread what the
     /// program does there besides, and gives back what the program has to say for itself.
     ///
     /// # Errors
-    /// [`StartError`]: what the system refused.
+    /// [`StartError`]: what the operator has to mend, or what the system refused.
     pub fn run<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static, R: Report>(
         self,
         maker: impl FnMut() -> M,
@@ -283,10 +277,13 @@ impl Prepared {
             common,
             ground,
             bound,
-            state_dir,
             shared,
             stop,
         } = self;
+        let state_dir = ground
+            .kept
+            .begin(&shared.log, !common.no_crl)
+            .map_err(|fault| StartError::Config(vec![fault]))?;
         let seed = Seed {
             index: 0,
             of: common.workers,

@@ -60,6 +60,8 @@ impl Settings for Config {
 
     const STRUCTURED: &'static [&'static str] = &[];
 
+    const SECRETS: &'static [&'static str] = &[];
+
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 19901);
 
     fn command() -> Command {

@@ -7,7 +7,7 @@ use gapura_sidecar::config::{Config, Invocation, Wrapped};
 use gapura_sidecar::{check, start_with, wrap};
 
 fn main() -> ExitCode {
-    let cli = Cli::of("sidecar");
+    let mut cli = Cli::of("sidecar");
     match cli.read::<Config>() {
         Ok(Invocation::Run(config)) => {
             cli.serve(|sockets, log, clock| start_with(*config, sockets, log, clock))

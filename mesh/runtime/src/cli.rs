@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::log::Log;
+use zeroize::Zeroize;
 
 use crate::config::{AdminSide, Invocation, NotStarted, Settings};
 use crate::healthcheck;
@@ -47,12 +48,22 @@ impl Cli {
         Self { service, env }
     }
 
-    /// What the arguments ask for, over the environment.
+    /// What the arguments ask for, over the environment. A secret in there lives on in what was made of it alone.
     ///
     /// # Errors
     /// [`NotStarted`]
-    pub fn read<S: Settings>(&self) -> Result<Invocation<S>, NotStarted> {
-        Invocation::load(std::env::args_os(), &self.env)
+    pub fn read<S: Settings>(&mut self) -> Result<Invocation<S>, NotStarted> {
+        let invocation = Invocation::load(std::env::args_os(), &self.env);
+        self.wipe(S::SECRETS);
+        invocation
+    }
+
+    fn wipe(&mut self, secrets: &[&str]) {
+        for name in secrets {
+            if let Some(mut secret) = self.env.remove(*name) {
+                secret.zeroize();
+            }
+        }
     }
 
     /// Serves until signals have ended the program.
@@ -152,4 +163,20 @@ impl Cli {
 fn print(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_the_environment_is_gone_once_it_was_read_and_all_else_stays() {
+        let env = ["JWT_SECRET", "NOTIFY_SOCKET"].map(|name| (name.to_owned(), "x".to_owned()));
+        let mut cli = Cli {
+            service: "gateway",
+            env: env.into(),
+        };
+        cli.wipe(&["JWT_SECRET", "OTHER"]);
+        assert_eq!(cli.env.keys().collect::<Vec<_>>(), ["NOTIFY_SOCKET"]);
+    }
 }

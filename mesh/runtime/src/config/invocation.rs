@@ -35,6 +35,9 @@ pub trait Settings: Sized {
     /// Keys that only the file of settings can hold.
     const STRUCTURED: &'static [&'static str];
 
+    /// Variables that hold a secret and not where one is: wiped as soon as they are read.
+    const SECRETS: &'static [&'static str];
+
     /// Where its operator's side listens unless told otherwise.
     const ADMIN: SocketAddr;
 
