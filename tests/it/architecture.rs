@@ -98,6 +98,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     let ours = |name: &String| name.starts_with("gapura") || name == "lab-reporting";
     for (crate_dir, allowed) in [
         ("mesh", &[][..]),
+        ("mesh/transport", &[][..]),
         ("gateway", &["gapura-mesh"][..]),
         ("sidecar", &["gapura-mesh"][..]),
         ("pki", &["gapura-mesh"][..]),
@@ -115,7 +116,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
 fn only_the_ca_mints_certificates_and_the_sidecar_reads_no_token() {
     let has =
         |crate_dir: &str, name: &str| dependencies(crate_dir).iter().any(|known| known == name);
-    for crate_dir in ["mesh", "gateway", "sidecar"] {
+    for crate_dir in ["mesh", "mesh/transport", "gateway", "sidecar"] {
         assert!(
             !has(crate_dir, "rcgen"),
             "{crate_dir} can mint certificates"
@@ -164,7 +165,12 @@ fn no_stage_knows_the_pipeline_the_server_or_the_configuration() {
 
 #[test]
 fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
-    for dir in ["mesh/src", "gateway/src", "sidecar/src"] {
+    for dir in [
+        "mesh/src",
+        "mesh/transport/src",
+        "gateway/src",
+        "sidecar/src",
+    ] {
         for (name, code) in sources(dir) {
             if name != "mesh/src/clock.rs" {
                 assert!(
@@ -190,6 +196,7 @@ fn the_time_comes_from_the_clock_and_settings_from_the_configuration() {
 fn no_library_keeps_a_state_of_the_whole_process() {
     for dir in [
         "mesh/src",
+        "mesh/transport/src",
         "gateway/src",
         "sidecar/src",
         "pki/src",

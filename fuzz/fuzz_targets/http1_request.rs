@@ -1,0 +1,12 @@
+//! Requests that we take, hyper takes too, and the same: method, target, fields and body of each.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)] // each target asks half of it
+#[path = "../../mesh/transport/tests/oracle/mod.rs"]
+mod oracle;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = oracle::compare_requests(bytes);
+});
