@@ -7,6 +7,7 @@
 
 mod buffers;
 pub mod http1;
+pub mod http2;
 mod stream;
 mod timer;
 
