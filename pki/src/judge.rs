@@ -6,9 +6,10 @@
 use gapura_mesh::identity::{PeerId, TrustDomain};
 use gapura_mesh::tls::peer::Peer;
 use gapura_mesh::tls::provider::mesh_provider;
+use gapura_mesh::tls::purpose::Purpose;
 use gapura_mesh::tls::revocation::RevocationSet;
 use gapura_mesh::tls::roots::{Issuer, Roots};
-use gapura_mesh::tls::verify::{Judge, Purpose};
+use gapura_mesh::tls::verify::Judge;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::leaf_key;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gapura_mesh::identity::{PeerId, TrustDomain};
-use gapura_mesh::tls::verify::Purpose;
+use gapura_mesh::tls::purpose::Purpose;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 

@@ -4,40 +4,35 @@
 //! force it is no set, at a start it lets nobody in.
 
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::marks::Marks;
 use super::refusal::Refusal;
 use super::revocation::RevocationError;
-use super::trust::TrustSet;
 use super::unfit::TrustError;
 
 /// What a set follows.
-#[derive(Clone, Copy)]
-pub(super) enum Before<'a> {
-    /// Nothing but what outlasted the last end of the program.
-    Start(&'a Marks),
-    /// The set in force.
-    Set(&'a TrustSet),
+pub(super) struct Before {
+    /// The generation of the set in force; none at a start.
+    pub(super) generation: Option<u64>,
+    /// How far each issuer's CRLs had come.
+    pub(super) marks: Marks,
+    /// Whether the set in force has CRLs.
+    pub(super) has_crls: bool,
 }
 
-impl Before<'_> {
-    pub(super) fn generation(&self) -> u64 {
-        match self {
-            Self::Start(_) => 0,
-            Self::Set(set) => set.generation(),
+impl Before {
+    /// Nothing but what outlasted the last end of the program.
+    pub(super) fn start(marks: &Marks) -> Self {
+        Self {
+            generation: None,
+            marks: marks.clone(),
+            has_crls: false,
         }
     }
 
-    pub(super) fn marks(&self, now: u64) -> Marks {
-        match self {
-            Self::Start(marks) => (*marks).clone(),
-            Self::Set(set) => set.marks(UNIX_EPOCH + Duration::from_secs(now)),
-        }
-    }
-
-    pub(super) fn has_crls(&self) -> bool {
-        matches!(self, Self::Set(set) if set.has_crls())
+    /// Whether the program starts: no set is in force.
+    pub(super) fn is_start(&self) -> bool {
+        self.generation.is_none()
     }
 
     /// Lists that do not go on from those before: at a start, why nobody is let in; else no set at all.
@@ -47,20 +42,20 @@ impl Before<'_> {
         path: PathBuf,
         now: u64,
     ) -> Result<Refusal, TrustError> {
-        match (self, err) {
-            (Self::Start(_), RevocationError::NotBegun { begins, .. }) => {
-                Ok(Refusal::CrlNotBegun {
-                    this_update: begins,
-                    now,
-                })
-            }
-            (Self::Start(_), err) => Ok(Refusal::CrlWentBack {
+        match (self.is_start(), err) {
+            (true, RevocationError::NotBegun { begins, .. }) => Ok(Refusal::CrlNotBegun {
+                this_update: begins,
+                now,
+            }),
+            (true, err) => Ok(Refusal::CrlWentBack {
                 what: err.to_string(),
             }),
-            (Self::Set(_), RevocationError::NotBegun { issuer, begins }) => Err(
-                TrustError::NotBegun(path, format!("the CRL of {issuer}"), begins),
-            ),
-            (Self::Set(_), err) => Err(TrustError::Crl(path, err)),
+            (false, RevocationError::NotBegun { issuer, begins }) => Err(TrustError::NotBegun(
+                path,
+                format!("the CRL of {issuer}"),
+                begins,
+            )),
+            (false, err) => Err(TrustError::Crl(path, err)),
         }
     }
 }

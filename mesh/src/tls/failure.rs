@@ -10,8 +10,8 @@ use rustls::{
     AlertDescription, CertificateError, Error, ExtendedKeyPurpose, InvalidMessage, PeerIncompatible,
 };
 
+use super::purpose::Purpose;
 use super::refusal::{Purposes, Refusal};
-use super::verify::Purpose;
 
 /// What to tell of a failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

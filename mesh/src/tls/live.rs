@@ -13,8 +13,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 
 use super::peer::Peer;
+use super::purpose::Purpose;
 use super::trust::TrustSet;
-use super::verify::Purpose;
 use crate::clock::unix;
 use crate::leg::Side;
 

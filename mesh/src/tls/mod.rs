@@ -22,6 +22,7 @@ pub mod peer;
 pub mod pem;
 pub mod provider;
 pub mod public;
+pub mod purpose;
 mod reasons;
 pub mod refusal;
 pub mod revocation;

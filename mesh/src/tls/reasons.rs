@@ -6,8 +6,8 @@ use x509_parser::prelude::FromDer;
 
 use super::form::{self, Form, Whose};
 use super::peer;
+use super::purpose::Purpose;
 use super::refusal::{Malformed, Purposes, Refusal, shown};
-use super::verify::Purpose;
 
 /// An issuer's name for people; webpki hands it out without its header.
 pub(super) fn label_of(subject: &[u8]) -> String {

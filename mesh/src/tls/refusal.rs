@@ -8,7 +8,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 
 use super::form::Form;
-use super::verify::Purpose;
+use super::purpose::Purpose;
 use crate::clock::Rfc3339;
 use crate::identity::{InvalidId, PeerId, Role, TrustDomain};
 

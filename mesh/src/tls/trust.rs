@@ -26,12 +26,13 @@ use super::marks::Marks;
 use super::peer::{self, Peer, hex, seconds};
 use super::pem;
 use super::provider::mesh_provider;
+use super::purpose::Purpose;
 use super::refusal::{Refusal, day, shown};
 use super::revocation::RevocationSet;
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
 use super::verifier::{PluginVerifier, RecentRefusals};
-use super::verify::{Judge, Purpose};
+use super::verify::Judge;
 use crate::clock::{Clock, Rfc3339, unix};
 use crate::identity::{PeerId, Role};
 
@@ -90,7 +91,7 @@ impl TrustSet {
     /// # Errors
     /// If the set does not fit.
     pub fn start(dir: &Path, options: &TrustOptions, marks: &Marks) -> Result<Self, TrustError> {
-        Self::follow(dir, &MeshFiles::read(dir)?, options, Before::Start(marks))
+        Self::follow(dir, &MeshFiles::read(dir)?, options, Before::start(marks))
     }
 
     /// Checks a snapshot of `dir`. Where there is a set in force, one that has not begun is not taken.
@@ -103,17 +104,18 @@ impl TrustSet {
         options: &TrustOptions,
         previous: Option<&Self>,
     ) -> Result<Self, TrustError> {
-        match previous {
-            Some(previous) => Self::follow(dir, files, options, Before::Set(previous)),
-            None => Self::follow(dir, files, options, Before::Start(&Marks::default())),
-        }
+        let before = match previous {
+            Some(previous) => previous.before_the_next(options.clock.now()),
+            None => Before::start(&Marks::default()),
+        };
+        Self::follow(dir, files, options, before)
     }
 
     fn follow(
         dir: &Path,
         files: &MeshFiles,
         options: &TrustOptions,
-        before: Before<'_>,
+        before: Before,
     ) -> Result<Self, TrustError> {
         let [cert_path, key_path, ca_path, crl_path] =
             super::directory::FILES.map(|name| dir.join(name));
@@ -147,11 +149,10 @@ impl TrustSet {
                 ),
                 _ => TrustError::Key(key_path.clone()),
             })?;
-        if let (Before::Set(_), true) = (before, own_begins > now) {
+        if !before.is_start() && own_begins > now {
             let what = "the certificate, or a CA of its chain,".to_owned();
             return Err(TrustError::NotBegun(cert_path, what, own_begins));
         }
-        let marks = before.marks(now);
         let revocation = match &files.crl {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
@@ -162,12 +163,12 @@ impl TrustSet {
                 Some(lists)
             }
             None if !options.no_crl => return Err(TrustError::NoCrl(crl_path)),
-            None if before.has_crls() => return Err(TrustError::CrlGone(crl_path)),
+            None if before.has_crls => return Err(TrustError::CrlGone(crl_path)),
             None => None,
         };
         let closed = match revocation
             .as_ref()
-            .map(|lists| lists.goes_on_from(&marks, now))
+            .map(|lists| lists.goes_on_from(&before.marks, now))
         {
             None | Some(Ok(())) => None,
             Some(Err(err)) => Some(before.not_going_on(err, crl_path, now)?),
@@ -188,7 +189,7 @@ impl TrustSet {
             .map_err(|err| TrustError::Config(err.to_string()))?;
         let (hash, stamp) = (files.hash, files.stamp.clone());
         Ok(Self {
-            generation: before.generation() + 1,
+            generation: before.generation.unwrap_or(0) + 1,
             hash,
             stamp,
             own,
@@ -197,7 +198,7 @@ impl TrustSet {
             recent,
             provider,
             own_begins,
-            marks,
+            marks: before.marks,
             clock: options.clock.clone(),
             server: Arc::new(server),
             client,
@@ -216,8 +217,13 @@ impl TrustSet {
         &self.hash
     }
 
-    pub(super) fn has_crls(&self) -> bool {
-        self.judge.revocation().is_some()
+    /// What the set after this one has to go on from.
+    fn before_the_next(&self, now: SystemTime) -> Before {
+        Before {
+            generation: Some(self.generation),
+            marks: self.marks(now),
+            has_crls: self.judge.revocation().is_some(),
+        }
     }
 
     pub(super) fn stamp(&self) -> &Stamp {

@@ -13,8 +13,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
 use super::peer::{self, Peer};
+use super::purpose::Purpose;
 use super::refusal::Refusal;
-use super::verify::{Judge, Purpose};
+use super::verify::Judge;
 use crate::identity::PeerId;
 
 /// At a sidecar: whoever dials must prove to be a gateway of our own trust domain.

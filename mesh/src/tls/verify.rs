@@ -6,7 +6,6 @@
 //! the identity. Which identity may do what is not.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,21 +16,13 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use super::der::trim_zeros;
 use super::form::{self, Form};
 use super::peer::{self, Peer, hex};
+use super::purpose::Purpose;
 use super::reasons::{label_of, refused};
 use super::refusal::{Malformed, Refusal};
 use super::revocation::{RevocationSet, Status};
 use super::roots::Roots;
 use crate::clock::unix;
-use crate::identity::{Role, TrustDomain};
-
-/// Which side of a handshake a judged certificate stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Purpose {
-    /// It dials: a gateway's, with clientAuth.
-    Client,
-    /// It answers: a plugin's, with serverAuth.
-    Server,
-}
+use crate::identity::TrustDomain;
 
 /// What a chain is judged by.
 #[derive(Clone, Debug)]
@@ -46,42 +37,6 @@ pub struct Judge {
 
 /// No serial number of a certificate may be longer (RFC 5280, section 4.1.2.2).
 const LONGEST_SERIAL: usize = 20;
-
-impl Purpose {
-    /// The role whose certificates stand on this side.
-    #[must_use]
-    pub fn role(self) -> Role {
-        match self {
-            Self::Client => Role::Gateway,
-            Self::Server => Role::Plugin,
-        }
-    }
-
-    /// The side on which the certificates of `role` stand.
-    #[must_use]
-    pub fn of(role: Role) -> Self {
-        match role {
-            Role::Gateway => Self::Client,
-            Role::Plugin => Self::Server,
-        }
-    }
-
-    fn key_usage(self) -> KeyUsage {
-        match self {
-            Self::Client => KeyUsage::client_auth(),
-            Self::Server => KeyUsage::server_auth(),
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "dialling (clientAuth)",
-            Self::Server => "answering (serverAuth)",
-        })
-    }
-}
 
 impl Judge {
     /// Judges by `roots`, for identities of `domain`; without a revocation set nothing is revoked.
@@ -234,7 +189,7 @@ impl Judge {
             anchors,
             intermediates,
             time,
-            purpose.key_usage(),
+            key_usage(purpose),
             None,
             Some(&well_formed),
         )
@@ -325,6 +280,14 @@ impl Judge {
         refuse_unless_clear(status, serial, is_leaf, peer, now, || {
             anchor.map_or_else(String::new, |anchor| anchor.label().to_owned())
         })
+    }
+}
+
+/// What a leaf on this side must be good for.
+fn key_usage(purpose: Purpose) -> KeyUsage {
+    match purpose {
+        Purpose::Client => KeyUsage::client_auth(),
+        Purpose::Server => KeyUsage::server_auth(),
     }
 }
 

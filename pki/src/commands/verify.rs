@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::PeerId;
-use gapura_mesh::tls::verify::Purpose;
+use gapura_mesh::tls::purpose::Purpose;
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
 use gapura_pki::moment::Moment;

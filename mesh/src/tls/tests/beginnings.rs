@@ -8,9 +8,9 @@ use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, now, options, serial, val
 use super::watching::{Kept, eventually};
 use crate::identity::Role;
 use crate::tls::marks::{Marks, StateDir};
+use crate::tls::purpose::Purpose;
 use crate::tls::refusal::Refusal;
 use crate::tls::trust::{TrustError, TrustOptions, TrustSet};
-use crate::tls::verify::Purpose;
 
 fn judged(set: &TrustSet, leaf: &Leaf, at: i64) -> Result<(), &'static str> {
     let time = UNIX_EPOCH + Duration::from_secs(at.unsigned_abs());

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use crate::identity::Role;
 use crate::tls::crl::Crl;
 use crate::tls::pem;
+use crate::tls::purpose::Purpose;
 use crate::tls::trust::{TrustError, TrustSet};
-use crate::tls::verify::Purpose;
 
 use super::mint::options;
 

@@ -10,9 +10,9 @@ use rustls::pki_types::CertificateDer;
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, at, now, options, serial, uri, valid};
 use crate::identity::Role;
+use crate::tls::purpose::Purpose;
 use crate::tls::refusal::Refusal;
 use crate::tls::trust::TrustSet;
-use crate::tls::verify::Purpose;
 
 /// A sidecar's set over these roots and CRLs, whose own certificate comes from `ca`.
 fn set(ca: &Ca, roots: &str, crl: Option<&str>) -> TrustSet {

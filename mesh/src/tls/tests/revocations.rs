@@ -11,10 +11,10 @@ use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, now, options, serial};
 use crate::identity::Role;
 use crate::tls::crl::{Crl, CrlError, Part};
 use crate::tls::pem;
+use crate::tls::purpose::Purpose;
 use crate::tls::refusal::Refusal;
 use crate::tls::revocation::RevocationError;
 use crate::tls::trust::{TrustError, TrustSet};
-use crate::tls::verify::Purpose;
 
 fn judged(set: &TrustSet, leaf: &Leaf, at: i64) -> Result<(), &'static str> {
     let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap());
