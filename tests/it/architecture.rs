@@ -268,10 +268,7 @@ fn no_stage_knows_the_pipeline_the_server_or_the_configuration() {
 }
 
 /// Where a circle still is: the folder, or the files, that hold all of it. Only ever taken from.
-const CIRCLES: [&str; 2] = [
-    "gateway/src/registry/",
-    "pki/src/commands/",
-];
+const CIRCLES: [&str; 2] = ["gateway/src/registry/", "pki/src/commands/"];
 
 #[test]
 fn no_file_knows_one_that_knows_it() {
