@@ -160,7 +160,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     for (crate_dir, allowed) in [
         ("mesh/protocol", &[][..]),
         ("mesh/telemetry", &["gapura-protocol"][..]),
-        ("mesh/transport", &["gapura-protocol"][..]),
+        ("mesh/transport", &["gapura-protocol", "gapura-trust"][..]),
         ("mesh/trust", &["gapura-protocol"][..]),
         (
             "mesh/runtime",
