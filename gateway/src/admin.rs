@@ -8,7 +8,7 @@ use gapura_mesh::admin::{Endpoint, Page};
 use gapura_mesh::leg::Side;
 use gapura_mesh::metrics::Text;
 use gapura_mesh::pages::Report;
-use gapura_mesh::start::{Missing, Shared};
+use gapura_mesh::shared::{Missing, Shared};
 use gapura_mesh::tls::clients::ClientTrust;
 use http::StatusCode;
 use serde_json::{Value, json};

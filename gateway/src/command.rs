@@ -22,7 +22,7 @@ use crate::load::{Loaded, read_signer};
 ///
 /// # Errors
 /// Every fault, a sentence each.
-pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
+pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
     let clock = Clock::system();
     let log = Log::to("gateway", clock.clone(), Box::new(io::sink()))
         .map_err(|error| vec![format!("no thread can be started: {error}")])?;
@@ -52,7 +52,7 @@ pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
 ///
 /// # Errors
 /// What is wrong with the file that holds the gateway's secrets, a sentence.
-pub fn signing_keys(plugin: &Name, secret_file: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn signing_keys(plugin: &Name, secret_file: &Path) -> Result<Vec<String>, String> {
     // The form makes no difference to the keys.
     let signer = read_signer(secret_file, SignatureForm::default())?;
     let keys = signer.plugin_keys(plugin);

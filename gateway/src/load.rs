@@ -9,10 +9,10 @@ use std::sync::Arc;
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::{Role, TrustDomain};
+use gapura_mesh::load::{Ground, Loading};
 use gapura_mesh::log::Log;
 use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::secret;
-use gapura_mesh::start::{Ground, Loading};
 use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gapura_mesh::body::Body;
 use gapura_mesh::clock::unix;
-use gapura_mesh::start::{Missing, Shared};
+use gapura_mesh::shared::{Missing, Shared};
 use gapura_mesh::tls::public::PublicStore;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};

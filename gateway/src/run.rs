@@ -2,26 +2,32 @@
 //!
 //! In: a checked [`Config`]. Out: a [`Running`] gateway, or a [`StartError`] with nothing left half-started.
 
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_mesh::access::UNROUTED;
 use gapura_mesh::alarms::Alarms;
+use gapura_mesh::cli::{Checked, Cli, Program};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::config::exposed;
 use gapura_mesh::log::{Level, Log};
 use gapura_mesh::program::{Reload, Running, StartError};
-use gapura_mesh::start::{Blueprint, Prepared, Shared};
+use gapura_mesh::shared::Shared;
+use gapura_mesh::start::{Blueprint, Prepared};
 use gapura_mesh::systemd::Sockets;
 use gapura_mesh::tls::clients::ClientTrust;
-use gapura_mesh::tls::public::{self, PublicKeeper, PublicStore};
+use gapura_mesh::tls::public::PublicStore;
+use gapura_mesh::tls::watch_public::{self, PublicKeeper};
 use gapura_mesh::worker::Core;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
-use crate::config::{Config, TlsFiles};
+use crate::command;
+use crate::config::{Config, Question, TlsFiles};
+use crate::explain::explain;
 use crate::forward::Forward;
 use crate::forward::instances::{Instances, LOOK_UP_EVERY};
 use crate::forward::lookup::Lookups;
@@ -65,95 +71,100 @@ struct Followed {
     shared: Shared,
 }
 
-/// Starts a gateway.
-///
-/// # Errors
-/// [`StartError`]: what the operator has to mend, or what the system refused.
-pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartError> {
-    start_with(config, Sockets::default(), log, clock)
-}
+impl Program for Config {
+    const SERVICE: &'static str = "gateway";
 
-/// Starts a gateway on listeners that were bound for it; those that are not among them it binds itself.
-///
-/// # Errors
-/// As [`start`].
-pub fn start_with(
-    config: Config,
-    sockets: Sockets,
-    log: Log,
-    clock: Clock,
-) -> Result<Running, StartError> {
-    let alarms = Alarms::new(log.clone());
-    let loaded = Loaded::load(&config, &clock, &log, &alarms).map_err(StartError::Config)?;
-    let shown = config.to_json();
-    let common = config.common.clone();
-    let prepared = Prepared::new(
-        &BLUEPRINT,
-        (common, loaded.ground),
-        sockets,
-        alarms,
-        (log, clock),
-    )?;
-    // What the flags were judged by may differ from what was handed over.
-    if config.tls.is_none() && !exposed(config.common.listen) && prepared.is_exposed() {
-        let fault = "the socket public that systemd handed over would be plain HTTP beyond this machine; give --tls-cert and --tls-key, or set ListenStream=127.0.0.1:PORT";
-        return Err(StartError::Config(vec![fault.to_owned()]));
+    fn check(&self) -> Result<Checked, Vec<String>> {
+        command::check(self)
     }
-    let shared = prepared.shared().clone();
-    for warning in &loaded.warnings {
-        shared.log.event(Level::Warn, "configuration", warning, &[]);
+
+    fn start_with(self, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
+        let alarms = Alarms::new(log.clone());
+        let loaded = Loaded::load(&self, &clock, &log, &alarms).map_err(StartError::Config)?;
+        let shown = self.to_json();
+        let common = self.common.clone();
+        let prepared = Prepared::new(
+            &BLUEPRINT,
+            (common, loaded.ground),
+            sockets,
+            alarms,
+            (log, clock),
+        )?;
+        // What the flags were judged by may differ from what was handed over.
+        if self.tls.is_none() && !exposed(self.common.listen) && prepared.is_exposed() {
+            let fault = "the socket public that systemd handed over would be plain HTTP beyond this machine; give --tls-cert and --tls-key, or set ListenStream=127.0.0.1:PORT";
+            return Err(StartError::Config(vec![fault.to_owned()]));
+        }
+        let shared = prepared.shared().clone();
+        for warning in &loaded.warnings {
+            shared.log.event(Level::Warn, "configuration", warning, &[]);
+        }
+        let tls = loaded
+            .public
+            .as_ref()
+            .map(|public| {
+                PublicStore::server_config(
+                    public,
+                    loaded.clients.as_ref().map(ClientTrust::verifier),
+                )
+            })
+            .transpose();
+        let tls =
+            tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
+        let parts = Parts {
+            own: Own {
+                shared: shared.clone(),
+                public: loaded.public.clone(),
+            },
+            registry: loaded.registry.clone(),
+            keys: loaded.keys.clone(),
+            standing: loaded.standing.clone(),
+            instances: Instances::default(),
+            signer: loaded.signer,
+            settings: Arc::new(DoorSettings {
+                public_hosts: self.public_hosts,
+                proxies: self.trusted_proxies,
+                log_actors: self.log_actors,
+            }),
+            tls,
+            clients: loaded.clients.clone(),
+        };
+        let report = Admin {
+            own: parts.own.clone(),
+            registry: loaded.registry.clone(),
+            standing: loaded.standing,
+            instances: parts.instances.clone(),
+            config: shown,
+            clients: loaded.clients.clone(),
+        };
+        let followed = Followed {
+            public: loaded.public.zip(self.tls),
+            clients: loaded.clients,
+            keys: loaded.keys,
+            watcher: loaded.watcher,
+            standing: loaded.standing_watcher,
+            registry: loaded.registry,
+            instances: parts.instances.clone(),
+            shared,
+        };
+        let maker = || {
+            let parts = parts.clone();
+            move |core: Rc<Core>| parts.server(core)
+        };
+        prepared.run(maker, move |tasks, reload| {
+            followed.follow(tasks, reload);
+            report
+        })
     }
-    let tls = loaded
-        .public
-        .as_ref()
-        .map(|public| PublicStore::server_config(public, loaded.clients.as_ref()))
-        .transpose();
-    let tls =
-        tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
-    let parts = Parts {
-        own: Own {
-            shared: shared.clone(),
-            public: loaded.public.clone(),
-        },
-        registry: loaded.registry.clone(),
-        keys: loaded.keys.clone(),
-        standing: loaded.standing.clone(),
-        instances: Instances::default(),
-        signer: loaded.signer,
-        settings: Arc::new(DoorSettings {
-            public_hosts: config.public_hosts,
-            proxies: config.trusted_proxies,
-            log_actors: config.log_actors,
-        }),
-        tls,
-        clients: loaded.clients.clone(),
-    };
-    let report = Admin {
-        own: parts.own.clone(),
-        registry: loaded.registry.clone(),
-        standing: loaded.standing,
-        instances: parts.instances.clone(),
-        config: shown,
-        clients: loaded.clients.clone(),
-    };
-    let followed = Followed {
-        public: loaded.public.zip(config.tls),
-        clients: loaded.clients,
-        keys: loaded.keys,
-        watcher: loaded.watcher,
-        standing: loaded.standing_watcher,
-        registry: loaded.registry,
-        instances: parts.instances.clone(),
-        shared,
-    };
-    let maker = || {
-        let parts = parts.clone();
-        move |core: Rc<Core>| parts.server(core)
-    };
-    prepared.run(maker, move |tasks, reload| {
-        followed.follow(tasks, reload);
-        report
-    })
+
+    fn answer(question: Question, cli: &Cli) -> ExitCode {
+        cli.print(match question {
+            Question::Explain(question) => explain(&question, &Clock::system()),
+            Question::SigningKey { plugin, secret } => command::signing_keys(&plugin, &secret)
+                .map(|keys| keys.join("\n"))
+                .map_err(|fault| vec![fault]),
+        })
+    }
 }
 
 impl Parts {
@@ -194,7 +205,7 @@ impl Followed {
                 log: log.clone(),
                 reload: reload.subscribe(),
             };
-            tasks.spawn_local(public::keep(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(watch_public::keep(keeper, |_| {}, std::future::pending()));
         }
         if let Some(clients) = self.clients {
             tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));

@@ -1,18 +1,13 @@
-//! The door by which the programs reach the libraries under `mesh/`, and what has no library of its own yet: the trust of a program,
-//! its secrets, and what is shown of them.
+//! The door by which the programs reach the libraries under `mesh/`.
 
-pub mod fetch;
-pub mod pages;
-pub mod start;
 pub mod tls;
-pub mod trust_metrics;
 
 pub use gapura_protocol::{
     clock, context, envelope, framing, headers, identity, leg, path, random, trace,
 };
 pub use gapura_runtime::{
-    admin, bound, cli, config, exchange, healthcheck, json, listen, program, signals, systemd,
-    worker,
+    admin, bound, cli, config, exchange, fetch, healthcheck, json, listen, load, pages, program,
+    shared, signals, start, systemd, trust_metrics, worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{

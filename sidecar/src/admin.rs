@@ -2,7 +2,7 @@
 
 use gapura_mesh::leg::Side;
 use gapura_mesh::pages::Report;
-use gapura_mesh::start::Shared;
+use gapura_mesh::shared::Shared;
 
 /// The operator's side.
 pub(crate) struct Admin(pub(crate) Shared);

@@ -11,7 +11,6 @@ mod table;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 use gapura_mesh::config::{Common, Layers, Origin, Setting, Settings, Shown, address};
@@ -29,9 +28,9 @@ pub type Invocation = gapura_mesh::config::Invocation<Config>;
 #[derive(Debug)]
 pub struct Wrapped {
     /// How to serve.
-    pub config: Box<Config>,
+    pub(crate) config: Box<Config>,
     /// The plugin's command.
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Everything a running sidecar is told.
@@ -112,14 +111,8 @@ impl Settings for Config {
 impl Config {
     /// The effective settings and where each came from.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         self.shown.to_json()
-    }
-
-    /// What is in flight has so long to finish, and the plugin to end after that.
-    #[must_use]
-    pub fn drain_timeout(&self) -> Duration {
-        self.common.drain.timeout
     }
 }
 

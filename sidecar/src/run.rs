@@ -2,25 +2,28 @@
 //!
 //! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started.
 
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use gapura_mesh::alarms::Alarms;
-use gapura_mesh::cli::Checked;
+use gapura_mesh::cli::{Checked, Cli, Failed, Program};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::{IdPattern, Role, TrustDomain};
+use gapura_mesh::load::{Ground, Loading};
 use gapura_mesh::log::Log;
 use gapura_mesh::ownership;
 use gapura_mesh::program::{Running, StartError};
-use gapura_mesh::start::{Blueprint, Ground, Loading, Prepared};
+use gapura_mesh::start::{Blueprint, Prepared};
 use gapura_mesh::systemd::Sockets;
 use gapura_mesh::worker::Core;
 
 use crate::admin::Admin;
 use crate::authorise::AllowList;
-use crate::config::Config;
+use crate::config::{Config, Wrapped};
 use crate::forward::{Address, Plugin};
 use crate::pipeline::Pipeline;
 use crate::server::Server;
+use crate::wrap;
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "hop",
@@ -60,67 +63,59 @@ fn allow_list(patterns: &[IdPattern], ours: &TrustDomain) -> Result<AllowList, V
     }))
 }
 
-/// Loads everything as a start would, and serves nothing.
-///
-/// # Errors
-/// Every fault, a sentence each.
-pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
-    load(config, &Clock::system())?;
-    Ok(Checked {
-        lines: vec![format!("{:#}", config.to_json())],
-        ..Checked::default()
-    })
-}
+impl Program for Config {
+    const SERVICE: &'static str = "sidecar";
 
-/// Starts a sidecar.
-///
-/// # Errors
-/// [`StartError`]: what the operator has to mend, or what the system refused.
-pub fn start(config: Config, log: Log, clock: Clock) -> Result<Running, StartError> {
-    start_with(config, Sockets::default(), log, clock)
-}
+    fn check(&self) -> Result<Checked, Vec<String>> {
+        load(self, &Clock::system())?;
+        Ok(Checked {
+            lines: vec![format!("{:#}", self.to_json())],
+            ..Checked::default()
+        })
+    }
 
-/// Starts a sidecar on listeners that were bound for it; those that are not among them it binds itself.
-///
-/// # Errors
-/// As [`start`].
-pub fn start_with(
-    config: Config,
-    sockets: Sockets,
-    log: Log,
-    clock: Clock,
-) -> Result<Running, StartError> {
-    let (ground, allow) = load(&config, &clock).map_err(StartError::Config)?;
-    let alarms = Alarms::new(log.clone());
-    let prepared = Prepared::new(
-        &BLUEPRINT,
-        (config.common, ground),
-        sockets,
-        alarms,
-        (log, clock),
-    )?;
-    let shared = prepared.shared().clone();
-    let name = shared.trust.load().own().id.name().as_str().to_owned();
-    let report = Admin(shared.clone());
-    let maker = || {
-        let (address, rule, name) = (config.plugin.clone(), config.tenants.clone(), name.clone());
-        let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
-        move |core: Rc<Core>| {
-            let plugin = Plugin::new(address, core.clone());
-            let meters = core.seed.meters.plugin(&name);
-            let pipeline = Pipeline {
-                core,
-                plugin,
-                rule,
-                meters,
-            };
-            Server {
-                pipeline: Rc::new(pipeline),
-                allow,
-                trust,
-                live,
+    fn start_with(self, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError> {
+        let (ground, allow) = load(&self, &clock).map_err(StartError::Config)?;
+        let name = ground.trust.load().own().id.name().as_str().to_owned();
+        let alarms = Alarms::new(log.clone());
+        let loaded = (self.common, ground);
+        let prepared = Prepared::new(&BLUEPRINT, loaded, sockets, alarms, (log, clock))?;
+        let shared = prepared.shared().clone();
+        let report = Admin(shared.clone());
+        let (address, rule) = (self.plugin, self.tenants);
+        let maker = || {
+            let (address, rule, name) = (address.clone(), rule.clone(), name.clone());
+            let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
+            move |core: Rc<Core>| {
+                let plugin = Plugin::new(address, core.clone());
+                let meters = core.seed.meters.plugin(&name);
+                let pipeline = Rc::new(Pipeline {
+                    core,
+                    plugin,
+                    rule,
+                    meters,
+                });
+                Server {
+                    pipeline,
+                    allow,
+                    trust,
+                    live,
+                }
             }
-        }
-    };
-    prepared.run(maker, |_, _| report)
+        };
+        prepared.run(maker, |_, _| report)
+    }
+
+    /// Serves with the plugin as a part of this.
+    fn answer(wrapped: Wrapped, cli: &Cli) -> ExitCode {
+        let Wrapped { config, command } = wrapped;
+        let patience = config.common.drain.timeout;
+        cli.serve_with(
+            |sockets, log, clock| config.start_with(sockets, log, clock),
+            |running, manager, log| {
+                wrap::attend(running, &command, patience, manager, log)
+                    .map_err(|error| Failed(error.exit_code(), error.to_string()))
+            },
+        )
+    }
 }

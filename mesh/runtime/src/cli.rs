@@ -34,14 +34,57 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// One of the programs.
+pub trait Program: Settings {
+    /// What it is called in its log.
+    const SERVICE: &'static str;
+
+    /// Loads everything as a start would, and serves nothing.
+    ///
+    /// # Errors
+    /// Every fault, a sentence each.
+    fn check(&self) -> Result<Checked, Vec<String>>;
+
+    /// Starts it on listeners that were bound for it; those that are not among them it binds itself.
+    ///
+    /// # Errors
+    /// [`StartError`]: what the operator has to mend, or what the system refused.
+    fn start_with(self, sockets: Sockets, log: Log, clock: Clock) -> Result<Running, StartError>;
+
+    /// Starts it on listeners of its own.
+    ///
+    /// # Errors
+    /// As [`Program::start_with`].
+    fn start(self, log: Log, clock: Clock) -> Result<Running, StartError> {
+        self.start_with(Sockets::default(), log, clock)
+    }
+
+    /// Does what only this program can be asked.
+    fn answer(own: Self::Own, cli: &Cli) -> ExitCode;
+}
+
+/// All that `main` of a program is: does what the arguments of this process ask for.
+#[must_use]
+pub fn main<P: Program>() -> ExitCode {
+    let mut cli = Cli::of(P::SERVICE);
+    match cli.read::<P>() {
+        Ok(Invocation::Run(config)) => {
+            cli.serve(|sockets, log, clock| config.start_with(sockets, log, clock))
+        }
+        Ok(Invocation::Check(config)) => cli.checked(config.check()),
+        Ok(Invocation::Healthcheck(admin)) => cli.healthcheck(&admin),
+        Ok(Invocation::Own(own)) => P::answer(own, &cli),
+        Err(why) => cli.not_started(&why),
+    }
+}
+
 /// Why a program that had started ended badly: its exit code, and a sentence.
 #[derive(Debug)]
 pub struct Failed(pub u8, pub String);
 
 impl Cli {
     /// The program of this `service`, with the environment of its process. What is not text there is no setting of ours.
-    #[must_use]
-    pub fn of(service: &'static str) -> Self {
+    fn of(service: &'static str) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -52,7 +95,7 @@ impl Cli {
     ///
     /// # Errors
     /// [`NotStarted`]
-    pub fn read<S: Settings>(&mut self) -> Result<Invocation<S>, NotStarted> {
+    fn read<S: Settings>(&mut self) -> Result<Invocation<S>, NotStarted> {
         let invocation = Invocation::load(std::env::args_os(), &self.env);
         self.wipe(S::SECRETS);
         invocation
@@ -67,7 +110,7 @@ impl Cli {
     }
 
     /// Serves until signals have ended the program.
-    pub fn serve(
+    fn serve(
         &self,
         start: impl FnOnce(Sockets, Log, Clock) -> Result<Running, StartError>,
     ) -> ExitCode {
@@ -112,7 +155,7 @@ impl Cli {
     }
 
     /// Tells what `--check` found.
-    pub fn checked(&self, found: Result<Checked, Vec<String>>) -> ExitCode {
+    fn checked(&self, found: Result<Checked, Vec<String>>) -> ExitCode {
         match found {
             Ok(checked) => {
                 for warning in &checked.warnings {
@@ -125,7 +168,7 @@ impl Cli {
     }
 
     /// Prints an answer, or says why there is none: the question was wrong.
-    pub fn answer(&self, answer: Result<String, Vec<String>>) -> ExitCode {
+    pub fn print(&self, answer: Result<String, Vec<String>>) -> ExitCode {
         self.checked(answer.map(|line| Checked {
             lines: vec![line],
             warnings: Vec::new(),
@@ -133,7 +176,7 @@ impl Cli {
     }
 
     /// Asks the running program behind `admin` whether it is well.
-    pub fn healthcheck(&self, admin: &AdminSide) -> ExitCode {
+    fn healthcheck(&self, admin: &AdminSide) -> ExitCode {
         match healthcheck::ask(&admin.address, admin.token_file.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(sentence) => self.fail(1, &sentence),
@@ -141,7 +184,7 @@ impl Cli {
     }
 
     /// Says why the arguments led to nothing; help that was asked for is no failure.
-    pub fn not_started(&self, why: &NotStarted) -> ExitCode {
+    fn not_started(&self, why: &NotStarted) -> ExitCode {
         match why {
             NotStarted::Shown(text) => print(text.trim_end()),
             other => self.fail(other.exit_code(), &other.to_string()),

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use gapura_mesh::config::{AccessLog, NotStarted};
 use serde_json::json;
 
