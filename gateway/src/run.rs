@@ -12,7 +12,8 @@ use gapura_mesh::cli::{Checked, Cli, Program};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::config::exposed;
 use gapura_mesh::log::{Level, Log};
-use gapura_mesh::program::{Reload, Running, StartError};
+use gapura_mesh::program::{Running, StartError};
+use gapura_mesh::reload::asked::Reloads;
 use gapura_mesh::shared::Shared;
 use gapura_mesh::start::{Blueprint, Prepared};
 use gapura_mesh::systemd::Sockets;
@@ -191,7 +192,7 @@ impl Parts {
 }
 
 impl Followed {
-    fn follow(self, tasks: &mut JoinSet<()>, reload: &Reload) {
+    fn follow(self, tasks: &mut JoinSet<()>, reload: &Reloads) {
         let Shared {
             alarms, log, clock, ..
         } = self.shared;
@@ -210,16 +211,15 @@ impl Followed {
         if let Some(clients) = self.clients {
             tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));
         }
-        tasks.spawn_local(self.watcher.run());
+        tasks.spawn_local(self.watcher.run(reload.subscribe()));
         tasks.spawn_local(self.standing.run(reload.subscribe()));
-        tasks.spawn_local(look_up_names(self.registry.clone(), self.instances));
+        tasks.spawn_local(look_up_names(self.registry, self.instances));
         tasks.spawn_local(self.keys.follow(Follow {
             clock,
             alarms,
             log,
             reload: reload.subscribe(),
         }));
-        tasks.spawn_local(pass_reload_on(self.registry, reload.subscribe()));
     }
 }
 
@@ -237,11 +237,5 @@ async fn look_up_names(registry: Registry, instances: Instances) {
             () = tokio::time::sleep(LOOK_UP_EVERY) => {}
             () = instances.wanted() => {}
         }
-    }
-}
-
-async fn pass_reload_on(registry: Registry, mut reload: tokio::sync::watch::Receiver<u64>) {
-    while reload.changed().await.is_ok() {
-        registry.reload();
     }
 }

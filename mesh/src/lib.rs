@@ -7,7 +7,7 @@ pub use gapura_protocol::{
 };
 pub use gapura_runtime::{
     admin, bound, cli, config, exchange, fetch, healthcheck, json, listen, load, pages, program,
-    shared, signals, start, systemd, trust_metrics, worker,
+    reload, shared, signals, start, systemd, trust_metrics, worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{

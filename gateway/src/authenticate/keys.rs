@@ -14,7 +14,7 @@ use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::fetch::Client;
 use gapura_mesh::log::{Level, Log};
-use tokio::sync::watch;
+use gapura_mesh::reload::asked::Asked;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -51,7 +51,7 @@ pub struct Follow {
     /// Where new keys are told.
     pub log: Log,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
 }
 
 struct Shared {
@@ -140,6 +140,8 @@ impl Keys {
             };
             tasks.spawn_local(self.clone().fetch_on(at, fetching, provider, with.clone()));
         }
+        // What nobody listens to must not be waited for.
+        drop(with);
         while tasks.join_next().await.is_some() {}
     }
 
@@ -172,7 +174,7 @@ impl Keys {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                changed = with.reload.changed() => if changed.is_err() { return },
+                () = with.reload.changed() => {}
             }
             // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
             let _ = self.reload_if_changed(&with.alarms);
@@ -229,10 +231,7 @@ impl Keys {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = provider.asked(), if !asked => asked = true,
-                changed = with.reload.changed() => match changed {
-                    Ok(()) => due = 0,
-                    Err(_) => return,
-                },
+                () = with.reload.changed() => due = 0,
             }
         }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::{Level, Log};
+use gapura_mesh::reload::asked::Asked;
 use tokio::sync::watch;
 
 use super::deny::DenyList;
@@ -122,7 +123,7 @@ impl Standing {
 
 impl Watcher {
     /// Follows both until it is dropped; `reload` says that somebody asks for it now.
-    pub(crate) async fn run(mut self, mut reload: watch::Receiver<u64>) {
+    pub(crate) async fn run(mut self, mut reload: Asked) {
         if self.deny.is_none() && self.tenants.is_none() {
             return;
         }
@@ -131,10 +132,7 @@ impl Watcher {
             self.look(asked).await;
             asked = tokio::select! {
                 () = tokio::time::sleep(POLL) => false,
-                changed = reload.changed() => match changed {
-                    Ok(()) => true,
-                    Err(_) => return,
-                },
+                () = reload.changed() => true,
             };
         }
     }

@@ -20,7 +20,8 @@ use crate::bound::{Bound, Wanted, Watchers};
 use crate::config::Common;
 use crate::load::Ground;
 use crate::pages::{Admin, Health, Report};
-use crate::program::{self, Reload, Running, StartError};
+use crate::program::{self, Running, StartError};
+use crate::reload::asked::Reloads;
 use crate::reload::trust::{self, Keeper};
 use crate::shared::Shared;
 use crate::systemd::Sockets;
@@ -103,7 +104,7 @@ impl Prepared {
     pub fn run<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static, R: Report>(
         self,
         maker: impl FnMut() -> M,
-        control: impl FnOnce(&mut JoinSet<()>, &Reload) -> R + Send + 'static,
+        control: impl FnOnce(&mut JoinSet<()>, &Reloads) -> R + Send + 'static,
     ) -> Result<Running, StartError> {
         let Self {
             common,
@@ -129,13 +130,13 @@ impl Prepared {
             stopping: shared.stopping.clone(),
         };
         let (queues, workers) = worker::spawn_all(&seed, maker)?;
-        let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
+        let reloads = Reloads::default();
         let (log, alarms) = (shared.log.clone(), shared.alarms.clone());
         let addresses = bound.addresses();
-        let (ending, reloads) = (stop.clone(), reload.clone());
+        let (ending, asked) = (stop.clone(), reloads.clone());
         let serve = move || async move {
             let mut tasks = JoinSet::new();
-            let report = Rc::new(control(&mut tasks, &reloads));
+            let report = Rc::new(control(&mut tasks, &asked));
             let watchers = Watchers {
                 admin: Rc::new(Admin(report.clone())),
                 health: Rc::new(Health(report)),
@@ -150,14 +151,14 @@ impl Prepared {
                 alarms: shared.alarms,
                 log: shared.log.clone(),
                 counters: shared.trust_counters,
-                reload: reloads.subscribe(),
+                reload: asked.subscribe(),
                 state: begun.state,
             };
             tasks.spawn_local(trust::keep(keeper, |_| {}, std::future::pending()));
             // The operator's side answers until everything else has ended.
             program::drain(common.drain, ending, shared.log, workers, tasks).await;
         };
-        let started = Running::start(log, stop, reload, addresses, serve);
+        let started = Running::start(log, stop, reloads, addresses, serve);
         let started = started.map(|running| running.with_alarms(alarms));
         started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
     }

@@ -33,6 +33,8 @@ use gapura_trust::peer::seconds;
 use gapura_trust::pem;
 use gapura_trust::provider::public_provider;
 
+use super::asked::Asked;
+
 /// What the operator said of clients' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
@@ -158,12 +160,12 @@ impl ClientTrust {
     }
 
     /// Follows the files for ever: on the program's control runtime, once.
-    pub async fn keep(self, alarms: Alarms, log: Log, mut reload: watch::Receiver<u64>) {
+    pub async fn keep(self, alarms: Alarms, log: Log, mut reload: Asked) {
         let mut failed = 0_u32;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                changed = reload.changed() => if changed.is_err() { return },
+                () = reload.changed() => {}
             }
             match Current::read(&self.0.auth) {
                 Ok(next) => {

@@ -14,10 +14,10 @@ use gapura_telemetry::log::{Level, Log};
 use gapura_trust::directory::stamp_of;
 use gapura_trust::public::{PublicCertificate, PublicError, PublicStore};
 use gapura_trust::refusal::Span;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::watch::{Attempts, TICK, asked};
+use super::asked::Asked;
+use super::watch::{Attempts, TICK};
 
 /// What the keeper works with.
 pub struct PublicKeeper {
@@ -34,7 +34,7 @@ pub struct PublicKeeper {
     /// Where swaps are told.
     pub log: Log,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
 }
 
 /// Runs until `stop`: on the program's control runtime, once. `swapped` hears of each new pair.
@@ -52,7 +52,7 @@ pub async fn keep(
         let forced = tokio::select! {
             () = &mut stop => return,
             _ = ticks.tick() => false,
-            () = asked(&mut keeper.reload) => true,
+            () = keeper.reload.changed() => true,
         };
         keeper.refresh(&mut attempts, forced, &swapped);
         keeper.raise_alarms(&attempts, &mut warned);

@@ -23,10 +23,10 @@ use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 use gapura_trust::unfit::TrustError;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::watch::{Attempts, TICK, asked};
+use super::asked::Asked;
+use super::watch::{Attempts, TICK};
 
 /// What the keeper works with.
 pub struct Keeper {
@@ -45,7 +45,7 @@ pub struct Keeper {
     /// What the metrics show.
     pub counters: Arc<TrustCounters>,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
     /// Where it is kept how far the CRLs have come.
     pub state: Option<StateDir>,
 }
@@ -89,7 +89,7 @@ pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Fu
             () = &mut stop => return,
             _ = ticks.tick() => false,
             () = keeper.live.late() => false,
-            () = asked(&mut keeper.reload) => true,
+            () = keeper.reload.changed() => true,
         };
         keeper
             .refresh(&mut attempts, forced, &mut told, &events)
