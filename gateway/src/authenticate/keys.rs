@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
-use gapura_mesh::alarms::Alarms;
+use gapura_mesh::alarms::{Alarm, Alarms};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::fetch::Client;
 use gapura_mesh::log::{Level, Log};
@@ -83,8 +83,6 @@ struct Outcome {
 
 /// A digest of the contents, so that no copy of a secret lies about, or why they could not be read.
 type Seen = Result<Box<[u8]>, String>;
-
-const ALARM: &str = "keys";
 
 /// How often files of keys are looked at: half of what a change may take.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -439,9 +437,9 @@ impl Watch {
         });
         let problems = problems.collect::<Vec<_>>();
         if problems.is_empty() {
-            alarms.clear(ALARM);
+            alarms.clear(Alarm::Keys);
         } else {
-            alarms.raise(ALARM, &problems.join("; "));
+            alarms.raise(Alarm::Keys, &problems.join("; "));
         }
     }
 

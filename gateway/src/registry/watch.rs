@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use gapura_mesh::alarms::Alarms;
+use gapura_mesh::alarms::{Alarm, Alarms};
 use gapura_mesh::log::{Level, Log};
 use gapura_mesh::reload::asked::Asked;
 
@@ -280,7 +280,7 @@ impl Watcher {
             );
         }
         match faults.first() {
-            None => self.alarms.clear("registry"),
+            None => self.alarms.clear(Alarm::Registry),
             Some(first) => {
                 let more = faults.len() - 1;
                 let more = if more == 0 {
@@ -289,7 +289,7 @@ impl Watcher {
                     format!(", and {more} more")
                 };
                 self.alarms.raise(
-                    "registry",
+                    Alarm::Registry,
                     &format!("the plugin folder is faulty, what was in force stays: {first}{more}"),
                 );
             }
@@ -300,12 +300,12 @@ impl Watcher {
 
     fn last_good_written(&self, written: std::io::Result<()>) {
         match written {
-            Ok(()) => self.alarms.clear("last_good"),
+            Ok(()) => self.alarms.clear(Alarm::LastGood),
             Err(err) => {
                 let sentence = format!(
                     "the last good copy of the plugin files can't be written, a restart may fail: {err}"
                 );
-                self.alarms.raise("last_good", &sentence);
+                self.alarms.raise(Alarm::LastGood, &sentence);
             }
         }
     }

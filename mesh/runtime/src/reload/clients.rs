@@ -26,7 +26,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use gapura_protocol::clock::Clock;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_trust::directory::hash;
 use gapura_trust::peer::seconds;
@@ -170,7 +170,7 @@ impl ClientTrust {
             match Current::read(&self.0.auth) {
                 Ok(next) => {
                     failed = 0;
-                    alarms.clear("client_ca");
+                    alarms.clear(Alarm::ClientCa);
                     if next.hash != self.0.current.load().hash {
                         self.0.current.store(Arc::new(next));
                         self.0.changes.send_modify(|count| *count += 1);
@@ -182,7 +182,7 @@ impl ClientTrust {
                     failed = failed.saturating_add(1);
                     if failed >= PATIENCE {
                         let sentence = format!("{why}; the files from before stay in force");
-                        alarms.raise("client_ca", &sentence);
+                        alarms.raise(Alarm::ClientCa, &sentence);
                     }
                 }
             }
