@@ -4,6 +4,7 @@
 //! [`Invocation`], what the program is to do with everything it needs for it, or all mistakes at once, each where it was made.
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
+mod decides;
 mod entry;
 mod explain;
 mod issuers;
@@ -16,12 +17,13 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 use gapura_mesh::config::{
-    Common, Layers, Origin, Setting, Settings, Shown, address, duration, exposed, required,
+    Common, Layers, Origin, Setting, Settings, Shown, address, exposed, required,
 };
 use gapura_mesh::identity::Name;
 use gapura_mesh::tls::clients::ClientAuth;
 use serde_json::Value;
 
+use self::decides::{host, read_auth, read_standing, signing, whole};
 use crate::authenticate;
 use crate::cidr::Cidr;
 use crate::forward::sign::SignatureForm;
@@ -185,15 +187,6 @@ impl Config {
     }
 }
 
-/// What signatures cover.
-fn signing(signed: bool, form: SignatureForm) -> Signing {
-    match form {
-        _ if !signed => Signing::Off,
-        SignatureForm::V1 => Signing::WithoutActor,
-        SignatureForm::V2 => Signing::WithActor,
-    }
-}
-
 /// All interfaces, as the contract's example has it; without a certificate that is refused and both ways out are named.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 
@@ -285,65 +278,6 @@ fn read_clients(layers: &mut Layers) -> Option<ClientAuth> {
     };
     layers.problem("client-ca", &ca.origin, fault);
     None
-}
-
-fn read_auth(
-    layers: &mut Layers,
-    env: &BTreeMap<String, String>,
-    warnings: &mut Vec<String>,
-) -> Option<authenticate::Settings> {
-    let issuers = issuers::read(layers, env, warnings);
-    let claims = issuers::read_claims(layers);
-    let leeway = layers
-        .parse("leeway", duration)
-        .unwrap_or(authenticate::LEEWAY);
-    Some(authenticate::Settings {
-        issuers: issuers?,
-        leeway,
-        claims,
-    })
-}
-
-fn read_standing(layers: &mut Layers) -> standing::Settings {
-    for name in ["deny", "tenants"] {
-        if layers.one(name).is_some_and(|found| found.text.is_empty()) {
-            let origin = layers.origin(name);
-            layers.problem(name, &origin, "is empty; leave it out to run without");
-        }
-    }
-    let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
-    standing::Settings {
-        deny: path("deny"),
-        tenants: path("tenants"),
-        last_good: path("last-good"),
-    }
-}
-
-fn whole(text: &str) -> Result<u64, String> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if digits { text.parse().ok() } else { None };
-    number.ok_or_else(|| "must be a whole number of bytes".to_owned())
-}
-
-/// A name as clients say it in `Host`, without a port; an IPv6 address stands in brackets there.
-fn host(text: &str) -> Result<String, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
-    if let Ok(ip) = bare.parse::<std::net::Ipv6Addr>() {
-        return Ok(format!("[{ip}]"));
-    }
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-    };
-    let is_name = text.len() <= 253 && text.split('.').all(is_label);
-    if is_name {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("must be a host name without a port, such as api.example.com".to_owned())
-    }
 }
 
 #[cfg(test)]

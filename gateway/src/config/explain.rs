@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use gapura_mesh::config::{Layers, Origin, required};
 use http::Method;
 
-use super::{host, read_auth, read_standing, signing, whole};
+use super::decides::{host, read_auth, read_standing, signing, whole};
 use crate::authenticate;
 use crate::registry::Signing;
 use crate::standing;

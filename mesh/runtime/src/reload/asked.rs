@@ -102,7 +102,7 @@ impl Drop for Asked {
     fn drop(&mut self) {
         self.reloads
             .seen_to
-            .send_modify(|seen| drop(seen.generations.remove(&self.follower)));
+            .send_if_modified(|seen| seen.generations.remove(&self.follower).is_some());
     }
 }
 
