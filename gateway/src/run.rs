@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gapura_mesh::access::UNROUTED;
 use gapura_mesh::alarms::Alarms;
@@ -18,6 +17,7 @@ use gapura_mesh::metrics::Meters;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
+use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::marks::StateDir;
 use gapura_mesh::tls::public::PublicStore;
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Health, State};
-use crate::authenticate::{Authenticator, Error as TokenError, Keys};
+use crate::authenticate::{Authenticator, Error as TokenError, Follow};
 use crate::config::Config;
 use crate::forward::Forward;
 use crate::forward::instances::{Instances, LOOK_UP_EVERY};
@@ -39,9 +39,6 @@ use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::settings::DoorSettings;
-
-/// How often files of keys are looked at: half of what a change may take.
-const LOOK_AT_KEYS: Duration = Duration::from_secs(1);
 
 /// Starts a gateway.
 ///
@@ -93,6 +90,7 @@ pub fn start_with(
         meters,
         log: log.clone(),
         config: Arc::new(config.to_json()),
+        clients: loaded.clients.clone(),
     };
     let live = LiveConnections::new();
     let (queues, workers) = spawn_workers(&config, &loaded, &state, &live)?;
@@ -154,13 +152,16 @@ fn spawn_workers(
     let tls = loaded
         .public
         .as_ref()
-        .map(PublicStore::server_config)
+        .map(|public| {
+            PublicStore::server_config(public, loaded.clients.as_ref().map(ClientTrust::verifier))
+        })
         .transpose();
     let tls =
         tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
     let settings = Arc::new(DoorSettings {
         public_hosts: config.public_hosts.clone(),
         proxies: config.trusted_proxies.clone(),
+        log_actors: config.log_actors,
     });
     let seed = Seed {
         index: 0,
@@ -185,6 +186,7 @@ fn spawn_workers(
             tls.clone(),
             settings.clone(),
         );
+        let clients = loaded.clients.clone();
         move |core: Rc<Core>| {
             let forward = Forward::new(core.clone(), own.trust.clone(), live, instances, signer);
             let unrouted = core.seed.meters.plugin(UNROUTED);
@@ -201,6 +203,7 @@ fn spawn_workers(
                     unrouted,
                 }),
                 tls,
+                clients,
             }
         }
     })
@@ -224,6 +227,7 @@ impl Control {
         let Loaded {
             trust,
             public,
+            clients,
             keys,
             registry,
             watcher,
@@ -270,10 +274,18 @@ impl Control {
             state: state_dir,
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
+        if let Some(clients) = clients {
+            tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));
+        }
         tasks.spawn_local(watcher.run());
         tasks.spawn_local(standing_watcher.run(reload.subscribe()));
         tasks.spawn_local(look_up_names(registry.clone(), state.instances.clone()));
-        tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
+        tasks.spawn_local(keys.follow(Follow {
+            clock,
+            alarms,
+            log: log.clone(),
+            reload: reload.subscribe(),
+        }));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));
         // The operator's side answers until everything else has ended.
         program::drain(config.drain, stop, log, workers, tasks).await;
@@ -294,17 +306,6 @@ async fn look_up_names(registry: Registry, instances: Instances) {
             () = tokio::time::sleep(LOOK_UP_EVERY) => {}
             () = instances.wanted() => {}
         }
-    }
-}
-
-async fn look_at_keys(keys: Keys, alarms: Alarms, mut reload: tokio::sync::watch::Receiver<u64>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AT_KEYS) => {}
-            changed = reload.changed() => if changed.is_err() { return },
-        }
-        // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
-        let _ = keys.reload_if_changed(&alarms);
     }
 }
 

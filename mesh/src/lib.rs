@@ -7,7 +7,7 @@ pub use gapura_protocol::{
     trace,
 };
 pub use gapura_runtime::{
-    admin, bound, config, exchange, healthcheck, json, listen, program, signals, systemd,
+    admin, bound, config, exchange, fetch, healthcheck, json, listen, program, signals, systemd,
     trust_metrics, worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod bound;
 pub mod config;
 pub mod exchange;
+pub mod fetch;
 pub mod healthcheck;
 pub mod json;
 pub mod listen;

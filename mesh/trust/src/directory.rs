@@ -140,7 +140,7 @@ fn read_file(path: &Path, most: u64) -> Result<(Vec<u8>, FileStamp), FileError> 
 }
 
 /// Each part with its length, so that no byte can wander from one file to the next unseen.
-pub(super) fn hash<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+pub fn hash<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());

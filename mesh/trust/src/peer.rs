@@ -127,6 +127,6 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// A time before 1970 is as good as 1970: long past.
-pub(super) fn seconds(timestamp: i64) -> u64 {
+pub fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -186,20 +187,30 @@ impl PublicStore {
     }
 
     /// The configuration of the public listener, made once: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. One stateless ticket: two, and a
-    /// session table, cost a tenth of a new connection and save a client nothing more. No client certificate is asked for, so a
-    /// resumed session skips no judgement.
+    /// session table, cost a tenth of a new connection and save a client nothing more. Where clients are asked for a certificate no
+    /// session is resumed, so that none skips the judgement.
     ///
     /// # Errors
     /// If rustls refuses the configuration or there is no randomness for ticket keys.
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(public_provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(self.clone()));
+    pub fn server_config(
+        &self,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(public_provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])?;
+        let asks = clients.is_some();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(clients),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(self.clone()));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        config.send_tls13_tickets = 1;
+        config.send_tls13_tickets = 0;
+        if !asks {
+            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+            config.send_tls13_tickets = 1;
+        }
         Ok(Arc::new(config))
     }
 }

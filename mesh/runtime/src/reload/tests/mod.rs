@@ -1,6 +1,7 @@
 //! What is kept current while a program runs, with certificates minted for each test.
 
 mod beginnings;
+mod clients;
 mod public;
 mod watching;
 
