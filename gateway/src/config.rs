@@ -20,6 +20,7 @@ use gapura_mesh::config::{
     AccessLog, AdminAddress, Layers, NotStarted, Origin, address, duration, exposed, given, state,
     workers,
 };
+use gapura_mesh::host::is_name;
 use gapura_mesh::identity::Name;
 use gapura_mesh::program::Drain;
 use gapura_mesh::tls::clients::ClientAuth;
@@ -557,12 +558,7 @@ fn host(text: &str) -> Result<String, String> {
     if let Ok(ip) = bare.parse::<std::net::Ipv6Addr>() {
         return Ok(format!("[{ip}]"));
     }
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-    };
-    let is_name = text.len() <= 253 && text.split('.').all(is_label);
-    if is_name {
+    if is_name(text) {
         Ok(text.to_ascii_lowercase())
     } else {
         Err("must be a host name without a port, such as api.example.com".to_owned())
