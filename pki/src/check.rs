@@ -317,7 +317,8 @@ impl Pki {
         if key.exists() {
             check_mode(checkup, &key, 0o077, "KEY_MODE");
             self.check_key(checkup, authority, &key, &object);
-            if fs::read_to_string(&key).is_ok_and(|pem| keys::is_plain(&pem)) && in_use {
+            let plain = |pem: Vec<u8>| keys::is_plain(&String::from_utf8_lossy(&pem));
+            if store::read(&key).is_ok_and(plain) && in_use {
                 let found = "its key is in the clear (--plaintext-keys)".to_owned();
                 checkup.add(
                     Level::Info,
