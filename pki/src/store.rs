@@ -195,6 +195,9 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
         })
 }
 
+/// Between two tries for the lock. Short, or beside one who takes it again and again nobody else would ever meet it free.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// The right to change a state directory. Dropping it, or dying, gives it back.
 #[derive(Debug)]
 pub(crate) struct Lock(
@@ -224,7 +227,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(15))
+                    std::thread::sleep(RETRY)
                 }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked(dir.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
