@@ -155,7 +155,9 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
         .map(|(bytes, _)| bytes)
         .map_err(|why| {
             let then = match why {
-                FileError::KeyOpen(..) => ", and change the passphrase if somebody may have read it",
+                FileError::KeyOpen(..) => {
+                    ", and change the passphrase if somebody may have read it"
+                }
                 FileError::NotAFile(_) => "; a pipe can be given with --passphrase-fd",
                 FileError::TooLarge(..) => "; a passphrase is one line",
                 _ => "",
