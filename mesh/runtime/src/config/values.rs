@@ -20,7 +20,7 @@ pub enum AdminAddress {
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 /// More workers than this only take memory from each other.
-const WORKERS_MAX: usize = 64;
+pub(super) const WORKERS_MAX: usize = 64;
 
 impl AdminAddress {
     /// Takes `127.0.0.1:9901` or `unix:PATH`.
