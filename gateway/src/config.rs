@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 use gapura_mesh::config::{
-    Common, Layers, Origin, Setting, Settings, Shown, address, exposed, required,
+    Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
 };
 use gapura_mesh::identity::Name;
 use gapura_mesh::tls::clients::ClientAuth;
@@ -80,7 +80,7 @@ pub struct Config {
     pub(crate) log_actors: bool,
     /// What is allowed and hardly meant, a sentence each.
     pub(crate) warnings: Vec<String>,
-    shown: Shown,
+    shown: Effective,
 }
 
 /// The certificate of the public side.
@@ -152,7 +152,7 @@ impl Settings for Config {
             max_body,
             log_actors: layers.switch("log-actors"),
             warnings,
-            shown: Shown::default(),
+            shown: Effective::default(),
         };
         config.shown = config.effective(layers, env);
         Some(config)

@@ -3,7 +3,8 @@
 pub mod tls;
 
 pub use gapura_protocol::{
-    clock, context, envelope, framing, headers, identity, leg, path, random, trace,
+    clock, context, duration, envelope, framing, headers, host, identity, leg, path, random, text,
+    trace,
 };
 pub use gapura_runtime::{
     admin, bound, cli, config, exchange, fetch, healthcheck, json, listen, load, pages, program,

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::{ArgMatches, Command};
-use gapura_mesh::config::{Common, Layers, Origin, Setting, Settings, Shown, address};
+use gapura_mesh::config::{Common, Effective, Layers, Origin, Setting, Settings, address};
 use gapura_mesh::identity::IdPattern;
 use gapura_mesh::path::CanonicalPath;
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub struct Config {
     pub(crate) allow: Vec<IdPattern>,
     /// Which requests may come without a tenant.
     pub(crate) tenants: TenantRule,
-    shown: Shown,
+    shown: Effective,
 }
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 19443);
@@ -85,7 +85,7 @@ impl Settings for Config {
             plugin: plugin?,
             allow,
             tenants,
-            shown: Shown::default(),
+            shown: Effective::default(),
         };
         config.shown = config.effective(layers);
         Some(config)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gapura_mesh::config::{Layers, duration};
+use gapura_mesh::host::is_name;
 
 use super::issuers;
 use crate::authenticate;
@@ -69,12 +70,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     if let Ok(ip) = bare.parse::<std::net::Ipv6Addr>() {
         return Ok(format!("[{ip}]"));
     }
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-    };
-    let is_name = text.len() <= 253 && text.split('.').all(is_label);
-    if is_name {
+    if is_name(text) {
         Ok(text.to_ascii_lowercase())
     } else {
         Err("must be a host name without a port, such as api.example.com".to_owned())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gapura_mesh::config::{Layers, Origin, Shown, seconds};
+use gapura_mesh::config::{Effective, Layers, Origin, seconds};
 use serde_json::Value;
 
 use super::table::SETTINGS;
@@ -11,8 +11,8 @@ use super::{Config, issuers};
 
 impl Config {
     /// Every effective setting; of secrets only that, and where, they are.
-    pub(super) fn effective(&self, layers: &Layers, env: &BTreeMap<String, String>) -> Shown {
-        let mut shown = Shown::of(SETTINGS, layers);
+    pub(super) fn effective(&self, layers: &Layers, env: &BTreeMap<String, String>) -> Effective {
+        let mut shown = Effective::of(SETTINGS, layers);
         self.common.show(&mut shown, layers);
         let mut effective = |name, value| shown.effective(layers, name, value);
         effective("leeway", seconds(self.auth.leeway));

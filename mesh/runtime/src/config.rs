@@ -7,11 +7,11 @@
 //! and the help, so that they cannot drift apart.
 
 mod common;
+mod effective;
 mod flags;
 mod invocation;
 mod layers;
 pub mod rows;
-mod shown;
 mod state;
 mod values;
 
@@ -20,11 +20,11 @@ use std::fmt;
 use crate::json::Position;
 
 pub use common::{AdminSide, Common, required, seconds};
+pub use effective::Effective;
 pub use flags::{command, given};
 pub use gapura_telemetry::access::AccessLog;
 pub use invocation::{Invocation, Settings};
 pub use layers::{Found, Layers, switched};
-pub use shown::Shown;
 pub use state::state;
 pub use values::{AdminAddress, address, duration, exposed, workers};
 

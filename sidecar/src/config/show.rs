@@ -1,6 +1,6 @@
 //! What the sidecar's own settings came to, as the admin side and `--check` show them.
 
-use gapura_mesh::config::{Layers, Shown};
+use gapura_mesh::config::{Effective, Layers};
 use serde_json::json;
 
 use super::Config;
@@ -9,8 +9,8 @@ use crate::forward::Address;
 
 impl Config {
     /// Every effective setting and where it came from.
-    pub(super) fn effective(&self, layers: &Layers) -> Shown {
-        let mut shown = Shown::of(SETTINGS, layers);
+    pub(super) fn effective(&self, layers: &Layers) -> Effective {
+        let mut shown = Effective::of(SETTINGS, layers);
         self.common.show(&mut shown, layers);
         shown.effective(layers, "plugin", plugin(&self.plugin).into());
         shown.effective(layers, "public-path", json!(self.tenants.public_paths));

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{AccessLog, AdminAddress, Layers, Origin, Shown, address, duration, state, workers};
+use super::{
+    AccessLog, AdminAddress, Effective, Layers, Origin, address, duration, state, workers,
+};
 use crate::program::Drain;
 
 /// What both programs are told.
@@ -91,7 +93,7 @@ impl Common {
     }
 
     /// Puts those in force that have a default among what is shown.
-    pub fn show(&self, shown: &mut Shown, layers: &Layers) {
+    pub fn show(&self, shown: &mut Effective, layers: &Layers) {
         shown.effective(layers, "listen", self.listen.to_string().into());
         shown.effective(layers, "admin", self.admin.address.to_string().into());
         shown.effective(layers, "workers", self.workers.into());

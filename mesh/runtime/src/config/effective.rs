@@ -11,9 +11,9 @@ use super::{Kind, Layers, Origin, Setting, switched};
 
 /// Each setting's value and where it came from.
 #[derive(Clone, Debug, Default)]
-pub struct Shown(BTreeMap<&'static str, (Value, Origin)>);
+pub struct Effective(BTreeMap<&'static str, (Value, Origin)>);
 
-impl Shown {
+impl Effective {
     /// Every setting of `table` as it was given.
     #[must_use]
     pub fn of(table: &[Setting], layers: &Layers) -> Self {
@@ -75,7 +75,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let layers = Layers::new(&table, &[], BTreeMap::new(), &env);
-        let mut shown = Shown::of(&table, &layers);
+        let mut shown = Effective::of(&table, &layers);
         shown.effective(&layers, "health", "none".into());
         let expected = json!({
             "allow": {"value": ["a", "b"], "from": "GAPURA_ALLOW"},
