@@ -419,6 +419,77 @@ fn a_plugin_of_http_1_0_is_served_in_each_of_its_forms() {
     );
 }
 
+/// A plugin that speaks HTTP/2 without TLS: `/cut` breaks off behind its first bytes, `/reset` before its head, the rest says whose
+/// company it was asked for, with a trailer behind it.
+fn h2c_plugin() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if request.uri().path() == "/reset" {
+                            respond.send_reset(h2::Reason::INTERNAL_ERROR);
+                            continue;
+                        }
+                        let company = request.headers()["x-company-id"].clone();
+                        let mut body = respond
+                            .send_response(http::Response::new(()), false)
+                            .unwrap();
+                        let said = bytes::Bytes::copy_from_slice(company.as_bytes());
+                        body.send_data(said, false).unwrap();
+                        if request.uri().path() == "/cut" {
+                            body.send_reset(h2::Reason::INTERNAL_ERROR);
+                        } else {
+                            let mut trailers = http::HeaderMap::new();
+                            trailers.insert("grpc-status", "0".parse().unwrap());
+                            body.send_trailers(trailers).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn a_plugin_of_http2_is_served_and_its_cuts_are_seen() {
+    let mesh = TestMesh::new().start();
+    let sidecar = sidecar_of(&mesh, &format!("h2c://{}", h2c_plugin()));
+    let tls = mesh.hop_tls(Some(&mesh.gateway_cert), &["h2"]);
+    let mut client = Http2::connect(sidecar.address("hop"), &tls, 1 << 20);
+    let told = |id: &str| {
+        sidecar.wait_for_line(id, |line| {
+            line["event"] == "request" && line["request_id"] == id
+        })
+    };
+    for round in 0..2 {
+        let id = format!("whole-{round}");
+        let whole = client.exchange(over_h2("/x", &id), None);
+        assert_eq!((whole.status, whole.text().as_str()), (200, "42"));
+        assert_eq!(whole.trailers, [("grpc-status".to_owned(), "0".to_owned())]);
+        assert_eq!(told(&id)["code"], Value::Null);
+        let id = format!("cut-{round}");
+        let cut = client.open(over_h2("/cut", &id), true).answer();
+        assert_eq!(cut.head.status, 200);
+        assert!(cut.try_whole().is_err(), "it is passed on as cut");
+        assert_eq!(told(&id)["code"], "answer_cut");
+        let id = format!("reset-{round}");
+        let reset = client.exchange(over_h2("/reset", &id), None);
+        reset.assert_refusal(502, "upstream_protocol", "sidecar");
+    }
+}
+
 /// Python's own server: one thread, HTTP/1.1, each connection served until it closes.
 struct Python {
     child: Child,

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -143,7 +143,7 @@ impl Asking {
     /// Looks whether it is time to ask. Wakes `cx` when it is.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) {
         while self.looks <= AT_LAST {
-            if let Poll::Pending = self.look.poll_passed(cx) {
+            if self.look.poll_passed(cx).is_pending() {
                 return;
             }
             self.looks += 1;
