@@ -15,6 +15,7 @@ use gapura_mesh::ownership;
 use gapura_mesh::program::{Running, StartError};
 use gapura_mesh::start::{Blueprint, Prepared};
 use gapura_mesh::systemd::Sockets;
+use gapura_mesh::upstream::crowd::Crowd;
 use gapura_mesh::worker::Core;
 
 use crate::admin::Admin;
@@ -83,11 +84,13 @@ impl Program for Config {
         let shared = prepared.shared().clone();
         let report = Admin(shared.clone());
         let (address, rule) = (self.plugin, self.tenants);
+        let crowd = Crowd::new();
         let maker = || {
+            let crowd = crowd.clone();
             let (address, rule, name) = (address.clone(), rule.clone(), name.clone());
             let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
             move |core: Rc<Core>| {
-                let plugin = Plugin::new(address, core.clone());
+                let plugin = Plugin::new(address, core.clone(), crowd);
                 let meters = core.seed.meters.plugin(&name);
                 let pipeline = Rc::new(Pipeline {
                     core,

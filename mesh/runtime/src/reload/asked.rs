@@ -100,9 +100,9 @@ impl Clone for Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.reloads
-            .seen_to
-            .send_if_modified(|seen| seen.generations.remove(&self.follower).is_some());
+        self.reloads.seen_to.send_modify(|seen| {
+            let _ = seen.generations.remove(&self.follower);
+        });
     }
 }
 
