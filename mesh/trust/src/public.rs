@@ -16,6 +16,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::der::trim_zeros;
 use super::directory::{FileError, Stamp, hash, read_certificate, read_private_key, stamp_of};
 use super::peer::seconds;
 use super::pem::{self, PemError};
@@ -94,7 +95,7 @@ impl PublicCertificate {
             .and_then(|leaf| X509Certificate::from_der(leaf).ok())
             .map(|(_, leaf)| {
                 (
-                    hex(leaf.raw_serial()),
+                    hex(trim_zeros(leaf.raw_serial())),
                     seconds(leaf.validity().not_before.timestamp()),
                     seconds(leaf.validity().not_after.timestamp()),
                 )

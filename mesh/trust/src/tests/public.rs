@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::mint::{Ca, DAY, Leaf, valid, write_secret};
+use super::mint::{Ca, DAY, Leaf, serial, valid, write_secret};
 use crate::provider::{mesh_provider, public_provider};
 use crate::public::{PublicCertificate, PublicError, PublicStore};
 use gapura_protocol::clock::Clock;
@@ -32,6 +32,19 @@ fn publish(dir: &Path, leaf: &Leaf) {
 
 fn load(dir: &Path) -> Result<PublicCertificate, PublicError> {
     PublicCertificate::load(&dir.join("edge.crt"), &dir.join("edge.key"))
+}
+
+#[test]
+fn its_serial_is_spelled_as_all_others_are() {
+    let (ca, dir) = (Ca::root("public"), tempfile::tempdir().unwrap());
+    // In DER a zero stands before it, or it would be a negative number.
+    let leaf = ca.leaf(
+        "spiffe://x/gateway/x",
+        &[rcgen::ExtendedKeyUsagePurpose::ServerAuth],
+        serial(0x80ff),
+    );
+    publish(dir.path(), &leaf);
+    assert_eq!(load(dir.path()).unwrap().serial_hex(), "80ff");
 }
 
 #[test]
