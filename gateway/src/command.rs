@@ -15,8 +15,8 @@ use gapura_mesh::log::Log;
 use gapura_mesh::secret;
 
 use crate::config::Config;
-use crate::forward::sign::Signer;
 use crate::load::{Loaded, SIGNING_SECRET_LEAST};
+use crate::sign::Signer;
 
 /// What a start would find.
 #[derive(Debug)]

@@ -9,17 +9,19 @@ use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Role;
 use gapura_mesh::log::Log;
+use gapura_mesh::metrics::Meters;
 use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::secret;
 use gapura_mesh::tls::marks::Kept;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 
-use crate::authenticate::Keys;
+use crate::authenticate::{Error as TokenError, Keys};
 use crate::config::Config;
-use crate::forward::sign::Signer;
 use crate::registry::{Registry, Rules, Settings, Watcher};
+use crate::sign::Signer;
 use crate::standing::{self, Standing};
+use crate::upstream::cluster::{Clusters, LookSoon};
 
 /// Everything a gateway starts from.
 pub(crate) struct Loaded {
@@ -33,6 +35,10 @@ pub(crate) struct Loaded {
     pub(crate) keys: Keys,
     /// The plugins.
     pub(crate) registry: Registry,
+    /// Asks for a look at the names of their hosts.
+    pub(crate) look_soon: LookSoon,
+    /// What is counted.
+    pub(crate) meters: Arc<Meters>,
     /// Follows the plugin folder once it is run.
     pub(crate) watcher: Watcher,
     /// Who is no longer welcome.
@@ -109,6 +115,8 @@ impl Loaded {
             .as_deref()
             .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let admin_token = admin_token.transpose().map_err(&mut note).ok();
+        let meters = Arc::new(Meters::new(config.workers, &TokenError::LABELS));
+        let look_soon = LookSoon::default();
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
         let registry = trust.as_ref().and_then(|trust| {
             let rules = Rules {
@@ -121,7 +129,8 @@ impl Loaded {
                 last_good: config.last_good.clone(),
                 rules,
             };
-            Registry::open(settings, log, alarms)
+            let clusters = Clusters::new(meters.clone(), look_soon.clone());
+            Registry::open(settings, clusters, log, alarms)
                 .map_err(|all| all.iter().for_each(|fault| note(fault.to_string())))
                 .ok()
         });
@@ -159,6 +168,8 @@ impl Loaded {
             public: public.map(PublicStore::new),
             keys,
             registry,
+            look_soon,
+            meters,
             watcher,
             standing,
             standing_watcher,

@@ -14,7 +14,6 @@ use gapura_mesh::clock::Clock;
 use gapura_mesh::config::exposed;
 use gapura_mesh::listen::Queue;
 use gapura_mesh::log::{Level, Log};
-use gapura_mesh::metrics::Meters;
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
@@ -27,17 +26,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Health, State};
-use crate::authenticate::{Authenticator, Error as TokenError, Keys};
+use crate::authenticate::{Authenticator, Keys};
 use crate::config::Config;
-use crate::forward::Forward;
-use crate::forward::instances::{Instances, LOOK_UP_EVERY};
-use crate::forward::lookup::Lookups;
 use crate::load::{Loaded, trust_options};
 use crate::own::Own;
 use crate::pipeline::Pipeline;
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::settings::DoorSettings;
+use crate::upstream::{Upstreams, resolve};
 
 /// How often files of keys are looked at: half of what a change may take.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(1);
@@ -72,7 +69,6 @@ pub fn start_with(
         .map_err(|fault| StartError::Config(vec![fault]))?;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
-    let meters = Arc::new(Meters::new(config.workers, &TokenError::LABELS));
     let state = State {
         own: Own {
             trust: loaded.trust.clone(),
@@ -82,10 +78,9 @@ pub fn start_with(
         },
         registry: loaded.registry.clone(),
         standing: loaded.standing.clone(),
-        instances: Instances::default(),
         trust_counters: Arc::new(TrustCounters::default()),
         alarms: alarms.clone(),
-        meters,
+        meters: loaded.meters.clone(),
         log: log.clone(),
         config: Arc::new(config.to_json()),
     };
@@ -174,14 +169,9 @@ fn spawn_workers(
             loaded.signer.clone(),
             loaded.standing.clone(),
         );
-        let (instances, live, tls, settings) = (
-            state.instances.clone(),
-            live.clone(),
-            tls.clone(),
-            settings.clone(),
-        );
+        let (live, tls, settings) = (live.clone(), tls.clone(), settings.clone());
         move |core: Rc<Core>| {
-            let forward = Forward::new(core.clone(), own.trust.clone(), live, instances, signer);
+            let upstreams = Upstreams::new(core.clone(), own.trust.clone(), live);
             let unrouted = core.seed.meters.plugin(UNROUTED);
             let authenticator = Authenticator::new(keys);
             Server {
@@ -190,7 +180,8 @@ fn spawn_workers(
                     registry,
                     authenticator,
                     standing,
-                    forward,
+                    upstreams,
+                    signer,
                     own,
                     settings,
                     unrouted,
@@ -221,6 +212,7 @@ impl Control {
             public,
             keys,
             registry,
+            look_soon,
             watcher,
             standing_watcher,
             admin_token,
@@ -267,28 +259,11 @@ impl Control {
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
         tasks.spawn_local(watcher.run());
         tasks.spawn_local(standing_watcher.run(reload.subscribe()));
-        tasks.spawn_local(look_up_names(registry.clone(), state.instances.clone()));
+        tasks.spawn_local(resolve::run(registry.clone(), look_soon));
         tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));
         // The operator's side answers until everything else has ended.
         program::drain(config.drain, stop, log, workers, tasks).await;
-    }
-}
-
-async fn look_up_names(registry: Registry, instances: Instances) {
-    let lookups = Rc::new(Lookups::new());
-    loop {
-        let plugins: Vec<_> = registry
-            .table()
-            .plugins()
-            .iter()
-            .map(|(_, plugin)| plugin.clone())
-            .collect();
-        instances.look_up(&lookups, plugins).await;
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_UP_EVERY) => {}
-            () = instances.wanted() => {}
-        }
     }
 }
 

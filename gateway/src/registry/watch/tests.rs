@@ -1,6 +1,8 @@
 use super::super::Found;
 use super::*;
+use crate::upstream::cluster::LookSoon;
 use gapura_mesh::clock::Clock;
+use gapura_mesh::metrics::Meters;
 use std::fs;
 use std::path::Path;
 
@@ -45,7 +47,12 @@ impl World {
             last_good: self.last_good.clone(),
             rules,
         };
-        Registry::open(settings, &self.log, &self.alarms)
+        Registry::open(
+            settings,
+            Clusters::new(Arc::new(Meters::new(1, &[])), LookSoon::default()),
+            &self.log,
+            &self.alarms,
+        )
     }
 }
 

@@ -32,7 +32,7 @@ use super::attempt::{Attempt, Attempts};
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum Carrier {
     /// With all others.
     Shared,
     /// On a connection of its own while it lasts.
@@ -124,11 +124,11 @@ impl Hop {
     pub(crate) async fn send(
         &self,
         request: Request<Body>,
-        route: Route,
+        carrier: Carrier,
         upload: &Rc<Upload>,
         timeout: Duration,
     ) -> Result<Response<Body>, Error> {
-        if route == Route::Shared && self.dialer.wanted.is_some() {
+        if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
             self.send_shared(request, upload, timeout).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
@@ -137,7 +137,7 @@ impl Hop {
     }
 
     /// Closes what has idled too long.
-    pub(crate) fn tidy(&self) {
+    pub(crate) fn sweep(&self) {
         self.pool.tidy();
         self.shared.connections.borrow_mut().retain(H2::is_open);
     }
