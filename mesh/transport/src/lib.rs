@@ -8,6 +8,7 @@ mod buffers;
 pub mod caught;
 pub mod coalesce;
 pub mod http1;
+pub mod http2;
 pub mod inbound;
 pub mod io;
 pub mod pump;

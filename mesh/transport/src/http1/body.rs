@@ -25,6 +25,8 @@ pub enum BodyError {
     Gone(io::ErrorKind),
     /// No byte came for too long.
     Idle,
+    /// Nobody took what had come for too long, or too much of it stood unread: over HTTP/2, where it is kept for the reader.
+    Stalled,
 }
 
 /// Reads one body.
@@ -287,6 +289,7 @@ impl fmt::Display for BodyError {
             Self::Bad(reason) => f.write_str(reason),
             Self::Gone(kind) => write!(f, "the connection broke in the body: {kind}"),
             Self::Idle => f.write_str("no byte of the body came for too long"),
+            Self::Stalled => f.write_str("nobody took the body for too long"),
         }
     }
 }

@@ -22,8 +22,8 @@ pub(super) struct Fields {
 
 /// What `Connection` lists that concerns us.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ConnectionOptions {
-    pub(super) close: bool,
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
 }
@@ -98,7 +98,7 @@ impl Fields {
 }
 
 impl ConnectionOptions {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut options = Self::default();
         for value in headers.get_all(CONNECTION) {
             options.note(value.as_bytes());
@@ -120,7 +120,7 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A length: digits, and nothing but digits (RFC 9110, section 8.6).
-pub(super) fn digits(text: &[u8]) -> Option<u64> {
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 {
         return None;
     }
@@ -132,7 +132,7 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
 
 /// Whether a field may stand in trailers: nothing that frames, routes or authenticates a message, or says what its body is
 /// (RFC 9110, section 6.5.1).
-pub(super) fn may_trail(name: &HeaderName) -> bool {
+pub(crate) fn may_trail(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
         "transfer-encoding"

@@ -28,7 +28,7 @@ pub struct Interim {
 }
 
 /// What is read from, and asked while one reads.
-pub(super) trait Source {
+pub(crate) trait Source {
     fn poll_frame(
         &self,
         message: u64,
@@ -48,7 +48,7 @@ pub(super) trait Source {
 }
 
 impl Incoming {
-    pub(super) fn new(source: Rc<dyn Source>, message: u64) -> Self {
+    pub(crate) fn new(source: Rc<dyn Source>, message: u64) -> Self {
         Self {
             source: Some(source),
             message,

@@ -7,9 +7,9 @@
 
 pub mod body;
 pub mod client;
-mod fields;
+pub(crate) mod fields;
 pub mod head;
-mod incoming;
+pub(crate) mod incoming;
 mod outbox;
 mod refusal;
 pub mod server;
@@ -21,7 +21,7 @@ mod round_trip;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use incoming::{Incoming, Interim};
 pub use refusal::{Refusal, RefusalKind, Seen};

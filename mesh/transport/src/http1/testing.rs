@@ -23,9 +23,10 @@ use crate::stream::Stream;
 use crate::timer::{Deadline, Timer};
 
 /// Deadlines on tokio's clock, which tests can stop.
-pub(super) struct Clock;
+#[derive(Clone)]
+pub(crate) struct Clock;
 
-pub(super) struct ClockDeadline(RefCell<Option<Pin<Box<Sleep>>>>);
+pub(crate) struct ClockDeadline(RefCell<Option<Pin<Box<Sleep>>>>);
 
 impl Timer for Clock {
     type Deadline = ClockDeadline;
@@ -55,7 +56,8 @@ impl Deadline for ClockDeadline {
 type Frames = mpsc::UnboundedReceiver<Result<Frame<Bytes>, BodyError>>;
 
 /// A body of any kind.
-pub(super) enum TestBody {
+#[derive(Debug)]
+pub(crate) enum TestBody {
     Full(Full<Bytes>),
     /// As frames are sent, of unknown length.
     Stream(Frames),
@@ -67,12 +69,12 @@ pub(super) enum TestBody {
 }
 
 impl TestBody {
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self::from("")
     }
 
     /// Frames that are all there, of unknown length.
-    pub(super) fn frames(
+    pub(crate) fn frames(
         frames: impl IntoIterator<Item = Result<Frame<Bytes>, BodyError>>,
     ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -82,21 +84,21 @@ impl TestBody {
         Self::Stream(receiver)
     }
 
-    pub(super) fn chunks<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn chunks<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Self {
         Self::frames(pieces.into_iter().map(|piece| Ok(data(piece))))
     }
 
-    pub(super) fn channel() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BodyError>>, Self) {
+    pub(crate) fn channel() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BodyError>>, Self) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (sender, Self::Stream(receiver))
     }
 }
 
-pub(super) fn data(text: &str) -> Frame<Bytes> {
+pub(crate) fn data(text: &str) -> Frame<Bytes> {
     Frame::data(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-pub(super) fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
+pub(crate) fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
     let mut map = HeaderMap::new();
     map.insert(name, value.parse().unwrap());
     Frame::trailers(map)
@@ -162,14 +164,14 @@ impl AnswerBody for TestBody {
 }
 
 /// A service made of a function. A refusal is answered with its status and reason.
-pub(super) struct Answering<F> {
+pub(crate) struct Answering<F> {
     call: F,
-    pub(super) refusals: RefCell<Vec<Refusal>>,
-    pub(super) drains: bool,
+    pub(crate) refusals: RefCell<Vec<Refusal>>,
+    pub(crate) drains: bool,
 }
 
 impl<F> Answering<F> {
-    pub(super) fn new(call: F) -> Self {
+    pub(crate) fn new(call: F) -> Self {
         Self {
             call,
             refusals: RefCell::default(),
@@ -202,7 +204,7 @@ where
 }
 
 /// All of a body: its bytes, and its trailers if it has any.
-pub(super) async fn collect(body: Incoming) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
+pub(crate) async fn collect(body: Incoming) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
     let collected = body.collect().await?;
     let trailers = collected.trailers().cloned();
     Ok((collected.to_bytes(), trailers))

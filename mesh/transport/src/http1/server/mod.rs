@@ -56,6 +56,9 @@ pub trait Service {
         true
     }
 
+    /// The task of a request panicked over HTTP/2: its stream was reset, the others are served, and the connection ends.
+    fn panicked(&self) {}
+
     /// The connection is between two requests, having carried `served`.
     fn idle(&self, served: u64) {
         let _ = served;
