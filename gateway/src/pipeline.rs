@@ -46,7 +46,7 @@ use crate::settings::DoorSettings;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::{self, Upstreams};
+use crate::upstream::{self, Answer, Upstreams};
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
@@ -202,7 +202,10 @@ impl Pipeline {
         let (body, upload) = self.body(body, &plugin);
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self
+        let Answer {
+            response: answer,
+            switched,
+        } = self
             .upstreams
             .send(&cluster, outgoing, body, &upload)
             .await
@@ -218,7 +221,7 @@ impl Pipeline {
                     .map_err(Rejection::Switched)?;
             }
             upgraded
-                .switch(answer, upgrade, self.end_of(until))
+                .join(answer, upgrade, switched, self.end_of(until))
                 .map_err(Rejection::Switched)?
         } else {
             self.scrubbed(

@@ -61,7 +61,9 @@ impl Rejection {
                 Code::RequestTimeout
             }
             // The client broke its own request off; nobody is there to read this.
-            Self::Forward(upstream::Error::Body(Fault::Cut)) => Code::BadRequest,
+            Self::Forward(upstream::Error::Body(
+                Fault::Cut | Fault::Short | Fault::Gone | Fault::Malformed(_),
+            )) => Code::BadRequest,
             Self::Forward(upstream::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(upstream::Error::Identity(_)) => Code::UpstreamIdentity,
             Self::Forward(upstream::Error::Protocol) | Self::Switched(NotAskedFor) => {

@@ -37,6 +37,9 @@ impl Rejection {
             Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => {
                 Code::RequestTimeout
             }
+            Self::Forward(Error::Body(Fault::Short | Fault::Gone | Fault::Malformed(_))) => {
+                Code::BadRequest
+            }
             Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => {
                 Code::UpstreamProtocol
             }

@@ -1,34 +1,31 @@
 //! One worker's connections to one address.
 //!
 //! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
-//! must not share (bulk and upgrades). To a plugin without a sidecar: HTTP/1.1 in plain.
+//! must not share (bulk and upgrades), or for all where the sidecar offers nothing else. To a plugin without a sidecar: HTTP/1.1
+//! in plain.
+//! Invariant: a request that may have reached the other end goes again only if it may be done twice, has no body, and was lost with
+//! a connection that had been kept; and then once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use gapura_mesh::body::{Body, Upload};
+use gapura_mesh::body::{Body, Fault, UploadState};
 use gapura_mesh::identity::PeerId;
-use gapura_mesh::io::BoxIo;
-use gapura_mesh::log::Level;
-use gapura_mesh::metrics::Side;
-use gapura_mesh::tls::failure::HandshakeFailure;
-use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
-use gapura_mesh::tls::peer::Peer;
-use gapura_mesh::tls::trust::{TrustSet, TrustStore};
-use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial;
-use gapura_mesh::upstream::h1::{Kept, Pool};
-use gapura_mesh::upstream::h2::H2;
-use gapura_mesh::upstream::life::Life;
+use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::trust::TrustStore;
 use gapura_mesh::worker::Core;
-use http::{Request, Response};
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
+use http::Request;
 
+use super::answer::{Answer, Failed, is_repeatable};
 use super::attempt::{Attempt, Attempts};
+use super::dial::{Dialer, Dialled, Failure};
+use super::patience::Patience;
+use super::pool::Pool;
+use super::shared::{self, Shared};
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,35 +39,21 @@ pub(crate) enum Carrier {
 /// The connections to one address.
 pub(crate) struct Hop {
     dialer: Rc<Dialer>,
-    shared: Rc<Shared>,
+    open: Rc<Open>,
     pool: Rc<Pool>,
 }
 
+/// What all attempts to open a shared connection leave behind.
 #[derive(Default)]
-struct Shared {
-    connections: RefCell<Vec<H2>>,
+struct Open {
+    connections: RefCell<Vec<Shared>>,
     attempts: Rc<Attempts<Failure>>,
-}
-
-struct Dialer {
-    core: Rc<Core>,
-    trust: TrustStore,
-    live: LiveConnections,
-    address: SocketAddr,
-    wanted: Option<PeerId>,
-}
-
-/// Why connecting failed; told to all who waited.
-#[derive(Clone, Debug)]
-enum Failure {
-    Unreachable(io::ErrorKind, String),
-    Identity(String),
-    Protocol,
+    /// The sidecar offers HTTP/1.1 alone: for so many sweeps it is not asked again.
+    only_http1: Cell<u32>,
 }
 
 /// Why a request got no answer on this hop.
-#[derive(Debug)]
-pub(crate) enum Error {
+pub(super) enum Error {
     /// Nothing of it was written; here it is, and why.
     Unsent(Box<Request<Body>>, super::Error),
     /// It may have been written: nobody else may try.
@@ -80,29 +63,26 @@ pub(crate) enum Error {
 /// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
 const SHARED_MOST: usize = 64;
 
-/// TCP and TLS together, beyond the second that TCP has.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
 /// Under the 60 s for which the sidecar keeps one.
 const KEEP: Duration = Duration::from_secs(30);
 
+/// A plugin without a sidecar is any server: below the keep-alive of all we know of.
+const KEEP_PLAIN: Duration = Duration::from_secs(3);
+
+/// Sweeps, of which there is one a second, until a sidecar is offered HTTP/2 again.
+const ASK_AGAIN: u32 = 60;
+
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
-    #[must_use]
-    pub(crate) fn new(
+    pub(super) fn new(
         core: Rc<Core>,
         trust: TrustStore,
         live: LiveConnections,
         address: SocketAddr,
         wanted: Option<PeerId>,
     ) -> Self {
-        // A plugin without a sidecar is any server: below the keep-alive of all we know of.
-        let keep = if wanted.is_some() {
-            KEEP
-        } else {
-            Duration::from_secs(3)
-        };
-        let pool = Pool::new(&core.timers, &core.tasks, keep);
+        let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };
+        let pool = Pool::new(core.clone(), keep);
         let dialer = Rc::new(Dialer {
             core,
             trust,
@@ -112,7 +92,7 @@ impl Hop {
         });
         Self {
             dialer,
-            shared: Rc::default(),
+            open: Rc::default(),
             pool,
         }
     }
@@ -121,44 +101,54 @@ impl Hop {
     ///
     /// # Errors
     /// [`Error`]
-    pub(crate) async fn send(
+    pub(super) async fn send(
         &self,
         request: Request<Body>,
         carrier: Carrier,
-        upload: &Rc<Upload>,
-        timeout: Duration,
-    ) -> Result<Response<Body>, Error> {
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
         if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, upload, timeout).await
+            self.send_shared(request, patience).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
-            Box::pin(self.send_alone(request, upload, timeout)).await
+            Box::pin(self.send_alone(request, patience)).await
         }
     }
 
-    /// Closes what has idled too long.
-    pub(crate) fn sweep(&self) {
-        self.pool.tidy();
-        self.shared.connections.borrow_mut().retain(H2::is_open);
+    /// Closes what has idled too long. Called about once a second.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+        self.open.connections.borrow_mut().retain(Shared::is_open);
+        let asked = &self.open.only_http1;
+        asked.set(asked.get().saturating_sub(1));
     }
 
     async fn send_shared(
         &self,
         mut request: Request<Body>,
-        upload: &Rc<Upload>,
-        timeout: Duration,
-    ) -> Result<Response<Body>, Error> {
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
+        let mut once_more = is_repeatable(request.method());
         loop {
-            let (connection, fresh) = match self.connection().await {
-                Ok(found) => found,
+            let (connection, fresh) = match self.connection(patience).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return Box::pin(self.send_alone(request, patience)).await,
+                Err(super::Error::Timeout) => return Err(Error::Final(super::Error::Timeout)),
                 Err(error) => return Err(Error::Unsent(Box::new(request), error)),
             };
-            match connection.send(request, upload, timeout).await {
+            match shared::send(&connection, request, patience, &self.dialer.core).await {
+                Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
-                Err(SendError::Unsent(unsent)) if !fresh && !connection.is_open() => {
-                    request = *unsent
+                Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
+                    request = *unsent;
                 }
-                result => return result.map_err(|error| self.told(error)),
+                Err(Failed::Closed(Some(unanswered), error))
+                    if !fresh && once_more && !is_alert(error.as_ref()) =>
+                {
+                    once_more = false;
+                    request = *unanswered;
+                }
+                Err(failed) => return Err(self.told(failed, patience)),
             }
         }
     }
@@ -166,193 +156,125 @@ impl Hop {
     async fn send_alone(
         &self,
         mut request: Request<Body>,
-        upload: &Rc<Upload>,
-        timeout: Duration,
-    ) -> Result<Response<Body>, Error> {
-        *request.version_mut() = http::Version::HTTP_11;
-        while let Some(kept) = self.pool.take().await {
-            match self.pool.send(kept, request, upload, timeout).await {
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                result => return result.map_err(|error| self.told(error)),
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
+        let repeatable = is_repeatable(request.method());
+        while let Some(kept) = self.pool.take() {
+            match self.pool.send(kept, request, patience).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Unsent(unsent, _)) => request = *unsent,
+                Err(Failed::Closed(Some(unanswered), error))
+                    if repeatable && !is_alert(error.as_ref()) =>
+                {
+                    request = *unanswered;
+                    break;
+                }
+                Err(failed) => return Err(self.told(failed, patience)),
             }
         }
-        match self.dialer.connect_h1(&self.pool).await {
-            Ok(fresh) => self
-                .pool
-                .send(fresh, request, upload, timeout)
-                .await
-                .map_err(|error| self.told(error)),
-            Err(failure) => Err(Error::Unsent(Box::new(request), failure.into())),
-        }
+        let opened = match patience.connecting(self.dialer.alone()).await {
+            Ok(Ok(opened)) => self.pool.open(opened),
+            Ok(Err(failure)) => return Err(Error::Unsent(Box::new(request), failure.into())),
+            Err(_) => return Err(Error::Final(super::Error::Timeout)),
+        };
+        let sent = self.pool.send(opened, request, patience).await;
+        sent.map_err(|failed| self.told(failed, patience))
     }
 
-    /// A shared connection with room for one more stream, and whether it was opened for this.
-    async fn connection(&self) -> Result<(H2, bool), super::Error> {
+    /// A shared connection with room for one more stream, and whether it was opened for this; none where the sidecar has none.
+    async fn connection(
+        &self,
+        patience: &Patience<'_>,
+    ) -> Result<Option<(Shared, bool)>, super::Error> {
         // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
         for round in 0..=SHARED_MOST {
             let attempt = {
-                let mut connections = self.shared.connections.borrow_mut();
-                connections.retain(H2::is_open);
+                let mut connections = self.open.connections.borrow_mut();
+                connections.retain(Shared::is_open);
                 if let Some(connection) =
                     connections.iter().find(|connection| connection.has_room())
                 {
-                    return Ok((connection.clone(), round > 0));
+                    return Ok(Some((connection.clone(), round > 0)));
+                }
+                if self.open.only_http1.get() > 0 {
+                    return Ok(None);
                 }
                 if connections.len() >= SHARED_MOST {
                     break;
                 }
                 self.attempt()
             };
-            attempt.over().await?;
+            match patience.connecting(attempt.over()).await {
+                Ok(over) => over?,
+                Err(_) => return Err(super::Error::Timeout),
+            }
         }
         Err(super::Error::Overloaded)
     }
 
     /// The attempt that is under way, or a new one.
     fn attempt(&self) -> Rc<Attempt<Failure>> {
-        let (dialer, shared) = (self.dialer.clone(), self.shared.clone());
+        let (dialer, open, pool) = (self.dialer.clone(), self.open.clone(), self.pool.clone());
         let broken = Failure::Unreachable(
             io::ErrorKind::Other,
             "the attempt to connect broke off".to_owned(),
         );
         let tasks = &self.dialer.core.tasks;
-        self.shared.attempts.join(tasks, broken, || async move {
-            let connection = dialer.connect_h2().await?;
-            shared.connections.borrow_mut().push(connection);
+        self.open.attempts.join(tasks, broken, || async move {
+            match dialer.shared().await? {
+                Dialled::Shared(connection) => open.connections.borrow_mut().push(connection),
+                Dialled::Alone(opened) => {
+                    open.only_http1.set(ASK_AGAIN);
+                    pool.give_back(pool.open(opened));
+                }
+            }
             Ok(())
         })
     }
 
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
-    fn told(&self, error: SendError) -> Error {
-        match error {
-            SendError::Unsent(request) => Error::Unsent(
-                request,
-                super::Error::Unreachable(io::ErrorKind::ConnectionAborted.into()),
+    fn told(&self, failed: Failed, patience: &Patience<'_>) -> Error {
+        // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
+        if let UploadState::Failed(fault) = patience.upload().state()
+            && fault != Fault::Cut
+        {
+            return Error::Final(super::Error::Body(fault));
+        }
+        let (unsent, error) = match failed {
+            Failed::Unsent(request, error) => (Some(request), broken(error)),
+            Failed::Closed(_, error) => (None, broken(error)),
+            Failed::Cut(reason) => (
+                None,
+                super::Error::Identity(format!("the sidecar is trusted no longer: {reason}")),
             ),
-            error => {
-                let error = super::Error::from(error);
-                if let super::Error::Identity(sentence) = &error {
-                    self.dialer.refused("peer_alert", sentence);
-                }
-                Error::Final(error)
-            }
+            Failed::Protocol => (None, super::Error::Protocol),
+            Failed::Over => (None, super::Error::Timeout),
+            Failed::Body(fault) => (None, super::Error::Body(fault)),
+        };
+        if let super::Error::Identity(sentence) = &error {
+            self.dialer.refused("peer_alert", sentence);
+        }
+        match unsent {
+            Some(request) => Error::Unsent(request, error),
+            None => Error::Final(error),
         }
     }
 }
 
-impl Dialer {
-    async fn connect_h2(&self) -> Result<H2, Failure> {
-        let trust = self.trust.load_full();
-        let core = &self.core;
-        let (io, guard) = self.connect(&trust, b"h2").await?;
-        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
-        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (connection, driver) =
-            handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
-        let (life, link) = (self.life(guard), connection.link());
-        core.tasks.spawn("a connection to a sidecar", async move {
-            tokio::select! {
-                biased;
-                reason = life.cut(|| link.retire()) => link.cut(reason),
-                () = driver => {}
-            }
-        });
-        Ok(connection)
+/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
+/// that seemed to succeed); else it is gone.
+fn broken(cause: Option<io::Error>) -> super::Error {
+    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+    let failure = handshake_refusal(&cause);
+    if failure.is_peer_alert {
+        super::Error::Identity(failure.sentence)
+    } else {
+        super::Error::Unreachable(cause)
     }
+}
 
-    async fn connect_h1(&self, pool: &Rc<Pool>) -> Result<Kept, Failure> {
-        let trust = self.trust.load_full();
-        let (io, guard) = self.connect(&trust, b"http/1.1").await?;
-        pool.open(io, self.life(guard))
-            .await
-            .map_err(|_| Failure::Protocol)
-    }
-
-    fn life(&self, guard: Option<LiveGuard>) -> Life {
-        let side = if self.wanted.is_some() {
-            Side::Hop
-        } else {
-            Side::Plugin
-        };
-        let verdict = guard.as_ref().map(LiveGuard::verdict);
-        Life::new((self.core.count_open(side), guard), verdict)
-    }
-
-    async fn connect(
-        &self,
-        trust: &TrustSet,
-        protocol: &[u8],
-    ) -> Result<(BoxIo, Option<LiveGuard>), Failure> {
-        let tcp = dial::tcp(self.address)
-            .await
-            .map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
-        let Some(wanted) = &self.wanted else {
-            return Ok((Box::new(tcp), None));
-        };
-        let connector = TlsConnector::from(trust.client_config(wanted, &[protocol]));
-        let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
-        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(self.handshake_failed(&error, trust.explain(&error))),
-            Err(_) => {
-                let error = io::ErrorKind::TimedOut.into();
-                return Err(self.handshake_failed(&error, trust.explain(&error)));
-            }
-        };
-        let session = stream.get_ref().1;
-        if session.alpn_protocol() != Some(protocol) && protocol == b"h2" {
-            self.refused("alpn", "the sidecar does not speak HTTP/2 on the hop");
-            return Err(Failure::Protocol);
-        }
-        let chain: Vec<_> = session
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|part| part.clone().into_owned())
-            .collect();
-        let peer = Peer::of_judged_chain(&chain)
-            .map_err(|refusal| Failure::Identity(refusal.to_string()))?;
-        let guard = self
-            .live
-            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
-        Ok((Box::new(stream), Some(guard)))
-    }
-
-    fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {
-        self.refused(failure.reason, &failure.sentence);
-        if failure.is_about_certificates || failure.is_peer_alert {
-            Failure::Identity(failure.sentence)
-        } else if failure.reason == "protocol" {
-            Failure::Protocol
-        } else {
-            Failure::Unreachable(error.kind(), failure.sentence)
-        }
-    }
-
-    /// One line for each failed handshake, with the reason and the peer's address.
-    fn refused(&self, reason: &'static str, sentence: &str) {
-        let seed = &self.core.seed;
-        seed.meters.handshake_failed(Side::Hop, reason);
-        let (address, wanted) = (
-            self.address.to_string(),
-            self.wanted.as_ref().map(PeerId::to_string),
-        );
-        let message = format!(
-            "the handshake with {} at {address} failed: {sentence}",
-            wanted.as_deref().unwrap_or("the plugin")
-        );
-        let fields = [
-            ("side", "hop".into()),
-            ("reason", reason.into()),
-            ("peer", address.into()),
-            ("wanted", wanted.into()),
-        ];
-        seed.log
-            .event(Level::Warn, "handshake_failed", &message, &fields);
-    }
+fn is_alert(error: Option<&io::Error>) -> bool {
+    error.is_some_and(|error| handshake_refusal(error).is_peer_alert)
 }
 
 impl From<Failure> for super::Error {
@@ -361,6 +283,7 @@ impl From<Failure> for super::Error {
             Failure::Unreachable(kind, text) => Self::Unreachable(io::Error::new(kind, text)),
             Failure::Identity(sentence) => Self::Identity(sentence),
             Failure::Protocol => Self::Protocol,
+            Failure::Timeout => Self::Timeout,
         }
     }
 }

@@ -4,14 +4,21 @@
 //! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
 //! an address, an identity and a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address.
+//! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them, `patience` says
+//! for how long.
 
+mod answer;
 mod attempt;
 pub(crate) mod cluster;
+mod dial;
 mod error;
 mod hop;
 mod lookup;
+mod patience;
+mod pool;
 pub(crate) mod resolve;
+mod shared;
+mod tied;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,12 +29,14 @@ use gapura_mesh::body::{Body, Upload};
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::trust::TrustStore;
 use gapura_mesh::worker::Core;
-use http::{Request, Response};
+use http::Request;
 
 use crate::outgoing::Outgoing;
 use cluster::{Cluster, Endpoint};
 use hop::Hop;
+use patience::Patience;
 
+pub(crate) use answer::Answer;
 pub(crate) use error::Error;
 pub(crate) use hop::Carrier;
 
@@ -81,11 +90,12 @@ impl Upstreams {
         outgoing: Outgoing,
         body: Body,
         upload: &Rc<Upload>,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         let first = place.turn.get();
         place.turn.set(first.wrapping_add(1));
         let (carrier, timeout) = (outgoing.carrier, outgoing.plugin.timeout);
+        let patience = Patience::new(upload, &self.core.timers, timeout);
         let mut request = Request::from_parts(outgoing.head, body);
         let mut failed = Error::Unreachable(io::Error::new(
             io::ErrorKind::NotFound,
@@ -95,7 +105,7 @@ impl Upstreams {
             let Some(hop) = self.hop(&place, cluster, first.wrapping_add(attempt)) else {
                 break;
             };
-            match hop.send(request, carrier, upload, timeout).await {
+            match hop.send(request, carrier, &patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(hop::Error::Unsent(unsent, why)) => {
                     request = *unsent;
