@@ -1,6 +1,6 @@
 //! Flags, signals and exit codes of the command `gapura`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,9 @@ use clap::{Parser, Subcommand};
 use gapura::Error;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
+use gapura_gateway::authenticate::{
+    self, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Settings,
+};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::config::{address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,9 +33,13 @@ enum Command {
         after_help = "Example, with your own plugin behind it:\n  gapura up --plugin orders=http://127.0.0.1:5000"
     )]
     Up(UpFlags),
-    /// Makes a token for the mesh that `gapura up` runs.
-    #[command(after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h")]
-    Token(TokenFlags),
+    /// Makes a token for the mesh that `gapura up` runs; `gapura token inspect` looks into any.
+    #[command(
+        after_help = "Example:\n  gapura token --company 42 --user 7 --role admin --ttl 8h",
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true
+    )]
+    Token(TokenCommand),
     /// Makes the front door's development keys without starting anything: for containers, where each program runs alone.
     #[command(
         after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem"
@@ -70,6 +77,69 @@ struct UpFlags {
     /// Writes the programs' lines to standard output (and the screen to standard error) instead of files in the state folder.
     #[arg(long, env = "GAPURA_LOGS", value_parser = FalseyValueParser::new())]
     logs: bool,
+}
+
+#[derive(clap::Args)]
+struct TokenCommand {
+    #[command(subcommand)]
+    command: Option<TokenSubcommand>,
+    #[command(flatten)]
+    make: Option<TokenFlags>,
+}
+
+#[derive(Subcommand)]
+enum TokenSubcommand {
+    /// Says in words what a token says and why it would be refused, offline. Exit 1 if it would be.
+    #[command(
+        after_help = "Example:\n  gapura token inspect token.txt --jwks jwks.json --issuer https://id.example --audience lab"
+    )]
+    Inspect(InspectFlags),
+}
+
+#[derive(clap::Args)]
+struct InspectFlags {
+    /// The file that holds the token; - is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A file with the issuer's JWK set, or its public keys in PEM.
+    #[arg(long, env = "GAPURA_JWKS", value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// A file with the issuer's shared secret.
+    #[arg(
+        long,
+        env = "GAPURA_JWT_SECRET_FILE",
+        value_name = "FILE",
+        conflicts_with = "jwks"
+    )]
+    jwt_secret_file: Option<PathBuf>,
+    /// The algorithm of the shared secret.
+    #[arg(
+        long,
+        env = "GAPURA_JWT_SECRET_ALG",
+        default_value = "HS256",
+        value_name = "ALG"
+    )]
+    jwt_secret_alg: HmacAlgorithm,
+    /// What `iss` must be.
+    #[arg(long, env = "GAPURA_ISSUER", value_name = "TEXT")]
+    issuer: Option<IssuerName>,
+    /// What `aud` must name; may be given several times.
+    #[arg(
+        long,
+        env = "GAPURA_AUDIENCE",
+        value_delimiter = ',',
+        value_name = "TEXT"
+    )]
+    audience: Vec<String>,
+    /// The claim, or JSON pointer, of the user.
+    #[arg(long, env = "GAPURA_USER_CLAIM", value_name = "CLAIM")]
+    user_claim: Option<ClaimPath>,
+    /// The claim, or JSON pointer, of the company.
+    #[arg(long, env = "GAPURA_TENANT_CLAIM", value_name = "CLAIM")]
+    tenant_claim: Option<ClaimPath>,
+    /// The claim, or JSON pointer, of the roles.
+    #[arg(long, env = "GAPURA_ROLE_CLAIM", value_name = "CLAIM")]
+    role_claim: Option<ClaimPath>,
 }
 
 #[derive(clap::Args)]
@@ -119,7 +189,17 @@ struct KeysFlags {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(flags) => up(flags),
-        Command::Token(flags) => token(&flags),
+        Command::Token(TokenCommand {
+            command: Some(TokenSubcommand::Inspect(flags)),
+            ..
+        }) => inspect(flags),
+        Command::Token(TokenCommand {
+            command: None,
+            make,
+        }) => make.map_or_else(
+            || Err(Error::Refused("give --company and --user".to_owned())),
+            |flags| token(&flags),
+        ),
         Command::Keys(flags) => keys(&flags),
     };
     match done {
@@ -137,6 +217,72 @@ fn token(flags: &TokenFlags) -> Result<ExitCode, Error> {
     writeln!(std::io::stdout(), "{token}")
         .map_err(|err| Error::Failed(format!("can't write the token: {err}")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The longest text that is looked into: whatever is longer is no token, and no token is longer.
+const TOKEN_FILE_MAX: u64 = 64 * 1024;
+
+fn inspect(flags: InspectFlags) -> Result<ExitCode, Error> {
+    let told =
+        |err: std::io::Error| Error::Failed(format!("can't read {}: {err}", flags.file.display()));
+    let mut text = String::new();
+    if flags.file.as_os_str() == "-" {
+        std::io::stdin()
+            .take(TOKEN_FILE_MAX)
+            .read_to_string(&mut text)
+            .map_err(told)?;
+    } else {
+        let file = std::fs::File::open(&flags.file).map_err(told)?;
+        file.take(TOKEN_FILE_MAX)
+            .read_to_string(&mut text)
+            .map_err(told)?;
+    }
+    let token = text.trim();
+    let token = token.strip_prefix("Bearer ").unwrap_or(token).trim();
+    let defaults = ClaimNames::default();
+    let source = match (flags.jwks, flags.jwt_secret_file) {
+        (Some(path), _) => Some(KeySource::JwksFile(path)),
+        (None, Some(path)) => Some(KeySource::SecretFile {
+            path,
+            algorithm: flags.jwt_secret_alg,
+        }),
+        (None, None) => None,
+    };
+    let settings = Settings {
+        issuers: source
+            .map(|source| IssuerSettings {
+                issuer: flags.issuer,
+                audience: flags.audience,
+                ..IssuerSettings::new(source)
+            })
+            .into_iter()
+            .collect(),
+        claims: ClaimNames {
+            user: flags.user_claim,
+            tenant: flags.tenant_claim.unwrap_or(defaults.tenant),
+            role: flags.role_claim.unwrap_or(defaults.role),
+        },
+        ..Settings::default()
+    };
+    let found = authenticate::inspect(token, settings, Clock::system().unix());
+    let found = found.map_err(|faults| Error::Refused(faults.join("\n")))?;
+    let lines = found.says.iter().map(|line| format!("  {line}\n"));
+    let refused = found
+        .refused
+        .iter()
+        .map(|line| format!("refused: {line}\n"));
+    let open = found
+        .open
+        .iter()
+        .map(|line| format!("not known here: {line}\n"));
+    let mut text: String = lines.chain(refused).chain(open).collect();
+    if found.refused.is_empty() {
+        text += "as far as can be told here, it would be taken\n";
+    }
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
+    Ok(ExitCode::from(u8::from(!found.refused.is_empty())))
 }
 
 fn keys(flags: &KeysFlags) -> Result<ExitCode, Error> {

@@ -8,6 +8,7 @@ use gapura_mesh::admin::{Page, Pages};
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::log::Log;
 use gapura_mesh::metrics::{Meters, Side, Text, render_program};
+use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::watch::TrustCounters;
 use gapura_mesh::trust_metrics::render_trust;
 use http::StatusCode;
@@ -37,6 +38,8 @@ pub(crate) struct State {
     pub(crate) log: Log,
     /// The settings in force, without secrets.
     pub(crate) config: Arc<Value>,
+    /// Who judges clients' certificates.
+    pub(crate) clients: Option<ClientTrust>,
 }
 
 /// The operator's side.
@@ -146,11 +149,13 @@ impl State {
                 .as_ref()
                 .map(|public| public.load().not_after()),
         );
-        // In the family that `render_trust` has just ended with.
+        // Beside the sample for the hop: the last of the family that `render_trust` ends with. A client's connection ends early for
+        // its certificate, a stream of it for its token.
+        let certificates = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
         text.sample(
             "gapura_revoked_connections_closed_total",
             &[("side", Side::Client.as_str())],
-            self.standing.streams_ended(),
+            certificates.saturating_add(self.standing.streams_ended()),
         );
         render_program(&mut text, &self.alarms, &self.log);
         text.into_string()

@@ -9,12 +9,15 @@ use std::rc::Rc;
 use gapura_mesh::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use http::{HeaderMap, HeaderValue};
 
+use crate::authenticate::Thumbprint;
+
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     address: Named,
     proto: &'static str,
     is_proxy: bool,
+    certificate: Option<Thumbprint>,
 }
 
 /// An address, written once for all requests of its connection.
@@ -36,6 +39,7 @@ impl Client {
             address: Named::new(from.ip().to_canonical()),
             proto: if tls { "https" } else { "http" },
             is_proxy,
+            certificate: None,
         }
     }
 
@@ -43,6 +47,19 @@ impl Client {
     #[must_use]
     pub(crate) fn is_proxy(&self) -> bool {
         self.is_proxy
+    }
+
+    /// The same, having proven in its handshake the key of this certificate.
+    #[must_use]
+    pub(crate) fn proving(mut self, certificate: Option<Thumbprint>) -> Self {
+        self.certificate = certificate;
+        self
+    }
+
+    /// The certificate whose key the client proved on this connection.
+    #[must_use]
+    pub(crate) fn certificate(&self) -> Option<&Thumbprint> {
+        self.certificate.as_ref()
     }
 
     /// The address of the client: the right-most one that is no proxy of ours.

@@ -12,11 +12,10 @@ use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Name;
 use gapura_mesh::log::Log;
-use gapura_mesh::secret;
 
 use crate::config::Config;
-use crate::load::{Loaded, SIGNING_SECRET_LEAST};
-use crate::sign::Signer;
+use crate::load::{Loaded, read_signer};
+use crate::sign::SignatureForm;
 
 /// What a start would find.
 #[derive(Debug)]
@@ -36,7 +35,10 @@ pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
     let log = Log::to("gateway", clock.clone(), Box::new(io::sink()))
         .map_err(|error| vec![format!("no thread can be started: {error}")])?;
     let loaded = Loaded::load(config, &clock, &log, &Alarms::new(log.clone()))?;
+    // A provider that is down stops no start; who asks for a check wants to know.
+    loaded.keys.fetch_now(&clock)?;
     let mut lines = vec![format!("{:#}", config.to_json())];
+    lines.extend(loaded.keys.ring().describe());
     for (file, plugin) in loaded.registry.table().plugins() {
         let inactive = if plugin.inactive.is_empty() {
             String::new()
@@ -54,11 +56,13 @@ pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
     })
 }
 
-/// The key by which `plugin` verifies `X-Internal-Signature`, as text.
+/// The keys by which `plugin` verifies `X-Internal-Signature`, as text: one for each of the gateway's secrets.
 ///
 /// # Errors
-/// What is wrong with the file that holds the gateway's secret, a sentence.
-pub fn signing_key(plugin: &Name, secret_file: &Path) -> Result<String, String> {
-    let secret = secret::read(secret_file, "--signing-secret-file", SIGNING_SECRET_LEAST)?;
-    Ok(URL_SAFE_NO_PAD.encode(Signer::new(&secret).plugin_key(plugin)))
+/// What is wrong with the file that holds the gateway's secrets, a sentence.
+pub fn signing_keys(plugin: &Name, secret_file: &Path) -> Result<Vec<String>, String> {
+    // The form makes no difference to the keys.
+    let signer = read_signer(secret_file, SignatureForm::default())?;
+    let keys = signer.plugin_keys(plugin);
+    Ok(keys.iter().map(|key| URL_SAFE_NO_PAD.encode(key)).collect())
 }

@@ -4,6 +4,7 @@
 //! [`Invocation`], what the program is to do with everything it needs for it, or all mistakes at once, each where it was made.
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
+mod entry;
 mod issuers;
 mod show;
 mod table;
@@ -21,11 +22,14 @@ use gapura_mesh::config::{
 };
 use gapura_mesh::identity::Name;
 use gapura_mesh::program::Drain;
+use gapura_mesh::tls::clients::ClientAuth;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::authenticate;
 use crate::cidr::Cidr;
+use crate::registry::Signing;
+use crate::sign::SignatureForm;
 use crate::standing;
 
 /// What the program is asked to do.
@@ -60,6 +64,8 @@ pub struct Config {
     pub(crate) listen: SocketAddr,
     /// Its certificate; plain HTTP without.
     pub(crate) tls: Option<TlsFiles>,
+    /// Whose certificates clients may show; `None`: they are not asked.
+    pub(crate) clients: Option<ClientAuth>,
     /// The registry.
     pub(crate) plugin_dir: PathBuf,
     /// Where a copy of the files in force is kept.
@@ -88,12 +94,16 @@ pub struct Config {
     pub(crate) trusted_proxies: Vec<Cidr>,
     /// What requests to plain http upstreams are signed with.
     pub(crate) signing_secret_file: Option<PathBuf>,
+    /// In which form.
+    pub(crate) signature: SignatureForm,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
     /// Worker threads.
     pub(crate) workers: usize,
     /// Which finished requests leave a line.
     pub(crate) access_log: AccessLog,
+    /// Whether an event of its own names who acted for whom.
+    pub(crate) log_actors: bool,
     /// How the program ends.
     pub(crate) drain: Drain,
     /// What is allowed and hardly meant, a sentence each.
@@ -133,7 +143,7 @@ pub struct Explain {
     /// Whose tokens are taken.
     pub(crate) auth: authenticate::Settings,
     /// Whether requests to plain http upstreams could be signed.
-    pub(crate) signing: bool,
+    pub(crate) signing: Signing,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
     /// Who is no longer welcome.
@@ -215,6 +225,7 @@ impl Config {
         let mut warnings = Vec::new();
         let listen = layers.parse("listen", address).unwrap_or(LISTEN);
         let tls = read_tls(layers);
+        let clients = read_clients(layers);
         let is_plain = layers.one("tls-cert").is_none() && layers.one("tls-key").is_none();
         if is_plain && exposed(listen) && !layers.switch("insecure-listen") {
             let origin = layers.origin("listen");
@@ -262,12 +273,14 @@ impl Config {
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let standing = read_standing(layers);
+        let signature = layers.parse("signature", str::parse);
         let no_crl = layers.switch("no-crl");
         let (state_dir, accept_crl_reset) = state(layers);
         let (admin, admin_token_file) = admin?;
         let mut config = Self {
             listen,
             tls,
+            clients,
             plugin_dir: plugin_dir?,
             last_good,
             mesh_dir: mesh_dir?,
@@ -282,15 +295,24 @@ impl Config {
             public_hosts,
             trusted_proxies,
             signing_secret_file,
+            signature: signature.unwrap_or_default(),
             max_body,
             workers,
             access_log,
+            log_actors: layers.switch("log-actors"),
             drain: Drain { delay, timeout },
             warnings,
             shown: BTreeMap::new(),
         };
         config.shown = config.effective(layers, env);
         Some(config)
+    }
+}
+
+impl Config {
+    /// What signatures on requests to plain http upstreams cover.
+    pub(crate) fn signing(&self) -> Signing {
+        signing(self.signing_secret_file.is_some(), self.signature)
     }
 }
 
@@ -332,6 +354,8 @@ impl Explain {
             }
         };
         let standing = read_standing(layers);
+        let signed = layers.one("signing-secret-file").is_some();
+        let signature = layers.parse("signature", str::parse);
         let public_hosts = layers.parse_all("public-host", host);
         Some(Self {
             standing: standing::Settings {
@@ -349,9 +373,18 @@ impl Explain {
             plugin_dir: plugin_dir?,
             mesh_dir: layers.one("mesh-dir").map(|found| found.text.into()),
             auth: auth?,
-            signing: layers.one("signing-secret-file").is_some(),
+            signing: signing(signed, signature.unwrap_or_default()),
             max_body,
         })
+    }
+}
+
+/// What signatures cover.
+fn signing(signed: bool, form: SignatureForm) -> Signing {
+    match form {
+        _ if !signed => Signing::Off,
+        SignatureForm::V1 => Signing::WithoutActor,
+        SignatureForm::V2 => Signing::WithActor,
     }
 }
 
@@ -426,6 +459,47 @@ fn read_tls(layers: &mut Layers) -> Option<TlsFiles> {
         }
         (None, None) => None,
     }
+}
+
+/// Clients' certificates: with a CRL, or without one in so many words.
+fn read_clients(layers: &mut Layers) -> Option<ClientAuth> {
+    let required = match layers.one("client-auth") {
+        None => false,
+        Some(_) => layers.parse("client-auth", |text| match text {
+            "optional" => Ok(false),
+            "required" => Ok(true),
+            _ => Err("must be optional or required".to_owned()),
+        })?,
+    };
+    let without = layers.switch("no-client-crl");
+    let crl = layers.one("client-crl");
+    let Some(ca) = layers.one("client-ca") else {
+        for name in ["client-crl", "no-client-crl", "client-auth"] {
+            let given = layers
+                .one(name)
+                .filter(|_| name != "no-client-crl" || without);
+            if let Some(found) = given {
+                let message = "says nothing without --client-ca, the CAs of clients' certificates";
+                layers.problem(name, &found.origin, message);
+            }
+        }
+        return None;
+    };
+    let fault = if layers.one("tls-cert").is_none() {
+        "needs --tls-cert: only over TLS can a client show a certificate"
+    } else if crl.is_some() && without {
+        "has both --client-crl and --no-client-crl; keep one"
+    } else if crl.is_none() && !without {
+        "needs --client-crl, the CRLs of these CAs, or --no-client-crl: a stolen certificate would then be good until it expires"
+    } else {
+        return Some(ClientAuth {
+            ca: ca.text.into(),
+            crl: crl.map(|crl| crl.text.into()),
+            required,
+        });
+    };
+    layers.problem("client-ca", &ca.origin, fault);
+    None
 }
 
 fn read_auth(

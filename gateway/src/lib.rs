@@ -3,7 +3,7 @@
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
 //! `standing` (are they still welcome) → `authorise` (may they) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
 //!
-//! What the programs see of it is [`config`], [`start`] and what [`check`], [`explain`] and [`signing_key`] answer instead of
+//! What the programs see of it is [`config`], [`start`] and what [`check`], [`explain`] and [`signing_keys`] answer instead of
 //! serving; the fuzzer also sees the readers of tokens and of plugin files.
 
 pub mod authenticate;
@@ -33,6 +33,6 @@ mod standing;
 mod upstream;
 mod ws_token;
 
-pub use command::{Checked, check, signing_key};
+pub use command::{Checked, check, signing_keys};
 pub use explain::explain;
 pub use run::{start, start_with};

@@ -3,6 +3,7 @@
 //! In: a checked [`Config`]. Out: a [`Loaded`], or every fault, a sentence each. Nothing is bound or started here, so that
 //! `--check` is the very same code as a start.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gapura_mesh::alarms::Alarms;
@@ -12,6 +13,7 @@ use gapura_mesh::log::Log;
 use gapura_mesh::metrics::Meters;
 use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::secret;
+use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::marks::Kept;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
@@ -19,7 +21,7 @@ use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 use crate::authenticate::{Error as TokenError, Keys};
 use crate::config::Config;
 use crate::registry::{Registry, Rules, Settings, Watcher};
-use crate::sign::Signer;
+use crate::sign::{SignatureForm, Signer};
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::{Clusters, LookSoon};
 
@@ -31,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) kept: Kept,
     /// The certificate that clients see.
     pub(crate) public: Option<PublicStore>,
+    /// Who judges clients' certificates.
+    pub(crate) clients: Option<ClientTrust>,
     /// The keys that tokens are verified with.
     pub(crate) keys: Keys,
     /// The plugins.
@@ -54,7 +58,39 @@ pub(crate) struct Loaded {
 }
 
 /// A signing secret shorter than this can be guessed.
-pub(crate) const SIGNING_SECRET_LEAST: usize = 32;
+const SIGNING_SECRET_LEAST: usize = 32;
+
+/// The signer of the secrets in a file, one a line: the first signs, a second is one that plugins may still or already know.
+///
+/// # Errors
+/// A sentence that says what is wrong and how to make a good one.
+pub(crate) fn read_signer(file: &Path, form: SignatureForm) -> Result<Signer, String> {
+    let flag = "--signing-secret-file";
+    let text = secret::read(file, flag, SIGNING_SECRET_LEAST)?;
+    let lines: Vec<&[u8]> = text
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .collect();
+    if lines.len() > 2 {
+        return Err(format!(
+            "{flag} {}: holds {} lines; one secret a line, two at most: the one that signs, and the one before or after it",
+            file.display(),
+            lines.len()
+        ));
+    }
+    if let Some(short) = lines
+        .iter()
+        .position(|line| line.len() < SIGNING_SECRET_LEAST)
+    {
+        return Err(format!(
+            "{flag} {}: line {} holds {} bytes, at least {SIGNING_SECRET_LEAST} are needed; make a good one with: openssl rand -base64 48",
+            file.display(),
+            short + 1,
+            lines.get(short).map_or(0, |line| line.len())
+        ));
+    }
+    Ok(Signer::new(&lines, form))
+}
 
 /// How a mesh directory is read for this program.
 #[must_use]
@@ -99,6 +135,8 @@ impl Loaded {
             .transpose()
             .map_err(|error| note(error.to_string()))
             .ok();
+        let clients = config.clients.clone().map(ClientTrust::load);
+        let clients = clients.transpose().map_err(&mut note).ok();
         let keys = Keys::load(config.auth.clone())
             .map_err(|all| all.into_iter().for_each(&mut note))
             .ok();
@@ -108,7 +146,7 @@ impl Loaded {
         let signer = config
             .signing_secret_file
             .as_deref()
-            .map(|file| secret::read(file, "--signing-secret-file", SIGNING_SECRET_LEAST));
+            .map(|file| read_signer(file, config.signature));
         let signer = signer.transpose().map_err(&mut note).ok();
         let admin_token = config
             .admin_token_file
@@ -121,7 +159,7 @@ impl Loaded {
         let registry = trust.as_ref().and_then(|trust| {
             let rules = Rules {
                 trust_domain: trust.own().id.domain().clone(),
-                signing: config.signing_secret_file.is_some(),
+                signing: config.signing(),
                 max_body: config.max_body,
             };
             let settings = Settings {
@@ -137,6 +175,7 @@ impl Loaded {
         let (
             Some(trust),
             Some(public),
+            Some(clients),
             Some(keys),
             Some((standing, standing_watcher)),
             Some(signer),
@@ -146,6 +185,7 @@ impl Loaded {
         ) = (
             trust,
             public,
+            clients,
             keys,
             standing,
             signer,
@@ -166,6 +206,7 @@ impl Loaded {
             trust: TrustStore::new(trust),
             kept,
             public: public.map(PublicStore::new),
+            clients,
             keys,
             registry,
             look_soon,
@@ -173,9 +214,41 @@ impl Loaded {
             watcher,
             standing,
             standing_watcher,
-            signer: signer.map(|secret| Arc::new(Signer::new(&secret))),
+            signer: signer.map(Arc::new),
             admin_token: admin_token.map(|token| Arc::from(token.as_slice())),
             warnings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn two_signing_secrets_may_stand_in_the_file_and_no_third() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("signing");
+        let (first, second) = ("a".repeat(32), "b".repeat(32));
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+            let plugin = "billing".parse().unwrap();
+            read_signer(&file, SignatureForm::V2).map(|signer| signer.plugin_keys(&plugin).len())
+        };
+        assert_eq!(read(&format!("{first}\n")), Ok(1));
+        assert_eq!(read(&format!("{first}\n{second}\n")), Ok(2));
+        assert_eq!(read(&format!("{first}\r\n{second}\r\n")), Ok(2));
+        for (bad, says) in [
+            (format!("{first}\n{second}\n{first}\n"), "3 lines"),
+            (format!("{first}\nshort\n"), "line 2 holds 5 bytes"),
+            (format!("{first}\n\n"), "line 2 holds 0 bytes"),
+            ("short\n".to_owned(), "at least 32"),
+        ] {
+            let said = read(&bad).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
     }
 }

@@ -31,9 +31,11 @@ fn main() -> ExitCode {
         Ok(Invocation::SigningKey {
             plugin,
             secret_file,
-        }) => match gapura_gateway::signing_key(&plugin, &secret_file) {
-            Ok(key) => {
-                say(&key);
+        }) => match gapura_gateway::signing_keys(&plugin, &secret_file) {
+            Ok(keys) => {
+                for key in keys {
+                    say(&key);
+                }
                 ExitCode::SUCCESS
             }
             Err(fault) => fail(2, &fault),

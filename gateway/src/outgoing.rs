@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
 use gapura_mesh::headers::{
-    self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_COMPANY_ID, X_FORWARDED_FOR, X_FORWARDED_HOST,
-    X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE,
-    X_REQUEST_ID, X_ROLE, X_USER_ID,
+    self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_ACTOR_ID, X_COMPANY_ID, X_FORWARDED_FOR,
+    X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED,
+    X_INTERNAL_SIGNATURE, X_REQUEST_ID, X_ROLE, X_USER_ID,
 };
 use gapura_mesh::trace::Trace;
 use gapura_mesh::tunnel;
@@ -207,6 +207,9 @@ fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
     if let Some(roles) = caller.roles() {
         headers.insert(X_ROLE, roles.header().clone());
     }
+    if let Some(actor) = caller.actor() {
+        headers.insert(X_ACTOR_ID, actor.header().clone());
+    }
 }
 
 /// Bulk, and what has no known end, keeps off the shared connection; gRPC is many small messages, and needs trailers.
@@ -280,6 +283,9 @@ fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {
         role: caller
             .and_then(|caller| caller.roles())
             .map_or("", Roles::as_str),
+        actor: caller
+            .and_then(|caller| caller.actor())
+            .map_or("", UserId::as_str),
     };
     if let Some(value) = signer.sign(&context) {
         head.headers.insert(X_INTERNAL_SIGNATURE, value);

@@ -187,7 +187,10 @@ impl Pipeline {
         page: &mut Page,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Rejection> {
-        let admitted = match self.admit(client, head, &body, page, &mut exchange.record)? {
+        let admitted = match self
+            .admit(client, head, &body, page, &mut exchange.record)
+            .await?
+        {
             Ok(admitted) => admitted,
             Err(own) => return Ok(own),
         };
@@ -236,7 +239,7 @@ impl Pipeline {
     }
 
     /// Every check a request meets before a byte of it goes on, in this order.
-    fn admit(
+    async fn admit(
         &self,
         client: &Client,
         mut head: Parts,
@@ -288,7 +291,8 @@ impl Pipeline {
         let address = client.address(&head.headers, |ip| self.settings.is_proxy(ip));
         let caller = self
             .authenticator
-            .verify(route.plugin.auth, &head.headers, now)
+            .verify(route.plugin.auth, &head.headers, client.certificate(), now)
+            .await
             .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
         if let authenticate::Caller::Verified(caller) = &caller {
             record.tenant = Some(caller.tenant().clone());
@@ -296,6 +300,8 @@ impl Pipeline {
             self.standing
                 .check(caller, address.ip)
                 .map_err(Rejection::Standing)?; // standing/: are they still welcome
+            record.actor = caller.actor().is_some();
+            self.tell_actor(caller, record);
         }
         let permit = authorise::admit(route.plugin, caller, &head.method, target.path.as_str())
             .map_err(Rejection::Authorise)?; // authorise.rs: may they
@@ -412,6 +418,24 @@ impl Pipeline {
             })))
             .watched(upload.clone());
         (body, upload)
+    }
+
+    /// Where the operator wants it, who acts for whom; an access line never says that.
+    fn tell_actor(&self, caller: &authenticate::VerifiedCaller, record: &Record) {
+        let Some(actor) = caller.actor().filter(|_| self.settings.log_actors) else {
+            return;
+        };
+        let fields = [
+            ("request_id", record.request_id.as_str().into()),
+            ("company_id", caller.tenant().as_str().into()),
+            ("user_id", caller.user().as_str().into()),
+            ("actor_id", actor.as_str().into()),
+        ];
+        let message = "somebody acts for a user";
+        self.core
+            .seed
+            .log
+            .event(Level::Info, "actor", message, &fields);
     }
 
     fn unauthenticated(&self, error: authenticate::Error) -> Rejection {

@@ -186,7 +186,7 @@ mod tests {
         ];
         let rules = Rules {
             trust_domain: "a".parse().unwrap(),
-            signing: false,
+            signing: crate::registry::Signing::Off,
             max_body: None,
         };
         build(

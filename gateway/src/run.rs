@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gapura_mesh::access::UNROUTED;
 use gapura_mesh::alarms::Alarms;
@@ -26,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Health, State};
-use crate::authenticate::{Authenticator, Keys};
+use crate::authenticate::{Authenticator, Follow};
 use crate::config::Config;
 use crate::load::{Loaded, trust_options};
 use crate::own::Own;
@@ -35,9 +34,6 @@ use crate::registry::Registry;
 use crate::server::Server;
 use crate::settings::DoorSettings;
 use crate::upstream::{Upstreams, resolve};
-
-/// How often files of keys are looked at: half of what a change may take.
-const LOOK_AT_KEYS: Duration = Duration::from_secs(1);
 
 /// Starts a gateway.
 ///
@@ -83,6 +79,7 @@ pub fn start_with(
         meters: loaded.meters.clone(),
         log: log.clone(),
         config: Arc::new(config.to_json()),
+        clients: loaded.clients.clone(),
     };
     let live = LiveConnections::new();
     let (queues, workers) = spawn_workers(&config, &loaded, &state, &live)?;
@@ -144,13 +141,14 @@ fn spawn_workers(
     let tls = loaded
         .public
         .as_ref()
-        .map(PublicStore::server_config)
+        .map(|public| PublicStore::server_config(public, loaded.clients.as_ref()))
         .transpose();
     let tls =
         tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
     let settings = Arc::new(DoorSettings {
         public_hosts: config.public_hosts.clone(),
         proxies: config.trusted_proxies.clone(),
+        log_actors: config.log_actors,
     });
     let seed = Seed {
         index: 0,
@@ -170,6 +168,7 @@ fn spawn_workers(
             loaded.standing.clone(),
         );
         let (live, tls, settings) = (live.clone(), tls.clone(), settings.clone());
+        let clients = loaded.clients.clone();
         move |core: Rc<Core>| {
             let upstreams = Upstreams::new(core.clone(), own.trust.clone(), live);
             let unrouted = core.seed.meters.plugin(UNROUTED);
@@ -187,6 +186,7 @@ fn spawn_workers(
                     unrouted,
                 }),
                 tls,
+                clients,
             }
         }
     })
@@ -210,6 +210,7 @@ impl Control {
         let Loaded {
             trust,
             public,
+            clients,
             keys,
             registry,
             look_soon,
@@ -257,24 +258,21 @@ impl Control {
             state: state_dir,
         };
         tasks.spawn_local(watch::keep(keeper, |_| {}, std::future::pending()));
+        if let Some(clients) = clients {
+            tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));
+        }
         tasks.spawn_local(watcher.run());
         tasks.spawn_local(standing_watcher.run(reload.subscribe()));
         tasks.spawn_local(resolve::run(registry.clone(), look_soon));
-        tasks.spawn_local(look_at_keys(keys, alarms, reload.subscribe()));
+        tasks.spawn_local(keys.follow(Follow {
+            clock,
+            alarms,
+            log: log.clone(),
+            reload: reload.subscribe(),
+        }));
         tasks.spawn_local(pass_reload_on(registry, reload.subscribe()));
         // The operator's side answers until everything else has ended.
         program::drain(config.drain, stop, log, workers, tasks).await;
-    }
-}
-
-async fn look_at_keys(keys: Keys, alarms: Alarms, mut reload: tokio::sync::watch::Receiver<u64>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AT_KEYS) => {}
-            changed = reload.changed() => if changed.is_err() { return },
-        }
-        // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
-        let _ = keys.reload_if_changed(&alarms);
     }
 }
 

@@ -14,6 +14,7 @@ use gapura_mesh::io::BoxIo;
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
+use gapura_mesh::tls::clients::{ClientProof, ClientTrust, Ended};
 use gapura_mesh::tls::failure::handshake_refusal;
 use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::worker::Serve;
@@ -36,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) pipeline: Rc<Pipeline>,
     /// How clients are spoken to; in plain HTTP if `None`.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Who judges clients' certificates, where they are asked for.
+    pub(crate) clients: Option<ClientTrust>,
 }
 
 /// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.
@@ -56,18 +59,30 @@ impl Serve for Server {
             slot: _slot,
         } = accepted;
         let core = &self.pipeline.core;
-        let (io, http2) = match self.open(stream).await {
+        let (io, http2, proof) = match self.open(stream).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
         let _open = core.count_open(Side::Client);
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
-        let client = Rc::new(Client::new(from, self.tls.is_some(), is_proxy));
+        let client = Client::new(from, self.tls.is_some(), is_proxy)
+            .proving(proof.as_ref().map(ClientProof::thumbprint));
+        let client = Rc::new(client);
         let link = Arc::new(Link::default());
-        if http2 {
-            self.serve_h2(io, client, link).await
-        } else {
-            self.serve_h1(io, client, link).await
+        let served = async {
+            if http2 {
+                self.serve_h2(io, client, link).await
+            } else {
+                self.serve_h1(io, client, link).await
+            }
+        };
+        match (&self.clients, &proof) {
+            (Some(clients), Some(proof)) => tokio::select! {
+                () = served => {}
+                // What is dropped here is closed, with whatever is under way on it.
+                ended = clients.ended(proof, &core.seed.clock) => self.ended(ended, &from.to_string()),
+            },
+            _ => served.await,
         }
     }
 
@@ -77,18 +92,24 @@ impl Serve for Server {
 }
 
 impl Server {
-    /// The stream of a connection, and whether it speaks HTTP/2.
-    async fn open(&self, stream: std::net::TcpStream) -> io::Result<(BoxIo, bool)> {
+    /// The stream of a connection, whether it speaks HTTP/2, and the certificate whose key the client proved.
+    async fn open(
+        &self,
+        stream: std::net::TcpStream,
+    ) -> io::Result<(BoxIo, bool, Option<ClientProof>)> {
         let stream = TcpStream::from_std(stream)?;
         let Some(config) = &self.tls else {
-            return Ok((Box::new(stream), false));
+            return Ok((Box::new(stream), false, None));
         };
         let handshake = TlsAcceptor::from(config.clone()).accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Box::new(stream), http2))
+        let session = stream.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let clients = self.clients.as_ref();
+        let proof = clients.and_then(|clients| clients.proof(session.peer_certificates()));
+        Ok((Box::new(stream), http2, proof))
     }
 
     async fn serve_h1(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
@@ -159,6 +180,22 @@ impl Server {
             false,
         )
         .await;
+    }
+
+    /// One line for each connection that ends with its certificate.
+    fn ended(&self, ended: Ended, from: &str) {
+        let (reason, why) = match ended {
+            Ended::Expired => ("expired", "has expired"),
+            Ended::Revoked => ("revoked", "is no longer cleared by --client-ca and its CRL"),
+        };
+        let message = format!("the connection of {from} is closed: its certificate {why}");
+        let fields = [
+            ("side", "client".into()),
+            ("reason", reason.into()),
+            ("peer", from.into()),
+        ];
+        let log = &self.pipeline.core.seed.log;
+        log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
     /// One line for each failed handshake, with the reason and the client's address.

@@ -11,6 +11,8 @@ pub(crate) struct DoorSettings {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<Cidr>,
+    /// Whether it is told by name who acted for whom.
+    pub(crate) log_actors: bool,
 }
 
 impl DoorSettings {

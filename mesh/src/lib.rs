@@ -1,6 +1,7 @@
 //! The door by which the programs reach the libraries under `mesh/`, and what has no library of its own yet: the trust of a program,
 //! its secrets, and what is shown of them.
 
+pub mod fetch;
 pub mod healthcheck;
 pub mod tls;
 pub mod trust_metrics;

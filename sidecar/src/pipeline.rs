@@ -118,6 +118,7 @@ impl Pipeline {
         let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
         let record = &mut exchange.record;
         (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
+        record.actor = seen.actor;
         let trusted = trusted.map_err(Rejection::Sanitise)?;
         let websocket = trusted.websocket;
         let (body, upload) = watched(body);

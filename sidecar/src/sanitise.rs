@@ -44,6 +44,8 @@ pub(crate) struct Trusted {
 pub(crate) struct Seen {
     /// Whom it acts for.
     pub(crate) tenant: Option<TenantId>,
+    /// Whether somebody acts for its user.
+    pub(crate) actor: bool,
     /// What was taken from it.
     pub(crate) stripped: Stripped,
 }
@@ -66,6 +68,7 @@ pub(crate) fn check(
     let host = target.host;
     let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
     seen.tenant.clone_from(&context.tenant);
+    seen.actor = context.actor.is_some();
     if context.tenant.is_none() && !rule.excuses(&head, has_body, &context) {
         return Err(Code::TenantMissing);
     }

@@ -53,6 +53,7 @@ pub struct Builder {
     tls: bool,
     crl: bool,
     secret: bool,
+    keys: bool,
 }
 
 /// A request in the making, on a connection of its own.
@@ -79,6 +80,7 @@ impl TestMesh {
             tls: true,
             crl: true,
             secret: false,
+            keys: true,
         }
     }
 
@@ -284,6 +286,13 @@ impl Builder {
         self
     }
 
+    /// A gateway that is told of no issuer: the test does that.
+    #[must_use]
+    pub fn without_keys(mut self) -> Self {
+        self.keys = false;
+        self
+    }
+
     /// Starts it all and waits until both programs serve.
     #[must_use]
     pub fn start(self) -> TestMesh {
@@ -342,10 +351,15 @@ impl Builder {
             .flag("--plugin-dir", &plugins)
             .flag("--mesh-dir", gateway_dir.path())
             .flag("--admin", "127.0.0.1:0")
-            .flag("--workers", "2")
-            .flag("--issuer", ISSUER)
-            .flag("--audience", AUDIENCE);
-        gateway = if self.secret {
+            .flag("--workers", "2");
+        if self.keys {
+            gateway = gateway
+                .flag("--issuer", ISSUER)
+                .flag("--audience", AUDIENCE);
+        }
+        gateway = if !self.keys {
+            gateway
+        } else if self.secret {
             let secret = path.join("secret");
             crate::certs::write_private(&secret, "a-secret-of-forty-bytes-for-tests-only-0\n");
             gateway.flag("--jwt-secret-file", secret)

@@ -328,6 +328,42 @@ fn the_context_stands_once_whole_and_valid_or_the_request_is_refused() {
             "bad_request",
         ),
         (
+            "a role without a user",
+            "X-Request-Id: r-1\r\nX-Role: member\r\nX-Gapura-Auth: verified\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            "an actor without a user",
+            "X-Request-Id: r-1\r\nX-Actor-Id: 8\r\nX-Gapura-Auth: verified\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            "two actors",
+            format!("{CONTEXT}X-Actor-Id: 8\r\nX-Actor-Id: 8\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "an impossible actor",
+            format!("{CONTEXT}X-Actor-Id: 8,9\r\n"),
+            400,
+            "bad_request",
+        ),
+        (
+            "a user though public",
+            CONTEXT.replace("verified", "public"),
+            400,
+            "bad_request",
+        ),
+        (
+            "a user though unverified",
+            CONTEXT.replace("verified", "unverified"),
+            400,
+            "bad_request",
+        ),
+        (
             "no request id",
             CONTEXT.replace("X-Request-Id: r-1\r\n", ""),
             400,

@@ -15,6 +15,7 @@ mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
@@ -36,5 +37,5 @@ mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
 mod upstream; // which connection, for how long, and what is sent twice
-mod world;
-mod wrap; // a plugin and its sidecar as one // the larger pieces of other people's software
+mod world; // the larger pieces of other people's software
+mod wrap; // a plugin and its sidecar as one

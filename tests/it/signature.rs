@@ -47,9 +47,12 @@ fn a_signature_says_who_called_what_and_when() {
         "the plugin is reached directly",
         || (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(()),
     );
+    let acted = mesh.signer.token(&gapura_tests::tokens::claims_with(
+        &json!({"act": {"sub": "support-1"}}),
+    ));
     let seen = mesh
         .get("/direct//report%73?a=%2f")
-        .token_of("7", "42")
+        .token(&acted)
         .header("X-Internal-Signature", "v1,0,spoof")
         .seen_by_plugin();
     let signature = seen.header("x-internal-signature").unwrap();
@@ -57,7 +60,7 @@ fn a_signature_says_who_called_what_and_when() {
     let [version, seconds, given] = parts[..] else {
         panic!("{signature}")
     };
-    assert_eq!(version, "v1");
+    assert_eq!(version, "v2");
     assert!(
         unix_now().abs_diff(seconds.parse().unwrap()) < 30,
         "{signature}"
@@ -66,7 +69,7 @@ fn a_signature_says_who_called_what_and_when() {
     let request_id = seen.header("x-request-id").unwrap();
     assert_eq!(seen.target, "/reports?a=%2f");
     let lines = [
-        "v1",
+        "v2",
         "direct",
         seconds,
         "GET",
@@ -75,6 +78,7 @@ fn a_signature_says_who_called_what_and_when() {
         "7",
         "42",
         "member",
+        "support-1",
     ]
     .join("\n");
     assert_eq!(
@@ -95,6 +99,82 @@ fn a_signature_says_who_called_what_and_when() {
         printed.stdout
     );
     assert!(!printed.stdout.contains(SECRET));
+}
+
+#[test]
+fn the_older_form_is_refused_where_a_rule_names_actors() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = secret_file(dir.path());
+    let mesh = TestMesh::new()
+        .gateway_flag("--signing-secret-file", &secret)
+        .start();
+    // In force under v2.
+    direct(&mesh, json!({"allow": [{"actors": "none"}]}));
+    within(
+        std::time::Duration::from_secs(5),
+        "the plugin is reached directly",
+        || (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(()),
+    );
+    let check = |form: &str| {
+        Invocation::new()
+            .arg("--check")
+            .flag("--listen", "127.0.0.1:0")
+            .flag("--plugin-dir", mesh.dir().join("plugins.d"))
+            .flag("--mesh-dir", mesh.dir().join("mesh-gateway"))
+            .flag("--jwks", mesh.dir().join("jwks.json"))
+            .flag("--signing-secret-file", &secret)
+            .flag("--signature", form)
+            .run("gapura-gateway")
+    };
+    let refused = check("v1");
+    assert_eq!(refused.code, Some(2), "{}", refused.stdout);
+    assert!(
+        refused.stderr.contains("direct.json") && refused.stderr.contains("--signature v2"),
+        "{}",
+        refused.stderr
+    );
+    let taken = check("v2");
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+}
+
+#[test]
+fn the_older_form_signs_as_it_always_did_and_a_second_secret_only_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("signing-secret");
+    let next = "the-next-signing-secret-of-32-bytes-and-more";
+    gapura_tests::certs::write_private(&path, &format!("{SECRET}\n{next}\n"));
+    let secret = path.display().to_string();
+    let mesh = TestMesh::new()
+        .gateway_flag("--signing-secret-file", &secret)
+        .gateway_flag("--signature", "v1")
+        .start();
+    direct(&mesh, json!({}));
+    within(
+        std::time::Duration::from_secs(5),
+        "the plugin is reached directly",
+        || (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(()),
+    );
+    let seen = mesh.get("/direct/x").token_of("7", "42").seen_by_plugin();
+    let signature = seen.header("x-internal-signature").unwrap();
+    let parts: Vec<&str> = signature.split(',').collect();
+    let request_id = seen.header("x-request-id").unwrap();
+    let lines = format!(
+        "v1\ndirect\n{}\nGET\n/x\n{request_id}\n7\n42\nmember",
+        parts[1]
+    );
+    let key = |secret: &str| mac(secret.as_bytes(), "gapura-sign-v1\ndirect");
+    let wanted = URL_SAFE_NO_PAD.encode(mac(&key(SECRET), &lines));
+    assert_eq!((parts[0], parts[2]), ("v1", wanted.as_str()));
+    let printed = Invocation::new()
+        .args(&["signing-key", "direct", "--signing-secret-file", &secret])
+        .run("gapura-gateway");
+    let both = [SECRET, next].map(|secret| URL_SAFE_NO_PAD.encode(key(secret)));
+    assert_eq!(
+        printed.stdout.lines().collect::<Vec<_>>(),
+        both,
+        "{}",
+        printed.stderr
+    );
 }
 
 #[test]

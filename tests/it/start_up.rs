@@ -318,9 +318,22 @@ fn the_gateway_names_what_is_wrong_with_its_flags() {
             vec!["--admin", "others can write", "chmod go-w"],
         ),
         (
-            "keys from a URL, which this build has not",
-            vec![("--jwks", "https://issuer.test/keys")],
-            vec!["jwks"],
+            "keys from a URL over plain http",
+            vec![("--jwks", "http://issuer.test/keys")],
+            vec!["--jwks", "https"],
+        ),
+        (
+            "keys from a URL for any audience",
+            vec![
+                ("--jwks", "https://issuer.test/keys"),
+                ("--audience", "without"),
+            ],
+            vec!["--jwks", "audience", "--any-audience"],
+        ),
+        (
+            "a client CA without a word on revocation",
+            vec![("--client-ca", "/nowhere/ca.pem")],
+            vec!["--client-ca", "--client-crl", "--no-client-crl"],
         ),
         (
             "a config file that is not there",
@@ -595,6 +608,32 @@ fn every_fault_of_the_registry_is_listed_at_once_with_its_place() {
         Some(0),
         "the good one was never at fault, and hidden files are none"
     );
+}
+
+#[test]
+fn a_variable_that_restricts_is_never_set_to_nothing() {
+    let files = Files::good();
+    for name in [
+        "GAPURA_PUBLIC_HOST",
+        "GAPURA_ISSUER",
+        "GAPURA_AUDIENCE",
+        "GAPURA_CLIENT_CA",
+    ] {
+        let check = |text: &str| {
+            let gateway = files.gateway().env(name, text);
+            gateway.arg("--check").run("gapura-gateway")
+        };
+        assert_refused(name, &check(""), &[name, "set but empty", "unset it"]);
+    }
+    // One that restricts nothing may be empty, and one that says something is taken.
+    for (name, text) in [
+        ("GAPURA_TRUSTED_PROXY", ""),
+        ("GAPURA_PUBLIC_HOST", "api.example.com"),
+    ] {
+        let gateway = files.gateway().env(name, text);
+        let taken = gateway.arg("--check").run("gapura-gateway");
+        assert_eq!(taken.code, Some(0), "{name}: {}", taken.stderr);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A good token, and all the others, as a client meets them. The rules one by one are tested beside the code.
 
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::program::Invocation;
 use gapura_tests::tokens::{AUDIENCE, ISSUER, Signer, claims_with, jwks, unix_now};
 use serde_json::{Value, json};
 
@@ -404,4 +405,44 @@ fn no_answer_and_no_line_tells_the_token() {
             assert!(!log.contains(secret), "{secret} stands in a log");
         }
     }
+}
+
+#[test]
+fn a_token_is_explained_offline_with_everything_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::es256("k");
+    let keys = dir.path().join("jwks.json");
+    std::fs::write(&keys, jwks(&[&signer])).unwrap();
+    let inspect = |token: &str| {
+        let file = dir.path().join("token");
+        std::fs::write(&file, format!("Bearer {token}\n")).unwrap();
+        Invocation::new()
+            .args(&["token", "inspect"])
+            .arg(&file)
+            .flag("--jwks", &keys)
+            .flag("--issuer", ISSUER)
+            .flag("--audience", AUDIENCE)
+            .run("gapura")
+    };
+    let good = inspect(&signer.token_of("7", "42"));
+    assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
+    assert!(good.stdout.contains("it would be taken") && good.stdout.contains("verifies"));
+    let bad =
+        json!({"exp": unix_now() - 100, "aud": "others", "company_id": 0, "cnf": {"jkt": "x"}});
+    let token = signer.token(&claims_with(&bad));
+    let bad = inspect(&token);
+    assert_eq!(bad.code, Some(1), "{}{}", bad.stdout, bad.stderr);
+    for says in [
+        "401 token_expired",
+        "403 tenant_missing",
+        "its aud is not",
+        "bound to a key",
+    ] {
+        assert!(bad.stdout.contains(says), "{says}: {}", bad.stdout);
+    }
+    assert!(!bad.stdout.contains(token.rsplit('.').next().unwrap()));
+    let nothing = Invocation::new()
+        .args(&["token", "inspect", "/nowhere/token"])
+        .run("gapura");
+    assert_eq!(nothing.code, Some(1), "{}", nothing.stderr);
 }

@@ -12,9 +12,9 @@ use aws_lc_rs::signature::{
 };
 
 /// A JWS `alg`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // each is the name it has in RFC 7518
-pub(super) enum Algorithm {
+pub enum Algorithm {
     Hs256,
     Hs384,
     Hs512,
@@ -59,8 +59,27 @@ pub(super) const OF_RSA: [Algorithm; 6] = [
 ];
 
 impl Algorithm {
+    /// Every name, in the order of RFC 7518.
+    pub const NAMES: [&'static str; 12] = [
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+        "ES384", "EdDSA",
+    ];
+
+    /// The name in a token.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// Whether it is one of a shared secret, which no set of public keys can hold.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+
     /// The algorithm of that name, to the letter.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "HS256" => Self::Hs256,
             "HS384" => Self::Hs384,
@@ -193,10 +212,9 @@ mod tests {
             "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
             "ES256", "ES384", "EdDSA",
         ] {
-            assert_eq!(
-                format!("{:?}", Algorithm::named(name).unwrap()).to_uppercase(),
-                name.to_uppercase()
-            );
+            let algorithm = Algorithm::named(name).unwrap();
+            assert_eq!(format!("{algorithm:?}").to_uppercase(), name.to_uppercase());
+            assert_eq!(algorithm.as_str(), name);
         }
         for name in [
             "none", "None", "NONE", "", "hs256", "HS256 ", "RS1", "ES512", "ES256K", "EDDSA",

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use super::error::{Error, Reason};
 
 /// The longest token that is looked at, in bytes.
-const TOKEN_MAX: usize = 8 * 1024;
+pub(super) const TOKEN_MAX: usize = 8 * 1024;
 
 /// The token of the request, not yet looked into.
 pub(super) fn token(headers: &HeaderMap) -> Result<&[u8], Error> {

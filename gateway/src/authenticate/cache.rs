@@ -106,7 +106,7 @@ impl Hasher for TailHasher {
 }
 
 fn cost(token: &[u8], caller: &VerifiedCaller) -> usize {
-    token.len() + caller.roles().map_or(0, |roles| roles.header().len()) + ENTRY_OVERHEAD
+    token.len() + caller.bytes() + ENTRY_OVERHEAD
 }
 
 #[cfg(test)]

@@ -3,14 +3,18 @@
 //! In: claims that an issuer's key vouches for, that issuer's rules, and the time. Out: a [`VerifiedCaller`], or the first rule that is
 //! broken. Who issued the token and for whom comes first, then its time, then the user and roles, and the tenant last: a client is told
 //! `token_expired` or `tenant_missing` only about a token that is good in every other way.
+//! Last of all the issuer must be one that may speak for the tenant.
 //! Invariant: a `VerifiedCaller` is built in [`Rules::judge`] and nowhere else.
 
 use gapura_mesh::context::{Roles, TenantId, UserId};
 
+use super::confirmation::{Binding, Thumbprint};
 use super::error::{Error, Reason};
+use super::issuer_name::IssuerName;
 use super::json::Json;
 use super::scopes::Scopes;
 use super::settings::ClaimNames;
+use super::tenants::SpeaksFor;
 
 /// Who a verified token speaks for, and until when.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ pub struct VerifiedCaller {
     roles: Option<Roles>,
     actor: Option<UserId>,
     scopes: Scopes,
+    binding: Binding,
     token: TokenFacts,
     term: Term,
 }
@@ -48,9 +53,10 @@ struct Term {
 
 /// What an issuer's tokens have to fulfil.
 pub(super) struct Rules<'a> {
-    pub(super) issuer: Option<&'a str>,
+    pub(super) issuer: Option<&'a IssuerName>,
     pub(super) audience: &'a [String],
     pub(super) claims: &'a ClaimNames,
+    pub(super) speaks_for: &'a SpeaksFor,
     /// In seconds.
     pub(super) leeway: u64,
 }
@@ -78,7 +84,7 @@ impl VerifiedCaller {
         self.roles.as_ref()
     }
 
-    /// Who acts for the user now; `None` if the user acts for itself.
+    /// Who acts for the user now: the `sub` of the outermost `act` (RFC 8693, section 4.1). `None` if the user acts for itself.
     #[must_use]
     pub fn actor(&self) -> Option<&UserId> {
         self.actor.as_ref()
@@ -94,6 +100,30 @@ impl VerifiedCaller {
     #[must_use]
     pub fn token(&self) -> &TokenFacts {
         &self.token
+    }
+
+    /// The bytes it holds beside itself, for the sum of what is remembered.
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let TokenFacts {
+            issuer,
+            id,
+            subject,
+            session,
+            issued_at: _,
+        } = &self.token;
+        self.roles.as_ref().map_or(0, |roles| roles.header().len())
+            + self.actor.as_ref().map_or(0, |actor| actor.header().len())
+            + self.scopes.bytes()
+            + [issuer, id, subject, session]
+                .into_iter()
+                .map(text)
+                .sum::<usize>()
+    }
+
+    /// Whether the connection with this proven certificate may use the token; asked on every use.
+    pub(super) fn proven_by(&self, certificate: Option<&Thumbprint>) -> Result<(), Error> {
+        Ok(self.binding.proven_by(certificate)?)
     }
 
     /// The Unix second from which the token is no longer good: `exp` and the leeway.
@@ -120,6 +150,7 @@ impl VerifiedCaller {
             },
             actor: None,
             scopes: Scopes::default(),
+            binding: Binding::Bearer,
             token: TokenFacts::default(),
             term: Term {
                 not_before: 0,
@@ -135,32 +166,85 @@ impl Rules<'_> {
         if !matches!(claims, Json::Object(_)) {
             return Err(Reason::Malformed.into());
         }
-        // RFC 7519, section 4.1.1: compared as it is, no URL is normalised (RFC 8725, section 3.8).
-        if self
-            .issuer
-            .is_some_and(|issuer| claims.get("iss").and_then(Json::text) != Some(issuer))
+        let iss = claims.get("iss").and_then(Json::text);
+        if let Some(name) = self.issuer
+            && !iss.is_some_and(|iss| name.matches(iss))
         {
             return Err(Reason::Issuer.into());
         }
         if !self.audience.is_empty() && !claims.get("aud").is_some_and(|aud| self.is_for_us(aud)) {
             return Err(Reason::Audience.into());
         }
+        // A logout token is signed by the same keys and may name us as its audience.
+        if claims.get("events").is_some() {
+            return Err(Reason::Events.into());
+        }
         let term = Term::read(claims, self.leeway)?;
         term.holds(now)?;
+        let binding = Binding::read(claims.get("cnf"))?;
         let user = self.user(claims).ok_or(Reason::User)?;
         let roles = roles(self.claims.role.find(claims))?;
         let scopes = Scopes::read(claims)?;
         let actor = actor(claims.get("act"))?;
         let tenant = tenant(self.claims.tenant.find(claims))?;
+        self.may_speak_for(&tenant, iss)?;
         Ok(VerifiedCaller {
             user,
             tenant,
             roles,
             actor,
             scopes,
+            binding,
             token: TokenFacts::read(claims),
             term,
         })
+    }
+
+    /// Everything that is wrong at `now`, not only the first of it: for people, never for a request.
+    pub(super) fn faults(&self, claims: &Json<'_>, now: u64) -> Vec<Error> {
+        let mut faults = Vec::new();
+        let mut note = |result: Result<(), Error>| faults.extend(result.err());
+        let iss = claims.get("iss").and_then(Json::text);
+        let is_named = |name: &IssuerName| iss.is_some_and(|iss| name.matches(iss));
+        let demand = |holds: bool, reason: Reason| if holds { Ok(()) } else { Err(reason.into()) };
+        note(demand(self.issuer.is_none_or(is_named), Reason::Issuer));
+        let for_us = claims.get("aud").is_some_and(|aud| self.is_for_us(aud));
+        note(demand(self.audience.is_empty() || for_us, Reason::Audience));
+        note(demand(claims.get("events").is_none(), Reason::Events));
+        note(
+            Term::read(claims, self.leeway)
+                .map_err(Error::from)
+                .and_then(|term| term.holds(now)),
+        );
+        note(
+            Binding::read(claims.get("cnf"))
+                .map(drop)
+                .map_err(Error::from),
+        );
+        note(demand(self.user(claims).is_some(), Reason::User));
+        note(
+            roles(self.claims.role.find(claims))
+                .map(drop)
+                .map_err(Error::from),
+        );
+        note(Scopes::read(claims).map(drop).map_err(Error::from));
+        note(actor(claims.get("act")).map(drop).map_err(Error::from));
+        let tenant = tenant(self.claims.tenant.find(claims));
+        note(tenant.and_then(|tenant| Ok(self.may_speak_for(&tenant, iss)?)));
+        faults
+    }
+
+    /// The company must be one of the issuer's, and of a template the very one that `iss` names.
+    fn may_speak_for(&self, tenant: &TenantId, iss: Option<&str>) -> Result<(), Reason> {
+        let named = match self.issuer.filter(|name| name.is_template()) {
+            None => true,
+            Some(name) => iss.and_then(|iss| name.company_in(iss)) == Some(tenant.as_str()),
+        };
+        if named && self.speaks_for.allows(tenant) {
+            Ok(())
+        } else {
+            Err(Reason::TenantNotIssuers)
+        }
     }
 
     /// RFC 7519, section 4.1.3: one text or a list of texts; one that is ours is enough.
@@ -182,11 +266,7 @@ impl Rules<'_> {
             Some(path) => path.find(claims),
             None => claims.get("user_id").or_else(|| claims.get("sub")),
         };
-        match claim? {
-            Json::Whole(number) => UserId::from_number(*number).ok(),
-            Json::Text(text) => UserId::parse(text.as_bytes()).ok(),
-            _ => None,
-        }
+        user_id(claim?)
     }
 }
 
@@ -271,15 +351,20 @@ fn tenant(claim: Option<&Json<'_>>) -> Result<TenantId, Error> {
     }
 }
 
-/// RFC 8693, section 4.1: the outermost `act` is who acts now.
-fn actor(claim: Option<&Json<'_>>) -> Result<Option<UserId>, Reason> {
-    let Some(act) = claim else { return Ok(None) };
-    let actor = match act.get("sub") {
-        Some(Json::Text(text)) => UserId::parse(text.as_bytes()).ok(),
-        Some(Json::Whole(number)) => UserId::from_number(*number).ok(),
+/// A user's name, as text or as a number.
+fn user_id(claim: &Json<'_>) -> Option<UserId> {
+    match claim {
+        Json::Whole(number) => UserId::from_number(*number).ok(),
+        Json::Text(text) => UserId::parse(text.as_bytes()).ok(),
         _ => None,
-    };
-    actor.map(Some).ok_or(Reason::User)
+    }
+}
+
+/// Who acts now. Earlier actors, nested in the outermost `act`, decide nothing (RFC 8693, section 4.1).
+fn actor(act: Option<&Json<'_>>) -> Result<Option<UserId>, Reason> {
+    let Some(act) = act else { return Ok(None) };
+    let sub = act.get("sub").and_then(user_id);
+    sub.map(Some).ok_or(Reason::Actor)
 }
 
 fn roles(claim: Option<&Json<'_>>) -> Result<Option<Roles>, Reason> {
@@ -312,10 +397,12 @@ mod tests {
     ) -> Result<VerifiedCaller, Error> {
         let audience: Vec<String> = audience.iter().map(|text| (*text).to_owned()).collect();
         let text = claims.to_string();
+        let issuer = issuer.map(|name| name.parse::<IssuerName>().unwrap());
         Rules {
-            issuer,
+            issuer: issuer.as_ref(),
             audience: &audience,
             claims: names,
+            speaks_for: &SpeaksFor::Any,
             leeway: 30,
         }
         .judge(&Json::parse(text.as_bytes()).unwrap(), NOW)
@@ -653,6 +740,127 @@ b"
                 judge_with(&ClaimNames::default(), None, &[], &other).unwrap_err(),
                 Reason::Malformed.into()
             );
+        }
+    }
+
+    #[test]
+    fn who_acts_is_the_outermost_sub() {
+        let actor = |act: Value| {
+            judge(json!({ "act": act }))
+                .map(|caller| caller.actor().map(|id| id.as_str().to_owned()))
+        };
+        assert_eq!(judge(json!({})).unwrap().actor(), None);
+        for (act, wanted) in [
+            (json!({"sub": "support-1"}), "support-1"),
+            (json!({"sub": 8}), "8"),
+            (json!({"sub": "a", "act": {"sub": "b", "act": {}}}), "a"),
+            (json!({"sub": "_x", "iss": "other"}), "_x"),
+        ] {
+            assert_eq!(
+                actor(act.clone()).unwrap().as_deref(),
+                Some(wanted),
+                "{act}"
+            );
+        }
+        for act in [
+            json!(null),
+            json!("a"),
+            json!([]),
+            json!({}),
+            json!({"sub": ""}),
+            json!({"sub": 0}),
+            json!({"sub": "a b"}),
+            json!({"sub": ["a"]}),
+            json!({"act": {"sub": "a"}}),
+        ] {
+            assert_eq!(
+                actor(act.clone()).unwrap_err(),
+                Reason::Actor.into(),
+                "{act}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bound_token_is_kept_for_the_one_who_proves_its_key() {
+        let bound =
+            judge(json!({"cnf": {"x5t#S256": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}}));
+        let bound = bound.unwrap();
+        assert_eq!(bound.proven_by(Some(&[7; 32])), Ok(()));
+        assert_eq!(bound.proven_by(None), Err(Reason::BoundToken.into()));
+        for cnf in [json!({}), json!({"jkt": "x"}), json!(null)] {
+            let refused = judge(json!({ "cnf": cnf })).unwrap_err();
+            assert_eq!(refused, Reason::BoundToken.into());
+        }
+    }
+
+    #[test]
+    fn a_notice_is_no_access_token() {
+        for events in [
+            json!({}),
+            json!(null),
+            json!({"http://schemas.openid.net/event/backchannel-logout": {}}),
+        ] {
+            let refused = judge(json!({ "events": events })).unwrap_err();
+            assert_eq!(refused, Reason::Events.into());
+        }
+    }
+
+    #[test]
+    fn an_issuer_speaks_for_its_own_companies_alone() {
+        let id = |text: &str| TenantId::parse(text.as_bytes()).unwrap();
+        let template: IssuerName = "https://l.test/{company_id}/v2".parse().unwrap();
+        let verdict = |name: &IssuerName, speaks_for: &SpeaksFor, iss: &str, company: Value| {
+            let claims = good(json!({"iss": iss, "company_id": company})).to_string();
+            Rules {
+                issuer: Some(name),
+                audience: &[],
+                claims: &ClaimNames::default(),
+                speaks_for,
+                leeway: 30,
+            }
+            .judge(&Json::parse(claims.as_bytes()).unwrap(), NOW)
+            .map(|caller| caller.tenant().as_str().to_owned())
+        };
+        let own = SpeaksFor::Only([id("42"), id("acme")].into());
+        let plain: IssuerName = "https://l.test".parse().unwrap();
+        assert_eq!(
+            verdict(&plain, &own, "https://l.test", json!(42)).unwrap(),
+            "42"
+        );
+        let theirs = verdict(&plain, &own, "https://l.test", json!("43"));
+        assert_eq!(theirs.unwrap_err(), Reason::TenantNotIssuers.into());
+        let in_template = |iss, company| verdict(&template, &own, iss, company);
+        assert!(in_template("https://l.test/acme/v2", json!("acme")).is_ok());
+        for (iss, company, wanted) in [
+            (
+                "https://l.test/acme/v2",
+                json!(42),
+                Error::from(Reason::TenantNotIssuers),
+            ),
+            (
+                "https://l.test/evil/v2",
+                json!("acme"),
+                Reason::TenantNotIssuers.into(),
+            ),
+            (
+                "https://l.test/evil/v2",
+                json!("evil"),
+                Reason::TenantNotIssuers.into(),
+            ),
+            (
+                "https://l.test/ACME/v2",
+                json!("acme"),
+                Reason::TenantNotIssuers.into(),
+            ),
+            (
+                "https://l.test/acme/v1",
+                json!("acme"),
+                Reason::Issuer.into(),
+            ),
+            ("https://l.test/acme/v2", json!(""), Error::TenantMissing),
+        ] {
+            assert_eq!(in_template(iss, company).unwrap_err(), wanted, "{iss}");
         }
     }
 }

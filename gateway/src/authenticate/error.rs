@@ -61,11 +61,21 @@ pub enum Reason {
     Tenant,
     /// A role of another form.
     Role,
+    /// A scope of another form.
+    Scope,
+    /// An `act` without a readable `sub`.
+    Actor,
+    /// Bound to a key that this connection has not proven.
+    BoundToken,
+    /// It has `events`: a logout token or another notice, never an access token.
+    Events,
+    /// Its issuer may not speak for its tenant.
+    TenantNotIssuers,
 }
 
 impl Error {
     /// Every label that [`Error::label`] can give, for metrics that begin at 0.
-    pub const LABELS: [&'static str; 22] = [
+    pub const LABELS: [&'static str; 27] = [
         "missing",
         "expired",
         "tenant_missing",
@@ -88,6 +98,11 @@ impl Error {
         "user",
         "tenant",
         "role",
+        "scope",
+        "actor",
+        "bound_token",
+        "events",
+        "tenant_not_issuers",
     ];
 
     /// The label of `gapura_tokens_rejected_total{reason}`.
@@ -143,6 +158,11 @@ impl Reason {
             Self::User => "user",
             Self::Tenant => "tenant",
             Self::Role => "role",
+            Self::Scope => "scope",
+            Self::Actor => "actor",
+            Self::BoundToken => "bound_token",
+            Self::Events => "events",
+            Self::TenantNotIssuers => "tenant_not_issuers",
         }
     }
 }
@@ -186,6 +206,11 @@ impl fmt::Display for Reason {
             Self::User => "its user is missing or not of the allowed form",
             Self::Tenant => "its tenant is not of the allowed form",
             Self::Role => "a role in it is not of the allowed form",
+            Self::Scope => "a scope in it is not of the allowed form",
+            Self::Actor => "its act has no sub of the allowed form",
+            Self::BoundToken => "it is bound to a key that this connection has not proven",
+            Self::Events => "it has events, so it is a notice and no access token",
+            Self::TenantNotIssuers => "its issuer may not speak for its tenant",
         })
     }
 }
@@ -196,7 +221,7 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
 
-    const REASONS: [Reason; 18] = [
+    const REASONS: [Reason; 23] = [
         Reason::Header,
         Reason::TooLong,
         Reason::Malformed,
@@ -215,6 +240,11 @@ mod tests {
         Reason::User,
         Reason::Tenant,
         Reason::Role,
+        Reason::Scope,
+        Reason::Actor,
+        Reason::BoundToken,
+        Reason::Events,
+        Reason::TenantNotIssuers,
     ];
 
     #[test]

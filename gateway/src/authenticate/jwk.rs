@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::algorithm::{Algorithm, OF_RSA, Verifier};
 use super::json::Json;
+use super::pem_keys::Numbers;
 
 /// The keys of a set that are fit for use.
 pub(super) struct KeySet {
@@ -41,9 +42,56 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The most bytes of an RSA exponent. 65537 has three; a long one only makes verifying slow.
 const RSA_EXPONENT_MAX: usize = 4;
 
+/// The most keys of a set that was fetched.
+const FETCHED_MAX: usize = 100;
+
 impl KeySet {
+    /// Reads a set that was fetched: one of a hundred keys at most.
+    pub(super) fn parse_fetched(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse_at_most(bytes, FETCHED_MAX)
+    }
+
     /// Reads a set; the error is a sentence without its subject, the file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse_at_most(bytes, usize::MAX)
+    }
+
+    /// The set of public keys that were no JWKs. They have no kid, so no two may be of one kind.
+    pub(super) fn of_numbers(all: Vec<Numbers>) -> Result<Self, String> {
+        let mut set = Self {
+            keys: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for (at, numbers) in all.into_iter().enumerate() {
+            let name = format!("key {}", at + 1);
+            match Key::of_numbers(&numbers) {
+                Ok(key) => set.add(key, &name)?,
+                Err(PassedOver::Because(why)) => {
+                    return Err(format!("cannot be used: {name}: {why}"));
+                }
+                Err(PassedOver::Silently) => {}
+            }
+        }
+        Ok(set)
+    }
+
+    /// Each key's name and what it verifies.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let key = |key: &Key| {
+            let algorithms = key
+                .verifiers
+                .iter()
+                .map(|(algorithm, _)| algorithm.as_str());
+            let algorithms = algorithms.collect::<Vec<_>>().join(", ");
+            match &key.kid {
+                Some(kid) => format!("kid {kid:?}: {algorithms}"),
+                None => format!("no kid: {algorithms}"),
+            }
+        };
+        self.keys.iter().map(key).collect()
+    }
+
+    fn parse_at_most(bytes: &[u8], most: usize) -> Result<Self, String> {
         let json = Json::parse(bytes)
             .map_err(|fault| format!("is {fault}; write a JSON object with a list `keys`"))?;
         let Some(Json::List(entries)) = json.get("keys") else {
@@ -54,6 +102,12 @@ impl KeySet {
             };
             return Err(format!("has no list `keys`{hint}"));
         };
+        if entries.len() > most {
+            return Err(format!(
+                "holds {} keys, more than the {most} that are taken",
+                entries.len()
+            ));
+        }
         let mut set = Self {
             keys: Vec::new(),
             warnings: Vec::new(),
@@ -126,6 +180,20 @@ impl Key {
             .map(|(_, verifier)| verifier)
     }
 
+    fn of_numbers(numbers: &Numbers) -> Result<Self, PassedOver> {
+        let (verifiers, numbers) = match numbers {
+            Numbers::Rsa { n, e } => rsa_key(n, e, &OF_RSA)?,
+            Numbers::P256 { x, y } => elliptic_key(x, y, Algorithm::Es256)?,
+            Numbers::P384 { x, y } => elliptic_key(x, y, Algorithm::Es384)?,
+            Numbers::Ed25519(x) => edwards_key(x)?,
+        };
+        Ok(Self {
+            kid: None,
+            verifiers,
+            numbers,
+        })
+    }
+
     fn read(jwk: &Json<'_>) -> Result<Self, PassedOver> {
         let Some(Json::Text(kty)) = jwk.get("kty") else {
             return because("it has no `kty`");
@@ -192,9 +260,12 @@ fn narrowed(jwk: &Json<'_>, by_kind: &[Algorithm]) -> Result<Vec<Algorithm>, Pas
 
 fn rsa(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
     let algorithms = narrowed(jwk, &OF_RSA)?;
-    let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
+    rsa_key(&number(jwk, "n")?, &number(jwk, "e")?, &algorithms)
+}
+
+fn rsa_key(n: &[u8], e: &[u8], algorithms: &[Algorithm]) -> Result<Ready, PassedOver> {
     // Some issuers write a leading zero octet (RFC 7518, section 6.3.1.1, warns of them); it must not count as length.
-    let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
+    let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
     let bits = n
         .first()
         .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
@@ -236,9 +307,16 @@ fn elliptic(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
     if x.len() != length || y.len() != length {
         return because(&format!("its `x` and `y` are not {length} bytes each"));
     }
-    match (algorithms.as_slice(), Verifier::elliptic(algorithm, &x, &y)) {
-        ([algorithm], Some(verifier)) => Ok((vec![(*algorithm, verifier)], [x, y].concat())),
-        _ => because("its `x` and `y` are not a point of its curve"),
+    match algorithms.as_slice() {
+        [algorithm] => elliptic_key(&x, &y, *algorithm),
+        _ => Err(PassedOver::Silently),
+    }
+}
+
+fn elliptic_key(x: &[u8], y: &[u8], algorithm: Algorithm) -> Result<Ready, PassedOver> {
+    match Verifier::elliptic(algorithm, x, y) {
+        Some(verifier) => Ok((vec![(algorithm, verifier)], [x, y].concat())),
+        None => because("its `x` and `y` are not a point of its curve"),
     }
 }
 
@@ -249,15 +327,18 @@ fn edwards(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
         None => return because("it has no `crv`"),
     }
     narrowed(jwk, &[Algorithm::EdDsa])?;
-    let x = number(jwk, "x")?;
-    if gapura_mesh::ed25519::is_small_order(&x) {
+    edwards_key(&number(jwk, "x")?)
+}
+
+fn edwards_key(x: &[u8]) -> Result<Ready, PassedOver> {
+    if gapura_mesh::ed25519::is_small_order(x) {
         return because(
             "its `x` is a point of small order, for which anybody can sign: it is no key",
         );
     }
-    let point: Option<&[u8; 32]> = x.as_slice().try_into().ok();
+    let point: Option<&[u8; 32]> = x.try_into().ok();
     match point.and_then(Verifier::ed25519) {
-        Some(verifier) => Ok((vec![(Algorithm::EdDsa, verifier)], x)),
+        Some(verifier) => Ok((vec![(Algorithm::EdDsa, verifier)], x.to_vec())),
         None => because("its `x` is not the 32 bytes of an Ed25519 public key"),
     }
 }

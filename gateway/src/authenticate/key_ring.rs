@@ -4,34 +4,42 @@
 //! ring once and is judged by it to the end. A ring's generation is greater than that of every ring before it, so that what
 //! was remembered under one is not used under the next.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use gapura_mesh::file::{self, FileError};
 use zeroize::Zeroizing;
 
-use super::algorithm::{HmacAlgorithm, Verifier};
+use super::algorithm::{Algorithm, HmacAlgorithm, Verifier};
 use super::claims::Rules;
 use super::error::{Error, Reason};
+use super::issuer_name::IssuerName;
 use super::json::Json;
 use super::jwk::KeySet;
 use super::jws::Jws;
-use super::settings::{ClaimNames, IssuerSettings, KeySource, Settings};
+use super::pem_keys;
+use super::provider::Provider;
+use super::settings::{ClaimNames, KeySource, Settings};
+use super::tenants::SpeaksFor;
 
 /// The keys and rules by which tokens are judged.
 pub struct KeyRing {
     generation: u64,
     issuers: Vec<Issuer>,
-    claims: ClaimNames,
     /// In seconds.
     leeway: u64,
 }
 
 /// One issuer: what its tokens must say, and the keys they must be signed with.
 pub(super) struct Issuer {
-    name: Option<String>,
+    name: Option<IssuerName>,
     audience: Vec<String>,
+    algorithms: Option<Vec<Algorithm>>,
+    claims: ClaimNames,
+    speaks_for: SpeaksFor,
+    any_tenant: bool,
     keys: Arc<IssuerKeys>,
+    /// Where its keys are fetched, if they are.
+    provider: Option<Arc<Provider>>,
     label: String,
 }
 
@@ -41,6 +49,16 @@ pub(super) enum IssuerKeys {
     Shared(HmacAlgorithm, Verifier),
     /// Public keys.
     Public(KeySet),
+    /// None that could be fetched, or none fresh enough.
+    Absent,
+}
+
+/// Why a token has not been verified.
+pub(super) enum Stop {
+    /// It is refused.
+    Refused(Error),
+    /// The key it needs may be at the provider: its name, if it has one.
+    Wait(Arc<Provider>, Option<String>),
 }
 
 /// The largest file of keys that is read. A set of fifty RSA keys is 40 KiB.
@@ -48,19 +66,38 @@ const FILE_MAX: u64 = 1 << 20;
 
 impl KeyRing {
     /// A ring of checked keys, one for each issuer of the settings.
-    pub(super) fn assemble(settings: &Settings, keys: &[Arc<IssuerKeys>], generation: u64) -> Self {
-        let issuer = |(entry, keys): (&IssuerSettings, &Arc<IssuerKeys>)| Issuer {
+    pub(super) fn assemble<'k>(
+        settings: &Settings,
+        keys: impl Iterator<Item = (&'k Arc<IssuerKeys>, Option<&'k Arc<Provider>>)>,
+        generation: u64,
+    ) -> Self {
+        let tenants = || settings.issuers.iter().map(|entry| &entry.tenants);
+        let entries = settings.issuers.iter().zip(keys);
+        let issuers = entries.map(|(entry, (keys, provider))| Issuer {
             name: entry.issuer.clone(),
             audience: entry.audience.clone(),
+            algorithms: entry.algorithms.clone(),
+            claims: entry
+                .claims
+                .clone()
+                .unwrap_or_else(|| settings.claims.clone()),
+            speaks_for: SpeaksFor::compile(&entry.tenants, tenants()),
+            any_tenant: entry.any_tenant,
             keys: keys.clone(),
+            provider: provider.cloned(),
             label: entry.keys.label(),
-        };
+        });
         Self {
             generation,
-            issuers: settings.issuers.iter().zip(keys).map(issuer).collect(),
-            claims: settings.claims.clone(),
+            issuers: issuers.collect(),
             leeway: settings.leeway.as_secs(),
         }
+    }
+
+    /// Each issuer with its keys, as `--check` prints them.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        self.issuers.iter().flat_map(Issuer::describe).collect()
     }
 
     /// Greater than that of every ring this one replaced.
@@ -77,9 +114,9 @@ impl KeyRing {
 
     /// The one issuer whose keys and rules judge this token. With one there is no choice; with several the token's `iss`, not yet
     /// proven, picks the entry, whose keys then prove it or not.
-    pub(super) fn issuer_of(&self, jws: &Jws<'_>) -> Result<&Issuer, Error> {
+    pub(super) fn issuer_of(&self, jws: &Jws<'_>) -> Result<&Issuer, Stop> {
         match self.issuers.as_slice() {
-            [] => Err(Error::KeysUnavailable),
+            [] => Err(Error::KeysUnavailable.into()),
             [only] => Ok(only),
             several => {
                 let payload = jws.payload()?;
@@ -90,7 +127,7 @@ impl KeyRing {
                     .ok_or(Reason::Issuer)?;
                 several
                     .iter()
-                    .find(|issuer| issuer.name.as_deref() == Some(iss))
+                    .find(|issuer| issuer.name.as_ref().is_some_and(|name| name.matches(iss)))
                     .ok_or(Reason::Issuer.into())
             }
         }
@@ -98,9 +135,10 @@ impl KeyRing {
 
     pub(super) fn rules<'a>(&'a self, issuer: &'a Issuer) -> Rules<'a> {
         Rules {
-            issuer: issuer.name.as_deref(),
+            issuer: issuer.name.as_ref(),
             audience: &issuer.audience,
-            claims: &self.claims,
+            claims: &issuer.claims,
+            speaks_for: &issuer.speaks_for,
             leeway: self.leeway,
         }
     }
@@ -109,18 +147,29 @@ impl KeyRing {
 impl Issuer {
     /// The key that has to have made the signature. The token's `kid` and `alg` choose among what the keys allow and can never
     /// widen it (RFC 8725, sections 3.1 and 3.2).
-    pub(super) fn key_for(&self, jws: &Jws<'_>) -> Result<&Verifier, Error> {
+    pub(super) fn key_for(&self, jws: &Jws<'_>) -> Result<&Verifier, Stop> {
+        let narrowed = self.algorithms.as_deref();
+        if narrowed.is_some_and(|listed| !listed.contains(&jws.algorithm)) {
+            return Err(Reason::Algorithm.into());
+        }
+        // No set of public keys can ever hold a key for it: not worth a fetch.
+        if self.provider.is_some() && jws.algorithm.is_shared() {
+            return Err(Reason::Algorithm.into());
+        }
         let set = match &*self.keys {
             // A secret has no name; whatever `kid` an issuer writes there is one for its own use.
             IssuerKeys::Shared(algorithm, key) if algorithm.algorithm() == jws.algorithm => {
                 return Ok(key);
             }
             IssuerKeys::Shared(..) => return Err(Reason::Algorithm.into()),
+            IssuerKeys::Absent => return Err(self.at_provider(jws, Error::KeysUnavailable)),
             IssuerKeys::Public(set) => set,
         };
         if let Some(kid) = &jws.kid {
             let mut named = set.keys.iter().filter(|key| key.is_named(kid)).peekable();
-            named.peek().ok_or(Reason::UnknownKid)?;
+            if named.peek().is_none() {
+                return Err(self.at_provider(jws, Reason::UnknownKid.into()));
+            }
             return named
                 .find_map(|key| key.verifier(jws.algorithm))
                 .ok_or(Reason::Algorithm.into());
@@ -136,11 +185,48 @@ impl Issuer {
         }
     }
 
+    /// A key that is not here may be at the provider, unless a fetch has just shown that it is not.
+    fn at_provider(&self, jws: &Jws<'_>, otherwise: Error) -> Stop {
+        let kid = jws.kid.as_deref();
+        let here = matches!(*self.keys, IssuerKeys::Public(_));
+        match &self.provider {
+            Some(provider) if !(here && kid.is_some_and(|kid| provider.is_absent(kid))) => {
+                Stop::Wait(provider.clone(), kid.map(str::to_owned))
+            }
+            _ => otherwise.into(),
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let name = match &self.name {
+            Some(name) => format!("issuer {name}"),
+            None => "any issuer".to_owned(),
+        };
+        let keys = match &*self.keys {
+            IssuerKeys::Shared(algorithm, _) => {
+                vec![format!("a shared secret: {}", algorithm.as_str())]
+            }
+            IssuerKeys::Public(set) => set.describe(),
+            IssuerKeys::Absent => vec!["no keys yet".to_owned()],
+        };
+        let narrowed = self.algorithms.as_ref().map(|listed| {
+            let names: Vec<&str> = listed.iter().map(|algorithm| algorithm.as_str()).collect();
+            format!(" (only {} are taken)", names.join(", "))
+        });
+        let narrowed = narrowed.unwrap_or_default();
+        keys.into_iter()
+            .map(|key| format!("{name}: {key}{narrowed}"))
+            .collect()
+    }
+
     fn warnings(&self) -> Vec<String> {
         let label = &self.label;
         let mut warnings = Vec::new();
         if self.name.is_none() {
             warnings.push(format!("no issuer is configured for {label}: a token of any `iss` signed with its keys is taken; set --issuer"));
+        }
+        if self.any_tenant {
+            warnings.push(format!("{label} may speak for every company that no other issuer names, and at such a provider anybody can open a tenant; list the companies in its \"tenants\""));
         }
         if self.audience.is_empty() {
             warnings.push(format!("no audience is configured for {label}: a token meant for another service is taken too; set --audience"));
@@ -164,7 +250,14 @@ impl IssuerKeys {
             KeySource::SecretFile { algorithm, .. } => {
                 Self::shared(source, *algorithm, without_newline(bytes))
             }
+            KeySource::JwksFile(_) if pem_keys::is_pem(bytes) => pem_keys::read(bytes)
+                .and_then(KeySet::of_numbers)
+                .map(Self::Public)
+                .map_err(|why| format!("{} {why}", source.label())),
             KeySource::JwksFile(_) => KeySet::parse(bytes)
+                .map(Self::Public)
+                .map_err(|why| format!("{} {why}", source.label())),
+            KeySource::Url(_) | KeySource::Oidc(_) => KeySet::parse_fetched(bytes)
                 .map(Self::Public)
                 .map_err(|why| format!("{} {why}", source.label())),
         }
@@ -183,7 +276,7 @@ impl IssuerKeys {
     }
 }
 
-/// The bytes of a source. A file is read whole, if it is a regular one: a pipe would give its bytes only once.
+/// The bytes of a source on this machine. A file is read whole, if it is a regular one: a pipe would give its bytes only once.
 pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
     match source {
         KeySource::Secret { bytes, .. } => Ok(bytes.clone()),
@@ -202,6 +295,21 @@ pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
         KeySource::JwksFile(path) => file::read(path, FILE_MAX)
             .map(|(bytes, _)| Zeroizing::new(bytes))
             .map_err(|error| told(source, &error)),
+        KeySource::Url(_) | KeySource::Oidc(_) => {
+            Err(format!("{} is fetched, not read", source.label()))
+        }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
     }
 }
 
@@ -225,29 +333,4 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
         [secret @ .., b'\r', b'\n'] | [secret @ .., b'\n'] => secret,
         secret => secret,
     }
-}
-
-/// What must hold between the issuers.
-pub(super) fn check(settings: &Settings) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut known = HashSet::new();
-    for entry in &settings.issuers {
-        let label = entry.keys.label();
-        match &entry.issuer {
-            Some(name) if name.is_empty() => problems.push(format!("the issuer of {label} is empty: write what `iss` is, or leave it out")),
-            Some(name) if !known.insert(name) => {
-                problems.push(format!("the issuer {name:?} is configured twice: put its keys into one JWK set, in one entry"));
-            }
-            None if settings.issuers.len() > 1 => problems.push(format!(
-                "{label} has no issuer: with several entries a token's `iss` chooses among them, so each needs its `issuer`"
-            )),
-            Some(_) | None => {}
-        }
-        if entry.audience.iter().any(String::is_empty) {
-            problems.push(format!(
-                "an audience of {label} is empty: write what `aud` is, or leave it out"
-            ));
-        }
-    }
-    problems
 }

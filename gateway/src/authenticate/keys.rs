@@ -1,19 +1,28 @@
 //! Holds the ring in force and puts a new one in its place while requests run.
 //!
-//! In: a look at the files from time to time. Out: the ring for the next request, behind one pointer that no request waits for.
-//! Each issuer's file stands alone: a broken one keeps its last good keys in force under the alarm `keys`, and keeps no other
-//! file's change from being taken. Contents are compared, not times: a file restored from a backup, or swapped by a symlink within
-//! the same second, is seen.
+//! In: a look at the files from time to time, and fetches. Out: the ring for the next request, behind one pointer that no request
+//! waits for. Each issuer stands alone: a broken file or a provider in trouble keeps its last good keys in force under the alarm
+//! `keys`, and keeps no other's change from being taken. Contents are compared, not times: a file restored from a backup, or swapped
+//! by a symlink within the same second, is seen. Fetched keys that could not be fetched again count for a day, then no more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
 use gapura_mesh::alarms::Alarms;
+use gapura_mesh::clock::Clock;
+use gapura_mesh::fetch::Client;
+use gapura_mesh::log::{Level, Log};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::fetching::Fetching;
 use super::key_ring::{self, IssuerKeys, KeyRing};
-use super::settings::Settings;
+use super::provider::{Provider, Round, SPACING};
+use super::rules_between;
+use super::settings::{IssuerSettings, KeySource, Settings};
 
 /// The ring in force. Clones share it.
 #[derive(Clone)]
@@ -32,9 +41,22 @@ pub enum Reload {
     Kept,
 }
 
+/// What following the sources works with.
+#[derive(Clone)]
+pub struct Follow {
+    /// The clock by which fetched keys grow old.
+    pub clock: Clock,
+    /// Where faults are raised, as `keys`.
+    pub alarms: Alarms,
+    /// Where new keys are told.
+    pub log: Log,
+    /// Changes whenever everything is to be read again (SIGHUP).
+    pub reload: watch::Receiver<u64>,
+}
+
 struct Shared {
     ring: ArcSwap<KeyRing>,
-    /// Held while files are read, by whoever looks at them; never by a request.
+    /// Held while files are read, by whoever looks at them; never by a request, never over a fetch.
     watch: Mutex<Watch>,
 }
 
@@ -48,6 +70,15 @@ struct Watched {
     seen: Seen,
     good: Arc<IssuerKeys>,
     problem: Option<String>,
+    /// Where its keys are fetched, and when they last were, Unix seconds.
+    provider: Option<(Arc<Provider>, u64)>,
+}
+
+/// How one fetch ended.
+struct Outcome {
+    /// For how long its keys may be kept; a failure says why there are none.
+    keep: Result<Duration, String>,
+    changed: bool,
 }
 
 /// A digest of the contents, so that no copy of a secret lies about, or why they could not be read.
@@ -55,8 +86,17 @@ type Seen = Result<Box<[u8]>, String>;
 
 const ALARM: &str = "keys";
 
+/// How often files of keys are looked at: half of what a change may take.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long keys count that can't be fetched again: a provider's bad day, and no longer.
+const STALE: u64 = 24 * 3600;
+
+/// After failures a fetch is tried again after one second, two, four and so on, up to this.
+const RETRY_MOST: u64 = 10;
+
 impl Keys {
-    /// Reads and checks every issuer's keys.
+    /// Reads and checks every issuer's keys. Those that are fetched come later: a provider that is down stops no start.
     ///
     /// # Errors
     /// All faults, each a sentence that says what is wrong, where, and what to do.
@@ -79,51 +119,223 @@ impl Keys {
     /// Looks at every file and takes what has changed. To be called at least every two seconds, and on SIGHUP; it reads files, so
     /// not from a thread that serves requests if the files may be on a slow disk.
     pub fn reload_if_changed(&self, alarms: &Alarms) -> Reload {
-        let mut watch = self
-            .shared
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut watch = self.watch();
         let outcome = watch.look();
-        if outcome == Reload::Unchanged {
-            return outcome;
-        }
         if outcome == Reload::Taken {
             self.publish(&watch);
         }
-        let problems = watch
-            .issuers
-            .iter()
-            .filter_map(|issuer| issuer.problem.as_deref())
-            .collect::<Vec<_>>();
-        if problems.is_empty() {
-            alarms.clear(ALARM);
-        } else {
-            alarms.raise(
-                ALARM,
-                &format!(
-                    "{}; the keys from before stay in force",
-                    problems.join("; ")
-                ),
-            );
+        if outcome != Reload::Unchanged {
+            watch.tell(alarms);
         }
         outcome
     }
 
-    /// Puts other settings in force, for a configuration that is read again.
+    /// Follows files and providers for ever, on the program's control thread.
+    pub async fn follow(self, with: Follow) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(self.clone().look_at_files(with.clone()));
+        for at in 0..self.count() {
+            let Some((fetching, provider)) = self.fetching(at) else {
+                continue;
+            };
+            tasks.spawn_local(self.clone().fetch_on(at, fetching, provider, with.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Fetches every provider's keys once, for programs that serve nothing. Blocks.
     ///
     /// # Errors
-    /// All faults; the settings from before then stay in force.
-    pub fn replace(&self, settings: Settings, alarms: &Alarms) -> Result<(), Vec<String>> {
-        let mut watch = self
-            .shared
+    /// Every fault, a sentence each.
+    pub fn fetch_now(&self, clock: &Clock) -> Result<(), Vec<String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| vec![format!("keys cannot be fetched: {error}")])?;
+        let mut faults = Vec::new();
+        for at in 0..self.count() {
+            let Some((mut fetching, provider)) = self.fetching(at) else {
+                continue;
+            };
+            let outcome = runtime.block_on(self.fetch(at, &mut fetching, &provider, clock));
+            faults.extend(outcome.keep.err());
+        }
+        runtime.shutdown_background();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+
+    async fn look_at_files(self, mut with: Follow) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                changed = with.reload.changed() => if changed.is_err() { return },
+            }
+            // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
+            let _ = self.reload_if_changed(&with.alarms);
+        }
+    }
+
+    /// Fetches one issuer's keys: at once, when they grow old, and when a request asks.
+    async fn fetch_on(
+        self,
+        at: usize,
+        mut fetching: Fetching,
+        provider: Arc<Provider>,
+        mut with: Follow,
+    ) {
+        let (mut due, mut failures, mut asked) = (0, 0_u32, false);
+        let mut last_asked: Option<Instant> = None;
+        let mut due_at = Instant::now();
+        loop {
+            // By whichever comes first: a clock that is set back must not keep old keys, nor a machine that slept.
+            let now = if Instant::now() >= due_at {
+                due
+            } else {
+                with.clock.unix()
+            };
+            // A request that asked while a fetch ran may have its answer by that.
+            asked = asked && self.is_wanted(at, &provider);
+            let spaced = last_asked.is_none_or(|last| last.elapsed() >= SPACING);
+            if now >= due || (asked && spaced) {
+                if asked && now < due {
+                    last_asked = Some(Instant::now());
+                }
+                asked = false;
+                let outcome = self.fetch(at, &mut fetching, &provider, &with.clock).await;
+                let wait = match &outcome.keep {
+                    Ok(keep) => {
+                        failures = 0;
+                        keep.as_secs()
+                    }
+                    Err(_) => {
+                        failures = failures.saturating_add(1);
+                        (1_u64 << (failures - 1).min(8)).min(RETRY_MOST)
+                    }
+                };
+                due = with.clock.unix().saturating_add(wait);
+                due_at = Instant::now() + Duration::from_secs(wait);
+                self.end_round(at, &outcome, &with);
+            } else {
+                self.drop_stale(at, &with);
+            }
+            let pause = match last_asked.filter(|_| asked) {
+                Some(last) => SPACING.saturating_sub(last.elapsed()).min(LOOK_EVERY),
+                None => LOOK_EVERY,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = provider.asked(), if !asked => asked = true,
+                changed = with.reload.changed() => match changed {
+                    Ok(()) => due = 0,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        at: usize,
+        fetching: &mut Fetching,
+        provider: &Arc<Provider>,
+        clock: &Clock,
+    ) -> Outcome {
+        let asked = provider.begin();
+        let fetched = fetching.fetch().await;
+        let mut watch = self.watch();
+        let taken = match fetched {
+            Ok(fetched) => watch
+                .take_fetched(at, &fetched.bytes, clock.unix())
+                .map(|changed| (fetched.keep, changed)),
+            Err(why) => Err(watch.fetch_failed(at, &why)),
+        };
+        if matches!(taken, Ok((_, true))) {
+            self.publish(&watch);
+        }
+        let keys = watch.issuers.get(at).map(|issuer| issuer.good.clone());
+        drop(watch);
+        let (keep, changed) = match taken {
+            Ok((keep, changed)) => (Ok(keep), changed),
+            Err(why) => (Err(why), false),
+        };
+        // What a fetch did not bring is absent; a failed one has shown nothing.
+        let absent = match (&keep, keys.as_deref()) {
+            (Ok(_), Some(IssuerKeys::Public(set))) => asked
+                .into_iter()
+                .filter(|kid| !set.keys.iter().any(|key| key.is_named(kid)))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let failed = keep.is_err();
+        provider.end(Round { failed }, absent);
+        Outcome { keep, changed }
+    }
+
+    fn end_round(&self, at: usize, outcome: &Outcome, with: &Follow) {
+        self.drop_stale(at, with);
+        let watch = self.watch();
+        watch.tell(&with.alarms);
+        if let (true, Some(entry)) = (outcome.changed, watch.settings.issuers.get(at)) {
+            let message = format!("new keys of {} are in force", entry.keys.label());
+            with.log.event(Level::Info, "keys_fetched", &message, &[]);
+        }
+    }
+
+    /// Takes keys out of force that could not be fetched again for a day.
+    fn drop_stale(&self, at: usize, with: &Follow) {
+        let mut watch = self.watch();
+        let Some(issuer) = watch.issuers.get_mut(at) else {
+            return;
+        };
+        let Some((_, fetched)) = &issuer.provider else {
+            return;
+        };
+        let here = !matches!(*issuer.good, IssuerKeys::Absent);
+        if here && issuer.problem.is_some() && with.clock.unix().saturating_sub(*fetched) > STALE {
+            issuer.good = Arc::new(IssuerKeys::Absent);
+            issuer.seen = Err(String::new());
+            self.publish(&watch);
+            watch.tell(&with.alarms);
+        }
+    }
+
+    /// Whether a request still wants keys that are not here.
+    fn is_wanted(&self, at: usize, provider: &Provider) -> bool {
+        let keys = self
+            .watch()
+            .issuers
+            .get(at)
+            .map(|issuer| issuer.good.clone());
+        match keys.as_deref() {
+            Some(IssuerKeys::Public(set)) => {
+                provider.still_asks(|kid| set.keys.iter().any(|key| key.is_named(kid)))
+            }
+            _ => true,
+        }
+    }
+
+    fn fetching(&self, at: usize) -> Option<(Fetching, Arc<Provider>)> {
+        let watch = self.watch();
+        let (provider, _) = watch.issuers.get(at)?.provider.as_ref()?;
+        let entry = watch.settings.issuers.get(at)?;
+        let fetching = Fetching::new(entry, &watch.settings.issuers);
+        Some((fetching, provider.clone()))
+    }
+
+    /// How many issuers there are; a call of its own, so that no loop over them holds the lock.
+    fn count(&self) -> usize {
+        self.watch().issuers.len()
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.shared
             .watch
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *watch = Watch::load(settings)?;
-        self.publish(&watch);
-        alarms.clear(ALARM);
-        Ok(())
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The watch is locked, so generations only ever grow.
@@ -135,17 +347,12 @@ impl Keys {
 
 impl Watch {
     fn load(settings: Settings) -> Result<Self, Vec<String>> {
-        let mut problems = key_ring::check(&settings);
+        let between = rules_between::check(&settings.issuers);
+        let mut problems: Vec<String> = between.into_iter().map(|(_, message)| message).collect();
         let mut issuers = Vec::new();
         for entry in &settings.issuers {
-            let contents = key_ring::read(&entry.keys);
-            let seen = seen(&contents);
-            match contents.and_then(|bytes| IssuerKeys::build(&entry.keys, &bytes)) {
-                Ok(good) => issuers.push(Watched {
-                    seen,
-                    good: Arc::new(good),
-                    problem: None,
-                }),
+            match Watched::open(entry) {
+                Ok(watched) => issuers.push(watched),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -159,6 +366,9 @@ impl Watch {
     fn look(&mut self) -> Reload {
         let mut outcome = Reload::Unchanged;
         for (entry, watched) in self.settings.issuers.iter().zip(&mut self.issuers) {
+            if entry.keys.is_fetched() {
+                continue;
+            }
             let contents = key_ring::read(&entry.keys);
             let now = seen(&contents);
             if now == watched.seen {
@@ -171,7 +381,8 @@ impl Watch {
                     outcome = Reload::Taken;
                 }
                 Err(problem) => {
-                    watched.problem = Some(problem);
+                    watched.problem =
+                        Some(format!("{problem}; the keys from before stay in force"));
                     if outcome == Reload::Unchanged {
                         outcome = Reload::Kept;
                     }
@@ -181,13 +392,95 @@ impl Watch {
         outcome
     }
 
+    /// Takes a set that was fetched; whether it differs from the one before, or why it is not one.
+    fn take_fetched(&mut self, at: usize, bytes: &[u8], now: u64) -> Result<bool, String> {
+        let (Some(entry), Some(watched)) =
+            (self.settings.issuers.get(at), self.issuers.get_mut(at))
+        else {
+            return Err("the issuer is gone".to_owned());
+        };
+        let digest: Seen = Ok(digest::digest(&digest::SHA256, bytes).as_ref().into());
+        if watched.seen != digest {
+            match IssuerKeys::build(&entry.keys, bytes) {
+                Ok(good) => watched.good = Arc::new(good),
+                Err(why) => return Err(watched.failed(why)),
+            }
+        }
+        watched.problem = None;
+        if let Some((_, fetched)) = &mut watched.provider {
+            *fetched = now;
+        }
+        let changed = watched.seen != digest;
+        watched.seen = digest;
+        Ok(changed)
+    }
+
+    /// Notes why a fetch failed, and gives the sentence.
+    fn fetch_failed(&mut self, at: usize, why: &str) -> String {
+        let (Some(entry), Some(watched)) =
+            (self.settings.issuers.get(at), self.issuers.get_mut(at))
+        else {
+            return why.to_owned();
+        };
+        watched.failed(format!("{} cannot be fetched: {why}", entry.keys.label()))
+    }
+
+    /// Raises or ends the alarm by what is wrong now.
+    fn tell(&self, alarms: &Alarms) {
+        let problems = self.issuers.iter().filter_map(|issuer| {
+            let problem = issuer.problem.as_deref()?;
+            let state = match (&issuer.provider, &*issuer.good) {
+                (None, _) => "",
+                (Some(_), IssuerKeys::Absent) => {
+                    "; its tokens are answered with 503 until that is mended"
+                }
+                (Some(_), _) => "; the keys from before stay in force for a day",
+            };
+            Some(format!("{problem}{state}"))
+        });
+        let problems = problems.collect::<Vec<_>>();
+        if problems.is_empty() {
+            alarms.clear(ALARM);
+        } else {
+            alarms.raise(ALARM, &problems.join("; "));
+        }
+    }
+
     fn ring(&self, generation: u64) -> KeyRing {
-        let keys: Vec<_> = self
-            .issuers
-            .iter()
-            .map(|issuer| issuer.good.clone())
-            .collect();
-        KeyRing::assemble(&self.settings, &keys, generation)
+        let keys = self.issuers.iter().map(|issuer| {
+            let provider = issuer.provider.as_ref().map(|(provider, _)| provider);
+            (&issuer.good, provider)
+        });
+        KeyRing::assemble(&self.settings, keys, generation)
+    }
+}
+
+impl Watched {
+    fn open(entry: &IssuerSettings) -> Result<Self, String> {
+        if let KeySource::Url(url) | KeySource::Oidc(url) = &entry.keys {
+            // Roots that cannot be read are the operator's to mend now, not a provider's trouble later.
+            Client::new(entry.roots.as_deref()).check(url)?;
+            return Ok(Self {
+                seen: Err(String::new()),
+                good: Arc::new(IssuerKeys::Absent),
+                problem: None,
+                provider: Some((Arc::new(Provider::new()), 0)),
+            });
+        }
+        let contents = key_ring::read(&entry.keys);
+        let seen = seen(&contents);
+        let good = contents.and_then(|bytes| IssuerKeys::build(&entry.keys, &bytes))?;
+        Ok(Self {
+            seen,
+            good: Arc::new(good),
+            problem: None,
+            provider: None,
+        })
+    }
+
+    fn failed(&mut self, why: String) -> String {
+        self.problem = Some(why.clone());
+        why
     }
 }
 

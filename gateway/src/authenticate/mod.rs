@@ -6,8 +6,9 @@
 //! time was checked for this very request, remembered or not.
 //!
 //! A token's way, each step a file: `bearer` finds it, `cache` knows it from before or `jws` takes it apart (with `json`, which refuses names
-//! said twice), `key_ring` picks the issuer and the key, `algorithm` verifies the signature, `claims` judges what it says. `settings`, `jwk` and
-//! `keys` are how the ring comes to be and is swapped.
+//! said twice), `key_ring` picks the issuer and the key, `algorithm` verifies the signature, `claims` judges what it says, with
+//! `tenants` and `confirmation`. `settings`, `rules_between`, `jwk`, `pem_keys`, `fetching`, `provider` and `keys` are how the ring
+//! comes to be and is swapped. A request waits for one thing alone: keys that are being fetched, and that for a second.
 //!
 //! RFC 6750 (bearer tokens), 7515 (JWS), 7517 (JWK), 7518 (algorithms), 7519 (JWT), 8037 (Ed25519), 8725 (best practice), 9068 (`at+jwt`).
 //! Signatures are verified by aws-lc-rs itself and not by jsonwebtoken: that one parses an RSA key anew for each token, takes its cryptography
@@ -23,7 +24,11 @@ mod algorithm;
 mod bearer;
 mod cache;
 mod claims;
+mod confirmation;
 mod error;
+mod fetching;
+mod inspect;
+mod issuer_name;
 mod json;
 mod jwk;
 mod jws;
@@ -31,23 +36,35 @@ mod key_ring;
 mod keys;
 #[cfg(test)]
 mod mint;
+mod pem_keys;
+mod provider;
+mod rules_between;
 mod scopes;
 mod settings;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
 pub use claims::{TokenFacts, VerifiedCaller};
+pub use confirmation::Thumbprint;
 pub use error::{Error, Reason};
+pub use inspect::{Inspection, inspect};
+pub use issuer_name::IssuerName;
 pub use key_ring::KeyRing;
-pub use keys::{Keys, Reload};
+pub use keys::{Follow, Keys, Reload};
+pub use rules_between::check;
+pub use scopes::Scopes;
 pub use settings::{
-    ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings,
+    Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings,
 };
+pub use tenants::Tenants;
 
 use crate::registry::AuthMode;
 use cache::Cache;
 use json::Json;
 use jws::Jws;
+use key_ring::Stop;
+use provider::PATIENCE;
 
 /// Who a request speaks for.
 #[derive(Clone, Debug)]
@@ -76,36 +93,104 @@ impl Authenticator {
         }
     }
 
-    /// Who the request speaks for at `now`, in Unix seconds.
+    /// Who the request speaks for at `now`, in Unix seconds, over a connection whose client proved `certificate`. Waits where
+    /// keys have to be fetched first.
     ///
     /// # Errors
     /// The code the request is to be refused with.
-    pub fn verify(&self, mode: AuthMode, headers: &HeaderMap, now: u64) -> Result<Caller, Error> {
+    pub async fn verify(
+        &self,
+        mode: AuthMode,
+        headers: &HeaderMap,
+        certificate: Option<&Thumbprint>,
+        now: u64,
+    ) -> Result<Caller, Error> {
+        match self.judge(mode, headers, certificate, now) {
+            Ok(caller) => Ok(caller),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Wait(provider, _)) => {
+                let Some(_place) = provider.place() else {
+                    return Err(Error::KeysUnavailable);
+                };
+                let judged = tokio::time::timeout(PATIENCE, async {
+                    let mut rounds = provider.rounds();
+                    loop {
+                        // Judged after `rounds` was taken: a fetch that ends in between is heard of.
+                        let kid = match self.judge(mode, headers, certificate, now) {
+                            Ok(caller) => return Ok(caller),
+                            Err(Stop::Refused(error)) => return Err(error),
+                            Err(Stop::Wait(_, kid)) => kid,
+                        };
+                        provider.ask(kid.as_deref());
+                        if rounds.changed().await.is_err() || rounds.borrow().failed {
+                            return Err(Error::KeysUnavailable);
+                        }
+                    }
+                });
+                judged.await.unwrap_or(Err(Error::KeysUnavailable))
+            }
+        }
+    }
+
+    /// The same over no connection and without waiting: keys that are not here are unavailable. For programs that serve nothing.
+    ///
+    /// # Errors
+    /// As [`Authenticator::verify`].
+    pub fn verify_offline(
+        &self,
+        mode: AuthMode,
+        headers: &HeaderMap,
+        now: u64,
+    ) -> Result<Caller, Error> {
+        self.judge(mode, headers, None, now)
+            .map_err(|stop| match stop {
+                Stop::Refused(error) => error,
+                Stop::Wait(..) => Error::KeysUnavailable,
+            })
+    }
+
+    fn judge(
+        &self,
+        mode: AuthMode,
+        headers: &HeaderMap,
+        certificate: Option<&Thumbprint>,
+        now: u64,
+    ) -> Result<Caller, Stop> {
         match mode {
             AuthMode::Public => Ok(Caller::Public),
-            AuthMode::ForwardUnverified => bearer::token(headers).map(|_| Caller::Unverified),
+            AuthMode::ForwardUnverified => {
+                bearer::token(headers)?;
+                Ok(Caller::Unverified)
+            }
             AuthMode::GatewayVerified | AuthMode::ForwardJwt => self
-                .caller_of(bearer::token(headers)?, now)
+                .caller_of(bearer::token(headers)?, certificate, now)
                 .map(Caller::Verified),
         }
     }
 
-    fn caller_of(&self, token: &[u8], now: u64) -> Result<Rc<VerifiedCaller>, Error> {
+    fn caller_of(
+        &self,
+        token: &[u8],
+        certificate: Option<&Thumbprint>,
+        now: u64,
+    ) -> Result<Rc<VerifiedCaller>, Stop> {
         let ring = self.keys.ring();
         let mut cache = self.cache.borrow_mut();
         cache.renew(ring.generation());
         if let Some(caller) = cache.get(token) {
             caller.in_force(now)?;
+            caller.proven_by(certificate)?;
             return Ok(caller);
         }
         let caller = Rc::new(verify_anew(&ring, token, now)?);
         cache.put(token, caller.clone());
+        caller.proven_by(certificate)?;
         Ok(caller)
     }
 }
 
 /// Nothing the token says is believed before the line that verifies its signature, but for `iss` where several issuers are configured.
-fn verify_anew(ring: &KeyRing, token: &[u8], now: u64) -> Result<VerifiedCaller, Error> {
+fn verify_anew(ring: &KeyRing, token: &[u8], now: u64) -> Result<VerifiedCaller, Stop> {
     let jws = Jws::parse(token)?;
     let issuer = ring.issuer_of(&jws)?;
     if !issuer.key_for(&jws)?.verifies(jws.signed, &jws.signature) {
@@ -113,5 +198,5 @@ fn verify_anew(ring: &KeyRing, token: &[u8], now: u64) -> Result<VerifiedCaller,
     }
     let payload = jws.payload()?;
     let claims = Json::parse(&payload).map_err(Reason::from)?;
-    ring.rules(issuer).judge(&claims, now)
+    Ok(ring.rules(issuer).judge(&claims, now)?)
 }

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use gapura_mesh::fetch::Url;
 use zeroize::Zeroizing;
 
-pub use super::algorithm::HmacAlgorithm;
+pub use super::algorithm::{Algorithm, HmacAlgorithm};
+use super::issuer_name::IssuerName;
 use super::json::Json;
+use super::tenants::Tenants;
 
 /// The whole of the token stage's settings.
 #[derive(Clone, Debug)]
@@ -19,19 +22,31 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// How far the clocks of an issuer and of this machine may be apart, in whole seconds.
     pub leeway: Duration,
-    /// Which claims hold the facts.
+    /// Which claims hold the facts, for issuers that say nothing else.
     pub claims: ClaimNames,
 }
 
 /// One issuer.
 #[derive(Clone, Debug)]
 pub struct IssuerSettings {
-    /// What `iss` must be, to the letter (RFC 7519, section 4.1.1).
-    pub issuer: Option<String>,
+    /// What `iss` must be.
+    pub issuer: Option<IssuerName>,
     /// What `aud` must name at least one of (RFC 7519, section 4.1.3); empty: `aud` is not looked at.
     pub audience: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// Narrows what the keys take by themselves; `None`: it does not.
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// Which claims of its tokens hold the facts; `None`: the usual ones.
+    pub claims: Option<ClaimNames>,
+    /// The companies it may speak for.
+    pub tenants: Tenants,
+    /// Whether a template may speak for the rest of the companies.
+    pub any_tenant: bool,
+    /// Whether fetched keys may do without an issuer and an audience.
+    pub any_audience: bool,
+    /// Who vouches for the certificate of where keys are fetched; `None`: the system's roots.
+    pub roots: Option<PathBuf>,
 }
 
 /// Where an issuer's keys come from.
@@ -51,8 +66,12 @@ pub enum KeySource {
         /// The one algorithm it is used with.
         algorithm: HmacAlgorithm,
     },
-    /// A file that holds a JWK set (RFC 7517, section 5).
+    /// A file that holds a JWK set (RFC 7517, section 5), or public keys in PEM.
     JwksFile(PathBuf),
+    /// Where a JWK set is fetched.
+    Url(Url),
+    /// The issuer whose metadata says where its JWK set is (OpenID Connect Discovery 1.0, section 4).
+    Oidc(Url),
 }
 
 /// Which claims hold the facts.
@@ -83,13 +102,46 @@ impl Default for Settings {
     }
 }
 
+impl IssuerSettings {
+    /// An issuer of which nothing is said but where its keys are.
+    #[must_use]
+    pub fn new(keys: KeySource) -> Self {
+        Self {
+            issuer: None,
+            audience: Vec::new(),
+            keys,
+            algorithms: None,
+            claims: None,
+            tenants: Tenants::default(),
+            any_tenant: false,
+            any_audience: false,
+            roots: None,
+        }
+    }
+
+    /// How the issuer is called in a sentence for the operator.
+    pub(super) fn label(&self) -> String {
+        match &self.issuer {
+            Some(name) => format!("the issuer {:?}", name.as_str()),
+            None => self.keys.label(),
+        }
+    }
+}
+
 impl KeySource {
+    /// Whether the keys are fetched over the network.
+    pub(super) fn is_fetched(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::Oidc(_))
+    }
+
     /// How the source is called in a sentence for the operator.
     pub(super) fn label(&self) -> String {
         match self {
             Self::Secret { .. } => "the shared secret (JWT_SECRET)".to_owned(),
             Self::SecretFile { path, .. } => format!("the secret file {}", path.display()),
             Self::JwksFile(path) => format!("the JWKS file {}", path.display()),
+            Self::Url(url) => format!("the JWKS at {url}"),
+            Self::Oidc(url) => format!("the OpenID provider {url}"),
         }
     }
 }
@@ -107,6 +159,8 @@ impl fmt::Debug for KeySource {
                 .field("algorithm", algorithm)
                 .finish(),
             Self::JwksFile(path) => f.debug_tuple("JwksFile").field(path).finish(),
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::Oidc(url) => f.debug_tuple("Oidc").field(url).finish(),
         }
     }
 }
@@ -225,11 +279,7 @@ mod tests {
             algorithm: HmacAlgorithm::Hs256,
         };
         let settings = Settings {
-            issuers: vec![IssuerSettings {
-                issuer: None,
-                audience: vec![],
-                keys: source.clone(),
-            }],
+            issuers: vec![IssuerSettings::new(source.clone())],
             ..Settings::default()
         };
         let shown = format!("{settings:?} {}", source.label());

@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gapura_mesh::config::{Layers, Origin};
-use gapura_mesh::json::{Fault, Fields, Node, Value};
-use serde_json::json;
+use gapura_mesh::config::{Layers, Origin, switched};
+use gapura_mesh::fetch::Url;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::authenticate::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource};
+use super::entry;
+use crate::authenticate::{
+    ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Tenants, check,
+};
 
 /// The settings that name a source of keys, each an alternative to the others.
 const SOURCES: [&str; 3] = ["jwt-secret-file", "jwks", "oidc-issuer"];
@@ -67,8 +70,13 @@ pub(super) fn read(
         );
         return None;
     }
+    let shared = entry::Shared {
+        roots: layers.one("issuer-ca").map(|found| found.text.into()),
+        any_audience: layers.switch("any-audience"),
+        claims: read_claims(layers),
+    };
     let mut faults = Vec::new();
-    let issuers = read_list(&listed, &mut faults);
+    let issuers = entry::read_list(&listed, &shared, &mut faults);
     let is_good = faults.is_empty();
     layers.file_faults(faults);
     is_good.then_some(issuers)
@@ -92,14 +100,35 @@ pub(super) fn read_claims(layers: &mut Layers) -> ClaimNames {
 pub(super) fn show(issuer: &IssuerSettings) -> serde_json::Value {
     let keys = match &issuer.keys {
         KeySource::Secret { algorithm, .. } => {
-            json!({ "jwt-secret": "set, not shown", "jwt-secret-alg": word(*algorithm) })
+            json!({ "jwt-secret": "set, not shown", "jwt-secret-alg": algorithm.as_str() })
         }
         KeySource::SecretFile { path, algorithm } => {
-            json!({ "jwt-secret-file": path.display().to_string(), "jwt-secret-alg": word(*algorithm) })
+            json!({ "jwt-secret-file": path.display().to_string(), "jwt-secret-alg": algorithm.as_str() })
         }
         KeySource::JwksFile(path) => json!({ "jwks": path.display().to_string() }),
+        KeySource::Url(url) => json!({ "jwks": url.as_str() }),
+        KeySource::Oidc(url) => json!({ "oidc-issuer": url.as_str() }),
     };
-    json!({ "issuer": issuer.issuer, "audience": issuer.audience, "keys": keys })
+    let tenants = match &issuer.tenants {
+        Tenants::Unsaid => Value::Null,
+        Tenants::Rest => json!("*"),
+        Tenants::Only(list) => list.iter().map(|id| json!(id.as_str())).collect(),
+    };
+    let algorithms = issuer.algorithms.as_ref();
+    let algorithms = algorithms.map(|listed| {
+        listed
+            .iter()
+            .map(|known| known.as_str())
+            .collect::<Vec<_>>()
+    });
+    json!({
+        "issuer": issuer.issuer.as_ref().map(IssuerName::as_str),
+        "audience": issuer.audience,
+        "keys": keys,
+        "tenants": tenants,
+        "algorithms": algorithms,
+        "issuer-ca": issuer.roots.as_ref().map(|roots| roots.display().to_string()),
+    })
 }
 
 /// The one source of keys that flags, variables or top-level keys of the file name; the outer `None` is a problem.
@@ -139,7 +168,7 @@ fn source(
     Some(named.pop())
 }
 
-/// The one issuer the flags are short for.
+/// The one issuer that the flags are short for.
 fn single(
     layers: &mut Layers,
     env: &BTreeMap<String, String>,
@@ -149,7 +178,7 @@ fn single(
 ) -> Option<IssuerSettings> {
     let algorithm = match layers.one("jwt-secret-alg") {
         None => HmacAlgorithm::default(),
-        Some(_) => layers.parse("jwt-secret-alg", algorithm)?,
+        Some(_) => layers.parse("jwt-secret-alg", str::parse)?,
     };
     let text = layers.one(name).map(|found| found.text).unwrap_or_default();
     let keys = match name {
@@ -164,157 +193,75 @@ fn single(
             path: text.into(),
             algorithm,
         }),
-        "jwks" => jwks(&text),
-        _ => Err(NO_OIDC.to_owned()),
+        "oidc-issuer" => Url::parse(&text).map(KeySource::Oidc),
+        _ => jwks(&text),
     };
-    if matches!(keys, Ok(KeySource::JwksFile(_))) && layers.one("jwt-secret-alg").is_some() {
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(message) => {
+            layers.problem(name, origin, message);
+            return None;
+        }
+    };
+    let public = !matches!(
+        keys,
+        KeySource::Secret { .. } | KeySource::SecretFile { .. }
+    );
+    if public && layers.one("jwt-secret-alg").is_some() {
         warnings.push(
             "--jwt-secret-alg says nothing about a JWK set; each key has its own algorithm"
                 .to_owned(),
         );
     }
-    match keys {
-        Ok(keys) => {
-            let issuer = layers.one("issuer").map(|found| found.text);
-            let audience = layers
-                .all("audience")
-                .iter()
-                .map(|found| found.text.clone())
-                .collect();
-            Some(IssuerSettings {
-                issuer,
-                audience,
-                keys,
-            })
-        }
-        Err(message) => {
-            layers.problem(name, origin, message);
-            None
+    let fetched = matches!(keys, KeySource::Url(_) | KeySource::Oidc(_));
+    for unused in ["issuer-ca", "any-audience"] {
+        if !fetched
+            && layers
+                .one(unused)
+                .is_some_and(|found| switched(&found.text) != Ok(false))
+        {
+            warnings.push(format!(
+                "--{unused} says nothing about keys that are not fetched"
+            ));
         }
     }
-}
-
-const NO_OIDC: &str = "not in this build yet: use --jwks FILE";
-
-fn jwks(text: &str) -> Result<KeySource, String> {
-    let lower = text.to_ascii_lowercase();
-    if lower.starts_with("http://") || lower.starts_with("https://") {
-        return Err("a URL is not in this build yet: use --jwks FILE".to_owned());
-    }
-    Ok(KeySource::JwksFile(PathBuf::from(text)))
-}
-
-fn algorithm(text: &str) -> Result<HmacAlgorithm, String> {
-    match text {
-        "HS256" => Ok(HmacAlgorithm::Hs256),
-        "HS384" => Ok(HmacAlgorithm::Hs384),
-        "HS512" => Ok(HmacAlgorithm::Hs512),
-        _ => Err("must be HS256, HS384 or HS512".to_owned()),
-    }
-}
-
-fn word(algorithm: HmacAlgorithm) -> &'static str {
-    match algorithm {
-        HmacAlgorithm::Hs256 => "HS256",
-        HmacAlgorithm::Hs384 => "HS384",
-        HmacAlgorithm::Hs512 => "HS512",
-    }
-}
-
-fn read_list(listed: &Node, faults: &mut Vec<Fault>) -> Vec<IssuerSettings> {
-    let Value::List(nodes) = &listed.value else {
-        faults.push(Fault {
-            position: listed.position,
-            message: format!("\"issuers\" must be a list, found {}", listed.kind()),
-        });
-        return Vec::new();
+    let issuer = match (layers.one("issuer"), &keys) {
+        (Some(_), _) => Some(layers.parse("issuer", str::parse::<IssuerName>)?),
+        (None, KeySource::Oidc(url)) => url.as_str().parse().ok(),
+        (None, _) => None,
     };
-    nodes
-        .iter()
-        .filter_map(|node| read_entry(node, faults))
-        .collect()
-}
-
-fn read_entry(node: &Node, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
-    // Both spellings, as everywhere in the file.
-    let known = [
-        "issuer",
-        "audience",
-        "jwks",
-        "jwt-secret-file",
-        "jwt_secret_file",
-        "jwt-secret-alg",
-        "jwt_secret_alg",
-        "oidc-issuer",
-        "oidc_issuer",
-    ];
-    let mut fields = Fields::open(node, "issuers", &known, faults)?;
-    let spelled = |fields: &Fields<'_, '_>, kebab: &'static str, snake: &'static str| {
-        if fields.node(kebab).is_some() {
-            kebab
-        } else {
-            snake
-        }
-    };
-    let (secret, alg, oidc) = (
-        spelled(&fields, "jwt-secret-file", "jwt_secret_file"),
-        spelled(&fields, "jwt-secret-alg", "jwt_secret_alg"),
-        spelled(&fields, "oidc-issuer", "oidc_issuer"),
-    );
-    let issuer = fields.text("issuer").map(str::to_owned);
-    let audience = match fields.node("audience").map(|node| &node.value) {
-        Some(Value::Text(text)) => vec![text.clone()],
-        Some(_) => fields
-            .texts("audience")
-            .into_iter()
-            .map(|(text, _)| text.to_owned())
-            .collect(),
-        None => Vec::new(),
-    };
-    let mut hmac = HmacAlgorithm::default();
-    if let Some(text) = fields.text(alg) {
-        match algorithm(text) {
-            Ok(algorithm) => hmac = algorithm,
-            Err(message) => fields.fault(alg, message),
-        }
-    }
-    if fields.node(oidc).is_some() {
-        fields.fault(oidc, NO_OIDC);
+    if let (Some(name), KeySource::Oidc(url)) = (&issuer, &keys)
+        && name.as_str() != url.as_str()
+    {
+        let origin = layers.origin("issuer");
+        layers.problem("issuer", &origin, NOT_THE_PROVIDER);
         return None;
     }
-    let keys = match (fields.text(secret), fields.text("jwks")) {
-        (Some(path), None) => KeySource::SecretFile {
-            path: path.into(),
-            algorithm: hmac,
-        },
-        (None, Some(text)) => match jwks(text) {
-            Ok(keys) => keys,
-            Err(message) => {
-                fields.fault("jwks", message);
-                return None;
-            }
-        },
-        (Some(_), Some(_)) => {
-            fields.fault(
-                "jwks",
-                "and \"jwt-secret-file\" both name keys; make two entries of them",
-            );
-            return None;
-        }
-        (None, None) => {
-            if fields.node(secret).is_none() && fields.node("jwks").is_none() {
-                let message = "an entry of \"issuers\" names no keys; give it \"jwks\" or \"jwt-secret-file\"".to_owned();
-                fields.faults().push(Fault {
-                    position: node.position,
-                    message,
-                });
-            }
-            return None;
-        }
-    };
-    Some(IssuerSettings {
+    let audience = layers.all("audience").iter();
+    let issuer = IssuerSettings {
         issuer,
-        audience,
-        keys,
-    })
+        audience: audience.map(|found| found.text.clone()).collect(),
+        roots: layers
+            .one("issuer-ca")
+            .map(|found| PathBuf::from(found.text)),
+        any_audience: layers.switch("any-audience"),
+        ..IssuerSettings::new(keys)
+    };
+    let faults = check(std::slice::from_ref(&issuer));
+    for (_, message) in &faults {
+        layers.problem(name, origin, message.as_str());
+    }
+    faults.is_empty().then_some(issuer)
+}
+
+/// A provider signs with its own name.
+pub(super) const NOT_THE_PROVIDER: &str = "must be the same as the provider that is asked for keys; leave it out, or give its keys by jwks";
+
+/// A JWK set: where it is fetched, or the file it is in.
+pub(super) fn jwks(text: &str) -> Result<KeySource, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return Url::parse(text).map(KeySource::Url);
+    }
+    Ok(KeySource::JwksFile(PathBuf::from(text)))
 }

@@ -55,6 +55,7 @@ impl Config {
         effective("workers", self.workers.into());
         effective("access-log", self.access_log.as_str().into());
         effective("leeway", seconds(self.auth.leeway));
+        effective("signature", self.signature.as_str().into());
         effective("drain-delay", seconds(self.drain.delay));
         effective("drain-timeout", seconds(self.drain.timeout));
         effective("max-body-bytes", self.max_body.into());

@@ -25,6 +25,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         "FILE",
         "The private key of the public certificate",
     ),
+    Setting::one(
+        "client-ca",
+        "FILE",
+        "Ask clients for a certificate of these CAs; tokens may be bound to it",
+    )
+    .never_empty(),
+    Setting::one(
+        "client-crl",
+        "FILE",
+        "The CRLs of these CAs; required beside them unless --no-client-crl",
+    ),
+    Setting::switch(
+        "no-client-crl",
+        "Take clients' certificates without a revocation list",
+    ),
+    Setting::one(
+        "client-auth",
+        "WHICH",
+        "Whether a client must show a certificate: optional or required [default: optional]",
+    ),
     Setting::switch(
         "insecure-listen",
         "Serve plain HTTP beyond loopback too, for example behind a balancer that ends TLS",
@@ -81,13 +101,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     Setting::one(
         "jwks",
-        "FILE",
-        "Verify tokens with the keys of this JWK set",
+        "FILE-or-URL",
+        "Verify tokens with the keys of this JWK set, or of a file of public keys in PEM",
     ),
     Setting::one(
         "oidc-issuer",
         "URL",
-        "Verify tokens with the keys this issuer publishes (not in this build yet)",
+        "Verify tokens with the keys that this OpenID provider publishes; its `iss` must be the same",
+    ),
+    Setting::one(
+        "issuer-ca",
+        "FILE",
+        "The roots that vouch for where keys are fetched [default: the system's]",
     ),
     Setting::one(
         "deny",
@@ -136,7 +161,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "public-host",
         "NAME",
         "Answer 421 to requests for any other host; repeatable [default: any host]",
-    ),
+    )
+    .never_empty(),
     Setting::many(
         "trusted-proxy",
         "CIDR",
@@ -145,7 +171,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::one(
         "signing-secret-file",
         "FILE",
-        "Sign requests to plain http upstreams with the secret in this file",
+        "Sign requests to plain http upstreams with the secret in this file; of two, one a line, the first signs",
+    ),
+    Setting::one(
+        "signature",
+        "FORM",
+        "The form of these signatures: v2, or v1 without who acts for the user [default: v2]",
     ),
     Setting::one(
         "max-body-bytes",
@@ -161,6 +192,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "access-log",
         "WHICH",
         "Which requests leave a line: on, errors or off [default: on]",
+    ),
+    Setting::switch(
+        "log-actors",
+        "Name in an event of its own who acted for whom; access lines never do",
     ),
     Setting::one(
         "drain-delay",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::authenticate::{HmacAlgorithm, KeySource};
+use crate::authenticate::{HmacAlgorithm, IssuerName, KeySource, Tenants};
 
 fn load_with(args: &[&str], env: &[(&str, &str)]) -> Result<Invocation, NotStarted> {
     let args = ["gapura-gateway"].iter().chain(args).map(OsString::from);
@@ -134,7 +134,10 @@ fn every_flag_is_read() {
         matches!(&issuer.keys, KeySource::JwksFile(path) if path == &PathBuf::from("keys.json"))
     );
     assert_eq!(
-        (issuer.issuer.as_deref(), issuer.audience.len()),
+        (
+            issuer.issuer.as_ref().map(IssuerName::as_str),
+            issuer.audience.len()
+        ),
         (Some("i"), 2)
     );
     assert_eq!(config.auth.claims.user.as_ref().unwrap().to_string(), "uid");
@@ -335,22 +338,60 @@ fn the_strongest_layer_that_names_keys_decides() {
 }
 
 #[test]
-fn what_comes_later_is_refused_with_what_to_do() {
-    for args in [
-        ["--jwks", "https://id.example/jwks"],
-        ["--oidc-issuer", "https://id.example"],
+fn fetched_keys_need_an_issuer_and_an_audience_or_leave() {
+    let url = ["--jwks", "https://id.example/jwks"];
+    let said = config(&url).unwrap_err();
+    assert!(
+        said.starts_with("--jwks: ") && said.contains("an issuer and an audience"),
+        "{said}"
+    );
+    let with = |args: &[&str]| config(&[&url[..], args].concat());
+    assert!(
+        with(&["--issuer", "i"])
+            .unwrap_err()
+            .contains("an audience")
+    );
+    assert!(
+        with(&["--audience", "a"])
+            .unwrap_err()
+            .contains("an issuer")
+    );
+    assert!(with(&["--any-audience"]).is_ok());
+    let both = with(&["--issuer", "i", "--audience", "a", "--issuer-ca", "ca.pem"]).unwrap();
+    let issuer = &both.auth.issuers[0];
+    assert!(matches!(&issuer.keys, KeySource::Url(url) if url.host() == "id.example"));
+    assert_eq!(
+        issuer.roots.as_deref(),
+        Some(std::path::Path::new("ca.pem"))
+    );
+    for bad in [
+        "http://id.example/jwks",
+        "https://u:p@id.example/",
+        "https://",
     ] {
-        let said = config(&args).unwrap_err();
-        assert!(
-            said.starts_with(args[0]) && said.contains("not in this build yet: use --jwks FILE"),
-            "{said}"
-        );
+        let args = ["--jwks", bad, "--any-audience"];
+        assert!(config(&args).unwrap_err().starts_with("--jwks: "), "{bad}");
     }
 }
 
 #[test]
+fn a_provider_is_its_own_issuer() {
+    let provider = ["--oidc-issuer", "https://id.example/a", "--audience", "x"];
+    let found = config(&provider).unwrap();
+    let issuer = &found.auth.issuers[0];
+    assert_eq!(
+        issuer.issuer.as_ref().map(|name| name.as_str()),
+        Some("https://id.example/a")
+    );
+    assert!(matches!(&issuer.keys, KeySource::Oidc(_)));
+    let said = config(&[&provider[..], &["--issuer", "other"]].concat()).unwrap_err();
+    assert!(said.starts_with("--issuer: must be the same"), "{said}");
+    assert!(config(&["--oidc-issuer", "id.example", "--audience", "x"]).is_err());
+}
+
+#[test]
 fn issuers_are_a_list_in_the_file() {
-    let two = r#"{"issuers": [{"issuer": "a", "audience": "x", "jwks": "k"}, {"issuer": "b", "audience": ["y", "z"], "jwt_secret_file": "s"}]}"#;
+    let two = r#"{"issuers": [{"issuer": "a", "audience": "x", "jwks": "k", "tenants": [42, "acme"]}, {"issuer": "b", "audience": ["y", "z"], "jwt_secret_file": "s", "tenants": "*"}]}"#;
     let issuers = config_of(two, &[], &[]).unwrap().auth.issuers;
     assert_eq!(
         issuers
@@ -359,6 +400,12 @@ fn issuers_are_a_list_in_the_file() {
             .collect::<Vec<_>>(),
         [1, 2]
     );
+    let ids = |tenants: &Tenants| match tenants {
+        Tenants::Only(list) => list.iter().map(|id| id.as_str().to_owned()).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    assert_eq!(ids(&issuers[0].tenants), ["42", "acme"]);
+    assert_eq!(ids(&issuers[1].tenants), ["Rest"]);
     let replaced = config_of(two, &["--jwks", "other"], &[]).unwrap();
     assert_eq!(
         (replaced.auth.issuers.len(), replaced.warnings.len()),
@@ -377,19 +424,171 @@ fn issuers_are_a_list_in_the_file() {
 }
 
 #[test]
+fn clients_are_asked_for_certificates_with_a_crl_or_an_explicit_word() {
+    let tls = ["--tls-cert", "c", "--tls-key", "k"];
+    let with = |args: &[&str]| config(&[&tls[..], args].concat());
+    assert!(with(&[]).unwrap().clients.is_none());
+    let asked = with(&["--client-ca", "ca", "--client-crl", "crl"])
+        .unwrap()
+        .clients
+        .unwrap();
+    assert!(asked.crl.is_some() && !asked.required);
+    let bare = [
+        "--client-ca",
+        "ca",
+        "--no-client-crl",
+        "--client-auth",
+        "required",
+    ];
+    let asked = with(&bare).unwrap().clients.unwrap();
+    assert!(asked.crl.is_none() && asked.required);
+    for (args, says) in [
+        (&["--client-ca", "ca"][..], "needs --client-crl"),
+        (
+            &["--client-ca", "ca", "--client-crl", "l", "--no-client-crl"],
+            "keep one",
+        ),
+        (&["--client-crl", "l"], "without --client-ca"),
+        (&["--no-client-crl"], "without --client-ca"),
+        (&["--client-auth", "optional"], "without --client-ca"),
+        (
+            &[
+                "--client-ca",
+                "ca",
+                "--no-client-crl",
+                "--client-auth",
+                "maybe",
+            ],
+            "optional or required",
+        ),
+    ] {
+        let said = with(args).unwrap_err();
+        assert!(
+            said.contains(says) && said.lines().count() == 1,
+            "{args:?}: {said}"
+        );
+    }
+    let plain = ["--client-ca", "ca", "--no-client-crl"];
+    assert!(config(&plain).unwrap_err().contains("needs --tls-cert"));
+    let empty = config_with(&tls, &[("GAPURA_CLIENT_CA", "")]).unwrap_err();
+    assert!(
+        empty.starts_with("GAPURA_CLIENT_CA: is set but empty"),
+        "{empty}"
+    );
+}
+
+#[test]
+fn an_entry_has_its_own_algorithms_claims_and_roots() {
+    let file = r#"{"issuer-ca": "all.pem", "tenant-claim": "/t/0", "issuers": [
+        {"issuer": "a", "audience": "x", "jwks": "https://k.example/", "tenants": "*", "algorithms": ["ES256", "EdDSA"], "role_claim": "/r/0", "issuer-ca": "own.pem"},
+        {"oidc_issuer": "https://id.example", "any_audience": true, "tenants": ["1"]},
+        {"issuer": "https://l.example/{company_id}/v2", "audience": "x", "jwks": "k", "tenants": ["2"]}]}"#;
+    let issuers = config_of(file, &[], &[]).unwrap().auth.issuers;
+    let [first, second, third] = issuers.as_slice() else {
+        panic!("{issuers:?}")
+    };
+    assert_eq!(first.algorithms.as_ref().unwrap().len(), 2);
+    let claims = first.claims.as_ref().unwrap();
+    assert_eq!(
+        (claims.role.to_string(), claims.tenant.to_string()),
+        ("/r/0".to_owned(), "/t/0".to_owned())
+    );
+    let roots = |issuer: &crate::authenticate::IssuerSettings| issuer.roots.clone().unwrap();
+    assert_eq!(roots(first), std::path::PathBuf::from("own.pem"));
+    assert_eq!(roots(second), std::path::PathBuf::from("all.pem"));
+    assert!(second.any_audience && second.claims.is_none());
+    assert!(third.issuer.as_ref().unwrap().is_template());
+}
+
+#[test]
 fn every_mistake_in_the_list_is_named() {
     let file = "{\"issuers\": [{\"issuer\": 1, \"jwks\": \"k\"},\n{\"isuer\": \"b\", \"jwks\": \"https://x\"},\n{\"jwt-secret-alg\": \"HS1\", \"jwt-secret-file\": \"s\"},\n{\"oidc-issuer\": \"x\"},\n{\"jwks\": \"k\", \"jwt-secret-file\": \"s\"},\n{}]}";
     let said = config_of(file, &[], &[]).unwrap_err();
     let lines: Vec<&str> = said.lines().map(|line| line.get(..4).unwrap()).collect();
     assert_eq!(
         lines,
-        ["f:1:", "f:2:", "f:2:", "f:3:", "f:4:", "f:5:", "f:6:"],
+        ["f:1:", "f:2:", "f:3:", "f:4:", "f:5:", "f:6:"],
+        "{said}"
+    );
+    for (entry, says) in [
+        (
+            r#""jwks": "k", "audience": []"#,
+            "\"issuers.audience\" is an empty list",
+        ),
+        (
+            r#""jwks": "k", "tenants": []"#,
+            "\"issuers.tenants\" is an empty list",
+        ),
+        (
+            r#""jwks": "k", "algorithms": []"#,
+            "\"issuers.algorithms\" is an empty list",
+        ),
+        (
+            r#""jwks": "k", "algorithms": ["es256"]"#,
+            "the nearest is \"ES256\"",
+        ),
+        (
+            r#""jwks": "k", "algorithms": ["HS256"]"#,
+            "needs a shared secret",
+        ),
+        (
+            r#""jwt-secret-file": "s", "algorithms": ["ES256"]"#,
+            "used with HS256 alone",
+        ),
+        (
+            r#""jwks": "k", "jwt-secret-alg": "HS256""#,
+            "says nothing about public keys",
+        ),
+        (r#""jwks": "k", "tenants": ["a b"]"#, "found \"a b\""),
+        (r#""jwks": "k", "tenants": ["*"]"#, "found \"*\""),
+        (r#""jwks": "k", "tenants": [0]"#, "found 0"),
+        (r#""jwks": "k", "tenants": ["0"]"#, "found \"0\""),
+        (r#""jwks": "k", "tenants": 4.5"#, "found 4.5"),
+        (
+            r#""jwks": "k", "tenants": ["a"], "any_tenant": true"#,
+            "says something only where",
+        ),
+        (r#""jwks": "k", "tenant-claim": "/a~2""#, "JSON pointer"),
+        (
+            r#""jwks": "k", "any-tenant": true, "any_tenant": true"#,
+            "are the same setting",
+        ),
+        (r#""jwks": "k", "issuer": """#, "is empty"),
+        (r#""jwks": "k", "issuer": "https://x/{tenant}""#, "brace"),
+        (
+            r#""jwks": "https://k.example/""#,
+            "an issuer and an audience",
+        ),
+        (
+            r#""oidc-issuer": "https://a.example", "issuer": "https://b.example", "audience": "x""#,
+            "must be the same",
+        ),
+        (
+            r#""oidc-issuer": "https://a.example", "issuer": "https://a.example/{company_id}", "audience": "x", "tenants": ["1"]"#,
+            "is a template",
+        ),
+    ] {
+        let said = config_of(&format!("{{\"issuers\": [{{{entry}}}]}}"), &[], &[]).unwrap_err();
+        assert!(
+            said.starts_with("f:1:") && said.contains(says) && said.lines().count() == 1,
+            "{entry}: {said}"
+        );
+    }
+    let two = "{\"issuers\": [{\"issuer\": \"a\", \"jwks\": \"k\", \"tenants\": [1]},\n{\"issuer\": \"b\", \"jwks\": \"k\"}]}";
+    let said = config_of(two, &[], &[]).unwrap_err();
+    assert!(
+        said.starts_with("f:2:1: ") && said.contains("has no \"tenants\""),
         "{said}"
     );
     assert!(
         config_of("{\"issuers\": {}}", &[], &[])
             .unwrap_err()
             .contains("must be a list")
+    );
+    assert!(
+        config_of("{\"issuers\": []}", &[], &[])
+            .unwrap_err()
+            .contains("is an empty list")
     );
 }
 

@@ -114,7 +114,7 @@ mod tests {
     fn rules() -> Rules {
         Rules {
             trust_domain: "a".parse().unwrap(),
-            signing: false,
+            signing: crate::registry::Signing::Off,
             max_body: None,
         }
     }

@@ -11,12 +11,12 @@ use gapura_mesh::json::{Fields, Node, Value};
 use gapura_mesh::path;
 use http::{HeaderName, HeaderValue};
 
-use super::Rules;
-use super::access::Access;
+use super::access::{Access, Told};
 use super::cors::Cors;
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
 use super::upstream::Upstream;
+use super::{Rules, Signing};
 
 /// Whether a token is needed, and what the plugin gets to see of it. Weaker modes come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,7 +185,15 @@ impl Plugin {
                 .whole("timeout_ms", 1..=TIMEOUT_MAX_MS)
                 .unwrap_or(TIMEOUT_DEFAULT_MS),
         );
-        let access = Access::read(&mut fields, auth);
+        // A mode that is wrong is a fault of its own, and no reason to find others.
+        let told = Told {
+            caller: auth.is_none_or(AuthMode::is_verified),
+            actor: rules.signing != Signing::WithoutActor
+                || upstream
+                    .as_ref()
+                    .is_none_or(|upstream| !upstream.is_plaintext()),
+        };
+        let access = Access::read(&mut fields, told);
         let cors = Cors::read(&mut fields);
         let ws_token = read_ws_token(&mut fields, auth);
         let outlive_token = fields.flag("outlive_token").unwrap_or(false);
@@ -212,7 +220,7 @@ impl Plugin {
             name: name?,
             version: version?,
             mount: mount?,
-            signed: upstream.is_plaintext() && rules.signing,
+            signed: upstream.is_plaintext() && rules.signing != Signing::Off,
             upstream,
             auth: auth?,
             keep_mount_prefix,
@@ -360,7 +368,7 @@ fn check_plaintext(
             "is plain http beyond this machine; put a sidecar there and write https://, or set \"plaintext_upstream\": true",
         );
     }
-    if auth == Some(AuthMode::GatewayVerified) && !rules.signing {
+    if auth == Some(AuthMode::GatewayVerified) && rules.signing == Signing::Off {
         fields.fault(
             "upstream",
             "is plain http, over which nobody could tell the gateway's headers from forged ones; set --signing-secret-file on the gateway, or put a sidecar there and write https://",

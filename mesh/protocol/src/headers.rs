@@ -24,6 +24,8 @@ pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 pub const X_COMPANY_ID: HeaderName = HeaderName::from_static("x-company-id");
 /// The caller's roles.
 pub const X_ROLE: HeaderName = HeaderName::from_static("x-role");
+/// Who acts for the user, where it is not the user.
+pub const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 /// What the gateway proved: `verified`, `unverified` or `public`. On the hop only.
 pub const X_GAPURA_AUTH: HeaderName = HeaderName::from_static("x-gapura-auth");
 /// The further `X-*` headers that the gateway vouches for. On the hop only.
@@ -90,6 +92,8 @@ pub struct HopContext {
     pub tenant: Option<TenantId>,
     /// None where the token has none.
     pub roles: Option<Roles>,
+    /// None where the user acts for itself.
+    pub actor: Option<UserId>,
     /// None where the header is missing or is none of the three words; then it excuses nothing.
     pub auth: Option<Auth>,
     /// The gateway's own probe.
@@ -173,7 +177,7 @@ pub fn is_reserved(name: &str) -> bool {
     };
     matches!(
         rest,
-        "user-id" | "company-id" | "role" | "request-id" | "real-ip"
+        "user-id" | "company-id" | "role" | "actor-id" | "request-id" | "real-ip"
     ) || ["plugin-", "internal-", "forwarded-", "gapura-"]
         .iter()
         .any(|prefix| rest.starts_with(prefix))
@@ -348,10 +352,12 @@ fn is_of_rule_2(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("x-") else {
         return false;
     };
-    matches!(rest, "request-id" | "user-id" | "company-id" | "role")
-        || rest
-            .strip_prefix("forwarded-")
-            .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
+    matches!(
+        rest,
+        "request-id" | "user-id" | "company-id" | "role" | "actor-id"
+    ) || rest
+        .strip_prefix("forwarded-")
+        .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))
 }
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
@@ -480,7 +486,8 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// Rule 3: reads the context from a request on the hop.
 ///
 /// # Errors
-/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, or a tenant has no user.
+/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, one of the others has no user, or
+/// any of them stands beside a mark that says nothing was proven.
 pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     let request_id = single(headers, &X_REQUEST_ID)?.ok_or(BadContext)?;
     let context = HopContext {
@@ -497,11 +504,22 @@ pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
             .map(Roles::of_header)
             .transpose()
             .map_err(|_| BadContext)?,
+        actor: single(headers, &X_ACTOR_ID)?
+            .map(UserId::of_header)
+            .transpose()
+            .map_err(|_| BadContext)?,
         auth: single(headers, &X_GAPURA_AUTH)?.and_then(|value| Auth::from_word(value.as_bytes())),
         probe: headers.contains_key(X_GAPURA_PROBE),
     };
-    let orphan = context.tenant.is_some() && context.user.is_none();
-    if orphan { Err(BadContext) } else { Ok(context) }
+    let of_a_user = context.tenant.is_some() || context.roles.is_some() || context.actor.is_some();
+    let orphan = of_a_user && context.user.is_none();
+    let unproven = matches!(context.auth, Some(Auth::Unverified | Auth::Public));
+    let claimed = of_a_user || context.user.is_some();
+    if orphan || (unproven && claimed) {
+        Err(BadContext)
+    } else {
+        Ok(context)
+    }
 }
 
 fn single<'a>(

@@ -10,6 +10,7 @@
 //! again by the next sweep.
 
 mod before;
+pub mod clients;
 mod configs;
 pub mod crl;
 mod der;

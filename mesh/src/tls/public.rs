@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::clients::ClientTrust;
 use super::directory::{FileError, Stamp, hash, read_certificate, read_private_key, stamp_of};
 use super::peer::{hex, seconds};
 use super::pem::{self, PemError};
@@ -191,20 +192,29 @@ impl PublicStore {
     }
 
     /// The configuration of the public listener, made once: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. One stateless ticket: two, and a
-    /// session table, cost a tenth of a new connection and save a client nothing more. No client certificate is asked for, so a
-    /// resumed session skips no judgement.
+    /// session table, cost a tenth of a new connection and save a client nothing more. Where clients are asked for a certificate no
+    /// session is resumed, so that none skips the judgement.
     ///
     /// # Errors
     /// If rustls refuses the configuration or there is no randomness for ticket keys.
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(public_provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(self.clone()));
+    pub fn server_config(
+        &self,
+        clients: Option<&ClientTrust>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(public_provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(Arc::new(clients.clone())),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(self.clone()));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        config.send_tls13_tickets = 1;
+        config.send_tls13_tickets = 0;
+        if clients.is_none() {
+            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+            config.send_tls13_tickets = 1;
+        }
         Ok(Arc::new(config))
     }
 }

@@ -72,6 +72,8 @@ pub struct Record {
     pub path: LoggedPath,
     /// Whom it acts for.
     pub tenant: Option<TenantId>,
+    /// Whether somebody acts for its user; never who.
+    pub actor: bool,
     /// The plugin it was meant for: already counted as in flight.
     pub plugin: Option<Arc<PluginMeters>>,
     /// The client's address, or the peer's identity.
@@ -148,6 +150,7 @@ impl Sink {
             method,
             path: LoggedPath::None,
             tenant: None,
+            actor: false,
             plugin: None,
             peer,
             upstream: None,
@@ -271,6 +274,9 @@ impl Record {
             self.bytes_out,
             self.stripped.total()
         );
+        if self.actor {
+            line.extend_from_slice(br#","actor":true"#);
+        }
         let _ = match self.code {
             Some(code) => writeln!(line, r#","code":"{}"}}"#, code.as_str()),
             None => writeln!(line, r#","code":null}}"#),
@@ -315,6 +321,14 @@ mod tests {
     }
 
     fn written(mode: AccessLog, status: u16) -> Vec<serde_json::Value> {
+        written_by(mode, status, |_| {})
+    }
+
+    fn written_by(
+        mode: AccessLog,
+        status: u16,
+        change: impl FnOnce(&mut Record),
+    ) -> Vec<serde_json::Value> {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
@@ -328,6 +342,7 @@ mod tests {
         record.tenant = Some(TenantId::parse(b"42").unwrap());
         record.belongs_to(&meters.plugin("lab"));
         record.status = status;
+        change(&mut record);
         drop(record);
         sink.flush();
         log.close();
@@ -369,6 +384,16 @@ mod tests {
             assert_eq!(AccessLog::parse(text).map(AccessLog::as_str), Ok(text));
         }
         assert!(AccessLog::parse("ON").is_err());
+    }
+
+    #[test]
+    fn that_somebody_acts_for_the_user_is_told_only_where_it_is_so() {
+        let told = |actor| {
+            let lines = written_by(AccessLog::On, 200, |record| record.actor = actor);
+            lines[0].get("actor").cloned()
+        };
+        assert_eq!(told(true), Some(true.into()));
+        assert_eq!(told(false), None);
     }
 
     #[test]

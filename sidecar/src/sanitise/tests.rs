@@ -169,3 +169,22 @@ fn an_upgrade_is_for_websockets_alone() {
         (false, false)
     );
 }
+
+#[test]
+fn who_acts_for_the_user_reaches_the_plugin_and_is_seen() {
+    let mut lines = OURS.to_vec();
+    lines.push(("x-actor-id", "support-1"));
+    let mut seen = Seen::default();
+    let head = check(
+        &peer(),
+        head("GET", "/", &lines),
+        false,
+        &TenantRule::default(),
+        &mut seen,
+    )
+    .map(Trusted::into_parts)
+    .unwrap();
+    assert_eq!(head.headers["x-actor-id"], "support-1");
+    assert!(seen.actor);
+    verdict(self::head("GET", "/", &OURS), &TenantRule::default()).unwrap();
+}

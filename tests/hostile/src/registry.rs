@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use gapura_gateway::registry::{File, Found, Rules, Snapshot, build};
+use gapura_gateway::registry::{File, Found, Rules, Signing, Snapshot, build};
 
 const GOOD: &str = r#"{"name":"good","version":"1","mount":"/good","upstream":"https://127.0.0.1:1","auth_mode":"gateway_verified"}"#;
 
@@ -11,7 +11,11 @@ const GOOD: &str = r#"{"name":"good","version":"1","mount":"/good","upstream":"h
 pub fn check(bytes: &[u8]) {
     let rules = Rules {
         trust_domain: "test.internal".parse().expect("a good domain"),
-        signing: bytes.len().is_multiple_of(2),
+        signing: match bytes.len() % 3 {
+            0 => Signing::Off,
+            1 => Signing::WithoutActor,
+            _ => Signing::WithActor,
+        },
         max_body: None,
     };
     let file = |name: &str, content: &[u8]| File {

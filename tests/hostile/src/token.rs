@@ -21,11 +21,10 @@ const NOW: u64 = 1_800_000_000;
 thread_local! {
     static GATE: Authenticator = Authenticator::new(
         Keys::load(Settings {
-            issuers: vec![IssuerSettings {
-                issuer: None,
-                audience: Vec::new(),
-                keys: KeySource::Secret { bytes: Zeroizing::new(SECRET.to_vec()), algorithm: HmacAlgorithm::Hs256 },
-            }],
+            issuers: vec![IssuerSettings::new(KeySource::Secret {
+                bytes: Zeroizing::new(SECRET.to_vec()),
+                algorithm: HmacAlgorithm::Hs256,
+            })],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
         })
@@ -65,8 +64,8 @@ pub fn check(bytes: &[u8]) {
         HeaderValue::from_str(&token).expect("base64 is a value"),
     );
     GATE.with(|gate| {
-        let Ok(Caller::Verified(caller)) = gate.verify(AuthMode::GatewayVerified, &headers, NOW)
-        else {
+        let verified = gate.verify_offline(AuthMode::GatewayVerified, &headers, NOW);
+        let Ok(Caller::Verified(caller)) = verified else {
             return;
         };
         assert!(whole, "a broken signature was accepted");
@@ -81,7 +80,7 @@ pub fn check(bytes: &[u8]) {
         GATE.with(|gate| {
             assert!(
                 !matches!(
-                    gate.verify(AuthMode::GatewayVerified, &headers, NOW),
+                    gate.verify_offline(AuthMode::GatewayVerified, &headers, NOW),
                     Ok(Caller::Verified(_))
                 ),
                 "an unsigned token was accepted"

@@ -73,14 +73,14 @@ fn one_trailing_newline_is_not_part_of_a_secret_file() {
 fn every_fault_of_the_settings_is_told_at_once() {
     let folder = Folder::new();
     let named = |name: &str, keys| IssuerSettings {
-        issuer: Some(name.to_owned()),
+        issuer: Some(name.parse().unwrap()),
         audience: vec![String::new()],
-        keys,
+        ..issuer(keys)
     };
     let problems = load(vec![
         named("a", KeySource::JwksFile(folder.0.path().join("absent"))),
         named("a", KeySource::JwksFile(folder.0.path().to_owned())),
-        named("", secret(b"short", HmacAlgorithm::Hs256)),
+        named("b", secret(b"short", HmacAlgorithm::Hs256)),
         issuer(KeySource::JwksFile(
             folder.write("large", vec![b' '; 1 << 21]),
         )),
@@ -91,6 +91,7 @@ fn every_fault_of_the_settings_is_told_at_once() {
         "cannot be read",
         "configured twice",
         "is empty",
+        "has no \"tenants\"",
         "5 bytes",
         "not a regular file",
         "has no issuer",
@@ -111,9 +112,9 @@ fn what_is_left_open_is_warned_of() {
         "{open:?}"
     );
     let entry = IssuerSettings {
-        issuer: Some("i".into()),
+        issuer: Some("i".parse().unwrap()),
         audience: vec!["a".into()],
-        keys: secret(SECRET, HmacAlgorithm::Hs256),
+        ..issuer(secret(SECRET, HmacAlgorithm::Hs256))
     };
     assert!(load(vec![entry]).unwrap().keys.ring().warnings().is_empty());
     let private = with(Signers::ours().jwk("EdDSA"), &json!({"d": encode([1; 32])}));
@@ -124,7 +125,7 @@ fn what_is_left_open_is_warned_of() {
     );
 }
 
-fn alarms() -> Alarms {
+pub(super) fn alarms() -> Alarms {
     Alarms::new(Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap())
 }
 
@@ -201,9 +202,9 @@ fn one_broken_file_does_not_hold_up_another() {
     let (ours, theirs) = (Signers::ours(), Signers::theirs());
     let (folder, alarms) = (Folder::new(), alarms());
     let entry = |name: &str, keys| IssuerSettings {
-        issuer: Some(name.to_owned()),
-        audience: vec![],
-        keys,
+        issuer: Some(name.parse().unwrap()),
+        tenants: only(&["4"]),
+        ..issuer(keys)
     };
     let set = |name: &str, signers: &Signers| folder.write(name, jwks(&[signers.jwk("ES256")]));
     let secret_file = KeySource::SecretFile {
@@ -261,19 +262,62 @@ fn one_broken_file_does_not_hold_up_another() {
 }
 
 #[test]
-fn other_settings_take_the_place_of_all_that_was() {
-    let (gate, alarms) = (by_secret(), alarms());
-    let token = Signers::ours().token(&json!({"alg": "HS256"}), &claims());
-    assert_eq!(judged(&gate, &token), good());
-    let stricter = IssuerSettings {
-        issuer: Some("i".into()),
-        ..issuer(secret(SECRET, HmacAlgorithm::Hs256))
+fn a_public_key_in_pem_serves_the_tokens_of_its_kind() {
+    let folder = Folder::new();
+    let spki = |jwk: &Value, head: &[u8]| {
+        let number = |name: &str| {
+            let text = jwk[name].as_str().unwrap_or_default();
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap()
+        };
+        let point = if jwk["kty"] == "EC" {
+            [&[4], number("x").as_slice(), &number("y")].concat()
+        } else {
+            number("x")
+        };
+        let der = [head, &point].concat();
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
     };
-    let faulty = settings(vec![issuer(secret(b"short", HmacAlgorithm::Hs256))]);
-    assert!(gate.keys.replace(faulty, &alarms).is_err());
-    assert_eq!(judged(&gate, &token), good());
-    gate.keys
-        .replace(settings(vec![stricter]), &alarms)
-        .unwrap();
-    assert_eq!(judged(&gate, &token), refused(Reason::Issuer));
+    let p256 = spki(
+        &Signers::ours().jwk("ES256"),
+        &[
+            0x30, 0x59, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86,
+            0x48, 0xce, 0x3d, 3, 1, 7, 3, 0x42, 0,
+        ],
+    );
+    let ed25519 = spki(
+        &Signers::ours().jwk("EdDSA"),
+        &[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0],
+    );
+    let rsa = {
+        let der = Signers::ours().rsa_der();
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+    };
+    let gate = |text: &str| {
+        load(vec![issuer(KeySource::JwksFile(
+            folder.write("key.pem", text),
+        ))])
+    };
+    for (pem, algs) in [
+        (&p256, &["ES256"][..]),
+        (&ed25519, &["EdDSA"]),
+        (&rsa, &["RS256", "RS512", "PS256"]),
+        (
+            &[p256.as_str(), &ed25519, &rsa].concat(),
+            &["ES256", "EdDSA", "PS384"],
+        ),
+    ] {
+        let gate = gate(pem).unwrap();
+        for alg in algs {
+            let token = Signers::ours().token(&json!({ "alg": alg }), &claims());
+            assert_eq!(judged(&gate, &token), good(), "{alg}");
+            let theirs = Signers::theirs().token(&json!({"alg": alg}), &claims());
+            assert_eq!(judged(&gate, &theirs), refused(Reason::Signature), "{alg}");
+        }
+        let public_as_secret = token_by(pem.as_bytes(), &json!({"alg": "HS256"}), &claims());
+        assert_eq!(judged(&gate, &public_as_secret), refused(Reason::Algorithm));
+    }
+    let said = gate("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    assert!(said.err().unwrap()[0].contains("no -----BEGIN PUBLIC KEY-----"));
 }

@@ -143,9 +143,10 @@ fn the_tokens_issuer_picks_its_entry_and_no_other() {
     let (ours, theirs) = (Signers::ours(), Signers::theirs());
     let folder = Folder::new();
     let entry = |name: &str, audience: &[&str], keys| IssuerSettings {
-        issuer: Some(name.to_owned()),
+        issuer: Some(name.parse().unwrap()),
         audience: audience.iter().map(|text| (*text).to_owned()).collect(),
-        keys,
+        tenants: only(&["4"]),
+        ..issuer(keys)
     };
     let gate = load(vec![
         entry(
@@ -203,7 +204,7 @@ fn without_keys_it_is_our_fault_but_a_missing_token_is_not() {
     let token = Signers::ours().token(&json!({"alg": "HS256"}), &claims());
     assert_eq!(judged(&gate, &token), Err(Error::KeysUnavailable));
     assert_eq!(
-        gate.verify(AuthMode::ForwardJwt, &HeaderMap::new(), NOW)
+        gate.verify_offline(AuthMode::ForwardJwt, &HeaderMap::new(), NOW)
             .unwrap_err(),
         Error::TokenMissing
     );
@@ -216,32 +217,32 @@ fn the_route_says_what_is_asked_of_a_token() {
     let right = headers(&Signers::ours().token(&json!({"alg": "HS256"}), &claims()));
     for mode in [AuthMode::GatewayVerified, AuthMode::ForwardJwt] {
         assert_eq!(
-            gate.verify(mode, &none, NOW).unwrap_err(),
+            gate.verify_offline(mode, &none, NOW).unwrap_err(),
             Error::TokenMissing
         );
         assert_eq!(
-            gate.verify(mode, &wrong, NOW).unwrap_err(),
+            gate.verify_offline(mode, &wrong, NOW).unwrap_err(),
             Reason::Malformed.into()
         );
         assert!(matches!(
-            gate.verify(mode, &right, NOW),
+            gate.verify_offline(mode, &right, NOW),
             Ok(Caller::Verified(_))
         ));
     }
     assert_eq!(
-        gate.verify(AuthMode::ForwardUnverified, &none, NOW)
+        gate.verify_offline(AuthMode::ForwardUnverified, &none, NOW)
             .unwrap_err(),
         Error::TokenMissing
     );
     for unread in [&wrong, &right] {
         assert!(matches!(
-            gate.verify(AuthMode::ForwardUnverified, unread, NOW),
+            gate.verify_offline(AuthMode::ForwardUnverified, unread, NOW),
             Ok(Caller::Unverified)
         ));
     }
     for unseen in [&none, &wrong, &right] {
         assert!(matches!(
-            gate.verify(AuthMode::Public, unseen, NOW),
+            gate.verify_offline(AuthMode::Public, unseen, NOW),
             Ok(Caller::Public)
         ));
     }
@@ -313,8 +314,8 @@ fn only_a_token_that_is_good_throughout_is_remembered() {
     assert_eq!(judged(&gate, &good_one), good());
     assert!(remembered(&good_one));
     let both = [
-        gate.verify(AuthMode::ForwardJwt, &headers(&good_one), NOW),
-        gate.verify(AuthMode::GatewayVerified, &headers(&good_one), NOW),
+        gate.verify_offline(AuthMode::ForwardJwt, &headers(&good_one), NOW),
+        gate.verify_offline(AuthMode::GatewayVerified, &headers(&good_one), NOW),
     ];
     assert!(
         matches!(both, [Ok(Caller::Verified(a)), Ok(Caller::Verified(b))] if Rc::ptr_eq(&a, &b))
@@ -403,4 +404,93 @@ fn tokens_of_another_maker_verify() {
         judged(&by_jwks(&[thumbed]), &token),
         refused(Reason::UnknownKid)
     );
+}
+
+#[test]
+fn two_issuers_never_speak_for_each_others_companies() {
+    let (ours, theirs) = (Signers::ours(), Signers::theirs());
+    let folder = Folder::new();
+    let entry = |name: &str, signers: &Signers, tenants| IssuerSettings {
+        issuer: Some(name.parse().unwrap()),
+        tenants,
+        ..issuer(KeySource::JwksFile(
+            folder.write(name, jwks(&[signers.jwk("ES256")])),
+        ))
+    };
+    let gate = load(vec![
+        entry("a", ours, only(&["4", "5"])),
+        entry("b", theirs, Tenants::Rest),
+    ])
+    .unwrap();
+    let by = |signers: &Signers, iss: &str, company: &str| {
+        let claims = with(claims(), &json!({"iss": iss, "company_id": company}));
+        judged(&gate, &signers.token(&json!({"alg": "ES256"}), &claims))
+    };
+    for (signers, iss, company, wanted) in [
+        (ours, "a", "4", good()),
+        (ours, "a", "5", good()),
+        (ours, "a", "6", refused(Reason::TenantNotIssuers)),
+        (theirs, "b", "6", good()),
+        (theirs, "b", "4", refused(Reason::TenantNotIssuers)),
+        (theirs, "a", "4", refused(Reason::Signature)),
+        (ours, "b", "6", refused(Reason::Signature)),
+    ] {
+        assert_eq!(by(signers, iss, company), wanted, "{iss} {company}");
+    }
+}
+
+#[test]
+fn an_issuer_may_take_fewer_algorithms_than_its_keys() {
+    let folder = Folder::new();
+    let path = folder.write("k", jwks(&[Signers::ours().jwk("RS256")]));
+    let gate = load(vec![IssuerSettings {
+        algorithms: Some(vec![Algorithm::Ps256]),
+        ..issuer(KeySource::JwksFile(path))
+    }])
+    .unwrap();
+    let by = |alg: &str| {
+        judged(
+            &gate,
+            &Signers::ours().token(&json!({ "alg": alg }), &claims()),
+        )
+    };
+    assert_eq!(by("PS256"), good());
+    for other in ["RS256", "PS384", "ES256"] {
+        assert_eq!(by(other), refused(Reason::Algorithm), "{other}");
+    }
+}
+
+#[test]
+fn a_remembered_bound_token_needs_its_key_on_every_connection() {
+    let gate = by_secret();
+    let bound = with(claims(), &json!({"cnf": {"x5t#S256": encode([7; 32])}}));
+    let token = headers(&Signers::ours().token(&json!({"alg": "HS256"}), &bound));
+    let over = |certificate: Option<&Thumbprint>| {
+        gate.judge(AuthMode::GatewayVerified, &token, certificate, NOW)
+            .is_ok()
+    };
+    for _ in 0..2 {
+        assert!(!over(None));
+        assert!(!over(Some(&[8; 32])));
+        assert!(over(Some(&[7; 32])));
+    }
+}
+
+#[test]
+fn each_issuer_may_name_its_own_claims() {
+    let own = ClaimNames {
+        tenant: "/org/id".parse().unwrap(),
+        ..ClaimNames::default()
+    };
+    let gate = load(vec![IssuerSettings {
+        claims: Some(own),
+        ..issuer(secret(SECRET, HmacAlgorithm::Hs256))
+    }])
+    .unwrap();
+    let by = |changes: Value| {
+        let token = Signers::ours().token(&json!({"alg": "HS256"}), &with(claims(), &changes));
+        judged(&gate, &token)
+    };
+    assert_eq!(by(json!({"org": {"id": 9}})), good());
+    assert_eq!(by(json!({})), Err(Error::TenantMissing));
 }

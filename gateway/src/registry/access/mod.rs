@@ -42,6 +42,15 @@ pub struct Subject<'a> {
     pub has_actor: bool,
 }
 
+/// Of whom a plugin is told in a way that it can believe.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Told {
+    /// Who calls.
+    pub(in crate::registry) caller: bool,
+    /// Who acts for the user.
+    pub(in crate::registry) actor: bool,
+}
+
 /// Who may use a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {

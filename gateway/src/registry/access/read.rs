@@ -2,7 +2,7 @@
 //!
 //! In: the fields of a file and its mode. Out: an [`Access`], or faults, each at its place. A list that restricts and is empty is
 //! refused by name: it would shut everybody out, or was meant to hold something. A key that asks who calls is a fault on a route
-//! where nobody knows.
+//! where nobody knows, and one that asks who acts where the plugin is sent a signature that leaves it out.
 
 use gapura_mesh::context::{Roles, TenantId};
 use gapura_mesh::json::{Fields, Node, Value, nearest};
@@ -11,8 +11,7 @@ use super::index::Index;
 use super::method::Methods;
 use super::pattern::PathPattern;
 use super::rule::{Effect, Rule};
-use super::{Access, Rules, TenantSet, Tenants};
-use crate::registry::plugin::AuthMode;
+use super::{Access, Rules, TenantSet, Tenants, Told};
 
 /// More rules than this are a program and no list.
 const RULES_MAX: usize = 2000;
@@ -23,16 +22,12 @@ const RULE_FIELDS: &[&str] = &[
 
 impl Access {
     /// Reads the fields of a plugin's file, its `tests` too, which are tried at once.
-    pub(in crate::registry) fn read(
-        fields: &mut Fields<'_, '_>,
-        auth: Option<AuthMode>,
-    ) -> Option<Self> {
+    pub(in crate::registry) fn read(fields: &mut Fields<'_, '_>, told: Told) -> Option<Self> {
         let before = fields.faults().len();
-        // A mode that is wrong is a fault of its own, and no reason to find others.
-        let known = auth.is_none_or(AuthMode::is_verified);
+        let known = told.caller;
         let access = Self {
             tenants: read_tenants(fields, known),
-            rules: read_rules(fields, known),
+            rules: read_rules(fields, told),
             shadow: fields.flag("shadow").unwrap_or(false),
         };
         // On rules that are not those that were meant a test says nothing.
@@ -117,7 +112,7 @@ fn read_tenants(fields: &mut Fields<'_, '_>, known: bool) -> Option<Tenants> {
     }
 }
 
-fn read_rules(fields: &mut Fields<'_, '_>, known: bool) -> Option<Rules> {
+fn read_rules(fields: &mut Fields<'_, '_>, told: Told) -> Option<Rules> {
     let list = filled(fields, "allow")?;
     if list.len() > RULES_MAX {
         fields.fault("allow", format_args!("holds more than {RULES_MAX} rules"));
@@ -127,7 +122,7 @@ fn read_rules(fields: &mut Fields<'_, '_>, known: bool) -> Option<Rules> {
     for (at, node) in list.iter().enumerate() {
         let name = format!("allow[{at}]");
         if let Some(mut fields) = Fields::open(node, &name, RULE_FIELDS, fields.faults()) {
-            rules.extend(read_rule(&mut fields, node.position.line, known));
+            rules.extend(read_rule(&mut fields, node.position.line, told));
         }
     }
     if rules.len() < list.len() {
@@ -140,7 +135,8 @@ fn read_rules(fields: &mut Fields<'_, '_>, known: bool) -> Option<Rules> {
     })
 }
 
-fn read_rule(fields: &mut Fields<'_, '_>, line: usize, known: bool) -> Option<Rule> {
+fn read_rule(fields: &mut Fields<'_, '_>, line: usize, told: Told) -> Option<Rule> {
+    let known = told.caller;
     let before = fields.faults().len();
     let effect = one_of(
         fields,
@@ -183,6 +179,14 @@ fn read_rule(fields: &mut Fields<'_, '_>, line: usize, known: bool) -> Option<Ru
         if no_actor {
             needs_a_token(fields, "actors");
         }
+    }
+    if !told.actor && fields.node("actors").is_some() {
+        let position = fields.name_position("actors");
+        fields.fault_at(
+            position,
+            "actors",
+            "asks who acts, and --signature v1 on the gateway does not vouch to this plugin for that; set --signature v2, or remove it",
+        );
     }
     (fields.faults().len() == before).then_some(rule)
 }

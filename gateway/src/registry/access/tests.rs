@@ -10,7 +10,10 @@ fn read_on(json: &str, auth: AuthMode) -> Result<Access, Vec<String>> {
     let node = gapura_mesh::json::parse(json.as_bytes(), &mut faults).unwrap();
     let access = Access::read(
         &mut Fields::open(&node, "", KNOWN, &mut faults).unwrap(),
-        Some(auth),
+        Told {
+            caller: auth.is_verified(),
+            actor: true,
+        },
     );
     if faults.is_empty() {
         Ok(access.unwrap())

@@ -13,7 +13,7 @@ struct Life {
 fn rules() -> Rules {
     Rules {
         trust_domain: "mylab.internal".parse().unwrap(),
-        signing: false,
+        signing: crate::registry::Signing::Off,
         max_body: None,
     }
 }

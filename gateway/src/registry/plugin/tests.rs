@@ -4,7 +4,11 @@ use proptest::prelude::*;
 fn rules(signing: bool) -> Rules {
     Rules {
         trust_domain: "mylab.internal".parse().unwrap(),
-        signing,
+        signing: if signing {
+            Signing::WithActor
+        } else {
+            Signing::Off
+        },
         max_body: Some(9),
     }
 }
@@ -285,6 +289,28 @@ fn plain_http_beyond_loopback_has_to_be_asked_for() {
             .unwrap()
             .may_leave_loopback()
     );
+}
+
+#[test]
+fn a_rule_on_actors_needs_a_signature_that_covers_them() {
+    let older = Rules {
+        signing: Signing::WithoutActor,
+        ..rules(true)
+    };
+    let actors = r#", "allow": [{"path": "/**"}, {"actors": "none"}]"#;
+    let direct = |more| plain("http://127.0.0.1:5000", "gateway_verified", more);
+    let faults = read_with(&direct(actors), &older).unwrap_err();
+    assert!(
+        faults.len() == 1 && faults[0].contains("actors") && faults[0].contains("--signature v2"),
+        "{faults:?}"
+    );
+    let any = direct(r#", "allow": [{"actors": "any"}]"#);
+    assert!(read_with(&any, &older).is_err());
+    // The newer form covers it, a sidecar needs no signature, and other rules ask nothing of it.
+    assert!(read_with(&direct(actors), &rules(true)).is_ok());
+    assert!(read_with(&with(actors), &older).is_ok());
+    let others = direct(r#", "allow": [{"roles": ["admin"]}]"#);
+    assert!(read_with(&others, &older).is_ok());
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl World {
     fn open(&self) -> Result<(Registry, Watcher), Vec<Fault>> {
         let rules = Rules {
             trust_domain: "a".parse().unwrap(),
-            signing: false,
+            signing: crate::registry::Signing::Off,
             max_body: None,
         };
         let settings = Settings {

@@ -18,7 +18,7 @@ fn plugin(upstream: &str, more: &str) -> Arc<Plugin> {
     }];
     let rules = Rules {
         trust_domain: "a".parse().unwrap(),
-        signing: false,
+        signing: crate::registry::Signing::Off,
         max_body: None,
     };
     let snapshot = Snapshot {

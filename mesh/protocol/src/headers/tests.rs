@@ -32,6 +32,7 @@ fn a_client_keeps_its_own_headers_and_loses_ours() {
         ("x-user-id", "root"),
         ("x-company-id", "9"),
         ("x-role", "admin"),
+        ("x-actor-id", "8"),
         ("x-request-id", "a"),
         ("x-plugin-anything", "1"),
         ("x-internal-signature", "v1"),
@@ -45,7 +46,7 @@ fn a_client_keeps_its_own_headers_and_loses_ours() {
     ]);
     let stripped = scrub_client_request(&mut headers, nothing);
     assert_eq!(names(&headers), ["accept", "cookie", "host"]);
-    assert_eq!(stripped.of(Kind::Identity), 9);
+    assert_eq!(stripped.of(Kind::Identity), 10);
     assert_eq!(stripped.of(Kind::X), 4);
 }
 
@@ -219,7 +220,14 @@ fn a_context_header_stands_once_and_is_valid_or_the_request_is_bad() {
     assert_eq!(context.tenant.unwrap().as_str(), "42");
     assert_eq!(context.auth, Some(Auth::Verified));
     assert!(hop_context(&map(&[("x-request-id", "a")])).is_ok());
-    let bad: [&[(&str, &str)]; 8] = [
+    let acted = map(&[
+        ("x-request-id", "a"),
+        ("x-user-id", "7"),
+        ("x-company-id", "42"),
+        ("x-actor-id", "_svc"),
+    ]);
+    assert_eq!(hop_context(&acted).unwrap().actor.unwrap().as_str(), "_svc");
+    let bad: [&[(&str, &str)]; 16] = [
         &[],
         &[("x-user-id", "7"), ("x-company-id", "42")],
         &[("x-request-id", "a"), ("x-request-id", "a")],
@@ -237,7 +245,44 @@ fn a_context_header_stands_once_and_is_valid_or_the_request_is_bad() {
             ("x-company-id", "42, 43"),
         ],
         &[("x-request-id", "a"), ("x-user-id", "7"), ("x-role", "")],
+        &[("x-request-id", "a"), ("x-role", "admin")],
+        &[("x-request-id", "a"), ("x-actor-id", "8")],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-actor-id", "8"),
+            ("x-actor-id", "8"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-actor-id", "8,9"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-gapura-auth", "public"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-user-id", "7"),
+            ("x-company-id", "42"),
+            ("x-gapura-auth", "unverified"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-role", "admin"),
+            ("x-gapura-auth", "public"),
+        ],
+        &[
+            ("x-request-id", "a"),
+            ("x-actor-id", "8"),
+            ("x-gapura-auth", "unverified"),
+        ],
     ];
+    for auth in ["public", "unverified"] {
+        assert!(hop_context(&map(&[("x-request-id", "a"), ("x-gapura-auth", auth)])).is_ok());
+    }
     for lines in bad {
         assert_eq!(
             hop_context(&map(lines)).err(),

@@ -1,7 +1,7 @@
 //! Lays flags, environment and file over each other.
 //!
 //! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that. Not so for
-//! a setting that restricts, of which nothing means everyone.
+//! a setting that restricts, of which nothing means everyone: there it is refused, and so is an empty list in the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -274,6 +274,9 @@ impl Layers {
                 );
             }
             match texts_of(setting.kind, node) {
+                Ok(texts) if texts.is_empty() && setting.never_empty => {
+                    fields.fault(key, "is an empty list, which restricts nothing: name something, or leave it out");
+                }
                 Ok(texts) => {
                     let found = texts
                         .into_iter()
@@ -449,6 +452,28 @@ mod tests {
             said.starts_with("GAPURA_DENY: ") && said.contains("unset it"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_setting_that_restricts_is_no_empty_list_in_the_file() {
+        let settings = [
+            Setting::many("public-host", "NAME", "x").never_empty(),
+            Setting::many("trusted-proxy", "CIDR", "x"),
+            Setting::one("config", "FILE", "x"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let problems = |text: &str| {
+            let file = dir.path().join("gateway.json");
+            std::fs::write(&file, text).unwrap();
+            let flags = BTreeMap::from([("config", vec![file.display().to_string()])]);
+            let problems = Layers::new(&settings, &[], flags, &BTreeMap::new()).into_problems();
+            let said = problems.iter().map(ToString::to_string);
+            said.collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(problems("{\"trusted_proxy\": []}"), "");
+        assert_eq!(problems("{\"public_host\": [\"a\"]}"), "");
+        let said = problems("{\"public_host\": []}");
+        assert!(said.contains("\"public_host\" is an empty list"), "{said}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The room's promises, with certificates minted for each test by a CA that is not `gapura-pki`, and once by OpenSSL.
 
 mod beginnings;
+mod clients;
 mod cost;
 mod handshake;
 mod living;

@@ -96,7 +96,7 @@ async fn visit(
     let name = ServerName::try_from("edge.test").unwrap();
     let (dialled, answered) = tokio::join!(
         TlsConnector::from(Arc::new(client)).connect(name, near),
-        TlsAcceptor::from(store.server_config().unwrap()).accept(far)
+        TlsAcceptor::from(store.server_config(None).unwrap()).accept(far)
     );
     let (dialled, _answered) = (dialled.unwrap(), answered.unwrap());
     let (_, connection) = dialled.get_ref();

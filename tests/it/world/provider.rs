@@ -1,0 +1,107 @@
+//! idpyoidc, an OpenID provider of the identity community: discovery, its own tokens, and keys that rotate under load.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::tokens::AUDIENCE;
+use serde_json::{Value, json};
+
+/// The running provider; ends with the test.
+struct Provider {
+    child: Child,
+    wishes: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    issuer: String,
+}
+
+impl Provider {
+    /// `None` where it is not installed, which is said.
+    fn start(dir: &Path) -> Option<Self> {
+        let python = super::python("idpyoidc")?;
+        let mut child = Command::new(python)
+            .args(["-c", include_str!("provider.py")])
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let wishes = child.stdin.take().unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        let issuer = read(&mut answers)["issuer"].as_str().unwrap().to_owned();
+        Some(Self {
+            child,
+            wishes,
+            answers,
+            issuer,
+        })
+    }
+
+    fn wish(&mut self, wish: &Value) -> Value {
+        writeln!(self.wishes, "{wish}").unwrap();
+        read(&mut self.answers)
+    }
+
+    fn token(&mut self, claims: Value, kid: Option<&str>) -> String {
+        let wish = json!({"do": "token", "claims": claims, "aud": [AUDIENCE], "kid": kid});
+        self.wish(&wish)["token"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(answers: &mut BufReader<ChildStdout>) -> Value {
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn a_provider_that_no_one_here_wrote_rotates_its_keys_and_no_valid_request_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut provider) = Provider::start(dir.path()) else {
+        return;
+    };
+    let mesh = TestMesh::new()
+        .without_keys()
+        .gateway_flag("--oidc-issuer", &provider.issuer)
+        .gateway_flag("--audience", AUDIENCE)
+        .start();
+    let claims = || json!({"sub": "user-7", "company_id": 42, "role": "member", "scope": "openid"});
+    let old = provider.token(claims(), None);
+    let seen = mesh.get("/echo/x").token(&old).seen_by_plugin();
+    assert_eq!(
+        (seen.header("x-user-id"), seen.header("x-company-id")),
+        (Some("user-7"), Some("42"))
+    );
+    let kid = provider.wish(&json!({"do": "rotate"}))["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let new = provider.token(claims(), Some(&kid));
+    assert_ne!(
+        old.split('.').next(),
+        new.split('.').next(),
+        "another key signs"
+    );
+    for _ in 0..50 {
+        for token in [&old, &new] {
+            assert_eq!(mesh.get("/echo/x").token(token).send().status, 200);
+        }
+    }
+    let acted = provider.token(
+        json!({"sub": "user-7", "company_id": 42, "act": {"sub": "service-1"}}),
+        Some(&kid),
+    );
+    let seen = mesh.get("/echo/x").token(&acted).seen_by_plugin();
+    assert_eq!(seen.header("x-actor-id"), Some("service-1"));
+    let other = provider.token(json!({"sub": "user-7"}), Some(&kid));
+    let refused = mesh.get("/echo/x").token(&other).send();
+    refused.assert_refusal(403, "tenant_missing", "gateway");
+}
