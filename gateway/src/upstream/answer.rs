@@ -43,12 +43,6 @@ pub(super) enum Failed {
     Body(Fault),
 }
 
-impl From<Answer> for Response<Body> {
-    fn from(answer: Answer) -> Self {
-        answer.response
-    }
-}
-
 impl From<Response<Body>> for Answer {
     fn from(response: Response<Body>) -> Self {
         Self {

@@ -23,7 +23,7 @@ use http::Request;
 use super::answer::{Answer, Failed, is_repeatable};
 use super::attempt::{Attempt, Attempts};
 use super::dial::{Dialer, Dialled, Failure};
-use super::patience::Patience;
+use super::patience::{Over, Patience};
 use super::pool::Pool;
 use super::shared::{self, Shared};
 
@@ -131,10 +131,10 @@ impl Hop {
         let mut once_more = is_repeatable(request.method());
         loop {
             let (connection, fresh) = match self.connection(patience).await {
-                Ok(Some(found)) => found,
-                Ok(None) => return Box::pin(self.send_alone(request, patience)).await,
-                Err(super::Error::Timeout) => return Err(Error::Final(super::Error::Timeout)),
-                Err(error) => return Err(Error::Unsent(Box::new(request), error)),
+                Ok(Ok(Some(found))) => found,
+                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience)).await,
+                Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
+                Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
             match shared::send(&connection, request, patience, &self.dialer.core).await {
                 Ok(answer) => return Ok(answer),
@@ -175,17 +175,18 @@ impl Hop {
         let opened = match patience.connecting(self.dialer.alone()).await {
             Ok(Ok(opened)) => self.pool.open(opened),
             Ok(Err(failure)) => return Err(Error::Unsent(Box::new(request), failure.into())),
-            Err(_) => return Err(Error::Final(super::Error::Timeout)),
+            Err(Over) => return Err(Error::Final(super::Error::Timeout)),
         };
         let sent = self.pool.send(opened, request, patience).await;
         sent.map_err(|failed| self.told(failed, patience))
     }
 
     /// A shared connection with room for one more stream, and whether it was opened for this; none where the sidecar has none.
+    /// That there is no time left is one thing, and that this address gives none another.
     async fn connection(
         &self,
         patience: &Patience<'_>,
-    ) -> Result<Option<(Shared, bool)>, super::Error> {
+    ) -> Result<Result<Option<(Shared, bool)>, super::Error>, Over> {
         // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
         for round in 0..=SHARED_MOST {
             let attempt = {
@@ -194,22 +195,21 @@ impl Hop {
                 if let Some(connection) =
                     connections.iter().find(|connection| connection.has_room())
                 {
-                    return Ok(Some((connection.clone(), round > 0)));
+                    return Ok(Ok(Some((connection.clone(), round > 0))));
                 }
                 if self.open.only_http1.get() > 0 {
-                    return Ok(None);
+                    return Ok(Ok(None));
                 }
                 if connections.len() >= SHARED_MOST {
                     break;
                 }
                 self.attempt()
             };
-            match patience.connecting(attempt.over()).await {
-                Ok(over) => over?,
-                Err(_) => return Err(super::Error::Timeout),
+            if let Err(failure) = patience.connecting(attempt.over()).await? {
+                return Ok(Err(failure.into()));
             }
         }
-        Err(super::Error::Overloaded)
+        Ok(Err(super::Error::Overloaded))
     }
 
     /// The attempt that is under way, or a new one.

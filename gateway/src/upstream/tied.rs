@@ -167,3 +167,37 @@ impl Stream for Tied {
         self.io.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gapura_mesh::metrics::{Meters, Side};
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::LocalSet;
+
+    #[tokio::test]
+    async fn a_cut_wakes_who_reads_and_everything_fails_from_then_on() {
+        let test = async {
+            let meters = Arc::new(Meters::new(1, &[]));
+            let (near, mut far) = tokio::io::duplex(64);
+            let open = OpenConnection::count(&meters, 0, Side::Hop);
+            let (mut tied, link) = Tied::new(Box::new(near), open, None, &Tasks::default());
+            tied.write_all(b"before").await.unwrap();
+            assert!(link.takes_more());
+            let reading = tokio::task::spawn_local(async move {
+                let read = tied.read_u8().await.unwrap_err().kind();
+                (read, tied.write_all(b"after").await.unwrap_err().kind())
+            });
+            tokio::task::yield_now().await; // it waits
+            link.cut("revoked");
+            let broken = io::ErrorKind::ConnectionAborted;
+            assert_eq!(reading.await.unwrap(), (broken, broken));
+            assert!(!link.takes_more() && link.reason() == Some("revoked"));
+            let mut came = Vec::new();
+            far.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, b"before");
+        };
+        LocalSet::new().run_until(test).await;
+    }
+}
