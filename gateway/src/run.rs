@@ -16,10 +16,12 @@ use gapura_mesh::log::{Level, Log};
 use gapura_mesh::program::{self, Reload, Running, StartError};
 use gapura_mesh::shutdown::Stop;
 use gapura_mesh::systemd::Sockets;
+use gapura_mesh::tls::clients::ClientTrust;
 use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::marks::StateDir;
-use gapura_mesh::tls::public::{self, PublicKeeper, PublicStore};
+use gapura_mesh::tls::public::PublicStore;
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
+use gapura_mesh::tls::watch_public::{self, PublicKeeper};
 use gapura_mesh::worker::{self, Core, Seed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -60,9 +62,13 @@ pub fn start_with(
         log.event(Level::Warn, "configuration", warning, &[]);
     }
     let kept = loaded.kept.clone();
-    let state_dir = kept
-        .begin(&log, !config.no_crl)
+    let begun = kept
+        .begin(!config.no_crl)
         .map_err(|fault| StartError::Config(vec![fault]))?;
+    for warning in &begun.warnings {
+        log.event(Level::Warn, "configuration", warning, &[]);
+    }
+    let state_dir = begun.state;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let state = State {
@@ -141,7 +147,9 @@ fn spawn_workers(
     let tls = loaded
         .public
         .as_ref()
-        .map(|public| PublicStore::server_config(public, loaded.clients.as_ref()))
+        .map(|public| {
+            PublicStore::server_config(public, loaded.clients.as_ref().map(ClientTrust::verifier))
+        })
         .transpose();
     let tls =
         tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
@@ -243,7 +251,7 @@ impl Control {
                 reload: reload.subscribe(),
             });
             if let Some(keeper) = keeper {
-                tasks.spawn_local(public::keep(keeper, |_| {}, std::future::pending()));
+                tasks.spawn_local(watch_public::keep(keeper, |_| {}, std::future::pending()));
             }
         }
         let keeper = Keeper {

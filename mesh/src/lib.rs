@@ -1,16 +1,13 @@
-//! The door by which the programs reach the libraries under `mesh/`, and what has no library of its own yet: the trust of a program,
-//! its secrets, and what is shown of them.
+//! The door by which the programs reach the libraries under `mesh/`.
 
-pub mod fetch;
-pub mod healthcheck;
 pub mod tls;
-pub mod trust_metrics;
 
 pub use gapura_protocol::{
     clock, context, envelope, framing, headers, identity, leg, path, random, trace,
 };
 pub use gapura_runtime::{
-    admin, bound, config, exchange, json, listen, program, signals, systemd, worker,
+    admin, bound, config, exchange, fetch, healthcheck, json, listen, program, signals, systemd,
+    trust_metrics, worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{

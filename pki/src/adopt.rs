@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use gapura_mesh::identity::{PeerId, TrustDomain};
+use gapura_protocol::identity::{PeerId, TrustDomain};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use gapura_mesh::clock::Clock;
+use gapura_protocol::clock::Clock;
 
 use crate::ca;
 use crate::error::Error;

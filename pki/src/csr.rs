@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gapura_mesh::identity::PeerId;
-use gapura_mesh::tls::provider::mesh_provider;
+use gapura_protocol::identity::PeerId;
+use gapura_trust::provider::mesh_provider;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::pem::SectionKind;
 use x509_parser::certification_request::X509CertificationRequest;

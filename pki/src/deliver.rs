@@ -119,7 +119,7 @@ impl Hook {
 
     fn run(
         &self,
-        pki_domain: &gapura_mesh::identity::TrustDomain,
+        pki_domain: &gapura_protocol::identity::TrustDomain,
         job: &Job,
     ) -> Result<(), String> {
         let to_stderr = || {

@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use crate::passphrase::KeyProtection;
     use crate::revoke::RevokeRequest;
-    use gapura_mesh::clock::Clock;
-    use gapura_mesh::identity::Role;
+    use gapura_protocol::clock::Clock;
+    use gapura_protocol::identity::Role;
 
     #[test]
     fn what_is_missing_is_made_what_is_due_is_renewed_and_what_was_revoked_stays_so() {

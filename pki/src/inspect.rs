@@ -2,7 +2,7 @@
 //!
 //! Of a private key only what its public half tells is ever shown.
 
-use gapura_mesh::identity::PeerId;
+use gapura_protocol::identity::PeerId;
 use rcgen::PublicKeyData;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::SectionKind;

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use gapura_mesh::identity::PeerId;
+use gapura_protocol::identity::PeerId;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::ca;

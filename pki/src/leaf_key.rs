@@ -3,7 +3,7 @@
 //! In: a public key. Out: yes, or what it is and what is wanted. The answer is read off the provider that gateway and sidecar shake
 //! hands with, so the two can't come to differ: a curve it verifies no TLS signature of is not taken here either.
 
-use gapura_mesh::tls::provider::mesh_provider;
+use gapura_trust::provider::mesh_provider;
 use rustls::SignatureScheme;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use gapura_mesh::identity::{Name, PeerId, Role, TrustDomain};
+use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;

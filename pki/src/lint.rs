@@ -3,7 +3,7 @@
 //! In: one item's DER. Out: findings, each with a fixed code: `E…` is refused by this mesh or by OpenSSL's strict mode, `W…` works and
 //! shouldn't be done.
 
-use gapura_mesh::identity::{PeerId, Role};
+use gapura_protocol::identity::{PeerId, Role};
 use rustls::pki_types::pem::SectionKind;
 use serde::Serialize;
 use x509_parser::extensions::{GeneralName, ParsedExtension};

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::TrustDomain;
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::TrustDomain;
 
 use crate::ca::{self, Signer};
 use crate::error::Error;

@@ -4,7 +4,7 @@
 //! sidecars even where their allow list is wrong. Names live in the SAN, the subject of a leaf is empty. Every CA has a subject of its
 //! own, since verifiers pick CRLs by the issuer's name.
 
-use gapura_mesh::identity::{PeerId, Role};
+use gapura_protocol::identity::{PeerId, Role};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,

@@ -247,7 +247,7 @@ fn damaged(path: &Path, why: &Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gapura_mesh::clock::Clock;
+    use gapura_protocol::clock::Clock;
 
     fn under(text: &str) -> KeyProtection {
         KeyProtection::Passphrase(Zeroizing::new(text.to_owned()))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gapura_mesh::identity::TrustDomain;
+use gapura_protocol::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;

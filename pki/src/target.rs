@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gapura_mesh::identity::{Name, PeerId, Role, TrustDomain};
+use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 
 use crate::error::Error;
 use crate::ledger::Leaf;

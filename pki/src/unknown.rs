@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gapura_mesh::identity::{PeerId, TrustDomain};
+use gapura_protocol::identity::{PeerId, TrustDomain};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, X509Certificate};

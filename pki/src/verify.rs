@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use gapura_mesh::identity::{PeerId, TrustDomain};
-use gapura_mesh::tls::verify::Purpose;
+use gapura_protocol::identity::{PeerId, TrustDomain};
+use gapura_trust::purpose::Purpose;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
@@ -261,7 +261,7 @@ pub fn trust_in_mesh_dir(dir: &Path) -> Result<Trust, Error> {
 mod tests {
     use super::*;
     use crate::passphrase::KeyProtection;
-    use gapura_mesh::clock::Clock;
+    use gapura_protocol::clock::Clock;
 
     #[test]
     fn roots_of_ours_say_whose_they_are_and_two_domains_say_nothing() {

@@ -11,7 +11,7 @@ use gapura_mesh::bound::{Bound, Wanted, Watchers};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::{IdPattern, Role};
 use gapura_mesh::listen::Queue;
-use gapura_mesh::log::Log;
+use gapura_mesh::log::{Level, Log};
 use gapura_mesh::metrics::Meters;
 use gapura_mesh::ownership;
 use gapura_mesh::program::{self, Reload, Running, StartError};
@@ -113,9 +113,13 @@ pub fn start_with(
     let loaded = Loaded::load(&config, &clock).map_err(StartError::Config)?;
     let bound = bind(&config, sockets)?;
     let kept = loaded.kept.clone();
-    let state_dir = kept
-        .begin(&log, !config.no_crl)
+    let begun = kept
+        .begin(!config.no_crl)
         .map_err(|fault| StartError::Config(vec![fault]))?;
+    for warning in &begun.warnings {
+        log.event(Level::Warn, "configuration", warning, &[]);
+    }
+    let state_dir = begun.state;
     let stop = Stop::new();
     let reload: Reload = Arc::new(tokio::sync::watch::channel(0).0);
     let alarms = Alarms::new(log.clone());

@@ -1,7 +1,8 @@
 //! Messages under way on one worker: bodies, connections in both directions, deadlines, tunnels, and how a drain reaches them.
 //!
-//! All of it lives on one thread and shares nothing with another. It refuses to know logs, counters, routes and certificates: what
-//! wants to hear of a body attaches itself, what counts a connection is held by it, what may end one is a verdict that it watches.
+//! All of it lives on one thread and shares nothing with another, but for the registry of live connections ([`live`]), which the
+//! control thread sweeps. It refuses to know logs, counters and routes, and looks into no certificate: what wants to hear of a body
+//! attaches itself, what counts a connection is held by it, what may end one is a verdict that it watches.
 
 pub mod body;
 mod buffers;
@@ -11,6 +12,7 @@ pub mod http1;
 pub mod http2;
 pub mod inbound;
 pub mod io;
+pub mod live;
 pub mod pump;
 pub mod shutdown;
 mod stream;

@@ -1,9 +1,38 @@
-//! Whom a program believes: secrets nobody else may know, files nobody else may have put there, keys that are what they seem.
+//! Whom a program believes: secrets nobody else may know, files nobody else may have put there, keys that are what they seem, and
+//! which peer a certificate proves.
 //!
-//! In: paths and bytes. Out: what may be relied on, or one sentence that says why not. It reads files and never watches them; it
-//! refuses to know runtimes, logs and pages.
+//! In: paths and bytes, the clock, and the chain a peer shows. Out: what may be relied on, or one sentence that says why not: a
+//! [`set::TrustSet`] that was built whole and checked, the rustls configurations that belong to it, a [`peer::Peer`] for each handshake
+//! that passed, a [`refusal::Refusal`] for each that did not. It reads files and never watches them; it refuses to know runtimes, logs,
+//! counters, HTTP, and which proven peer may do what.
+//!
+//! One judgement ([`verify::Judge`]) serves the gateway, the sidecar and `gapura-pki verify`.
 
+mod before;
+mod configs;
+pub mod crl;
+mod der;
+pub mod directory;
 pub mod ed25519;
+pub mod failure;
 pub mod file;
+pub mod form;
+pub mod marks;
 pub mod ownership;
+pub mod peer;
+pub mod pem;
+pub mod provider;
+pub mod public;
+pub mod purpose;
+mod reasons;
+pub mod refusal;
+pub mod revocation;
+pub mod roots;
 pub mod secret;
+pub mod set;
+pub mod unfit;
+mod verifier;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;

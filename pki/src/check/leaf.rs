@@ -2,11 +2,11 @@
 //!
 //! In: the inventory, and the directories, read by handle, several at a time, each within its time limit. Out: findings.
 
-use gapura_mesh::tls::directory::{MeshFiles, Stamp};
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet};
+use gapura_trust::directory::{MeshFiles, Stamp};
+use gapura_trust::set::{TrustOptions, TrustSet};
 use zeroize::Zeroizing;
 
-use super::{Checkup, EndOf, Level};
+use crate::check::checkup::{Checkup, EndOf, Level};
 use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
 use crate::lanes;

@@ -1,6 +1,6 @@
 //! What `check` says of the record itself: against the clock, against what was signed elsewhere, and against the passphrase.
 
-use crate::check::{Checkup, Level};
+use crate::check::checkup::{Checkup, Level};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::moment::{Moment, for_people};

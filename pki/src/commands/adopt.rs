@@ -6,8 +6,7 @@ use clap::Args;
 use gapura_pki::{Error, Pki};
 use serde_json::json;
 
-use crate::commands::Report;
-use crate::commands::report::{line, republished_exit, republished_json, republished_text};
+use crate::commands::report::{Report, line, republished_exit, republished_json, republished_text};
 
 /// Look after a mesh directory from now on: one that was moved, or that the inventory has lost.
 ///

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gapura_mesh::clock::Clock;
 use gapura_pki::deliver::{Delivery, Hook, HookKind};
 use gapura_pki::passphrase::{KeyProtection, Source};
 use gapura_pki::{Error, Pki};
+use gapura_protocol::clock::Clock;
 use serde_json::{Value, json};
 
-use super::{Global, Report};
-use crate::commands::report::line;
+use crate::commands::global::Global;
+use crate::commands::report::{Report, line};
 
 /// What is to follow.
 pub(crate) struct After {

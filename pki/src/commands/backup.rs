@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gapura_mesh::clock::Clock;
 use gapura_pki::backup::restore;
 use gapura_pki::{Error, Pki};
+use gapura_protocol::clock::Clock;
 use serde_json::json;
 
-use crate::commands::report::line;
-use crate::commands::{Global, Report};
+use crate::commands::global::Global;
+use crate::commands::report::{Report, line};
 
 /// Write everything that can't be made anew into one tar file.
 ///

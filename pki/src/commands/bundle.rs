@@ -8,8 +8,8 @@ use gapura_pki::verify::certificates_in;
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 
-use crate::commands::report::line;
-use crate::commands::{Global, Report};
+use crate::commands::global::Global;
+use crate::commands::report::{Report, line};
 
 /// Show, export and verify the roots that peers trust.
 #[derive(Args)]

@@ -9,9 +9,11 @@ use gapura_pki::rotate::{RotateRequest, Rotated, Step, next_step};
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 
+use crate::commands::global::duration;
 use crate::commands::issue::issued_json;
-use crate::commands::report::{line, republished_exit, republished_json, republished_text, table};
-use crate::commands::{Report, duration};
+use crate::commands::report::{
+    Report, line, republished_exit, republished_json, republished_text, table,
+};
 
 /// Show and rotate the CAs.
 #[derive(Args)]

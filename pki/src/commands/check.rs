@@ -8,8 +8,7 @@ use gapura_pki::moment::for_people;
 use gapura_pki::{Error, Pki};
 use serde_json::json;
 
-use crate::commands::Report;
-use crate::commands::report::line;
+use crate::commands::report::{Report, line};
 
 /// Look at everything and say what must be done: exit 0 nothing, 3 soon, 4 now.
 ///

@@ -10,8 +10,10 @@ use gapura_pki::verify::{certificates_in, crls_in};
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 
-use crate::commands::report::{line, republished_exit, republished_json, republished_text, table};
-use crate::commands::{Global, Report, publishing};
+use crate::commands::global::{Global, publishing};
+use crate::commands::report::{
+    Report, line, republished_exit, republished_json, republished_text, table,
+};
 
 /// Show, refresh and verify CRLs.
 #[derive(Args)]
@@ -130,7 +132,7 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
     let (issuers, now) = match issuer {
         Some(path) => (
             certificates_in(path)?,
-            gapura_pki::moment::Moment::now(&gapura_mesh::clock::Clock::system()),
+            gapura_pki::moment::Moment::now(&gapura_protocol::clock::Clock::system()),
         ),
         None => {
             let pki = global.open()?;

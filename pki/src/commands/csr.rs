@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gapura_mesh::identity::{PeerId, Role, TrustDomain};
 use gapura_pki::{Error, Pki, Target};
+use gapura_protocol::identity::{PeerId, Role, TrustDomain};
 use serde_json::json;
 
-use crate::commands::{Global, Report};
+use crate::commands::global::Global;
+use crate::commands::report::Report;
 
 /// Make a key and a signing request on the machine where the key is to stay.
 ///

@@ -8,9 +8,10 @@ use gapura_pki::ensure::Ensured;
 use gapura_pki::{Error, IssueRequest};
 use serde_json::{Value, json};
 
+use crate::commands::global::Global;
+use crate::commands::init;
 use crate::commands::issue::{describe, from_file, issued_json};
-use crate::commands::report::{line, republished_exit};
-use crate::commands::{Global, Report, init};
+use crate::commands::report::{Report, line, republished_exit};
 
 /// Make whatever of a CA and its certificates is missing, renew what is due, leave the rest.
 ///

@@ -6,8 +6,7 @@ use clap::Args;
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 
-use crate::commands::Report;
-use crate::commands::report::line;
+use crate::commands::report::{Report, line};
 
 /// Stop looking after an identity that is gone for good; the inventory keeps its lines, and the reason.
 ///

@@ -4,15 +4,15 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::TrustDomain;
 use gapura_pki::passphrase::Source;
 use gapura_pki::settings::Settings;
 use gapura_pki::{Error, KeyProtection, Pki};
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::TrustDomain;
 use serde_json::json;
 
-use crate::commands::report::line;
-use crate::commands::{Global, Report, duration};
+use crate::commands::global::{Global, duration};
+use crate::commands::report::{Report, line};
 
 /// Make a new CA: a root, an issuing CA and their CRLs.
 ///

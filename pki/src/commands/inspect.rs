@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use gapura_mesh::clock::Clock;
 use gapura_pki::inspect::{Item, inspect, inspect_chain};
 use gapura_pki::moment::Moment;
 use gapura_pki::{Error, probe};
+use gapura_protocol::clock::Clock;
 use serde_json::{Value, json};
 
+use crate::commands::global::duration;
 use crate::commands::issue::read;
-use crate::commands::report::line;
-use crate::commands::{Report, duration};
+use crate::commands::report::{Report, line};
 
 /// Show what is in a file, or what a server shows.
 ///

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use gapura_mesh::identity::{Name, Role};
 use gapura_pki::moment::{for_people, parse_duration};
 use gapura_pki::{Error, IssueRequest, Issued, KeyWanted, Pki};
+use gapura_protocol::identity::{Name, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::commands::report::line;
-use crate::commands::{Report, duration};
+use crate::commands::global::duration;
+use crate::commands::report::{Report, line};
 
 /// Issue certificates for gateways and plugins and publish them as mesh directories.
 ///

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gapura_mesh::clock::Clock;
 use gapura_pki::Error;
 use gapura_pki::lint::{Finding, lint};
 use gapura_pki::moment::Moment;
+use gapura_protocol::clock::Clock;
 use serde_json::json;
 
-use crate::commands::Report;
 use crate::commands::issue::read;
-use crate::commands::report::line;
+use crate::commands::report::{Report, line};
 
 /// Look for what is wrong or unwise in certificates and CRLs.
 ///

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use gapura_mesh::identity::Role;
 use gapura_pki::ledger::{Leaf, Ledger};
 use gapura_pki::moment::{Moment, for_people};
 use gapura_pki::{Error, Pki, Target};
+use gapura_protocol::identity::Role;
 use serde_json::json;
 
-use crate::commands::report::{line, table};
-use crate::commands::{Report, duration};
+use crate::commands::global::duration;
+use crate::commands::report::{Report, line, table};
 
 /// List certificates; without flags those in use.
 #[derive(Args)]

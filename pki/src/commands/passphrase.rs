@@ -9,8 +9,8 @@ use gapura_pki::seal::PassphraseChange;
 use gapura_pki::{Error, KeyProtection};
 use serde_json::json;
 
-use crate::commands::report::line;
-use crate::commands::{Global, Report};
+use crate::commands::global::Global;
+use crate::commands::report::{Report, line};
 
 /// Change the passphrase of the CA keys.
 #[derive(Args)]

@@ -4,9 +4,8 @@ use clap::Args;
 use gapura_pki::{Error, Pki, RenewRequest, Renewed, Target};
 use serde_json::{Value, json};
 
-use crate::commands::Report;
 use crate::commands::issue::{describe, issued_json};
-use crate::commands::report::{line, republished_exit, republished_json, republished_text};
+use crate::commands::report::{Report, line, republished_exit, republished_json, republished_text};
 
 /// Renew certificates, with new keys, and refresh every CRL.
 ///

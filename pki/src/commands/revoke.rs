@@ -6,9 +6,8 @@ use clap::{ArgGroup, Args};
 use gapura_pki::{Error, Pki, Reason, RevokeRequest};
 use serde_json::json;
 
-use crate::commands::Report;
 use crate::commands::issue::read;
-use crate::commands::report::{line, republished_exit, republished_json, republished_text};
+use crate::commands::report::{Report, line, republished_exit, republished_json, republished_text};
 
 /// Revoke certificates and publish the CRL at once.
 ///

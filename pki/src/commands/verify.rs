@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::PeerId;
-use gapura_mesh::tls::verify::Purpose;
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
 use gapura_pki::moment::Moment;
@@ -13,10 +10,13 @@ use gapura_pki::verify::{
     VerifyRequest, certificates_in, crls_in, domain_of, domain_of_mesh_dir, trust_in_mesh_dir,
     verify,
 };
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::PeerId;
+use gapura_trust::purpose::Purpose;
 use serde_json::json;
 
-use crate::commands::report::line;
-use crate::commands::{Global, Report};
+use crate::commands::global::Global;
+use crate::commands::report::{Report, line};
 
 /// Say what gateway and sidecar would say to a certificate, by the code that they run in a handshake.
 ///

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gapura_mesh::identity::Role;
+use gapura_protocol::identity::Role;
 
 use super::Bench;
 use crate::error::Error;

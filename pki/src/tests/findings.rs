@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gapura_mesh::identity::Role;
+use gapura_protocol::identity::Role;
 
 use super::Bench;
 use crate::check::{Checkup, Level};

@@ -8,8 +8,8 @@ mod year;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::Role;
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::Role;
 
 use crate::check::Level;
 use crate::mesh_dir;

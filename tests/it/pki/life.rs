@@ -406,7 +406,7 @@ fn a_tainted_issuers_leaves_are_refused_by_the_new_set() {
     let judge = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
         set.judge(
             chain,
-            gapura_mesh::tls::verify::Purpose::Server,
+            gapura_mesh::tls::purpose::Purpose::Server,
             years.clock.now(),
         )
         .map_err(|why| why.reason())

@@ -1,0 +1,340 @@
+//! Keeps a program's trust current while it runs.
+//!
+//! In: the mesh directory, looked at four times a second (a stat of each file; the content when a stat has changed, on SIGHUP, and
+//! every 30 s whatever the stat says, since watchers of links and of network file systems miss changes). Out: a swap of the
+//! [`TrustStore`] for each set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust` for a
+//! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate that has ended, `clock` for what
+//! has not begun, `revoked` for an own certificate that a list names and for lists older than those before the start. How far the lists
+//! have come is kept in the state directory, before a set that takes them further is in force. Invariant: what does not fit changes nothing; the last good set stays in force.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use gapura_protocol::clock::unix;
+use gapura_protocol::leg::Side;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::live::{LiveConnections, Swept};
+use gapura_trust::directory::{MeshFiles, stamp};
+use gapura_trust::marks::{Marks, StateDir};
+use gapura_trust::refusal::{Refusal, Span};
+use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
+use gapura_trust::unfit::TrustError;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::watch::{Attempts, TICK, asked};
+
+/// What the keeper works with.
+pub struct Keeper {
+    /// Where the set in force is.
+    pub store: TrustStore,
+    /// The mesh directory.
+    pub dir: PathBuf,
+    /// How the program wants its set.
+    pub options: TrustOptions,
+    /// The connections to judge again.
+    pub live: LiveConnections,
+    /// Where faults are raised.
+    pub alarms: Alarms,
+    /// Where swaps and cuts are told.
+    pub log: Log,
+    /// What the metrics show.
+    pub counters: Arc<TrustCounters>,
+    /// Changes whenever everything is to be read again (SIGHUP).
+    pub reload: watch::Receiver<u64>,
+    /// Where it is kept how far the CRLs have come.
+    pub state: Option<StateDir>,
+}
+
+/// What has happened to the trust of one program, for the metrics.
+#[derive(Debug, Default)]
+pub struct TrustCounters {
+    /// Sets that were put in force after the first.
+    pub reloads_ok: AtomicU64,
+    /// Directories that did not fit.
+    pub reloads_faulty: AtomicU64,
+    /// Hop connections that were closed because a CRL names the peer or its issuer.
+    pub revoked_closed: AtomicU64,
+}
+
+/// What the keeper did.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// A set came in force.
+    Swapped {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The directory does not fit.
+    Faulty(TrustError),
+    /// Connections were ended or retired.
+    Swept(Swept),
+}
+
+/// Runs until `stop`: on the program's control runtime, once.
+pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Future<Output = ()>) {
+    let mut stop = pin!(stop);
+    let mut attempts = Attempts::new(keeper.store.load().stamp().clone(), Instant::now());
+    let mut told = Told::default();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    keeper.live.learn(&keeper.store.load());
+    keeper.keep_marks(keeper.marks(), &mut told).await;
+    loop {
+        let forced = tokio::select! {
+            () = &mut stop => return,
+            _ = ticks.tick() => false,
+            () = keeper.live.late() => false,
+            () = asked(&mut keeper.reload) => true,
+        };
+        keeper
+            .refresh(&mut attempts, forced, &mut told, &events)
+            .await;
+        // A list may have begun that has been in the set all along.
+        keeper.keep_marks(keeper.marks(), &mut told).await;
+        keeper.sweep(&events);
+        keeper.raise_alarms(&attempts, &mut told);
+    }
+}
+
+impl Keeper {
+    /// Reads the directory if it is due and puts a new set in force if it fits.
+    async fn refresh(
+        &self,
+        attempts: &mut Attempts<TrustError>,
+        forced: bool,
+        told: &mut Told,
+        events: &impl Fn(WatchEvent),
+    ) {
+        let now = Instant::now();
+        let seen = stamp(&self.dir);
+        let waited_for = attempts.fault().and_then(TrustError::begins);
+        let again = waited_for.or_else(|| self.store.load().again_at());
+        let begun = again.is_some_and(|begins| begins <= self.options.clock.unix());
+        if forced || begun {
+            attempts.note(seen, now);
+        } else if !attempts.due(seen, now) {
+            return;
+        }
+        match self.load().await {
+            Ok(None) => attempts.fits(),
+            Ok(Some(next)) => {
+                attempts.fits();
+                let next = Arc::new(next);
+                self.keep_marks(next.marks(self.options.clock.now()), told)
+                    .await;
+                self.live.learn(&next);
+                self.store.swap(next.clone());
+                self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
+                self.tell_swap(&next);
+                events(WatchEvent::Swapped {
+                    generation: next.generation(),
+                });
+            }
+            Err(err) => {
+                if attempts.fails(err.clone(), now) {
+                    self.counters.reloads_faulty.fetch_add(1, Ordering::Relaxed);
+                    let sentence = format!(
+                        "the mesh directory does not fit and the last good set stays in force: {err}"
+                    );
+                    self.log.event(Level::Warn, "trust_refused", &sentence, &[]);
+                    events(WatchEvent::Faulty(err));
+                }
+            }
+        }
+    }
+
+    /// Reads and checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile.
+    /// `None` where the content is what is in force.
+    async fn load(&self) -> Result<Option<TrustSet>, TrustError> {
+        let (dir, options, current) = (
+            self.dir.clone(),
+            self.options.clone(),
+            self.store.load_full(),
+        );
+        let reading = tokio::task::spawn_blocking(move || {
+            let files = MeshFiles::read(&dir)?;
+            let again = current
+                .again_at()
+                .is_some_and(|begins| begins <= options.clock.unix());
+            if files.hash == *current.hash() && !again {
+                return Ok(None);
+            }
+            TrustSet::build(&dir, &files, &options, Some(&current)).map(Some)
+        });
+        reading
+            .await
+            .unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
+    }
+
+    fn marks(&self) -> Marks {
+        self.store.load().marks(self.options.clock.now())
+    }
+
+    /// Keeps how far the lists have come. What cannot be kept is an alarm and changes nothing else: the newest list counts all the same.
+    async fn keep_marks(&self, marks: Marks, told: &mut Told) {
+        let Some(state) = self
+            .state
+            .clone()
+            .filter(|_| told.kept.as_ref() != Some(&marks))
+        else {
+            return;
+        };
+        let kept = marks.clone();
+        let keeping = tokio::task::spawn_blocking(move || state.keep(&kept).map(drop));
+        let kept = keeping
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("the writing broke off")));
+        (told.kept, told.not_kept) = match kept {
+            Ok(()) => (Some(marks), None),
+            Err(error) => {
+                let sentence = format!(
+                    "how far the CRLs have come cannot be written to the state directory, so that an older one might be taken after a restart: {error}"
+                );
+                (None, Some(sentence))
+            }
+        };
+    }
+
+    fn sweep(&self, events: &impl Fn(WatchEvent)) {
+        let swept = self
+            .live
+            .sweep(&self.store.load(), self.options.clock.now());
+        for (side, peer, reason) in &swept.cut {
+            if *reason == "revoked" && *side == Side::Hop {
+                self.counters.revoked_closed.fetch_add(1, Ordering::Relaxed);
+            }
+            let peer_id = peer.id.to_string();
+            let sentence = format!("the connection with {peer_id} is closed: {reason}");
+            let fields = [
+                ("peer", peer_id.as_str().into()),
+                ("serial", peer.serial_hex().into()),
+                ("reason", (*reason).into()),
+            ];
+            self.log
+                .event(Level::Warn, "connection_cut", &sentence, &fields);
+        }
+        if swept.retired > 0 || !swept.cut.is_empty() {
+            events(WatchEvent::Swept(swept));
+        }
+    }
+
+    fn tell_swap(&self, next: &TrustSet) {
+        let own = next.own();
+        let sentence = format!("trust set {} is in force: {}", next.generation(), own.id);
+        let fields = [
+            ("generation", next.generation().into()),
+            ("serial", own.serial_hex().into()),
+            ("not_after_seconds", own.not_after.into()),
+            ("crl_next_update_seconds", next.crl_next_update().into()),
+        ];
+        self.log
+            .event(Level::Info, "trust_swapped", &sentence, &fields);
+    }
+
+    fn raise_alarms(&self, attempts: &Attempts<TrustError>, told: &mut Told) {
+        let trust = self.store.load();
+        let now = self.options.clock.now();
+        let waiting = attempts.fault().filter(|fault| fault.begins().is_some());
+        let alarm = attempts.alarm(Instant::now()).filter(|_| waiting.is_none());
+        match alarm {
+            Some(fault) => self.alarms.raise(
+                "trust",
+                &format!("the mesh directory does not fit: {fault}"),
+            ),
+            None if attempts.is_well() || waiting.is_some() => self.alarms.clear("trust"),
+            None => {}
+        }
+        let clock = waiting.map(|fault| format!("the mesh directory has not begun: {fault}"));
+        self.raise_or_clear("clock", clock.or_else(|| trust.not_begun(now)));
+        let crl = trust.crl_stale(now).or_else(|| told.not_kept.clone());
+        self.raise_or_clear("crl", crl);
+        let own = trust.own();
+        let seconds = unix(now);
+        let out_of_date = if own.expired(seconds) {
+            Some("our own certificate has ended: every handshake will be refused; renew it with `gapura-pki renew`".to_owned())
+        } else {
+            None
+        };
+        let in_date = out_of_date.is_none() && trust.is_in_date(now);
+        self.raise_or_clear("certificate", out_of_date);
+        // Whether a list names us changes with the set alone; the judgement costs a verification.
+        if told.revocation_of != trust.generation() {
+            told.revocation_of = trust.generation();
+            let revoked = match trust.own_refusal(now) {
+                _ if trust.went_back().is_some() => trust.went_back(),
+                Some(Refusal::Revoked { serial, .. }) => Some(format!(
+                    "crl.pem says that our own certificate, or an issuing CA of it, is revoked (serial {serial}); issue a new one"
+                )),
+                _ => None,
+            };
+            self.raise_or_clear("revoked", revoked);
+        }
+        if in_date
+            && let Some(third) =
+                told.life_left(trust.generation(), own.not_before, own.not_after, seconds)
+        {
+            let left = Span(own.not_after - seconds);
+            let sentence = format!(
+                "our own certificate ends in {left}, with less than {third} of its life left; renew it"
+            );
+            self.log.event(
+                Level::Warn,
+                "certificate_ends_soon",
+                &sentence,
+                &[("not_after_seconds", own.not_after.into())],
+            );
+        }
+    }
+
+    fn raise_or_clear(&self, name: &'static str, fault: Option<String>) {
+        match fault {
+            Some(sentence) => self.alarms.raise(name, &sentence),
+            None => self.alarms.clear(name),
+        }
+    }
+}
+
+/// What has been said of the set in force, so that it is said once.
+#[derive(Default)]
+struct Told {
+    revocation_of: u64,
+    life_of: u64,
+    /// The marks that were written last, and why the last writing failed.
+    kept: Option<Marks>,
+    not_kept: Option<String>,
+    warnings: u8,
+}
+
+impl Told {
+    /// The share of its life that a certificate falls short of, once for each: a third, then a tenth.
+    fn life_left(
+        &mut self,
+        generation: u64,
+        not_before: u64,
+        not_after: u64,
+        now: u64,
+    ) -> Option<&'static str> {
+        if self.life_of != generation {
+            (self.life_of, self.warnings) = (generation, 0);
+        }
+        let (life, left) = (
+            not_after.saturating_sub(not_before),
+            not_after.saturating_sub(now),
+        );
+        let (stage, share) = if left < life / 10 {
+            (2, "a tenth")
+        } else if left < life / 3 {
+            (1, "a third")
+        } else {
+            (0, "")
+        };
+        let news = stage > self.warnings;
+        self.warnings = self.warnings.max(stage);
+        news.then_some(share)
+    }
+}

@@ -1,0 +1,499 @@
+//! One trust set: everything that decides a handshake, built whole, checked, and swapped as one.
+//!
+//! In: a mesh directory, the program's role, its clock, and the set before it. Out: a [`TrustSet`] that fits, or a [`TrustError`] that
+//! says which file, what was found, what was wanted and what to do. Invariant: a set never holds a key without its certificate, a
+//! certificate without its root, or a CRL that nobody here signed; and rustls configurations of one set judge by that set alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, Guard};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
+use serde_json::json;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::before::Before;
+use super::configs::{Parts, Wall, client_config, server_config};
+use super::der::trim_zeros;
+use super::directory::{MeshFiles, Stamp};
+use super::failure::{HandshakeFailure, handshake_refusal};
+use super::marks::Marks;
+use super::peer::{self, Peer, hex, seconds};
+use super::pem;
+use super::provider::mesh_provider;
+use super::purpose::Purpose;
+use super::refusal::{Refusal, day, shown};
+use super::revocation::RevocationSet;
+use super::roots::{Issuer, Roots};
+pub use super::unfit::TrustError;
+use super::verifier::{PluginVerifier, RecentRefusals};
+use super::verify::Judge;
+use gapura_protocol::clock::{Clock, Rfc3339, unix};
+use gapura_protocol::identity::{PeerId, Role};
+
+/// How a program wants its set.
+#[derive(Clone, Debug)]
+pub struct TrustOptions {
+    /// What the program is: its certificate must say the same.
+    pub own_role: Role,
+    /// Do without `crl.pem`; where there is one it counts all the same.
+    pub no_crl: bool,
+    /// The clock that judges.
+    pub clock: Clock,
+}
+
+/// A set that fits.
+pub struct TrustSet {
+    generation: u64,
+    hash: [u8; 32],
+    stamp: Stamp,
+    own: Peer,
+    own_chain: Vec<CertificateDer<'static>>,
+    judge: Arc<Judge>,
+    recent: Arc<RecentRefusals>,
+    provider: Arc<CryptoProvider>,
+    /// When our own chain begins, Unix time.
+    own_begins: u64,
+    /// How far each issuer's CRLs had come before this set.
+    marks: Marks,
+    clock: Clock,
+    server: Arc<ServerConfig>,
+    /// Presents our leaf and refuses everybody until a verifier for one identity is put in.
+    client: ClientConfig,
+}
+
+/// The set in force. Cheap to clone; all clones see a swap at once.
+#[derive(Clone)]
+pub struct TrustStore(Arc<ArcSwap<TrustSet>>);
+
+impl TrustSet {
+    /// Reads and checks the set in `dir`. An own certificate that has expired or is not valid yet is no error: the program starts,
+    /// says that it is not ready, and heals when a new one comes.
+    ///
+    /// # Errors
+    /// If the set does not fit.
+    pub fn load(
+        dir: &Path,
+        options: &TrustOptions,
+        previous: Option<&Self>,
+    ) -> Result<Self, TrustError> {
+        Self::build(dir, &MeshFiles::read(dir)?, options, previous)
+    }
+
+    /// Reads and checks the set in `dir` for a program that starts, and whose CRLs had come as far as `marks`. One that is older is no
+    /// error: the program starts, lets nobody in, says so, and heals when a newer one comes.
+    ///
+    /// # Errors
+    /// If the set does not fit.
+    pub fn start(dir: &Path, options: &TrustOptions, marks: &Marks) -> Result<Self, TrustError> {
+        Self::follow(dir, &MeshFiles::read(dir)?, options, Before::start(marks))
+    }
+
+    /// Checks a snapshot of `dir`. Where there is a set in force, one that has not begun is not taken.
+    ///
+    /// # Errors
+    /// If the set does not fit, or has not begun.
+    pub fn build(
+        dir: &Path,
+        files: &MeshFiles,
+        options: &TrustOptions,
+        previous: Option<&Self>,
+    ) -> Result<Self, TrustError> {
+        let before = match previous {
+            Some(previous) => previous.before_the_next(options.clock.now()),
+            None => Before::start(&Marks::default()),
+        };
+        Self::follow(dir, files, options, before)
+    }
+
+    fn follow(
+        dir: &Path,
+        files: &MeshFiles,
+        options: &TrustOptions,
+        before: Before,
+    ) -> Result<Self, TrustError> {
+        let [cert_path, key_path, ca_path, crl_path] =
+            super::directory::FILES.map(|name| dir.join(name));
+        let now = options.clock.unix();
+        let provider = mesh_provider();
+        let chain = pem::certificates(&files.cert)
+            .map_err(|err| TrustError::Pem(cert_path.clone(), err))?;
+        let key =
+            pem::private_key(&files.key).map_err(|err| TrustError::Pem(key_path.clone(), err))?;
+        let roots =
+            pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
+        let roots = Roots::new(&roots).map_err(|err| TrustError::Roots(ca_path, err))?;
+        let (facts, _) = peer::read(leaf(&chain)?)
+            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
+        if facts.id.role() != options.own_role {
+            return Err(TrustError::Role(cert_path, options.own_role, facts.id));
+        }
+        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
+        let (own, own_begins) = judge_own(&judge, &chain, &facts, now)
+            .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
+        let intermediates = issuers_behind(&chain, &cert_path)?;
+        // After the judgement, which says more of what is wrong with a certificate or a kind of key.
+        let certified =
+            CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|err| match err {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    TrustError::KeyMismatch(key_path.clone())
+                }
+                rustls::Error::InvalidCertificate(_) => TrustError::Leaf(
+                    cert_path.clone(),
+                    Refusal::Malformed(super::refusal::Malformed::Certificate),
+                ),
+                _ => TrustError::Key(key_path.clone()),
+            })?;
+        if !before.is_start() && own_begins > now {
+            let what = "the certificate, or a CA of its chain,".to_owned();
+            return Err(TrustError::NotBegun(cert_path, what, own_begins));
+        }
+        let revocation = match &files.crl {
+            Some(text) => {
+                let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
+                let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
+                let algorithms = provider.signature_verification_algorithms.all;
+                let lists = RevocationSet::new(&ders, &issuers, algorithms, None)
+                    .map_err(|err| TrustError::Crl(crl_path.clone(), err))?;
+                Some(lists)
+            }
+            None if !options.no_crl => return Err(TrustError::NoCrl(crl_path)),
+            None if before.has_crls => return Err(TrustError::CrlGone(crl_path)),
+            None => None,
+        };
+        let closed = match revocation
+            .as_ref()
+            .map(|lists| lists.goes_on_from(&before.marks, now))
+        {
+            None | Some(Ok(())) => None,
+            Some(Err(err)) => Some(before.not_going_on(err, crl_path, now)?),
+        };
+        let judge = Arc::new(judge.with_revocation(revocation).closed_for(closed));
+        let certified = Arc::new(certified);
+        let time = Arc::new(Wall(options.clock.clone()));
+        let recent = Arc::new(RecentRefusals::default());
+        let parts = Parts {
+            judge: &judge,
+            recent: &recent,
+            certified: &certified,
+            provider: &provider,
+        };
+        let server = server_config(&parts, time.clone())
+            .map_err(|err| TrustError::Config(err.to_string()))?;
+        let client = client_config(&parts, time, own.id.clone())
+            .map_err(|err| TrustError::Config(err.to_string()))?;
+        let (hash, stamp) = (files.hash, files.stamp.clone());
+        Ok(Self {
+            generation: before.generation.unwrap_or(0) + 1,
+            hash,
+            stamp,
+            own,
+            own_chain: chain,
+            judge,
+            recent,
+            provider,
+            own_begins,
+            marks: before.marks,
+            clock: options.clock.clone(),
+            server: Arc::new(server),
+            client,
+        })
+    }
+
+    /// Which set this is: one more than the set it was loaded to follow.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// SHA-256 of the files it was made of.
+    #[must_use]
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// What the set after this one has to go on from.
+    fn before_the_next(&self, now: SystemTime) -> Before {
+        Before {
+            generation: Some(self.generation),
+            marks: self.marks(now),
+            has_crls: self.judge.revocation().is_some(),
+        }
+    }
+
+    /// What told its files apart from later ones.
+    #[must_use]
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Our own identity and certificate.
+    #[must_use]
+    pub fn own(&self) -> &Peer {
+        &self.own
+    }
+
+    /// Whether our own certificate is in date; while it is not, the program is not ready.
+    #[must_use]
+    pub fn is_in_date(&self, now: SystemTime) -> bool {
+        let now = unix(now);
+        !self.own.expired(now) && now >= self.own_begins
+    }
+
+    /// A sentence for the alarm, if something of the set has not begun: the certificate, or the list of an issuer.
+    #[must_use]
+    pub fn not_begun(&self, now: SystemTime) -> Option<String> {
+        let now = unix(now);
+        if let Some(closed @ Refusal::CrlNotBegun { .. }) = self.judge.closed() {
+            return Some(format!(
+                "crl.pem: {closed}; check the clock here and the CA's"
+            ));
+        }
+        if now < self.own_begins {
+            let begins = day(self.own_begins);
+            return Some(format!(
+                "our own certificate, or a CA of its chain, begins at {begins}: every handshake is refused until then; check the clock here and the CA's"
+            ));
+        }
+        let (issuer, begins) = self.judge.revocation()?.not_begun(now)?;
+        Some(format!(
+            "the CRL of {} begins at {}: every handshake under it is refused until then; check the clock here and the CA's",
+            issuer.label(),
+            day(begins)
+        ))
+    }
+
+    /// Why nobody is let in, if the set's CRLs are older than those that were in force before the program's start.
+    #[must_use]
+    pub fn went_back(&self) -> Option<String> {
+        match self.judge.closed() {
+            Some(closed @ Refusal::CrlWentBack { .. }) => Some(closed.to_string()),
+            _ => None,
+        }
+    }
+
+    /// When the same files have to be judged again, because something of them begins.
+    #[must_use]
+    pub fn again_at(&self) -> Option<u64> {
+        match self.judge.closed() {
+            Some(Refusal::CrlNotBegun { this_update, .. }) => Some(*this_update),
+            _ => None,
+        }
+    }
+
+    /// How far each issuer's CRLs have come.
+    #[must_use]
+    pub fn marks(&self, now: SystemTime) -> Marks {
+        match self.judge.revocation() {
+            Some(lists) if self.judge.closed().is_none() => {
+                lists.marks(unix(now)).joined(&self.marks)
+            }
+            _ => self.marks.clone(),
+        }
+    }
+
+    /// Why the other end would refuse us now, by what this set says: expired, revoked, no CRL of our issuer.
+    #[must_use]
+    pub fn own_refusal(&self, now: SystemTime) -> Option<Refusal> {
+        self.judge(&self.own_chain, Purpose::of(self.own.id.role()), now)
+            .err()
+    }
+
+    /// Judges a chain: the very judgement of the handshake.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: SystemTime,
+    ) -> Result<Peer, Refusal> {
+        self.judge.judge(chain, purpose, now)
+    }
+
+    /// For whoever answers: TLS 1.3 only; a certificate of a gateway of our own trust domain is required; no resumption (a resumed
+    /// session would skip the judgement) and no early data.
+    #[must_use]
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        self.server.clone()
+    }
+
+    /// For dialling the plugin `wanted`, offering `alpn`: TLS 1.3 only, our leaf, no resumption, no server name.
+    #[must_use]
+    pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        let mut config = self.client.clone();
+        let verifier = PluginVerifier {
+            judge: self.judge.clone(),
+            recent: self.recent.clone(),
+            provider: self.provider.clone(),
+            wanted: wanted.clone(),
+        };
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's errors have no room for that. To be
+    /// called where a handshake under this set's configuration has just failed, before the next await.
+    #[must_use]
+    pub fn explain(&self, error: &std::io::Error) -> HandshakeFailure {
+        let failure = handshake_refusal(error);
+        if !failure.is_about_certificates || failure.is_peer_alert {
+            return failure;
+        }
+        match self.recent.take(failure.reason) {
+            Some(recent) => HandshakeFailure {
+                sentence: recent.refusal.to_string(),
+                peer: recent.leaf,
+                ..failure
+            },
+            None => failure,
+        }
+    }
+
+    /// The earliest time at which a next CRL is due, Unix time.
+    #[must_use]
+    pub fn crl_next_update(&self) -> Option<u64> {
+        self.judge
+            .revocation()
+            .and_then(|lists| lists.next_update(self.clock.unix()))
+    }
+
+    /// A sentence for the alarm, if a CRL is past its next update.
+    #[must_use]
+    pub fn crl_stale(&self, now: SystemTime) -> Option<String> {
+        self.judge
+            .revocation()
+            .and_then(|revocation| revocation.stale(unix(now)))
+    }
+
+    /// The set for the admin side: names, numbers and dates, never a key.
+    #[must_use]
+    pub fn certificates(&self) -> serde_json::Value {
+        let chain: Vec<_> = self
+            .own_chain
+            .iter()
+            .filter_map(|der| described(der))
+            .collect();
+        let roots: Vec<_> = self
+            .judge
+            .roots()
+            .anchors()
+            .map(|(subject, not_after, sha256)| json!({"subject": subject, "not_after": moment(not_after), "sha256": sha256}))
+            .collect();
+        let crls: Option<Vec<_>> = self.judge.revocation().map(|revocation| {
+            let lists = revocation.lists(self.clock.unix()).into_iter();
+            lists
+                .map(|list| {
+                    json!({"issuer": list.issuer, "number": list.number, "this_update": moment(list.this_update),
+                        "next_update": moment(list.next_update), "revoked": list.revoked})
+                })
+                .collect()
+        });
+        json!({
+            "generation": self.generation,
+            "own": {"id": self.own.id.to_string(), "serial": self.own.serial_hex(), "not_before": moment(self.own.not_before),
+                "not_after": moment(self.own.not_after), "not_after_seconds": self.own.not_after},
+            "chain": chain,
+            "roots": roots,
+            "crls": crls,
+        })
+    }
+}
+
+impl TrustStore {
+    /// A store with its first set.
+    #[must_use]
+    pub fn new(first: TrustSet) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(first)))
+    }
+
+    /// The set in force.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<TrustSet>> {
+        self.0.load()
+    }
+
+    /// The set in force, to keep.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<TrustSet> {
+        self.0.load_full()
+    }
+
+    /// Puts `next` in force. Whoever swaps sweeps the live connections next.
+    pub fn swap(&self, next: Arc<TrustSet>) {
+        self.0.store(next);
+    }
+}
+
+fn leaf<'a>(
+    chain: &'a [CertificateDer<'static>],
+) -> Result<&'a CertificateDer<'static>, TrustError> {
+    chain
+        .first()
+        .ok_or_else(|| TrustError::Config("the chain is empty".to_owned()))
+}
+
+/// The issuing CAs behind our leaf: their CRLs can be verified as well.
+fn issuers_behind(
+    chain: &[CertificateDer<'static>],
+    path: &Path,
+) -> Result<Vec<Issuer>, TrustError> {
+    let read = |(at, der)| {
+        Issuer::from_der(der).ok_or_else(|| TrustError::Intermediate(path.to_owned(), at + 1))
+    };
+    chain.iter().enumerate().skip(1).map(read).collect()
+}
+
+/// Judges our own chain inside its own dates, so that only dates can be wrong with a set that is taken; and without the CRLs, since one
+/// that names us is no reason to stay down: it is an alarm, and others refuse us. Gives back when the chain begins.
+fn judge_own(
+    judge: &Judge,
+    chain: &[CertificateDer<'_>],
+    facts: &Peer,
+    now: u64,
+) -> Result<(Peer, u64), Refusal> {
+    let purpose = Purpose::of(facts.id.role());
+    let mut at = now.clamp(facts.not_before.min(facts.not_after), facts.not_after);
+    // A CA, or the root, may begin later than the leaf: each turn meets one of them.
+    for _ in 0..=chain.len() {
+        match judge.judge_at(chain, purpose, at) {
+            Err(Refusal::NotYetValid { not_before, .. })
+                if not_before > at && not_before <= facts.not_after =>
+            {
+                at = not_before;
+            }
+            Err(refusal) => return Err(refusal),
+            Ok(peer) => {
+                let begins = if at > now { at } else { facts.not_before };
+                return Ok((peer, begins));
+            }
+        }
+    }
+    judge.judge_at(chain, purpose, at).map(|peer| (peer, at))
+}
+
+fn described(der: &CertificateDer<'_>) -> Option<serde_json::Value> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(json!({
+        "subject": shown(&certificate.subject().to_string()),
+        "issuer": shown(&certificate.issuer().to_string()),
+        "serial": hex(trim_zeros(certificate.raw_serial())),
+        "not_after": moment(seconds(certificate.validity().not_after.timestamp())),
+    }))
+}
+
+fn moment(seconds: u64) -> String {
+    let time = UNIX_EPOCH
+        .checked_add(std::time::Duration::from_secs(seconds))
+        .unwrap_or(UNIX_EPOCH);
+    Rfc3339(time).to_string()
+}

@@ -1,0 +1,202 @@
+//! The judgement as rustls wants to call it, on either side of the hop.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+
+use super::peer::{self, Peer};
+use super::purpose::Purpose;
+use super::refusal::Refusal;
+use super::verify::Judge;
+use gapura_protocol::identity::PeerId;
+
+/// At a sidecar: whoever dials must prove to be a gateway of our own trust domain.
+pub(super) struct GatewayVerifier {
+    pub(super) judge: Arc<Judge>,
+    pub(super) recent: Arc<RecentRefusals>,
+    pub(super) provider: Arc<CryptoProvider>,
+}
+
+/// At a gateway: whoever answers must prove to be exactly the plugin that was dialled.
+pub(super) struct PluginVerifier {
+    pub(super) judge: Arc<Judge>,
+    pub(super) recent: Arc<RecentRefusals>,
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) wanted: PeerId,
+}
+
+/// The last refusal of each thread, until it is told. rustls carries an error out of a handshake but for some kinds not the particulars;
+/// it calls the verifier in the very poll that then fails, so a thread and a reason find the refusal again. As long as the threads
+/// that shake hands are many.
+#[derive(Default)]
+pub(super) struct RecentRefusals(Mutex<HashMap<ThreadId, RecentRefusal>>);
+
+/// A refusal, and whom the leaf claims to be.
+pub(super) struct RecentRefusal {
+    pub(super) refusal: Refusal,
+    pub(super) leaf: Option<String>,
+}
+
+impl RecentRefusals {
+    fn note(&self, refusal: Refusal, leaf: &CertificateDer<'_>) -> Error {
+        let claimed = peer::read(leaf).ok().map(|(peer, _)| peer.id.to_string());
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.insert(
+            std::thread::current().id(),
+            RecentRefusal {
+                refusal: refusal.clone(),
+                leaf: claimed,
+            },
+        );
+        refusal.into_rustls()
+    }
+
+    /// This thread's last refusal, if it was for this reason.
+    pub(super) fn take(&self, reason: &str) -> Option<RecentRefusal> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent
+            .remove(&std::thread::current().id())
+            .filter(|recent| recent.refusal.reason() == reason)
+    }
+}
+
+fn judge(
+    judge: &Judge,
+    leaf: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+    purpose: Purpose,
+    now: UnixTime,
+) -> Result<Peer, Refusal> {
+    let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf)
+        .chain(rest)
+        .map(|der| CertificateDer::from(der.as_ref()))
+        .collect();
+    let now = UNIX_EPOCH
+        .checked_add(Duration::from_secs(now.as_secs()))
+        .unwrap_or(UNIX_EPOCH);
+    judge.judge(&chain, purpose, now)
+}
+
+impl ClientCertVerifier for GatewayVerifier {
+    /// None: the list would tell strangers the names of our CAs and can confuse clients in the middle of a rotation.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match judge(&self.judge, end_entity, intermediates, Purpose::Client, now) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(refusal) => Err(self.recent.note(refusal, end_entity)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired,
+        ))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PluginVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match judge(&self.judge, end_entity, intermediates, Purpose::Server, now) {
+            Ok(peer) if peer.id == self.wanted => Ok(ServerCertVerified::assertion()),
+            Ok(peer) => {
+                let refusal = Refusal::WrongIdentity {
+                    wanted: self.wanted.clone(),
+                    found: peer.id,
+                };
+                Err(self.recent.note(refusal, end_entity))
+            }
+            Err(refusal) => Err(self.recent.note(refusal, end_entity)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        ))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl fmt::Debug for GatewayVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatewayVerifier")
+    }
+}
+
+impl fmt::Debug for PluginVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PluginVerifier")
+    }
+}
