@@ -131,7 +131,7 @@ fn mesh_with(name: &str, upstream: String, more: serde_json::Value) -> TestMesh 
     for (key, value) in more.as_object().unwrap() {
         fields[key] = value.clone();
     }
-    let mesh = TestMesh::new().gateway_flag("--workers", "1");
+    let mesh = TestMesh::new().one_worker();
     mesh.also(name, fields).start()
 }
 
@@ -166,7 +166,7 @@ fn an_upstream_that_accepts_and_stays_silent_is_504_in_time() {
 
 #[test]
 fn a_sidecar_that_offers_http1_alone_is_spoken_to_in_that() {
-    let mesh = TestMesh::new().gateway_flag("--workers", "1").start();
+    let mesh = TestMesh::new().one_worker().start();
     let old = mesh.authority.issue(&Leaf::plugin("old"));
     let server = ByHand::new(Some(only_http1(&old)), |_, _| Some(OK.to_vec()));
     let upstream = format!("https://{}", server.address);
@@ -340,7 +340,7 @@ fn a_reload_that_reaches_the_plugin_as_before_keeps_its_connections() {
 
 #[test]
 fn a_sidecar_that_refuses_the_gateway_is_a_matter_of_identity_for_bulk_too() {
-    let mesh = TestMesh::new().gateway_flag("--workers", "1").start();
+    let mesh = TestMesh::new().one_worker().start();
     let bulk = || mesh.post("/echo/upload", vec![b'a'; 1_100_000]);
     assert_eq!(bulk().token_of("7", "42").send().status, 200);
     let refusing = mesh

@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Waker};
 
 use gapura_mesh::metrics::OpenConnection;
 use gapura_mesh::tasks::Tasks;
-use gapura_mesh::tls::live::{LiveGuard, Verdict};
+use gapura_mesh::tls::live::LiveGuard;
+use gapura_mesh::verdict::Verdict;
 use gapura_mesh::{BoxStream, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
