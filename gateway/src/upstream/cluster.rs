@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use gapura_mesh::identity::{Name, PeerId};
@@ -23,7 +23,8 @@ pub(crate) struct Cluster {
     seat: usize,
     reached: Reached,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
-    meters: Arc<PluginMeters>,
+    name: Name,
+    meters: OnceLock<Arc<PluginMeters>>,
     look_soon: LookSoon,
 }
 
@@ -45,7 +46,6 @@ struct Reached {
 
 /// The clusters of a registry.
 pub(crate) struct Clusters {
-    meters: Arc<Meters>,
     look_soon: LookSoon,
     seats: Vec<Weak<Cluster>>,
     known: HashMap<Name, Weak<Cluster>>,
@@ -76,9 +76,9 @@ impl Cluster {
         self.endpoints.load()
     }
 
-    /// Its counters.
-    pub(crate) fn meters(&self) -> &Arc<PluginMeters> {
-        &self.meters
+    /// Its counters among those of the program.
+    pub(crate) fn meters(&self, all: &Meters) -> &Arc<PluginMeters> {
+        self.meters.get_or_init(|| all.plugin(self.name.as_str()))
     }
 
     /// A connect has failed: it may be elsewhere by now.
@@ -130,10 +130,9 @@ impl Reached {
 }
 
 impl Clusters {
-    /// None yet. `meters` count for them.
-    pub(crate) fn new(meters: Arc<Meters>, look_soon: LookSoon) -> Self {
+    /// None yet.
+    pub(crate) fn new(look_soon: LookSoon) -> Self {
         Self {
-            meters,
             look_soon,
             seats: Vec::new(),
             known: HashMap::new(),
@@ -163,7 +162,8 @@ impl Clusters {
             seat,
             reached,
             endpoints: ArcSwap::from_pointee(listed),
-            meters: self.meters.plugin(plugin.name.as_str()),
+            name: plugin.name.clone(),
+            meters: OnceLock::new(),
             look_soon: self.look_soon.clone(),
         });
         let weak = Arc::downgrade(&cluster);

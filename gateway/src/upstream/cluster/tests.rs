@@ -4,7 +4,7 @@ use super::*;
 use crate::registry::{File, Found, Rules, Snapshot, build};
 
 fn clusters() -> Clusters {
-    Clusters::new(Arc::new(Meters::new(1, &[])), LookSoon::default())
+    Clusters::new(LookSoon::default())
 }
 
 /// A plugin whose file says `more` beside its upstream.
@@ -36,7 +36,7 @@ const ONE: &str = "\"https://127.0.0.1:1\"";
 
 #[test]
 fn a_reload_keeps_the_cluster_of_a_plugin_that_is_reached_as_before() {
-    let mut clusters = clusters();
+    let (mut clusters, meters) = (clusters(), Meters::new(1, &[]));
     let first = clusters.of(&plugin(ONE, ""));
     for same in ["", ", \"timeout_ms\": 1", ", \"allow\": []"] {
         assert!(
@@ -54,7 +54,7 @@ fn a_reload_keeps_the_cluster_of_a_plugin_that_is_reached_as_before() {
         assert!(!Arc::ptr_eq(&first, &other), "{upstream} {more}");
         assert_ne!(first.seat(), other.seat(), "both live");
         assert!(
-            Arc::ptr_eq(first.meters(), other.meters()),
+            Arc::ptr_eq(first.meters(&meters), other.meters(&meters)),
             "one plugin, one count"
         );
         assert!(Arc::ptr_eq(&other, &clusters.of(&plugin(upstream, more))));
