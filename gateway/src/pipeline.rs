@@ -266,7 +266,7 @@ impl Pipeline {
             }
             Target::Plugin(route) => route,
         };
-        record.belongs_to(&route.running.meters(&self.core.seed.meters));
+        record.belongs_to(route.running.meters(&self.core.seed.meters));
         page.reaches(route.plugin);
         if !self.settings.serves(target.host.as_bytes()) {
             return Err(Rejection::Misdirected);
