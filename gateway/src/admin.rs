@@ -13,10 +13,10 @@ use gapura_mesh::tls::clients::ClientTrust;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::forward::instances::Instances;
 use crate::own::Own;
-use crate::registry::{Plugin, Registry};
+use crate::registry::{Found, Plugin, Registry};
 use crate::standing::Standing;
+use crate::upstream::cluster::Endpoint as Address;
 
 /// What the pages are made from.
 pub(crate) struct Admin {
@@ -26,8 +26,6 @@ pub(crate) struct Admin {
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
-    /// Where they are.
-    pub(crate) instances: Instances,
     /// The settings in force, without secrets.
     pub(crate) config: Value,
     /// Who judges clients' certificates.
@@ -108,47 +106,48 @@ impl Admin {
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
-            .map(|(file, plugin)| self.plugin(file, plugin))
+            .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
+                Found::Plugin { running, .. } => page_of(file, plugin, &running.endpoints()),
+                Found::Held | Found::NoRoute => page_of(file, plugin, &[]),
+            })
             .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
         json!({"plugins": plugins, "held": table.held(), "faults": faults})
     }
+}
 
-    /// One plugin as it is in force; of injected headers the names alone.
-    fn plugin(&self, file: &str, plugin: &Arc<Plugin>) -> Value {
-        let injected: Vec<&str> = plugin
-            .inject_headers
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let addresses: Vec<String> = self
-            .instances
-            .of(plugin)
-            .iter()
-            .map(|address| address.at.to_string())
-            .collect();
-        json!({
-            "name": plugin.name.as_str(),
-            "version": plugin.version,
-            "file": file,
-            "mount": plugin.mount.as_str(),
-            "auth_mode": plugin.auth.as_str(),
-            "identity": plugin.identity.to_string(),
-            "sidecar": !plugin.upstream.is_plaintext(),
-            "addresses": addresses,
-            "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
-            "max_body_bytes": plugin.max_body,
-            "keep_mount_prefix": plugin.keep_mount_prefix,
-            "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
-            "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),
-            "inject_headers": injected,
-            "enabled": plugin.enabled,
-            "restricted": plugin.access.restricts(),
-            "shadow": plugin.access.is_shadow(),
-            "cors": plugin.cors.is_some(),
-            "ws_token": plugin.ws_token,
-            "outlive_token": plugin.outlive_token,
-            "not_active_yet": plugin.inactive,
-        })
-    }
+/// One plugin as it is in force; of injected headers the names alone.
+fn page_of(file: &str, plugin: &Plugin, endpoints: &[Arc<Address>]) -> Value {
+    let injected: Vec<&str> = plugin
+        .inject_headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let addresses: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.at.to_string())
+        .collect();
+    json!({
+        "name": plugin.name.as_str(),
+        "version": plugin.version,
+        "file": file,
+        "mount": plugin.mount.as_str(),
+        "auth_mode": plugin.auth.as_str(),
+        "identity": plugin.identity.to_string(),
+        "sidecar": !plugin.upstream.is_plaintext(),
+        "addresses": addresses,
+        "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
+        "max_body_bytes": plugin.max_body,
+        "keep_mount_prefix": plugin.keep_mount_prefix,
+        "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
+        "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),
+        "inject_headers": injected,
+        "enabled": plugin.enabled,
+        "restricted": plugin.access.restricts(),
+        "shadow": plugin.access.is_shadow(),
+        "cors": plugin.cors.is_some(),
+        "ws_token": plugin.ws_token,
+        "outlive_token": plugin.outlive_token,
+        "not_active_yet": plugin.inactive,
+    })
 }

@@ -15,8 +15,8 @@ use gapura_mesh::identity::Name;
 use gapura_mesh::log::Log;
 
 use crate::config::Config;
-use crate::forward::sign::SignatureForm;
 use crate::load::{Loaded, read_signer};
+use crate::sign::SignatureForm;
 
 /// Loads everything as a start would; names the fields that this build does not act on yet.
 ///

@@ -26,8 +26,8 @@ use serde_json::Value;
 use self::decides::{host, read_auth, read_standing, signing, whole};
 use crate::authenticate;
 use crate::cidr::Cidr;
-use crate::forward::sign::SignatureForm;
 use crate::registry::Signing;
+use crate::sign::SignatureForm;
 use crate::standing;
 
 pub use explain::Explain;

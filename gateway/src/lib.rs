@@ -1,7 +1,7 @@
 //! The front door. The path of a request, each step a file:
 //!
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
-//! `standing` (are they still welcome) → `authorise` (may they) → `forward` (headers, then mTLS to the sidecar) → back through `pipeline` and `respond`.
+//! `standing` (are they still welcome) → `authorise` (may they) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
 //!
 //! What the programs see of it is [`config`], whose `Config` can be started and asked; the fuzzer also sees the readers of tokens and
 //! of plugin files.
@@ -17,9 +17,9 @@ mod client;
 mod command;
 mod cors;
 mod explain;
-mod forward;
 mod limits;
 mod load;
+mod outgoing;
 mod own;
 mod pipeline;
 mod rejection;
@@ -28,5 +28,7 @@ mod route;
 mod run;
 mod server;
 mod settings;
+mod sign;
 mod standing;
+mod upstream;
 mod ws_token;

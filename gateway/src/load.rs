@@ -18,9 +18,10 @@ use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
 
 use crate::authenticate::Keys;
 use crate::config::Config;
-use crate::forward::sign::{SignatureForm, Signer};
 use crate::registry::{Registry, Rules, Settings, Watcher};
+use crate::sign::{SignatureForm, Signer};
 use crate::standing::{self, Standing};
+use crate::upstream::cluster::{Clusters, LookSoon};
 
 /// Everything a gateway starts from.
 pub(crate) struct Loaded {
@@ -34,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) keys: Keys,
     /// The plugins.
     pub(crate) registry: Registry,
+    /// Asks for a look at the names of their hosts.
+    pub(crate) look_soon: LookSoon,
     /// Follows the plugin folder once it is run.
     pub(crate) watcher: Watcher,
     /// Who is no longer welcome.
@@ -113,10 +116,14 @@ impl Loaded {
             .map(|file| read_signer(file, config.signature));
         let signer = loading.note(signer.transpose());
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
+        let look_soon = LookSoon::default();
         let registry = loading
             .trust()
             .map(|trust| registry_settings(config, trust.own().id.domain()))
-            .map(|settings| Registry::open(settings, log, alarms));
+            .map(|settings| {
+                let clusters = Clusters::new(look_soon.clone());
+                Registry::open(settings, clusters, log, alarms)
+            });
         let registry = registry.and_then(|opened| loading.note_all(opened));
         let own = (|| Some((public?, clients?, keys?, standing?, signer?, registry?)))();
         let (ground, own) = loading.end(own)?;
@@ -134,6 +141,7 @@ impl Loaded {
             clients,
             keys,
             registry,
+            look_soon,
             watcher,
             standing,
             standing_watcher,

@@ -35,16 +35,18 @@ use crate::authenticate::{self, Authenticator, VerifiedCaller};
 use crate::authorise;
 use crate::client::Client;
 use crate::cors::Page;
-use crate::forward::outgoing::{self, Facts, Outgoing, is_grpc};
-use crate::forward::{self, Forward};
 use crate::limits::{ANSWER_IDLE, BODY_IDLE};
+use crate::outgoing::{self, Facts, Outgoing, is_grpc};
 use crate::own::Own;
 use crate::registry::{Plugin, Refusal, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Target};
 use crate::settings::DoorSettings;
+use crate::sign::Signer;
 use crate::standing::Standing;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::{self, Answer, Upstreams};
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
@@ -58,7 +60,9 @@ pub(crate) struct Pipeline {
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
     /// The way to the plugins.
-    pub(crate) forward: Forward,
+    pub(crate) upstreams: Upstreams,
+    /// Signs the context for plugins that have no sidecar.
+    pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
     pub(crate) own: Own,
     /// What the operator has set for the door.
@@ -71,6 +75,7 @@ pub(crate) struct Pipeline {
 struct Admitted {
     outgoing: Outgoing,
     plugin: Arc<Plugin>,
+    cluster: Arc<Cluster>,
     /// Whether it asks for a WebSocket, and the client's end of one.
     upgrade: Option<OnUpgrade>,
     /// The name that a 101 answers with where the plugin's names none.
@@ -192,6 +197,7 @@ impl Pipeline {
         let Admitted {
             outgoing,
             plugin,
+            cluster,
             upgrade,
             offered,
             until,
@@ -199,14 +205,17 @@ impl Pipeline {
         let (body, upload) = self.body(body, &plugin);
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self
-            .forward
-            .send(outgoing, body, &upload)
+        let Answer {
+            response: answer,
+            switched,
+        } = self
+            .upstreams
+            .send(&cluster, outgoing, body, &upload)
             .await
-            .map_err(Rejection::Forward)?; // forward.rs: mTLS to the sidecar
+            .map_err(Rejection::Forward)?; // upstream/: mTLS to the sidecar
         exchange.record.upstream = Some(sent.elapsed());
         if !framing::is_sound_answer(answer.headers()) {
-            return Err(Rejection::Forward(forward::Error::Protocol));
+            return Err(Rejection::Forward(upstream::Error::Protocol));
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let mut answer = answer;
@@ -215,7 +224,7 @@ impl Pipeline {
                     .map_err(Rejection::Switched)?;
             }
             upgraded
-                .switch(answer, upgrade, self.end_of(until))
+                .join(answer, upgrade, switched, self.end_of(until))
                 .map_err(Rejection::Switched)?
         } else {
             self.scrubbed(
@@ -257,7 +266,7 @@ impl Pipeline {
             }
             Target::Plugin(route) => route,
         };
-        record.belongs_to(&self.forward.meters(route.plugin));
+        record.belongs_to(route.running.meters(&self.core.seed.meters));
         page.reaches(route.plugin);
         if !self.settings.serves(target.host.as_bytes()) {
             return Err(Rejection::Misdirected);
@@ -338,12 +347,13 @@ impl Pipeline {
             caller: permit.kept_caller(),
             client: address.ip,
         };
-        let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.forward.signer())
-            .map_err(Rejection::Forward)?; // forward/outgoing.rs: headers
+        let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.signer.as_deref())
+            .map_err(Rejection::Forward)?; // outgoing.rs: headers
         record.stripped = stripped;
         Ok(Ok(Admitted {
             outgoing,
             plugin,
+            cluster: route.running.clone(),
             upgrade,
             offered,
             until,

@@ -5,7 +5,7 @@ use gapura_mesh::envelope::Code;
 use gapura_mesh::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
-use crate::{authenticate, forward, route, standing, ws_token};
+use crate::{authenticate, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) enum Rejection {
     /// Its body is announced to be larger than the plugin takes.
     TooLarge,
     /// The plugin gave no answer.
-    Forward(forward::Error),
+    Forward(upstream::Error),
     /// The plugin switched to a protocol that nobody asked for.
     Switched(NotAskedFor),
     /// A panic was caught.
@@ -54,24 +54,24 @@ impl Rejection {
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
             Self::Authorise(_) => Code::Forbidden,
-            Self::TooLarge | Self::Forward(forward::Error::Body(Fault::TooLarge)) => {
+            Self::TooLarge | Self::Forward(upstream::Error::Body(Fault::TooLarge)) => {
                 Code::BodyTooLarge
             }
-            Self::Forward(forward::Error::Body(Fault::Idle | Fault::Stalled)) => {
+            Self::Forward(upstream::Error::Body(Fault::Idle | Fault::Stalled)) => {
                 Code::RequestTimeout
             }
             // The client broke its own request off; nobody is there to read this.
-            Self::Forward(forward::Error::Body(
+            Self::Forward(upstream::Error::Body(
                 Fault::Cut | Fault::Short | Fault::Gone | Fault::Malformed(_),
             )) => Code::BadRequest,
-            Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {
+            Self::Forward(upstream::Error::Unreachable(_)) => Code::UpstreamUnreachable,
+            Self::Forward(upstream::Error::Identity(_)) => Code::UpstreamIdentity,
+            Self::Forward(upstream::Error::Protocol) | Self::Switched(NotAskedFor) => {
                 Code::UpstreamProtocol
             }
-            Self::Forward(forward::Error::Overloaded) => Code::Overloaded,
-            Self::Forward(forward::Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(forward::Error::Unwritable) => Code::BadRequest,
+            Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
+            Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
         }
     }
@@ -89,7 +89,7 @@ impl Rejection {
 
     /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
     #[must_use]
-    pub(crate) fn worth_a_line(&self) -> Option<&forward::Error> {
+    pub(crate) fn worth_a_line(&self) -> Option<&upstream::Error> {
         match self {
             Self::Forward(error) if self.code().status().is_server_error() => Some(error),
             _ => None,

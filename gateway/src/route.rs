@@ -1,6 +1,6 @@
 //! Finds who answers a request: the gateway itself, or the plugin whose mount takes the path.
 //!
-//! In: the registry's table and a canonical path. Out: a [`Target`], or why there is none. Nothing here looks at a method, a
+//! In: the registry's table and a canonical path. Out: a [`Target`], with the running side of its plugin, or why there is none. Nothing here looks at a method, a
 //! header or a caller; the gateway's own paths win over every mount, `/` included.
 
 use std::fmt;
@@ -13,19 +13,21 @@ use gapura_mesh::path::CanonicalPath;
 use crate::registry::{Found, Plugin, Table};
 
 /// Who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target<'a> {
+#[derive(Debug)]
+pub(crate) enum Target<'a, R = ()> {
     /// The gateway itself.
     Own(OwnPath),
     /// A plugin.
-    Plugin(Route<'a>),
+    Plugin(Route<'a, R>),
 }
 
 /// The plugin that takes a path, and the path it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Route<'a> {
+#[derive(Debug)]
+pub(crate) struct Route<'a, R = ()> {
     /// The plugin.
     pub(crate) plugin: &'a Arc<Plugin>,
+    /// What runs for it.
+    pub(crate) running: &'a R,
     /// What is left of the path below its mount, or the whole path where it keeps the mount.
     pub(crate) path: &'a str,
 }
@@ -103,13 +105,24 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// [`Error`] if nobody does.
-pub(crate) fn find<'a>(table: &'a Table, path: &'a CanonicalPath<'_>) -> Result<Target<'a>, Error> {
+pub(crate) fn find<'a, R>(
+    table: &'a Table<R>,
+    path: &'a CanonicalPath<'_>,
+) -> Result<Target<'a, R>, Error> {
     let path = path.as_str();
     if let Some(own) = OwnPath::of(path) {
         return Ok(Target::Own(own));
     }
     match table.find(path) {
-        Found::Plugin { plugin, rest } => Ok(Target::Plugin(Route { plugin, path: rest })),
+        Found::Plugin {
+            plugin,
+            running,
+            rest,
+        } => Ok(Target::Plugin(Route {
+            plugin,
+            running,
+            path: rest,
+        })),
         Found::Held => Err(Error::Held),
         Found::NoRoute => Err(Error::NoRoute),
     }
@@ -143,7 +156,7 @@ pub(crate) fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
             "plugin {} is not enabled: 503 upstream_unavailable",
             plugin.name
         ),
-        Found::Plugin { plugin, rest } => format!("plugin {} gets {rest}", plugin.name),
+        Found::Plugin { plugin, rest, .. } => format!("plugin {} gets {rest}", plugin.name),
         Found::Held => "the mount is on hold: 503 upstream_unavailable".to_owned(),
         Found::NoRoute => "no mount takes the path: 404 no_route".to_owned(),
     });

@@ -29,17 +29,16 @@ use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
 use crate::command;
 use crate::config::{Config, Question, TlsFiles};
 use crate::explain::explain;
-use crate::forward::Forward;
-use crate::forward::instances::{Instances, LOOK_UP_EVERY};
-use crate::forward::lookup::Lookups;
-use crate::forward::sign::Signer;
 use crate::load::Loaded;
 use crate::own::Own;
 use crate::pipeline::Pipeline;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::settings::DoorSettings;
+use crate::sign::Signer;
 use crate::standing::{self, Standing};
+use crate::upstream::cluster::LookSoon;
+use crate::upstream::{Upstreams, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
@@ -53,7 +52,6 @@ struct Parts {
     registry: Registry,
     keys: Keys,
     standing: Standing,
-    instances: Instances,
     signer: Option<Arc<Signer>>,
     settings: Arc<DoorSettings>,
     tls: Option<Arc<ServerConfig>>,
@@ -68,7 +66,7 @@ struct Followed {
     watcher: registry::Watcher,
     standing: standing::Watcher,
     registry: Registry,
-    instances: Instances,
+    look_soon: LookSoon,
     shared: Shared,
 }
 
@@ -120,7 +118,6 @@ impl Program for Config {
             registry: loaded.registry.clone(),
             keys: loaded.keys.clone(),
             standing: loaded.standing.clone(),
-            instances: Instances::default(),
             signer: loaded.signer,
             settings: Arc::new(DoorSettings {
                 public_hosts: self.public_hosts,
@@ -134,7 +131,6 @@ impl Program for Config {
             own: parts.own.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
-            instances: parts.instances.clone(),
             config: shown,
             clients: loaded.clients.clone(),
         };
@@ -145,7 +141,7 @@ impl Program for Config {
             watcher: loaded.watcher,
             standing: loaded.standing_watcher,
             registry: loaded.registry,
-            instances: parts.instances.clone(),
+            look_soon: loaded.look_soon,
             shared,
         };
         let maker = || {
@@ -172,7 +168,7 @@ impl Parts {
     fn server(self, core: Rc<Core>) -> Server {
         let shared = &self.own.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let forward = Forward::new(core.clone(), trust, live, self.instances, self.signer);
+        let upstreams = Upstreams::new(core.clone(), trust, live);
         let unrouted = core.seed.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -180,7 +176,8 @@ impl Parts {
                 registry: self.registry,
                 authenticator: Authenticator::new(self.keys),
                 standing: self.standing,
-                forward,
+                upstreams,
+                signer: self.signer,
                 own: self.own,
                 settings: self.settings,
                 unrouted,
@@ -213,29 +210,12 @@ impl Followed {
         }
         tasks.spawn_local(self.watcher.run(reload.subscribe()));
         tasks.spawn_local(self.standing.run(reload.subscribe()));
-        tasks.spawn_local(look_up_names(self.registry, self.instances));
+        tasks.spawn_local(resolve::run(self.registry, self.look_soon));
         tasks.spawn_local(self.keys.follow(Follow {
             clock,
             alarms,
             log,
             reload: reload.subscribe(),
         }));
-    }
-}
-
-async fn look_up_names(registry: Registry, instances: Instances) {
-    let lookups = Rc::new(Lookups::new());
-    loop {
-        let plugins: Vec<_> = registry
-            .table()
-            .plugins()
-            .iter()
-            .map(|(_, plugin)| plugin.clone())
-            .collect();
-        instances.look_up(&lookups, plugins).await;
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_UP_EVERY) => {}
-            () = instances.wanted() => {}
-        }
     }
 }

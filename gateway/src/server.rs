@@ -87,7 +87,7 @@ impl Serve for Server {
     }
 
     fn tidy(&self) {
-        self.pipeline.forward.tidy();
+        self.pipeline.upstreams.sweep();
     }
 }
 

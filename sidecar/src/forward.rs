@@ -290,7 +290,7 @@ impl From<http2::SendError<Body>> for Error {
     fn from(error: http2::SendError<Body>) -> Self {
         use http2::SendError as Sent;
         match error {
-            Sent::Unsent { error, .. } | Sent::Closed(error) => Self::Broken(error),
+            Sent::Unsent { error, .. } | Sent::Closed { error, .. } => Self::Broken(error),
             Sent::Ended(reason) | Sent::Protocol(reason) => Self::Protocol(reason),
             Sent::Stalled => Self::Timeout,
             Sent::Upload(fault) => Self::Body(fault),

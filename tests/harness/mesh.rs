@@ -48,6 +48,7 @@ pub struct Builder {
     fields: Value,
     more: Vec<(String, Value)>,
     gateway: Invocation,
+    workers: &'static str,
     sidecar: Invocation,
     unix: bool,
     tls: bool,
@@ -75,6 +76,7 @@ impl TestMesh {
             fields: json!({}),
             more: Vec::new(),
             gateway: Invocation::new(),
+            workers: "2",
             sidecar: Invocation::new(),
             unix: false,
             tls: true,
@@ -249,6 +251,13 @@ impl Builder {
         self
     }
 
+    /// A gateway with one worker, so that all requests share their connections.
+    #[must_use]
+    pub fn one_worker(mut self) -> Self {
+        self.workers = "1";
+        self
+    }
+
     /// Words for the sidecar's command line.
     #[must_use]
     pub fn sidecar_args(mut self, args: &[&str]) -> Self {
@@ -351,7 +360,7 @@ impl Builder {
             .flag("--plugin-dir", &plugins)
             .flag("--mesh-dir", gateway_dir.path())
             .flag("--admin", "127.0.0.1:0")
-            .flag("--workers", "2");
+            .flag("--workers", self.workers);
         if self.keys {
             gateway = gateway
                 .flag("--issuer", ISSUER)

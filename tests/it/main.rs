@@ -37,5 +37,6 @@ mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
+mod upstream; // which connection, for how long, and what is sent twice
 mod world; // the larger pieces of other people's software
 mod wrap; // a plugin and its sidecar as one

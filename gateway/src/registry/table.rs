@@ -3,6 +3,8 @@
 //! In: a canonical path. Out: the plugin and what is left of the path, or that the mount is on hold, or that none takes it. A
 //! lookup allocates nothing: it tries one prefix for each depth at which there is a mount at all, the deepest first. A table is
 //! never changed; a reload makes another.
+//!
+//! A table that was only read has nothing beside its plugins; one to route by has the running side of each, whatever that is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,30 +14,32 @@ use super::mount::{MAX_SEGMENTS, Mount};
 use super::plugin::Plugin;
 
 /// All mounts at one moment, and what was wrong with the folder then.
-#[derive(Debug, Default)]
-pub struct Table {
-    mounts: HashMap<Box<str>, Slot>,
+#[derive(Debug)]
+pub struct Table<R = ()> {
+    mounts: HashMap<Box<str>, Slot<R>>,
     /// The depths at which there is a mount, deepest first, without that of `/`.
     depths: Vec<usize>,
-    root: Option<Slot>,
+    root: Option<Slot<R>>,
     /// In the order of their names.
     plugins: Vec<(String, Arc<Plugin>)>,
     faults: Vec<Fault>,
 }
 
 #[derive(Clone, Debug)]
-enum Slot {
-    Plugin(Arc<Plugin>),
+enum Slot<R> {
+    Plugin(Arc<Plugin>, R),
     Held,
 }
 
 /// Who takes a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found<'a> {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a, R = ()> {
     /// This plugin.
     Plugin {
         /// It.
         plugin: &'a Arc<Plugin>,
+        /// What runs for it.
+        running: &'a R,
         /// The path it gets: what is left below its mount, `/` where nothing is, or with `keep_mount_prefix` the whole.
         rest: &'a str,
     },
@@ -63,14 +67,33 @@ impl Table {
             table.put(&mount, Slot::Held);
         }
         for (_, plugin) in table.plugins.clone() {
-            table.put(&plugin.mount, Slot::Plugin(plugin.clone()));
+            table.put(&plugin.mount, Slot::Plugin(plugin.clone(), ()));
         }
         table.depths.sort_unstable_by(|a, b| b.cmp(a));
         table.depths.dedup();
         table
     }
 
-    fn put(&mut self, mount: &Mount, slot: Slot) {
+    /// The same table to route by, with what `running` gives for each plugin.
+    pub(super) fn run<R>(self, mut running: impl FnMut(&Arc<Plugin>) -> R) -> Table<R> {
+        let mut slot = |slot| match slot {
+            Slot::Plugin(plugin, ()) => {
+                let running = running(&plugin);
+                Slot::Plugin(plugin, running)
+            }
+            Slot::Held => Slot::Held,
+        };
+        let mounts = self.mounts.into_iter();
+        Table {
+            mounts: mounts.map(|(mount, held)| (mount, slot(held))).collect(),
+            depths: self.depths,
+            root: self.root.map(&mut slot),
+            plugins: self.plugins,
+            faults: self.faults,
+        }
+    }
+
+    fn put(&mut self, mount: &Mount, slot: Slot<()>) {
         if mount.is_root() {
             self.root = Some(slot);
         } else {
@@ -78,10 +101,12 @@ impl Table {
             self.mounts.insert(mount.as_str().into(), slot);
         }
     }
+}
 
+impl<R> Table<R> {
     /// Who takes a canonical path.
     #[must_use]
-    pub fn find<'a>(&'a self, path: &'a str) -> Found<'a> {
+    pub fn find<'a>(&'a self, path: &'a str) -> Found<'a, R> {
         // Where each prefix of one, two, three segments ends; deeper than the deepest mount is of no interest.
         let mut ends = [0; MAX_SEGMENTS + 1];
         let deepest = self.depths.first().copied().unwrap_or(0);
@@ -123,6 +148,15 @@ impl Table {
         &self.plugins
     }
 
+    /// What runs for the plugins in force, in no order.
+    pub fn running(&self) -> impl Iterator<Item = (&Arc<Plugin>, &R)> {
+        let slots = self.mounts.values().chain(&self.root);
+        slots.filter_map(|slot| match slot {
+            Slot::Plugin(plugin, running) => Some((plugin, running)),
+            Slot::Held => None,
+        })
+    }
+
     /// The mounts on hold, in their order.
     #[must_use]
     pub fn held(&self) -> Vec<&str> {
@@ -161,8 +195,8 @@ impl Table {
             .collect();
         taking.sort_by_key(|(mount, _)| std::cmp::Reverse(mount.len()));
         taking.extend(self.root.as_ref().map(|slot| ("/", slot)));
-        let plugin = |slot: &'a Slot| {
-            if let Slot::Plugin(plugin) = slot {
+        let plugin = |slot: &'a Slot<R>| {
+            if let Slot::Plugin(plugin, _) = slot {
                 Some(plugin)
             } else {
                 None
@@ -175,11 +209,24 @@ impl Table {
     }
 }
 
-impl Slot {
-    fn found<'a>(&'a self, path: &'a str, rest: &'a str) -> Found<'a> {
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self {
+            mounts: HashMap::new(),
+            depths: Vec::new(),
+            root: None,
+            plugins: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl<R> Slot<R> {
+    fn found<'a>(&'a self, path: &'a str, rest: &'a str) -> Found<'a, R> {
         match self {
-            Self::Plugin(plugin) => Found::Plugin {
+            Self::Plugin(plugin, running) => Found::Plugin {
                 plugin,
+                running,
                 rest: if plugin.keep_mount_prefix { path } else { rest },
             },
             Self::Held => Found::Held,
@@ -227,7 +274,7 @@ mod tests {
 
     fn shown(found: Found<'_>) -> String {
         match found {
-            Found::Plugin { plugin, rest } => format!("{} {rest}", plugin.mount),
+            Found::Plugin { plugin, rest, .. } => format!("{} {rest}", plugin.mount),
             Found::Held => "held".to_owned(),
             Found::NoRoute => "none".to_owned(),
         }

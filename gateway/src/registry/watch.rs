@@ -2,7 +2,8 @@
 //!
 //! In: the folder, looked at twice a second, and a nudge (SIGHUP). Out: the next [`Table`] behind one pointer, a log line for each
 //! fault and change, the alarm `registry` while anything is wrong, and the numbers for the metrics. Polling sees everything:
-//! files, renames, a ConfigMap's swap, and file systems that tell nobody. What to make of the folder is decided in `build`.
+//! files, renames, a ConfigMap's swap, and file systems that tell nobody. What to make of the folder is decided in `build`; each
+//! plugin of the table gets its [`Cluster`] here, the same as before where it is reached as before.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use super::folder::{Snapshot, Stamp};
 use super::last_good;
 use super::table::Table;
 use super::{Fault, Rules};
+use crate::upstream::cluster::{Cluster, Clusters};
 
 /// Where the registry is read from, and what is acceptable there.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ pub struct Settings {
 /// The registry as the rest of the gateway sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    table: Arc<ArcSwap<Table>>,
+    table: Arc<ArcSwap<Table<Arc<Cluster>>>>,
     counts: Arc<Counts>,
 }
 
@@ -56,6 +58,7 @@ pub struct Watcher {
     registry: Registry,
     log: Log,
     alarms: Alarms,
+    clusters: Clusters,
     state: State,
     stamp: Stamp,
     snapshot: Snapshot,
@@ -92,8 +95,9 @@ impl Registry {
     ///
     /// # Errors
     /// Every fault of the folder, unless there is a last good copy to start from. Of a copy that is faulty itself, its faults too.
-    pub fn open(
+    pub(crate) fn open(
         settings: Settings,
+        clusters: Clusters,
         log: &Log,
         alarms: &Alarms,
     ) -> Result<(Self, Watcher), Vec<Fault>> {
@@ -134,6 +138,7 @@ impl Registry {
             registry: registry.clone(),
             log: log.clone(),
             alarms: alarms.clone(),
+            clusters,
             state: State::default(),
             stamp,
             snapshot,
@@ -149,13 +154,13 @@ impl Registry {
 
     /// The table in force, for as long as one look needs it.
     #[must_use]
-    pub fn load(&self) -> Guard<Arc<Table>> {
+    pub(crate) fn load(&self) -> Guard<Arc<Table<Arc<Cluster>>>> {
         self.table.load()
     }
 
     /// The table in force, to keep.
     #[must_use]
-    pub fn table(&self) -> Arc<Table> {
+    pub(crate) fn table(&self) -> Arc<Table<Arc<Cluster>>> {
         self.table.load_full()
     }
 
@@ -263,6 +268,7 @@ impl Watcher {
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let table = table.run(|plugin| self.clusters.of(plugin));
         self.registry.table.store(Arc::new(table));
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);

@@ -133,6 +133,36 @@ pub async fn carry(client: TunnelEnd, plugin: TunnelEnd) {
     let _ = join_behind(io, read, plugin.io, plugin.read).await;
 }
 
+impl Upgraded {
+    /// As [`Upgraded::switch`], where our own HTTP has read the plugin's 101.
+    ///
+    /// # Errors
+    /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
+    pub fn join(
+        &self,
+        answer: Response<Body>,
+        client: Option<OnUpgrade>,
+        plugin: Option<TunnelEnd>,
+        end: Option<Moment>,
+    ) -> Result<Response<Body>, NotAskedFor> {
+        let (Some(client), Some(plugin)) = (client, plugin) else {
+            return Err(NotAskedFor);
+        };
+        let answer = granted(answer)?;
+        *self.0.borrow_mut() = Some(Box::pin(async move {
+            let Ok(client) = client.await else { return };
+            let client = TokioIo::new(client);
+            tokio::select! {
+                // Either end may break off a WebSocket as it likes, and the trust in the plugin's end does by breaking it.
+                _ = join_behind(client, Bytes::new(), plugin.io, plugin.read) => {}
+                () = passed(end) => {}
+            }
+            drop(plugin.held);
+        }));
+        Ok(answer)
+    }
+}
+
 async fn passed(end: Option<Moment>) {
     match end {
         Some(end) => end.await,

@@ -46,14 +46,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const LOOKS: u8 = 4;
 
 /// Notices that the next program takes nothing of a body that flows. A sender that is too slow is the body's own business.
-struct Progress {
+pub struct Progress {
     look: Sleep,
     passed: u64,
     stalled: u8,
 }
 
 impl Progress {
-    fn new(upload: &Upload, timers: &Timers) -> Self {
+    /// Looks at `upload` from now on.
+    #[must_use]
+    pub fn new(upload: &Upload, timers: &Timers) -> Self {
         Self {
             look: timers.sleep(LOOK_EVERY),
             passed: upload.bytes(),
@@ -62,7 +64,7 @@ impl Progress {
     }
 
     /// Ready once nothing has passed for a minute.
-    fn poll_stalled(&mut self, upload: &Upload, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_stalled(&mut self, upload: &Upload, cx: &mut Context<'_>) -> Poll<()> {
         while self.stalled < LOOKS {
             std::task::ready!(self.look.poll_passed(cx));
             let before = std::mem::replace(&mut self.passed, upload.bytes());

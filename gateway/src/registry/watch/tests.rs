@@ -1,5 +1,6 @@
 use super::super::Found;
 use super::*;
+use crate::upstream::cluster::LookSoon;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::reload::asked::Reloads;
 use std::fs;
@@ -46,7 +47,8 @@ impl World {
             last_good: self.last_good.clone(),
             rules,
         };
-        Registry::open(settings, &self.log, &self.alarms)
+        let clusters = Clusters::new(LookSoon::default());
+        Registry::open(settings, clusters, &self.log, &self.alarms)
     }
 }
 

@@ -27,6 +27,12 @@ pub struct Interim {
     message: u64,
 }
 
+/// What is left of an upload that somebody answers, for who goes on with it when the answer has been read.
+pub struct Rest {
+    source: Rc<dyn Source>,
+    message: u64,
+}
+
 /// What is read from, and asked while one reads.
 pub(crate) trait Source {
     fn poll_frame(
@@ -84,6 +90,26 @@ impl Incoming {
     }
 }
 
+impl Incoming {
+    /// In an answer: a hold on what is left of the upload that it answers, which outlasts this. None if there is no connection
+    /// behind it.
+    #[must_use]
+    pub fn rest(&self) -> Option<Rest> {
+        let source = self.source.clone()?;
+        Some(Rest {
+            source,
+            message: self.message,
+        })
+    }
+}
+
+impl Rest {
+    /// Goes on with the upload. Ready once it is over, one way or the other.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_upload(self.message, cx)
+    }
+}
+
 impl Interim {
     /// Sends an interim answer, 103 in practice, with these fields. Whether it goes out: it does not to HTTP/1.0, after the
     /// answer has begun, or after eight of them.
@@ -136,6 +162,12 @@ impl fmt::Debug for Incoming {
         f.debug_struct("Incoming")
             .field("left", &self.size_hint().exact())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").finish_non_exhaustive()
     }
 }
 

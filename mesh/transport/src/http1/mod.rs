@@ -23,7 +23,7 @@ mod samples;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use incoming::{Incoming, Interim};
+pub use incoming::{Incoming, Interim, Rest};
 pub use refusal::{Refusal, RefusalKind, Seen};
 
 /// A reason for a refusal, without what is known of the message it concerns.

@@ -276,7 +276,8 @@ where
     /// Writes what there is to write, and asks the body for more while it goes out.
     fn pump(&self, cx: &mut Context<'_>) {
         for _ in 0..ROUNDS {
-            let mut said = false;
+            // The body has been asked, and wakes us when it has more to say.
+            let mut waits = false;
             loop {
                 let body = {
                     let mut state = self.state.borrow_mut();
@@ -308,12 +309,13 @@ where
                 };
                 drop(over);
                 if nothing {
+                    waits = true;
                     break;
                 }
-                said = true;
             }
             let flushed = self.state.borrow_mut().flush_quietly(cx);
-            if !flushed || !said {
+            // With room again the body has to be asked: what was full before may have kept it from being.
+            if !flushed || waits || !self.state.borrow().wants_more() {
                 return;
             }
         }
@@ -329,6 +331,12 @@ where
     IO: Stream + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
 {
+    /// Whether the body of the request should be asked now.
+    fn wants_more(&self) -> bool {
+        let wire = self.wire.as_ref();
+        wire.is_some_and(|wire| self.unwritable.is_none() && self.upload.wants(&wire.out))
+    }
+
     /// Writes what waits; whether all of it has gone out. A failure is remembered: what the server said before it still counts.
     fn flush_quietly(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(wire) = &mut self.wire else {

@@ -91,7 +91,13 @@ pub enum SendError<B: Body> {
         error: Option<io::Error>,
     },
     /// The connection broke or the peer gave up before there was an answer. Some or all of the request was written.
-    Closed(Option<io::Error>),
+    Closed {
+        /// As it was given, if it has no body, was alone on a connection that was kept, and the connection is what ended: what can
+        /// be done twice may be sent again.
+        request: Option<Box<Request<B>>>,
+        /// None if the peer closed the connection, or if others were told why.
+        error: Option<io::Error>,
+    },
     /// The connection was ended by [`Link::cut`], for this reason.
     Ended(&'static str),
     /// What came is no answer, for this reason.
@@ -263,7 +269,10 @@ where
                 (Some(head), Some(body)) if self.is_unsent(&error, written) => {
                     Err(self.unsent(head.map(|()| body), &error))
                 }
-                _ => Err(self.why(&error)),
+                (Some(head), Some(body)) if error.is_io() || error.is_go_away() => {
+                    Err(self.why(&error, Some(Box::new(head.map(|()| body)))))
+                }
+                _ => Err(self.why(&error, None)),
             },
         }
     }
@@ -286,13 +295,16 @@ where
         never_written || declined
     }
 
-    fn why<B: Body>(&self, error: &h2::Error) -> SendError<B> {
+    fn why<B: Body>(&self, error: &h2::Error, request: Option<Box<Request<B>>>) -> SendError<B> {
         if let Some(reason) = self.state.cut.get() {
             SendError::Ended(reason)
         } else if error.is_library() && !error.is_io() {
             SendError::Protocol("the answer's frames are malformed")
         } else if error.is_io() || error.is_go_away() || error.is_reset() {
-            SendError::Closed(self.failure())
+            SendError::Closed {
+                request,
+                error: self.failure(),
+            }
         } else {
             SendError::Protocol("the answer is not HTTP/2")
         }
@@ -452,7 +464,7 @@ impl<B: Body> fmt::Display for SendError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsent { .. } => f.write_str("the connection closed before the request was sent"),
-            Self::Closed(_) => f.write_str("the connection broke before the answer"),
+            Self::Closed { .. } => f.write_str("the connection broke before the answer"),
             Self::Ended(reason) => write!(f, "the connection was ended: {reason}"),
             Self::Protocol(reason) => f.write_str(reason),
             Self::Stalled => f.write_str("nothing of the request's body was taken for too long"),
@@ -468,7 +480,7 @@ where
 {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unsent { error, .. } | Self::Closed(error) => {
+            Self::Unsent { error, .. } | Self::Closed { error, .. } => {
                 error.as_ref().map(|error| error as _)
             }
             Self::Upload(error) => Some(error),

@@ -204,13 +204,19 @@ async fn what_reached_nobody_comes_back_whole() {
         it.raw.until(DATA).await;
         it.raw.send(RST_STREAM, 0, 3, &7_u32.to_be_bytes()).await;
         let answer = answer.await.unwrap();
-        assert!(matches!(answer, Err(SendError::Closed(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(SendError::Closed { .. })),
+            "{answer:?}"
+        );
         // The peer has looked at it.
         let answer = send(&it.connection, asking());
         it.raw.until(HEADERS).await;
         it.raw.send(RST_STREAM, 0, 5, &2_u32.to_be_bytes()).await;
         let answer = answer.await.unwrap();
-        assert!(matches!(answer, Err(SendError::Closed(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(SendError::Closed { .. })),
+            "{answer:?}"
+        );
         // It was gone before anything was written.
         drop(it.raw);
         let answer = send(&it.connection, asking()).await.unwrap();
@@ -225,7 +231,10 @@ async fn what_reached_nobody_comes_back_whole() {
         it.raw.until(HEADERS).await;
         drop(it.raw);
         let answer = answer.await.unwrap();
-        assert!(matches!(answer, Err(SendError::Closed(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(SendError::Closed { .. })),
+            "{answer:?}"
+        );
     })
     .await;
 }

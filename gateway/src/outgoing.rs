@@ -1,6 +1,6 @@
 //! Makes of a client's request the one that goes on: our headers in, everything of its kind out.
 //!
-//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `forward` sends.
+//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `upstream` sends.
 //! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a request that has not passed
 //! authentication, authorisation and the header rule cannot be sent on, it does not compile.
 
@@ -19,16 +19,16 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
-use super::hop::Route;
-use super::sign::{Context, Signer};
 use crate::authorise::Permit;
 use crate::registry::Plugin;
+use crate::sign::{Context, Signer};
+use crate::upstream::{self, Carrier};
 
 /// A request as its plugin may see it.
 pub(crate) struct Outgoing {
-    pub(super) plugin: Arc<Plugin>,
-    pub(super) head: Parts,
-    pub(super) route: Route,
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) head: Parts,
+    pub(crate) carrier: Carrier,
 }
 
 /// What is known of a request beside its head.
@@ -69,7 +69,7 @@ pub(crate) fn prepare(
     mut head: Parts,
     facts: &Facts<'_>,
     signer: Option<&Signer>,
-) -> Result<(Outgoing, Stripped), super::Error> {
+) -> Result<(Outgoing, Stripped), upstream::Error> {
     let plugin = permit.plugin();
     let takes_trailers = head
         .headers
@@ -108,8 +108,8 @@ pub(crate) fn prepare(
     for (name, value) in &plugin.inject_headers {
         head.headers.insert(name, value.clone());
     }
-    let route = route(&head.headers, facts, grpc);
-    let shared = sidecar && route == Route::Shared;
+    let carrier = carrier(&head.headers, facts, grpc);
+    let shared = sidecar && carrier == Carrier::Shared;
     head.uri = target(head.uri, facts, shared.then_some(&facts.host))?;
     if let (Some(signer), true) = (signer, plugin.signed) {
         sign(&mut head, permit, facts, signer);
@@ -134,7 +134,7 @@ pub(crate) fn prepare(
         Outgoing {
             plugin: plugin.clone(),
             head,
-            route,
+            carrier,
         },
         stripped,
     ))
@@ -213,20 +213,20 @@ fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
 }
 
 /// Bulk, and what has no known end, keeps off the shared connection; gRPC is many small messages, and needs trailers.
-fn route(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Route {
+fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
     if facts.websocket {
-        return Route::Alone;
+        return Carrier::Alone;
     }
     if facts.bodiless || grpc {
-        return Route::Shared;
+        return Carrier::Shared;
     }
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length < BULK) {
-        Route::Shared
+        Carrier::Shared
     } else {
-        Route::Alone
+        Carrier::Alone
     }
 }
 
@@ -243,7 +243,7 @@ fn target(
     uri: Uri,
     facts: &Facts<'_>,
     authority: Option<&HeaderValue>,
-) -> Result<Uri, super::Error> {
+) -> Result<Uri, upstream::Error> {
     let mut parts = uri.into_parts();
     let untouched = parts
         .path_and_query
@@ -257,17 +257,17 @@ fn target(
         };
         parts.path_and_query = Some(
             PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
-                .map_err(|_| super::Error::Unwritable)?,
+                .map_err(|_| upstream::Error::Unwritable)?,
         );
     }
     (parts.scheme, parts.authority) = match authority {
         Some(host) => (
             Some(Scheme::HTTPS),
-            Some(Authority::try_from(host.as_bytes()).map_err(|_| super::Error::Unwritable)?),
+            Some(Authority::try_from(host.as_bytes()).map_err(|_| upstream::Error::Unwritable)?),
         ),
         None => (None, None),
     };
-    Uri::from_parts(parts).map_err(|_| super::Error::Unwritable)
+    Uri::from_parts(parts).map_err(|_| upstream::Error::Unwritable)
 }
 
 fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {

@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 
 use gapura_mesh::body::Fault;
-use gapura_mesh::tls::failure::handshake_refusal;
-use gapura_mesh::upstream::SendError;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -24,33 +22,6 @@ pub(crate) enum Error {
     Body(Fault),
     /// The request cannot be written as the next protocol wants it.
     Unwritable,
-}
-
-impl From<SendError> for Error {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Unsent(_) => Self::Unreachable(io::ErrorKind::ConnectionAborted.into()),
-            SendError::Broken(cause) => broken(cause),
-            SendError::Cut(reason) => {
-                Self::Identity(format!("the sidecar is trusted no longer: {reason}"))
-            }
-            SendError::Protocol => Self::Protocol,
-            SendError::Timeout => Self::Timeout,
-            SendError::Body(fault) => Self::Body(fault),
-        }
-    }
-}
-
-/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
-/// that seemed to succeed); else it is gone.
-fn broken(cause: Option<io::Error>) -> Error {
-    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
-    let failure = handshake_refusal(&cause);
-    if failure.is_peer_alert {
-        Error::Identity(failure.sentence)
-    } else {
-        Error::Unreachable(cause)
-    }
 }
 
 impl fmt::Display for Error {

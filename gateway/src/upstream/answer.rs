@@ -1,0 +1,103 @@
+//! An answer as it comes off a connection, and why there is none.
+//!
+//! In: what our HTTP says of one request on one connection, over either version. Out: an [`Answer`], or a [`Failed`] that says
+//! whether the request can have reached anybody.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use gapura_mesh::body::{Body, Fault, Upload};
+use gapura_mesh::http1::Rest;
+use gapura_mesh::http1::client::SendError as Http1;
+use gapura_mesh::http2::client::SendError as Http2;
+use gapura_mesh::timers::Timers;
+use gapura_mesh::tunnel::TunnelEnd;
+use gapura_mesh::upstream::Progress;
+use http::{Method, Request, Response};
+
+use super::patience::Over;
+
+/// An answer.
+pub(crate) struct Answer {
+    /// Its head, and its body under way.
+    pub(crate) response: Response<Body>,
+    /// Behind a 101: the connection, which speaks another protocol from now on.
+    pub(crate) switched: Option<TunnelEnd>,
+}
+
+/// Why one connection gave no answer.
+pub(super) enum Failed {
+    /// Nothing of the request was written; here it is.
+    Unsent(Box<Request<Body>>, Option<io::Error>),
+    /// The connection ended before an answer. The request is here if it has no body.
+    Closed(Option<Box<Request<Body>>>, Option<io::Error>),
+    /// The trust in force ended the connection, for this reason.
+    Cut(&'static str),
+    /// What came is no answer.
+    Protocol,
+    /// The time is over.
+    Over,
+    /// The request's own body broke.
+    Body(Fault),
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Self {
+            response,
+            switched: None,
+        }
+    }
+}
+
+impl From<Http1<Body>> for Failed {
+    fn from(error: Http1<Body>) -> Self {
+        match error {
+            Http1::Unsent { request, error } => Self::Unsent(request, error),
+            Http1::Closed { request, error } => Self::Closed(request, error),
+            Http1::Cut(error) => Self::Closed(None, error),
+            Http1::Protocol(_) => Self::Protocol,
+            Http1::Upload(fault) => Self::Body(fault.unwrap_or(Fault::Short)),
+        }
+    }
+}
+
+impl From<Http2<Body>> for Failed {
+    fn from(error: Http2<Body>) -> Self {
+        match error {
+            Http2::Unsent { request, error } => Self::Unsent(request, error),
+            Http2::Closed { request, error } => Self::Closed(request, error),
+            Http2::Ended(reason) => Self::Cut(reason),
+            Http2::Protocol(_) => Self::Protocol,
+            Http2::Stalled => Self::Over,
+            Http2::Upload(fault) => Self::Body(fault),
+            Http2::Short => Self::Body(Fault::Short),
+        }
+    }
+}
+
+impl From<Over> for Failed {
+    fn from(_: Over) -> Self {
+        Self::Over
+    }
+}
+
+/// Whether a request may be done twice (RFC 9110, section 9.2.2).
+pub(super) fn is_repeatable(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// Goes on with an upload whose answer has been read, until it is over or nobody takes of it any more.
+pub(super) async fn carry_on(rest: Rest, upload: Rc<Upload>, timers: Timers) {
+    let mut progress = Progress::new(&upload, &timers);
+    poll_fn(|cx: &mut Context<'_>| match rest.poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => progress.poll_stalled(&upload, cx),
+    })
+    .await;
+}

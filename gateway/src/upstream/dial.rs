@@ -1,0 +1,181 @@
+//! Opens connections to one address: TCP, the handshake, and whatever of HTTP both ends speak.
+//!
+//! In: an address, whom the sidecar there must prove to be, and the protocols to offer. Out: a connection that the trust in force
+//! ends when it must, or a [`Failure`], which leaves one line with the reason. How long the whole may take for a request is the
+//! request's business; no part of it is without an end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use gapura_mesh::BoxStream;
+use gapura_mesh::http2::client::{Connection, Settings};
+use gapura_mesh::identity::PeerId;
+use gapura_mesh::log::Level;
+use gapura_mesh::metrics::Side;
+use gapura_mesh::tls::failure::HandshakeFailure;
+use gapura_mesh::tls::live::{LiveConnections, LiveGuard};
+use gapura_mesh::tls::peer::Peer;
+use gapura_mesh::tls::trust::{TrustSet, TrustStore};
+use gapura_mesh::upstream::dial;
+use gapura_mesh::upstream::life::Life;
+use gapura_mesh::worker::Core;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use super::shared::Shared;
+use super::tied::{Link, Tied};
+
+/// The way to one address.
+pub(super) struct Dialer {
+    pub(super) core: Rc<Core>,
+    pub(super) trust: TrustStore,
+    pub(super) live: LiveConnections,
+    pub(super) address: SocketAddr,
+    /// Whom the sidecar there must prove to be; plain HTTP if `None`.
+    pub(super) wanted: Option<PeerId>,
+}
+
+/// What was opened.
+pub(super) enum Dialled {
+    /// A connection for all requests.
+    Shared(Shared),
+    /// A stream to speak HTTP/1.1 on.
+    Alone((Tied, Rc<Link>)),
+}
+
+/// Why connecting failed; told to all who waited.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// Nobody is there.
+    Unreachable(io::ErrorKind, String),
+    /// Who is there is not who should, or refuses us.
+    Identity(String),
+    /// Who is there does not speak what we do.
+    Protocol,
+    /// Who is there accepts and stays silent.
+    Timeout,
+}
+
+/// For the handshake, and once more for the first words of HTTP/2.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// As ALPN spells them.
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
+impl Dialer {
+    /// A connection for all requests, or one over HTTP/1.1 where the sidecar offers nothing else.
+    pub(super) async fn shared(&self) -> Result<Dialled, Failure> {
+        let trust = self.trust.load_full();
+        let (io, guard, http2) = self.connect(&trust, &[HTTP2, HTTP1]).await?;
+        if !http2 {
+            return Ok(Dialled::Alone(self.tied(io, guard)));
+        }
+        let core = &self.core;
+        let share = core.held.open();
+        let handshake = Connection::handshake(io, Settings::default(), &core.timers, &share);
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (connection, driver) =
+            handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
+        let verdict = guard.as_ref().map(LiveGuard::verdict);
+        let life = Life::new((core.count_open(Side::Hop), guard), verdict);
+        let link = connection.link();
+        core.tasks.spawn("a connection to a sidecar", async move {
+            tokio::select! {
+                biased;
+                reason = life.cut(|| link.retire()) => link.cut(reason),
+                () = driver => {}
+            }
+        });
+        Ok(Dialled::Shared(connection))
+    }
+
+    /// A stream to speak HTTP/1.1 on.
+    pub(super) async fn alone(&self) -> Result<(Tied, Rc<Link>), Failure> {
+        let trust = self.trust.load_full();
+        let (io, guard, _) = self.connect(&trust, &[HTTP1]).await?;
+        Ok(self.tied(io, guard))
+    }
+
+    fn tied(&self, io: BoxStream, guard: Option<LiveGuard>) -> (Tied, Rc<Link>) {
+        let side = if guard.is_some() {
+            Side::Hop
+        } else {
+            Side::Plugin
+        };
+        Tied::new(io, self.core.count_open(side), guard, &self.core.tasks)
+    }
+
+    /// A stream, and whether HTTP/2 is spoken on it.
+    async fn connect(
+        &self,
+        trust: &TrustSet,
+        offered: &[&[u8]],
+    ) -> Result<(BoxStream, Option<LiveGuard>, bool), Failure> {
+        let tcp = dial::tcp(self.address)
+            .await
+            .map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
+        let Some(wanted) = &self.wanted else {
+            return Ok((Box::new(tcp), None, false));
+        };
+        let connector = TlsConnector::from(trust.client_config(wanted, offered));
+        let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
+        let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
+        let session = stream.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(HTTP2);
+        let chain: Vec<_> = session
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|part| part.clone().into_owned())
+            .collect();
+        let peer = Peer::of_judged_chain(&chain)
+            .map_err(|refusal| Failure::Identity(refusal.to_string()))?;
+        let guard = self
+            .live
+            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
+        Ok((Box::new(stream), Some(guard), http2))
+    }
+
+    fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {
+        self.refused(failure.reason, &failure.sentence);
+        if failure.is_about_certificates || failure.is_peer_alert {
+            Failure::Identity(failure.sentence)
+        } else if failure.reason == "protocol" {
+            Failure::Protocol
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Failure::Timeout
+        } else {
+            Failure::Unreachable(error.kind(), failure.sentence)
+        }
+    }
+
+    /// One line for each failed handshake, with the reason and the peer's address.
+    pub(super) fn refused(&self, reason: &'static str, sentence: &str) {
+        let seed = &self.core.seed;
+        seed.meters.handshake_failed(Side::Hop, reason);
+        let (address, wanted) = (
+            self.address.to_string(),
+            self.wanted.as_ref().map(PeerId::to_string),
+        );
+        let message = format!(
+            "the handshake with {} at {address} failed: {sentence}",
+            wanted.as_deref().unwrap_or("the plugin")
+        );
+        let fields = [
+            ("side", "hop".into()),
+            ("reason", reason.into()),
+            ("peer", address.into()),
+            ("wanted", wanted.into()),
+        ];
+        seed.log
+            .event(Level::Warn, "handshake_failed", &message, &fields);
+    }
+}

@@ -1,0 +1,289 @@
+//! One worker's connections to one address.
+//!
+//! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
+//! must not share (bulk and upgrades), or for all where the sidecar offers nothing else. To a plugin without a sidecar: HTTP/1.1
+//! in plain.
+//! Invariant: a request that may have reached the other end goes again only if it may be done twice, has no body, and was lost with
+//! a connection that had been kept; and then once.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gapura_mesh::body::{Body, Fault, UploadState};
+use gapura_mesh::identity::PeerId;
+use gapura_mesh::tls::failure::handshake_refusal;
+use gapura_mesh::tls::live::LiveConnections;
+use gapura_mesh::tls::trust::TrustStore;
+use gapura_mesh::worker::Core;
+use http::Request;
+
+use super::answer::{Answer, Failed, is_repeatable};
+use super::attempt::{Attempt, Attempts};
+use super::dial::{Dialer, Dialled, Failure};
+use super::patience::{Over, Patience};
+use super::pool::Pool;
+use super::shared::{self, Shared};
+
+/// How a request travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// With all others.
+    Shared,
+    /// On a connection of its own while it lasts.
+    Alone,
+}
+
+/// The connections to one address.
+pub(crate) struct Hop {
+    dialer: Rc<Dialer>,
+    open: Rc<Open>,
+    pool: Rc<Pool>,
+}
+
+/// What all attempts to open a shared connection leave behind.
+#[derive(Default)]
+struct Open {
+    connections: RefCell<Vec<Shared>>,
+    attempts: Rc<Attempts<Failure>>,
+    /// The sidecar offers HTTP/1.1 alone: for so many sweeps it is not asked again.
+    only_http1: Cell<u32>,
+}
+
+/// Why a request got no answer on this hop.
+pub(super) enum Error {
+    /// Nothing of it was written; here it is, and why.
+    Unsent(Box<Request<Body>>, super::Error),
+    /// It may have been written: nobody else may try.
+    Final(super::Error),
+}
+
+/// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
+const SHARED_MOST: usize = 64;
+
+/// Under the 60 s for which the sidecar keeps one.
+const KEEP: Duration = Duration::from_secs(30);
+
+/// A plugin without a sidecar is any server: below the keep-alive of all we know of.
+const KEEP_PLAIN: Duration = Duration::from_secs(3);
+
+/// Sweeps, of which there is one a second, until a sidecar is offered HTTP/2 again.
+const ASK_AGAIN: u32 = 60;
+
+impl Hop {
+    /// A hop to `address`, over mTLS where an identity is wanted.
+    pub(super) fn new(
+        core: Rc<Core>,
+        trust: TrustStore,
+        live: LiveConnections,
+        address: SocketAddr,
+        wanted: Option<PeerId>,
+    ) -> Self {
+        let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };
+        let pool = Pool::new(core.clone(), keep);
+        let dialer = Rc::new(Dialer {
+            core,
+            trust,
+            live,
+            address,
+            wanted,
+        });
+        Self {
+            dialer,
+            open: Rc::default(),
+            pool,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+        carrier: Carrier,
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
+        if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
+            self.send_shared(request, patience).await
+        } else {
+            // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
+            Box::pin(self.send_alone(request, patience)).await
+        }
+    }
+
+    /// Closes what has idled too long. Called about once a second.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+        self.open.connections.borrow_mut().retain(Shared::is_open);
+        let asked = &self.open.only_http1;
+        asked.set(asked.get().saturating_sub(1));
+    }
+
+    async fn send_shared(
+        &self,
+        mut request: Request<Body>,
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
+        let mut once_more = is_repeatable(request.method());
+        loop {
+            let (connection, fresh) = match self.connection(patience).await {
+                Ok(Ok(Some(found))) => found,
+                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience)).await,
+                Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
+                Err(Over) => return Err(Error::Final(super::Error::Timeout)),
+            };
+            match shared::send(&connection, request, patience, &self.dialer.core).await {
+                Ok(answer) => return Ok(answer),
+                // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
+                Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
+                    request = *unsent;
+                }
+                Err(Failed::Closed(Some(unanswered), error))
+                    if !fresh && once_more && !is_alert(error.as_ref()) =>
+                {
+                    once_more = false;
+                    request = *unanswered;
+                }
+                Err(failed) => return Err(self.told(failed, patience)),
+            }
+        }
+    }
+
+    async fn send_alone(
+        &self,
+        mut request: Request<Body>,
+        patience: &Patience<'_>,
+    ) -> Result<Answer, Error> {
+        let repeatable = is_repeatable(request.method());
+        while let Some(kept) = self.pool.take() {
+            match self.pool.send(kept, request, patience).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Unsent(unsent, _)) => request = *unsent,
+                Err(Failed::Closed(Some(unanswered), error))
+                    if repeatable && !is_alert(error.as_ref()) =>
+                {
+                    request = *unanswered;
+                    break;
+                }
+                Err(failed) => return Err(self.told(failed, patience)),
+            }
+        }
+        let opened = match patience.connecting(self.dialer.alone()).await {
+            Ok(Ok(opened)) => self.pool.open(opened),
+            Ok(Err(failure)) => return Err(Error::Unsent(Box::new(request), failure.into())),
+            Err(Over) => return Err(Error::Final(super::Error::Timeout)),
+        };
+        let sent = self.pool.send(opened, request, patience).await;
+        sent.map_err(|failed| self.told(failed, patience))
+    }
+
+    /// A shared connection with room for one more stream, and whether it was opened for this; none where the sidecar has none.
+    /// That there is no time left is one thing, and that this address gives none another.
+    async fn connection(
+        &self,
+        patience: &Patience<'_>,
+    ) -> Result<Result<Option<(Shared, bool)>, super::Error>, Over> {
+        // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
+        for round in 0..=SHARED_MOST {
+            let attempt = {
+                let mut connections = self.open.connections.borrow_mut();
+                connections.retain(Shared::is_open);
+                if let Some(connection) =
+                    connections.iter().find(|connection| connection.has_room())
+                {
+                    return Ok(Ok(Some((connection.clone(), round > 0))));
+                }
+                if self.open.only_http1.get() > 0 {
+                    return Ok(Ok(None));
+                }
+                if connections.len() >= SHARED_MOST {
+                    break;
+                }
+                self.attempt()
+            };
+            if let Err(failure) = patience.connecting(attempt.over()).await? {
+                return Ok(Err(failure.into()));
+            }
+        }
+        Ok(Err(super::Error::Overloaded))
+    }
+
+    /// The attempt that is under way, or a new one.
+    fn attempt(&self) -> Rc<Attempt<Failure>> {
+        let (dialer, open, pool) = (self.dialer.clone(), self.open.clone(), self.pool.clone());
+        let broken = Failure::Unreachable(
+            io::ErrorKind::Other,
+            "the attempt to connect broke off".to_owned(),
+        );
+        let tasks = &self.dialer.core.tasks;
+        self.open.attempts.join(tasks, broken, || async move {
+            match dialer.shared().await? {
+                Dialled::Shared(connection) => open.connections.borrow_mut().push(connection),
+                Dialled::Alone(opened) => {
+                    open.only_http1.set(ASK_AGAIN);
+                    pool.give_back(pool.open(opened));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
+    fn told(&self, failed: Failed, patience: &Patience<'_>) -> Error {
+        // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
+        if let UploadState::Failed(fault) = patience.upload().state()
+            && fault != Fault::Cut
+        {
+            return Error::Final(super::Error::Body(fault));
+        }
+        let (unsent, error) = match failed {
+            Failed::Unsent(request, error) => (Some(request), broken(error)),
+            Failed::Closed(_, error) => (None, broken(error)),
+            Failed::Cut(reason) => (
+                None,
+                super::Error::Identity(format!("the sidecar is trusted no longer: {reason}")),
+            ),
+            Failed::Protocol => (None, super::Error::Protocol),
+            Failed::Over => (None, super::Error::Timeout),
+            Failed::Body(fault) => (None, super::Error::Body(fault)),
+        };
+        if let super::Error::Identity(sentence) = &error {
+            self.dialer.refused("peer_alert", sentence);
+        }
+        match unsent {
+            Some(request) => Error::Unsent(request, error),
+            None => Error::Final(error),
+        }
+    }
+}
+
+/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
+/// that seemed to succeed); else it is gone.
+fn broken(cause: Option<io::Error>) -> super::Error {
+    let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+    let failure = handshake_refusal(&cause);
+    if failure.is_peer_alert {
+        super::Error::Identity(failure.sentence)
+    } else {
+        super::Error::Unreachable(cause)
+    }
+}
+
+fn is_alert(error: Option<&io::Error>) -> bool {
+    error.is_some_and(|error| handshake_refusal(error).is_peer_alert)
+}
+
+impl From<Failure> for super::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable(kind, text) => Self::Unreachable(io::Error::new(kind, text)),
+            Failure::Identity(sentence) => Self::Identity(sentence),
+            Failure::Protocol => Self::Protocol,
+            Failure::Timeout => Self::Timeout,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Keeps the addresses of all clusters in step with what their names stand for.
+//!
+//! In: the clusters in force. Out: each one's addresses, looked up at start, every 5 s and when a connect has failed. A name that
+//! cannot be resolved keeps the addresses it had; at start it has none, which is not fatal: its requests are answered 502 until it
+//! has. Names are asked for side by side: each cluster knows its own as soon as they are there. Runs on the control thread.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::cluster::{Cluster, LookSoon};
+use super::lookup::Lookups;
+use crate::registry::{Host, Registry};
+
+/// How often names are looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// However many connects fail, names are not asked for more often.
+const LOOK_UP_LEAST: Duration = Duration::from_secs(1);
+
+/// Looks up the names of all plugins of `registry`, for ever.
+pub(crate) async fn run(registry: Registry, look_soon: LookSoon) {
+    let lookups = Rc::new(Lookups::new());
+    loop {
+        let table = registry.table();
+        let clusters = table.running().map(|(_, cluster)| cluster.clone());
+        look_up(&lookups, clusters).await;
+        drop(table);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_UP_EVERY) => {}
+            () = async {
+                tokio::time::sleep(LOOK_UP_LEAST).await;
+                look_soon.asked().await;
+            } => {}
+        }
+    }
+}
+
+/// Looks up the names of all `clusters`, side by side.
+async fn look_up(lookups: &Rc<Lookups>, clusters: impl Iterator<Item = Arc<Cluster>>) {
+    let mut tasks = JoinSet::new();
+    for cluster in clusters {
+        let lookups = lookups.clone();
+        tasks.spawn_local(async move { look_up_one(&lookups, &cluster).await });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn look_up_one(lookups: &Rc<Lookups>, cluster: &Cluster) {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    let mut names = JoinSet::new();
+    for instance in cluster.upstream().instances() {
+        match &instance.host {
+            Host::Ip(ip) => found.push(SocketAddr::new(*ip, instance.port)),
+            Host::Name(name) => {
+                let (lookups, name, port) = (lookups.clone(), name.clone(), instance.port);
+                names.spawn_local(async move { lookups.find(&name, port).await });
+            }
+        }
+    }
+    let mut whole = true;
+    while let Some(answer) = names.join_next().await {
+        match answer {
+            Ok(Some(addresses)) => found.extend(addresses),
+            Ok(None) | Err(_) => whole = false,
+        }
+    }
+    cluster.found(found, whole);
+}

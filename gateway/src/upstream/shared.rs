@@ -1,0 +1,74 @@
+//! One HTTP/2 connection that all requests of a worker to one address share.
+//!
+//! In: a request. Out: its answer; an upload that outlasts its answer goes on, and one whose answer is given up ends with it.
+
+use std::rc::Rc;
+
+use gapura_mesh::body::{Attachment, Body, End, Upload, UploadState};
+use gapura_mesh::http1::Rest;
+use gapura_mesh::http2::client::Connection;
+use gapura_mesh::timers::Timers;
+use gapura_mesh::worker::Core;
+use http::{Request, Response};
+
+use super::answer::{Answer, Failed, carry_on};
+use super::patience::Patience;
+
+/// A connection. Clones are the same.
+pub(super) type Shared = Connection<Timers>;
+
+/// Keeps the rest of an upload for as long as its answer is read, and then sees it through.
+struct Carrying {
+    core: Rc<Core>,
+    upload: Rc<Upload>,
+    rest: Option<Rest>,
+    /// All of the answer has been read.
+    whole: bool,
+}
+
+/// Sends a request and waits for the head of its answer.
+///
+/// # Errors
+/// [`Failed`]
+pub(super) async fn send(
+    connection: &Shared,
+    request: Request<Body>,
+    patience: &Patience<'_>,
+    core: &Rc<Core>,
+) -> Result<Answer, Failed> {
+    let answer = patience
+        .answered(connection.send(request, |_, _| {}))
+        .await??;
+    let (head, incoming) = answer.into_parts();
+    let is_whole = http_body::Body::is_end_stream(&incoming);
+    let upload = patience.upload();
+    let body = if upload.state() == UploadState::Flowing {
+        let carrying = Carrying {
+            core: core.clone(),
+            upload: upload.clone(),
+            rest: incoming.rest(),
+            whole: is_whole,
+        };
+        Body::answer(incoming).with(Box::new(carrying))
+    } else {
+        Body::message(incoming)
+    };
+    Ok(Response::from_parts(head, body).into())
+}
+
+impl Attachment for Carrying {
+    fn ended(&mut self, end: End) {
+        self.whole = end == End::Whole;
+    }
+}
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        let flows = self.upload.state() == UploadState::Flowing;
+        if let Some(rest) = self.rest.take().filter(|_| self.whole && flows) {
+            let (upload, timers) = (self.upload.clone(), self.core.timers.clone());
+            let tasks = &self.core.tasks;
+            tasks.spawn("the rest of an upload", carry_on(rest, upload, timers));
+        }
+    }
+}
