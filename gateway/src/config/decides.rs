@@ -10,7 +10,7 @@ use gapura_mesh::host::is_name;
 
 use super::issuers;
 use crate::authenticate;
-use crate::forward::sign::SignatureForm;
+use crate::sign::SignatureForm;
 use crate::registry::Signing;
 use crate::standing;
 
