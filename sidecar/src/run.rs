@@ -22,6 +22,7 @@ use gapura_mesh::tls::live::LiveConnections;
 use gapura_mesh::tls::marks::{Kept, StateDir};
 use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 use gapura_mesh::tls::watch::{self, Keeper, TrustCounters};
+use gapura_mesh::upstream::crowd::Crowd;
 use gapura_mesh::worker::{self, Core, Seed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -217,11 +218,13 @@ fn spawn_workers(
         meters: state.meters.clone(),
         stopping: state.stopping.clone(),
     };
+    let crowd = Crowd::new();
     worker::spawn_all(&seed, || {
+        let crowd = crowd.clone();
         let (address, rule, name) = (config.plugin.clone(), config.tenants.clone(), name.clone());
         let (allow, trust, live) = (loaded.allow.clone(), loaded.trust.clone(), live.clone());
         move |core: Rc<Core>| {
-            let plugin = Plugin::new(address, core.clone());
+            let plugin = Plugin::new(address, core.clone(), crowd);
             let meters = core.seed.meters.plugin(&name);
             Server {
                 pipeline: Rc::new(Pipeline {
