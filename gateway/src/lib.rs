@@ -29,6 +29,7 @@ mod run;
 mod server;
 mod settings;
 mod standing;
+mod until;
 mod ws_token;
 
 pub use command::{Checked, check, signing_keys};

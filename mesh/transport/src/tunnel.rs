@@ -1,16 +1,12 @@
 //! WebSockets: who may ask for one, what is a good answer to that, and the bytes both ways from then on.
 //!
-//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and the rest of the connection's
-//! life, left in an [`Upgraded`] for the connection's owner to carry on: a tunnel ends with either end, with the caller's token, and
-//! with the trust in the connection it took over, and it is dropped with the connection at the program's end.
+//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and a [`Tunnel`] for the
+//! connection's owner to carry on once that answer is out: it ends with either end, with the caller's token, and with the trust in
+//! the connection it took over, and it is dropped with the connection at the program's end.
 //! Invariant: not a byte goes on before both sides have said 101.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,12 +22,16 @@ use crate::body::{Body, Moment};
 use crate::stream::BoxStream;
 use crate::upstream::life::Life;
 
-/// Where the pipeline leaves an upgraded connection.
-#[derive(Clone, Default)]
-pub struct Upgraded(Rc<RefCell<Option<Tunnel>>>);
+/// A switch that both sides have agreed on, until the client's end of it is there.
+pub struct Tunnel {
+    plugin: PluginEnd,
+    end: Option<Moment>,
+}
 
-/// The rest of an upgraded connection's life.
-type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
+/// The plugin's end, whoever has read its 101.
+enum PluginEnd {
+    Hyper(OnUpgrade, Option<Arc<Life>>),
+}
 
 /// The other side switched to a protocol that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,44 +61,36 @@ fn names_websocket(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-impl Upgraded {
-    /// The rest of the connection's life, if it was upgraded.
-    #[must_use]
-    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.0.borrow_mut().take()
-    }
-
-    /// Takes a 101 for the answer to `client`, who asked for it, and makes the tunnel, which lasts until `end` at most.
+impl Tunnel {
+    /// Takes a 101 for the answer to a client, if that client asked for one; the tunnel lasts until `end` at most.
     ///
     /// # Errors
     /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
-    pub fn switch(
-        &self,
+    pub fn grant(
         mut answer: Response<Body>,
-        client: Option<OnUpgrade>,
+        asked: bool,
         end: Option<Moment>,
-    ) -> Result<Response<Body>, NotAskedFor> {
+    ) -> Result<(Response<Body>, Self), NotAskedFor> {
         let plugin = answer.extensions_mut().remove::<OnUpgrade>();
         let life = answer.extensions_mut().remove::<Arc<Life>>();
-        let (Some(client), Some(plugin), true) =
-            (client, plugin, names_websocket(answer.headers()))
-        else {
-            return Err(NotAskedFor);
-        };
-        scrub_response(answer.headers_mut());
-        set_headers(answer.headers_mut());
-        *self.0.borrow_mut() = Some(Box::pin(async move {
-            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else {
-                return;
-            };
-            tokio::select! {
-                // Either end may break off a WebSocket as it likes.
-                _ = join(TokioIo::new(client), TokioIo::new(plugin)) => {}
-                () = passed(end) => {}
-                () = cut(life) => {}
-            }
-        }));
-        Ok(answer)
+        let plugin = plugin.filter(|_| asked).ok_or(NotAskedFor)?;
+        let plugin = PluginEnd::Hyper(plugin, life);
+        Ok((granted(answer)?, Self { plugin, end }))
+    }
+
+    /// Carries bytes both ways until both ends are done, one breaks, or its time is over.
+    pub async fn carry(self, client: TunnelEnd) {
+        let Self { plugin, end } = self;
+        let PluginEnd::Hyper(plugin, life) = plugin;
+        let TunnelEnd { io, read, held } = client;
+        let Ok(plugin) = plugin.await else { return };
+        tokio::select! {
+            // Either end may break off a WebSocket as it likes.
+            _ = join_behind(io, read, TokioIo::new(plugin), Bytes::new()) => {}
+            () = passed(end) => {}
+            () = cut(life) => {}
+        }
+        drop(held);
     }
 }
 
@@ -148,15 +140,7 @@ async fn cut(life: Option<Arc<Life>>) {
     }
 }
 
-/// Joins `client` and `plugin` until both have said that their bytes are over, or one breaks.
-async fn join(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    plugin: impl AsyncRead + AsyncWrite + Unpin,
-) -> io::Result<()> {
-    join_behind(client, Bytes::new(), plugin, Bytes::new()).await
-}
-
-/// The same behind what was read of each.
+/// Joins `client` and `plugin`, behind what was read of each, until both have said that their bytes are over, or one breaks.
 async fn join_behind(
     client: impl AsyncRead + AsyncWrite + Unpin,
     of_client: Bytes,
@@ -213,7 +197,8 @@ mod tests {
             client.read_to_end(&mut back).await.unwrap();
             (seen, back)
         };
-        let (joined, (seen, back)) = tokio::join!(join(near, far), ends);
+        let (joined, (seen, back)) =
+            tokio::join!(join_behind(near, Bytes::new(), far, Bytes::new()), ends);
         joined.unwrap();
         assert_eq!(
             (seen.as_slice(), back.as_slice()),
@@ -253,8 +238,6 @@ mod tests {
             .header(UPGRADE, "websocket")
             .body(Body::empty())
             .unwrap();
-        let upgraded = Upgraded::default();
-        assert!(upgraded.switch(answer, None, None).is_err());
-        assert!(upgraded.take().is_none());
+        assert!(Tunnel::grant(answer, false, None).is_err());
     }
 }
