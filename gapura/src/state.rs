@@ -4,9 +4,11 @@
 //! since it would be closed to everybody else and filled with keys; so is one that is another user's, or that others can write.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use gapura_mesh::file;
 
 use crate::error::Error;
 
@@ -78,7 +80,7 @@ impl State {
     /// Puts a whole file in place, readable by its owner only; a reader meets the old one or the new one.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.path(name);
-        write_whole(&path, bytes).map_err(|err| unusable(&path, &err))?;
+        file::replace(&path, bytes).map_err(|err| unusable(&path, &err))?;
         Ok(path)
     }
 
@@ -134,19 +136,6 @@ fn make_private(path: &Path) -> Result<(), Error> {
 fn is_empty(path: &Path) -> Result<bool, Error> {
     let mut entries = std::fs::read_dir(path).map_err(|err| unusable(path, &err))?;
     Ok(entries.next().is_none())
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }
 
 fn unusable(path: &Path, err: &std::io::Error) -> Error {

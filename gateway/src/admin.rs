@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gapura_mesh::access::UNROUTED;
-use gapura_mesh::admin::{Page, Pages};
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::log::Log;
-use gapura_mesh::metrics::{Meters, Side, Text, render_program};
+use gapura_mesh::admin::{Endpoint, Page};
+use gapura_mesh::leg::Side;
+use gapura_mesh::metrics::Text;
+use gapura_mesh::pages::Report;
+use gapura_mesh::shared::{Missing, Shared};
 use gapura_mesh::tls::clients::ClientTrust;
-use gapura_mesh::tls::watch::TrustCounters;
-use gapura_mesh::trust_metrics::render_trust;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -20,8 +19,7 @@ use crate::registry::{Plugin, Registry};
 use crate::standing::Standing;
 
 /// What the pages are made from.
-#[derive(Clone)]
-pub(crate) struct State {
+pub(crate) struct Admin {
     /// Readiness, and what it depends on.
     pub(crate) own: Own,
     /// The plugins.
@@ -30,68 +28,81 @@ pub(crate) struct State {
     pub(crate) standing: Standing,
     /// Where they are.
     pub(crate) instances: Instances,
-    /// What became of the trust set.
-    pub(crate) trust_counters: Arc<TrustCounters>,
-    /// What is wrong.
-    pub(crate) alarms: Alarms,
-    /// The counters.
-    pub(crate) meters: Arc<Meters>,
-    /// The log, for what it dropped.
-    pub(crate) log: Log,
     /// The settings in force, without secrets.
-    pub(crate) config: Arc<Value>,
+    pub(crate) config: Value,
     /// Who judges clients' certificates.
     pub(crate) clients: Option<ClientTrust>,
 }
 
-/// The operator's side.
-pub(crate) struct Admin(pub(crate) State);
+impl Report for Admin {
+    const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
 
-/// The health listener: for a kubelet or Prometheus, and nothing else.
-pub(crate) struct Health(pub(crate) State);
-
-impl Pages for Admin {
-    fn page(&self, path: &str) -> Option<Page> {
-        match path {
-            "/certificates" => Some(Page::json(StatusCode::OK, &self.0.certificates())),
-            "/plugins" => Some(Page::json(StatusCode::OK, &self.0.plugins())),
-            "/config" => Some(Page::json(StatusCode::OK, &self.0.config)),
-            _ => self.0.health(path),
-        }
+    fn shared(&self) -> &Shared {
+        &self.own.shared
     }
-}
 
-impl Pages for Health {
-    fn page(&self, path: &str) -> Option<Page> {
-        self.0.health(path)
+    fn missing(&self) -> Vec<Missing> {
+        self.own.missing()
     }
-}
 
-impl State {
-    fn health(&self, path: &str) -> Option<Page> {
-        match path {
-            "/healthz" => Some(Page::json(StatusCode::OK, &json!({"ok": true}))),
-            "/readyz" => {
-                let (status, mut value) = self.own.ready();
-                value["alarms"] = self.raised();
-                Some(Page::json(status, &value))
+    fn page(&self, endpoint: Endpoint) -> Option<Page> {
+        match endpoint {
+            Endpoint::Plugins => Some(Page::json(StatusCode::OK, &self.plugins())),
+            Endpoint::Config => Some(Page::json(StatusCode::OK, &self.config)),
+            Endpoint::Healthz | Endpoint::Readyz | Endpoint::Metrics | Endpoint::Certificates => {
+                None
             }
-            "/metrics" => Some(Page::metrics(self.metrics())),
-            _ => None,
         }
     }
 
-    fn certificates(&self) -> Value {
-        let mut page = self.own.trust.load().certificates();
+    fn public_certificate(&self) -> Option<Value> {
         let public = self.own.public.as_ref().map(|public| {
             let pair = public.load();
             json!({"serial": pair.serial_hex(), "not_after": pair.not_after()})
         });
-        page["public"] = public.unwrap_or(Value::Null);
-        page["alarms"] = self.raised();
-        page
+        Some(public.unwrap_or(Value::Null))
     }
 
+    fn public_not_after(&self) -> Option<u64> {
+        let public = self.own.public.as_ref()?;
+        Some(public.load().not_after())
+    }
+
+    /// A client's connection ends early for its certificate, a stream of it for its token.
+    fn revoked_clients(&self) -> Option<u64> {
+        let certificates = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
+        Some(certificates.saturating_add(self.standing.streams_ended()))
+    }
+
+    fn metrics(&self, text: &mut Text) {
+        let counts = self.registry.counts();
+        text.family(
+            "gapura_registry_reloads_total",
+            "counter",
+            "Readings of a changed plugin folder, by whether any file was faulty.",
+        );
+        text.sample(
+            "gapura_registry_reloads_total",
+            &[("result", "ok")],
+            counts.ok.load(Ordering::Relaxed),
+        );
+        text.sample(
+            "gapura_registry_reloads_total",
+            &[("result", "faulty")],
+            counts.faulty.load(Ordering::Relaxed),
+        );
+        let faulty = counts.faulty_files.load(Ordering::Relaxed);
+        text.single(
+            "gapura_registry_faulty_files",
+            "gauge",
+            "Plugin files with a fault, now.",
+            faulty,
+        );
+        self.shared().meters.render_shadow(text, UNROUTED);
+    }
+}
+
+impl Admin {
     fn plugins(&self) -> Value {
         let table = self.registry.table();
         let plugins: Vec<Value> = table
@@ -139,62 +150,5 @@ impl State {
             "outlive_token": plugin.outlive_token,
             "not_active_yet": plugin.inactive,
         })
-    }
-
-    fn raised(&self) -> Value {
-        self.alarms
-            .raised()
-            .into_iter()
-            .map(|(name, sentence)| json!({"name": name, "message": sentence}))
-            .collect()
-    }
-
-    fn metrics(&self) -> String {
-        let mut text = Text::default();
-        self.meters
-            .render(&mut text, &[Side::Client, Side::Hop, Side::Plugin]);
-        let counts = self.registry.counts();
-        text.family(
-            "gapura_registry_reloads_total",
-            "counter",
-            "Readings of a changed plugin folder, by whether any file was faulty.",
-        );
-        text.sample(
-            "gapura_registry_reloads_total",
-            &[("result", "ok")],
-            counts.ok.load(Ordering::Relaxed),
-        );
-        text.sample(
-            "gapura_registry_reloads_total",
-            &[("result", "faulty")],
-            counts.faulty.load(Ordering::Relaxed),
-        );
-        let faulty = counts.faulty_files.load(Ordering::Relaxed);
-        text.single(
-            "gapura_registry_faulty_files",
-            "gauge",
-            "Plugin files with a fault, now.",
-            faulty,
-        );
-        self.meters.render_shadow(&mut text, UNROUTED);
-        render_trust(
-            &mut text,
-            &self.own.trust.load(),
-            &self.trust_counters,
-            self.own
-                .public
-                .as_ref()
-                .map(|public| public.load().not_after()),
-        );
-        // Beside the sample for the hop: the last of the family that `render_trust` ends with. A client's connection ends early for
-        // its certificate, a stream of it for its token.
-        let certificates = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
-        text.sample(
-            "gapura_revoked_connections_closed_total",
-            &[("side", Side::Client.as_str())],
-            certificates.saturating_add(self.standing.streams_ended()),
-        );
-        render_program(&mut text, &self.alarms, &self.log);
-        text.into_string()
     }
 }

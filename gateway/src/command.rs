@@ -9,6 +9,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gapura_mesh::alarms::Alarms;
+use gapura_mesh::cli::Checked;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::identity::Name;
 use gapura_mesh::log::Log;
@@ -17,20 +18,11 @@ use crate::config::Config;
 use crate::forward::sign::SignatureForm;
 use crate::load::{Loaded, read_signer};
 
-/// What a start would find.
-#[derive(Debug)]
-pub struct Checked {
-    /// The settings in force and the plugins, a line each or more.
-    pub lines: Vec<String>,
-    /// What is allowed and hardly meant, a sentence each.
-    pub warnings: Vec<String>,
-}
-
 /// Loads everything as a start would; names the fields that this build does not act on yet.
 ///
 /// # Errors
 /// Every fault, a sentence each.
-pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
+pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
     let clock = Clock::system();
     let log = Log::to("gateway", clock.clone(), Box::new(io::sink()))
         .map_err(|error| vec![format!("no thread can be started: {error}")])?;
@@ -60,7 +52,7 @@ pub fn check(config: &Config) -> Result<Checked, Vec<String>> {
 ///
 /// # Errors
 /// What is wrong with the file that holds the gateway's secrets, a sentence.
-pub fn signing_keys(plugin: &Name, secret_file: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn signing_keys(plugin: &Name, secret_file: &Path) -> Result<Vec<String>, String> {
     // The form makes no difference to the keys.
     let signer = read_signer(secret_file, SignatureForm::default())?;
     let keys = signer.plugin_keys(plugin);

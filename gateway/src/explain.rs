@@ -75,7 +75,7 @@ impl Explanation {
 ///
 /// # Errors
 /// What of the question or the configuration cannot be read.
-pub fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<String>> {
+pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<String>> {
     let mut told = Explanation::default();
     let rules = Rules {
         trust_domain: trust_domain(question, clock)?,

@@ -3,8 +3,8 @@
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
 //! `standing` (are they still welcome) → `authorise` (may they) → `forward` (headers, then mTLS to the sidecar) → back through `pipeline` and `respond`.
 //!
-//! What the programs see of it is [`config`], [`start`] and what [`check`], [`explain`] and [`signing_keys`] answer instead of
-//! serving; the fuzzer also sees the readers of tokens and of plugin files.
+//! What the programs see of it is [`config`], whose `Config` can be started and asked; the fuzzer also sees the readers of tokens and
+//! of plugin files.
 
 pub mod authenticate;
 pub mod authorise;
@@ -31,7 +31,3 @@ mod settings;
 mod standing;
 mod until;
 mod ws_token;
-
-pub use command::{Checked, check, signing_keys};
-pub use explain::explain;
-pub use run::{start, start_with};

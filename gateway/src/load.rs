@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use gapura_mesh::alarms::Alarms;
 use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::Role;
+use gapura_mesh::identity::{Role, TrustDomain};
+use gapura_mesh::load::{Ground, Loading};
 use gapura_mesh::log::Log;
 use gapura_mesh::ownership::{self, Owners};
 use gapura_mesh::secret;
 use gapura_mesh::tls::clients::ClientTrust;
-use gapura_mesh::tls::marks::Kept;
 use gapura_mesh::tls::public::{PublicCertificate, PublicStore};
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet, TrustStore};
 
 use crate::authenticate::Keys;
 use crate::config::Config;
@@ -25,10 +24,8 @@ use crate::standing::{self, Standing};
 
 /// Everything a gateway starts from.
 pub(crate) struct Loaded {
-    /// The mesh directory's set.
-    pub(crate) trust: TrustStore,
-    /// How far the CRLs had come.
-    pub(crate) kept: Kept,
+    /// What a sidecar starts from too.
+    pub(crate) ground: Ground,
     /// The certificate that clients see.
     pub(crate) public: Option<PublicStore>,
     /// Who judges clients' certificates.
@@ -45,8 +42,6 @@ pub(crate) struct Loaded {
     pub(crate) standing_watcher: standing::Watcher,
     /// Signs for plugins without a sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
-    /// What an operator must say on the admin side.
-    pub(crate) admin_token: Option<Arc<[u8]>>,
     /// What is allowed and hardly meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -86,16 +81,6 @@ pub(crate) fn read_signer(file: &Path, form: SignatureForm) -> Result<Signer, St
     Ok(Signer::new(&lines, form))
 }
 
-/// How a mesh directory is read for this program.
-#[must_use]
-pub(crate) fn trust_options(config: &Config, clock: &Clock) -> TrustOptions {
-    TrustOptions {
-        own_role: Role::Gateway,
-        no_crl: config.no_crl,
-        clock: clock.clone(),
-    }
-}
-
 impl Loaded {
     /// Reads every file.
     ///
@@ -107,86 +92,36 @@ impl Loaded {
         log: &Log,
         alarms: &Alarms,
     ) -> Result<Self, Vec<String>> {
-        let mut faults = Vec::new();
-        let mut note = |fault: String| faults.push(fault);
-        let kept = Kept::open(config.state_dir.as_deref(), &config.accept_crl_reset)
-            .map_err(&mut note)
-            .unwrap_or_default();
-        let options = trust_options(config, clock);
-        let trust = TrustSet::start(&config.mesh_dir, &options, kept.marks())
-            .map_err(|error| note(error.to_string()))
-            .ok();
+        let mut loading = Loading::begin(&config.common, Role::Gateway, clock);
         if let Some(folder) = &config.last_good
             && let Err(why) = ownership::check(folder, Owners::Ours)
         {
-            note(format!("--last-good {}: {why}", folder.display()));
+            loading.fault(format!("--last-good {}: {why}", folder.display()));
         }
         let public = config
             .tls
             .as_ref()
             .map(|files| PublicCertificate::load(&files.cert, &files.key));
-        let public = public
-            .transpose()
-            .map_err(|error| note(error.to_string()))
-            .ok();
+        let public = loading.note(public.transpose().map_err(|error| error.to_string()));
         let clients = config.clients.clone().map(ClientTrust::load);
-        let clients = clients.transpose().map_err(&mut note).ok();
-        let keys = Keys::load(config.auth.clone())
-            .map_err(|all| all.into_iter().for_each(&mut note))
-            .ok();
-        let standing = Standing::open(&config.standing, log, alarms)
-            .map_err(|all| all.into_iter().for_each(&mut note))
-            .ok();
+        let clients = loading.note(clients.transpose());
+        let keys = loading.note_all(Keys::load(config.auth.clone()));
+        let standing = loading.note_all(Standing::open(&config.standing, log, alarms));
         let signer = config
             .signing_secret_file
             .as_deref()
             .map(|file| read_signer(file, config.signature));
-        let signer = signer.transpose().map_err(&mut note).ok();
-        let admin_token = config
-            .admin_token_file
-            .as_deref()
-            .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
-        let admin_token = admin_token.transpose().map_err(&mut note).ok();
+        let signer = loading.note(signer.transpose());
         // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
-        let registry = trust.as_ref().and_then(|trust| {
-            let rules = Rules {
-                trust_domain: trust.own().id.domain().clone(),
-                signing: config.signing(),
-                max_body: config.max_body,
-            };
-            let settings = Settings {
-                folder: config.plugin_dir.clone(),
-                last_good: config.last_good.clone(),
-                rules,
-            };
-            Registry::open(settings, log, alarms)
-                .map_err(|all| all.iter().for_each(|fault| note(fault.to_string())))
-                .ok()
-        });
-        let (
-            Some(trust),
-            Some(public),
-            Some(clients),
-            Some(keys),
-            Some((standing, standing_watcher)),
-            Some(signer),
-            Some(admin_token),
-            Some((registry, watcher)),
-            true,
-        ) = (
-            trust,
-            public,
-            clients,
-            keys,
-            standing,
-            signer,
-            admin_token,
-            registry,
-            faults.is_empty(),
-        )
-        else {
-            return Err(faults);
-        };
+        let registry = loading
+            .trust()
+            .map(|trust| registry_settings(config, trust.own().id.domain()))
+            .map(|settings| Registry::open(settings, log, alarms));
+        let registry = registry.and_then(|opened| loading.note_all(opened));
+        let own = (|| Some((public?, clients?, keys?, standing?, signer?, registry?)))();
+        let (ground, own) = loading.end(own)?;
+        let (public, clients, keys, (standing, standing_watcher), signer, (registry, watcher)) =
+            own;
         let warnings = config
             .warnings
             .iter()
@@ -194,8 +129,7 @@ impl Loaded {
             .chain(keys.ring().warnings())
             .collect();
         Ok(Self {
-            trust: TrustStore::new(trust),
-            kept,
+            ground,
             public: public.map(PublicStore::new),
             clients,
             keys,
@@ -204,9 +138,20 @@ impl Loaded {
             standing,
             standing_watcher,
             signer: signer.map(Arc::new),
-            admin_token: admin_token.map(|token| Arc::from(token.as_slice())),
             warnings,
         })
+    }
+}
+
+fn registry_settings(config: &Config, trust_domain: &TrustDomain) -> Settings {
+    Settings {
+        folder: config.plugin_dir.clone(),
+        last_good: config.last_good.clone(),
+        rules: Rules {
+            trust_domain: trust_domain.clone(),
+            signing: config.signing(),
+            max_body: config.max_body,
+        },
     }
 }
 

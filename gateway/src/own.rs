@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use gapura_mesh::body::Body;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::shutdown::{Phase, Stopping};
+use gapura_mesh::clock::unix;
+use gapura_mesh::shared::{Missing, Shared};
 use gapura_mesh::tls::public::PublicStore;
-use gapura_mesh::tls::trust::TrustStore;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,14 +15,10 @@ use crate::route::{Error, OwnPath};
 /// What readiness depends on.
 #[derive(Clone)]
 pub(crate) struct Own {
-    /// The trust in force.
-    pub(crate) trust: TrustStore,
+    /// What any program's depends on.
+    pub(crate) shared: Shared,
     /// The certificate that clients see.
     pub(crate) public: Option<PublicStore>,
-    /// The program's clock.
-    pub(crate) clock: Clock,
-    /// The program's end.
-    pub(crate) stopping: Stopping,
 }
 
 impl Own {
@@ -65,10 +60,9 @@ impl Own {
         Some(page(status, &value))
     }
 
-    /// Whether requests should be sent here. To the outside the answer names what is missing, and nothing of how it is made.
-    #[must_use]
-    pub(crate) fn ready(&self) -> (StatusCode, Value) {
-        let missing = self.missing();
+    /// Whether requests should be sent here. To the outside the answer names what is missing, and nothing of why.
+    fn ready(&self) -> (StatusCode, Value) {
+        let missing: Vec<&str> = self.missing().iter().map(|missing| missing.what).collect();
         let status = if missing.is_empty() {
             StatusCode::OK
         } else {
@@ -80,23 +74,19 @@ impl Own {
         )
     }
 
-    fn missing(&self) -> Vec<&'static str> {
-        let now = self.clock.now();
-        let mut missing = Vec::new();
-        if self.stopping.phase() != Phase::Run {
-            missing.push("draining");
-        }
-        let trust = self.trust.load();
-        if trust.went_back().is_some() {
-            missing.push("revocation lists");
-        } else if trust.own_refusal(now).is_some() {
-            missing.push("mesh certificate");
-        }
+    /// What keeps the gateway from being ready.
+    #[must_use]
+    pub(crate) fn missing(&self) -> Vec<Missing> {
+        let mut missing = self.shared.missing();
+        let now = unix(self.shared.clock.now());
         if self.public.as_ref().is_some_and(|public| {
-            let (public, now) = (public.load(), gapura_mesh::clock::unix(now));
+            let public = public.load();
             public.expired(now) || public.not_yet_valid(now)
         }) {
-            missing.push("public certificate");
+            missing.push(Missing {
+                what: "public certificate",
+                why: None,
+            });
         }
         missing
     }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use gapura_mesh::host;
+
 use crate::cidr::Cidr;
 
 /// Hosts that are served, and proxies that are believed.
@@ -22,18 +24,9 @@ impl DoorSettings {
         if self.public_hosts.is_empty() {
             return true;
         }
-        let end = if host.first() == Some(&b'[') {
-            host.iter()
-                .position(|byte| *byte == b']')
-                .map_or(host.len(), |end| end + 1)
-        } else {
-            host.iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(host.len())
-        };
+        let (bare, _) = host::split_port(host);
         self.public_hosts.iter().any(|name| {
-            name.as_bytes().eq_ignore_ascii_case(&host[..end])
-                || name.as_bytes().eq_ignore_ascii_case(host)
+            name.as_bytes().eq_ignore_ascii_case(bare) || name.as_bytes().eq_ignore_ascii_case(host)
         })
     }
 

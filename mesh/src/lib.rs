@@ -3,11 +3,12 @@
 pub mod tls;
 
 pub use gapura_protocol::{
-    clock, context, envelope, framing, headers, identity, leg, path, random, trace,
+    clock, context, duration, envelope, framing, headers, host, identity, leg, path, random, text,
+    trace,
 };
 pub use gapura_runtime::{
-    admin, bound, config, exchange, fetch, healthcheck, json, listen, program, signals, systemd,
-    trust_metrics, worker,
+    admin, bound, cli, config, exchange, fetch, healthcheck, json, listen, load, pages, program,
+    reload, shared, signals, start, systemd, trust_metrics, worker,
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{

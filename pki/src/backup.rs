@@ -4,7 +4,7 @@
 //! mesh directories, since a leaf is better issued anew than brought back. A restore never forgets a revocation that the directory it
 //! replaces still knows of, and never puts an older state over a newer one that is sound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,7 +13,7 @@ use gapura_protocol::clock::Clock;
 use crate::ca;
 use crate::error::Error;
 use crate::inventory::Inventory;
-use crate::ledger::{Crl, Event, Revoked};
+use crate::ledger::{Crl, Event, Ledger, Revoked};
 use crate::moment::Moment;
 use crate::pki::{LOCK_TIMEOUT, Pki};
 use crate::settings::Settings;
@@ -63,14 +63,20 @@ impl Pki {
             }
         }
         let count = files.len();
-        let absolute = std::path::absolute(to).map_err(Error::io("find", to))?;
-        store::create(&absolute, &write_tar(&files, held.now), Access::Owner)?;
-        store::sync_parent(&absolute)?;
+        let to = std::path::absolute(to).map_err(Error::io("find", to))?;
+        if fs::symlink_metadata(&to).is_ok() {
+            return Err(Error::Failed(format!(
+                "{} exists; a backup never takes the place of another, name a new file",
+                to.display()
+            )));
+        }
+        // Under its name it is whole: half a backup that looks like one is worse than none.
+        store::replace(&to, &write_tar(&files, held.now), Access::Owner)?;
         Ok(count)
     }
 }
 
-/// Makes the state directory `dir` out of the backup `from`.
+/// Makes the state directory `dir` out of the backup `from`. One that died is finished by doing it once more.
 ///
 /// # Errors
 /// The file is not a backup or is damaged; `dir` holds a sound state that the backup is older than.
@@ -81,74 +87,97 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
     store::sweep(&dir)?;
-    // Built and checked beside the old state first.
+    // Built, checked and told what only the old state knows, all beside the old state: whenever this dies, no directory that can be
+    // used has forgotten a revocation.
     let fresh = store::beside(&dir.join("x"))?;
-    for own in [fresh.clone(), fresh.join("authorities"), fresh.join("crl")] {
+    let now = Moment::now(clock);
+    let made = unpack(&fresh, &files)
+        .map_err(|why| match why {
+            Error::Damaged { .. } => {
+                Error::damaged(from, format!("the backup does not hold together: {why}"))
+            }
+            why => why,
+        })
+        .and_then(|backup| complete(&dir, backup, &lock, now));
+    let made = match made {
+        Ok(made) => made,
+        Err(why) => {
+            let _ = store::remove_tree(&fresh); // best effort: the next run sweeps
+            return Err(why);
+        }
+    };
+    let set_aside = set_aside(&dir, now)?;
+    for name in PARTS {
+        let part = fresh.join(name);
+        if part.exists() {
+            store::rename(&part, &dir.join(name))?;
+        }
+    }
+    store::sync_dir(&dir)?;
+    store::remove_tree(&fresh)?;
+    Ok(Restored { set_aside, ..made })
+}
+
+/// What a state directory is made of. The settings come last: without them it counts as no CA, so nothing is done with half of one.
+const PARTS: [&str; 5] = [
+    "authorities",
+    "crl",
+    "inventory.jsonl",
+    "inventory.head",
+    "pki.json",
+];
+
+/// Writes the files of a backup into the new folder `fresh`, and looks whether they hold together.
+fn unpack(fresh: &Path, files: &Files) -> Result<Inventory, Error> {
+    for own in [
+        fresh.to_owned(),
+        fresh.join("authorities"),
+        fresh.join("crl"),
+    ] {
         store::make_dir(&own)?;
     }
-    for (path, bytes) in &files {
+    for (path, bytes) in files {
         let path = fresh.join(path);
         if let Some(parent) = path.parent() {
             store::make_dir(parent)?;
         }
         let public = path.file_name().is_some_and(|name| name != "key.pem")
             && path.extension().is_some_and(|ext| ext == "pem");
-        store::create(
-            &path,
-            bytes,
-            if public {
-                Access::Everyone
-            } else {
-                Access::Owner
-            },
-        )?;
+        let access = if public {
+            Access::Everyone
+        } else {
+            Access::Owner
+        };
+        store::create(&path, bytes, access)?;
     }
-    let checked = Settings::load(&fresh).and_then(|_| Inventory::load(&fresh));
-    let sound = checked.and_then(|inventory| {
-        for authority in inventory.ledger().authorities() {
-            ca::certificate(&fresh, authority)?;
-        }
-        Ok(inventory)
-    });
-    let backup = sound.map_err(|why| {
-        let _ = fs::remove_dir_all(&fresh);
-        Error::damaged(from, format!("the backup does not hold together: {why}"))
-    })?;
-    let refused = refuse_to_go_back(&dir, &backup);
-    if let Err(why) = refused {
-        let _ = fs::remove_dir_all(&fresh);
-        return Err(why);
+    Settings::load(fresh)?;
+    let inventory = Inventory::load(fresh)?;
+    for authority in inventory.ledger().authorities() {
+        ca::certificate(fresh, authority)?;
     }
-    let now = Moment::now(clock);
-    let lost = Lost::between(&dir, &backup, now);
-    let set_aside = set_aside(&dir, now)?;
-    for name in [
-        "authorities",
-        "crl",
-        "inventory.jsonl",
-        "inventory.head",
-        "pki.json",
-    ] {
-        let part = fresh.join(name);
-        if part.exists() {
-            fs::rename(&part, dir.join(name)).map_err(Error::io("replace", &dir.join(name)))?;
-        }
-    }
-    fs::remove_dir_all(&fresh).map_err(Error::io("remove", &fresh))?;
-    store::sync_dir(&dir)?;
-    let (lines, kept_revocations, lost_leaves) =
-        (backup.lines(), lost.revocations.len(), lost.leaves);
-    let mut inventory = Inventory::load(&dir)?;
-    let mut events = vec![Event::Restored { lines }];
-    events.extend(lost.revocations.into_iter().map(Event::Revoked));
+    Ok(inventory)
+}
+
+/// Adds to the inventory of the backup that it was restored, and what only the state in `dir` knows.
+fn complete(
+    dir: &Path,
+    mut backup: Inventory,
+    lock: &Lock,
+    now: Moment,
+) -> Result<Restored, Error> {
+    refuse_to_go_back(dir, &backup)?;
+    let lost = Lost::between(dir, &backup, now)?;
+    let done = Restored {
+        lines: backup.lines(),
+        kept_revocations: lost.revocations.len(),
+        lost_leaves: lost.leaves.len(),
+        set_aside: None,
+    };
+    let mut events = vec![Event::Restored { lines: done.lines }];
+    events.extend(lost.revocations.into_values().map(Event::Revoked));
     events.extend(lost.crls.into_values().map(Event::Crl));
-    inventory.append(&lock, now, events)?;
-    Ok(Restored {
-        lines,
-        kept_revocations,
-        lost_leaves,
-        set_aside,
-    })
+    backup.append(lock, now, events)?;
+    Ok(done)
 }
 
 /// A sound state with events that the backup lacks is worth more than the backup.
@@ -179,77 +208,104 @@ fn refuse_to_go_back(dir: &Path, backup: &Inventory) -> Result<(), Error> {
     )))
 }
 
-/// What the present inventory, sound or not, knows and the backup doesn't.
+/// What the present inventory, sound or not, knows and the backup doesn't; and those that earlier restores set aside, since one that died
+/// has moved the present one there.
 #[derive(Default)]
 struct Lost {
-    revocations: Vec<Revoked>,
+    /// By issuer and serial.
+    revocations: BTreeMap<(String, String), Revoked>,
     /// The last CRL of each authority: its number must not be used again.
     crls: BTreeMap<String, Crl>,
-    leaves: usize,
+    /// Serials.
+    leaves: BTreeSet<String>,
 }
 
 impl Lost {
-    fn between(dir: &Path, backup: &Inventory, now: Moment) -> Self {
-        let text = fs::read_to_string(dir.join("inventory.jsonl")).unwrap_or_default();
-        let (ledger, mut lost) = (backup.ledger(), Self::default());
-        for line in text.lines() {
-            match serde_json::from_str::<Event>(line) {
-                Ok(Event::Revoked(revoked) | Event::RevocationAdopted(revoked))
-                    if ledger
-                        .revocation(&revoked.issuer, &revoked.serial)
-                        .is_none() =>
-                {
-                    lost.revocations.push(revoked)
+    fn between(dir: &Path, backup: &Inventory, now: Moment) -> Result<Self, Error> {
+        let mut lost = Self::default();
+        for folder in std::iter::once(dir.to_owned()).chain(all_set_aside(dir)?) {
+            // A damaged one may hold bytes that are no text; the lines around them still count.
+            let bytes = store::read_if_there(&folder.join("inventory.jsonl"))?.unwrap_or_default();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                if let Ok(event) = serde_json::from_slice(line) {
+                    lost.add(event, backup.ledger(), now);
                 }
-                Ok(Event::Issued(leaf) | Event::LeafAdopted(leaf))
-                    if ledger.leaf(&leaf.serial).is_none() =>
-                {
-                    lost.leaves += 1
-                }
-                Ok(Event::Crl(crl) | Event::CrlAdopted(crl)) => {
-                    // Numbers follow the clock; one from far ahead was never ours and would leave no higher one.
-                    let newer = ledger
-                        .crl(&crl.issuer)
-                        .is_none_or(|known| known.number < crl.number);
-                    let ours =
-                        ledger.authority(&crl.issuer).is_some() && crl.number < now.plus(86_400).0;
-                    if newer
-                        && ours
-                        && lost
-                            .crls
-                            .get(&crl.issuer)
-                            .is_none_or(|known| known.number < crl.number)
-                    {
-                        lost.crls.insert(crl.issuer.clone(), crl);
-                    }
-                }
-                _ => {}
             }
         }
-        lost
+        Ok(lost)
     }
+
+    fn add(&mut self, event: Event, ledger: &Ledger, now: Moment) {
+        match event {
+            Event::Revoked(revoked) | Event::RevocationAdopted(revoked)
+                if ledger
+                    .revocation(&revoked.issuer, &revoked.serial)
+                    .is_none() =>
+            {
+                let which = (revoked.issuer.clone(), revoked.serial.clone());
+                self.revocations.insert(which, revoked);
+            }
+            Event::Issued(leaf) | Event::LeafAdopted(leaf)
+                if ledger.leaf(&leaf.serial).is_none() =>
+            {
+                self.leaves.insert(leaf.serial);
+            }
+            Event::Crl(crl) | Event::CrlAdopted(crl) => {
+                // Numbers follow the clock; one from far ahead was never ours and would leave no higher one.
+                let known = [ledger.crl(&crl.issuer), self.crls.get(&crl.issuer)];
+                let newer = known
+                    .into_iter()
+                    .flatten()
+                    .all(|known| known.number < crl.number);
+                let ours =
+                    ledger.authority(&crl.issuer).is_some() && crl.number < now.plus(86_400).0;
+                if newer && ours {
+                    self.crls.insert(crl.issuer.clone(), crl);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What folders are called in which a restore keeps what it replaced.
+const ASIDE: &str = "before-restore-";
+
+/// The states that restores have set aside.
+fn all_set_aside(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// Moves what is there into a folder of its own: a restore must not be the end of the only evidence.
 fn set_aside(dir: &Path, now: Moment) -> Result<Option<PathBuf>, Error> {
-    let names = [
-        "authorities",
-        "crl",
-        "inventory.jsonl",
-        "inventory.head",
-        "pki.json",
-    ];
-    if !names.iter().any(|name| dir.join(name).exists()) {
+    if !PARTS.iter().any(|name| dir.join(name).exists()) {
         return Ok(None);
     }
-    let aside = dir.join(format!("before-restore-{}", now.0));
+    let name = |again: usize| match again {
+        0 => format!("{ASIDE}{}", now.0),
+        again => format!("{ASIDE}{}-{again}", now.0),
+    };
+    // Twice within a second, or with a clock that was set back, is another folder.
+    let mut fresh = (0..).map(|again| dir.join(name(again)));
+    let aside = fresh
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| dir.join(ASIDE));
     store::make_dir(&aside)?;
-    for name in names {
+    for name in PARTS {
         let path = dir.join(name);
         if path.exists() {
-            fs::rename(&path, aside.join(name)).map_err(Error::io("move", &path))?;
+            store::rename(&path, &aside.join(name))?;
         }
     }
+    store::sync_dir(&aside)?;
+    store::sync_dir(dir)?;
     Ok(Some(aside))
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::keys::sha256_hex;
-use crate::ledger::{Event, Forgotten, Leaf};
+use crate::ledger::{Event, Forgotten, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::pki::Pki;
 use crate::publish::Republished;
@@ -18,8 +18,8 @@ use crate::unknown::{Adopted, read_leaf};
 /// A reason is a line of text for people, not a file.
 const LONGEST_REASON: usize = 500;
 
-/// What was forgotten.
-#[derive(Clone, Debug)]
+/// What was forgotten; nothing where it had been before.
+#[derive(Clone, Debug, Default)]
 pub struct ForgottenNow {
     /// The leaves nobody waits for any more.
     pub leaves: Vec<Leaf>,
@@ -65,7 +65,13 @@ impl Pki {
         let mut held = self.hold()?;
         let ledger = held.inventory.ledger();
         let in_use = ledger.in_use();
-        let named = target.pick(&in_use, self.trust_domain())?;
+        let named = match target.pick(&in_use, self.trust_domain()) {
+            // Once more, after a run that died when it had written it down.
+            Err(Error::Failed(_)) if self.was_forgotten(ledger, target) => {
+                return Ok(ForgottenNow::default());
+            }
+            named => named?,
+        };
         let leaves: Vec<Leaf> = named
             .into_iter()
             .filter(|leaf| out.as_ref().is_none_or(|out| *out == leaf.out))
@@ -106,6 +112,12 @@ impl Pki {
             leaves,
             still_valid,
         })
+    }
+
+    fn was_forgotten(&self, ledger: &Ledger, target: &Target) -> bool {
+        let all: Vec<&Leaf> = ledger.leaves().iter().collect();
+        let named = target.pick(&all, self.trust_domain());
+        named.is_ok_and(|named| named.into_iter().any(|leaf| ledger.is_forgotten(leaf)))
     }
 
     /// Looks after the mesh directory `dir` from now on: one that was moved, or that the inventory has lost.

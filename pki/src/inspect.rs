@@ -3,6 +3,7 @@
 //! Of a private key only what its public half tells is ever shown.
 
 use gapura_protocol::identity::PeerId;
+use gapura_protocol::text::hex;
 use rcgen::PublicKeyData;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::SectionKind;
@@ -14,7 +15,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::error::Error;
-use crate::keys::{self, hex, sha256_hex};
+use crate::keys::{self, sha256_hex};
 use crate::moment::{Moment, for_people};
 use crate::pem;
 

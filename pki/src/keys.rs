@@ -11,6 +11,7 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::{digest, pbkdf2};
+use gapura_protocol::text;
 use pkcs8::der::pem::PemLabel;
 use pkcs8::pkcs5::{EncryptionScheme, pbes2};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, SecretDocument};
@@ -21,7 +22,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::Error;
 
 /// What OWASP asks of PBKDF2-HMAC-SHA256, and what OpenSSL 3 opens in a fraction of a second.
-const ROUNDS: u32 = 600_000;
+const ROUNDS: u32 = if cfg!(test) { 1_000 } else { 600_000 };
 /// More rounds than this is not a key file but an attempt to keep us busy.
 const MOST_ROUNDS: u32 = 50_000_000;
 
@@ -170,32 +171,17 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
 
 /// `N` random bytes in hexadecimal.
 pub(crate) fn random_hex<const N: usize>() -> Result<String, Error> {
-    Ok(hex(&random::<N>()?))
+    Ok(text::hex(&random::<N>()?))
 }
 
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Hexadecimal, with or without colons, back to bytes.
+/// Hexadecimal of a serial number, with or without colons, back to bytes.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: String = text.chars().filter(|char| *char != ':').collect();
-    if digits.is_empty()
-        || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-        || !digits.len().is_multiple_of(2)
-    {
-        return None;
-    }
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
-        .collect()
+    text::unhex(&text.replace(':', "")).filter(|bytes| !bytes.is_empty())
 }
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    text::hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
@@ -227,7 +213,7 @@ mod tests {
     #[test]
     fn hexadecimal_reads_back_with_and_without_colons() {
         assert_eq!(unhex("0a:FF"), Some(vec![10, 255]));
-        assert_eq!(unhex(&hex(&[1, 2, 3])), Some(vec![1, 2, 3]));
+        assert_eq!(unhex(&text::hex(&[1, 2, 3])), Some(vec![1, 2, 3]));
         for bad in ["", "0", "0g", "é0", "+1"] {
             assert_eq!(unhex(bad), None, "{bad}");
         }

@@ -15,6 +15,7 @@ mod disk;
 pub mod ensure;
 pub mod error;
 pub mod forget;
+pub mod given;
 mod held_dir;
 pub mod inspect;
 mod inventory;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gapura_protocol::clock::Clock;
+use gapura_protocol::duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -112,27 +113,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, Error> {
             "`{text}` is not a length of time; write a number and a unit: 20s, 15m, 24h, 30d"
         ))
     };
-    let cut = text
-        .len()
-        .checked_sub(1)
-        .filter(|cut| text.is_char_boundary(*cut))
-        .ok_or_else(refused)?;
-    let (number, unit) = text.split_at(cut);
-    let each = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(refused()),
-    };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refused());
-    }
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(each))
-        .map(Duration::from_secs)
+    // Certificates know whole seconds.
+    duration::parse(text)
+        .filter(|length| length.subsec_nanos() == 0)
         .ok_or_else(refused)
 }
 
@@ -169,6 +152,7 @@ mod tests {
             "-1d",
             "1.5h",
             "1w",
+            "250ms",
             "٣d",
             "1é",
             "99999999999999999999d",

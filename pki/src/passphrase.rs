@@ -5,15 +5,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use gapura_trust::file::{self, FileError};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::store;
 
 /// How the keys of the CAs are kept.
 pub enum KeyProtection {
@@ -88,15 +87,8 @@ impl fmt::Debug for KeyProtection {
 impl Source {
     fn ask(&self) -> Result<Zeroizing<String>, Error> {
         match self {
-            Self::File(path) => text(read_secret(path)?),
-            Self::Descriptor(number) => {
-                // Opening it by name needs no unsafe code, and works for pipes as well as for files.
-                let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-                text(
-                    store::read(&path)
-                        .map_err(|why| Error::Passphrase(format!("descriptor {number}: {why}")))?,
-                )
-            }
+            Self::File(path) => text(&read_secret(path)?),
+            Self::Descriptor(number) => text(&read_descriptor(*number)?),
             Self::Command(command) => {
                 let run = Command::new("sh")
                     .arg("-c")
@@ -114,7 +106,7 @@ impl Source {
                         run.status
                     )));
                 }
-                text(said.to_vec())
+                text(&said)
             }
             Self::Terminal(twice) => {
                 if !std::io::stdin().is_terminal() {
@@ -154,42 +146,47 @@ impl fmt::Display for Source {
     }
 }
 
-/// The longest passphrase file that is read: a passphrase is a line, and `/dev/zero` has no end.
+/// The longest passphrase that is read: it is a line, and `/dev/zero` has no end.
 const LONGEST: u64 = 64 * 1024;
 
-/// Reads a file that nobody but its owner may read; its group may too where root owns it, as systemd and Kubernetes mount secrets.
-/// What is judged is what was opened, not what the name leads to a moment later.
-fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
-    let cannot =
-        |why: std::io::Error| Error::Passphrase(format!("cannot read {}: {why}", path.display()));
-    let file = File::open(path).map_err(cannot)?;
-    let found = file.metadata().map_err(cannot)?;
-    let mode = found.mode() & 0o777;
-    let allowed = if found.uid() == 0 { 0o740 } else { 0o700 };
-    if mode & !allowed != 0 {
-        return Err(Error::Passphrase(format!(
-            "{} has mode {mode:04o}: others can read or change the passphrase; run `chmod 0600 {}`, and change the passphrase if somebody may have read it",
-            path.display(),
-            path.display()
-        )));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1)
+/// Reads a file by the rule for every secret: nobody but its owner may read it, or its group where root owns it.
+fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    file::read_secret(path, LONGEST)
+        .map(|(bytes, _)| bytes)
+        .map_err(|why| {
+            let then = match why {
+                FileError::KeyOpen(..) => {
+                    ", and change the passphrase if somebody may have read it"
+                }
+                FileError::NotAFile(_) => "; a pipe can be given with --passphrase-fd",
+                FileError::TooLarge(..) => "; a passphrase is one line",
+                _ => "",
+            };
+            Error::Passphrase(format!("{why}{then}"))
+        })
+}
+
+/// Reads an open descriptor, which may well be a pipe.
+fn read_descriptor(number: u32) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let cannot = |why: std::io::Error| Error::Passphrase(format!("descriptor {number}: {why}"));
+    // Opening it by name needs no unsafe code, and works for pipes as well as for files.
+    let stream = File::open(format!("/proc/self/fd/{number}")).map_err(cannot)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    stream
+        .take(LONGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
     if bytes.len() as u64 > LONGEST {
         return Err(Error::Passphrase(format!(
-            "{} is longer than {LONGEST} bytes; a passphrase is one line",
-            path.display()
+            "descriptor {number} gives more than {LONGEST} bytes; a passphrase is one line"
         )));
     }
     Ok(bytes)
 }
 
 /// Takes off one newline, which every editor and `echo` adds.
-fn text(bytes: Vec<u8>) -> Result<Zeroizing<String>, Error> {
-    let bytes = Zeroizing::new(bytes);
-    let whole = std::str::from_utf8(&bytes)
+fn text(bytes: &[u8]) -> Result<Zeroizing<String>, Error> {
+    let whole = std::str::from_utf8(bytes)
         .map_err(|_| Error::Passphrase("the passphrase is not UTF-8".to_owned()))?;
     let line = whole
         .strip_suffix('\n')
@@ -213,7 +210,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
         secret(&path, "hidden");
-        let ours = std::fs::metadata(&path).unwrap().uid();
+        let ours = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&path).unwrap());
         for mode in [0o400, 0o600, 0o604, 0o602, 0o620, 0o640, 0o660, 0o644] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let good = mode & 0o077 == 0 || (mode == 0o640 && ours == 0);
@@ -224,7 +221,7 @@ mod tests {
                     assert_eq!(why.exit_code(), 7);
                     let said = why.to_string();
                     assert!(
-                        said.contains("chmod 0600") && !said.contains("hidden"),
+                        said.contains("chmod 600") && !said.contains("hidden"),
                         "{said}"
                     );
                 }

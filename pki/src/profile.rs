@@ -5,6 +5,7 @@
 //! own, since verifiers pick CRLs by the issuer's name.
 
 use gapura_protocol::identity::{PeerId, Role};
+use gapura_protocol::text::hex;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
@@ -14,7 +15,7 @@ use rcgen::{
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::Error;
-use crate::keys::{hex, random, random_hex};
+use crate::keys::{random, random_hex};
 use crate::moment::Moment;
 use crate::settings::Settings;
 

@@ -49,8 +49,11 @@ pub struct Republished {
 pub enum Outcome {
     /// It shows a new generation.
     Published(u64),
-    /// It is no longer there.
+    /// It is no longer there, and nobody waits for it: what was in it has ended or was revoked, or its key never was on this machine.
     Gone,
+    /// It is not there, although what was issued into it still counts: whoever reads it from somewhere else, or from a disk that is not
+    /// mounted at this moment, goes on with the old roots and CRLs.
+    Missing,
     /// It is there and holds something that is not of this CA.
     Foreign,
     /// It is there but could not be written.
@@ -286,12 +289,17 @@ fn republish_one(
     only_behind: bool,
     durability: Durability,
 ) -> Result<Outcome, Error> {
+    let gone = if is_live && leaf.csr_key.is_none() {
+        Outcome::Missing
+    } else {
+        Outcome::Gone
+    };
     let Some(dir) = HeldDir::open(&leaf.out)? else {
-        return Ok(Outcome::Gone);
+        return Ok(gone);
     };
     let Some(shown) = mesh_dir::shown(&dir)? else {
         if !mesh_dir::is_used(&dir)? {
-            return Ok(Outcome::Gone);
+            return Ok(gone);
         }
         return Err(Error::Failed(format!(
             "{} shows nothing, although generations are there; run `gapura-pki renew {}`",

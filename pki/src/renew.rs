@@ -71,10 +71,16 @@ impl Pki {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
         }
         let requests = self.wanted(&held, request, &mut done)?;
-        let (issued, failed) =
-            self.issue_each(&mut held, (&issuer, &signer), &requests, request)?;
-        done.issued = issued;
-        done.failed.extend(failed);
+        let made = self.issue_each(&mut held, (&issuer, &signer), &requests, request);
+        // A fault of the one that was named is told when the others have got the CRLs that were signed a moment ago.
+        let fault = match made {
+            Ok((issued, failed)) => {
+                done.issued = issued;
+                done.failed.extend(failed);
+                None
+            }
+            Err(why) => Some(why),
+        };
         if !request.dry_run {
             let fresh: HashSet<_> = done
                 .issued
@@ -84,7 +90,7 @@ impl Pki {
             done.republished = self.republish_but(&held, &fresh)?;
             self.forget_keys(&held)?;
         }
-        Ok(done)
+        fault.map_or(Ok(done), Err)
     }
 
     /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs. Of one that

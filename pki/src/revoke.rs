@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use gapura_protocol::text::hex;
+
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::key_rules::lost_key;
-use crate::keys::{hex, unhex};
+use crate::keys::unhex;
 use crate::ledger::{Authority, Crl, Event, Ledger, Reason, Revoked};
 use crate::moment::Moment;
 use crate::pem;

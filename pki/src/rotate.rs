@@ -23,7 +23,7 @@ use crate::ledger::{
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pki::{Held, Pki};
-use crate::publish::Republished;
+use crate::publish::{Outcome, Republished};
 use crate::renew::{self, IssuedOrNot, RenewRequest};
 
 /// Gateways and sidecars take up a change within 2 s; this is that, and as much again.
@@ -141,6 +141,15 @@ impl Pki {
             return self.cancel(&mut held, request.kind);
         }
         if step != next {
+            let before = matches!(
+                (step, next),
+                (Step::Prepare, Step::Activate)
+                    | (Step::Activate, Step::Retire)
+                    | (Step::Retire, Step::Prepare)
+            );
+            if let Some(done) = self.finish(&held).map(|done| done.filter(|_| before))? {
+                return Ok(done);
+            }
             let kind = request.kind.as_str();
             return Err(Error::Refused(format!(
                 "the next step for the {kind} is {}, not {}; run `gapura-pki ca rotate {kind} --step {}`",
@@ -157,6 +166,20 @@ impl Pki {
         }
     }
 
+    /// Brings to its end what a step that died had left; `None` where nothing was.
+    fn finish(&self, held: &Held) -> Result<Option<Rotated>, Error> {
+        let republished = self.republish_behind(held, &HashSet::new())?;
+        self.forget_keys(held)?;
+        let any = republished
+            .iter()
+            .any(|done| matches!(done.outcome, Outcome::Published(_)));
+        Ok(any.then(|| Rotated {
+            steps: vec!["what a run that died had begun is brought to its end".to_owned()],
+            republished,
+            ..Rotated::default()
+        }))
+    }
+
     /// Drops what was prepared: it never signed, so nobody depends on it. Its lines in the inventory stay, its key goes.
     fn cancel(&self, held: &mut Held, kind: AuthorityKind) -> Result<Rotated, Error> {
         let waiting: Vec<String> = prepared(held.inventory.ledger(), kind)
@@ -164,6 +187,9 @@ impl Pki {
             .map(|authority| authority.id.clone())
             .collect();
         if waiting.is_empty() {
+            if let Some(done) = self.finish(held)? {
+                return Ok(done);
+            }
             let kind = kind.as_str();
             return Err(Error::Refused(format!(
                 "no {kind} is prepared, so there is nothing to cancel; what is active is replaced with `gapura-pki ca rotate {kind}`"

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gapura_protocol::host;
 use gapura_protocol::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 
@@ -226,19 +227,12 @@ fn written(length: Duration) -> String {
 
 /// Whether `text` is a DNS name as certificates carry them: lower case, no wildcard, no trailing dot.
 pub(crate) fn is_dns_name(text: &str, longest: usize) -> bool {
-    let label = |label: &str| {
-        let fits =
-            (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
-        fits && label
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-    };
+    let last = text.rsplit('.').next().unwrap_or_default();
     text.len() <= longest
-        && text.split('.').all(label)
-        && !text
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+        && host::is_name(text)
+        && host::has_no_outer_hyphen(text)
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

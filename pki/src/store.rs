@@ -9,12 +9,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use gapura_trust::file::{self, FileError};
+
 use crate::disk::{self, Change};
 use crate::error::Error;
 use crate::keys::random_hex;
 
 /// What unfinished files and folders are called.
 pub(crate) const UNFINISHED: &str = ".new-";
+
+/// An inventory of a thousand plugins grows by ten megabytes a year.
+const MOST_OF_OURS: u64 = 2 << 30;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +141,13 @@ pub(crate) fn beside(path: &Path) -> Result<PathBuf, Error> {
     Ok(parent.join(format!("{UNFINISHED}{}", random_hex::<8>()?)))
 }
 
+/// Removes the folder `path` with all that is in it.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    disk::before(Change::Remove, path)
+        .and_then(|()| fs::remove_dir_all(path))
+        .map_err(Error::io("remove", path))
+}
+
 /// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock, and on folders of the
 /// state directory: in those of others `held_dir` does it.
 pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
@@ -145,9 +157,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
             let path = entry.path();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_dir {
-                disk::before(Change::Remove, &path)
-                    .and_then(|()| fs::remove_dir_all(&path))
-                    .map_err(Error::io("remove", &path))?;
+                remove_tree(&path)?;
             } else {
                 remove_if_there(&path)?;
             }
@@ -156,19 +166,37 @@ pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The bytes of a file.
+/// The bytes of a file of ours, or of a backup.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(Error::io("read", path))
+    read_at_most(path, MOST_OF_OURS)
 }
 
-/// The bytes of a file, or `None` where there is no such file.
+/// The bytes of a file of ours, or `None` where there is no such file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
+    match read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
+
+/// The bytes of a file of at most `most` bytes. A pipe is never waited for, and what has no end is not read to it.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    file::read(path, most)
+        .map(|(bytes, _)| bytes)
+        .map_err(|why| match why {
+            FileError::Missing(_) => Error::io("read", path)(io::ErrorKind::NotFound.into()),
+            FileError::Unreadable(_, kind) => Error::io("read", path)(kind.into()),
+            FileError::NotAFile(_) => Error::Failed(format!(
+                "{} is not a regular file, and nothing else is read: a pipe could keep us waiting for ever",
+                path.display()
+            )),
+            other => Error::Failed(other.to_string()),
+        })
+}
+
+/// Between two tries for the lock. Short, or beside one who takes it again and again nobody else would ever meet it free.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// The right to change a state directory. Dropping it, or dying, gives it back.
 #[derive(Debug)]
@@ -199,7 +227,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(15))
+                    std::thread::sleep(RETRY)
                 }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked(dir.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),

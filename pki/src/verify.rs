@@ -9,13 +9,13 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::csr::identity_of;
 use crate::error::Error;
+use crate::given;
 use crate::inspect::names;
 use crate::judge::Court;
 use crate::mesh_dir;
 use crate::moment::Moment;
 use crate::pem;
 use crate::pki::Pki;
-use crate::store;
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -187,7 +187,7 @@ pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Erro
         let none = || Error::Failed(format!("{} holds no certificate", path.display()));
         return Ok(mesh_dir::current(path)?.ok_or_else(none)?.chain);
     }
-    let bytes = store::read(path)?;
+    let bytes = given::read(path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateDer::from(bytes)]);
     }
@@ -199,7 +199,7 @@ pub fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Erro
 /// # Errors
 /// None can be read.
 pub fn crls_in(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
-    let bytes = store::read(path)?;
+    let bytes = given::read(path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![bytes]);
     }

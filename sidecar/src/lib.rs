@@ -9,7 +9,6 @@
 //! certificate may bring.
 
 pub mod config;
-pub mod wrap;
 
 mod admin;
 mod authorise;
@@ -20,5 +19,4 @@ mod respond;
 mod run;
 mod sanitise;
 mod server;
-
-pub use run::{check, start, start_with};
+mod wrap;

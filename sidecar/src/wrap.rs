@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal as Received, SignalKind, signal};
 
 /// Why there is no exit code of the plugin's to give.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// The command cannot be started.
     Command(OsString, io::Error),
     /// The system refused what waiting needs.
@@ -60,7 +60,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Error`]
-pub fn attend(
+pub(crate) fn attend(
     running: Running,
     command: &[OsString],
     patience: Duration,
@@ -264,7 +264,7 @@ impl Signals {
 impl Error {
     /// What a shell would end with: 127 for a command that is not there, 126 for one that may not be run.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Command(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
             Self::Command(..) => 126,

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use gapura_mesh::cli::Program as _;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::log::Log;
 use gapura_mesh::program::{Running, StartError};
@@ -44,7 +45,7 @@ impl Inside {
         use gapura_gateway::config::Invocation;
         Self::start("gateway", |log, clock| {
             match Invocation::load(words(args), &BTreeMap::new()) {
-                Ok(Invocation::Run(config)) => gapura_gateway::start(*config, log, clock),
+                Ok(Invocation::Run(config)) => config.start(log, clock),
                 _ => panic!("no good command line: {args:?}"),
             }
         })
@@ -56,7 +57,7 @@ impl Inside {
         use gapura_sidecar::config::Invocation;
         Self::start("sidecar", |log, clock| {
             match Invocation::load(words(args), &BTreeMap::new()) {
-                Ok(Invocation::Run(config)) => gapura_sidecar::start(*config, log, clock),
+                Ok(Invocation::Run(config)) => config.start(log, clock),
                 _ => panic!("no good command line: {args:?}"),
             }
         })

@@ -21,6 +21,7 @@ const PROGRAMS: [&str; 2] = ["gapura-gateway", "gapura-sidecar"];
 struct Manager {
     dir: TempDir,
     socket: UnixDatagram,
+    authority: Authority,
     gateway: MeshDir,
     sidecar: MeshDir,
 }
@@ -51,6 +52,7 @@ impl Manager {
         Self {
             dir,
             socket,
+            authority,
             gateway,
             sidecar,
         }
@@ -138,6 +140,41 @@ fn a_manager_hears_of_readiness_of_a_reload_and_of_the_end() {
             program.wait_for_end(Duration::from_secs(10)).code(),
             Some(0)
         );
+    }
+}
+
+#[test]
+fn what_was_written_before_a_reload_is_in_force_when_ready_is_said() {
+    for name in PROGRAMS {
+        let manager = Manager::new();
+        let program = manager.invocation(name).start(name);
+        let _ = manager.until("ready", |message| says(message, "READY=1"));
+        let page = |path: &str| {
+            let mut wire = Wire::plain(program.address("admin"));
+            wire.get(path, "");
+            wire.response().text()
+        };
+        let (leaf, dir) = if name == "gapura-gateway" {
+            (Leaf::gateway("edge"), &manager.gateway)
+        } else {
+            (Leaf::plugin("echo"), &manager.sidecar)
+        };
+        for round in 0..5 {
+            let before = page("/certificates");
+            dir.publish(&manager.authority.files_for(&manager.authority.issue(&leaf)));
+            let plugin = format!("round-{round}");
+            let file = format!(
+                r#"{{"name": "{plugin}", "version": "1.0.0", "mount": "/{plugin}", "upstream": "https://127.0.0.1:1", "auth_mode": "gateway_verified"}}"#
+            );
+            fs::write(manager.dir.path().join("plugins.d/a.json"), file).unwrap();
+            program.signal("HUP");
+            let _ = manager.until("ready again", |message| says(message, "READY=1"));
+            assert_ne!(page("/certificates"), before, "{name}, round {round}");
+            if name == "gapura-gateway" {
+                let plugins = page("/plugins");
+                assert!(plugins.contains(&plugin), "round {round}: {plugins}");
+            }
+        }
     }
 }
 

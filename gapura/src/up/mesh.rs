@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use gapura_gateway::config::Invocation as GatewayInvocation;
+use gapura_mesh::cli::Program as _;
 use gapura_mesh::clock::Clock;
 use gapura_mesh::log::Log;
 use gapura_mesh::ownership::{self, Owners};
@@ -69,11 +70,9 @@ pub(crate) fn gateway(
         .flag("--audience", settings.issuer)
         .keeping_state_beside(settings.mesh);
     match GatewayInvocation::load(args.0, &BTreeMap::new()) {
-        Ok(GatewayInvocation::Run(config)) => Program::new(
-            "the gateway",
-            "public",
-            gapura_gateway::start(*config, log, clock.clone()),
-        ),
+        Ok(GatewayInvocation::Run(config)) => {
+            Program::new("the gateway", "public", config.start(log, clock.clone()))
+        }
         Ok(_) => Err(Error::Failed(
             "the gateway was told to do something else than to run".to_owned(),
         )),
@@ -97,11 +96,9 @@ pub(crate) fn sidecar(
         .keeping_state_beside(settings.mesh);
     let what = format!("the sidecar of the plugin at {}", settings.plugin);
     match SidecarInvocation::load(args.0, &BTreeMap::new()) {
-        Ok(SidecarInvocation::Run(config)) => Program::new(
-            &what,
-            "hop",
-            gapura_sidecar::start(*config, log, clock.clone()),
-        ),
+        Ok(SidecarInvocation::Run(config)) => {
+            Program::new(&what, "hop", config.start(log, clock.clone()))
+        }
         Ok(_) => Err(Error::Failed(format!(
             "{what} was told to do something else than to run"
         ))),

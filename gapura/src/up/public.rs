@@ -169,10 +169,7 @@ fn root_params(
 ) -> Result<CertificateParams, Error> {
     let mut params = dated(now, now + ROOT_LIFE)?;
     let print = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key_raw());
-    let print: String = print.as_ref()[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let print = gapura_mesh::text::hex(&print.as_ref()[..4]);
     params.distinguished_name.push(
         DnType::CommonName,
         format!("Gapura development root {print}"),

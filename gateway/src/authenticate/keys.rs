@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
-use gapura_mesh::alarms::Alarms;
+use gapura_mesh::alarms::{Alarm, Alarms};
 use gapura_mesh::clock::Clock;
 use gapura_mesh::fetch::Client;
 use gapura_mesh::log::{Level, Log};
-use tokio::sync::watch;
+use gapura_mesh::reload::asked::Asked;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -51,7 +51,7 @@ pub struct Follow {
     /// Where new keys are told.
     pub log: Log,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
 }
 
 struct Shared {
@@ -83,8 +83,6 @@ struct Outcome {
 
 /// A digest of the contents, so that no copy of a secret lies about, or why they could not be read.
 type Seen = Result<Box<[u8]>, String>;
-
-const ALARM: &str = "keys";
 
 /// How often files of keys are looked at: half of what a change may take.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -140,6 +138,8 @@ impl Keys {
             };
             tasks.spawn_local(self.clone().fetch_on(at, fetching, provider, with.clone()));
         }
+        // What nobody listens to must not be waited for.
+        drop(with);
         while tasks.join_next().await.is_some() {}
     }
 
@@ -172,7 +172,7 @@ impl Keys {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                changed = with.reload.changed() => if changed.is_err() { return },
+                () = with.reload.changed() => {}
             }
             // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
             let _ = self.reload_if_changed(&with.alarms);
@@ -229,10 +229,7 @@ impl Keys {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = provider.asked(), if !asked => asked = true,
-                changed = with.reload.changed() => match changed {
-                    Ok(()) => due = 0,
-                    Err(_) => return,
-                },
+                () = with.reload.changed() => due = 0,
             }
         }
     }
@@ -440,9 +437,9 @@ impl Watch {
         });
         let problems = problems.collect::<Vec<_>>();
         if problems.is_empty() {
-            alarms.clear(ALARM);
+            alarms.clear(Alarm::Keys);
         } else {
-            alarms.raise(ALARM, &problems.join("; "));
+            alarms.raise(Alarm::Keys, &problems.join("; "));
         }
     }
 

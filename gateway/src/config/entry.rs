@@ -9,11 +9,13 @@ use gapura_mesh::context::TenantId;
 use gapura_mesh::fetch::Url;
 use gapura_mesh::json::{Fault, Fields, Node, Value, nearest};
 
-use super::issuers::{NOT_THE_PROVIDER, jwks};
 use crate::authenticate::{
     Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource,
     Tenants, check,
 };
+
+/// A provider signs with its own name.
+pub(super) const NOT_THE_PROVIDER: &str = "must be the same as the provider that is asked for keys; leave it out, or give its keys by jwks";
 
 /// What holds for each entry that says nothing else.
 pub(super) struct Shared {
@@ -338,6 +340,15 @@ impl<'n> Entry<'n, '_> {
             role: role.unwrap_or_else(|| shared.role.clone()),
         })
     }
+}
+
+/// A JWK set: where it is fetched, or the file it is in.
+pub(super) fn jwks(text: &str) -> Result<KeySource, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return Url::parse(text).map(KeySource::Url);
+    }
+    Ok(KeySource::JwksFile(PathBuf::from(text)))
 }
 
 fn shown(node: &Node) -> String {

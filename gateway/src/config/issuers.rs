@@ -194,7 +194,7 @@ fn single(
             algorithm,
         }),
         "oidc-issuer" => Url::parse(&text).map(KeySource::Oidc),
-        _ => jwks(&text),
+        _ => entry::jwks(&text),
     };
     let keys = match keys {
         Ok(keys) => keys,
@@ -234,7 +234,7 @@ fn single(
         && name.as_str() != url.as_str()
     {
         let origin = layers.origin("issuer");
-        layers.problem("issuer", &origin, NOT_THE_PROVIDER);
+        layers.problem("issuer", &origin, entry::NOT_THE_PROVIDER);
         return None;
     }
     let audience = layers.all("audience").iter();
@@ -252,16 +252,4 @@ fn single(
         layers.problem(name, origin, message.as_str());
     }
     faults.is_empty().then_some(issuer)
-}
-
-/// A provider signs with its own name.
-pub(super) const NOT_THE_PROVIDER: &str = "must be the same as the provider that is asked for keys; leave it out, or give its keys by jwks";
-
-/// A JWK set: where it is fetched, or the file it is in.
-pub(super) fn jwks(text: &str) -> Result<KeySource, String> {
-    let lower = text.to_ascii_lowercase();
-    if lower.starts_with("http://") || lower.starts_with("https://") {
-        return Url::parse(text).map(KeySource::Url);
-    }
-    Ok(KeySource::JwksFile(PathBuf::from(text)))
 }

@@ -1,15 +1,11 @@
 //! The table of the gateway's settings and the command line made from it.
 
 use clap::{Arg, Command};
-use gapura_mesh::config::{Setting, command as flags};
+use gapura_mesh::config::{Setting, command as flags, rows};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::one(
-        "config",
-        "FILE",
-        "A JSON file with these settings under the same names; a flag or variable beats it",
-    ),
+    rows::CONFIG,
     Setting::one(
         "listen",
         "ADDR",
@@ -60,16 +56,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "DIR",
         "The gateway's certificate, key, roots and revocation lists, as `gapura-pki issue` writes them",
     ),
-    Setting::one(
-        "state-dir",
-        "DIR",
-        "Where it is kept how far the CRLs have come, so that none goes back over a restart",
-    ),
-    Setting::many(
-        "accept-crl-reset",
-        "ISSUER",
-        "Let the CRLs of this issuer begin anew at this start; its name as the alarm writes it; repeatable",
-    ),
+    rows::STATE_DIR,
+    rows::ACCEPT_CRL_RESET,
     Setting::switch(
         "no-crl",
         "Start without a revocation list: a revoked sidecar is then still dialled",
@@ -79,16 +67,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ADDR",
         "Where the operator's side listens, or unix:PATH [default: 127.0.0.1:9901]",
     ),
-    Setting::one(
-        "admin-token-file",
-        "FILE",
-        "The token the operator's side asks for; required beyond loopback",
-    ),
-    Setting::one(
-        "health",
-        "ADDR",
-        "A further listener with /healthz, /readyz and /metrics only [default: none]",
-    ),
+    rows::ADMIN_TOKEN_FILE,
+    rows::HEALTH,
     Setting::one(
         "jwt-secret-file",
         "FILE",
@@ -183,16 +163,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "N",
         "The longest request body, for plugins that set none [default: no limit]",
     ),
-    Setting::one(
-        "workers",
-        "N",
-        "Worker threads, 1 to 64 [default: one a core]",
-    ),
-    Setting::one(
-        "access-log",
-        "WHICH",
-        "Which requests leave a line: on, errors or off [default: on]",
-    ),
+    rows::WORKERS,
+    rows::ACCESS_LOG,
     Setting::switch(
         "log-actors",
         "Name in an event of its own who acted for whom; access lines never do",
@@ -202,15 +174,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TIME",
         "Keep accepting so long after SIGTERM, for balancers that are slow to look away [default: 0s]",
     ),
-    Setting::one(
-        "drain-timeout",
-        "TIME",
-        "Give requests in flight so long to finish [default: 30s]",
-    ),
-    Setting::switch(
-        "check",
-        "Load everything, say everything that is wrong, serve nothing",
-    ),
+    rows::DRAIN_TIMEOUT,
+    rows::CHECK,
 ];
 
 const ABOUT: &str = "The front door: verifies each token, finds the plugin by its mount and speaks mTLS to its sidecar.";

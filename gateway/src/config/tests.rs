@@ -1,3 +1,9 @@
+use std::ffi::OsString;
+use std::time::Duration;
+
+use gapura_mesh::config::{AccessLog, AdminAddress, NotStarted};
+use serde_json::json;
+
 use super::*;
 use crate::authenticate::{HmacAlgorithm, IssuerName, KeySource, Tenants};
 
@@ -43,9 +49,9 @@ fn config_of(file: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Config, 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let config = config(&[]).unwrap();
-    assert_eq!(config.admin.to_string(), "127.0.0.1:9901");
+    assert_eq!(config.common.admin.address.to_string(), "127.0.0.1:9901");
     assert!(
-        config.health.is_none()
+        config.common.health.is_none()
             && config.tls.is_none()
             && config.max_body.is_none()
             && config.last_good.is_none()
@@ -54,12 +60,12 @@ fn the_defaults_are_those_of_the_contract() {
         config.public_hosts.is_empty()
             && config.trusted_proxies.is_empty()
             && config.auth.issuers.is_empty()
-            && !config.no_crl
+            && !config.common.no_crl
     );
-    assert!((1..=64).contains(&config.workers));
-    assert_eq!(config.access_log, AccessLog::On);
+    assert!((1..=64).contains(&config.common.workers));
+    assert_eq!(config.common.access_log, AccessLog::On);
     assert_eq!(
-        (config.drain.delay, config.drain.timeout),
+        (config.common.drain.delay, config.common.drain.timeout),
         (Duration::ZERO, Duration::from_secs(30))
     );
     assert_eq!(config.auth.leeway, Duration::from_secs(30));
@@ -126,9 +132,9 @@ fn every_flag_is_read() {
         })
     );
     assert_eq!(config.last_good, Some("lg".into()));
-    assert!(config.no_crl && config.admin.is_exposed());
-    assert_eq!(config.admin_token_file, Some("t".into()));
-    assert_eq!(config.health.unwrap().port(), 2);
+    assert!(config.common.no_crl && config.common.admin.address.is_exposed());
+    assert_eq!(config.common.admin.token_file, Some("t".into()));
+    assert_eq!(config.common.health.unwrap().port(), 2);
     let issuer = &config.auth.issuers[0];
     assert!(
         matches!(&issuer.keys, KeySource::JwksFile(path) if path == &PathBuf::from("keys.json"))
@@ -145,13 +151,17 @@ fn every_flag_is_read() {
     assert_eq!(config.public_hosts, ["api.example", "[::1]"]);
     assert_eq!(config.trusted_proxies[0].to_string(), "10.0.0.0/8");
     assert_eq!(
-        (config.max_body, config.workers, config.access_log),
+        (
+            config.max_body,
+            config.common.workers,
+            config.common.access_log
+        ),
         (Some(5), 3, AccessLog::Off)
     );
     assert_eq!(
         (
-            config.drain.delay,
-            config.drain.timeout,
+            config.common.drain.delay,
+            config.common.drain.timeout,
             config.auth.leeway.as_secs()
         ),
         (Duration::from_secs(5), Duration::from_secs(60), 5)
@@ -295,7 +305,7 @@ fn the_admin_side_is_guarded_beyond_loopback() {
     assert!(config(&["--admin", "0.0.0.0:1", "--admin-token-file", "t"]).is_ok());
     assert!(
         config(&["--admin", "unix:/run/gapura/admin"])
-            .is_ok_and(|config| matches!(config.admin, AdminAddress::Unix(_)))
+            .is_ok_and(|config| matches!(config.common.admin.address, AdminAddress::Unix(_)))
     );
 }
 
@@ -634,7 +644,7 @@ fn the_effective_settings_show_no_secret() {
 
 #[test]
 fn subcommands_need_only_what_they_use() {
-    let Ok(Invocation::Explain(explain)) = load_with(
+    let Ok(Invocation::Own(Question::Explain(explain))) = load_with(
         &[
             "explain",
             "get",
@@ -673,7 +683,7 @@ fn subcommands_need_only_what_they_use() {
         &[("GAPURA_SIGNING_SECRET_FILE", "s")],
     );
     assert!(
-        matches!(signing, Ok(Invocation::SigningKey { plugin, secret_file }) if plugin.as_str() == "billing" && secret_file.as_os_str() == "s")
+        matches!(signing, Ok(Invocation::Own(Question::SigningKey { plugin, secret })) if plugin.as_str() == "billing" && secret.as_os_str() == "s")
     );
     assert!(
         load_with(
@@ -685,10 +695,7 @@ fn subcommands_need_only_what_they_use() {
     assert!(load_with(&["signing-key", "billing"], &[]).is_err());
     assert!(matches!(
         load_with(&["healthcheck"], &[]),
-        Ok(Invocation::Healthcheck {
-            token_file: None,
-            ..
-        })
+        Ok(Invocation::Healthcheck(admin)) if admin.token_file.is_none()
     ));
     assert!(matches!(
         load_with(&[&["--check"], &BASE[..]].concat(), &[]),

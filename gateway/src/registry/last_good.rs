@@ -5,10 +5,12 @@
 //! (`inject_headers`): nobody but the owner can read them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+use gapura_mesh::file;
 
 use super::State;
 use super::folder::{Bounds, PLUGINS, Snapshot};
@@ -37,23 +39,14 @@ pub(crate) fn keep<'f>(
         if fs::read(&path).is_ok_and(|known| known == text) {
             continue;
         }
-        let beside = folder.join(format!(".{name}.new"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
+        file::replace(&path, text)?;
     }
-    for file in Snapshot::take_within(folder, bounds)
+    for stale in Snapshot::take_within(folder, bounds)
         .files
         .unwrap_or_default()
     {
-        if !kept.contains(&file.name) {
-            fs::remove_file(folder.join(&file.name))?;
+        if !kept.contains(&stale.name) {
+            fs::remove_file(folder.join(&stale.name))?;
         }
     }
     fs::File::open(folder)?.sync_all()

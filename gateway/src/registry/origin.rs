@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use gapura_mesh::host;
 use gapura_mesh::json::Position;
 
 /// The origins of a list.
@@ -177,31 +178,25 @@ fn no_host(text: &str) -> String {
     )
 }
 
-fn split_port(host: &str) -> (&str, Option<&str>) {
-    let from = host.find(']').unwrap_or(0);
-    match host.get(from..).and_then(|rest| rest.rfind(':')) {
-        Some(at) => (
-            host.get(..from + at).unwrap_or_default(),
-            Some(host.get(from + at + 1..).unwrap_or_default()),
-        ),
-        None => (host, None),
-    }
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let end = host::split_port(text.as_bytes()).0.len();
+    (text.get(..end).unwrap_or_default(), text.get(end + 1..))
 }
 
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[') {
-        return address
-            .strip_suffix(']')
-            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+fn is_host(text: &str) -> bool {
+    if text.starts_with('[') {
+        return host::bracketed(text).is_some();
     }
-    host.len() <= 253 && host.split('.').all(is_label)
+    host::is_name(text) && is_lower(text)
 }
 
-fn is_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && label.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
-        })
+fn is_label(text: &str) -> bool {
+    host::is_label(text) && is_lower(text)
+}
+
+/// Browsers send names in lower case.
+fn is_lower(text: &str) -> bool {
+    !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn shown(text: &str) -> String {

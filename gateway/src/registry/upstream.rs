@@ -4,8 +4,9 @@
 //! resolved here; whether a host is loopback is judged by its text, and `localhost` is judged again by whoever connects.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
+use gapura_mesh::host;
 use gapura_mesh::json::{Fields, Node, Position, Value};
 
 /// Every address of one plugin.
@@ -187,30 +188,19 @@ impl fmt::Display for Scheme {
 impl Host {
     /// Takes a DNS name, an IPv4 address or a bracketed IPv6 address.
     fn parse(text: &str) -> Option<Self> {
-        if let Some(inner) = text.strip_prefix('[') {
-            return inner
-                .strip_suffix(']')?
-                .parse::<Ipv6Addr>()
-                .ok()
-                .map(|ip| Self::Ip(IpAddr::V6(ip)));
+        if text.starts_with('[') {
+            return host::bracketed(text).map(|ip| Self::Ip(IpAddr::V6(ip)));
         }
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Some(Self::Ip(IpAddr::V4(ip)));
         }
         let name = text.strip_suffix('.').unwrap_or(text);
-        let is_label = |label: &str| {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            (1..=63).contains(&label.len())
-                && label.bytes().all(allowed)
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
         // Resolvers read `127.1` and `0x7f000001` as addresses; whoever reads the file would not.
         let last = name.rsplit('.').next().unwrap_or_default();
         let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
             || last.starts_with("0x")
             || last.starts_with("0X");
-        let fits = (1..=253).contains(&name.len()) && name.split('.').all(is_label) && !is_number;
+        let fits = host::is_name(name) && host::has_no_outer_hyphen(name) && !is_number;
         fits.then(|| Self::Name(text.to_ascii_lowercase().into()))
     }
 

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use gapura_mesh::alarms::Alarms;
+use gapura_mesh::alarms::{Alarm, Alarms};
 use gapura_mesh::log::{Level, Log};
-use tokio::sync::Notify;
+use gapura_mesh::reload::asked::Asked;
 
 use super::build::{Built, State, build};
 use super::folder::{Snapshot, Stamp};
@@ -36,7 +36,6 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Registry {
     table: Arc<ArcSwap<Table>>,
-    nudge: Arc<Notify>,
     counts: Arc<Counts>,
 }
 
@@ -128,7 +127,6 @@ impl Registry {
         }
         let registry = Self {
             table: Arc::default(),
-            nudge: Arc::default(),
             counts: Arc::default(),
         };
         let mut watcher = Watcher {
@@ -161,11 +159,6 @@ impl Registry {
         self.table.load_full()
     }
 
-    /// Has the folder read again soon, changed or not: what SIGHUP asks for.
-    pub fn reload(&self) {
-        self.nudge.notify_one();
-    }
-
     /// The numbers for the metrics.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -174,12 +167,12 @@ impl Registry {
 }
 
 impl Watcher {
-    /// Follows the folder until it is dropped.
-    pub async fn run(mut self) {
+    /// Follows the folder until it is dropped. Who asks has it read again, changed or not.
+    pub async fn run(mut self, mut reload: Asked) {
         loop {
             let nudged = tokio::select! {
                 () = tokio::time::sleep(POLL) => false,
-                () = self.registry.nudge.notified() => true,
+                () = reload.changed() => true,
             };
             self.look(nudged).await;
         }
@@ -287,7 +280,7 @@ impl Watcher {
             );
         }
         match faults.first() {
-            None => self.alarms.clear("registry"),
+            None => self.alarms.clear(Alarm::Registry),
             Some(first) => {
                 let more = faults.len() - 1;
                 let more = if more == 0 {
@@ -296,7 +289,7 @@ impl Watcher {
                     format!(", and {more} more")
                 };
                 self.alarms.raise(
-                    "registry",
+                    Alarm::Registry,
                     &format!("the plugin folder is faulty, what was in force stays: {first}{more}"),
                 );
             }
@@ -307,12 +300,12 @@ impl Watcher {
 
     fn last_good_written(&self, written: std::io::Result<()>) {
         match written {
-            Ok(()) => self.alarms.clear("last_good"),
+            Ok(()) => self.alarms.clear(Alarm::LastGood),
             Err(err) => {
                 let sentence = format!(
                     "the last good copy of the plugin files can't be written, a restart may fail: {err}"
                 );
-                self.alarms.raise("last_good", &sentence);
+                self.alarms.raise(Alarm::LastGood, &sentence);
             }
         }
     }

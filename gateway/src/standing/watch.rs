@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use gapura_mesh::alarms::Alarms;
+use gapura_mesh::alarms::{Alarm, Alarms};
 use gapura_mesh::log::{Level, Log};
+use gapura_mesh::reload::asked::Asked;
 use tokio::sync::watch;
 
 use super::deny::DenyList;
@@ -122,7 +123,7 @@ impl Standing {
 
 impl Watcher {
     /// Follows both until it is dropped; `reload` says that somebody asks for it now.
-    pub(crate) async fn run(mut self, mut reload: watch::Receiver<u64>) {
+    pub(crate) async fn run(mut self, mut reload: Asked) {
         if self.deny.is_none() && self.tenants.is_none() {
             return;
         }
@@ -131,10 +132,7 @@ impl Watcher {
             self.look(asked).await;
             asked = tokio::select! {
                 () = tokio::time::sleep(POLL) => false,
-                changed = reload.changed() => match changed {
-                    Ok(()) => true,
-                    Err(_) => return,
-                },
+                () = reload.changed() => true,
             };
         }
     }
@@ -195,7 +193,7 @@ impl DenyWatch {
         };
         raise(
             alarms,
-            "deny",
+            Alarm::Deny,
             "the deny list is faulty, the last good copy is in force",
             &faults,
         );
@@ -232,7 +230,7 @@ impl DenyWatch {
         let (file, seen) = (self.file.clone(), self.seen.clone());
         match aside(move || judge(&file, &seen)).await? {
             Ok((list, text)) => {
-                alarms.clear("deny");
+                alarms.clear(Alarm::Deny);
                 if text == self.good {
                     return None;
                 }
@@ -244,7 +242,7 @@ impl DenyWatch {
             Err(faults) => {
                 raise(
                     alarms,
-                    "deny",
+                    Alarm::Deny,
                     "the deny list is faulty, the last good one stays in force",
                     &faults,
                 );
@@ -358,11 +356,11 @@ impl TenantsWatch {
         let message = format!("the files of {} companies are in force", table.len());
         log.event(Level::Info, "tenants", &message, &[]);
         if faults.is_empty() {
-            alarms.clear("tenants");
+            alarms.clear(Alarm::Tenants);
         } else {
             let what = "the companies' files are faulty, what was in force stays and companies without any are suspended";
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            raise(alarms, "tenants", what, &faults);
+            raise(alarms, Alarm::Tenants, what, &faults);
         }
         self.state = state;
         self.copied = false;
@@ -385,7 +383,7 @@ fn copied(alarms: &Alarms, written: Option<std::io::Result<()>>) {
         let sentence = format!(
             "the last good copy of the deny list or the companies' files can't be written, a restart may fail: {error}"
         );
-        alarms.raise("last_good", &sentence);
+        alarms.raise(Alarm::LastGood, &sentence);
     }
 }
 
@@ -425,13 +423,13 @@ fn judge(
     }
 }
 
-fn raise(alarms: &Alarms, name: &'static str, what: &str, faults: &[String]) {
+fn raise(alarms: &Alarms, alarm: Alarm, what: &str, faults: &[String]) {
     let first = faults.first().map(String::as_str).unwrap_or_default();
     let more = match faults.len() {
         0 | 1 => String::new(),
         all => format!(", and {} more", all - 1),
     };
-    alarms.raise(name, &format!("{what}: {first}{more}"));
+    alarms.raise(alarm, &format!("{what}: {first}{more}"));
 }
 
 /// Runs what may wait for a disk off the program's thread; `None` if the runtime is ending.

@@ -9,6 +9,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::text::hex_digits;
+
 /// The company a request acts for: `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TenantId(HeaderValue);
@@ -170,15 +172,13 @@ impl RequestId {
         bytes[6..].copy_from_slice(&random.to_be_bytes()[6..]);
         bytes[6] = 0x70 | (bytes[6] & 0x0f);
         bytes[8] = 0x80 | (bytes[8] & 0x3f);
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'-'; 36];
         let mut at = 0;
         for (index, byte) in bytes.iter().enumerate() {
             if matches!(index, 4 | 6 | 8 | 10) {
                 at += 1;
             }
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 15)];
+            text[at..at + 2].copy_from_slice(&hex_digits(*byte));
             at += 2;
         }
         Self(

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::envelope::Code;
+use crate::host::is_authority;
 use crate::path::CanonicalPath;
 
 /// How much of a head is taken.
@@ -162,7 +163,7 @@ fn host(head: &Parts, uri: &Uri) -> Result<Option<HeaderValue>, Code> {
         (None, None) if head.version == Version::HTTP_10 => return Ok(None),
         (None, _) => return Err(Code::BadRequest),
     };
-    if is_host(host.as_bytes()) {
+    if is_authority(host.as_bytes()) {
         Ok(Some(host))
     } else {
         Err(Code::BadRequest)
@@ -178,43 +179,6 @@ fn is_same(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
     };
     let name = |host: &[u8]| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
     one.eq_ignore_ascii_case(other) || name(one) == name(other)
-}
-
-/// `name`, `name:port`, an IPv4 address or a bracketed IPv6 address; no user, no path, no list (RFC 9110, section 7.2).
-fn is_host(text: &[u8]) -> bool {
-    let (name, port) = match text {
-        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end)
-                if end > 0
-                    && rest[..end]
-                        .iter()
-                        .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) =>
-            {
-                (&text[..=end], &rest[end + 1..])
-            }
-            _ => return false,
-        },
-        _ => {
-            let end = text
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(text.len());
-            let (name, port) = text.split_at(end);
-            if !name
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-            {
-                return false;
-            }
-            (name, port)
-        }
-    };
-    let port_fits = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    !name.is_empty() && name.len() <= 255 && port_fits
 }
 
 #[cfg(test)]

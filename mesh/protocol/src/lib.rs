@@ -6,11 +6,14 @@
 
 pub mod clock;
 pub mod context;
+pub mod duration;
 pub mod envelope;
 pub mod framing;
 pub mod headers;
+pub mod host;
 pub mod identity;
 pub mod leg;
 pub mod path;
 pub mod random;
+pub mod text;
 pub mod trace;

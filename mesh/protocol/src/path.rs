@@ -9,6 +9,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::text::hex_value;
+
 /// A path in its canonical form: ASCII, begins with `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CanonicalPath<'a>(Cow<'a, str>);
@@ -187,8 +189,8 @@ fn rewrite(raw: &[u8]) -> Result<Option<Vec<u8>>, PathError> {
                     raw.get(at + 1).copied().unwrap_or_default(),
                     raw.get(at + 2).copied().unwrap_or_default(),
                 );
-                let value = hex(high)
-                    .zip(hex(low))
+                let value = hex_value(high)
+                    .zip(hex_value(low))
                     .map(|(high, low)| high << 4 | low)
                     .ok_or(PathError::BrokenEscape)?;
                 match value {
@@ -234,15 +236,6 @@ fn refusal(byte: u8) -> PathError {
 /// RFC 3986, section 2.3.
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 const fn classes() -> [Class; 256] {

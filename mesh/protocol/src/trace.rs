@@ -4,6 +4,8 @@
 
 use http::HeaderValue;
 
+use crate::text::hex_digits;
+
 /// The 32 lower-case hex digits of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId([u8; 32]);
@@ -83,10 +85,8 @@ fn is_hex(digits: &[u8]) -> bool {
 }
 
 fn push_hex(text: &mut [u8], bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
+        pair.copy_from_slice(&hex_digits(*byte));
     }
 }
 

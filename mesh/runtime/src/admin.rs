@@ -31,6 +31,23 @@ pub struct Page {
     pub text: String,
 }
 
+/// What can be asked on the operator's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// It lives.
+    Healthz,
+    /// It can serve.
+    Readyz,
+    /// Its counters, for Prometheus.
+    Metrics,
+    /// What it trusts and shows.
+    Certificates,
+    /// The plugins in force, on the gateway.
+    Plugins,
+    /// The settings in force, on the gateway.
+    Config,
+}
+
 /// What a program has to say for itself.
 pub trait Pages: 'static {
     /// The page at `path`, if there is one.
@@ -62,6 +79,43 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// So is one that does not read what it asked for: the others wait for its place.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+
+impl Endpoint {
+    /// Every one (CONTRACT section 6).
+    pub const ALL: [Self; 6] = [
+        Self::Healthz,
+        Self::Readyz,
+        Self::Metrics,
+        Self::Certificates,
+        Self::Plugins,
+        Self::Config,
+    ];
+
+    /// Its path.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Healthz => "/healthz",
+            Self::Readyz => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::Certificates => "/certificates",
+            Self::Plugins => "/plugins",
+            Self::Config => "/config",
+        }
+    }
+
+    /// The one at this path.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.path() == path)
+    }
+
+    /// Whether a kubelet or Prometheus may ask for it on a listener of its own, without a token.
+    #[must_use]
+    pub const fn is_for_machines(self) -> bool {
+        matches!(self, Self::Healthz | Self::Readyz | Self::Metrics)
+    }
+}
 
 impl Page {
     /// A page of JSON.
@@ -309,6 +363,18 @@ mod tests {
         };
         assert_eq!(allowed(Method::DELETE).unwrap(), "GET, HEAD");
         assert_eq!(allowed(Method::GET), None);
+    }
+
+    #[test]
+    fn what_needs_no_token_is_what_machines_ask_for() {
+        let open: Vec<&str> = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| endpoint.is_for_machines())
+            .map(Endpoint::path)
+            .collect();
+        assert_eq!(open, ["/healthz", "/readyz", "/metrics"]);
+        assert_eq!(Endpoint::of("/config"), Some(Endpoint::Config));
+        assert_eq!(Endpoint::of("/healthz/"), None);
     }
 
     #[test]

@@ -6,8 +6,12 @@
 //! into checked types; nothing here knows what any setting means. One table row makes the flag, the variable, the key of the file
 //! and the help, so that they cannot drift apart.
 
+mod common;
 mod flags;
+mod invocation;
 mod layers;
+pub mod rows;
+mod shown;
 mod state;
 mod values;
 
@@ -15,9 +19,12 @@ use std::fmt;
 
 use crate::json::Position;
 
+pub use common::{AdminSide, Common, required, seconds};
 pub use flags::{command, given};
 pub use gapura_telemetry::access::AccessLog;
+pub use invocation::{Invocation, Settings};
 pub use layers::{Found, Layers, switched};
+pub use shown::Shown;
 pub use state::state;
 pub use values::{AdminAddress, address, duration, exposed, workers};
 

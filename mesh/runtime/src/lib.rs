@@ -5,15 +5,20 @@
 
 pub mod admin;
 pub mod bound;
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod fetch;
 pub mod healthcheck;
 pub mod json;
 pub mod listen;
+pub mod load;
+pub mod pages;
 pub mod program;
 pub mod reload;
+pub mod shared;
 pub mod signals;
+pub mod start;
 pub mod systemd;
 pub mod trust_metrics;
 pub mod worker;

@@ -11,7 +11,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,17 +19,18 @@ use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stop};
 use gapura_trust::ownership::{self, Owners};
 use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::admin::Listener;
 use crate::listen;
+use crate::reload::asked::Reloads;
 
 /// A started program.
 pub struct Running {
     addresses: Vec<(&'static str, SocketAddr)>,
     stop: Stop,
-    reload: Reload,
+    reloads: Reloads,
     control: JoinHandle<io::Result<()>>,
     pulses: mpsc::Sender<oneshot::Sender<()>>,
     alarms: Option<Alarms>,
@@ -55,9 +55,6 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
-/// Counts up whenever everything is to be read again.
-pub type Reload = Arc<watch::Sender<u64>>;
-
 /// Held by every worker; the drain is over when all are gone.
 pub type Alive = mpsc::Sender<()>;
 
@@ -69,7 +66,7 @@ impl Running {
     pub fn start<F: Future<Output = ()>>(
         log: Log,
         stop: Stop,
-        reload: Reload,
+        reloads: Reloads,
         addresses: Vec<(&'static str, SocketAddr)>,
         serve: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
@@ -110,7 +107,7 @@ impl Running {
         Ok(Self {
             addresses,
             stop,
-            reload,
+            reloads,
             control,
             pulses,
             alarms: None,
@@ -158,9 +155,9 @@ impl Running {
         &self.stop
     }
 
-    /// Has it read its files again, as SIGHUP does.
-    pub fn reload(&self) {
-        self.reload.send_modify(|count| *count += 1);
+    /// Has it read its files again, as SIGHUP does, and waits until what fits is in force.
+    pub async fn reload(&self) {
+        self.reloads.seen_to(self.reloads.ask()).await;
     }
 
     /// Whether it has ended.
@@ -320,7 +317,7 @@ impl std::error::Error for StartError {}
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use gapura_protocol::clock::Clock;
     use tokio::task::LocalSet;

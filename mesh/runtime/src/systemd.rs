@@ -29,11 +29,8 @@ pub struct Sockets(Vec<(String, TcpListener)>);
 /// How often it is looked at whether an alarm has come or gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A control loop that has not come round in this time since a reload has other worries than the reload.
+/// Who follows files that hang has other worries than the reload; so has who fetches keys from a provider that is down.
 const RELOADED_WITHIN: Duration = Duration::from_secs(10);
-
-/// A reload wakes the watchers of files, and some of them wake another: three rounds of the loop see them all through.
-const ROUNDS_OF_A_RELOAD: usize = 3;
 
 /// The variables of both protocols; what a program starts in turn must not take them for its own.
 pub const VARIABLES: [&str; 7] = [
@@ -83,17 +80,11 @@ impl Manager {
         self.tell(&format!("STATUS={}", one_line(why)));
     }
 
-    /// Has the program read its files again, and says so before and after.
+    /// Has the program read its files again, and says so before, and once what fits is in force.
     pub async fn reload(&self, running: &Running) {
         self.tell("RELOADING=1\nSTATUS=reading everything again");
-        running.reload();
-        let rounds = async {
-            for _ in 0..ROUNDS_OF_A_RELOAD {
-                running.pulse().await;
-            }
-        };
         // What a file at fault leads to stands in the log and among the alarms; the program is up either way.
-        let _ = tokio::time::timeout(RELOADED_WITHIN, rounds).await;
+        let _ = tokio::time::timeout(RELOADED_WITHIN, running.reload()).await;
         self.ready(running);
     }
 

@@ -154,7 +154,8 @@ fn spawn<S: Serve>(
             sink,
             random,
         });
-        let serve = Rc::new(make(core.clone()));
+        // Inside the runtime: what is made may begin tasks.
+        let serve = runtime.block_on(async { Rc::new(make(core.clone())) });
         runtime.block_on(work(&core, &serve, connections));
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
         runtime.shutdown_background();

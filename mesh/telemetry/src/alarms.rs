@@ -1,6 +1,6 @@
 //! Faults that someone must mend: each is raised once, shown until it is mended, and cleared once.
 //!
-//! In: `raise` and `clear` with a name from a fixed list. Out: a log line at each change, the gauge `gapura_alarms{name}`, and
+//! In: `raise` and `clear` with an [`Alarm`]. Out: a log line at each change, the gauge `gapura_alarms{name}`, and
 //! the list that the admin side shows.
 
 use std::collections::BTreeMap;
@@ -8,11 +8,77 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::log::{Level, Log};
 
+/// What may be wrong with a program; CONTRACT section 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    /// Our own certificate has ended.
+    Certificate,
+    /// The CAs or CRLs of clients' certificates can't be read.
+    ClientCa,
+    /// A certificate or a CRL has not begun by our clock.
+    Clock,
+    /// A CRL is past its time, or how far it has come can't be kept.
+    Crl,
+    /// The deny list is faulty.
+    Deny,
+    /// Keys for tokens can't be read or fetched.
+    Keys,
+    /// The copy of what is in force can't be written.
+    LastGood,
+    /// The certificate that clients see does not fit or has ended.
+    PublicCertificate,
+    /// A plugin file is faulty.
+    Registry,
+    /// Our own certificate is revoked, or the CRLs are older than before the start.
+    Revoked,
+    /// A company's file is faulty.
+    Tenants,
+    /// The mesh directory does not fit.
+    Trust,
+}
+
 /// The alarms of one running program. Cheap to clone.
 #[derive(Clone)]
 pub struct Alarms {
     log: Log,
-    raised: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    raised: Arc<Mutex<BTreeMap<Alarm, String>>>,
+}
+
+impl Alarm {
+    /// Every one, in the order of their names.
+    pub const ALL: [Self; 12] = [
+        Self::Certificate,
+        Self::ClientCa,
+        Self::Clock,
+        Self::Crl,
+        Self::Deny,
+        Self::Keys,
+        Self::LastGood,
+        Self::PublicCertificate,
+        Self::Registry,
+        Self::Revoked,
+        Self::Tenants,
+        Self::Trust,
+    ];
+
+    /// Its name in logs, metrics and pages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::ClientCa => "client_ca",
+            Self::Clock => "clock",
+            Self::Crl => "crl",
+            Self::Deny => "deny",
+            Self::Keys => "keys",
+            Self::LastGood => "last_good",
+            Self::PublicCertificate => "public_certificate",
+            Self::Registry => "registry",
+            Self::Revoked => "revoked",
+            Self::Tenants => "tenants",
+            Self::Trust => "trust",
+        }
+    }
 }
 
 impl Alarms {
@@ -25,27 +91,38 @@ impl Alarms {
         }
     }
 
-    /// Raises `name`, saying in one sentence what is wrong and what to do. Silent while the same sentence is raised already.
-    pub fn raise(&self, name: &'static str, sentence: &str) {
+    /// Raises `alarm`, saying in one sentence what is wrong and what to do. Silent while the same sentence is raised already.
+    pub fn raise(&self, alarm: Alarm, sentence: &str) {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        if raised.get(name).is_none_or(|known| known != sentence) {
-            raised.insert(name, sentence.to_owned());
-            self.log
-                .event(Level::Error, "alarm", sentence, &[("name", name.into())]);
+        if raised.get(&alarm).is_none_or(|known| known != sentence) {
+            raised.insert(alarm, sentence.to_owned());
+            self.log.event(
+                Level::Error,
+                "alarm",
+                sentence,
+                &[("name", alarm.as_str().into())],
+            );
         }
     }
 
-    /// Ends `name` if it is raised.
-    pub fn clear(&self, name: &'static str) {
+    /// Ends `alarm` if it is raised.
+    pub fn clear(&self, alarm: Alarm) {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        if raised.remove(name).is_some() {
+        if raised.remove(&alarm).is_some() {
             self.log.event(
                 Level::Info,
                 "alarm_cleared",
                 "the fault is mended",
-                &[("name", name.into())],
+                &[("name", alarm.as_str().into())],
             );
         }
+    }
+
+    /// Whether `alarm` is raised.
+    #[must_use]
+    pub fn is_raised(&self, alarm: Alarm) -> bool {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        raised.contains_key(&alarm)
     }
 
     /// What is wrong now: each name with its sentence.
@@ -54,7 +131,7 @@ impl Alarms {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         raised
             .iter()
-            .map(|(name, sentence)| (*name, sentence.clone()))
+            .map(|(alarm, sentence)| (alarm.as_str(), sentence.clone()))
             .collect()
     }
 }
@@ -65,17 +142,24 @@ mod tests {
     use gapura_protocol::clock::Clock;
 
     #[test]
+    fn each_alarm_has_a_name_of_its_own_and_they_are_in_order() {
+        let names = Alarm::ALL.map(Alarm::as_str);
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        assert!(Alarm::ALL.is_sorted());
+    }
+
+    #[test]
     fn an_alarm_stands_until_it_is_cleared() {
         let alarms =
             Alarms::new(Log::to("sidecar", Clock::system(), Box::new(std::io::sink())).unwrap());
-        alarms.raise("trust", "key.pem does not fit cert.pem");
-        alarms.raise("trust", "key.pem does not fit cert.pem");
+        alarms.raise(Alarm::Trust, "key.pem does not fit cert.pem");
+        alarms.raise(Alarm::Trust, "key.pem does not fit cert.pem");
         assert_eq!(
             alarms.raised(),
             [("trust", "key.pem does not fit cert.pem".to_owned())]
         );
-        alarms.clear("trust");
-        alarms.clear("trust");
+        alarms.clear(Alarm::Trust);
+        alarms.clear(Alarm::Trust);
         assert!(alarms.raised().is_empty());
     }
 }

@@ -1,14 +1,15 @@
 //! Reads files that somebody else may have put where we look: nothing that hangs, nothing without an end, and no secret that others
-//! know.
+//! know. Writes what is ours alone, whole or not at all.
 //!
 //! In: a path, which may be a link, as Kubernetes mounts secrets. Out: the bytes and what the system says of the very file they came
 //! from, or a [`FileError`]. The file is opened first and looked at then, so that nothing can be exchanged between the two. Nothing
 //! here looks into the bytes. Invariant: this is the one rule of who may read a secret, for `key.pem`, `--tls-key`, every secret file
 //! and every passphrase file.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,28 @@ pub fn read_secret(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metada
     }
     let bytes = contents(path, file, &meta, most).map(Zeroizing::new)?;
     Ok((bytes, meta))
+}
+
+/// Puts `bytes` under `path`, for this user alone: written beside and renamed over, so that whoever reads finds the old whole or the
+/// new whole. The name outlives a power cut once the folder is synced, which is left to who writes several.
+///
+/// # Errors
+/// The system's; then what was there is there still.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let mut new = OsString::from(".");
+    new.push(name);
+    new.push(".new");
+    let beside = path.with_file_name(new);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }
 
 /// Opens a regular file. Opening a pipe without `NONBLOCK` would wait for its writer for ever.
@@ -149,6 +172,27 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
     use std::process::Command;
+
+    #[test]
+    fn a_file_is_replaced_whole_for_its_owner_alone_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        std::fs::write(
+            dir.path().join(".x.json.new"),
+            "of a run that was killed half-way",
+        )
+        .unwrap();
+        for text in ["a longer first text", "second"] {
+            replace(&path, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let other = dir.path().join("y.json");
+        replace(&other, b"y").unwrap();
+        assert_eq!(std::fs::metadata(&other).unwrap().mode() & 0o777, 0o600);
+        assert!(replace(&dir.path().join("none/x"), b"").is_err());
+        assert!(replace(Path::new("/"), b"").is_err());
+    }
 
     #[test]
     fn a_secret_is_its_owners_and_its_groups_only_where_root_owns_it() {

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::peer::hex;
 use crate::file;
 use crate::ownership::{self, Owners};
+use gapura_protocol::text::{hex, unhex};
 
 /// The newest list of one issuer that was in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,20 +245,6 @@ impl Marks {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| {
-            digit
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        })
-        .collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    let bytes = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
-    Some(bytes.collect())
-}
-
 impl StateDir {
     /// Takes a folder that nobody else can write to; one that is not there is made, for this user alone.
     ///
@@ -327,18 +313,8 @@ impl StateDir {
         self.write(marks)
     }
 
-    /// Written beside and renamed over: whoever reads finds the old whole or the new whole.
     fn write(&self, marks: &Marks) -> io::Result<()> {
-        let beside = self.0.join(format!(".{FILE}.new"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(marks.to_text()?.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, self.0.join(FILE))?;
+        file::replace(&self.0.join(FILE), marks.to_text()?.as_bytes())?;
         File::open(&self.0)?.sync_all()
     }
 

@@ -13,6 +13,7 @@ use super::der::trim_zeros;
 use super::form::{self, Form, Whose};
 use super::refusal::{Malformed, Purposes, Refusal, shown};
 use gapura_protocol::identity::PeerId;
+use gapura_protocol::text::hex;
 
 /// Who a certificate speaks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -123,15 +124,6 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// A time before 1970 is as good as 1970: long past.

@@ -17,10 +17,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::directory::{FileError, Stamp, hash, read_certificate, read_private_key, stamp_of};
-use super::peer::{hex, seconds};
+use super::peer::seconds;
 use super::pem::{self, PemError};
 use super::provider::public_provider;
 use super::refusal::day;
+use gapura_protocol::text::hex;
 
 /// One pair that fits.
 #[derive(Debug)]

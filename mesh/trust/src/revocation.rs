@@ -420,7 +420,7 @@ fn number_hex(number: &[u8]) -> String {
     if number.is_empty() {
         "00".to_owned()
     } else {
-        super::peer::hex(number)
+        gapura_protocol::text::hex(number)
     }
 }
 

@@ -13,8 +13,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::form::{self, Form};
-use super::peer::{hex, seconds, sha256};
+use super::peer::{seconds, sha256};
 use super::refusal::shown;
+use gapura_protocol::text::hex;
 
 /// A CA as far as a CRL needs it: its name, its key and whether it may sign one.
 #[derive(Clone, Debug, PartialEq, Eq)]

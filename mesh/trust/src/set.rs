@@ -23,7 +23,7 @@ use super::der::trim_zeros;
 use super::directory::{MeshFiles, Stamp};
 use super::failure::{HandshakeFailure, handshake_refusal};
 use super::marks::Marks;
-use super::peer::{self, Peer, hex, seconds};
+use super::peer::{self, Peer, seconds};
 use super::pem;
 use super::provider::mesh_provider;
 use super::purpose::Purpose;
@@ -35,6 +35,7 @@ use super::verifier::{PluginVerifier, RecentRefusals};
 use super::verify::Judge;
 use gapura_protocol::clock::{Clock, Rfc3339, unix};
 use gapura_protocol::identity::{PeerId, Role};
+use gapura_protocol::text::hex;
 
 /// How a program wants its set.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::der::trim_zeros;
 use super::form::{self, Form};
-use super::peer::{self, Peer, hex};
+use super::peer::{self, Peer};
 use super::purpose::Purpose;
 use super::reasons::{label_of, refused};
 use super::refusal::{Malformed, Refusal};
@@ -23,6 +23,7 @@ use super::revocation::{RevocationSet, Status};
 use super::roots::Roots;
 use gapura_protocol::clock::unix;
 use gapura_protocol::identity::TrustDomain;
+use gapura_protocol::text::hex;
 
 /// What a chain is judged by.
 #[derive(Clone, Debug)]

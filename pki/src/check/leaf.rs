@@ -95,7 +95,8 @@ fn check(
         }
         Standing::Behind(why) => {
             let fix = "gapura-pki renew --all --due";
-            let what = (why.clone(), "the certificate that was issued last", fix);
+            let found = format!("{why}: serial {}", leaf.serial);
+            let what = (found, "the certificate that was issued last", fix);
             checkup.add(Level::Warning, "DIR_DRIFT", &object, what);
         }
         Standing::Foreign(why) => {
@@ -116,7 +117,8 @@ fn check(
     }
     let Some(shown) = shown else { return };
     if crls.is_some_and(|crls| !crls.iter().all(|crl| shown.crls.contains(crl))) {
-        let found = "its crl.pem is not the last one".to_owned();
+        let last = ledger.crl(&leaf.issuer).map_or(0, |crl| crl.number);
+        let found = format!("its crl.pem is not the last one, number {last}");
         let what = (found, "the CRLs of this CA", "gapura-pki crl refresh");
         checkup.add(Level::Warning, "DIR_CRL", &object, what);
     }

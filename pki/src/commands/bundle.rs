@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use gapura_pki::inspect::{inspect, inspect_chain};
 use gapura_pki::verify::certificates_in;
-use gapura_pki::{Error, Pki};
+use gapura_pki::{Error, Pki, given};
 use serde_json::{Value, json};
 
 use crate::commands::global::Global;
@@ -132,7 +132,7 @@ fn verify(pki: &Pki, file: &std::path::Path) -> Result<Report, Error> {
         );
     }
     // Read as a whole too, so that a key or a CRL among the roots is named.
-    let others = inspect(&std::fs::read(&path).unwrap_or_default(), pki.now())
+    let others = inspect(&given::read(&path).unwrap_or_default(), pki.now())
         .map_or(0, |items| items.len().saturating_sub(found.len()));
     let json = json!({ "file": path, "ok": good, "missing": missing, "strange": strange.len(), "other_blocks": others });
     Ok(Report {

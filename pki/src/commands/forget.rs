@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gapura_pki::{Error, Pki};
+use gapura_pki::{Error, Pki, Target};
 use serde_json::{Value, json};
 
 use crate::commands::report::{Report, line};
@@ -28,9 +28,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(pki: &Pki, arguments: &Arguments) -> Result<Report, Error> {
-    let target = arguments.name.parse()?;
+    let target: Target = arguments.name.parse()?;
     let done = pki.forget(&target, arguments.out.as_deref(), &arguments.reason)?;
     let mut text = String::new();
+    if done.leaves.is_empty() {
+        line(&mut text, format_args!("{target} was forgotten before"));
+    }
     for leaf in &done.leaves {
         line(
             &mut text,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapura_pki::moment::{for_people, parse_duration};
-use gapura_pki::{Error, IssueRequest, Issued, KeyWanted, Pki};
+use gapura_pki::{Error, IssueRequest, Issued, KeyWanted, Pki, given};
 use gapura_protocol::identity::{Name, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -312,15 +312,9 @@ fn name(role: Role, text: &str) -> Result<Name, Error> {
 
 /// The bytes of a file, or of stdin for `-`.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let result = if path == Path::new("-") {
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
+    if path == Path::new("-") {
+        given::read_stream(std::io::stdin(), "standard input")
     } else {
-        std::fs::read(path)
-    };
-    result.map_err(|source| Error::Io {
-        doing: "read",
-        path: path.to_owned(),
-        source,
-    })
+        given::read(path)
+    }
 }

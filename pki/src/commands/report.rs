@@ -85,6 +85,7 @@ pub(crate) fn republished_json(all: &[Republished]) -> Value {
             json!({ "out": done.out, "name": done.label, "result": "published", "generation": generation })
         }
         Outcome::Gone => json!({ "out": done.out, "name": done.label, "result": "gone" }),
+        Outcome::Missing => json!({ "out": done.out, "name": done.label, "result": "missing" }),
         Outcome::Foreign => json!({ "out": done.out, "name": done.label, "result": "foreign" }),
         Outcome::Failed(why) => {
             json!({ "out": done.out, "name": done.label, "result": "failed", "why": why })
@@ -114,6 +115,14 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
                     done.label
                 ),
             ),
+            Outcome::Missing => line(
+                &mut text,
+                format_args!(
+                    "  MISSING    {0} ({1}): it is not there and got nothing, although its certificate still counts; mount it, or say `gapura-pki adopt NEW-PLACE` or `gapura-pki forget {1} --reason WHY`",
+                    done.out.display(),
+                    done.label
+                ),
+            ),
             Outcome::Foreign => line(
                 &mut text,
                 format_args!(
@@ -135,12 +144,14 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
     text
 }
 
-/// 3 where a mesh directory that is there was not written: whoever reads it goes on with the old CRL.
+/// 3 where a mesh directory that somebody may still read was not written: they go on with the old CRL.
 pub(crate) fn republished_exit(all: &[Republished]) -> u8 {
-    if all
-        .iter()
-        .any(|done| matches!(done.outcome, Outcome::Failed(_) | Outcome::Foreign))
-    {
+    if all.iter().any(|done| {
+        matches!(
+            done.outcome,
+            Outcome::Failed(_) | Outcome::Foreign | Outcome::Missing
+        )
+    }) {
         3
     } else {
         0

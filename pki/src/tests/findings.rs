@@ -107,6 +107,17 @@ fn a_directory_that_is_full_of_something_else_stops_no_other() {
     let done = bench.pki().ensure(&wanted).unwrap();
     assert_eq!(done.issued.len(), 1, "{done:?}");
     assert!(!done.renewed.failed.is_empty());
+    // Named alone its fault is the command's; the others have got the CRLs that were signed for it.
+    let request = RenewRequest {
+        targets: vec!["plugin/lab".parse().unwrap()],
+        ..RenewRequest::default()
+    };
+    bench.pki().renew(&request).unwrap_err();
+    let crl = bench.pki().bundle().unwrap().crl;
+    for name in ["edge", "billing", "new"] {
+        let shown = fs::read_to_string(bench.dir(name).join("crl.pem")).unwrap();
+        assert_eq!(shown, crl, "{name}");
+    }
     fs::remove_file(&lab).unwrap();
     bench.pki().ensure(&wanted).unwrap();
     bench.is_content("the folder was made free");

@@ -1,10 +1,7 @@
-//! The settings in force and where each came from, as the admin side and `--check` show them: of secrets where they are.
+//! What the sidecar's own settings came to, as the admin side and `--check` show them.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use gapura_mesh::config::{Kind, Layers, Origin, switched};
-use serde_json::{Value, json};
+use gapura_mesh::config::{Layers, Shown};
+use serde_json::json;
 
 use super::Config;
 use super::table::SETTINGS;
@@ -12,42 +9,14 @@ use crate::forward::Address;
 
 impl Config {
     /// Every effective setting and where it came from.
-    pub(super) fn effective(&self, layers: &Layers) -> BTreeMap<&'static str, (Value, Origin)> {
-        let mut shown = BTreeMap::new();
-        for setting in SETTINGS
-            .iter()
-            .filter(|setting| !matches!(setting.name, "check" | "config"))
-        {
-            let found = layers.all(setting.name);
-            let value = match setting.kind {
-                Kind::Many(_) => found
-                    .iter()
-                    .map(|found| Value::from(found.text.as_str()))
-                    .collect(),
-                Kind::One(_) => found
-                    .first()
-                    .map_or(Value::Null, |found| found.text.as_str().into()),
-                Kind::Switch => Value::Bool(
-                    found
-                        .first()
-                        .is_some_and(|found| switched(&found.text) == Ok(true)),
-                ),
-            };
-            shown.insert(setting.name, (value, layers.origin(setting.name)));
-        }
-        let mut effective =
-            |name: &'static str, value: Value| shown.insert(name, (value, layers.origin(name)));
-        effective("listen", self.listen.to_string().into());
-        effective("plugin", plugin(&self.plugin).into());
-        effective("admin", self.admin.to_string().into());
-        effective("workers", self.workers.into());
-        effective("access-log", self.access_log.as_str().into());
-        effective("public-path", json!(self.tenants.public_paths));
-        effective("probe-path", json!(self.tenants.probe_paths));
-        effective("drain-delay", seconds(self.drain.delay));
-        effective("drain-timeout", seconds(self.drain.timeout));
+    pub(super) fn effective(&self, layers: &Layers) -> Shown {
+        let mut shown = Shown::of(SETTINGS, layers);
+        self.common.show(&mut shown, layers);
+        shown.effective(layers, "plugin", plugin(&self.plugin).into());
+        shown.effective(layers, "public-path", json!(self.tenants.public_paths));
+        shown.effective(layers, "probe-path", json!(self.tenants.probe_paths));
         if self.allow.is_empty() {
-            effective("allow", json!(["gateway/*"]));
+            shown.effective(layers, "allow", json!(["gateway/*"]));
         }
         shown
     }
@@ -67,13 +36,4 @@ fn plain(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
-}
-
-fn seconds(duration: Duration) -> Value {
-    if duration.subsec_millis() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}ms", duration.as_millis())
-    }
-    .into()
 }

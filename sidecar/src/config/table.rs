@@ -3,15 +3,11 @@
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use gapura_mesh::config::{Setting, command as flags};
+use gapura_mesh::config::{Setting, command as flags, rows};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::one(
-        "config",
-        "FILE",
-        "A JSON file with these settings under the same names; a flag or variable beats it",
-    ),
+    rows::CONFIG,
     Setting::one(
         "listen",
         "ADDR",
@@ -31,16 +27,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "DIR",
         "The sidecar's certificate, key, roots and revocation lists, as `gapura-pki issue` writes them",
     ),
-    Setting::one(
-        "state-dir",
-        "DIR",
-        "Where it is kept how far the CRLs have come, so that none goes back over a restart",
-    ),
-    Setting::many(
-        "accept-crl-reset",
-        "ISSUER",
-        "Let the CRLs of this issuer begin anew at this start; its name as the alarm writes it; repeatable",
-    ),
+    rows::STATE_DIR,
+    rows::ACCEPT_CRL_RESET,
     Setting::switch(
         "no-crl",
         "Start without a revocation list: a revoked gateway is then still let in",
@@ -70,40 +58,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ADDR",
         "Where the operator's side listens, or unix:PATH [default: 127.0.0.1:19901]",
     ),
-    Setting::one(
-        "admin-token-file",
-        "FILE",
-        "The token the operator's side asks for; required beyond loopback",
-    ),
-    Setting::one(
-        "health",
-        "ADDR",
-        "A further listener with /healthz, /readyz and /metrics only [default: none]",
-    ),
-    Setting::one(
-        "workers",
-        "N",
-        "Worker threads, 1 to 64 [default: one a core]",
-    ),
-    Setting::one(
-        "access-log",
-        "WHICH",
-        "Which requests leave a line: on, errors or off [default: on]",
-    ),
+    rows::ADMIN_TOKEN_FILE,
+    rows::HEALTH,
+    rows::WORKERS,
+    rows::ACCESS_LOG,
     Setting::one(
         "drain-delay",
         "TIME",
         "Keep accepting so long after SIGTERM, for gateways that are slow to look away [default: 0s]",
     ),
-    Setting::one(
-        "drain-timeout",
-        "TIME",
-        "Give requests in flight so long to finish [default: 30s]",
-    ),
-    Setting::switch(
-        "check",
-        "Load everything, say everything that is wrong, serve nothing",
-    ),
+    rows::DRAIN_TIMEOUT,
+    rows::CHECK,
 ];
 
 const ABOUT: &str =

@@ -1,3 +1,8 @@
+use std::time::Duration;
+
+use gapura_mesh::config::{AccessLog, NotStarted};
+use serde_json::json;
+
 use super::*;
 use crate::forward::Address;
 
@@ -31,8 +36,8 @@ fn the_defaults_are_those_of_the_contract() {
     let config = config(&[]).unwrap();
     assert_eq!(
         (
-            config.listen.to_string().as_str(),
-            config.admin.to_string().as_str()
+            config.common.listen.to_string().as_str(),
+            config.common.admin.address.to_string().as_str()
         ),
         ("0.0.0.0:19443", "127.0.0.1:19901")
     );
@@ -43,14 +48,14 @@ fn the_defaults_are_those_of_the_contract() {
         config.allow.is_empty()
             && !config.tenants.allow_none
             && config.tenants.public_paths.is_empty()
-            && !config.no_crl
+            && !config.common.no_crl
     );
     assert_eq!(
         config.tenants.probe_paths,
         ["/healthz", "/version", "/openapi.json"]
     );
     assert_eq!(
-        (config.drain.delay, config.drain.timeout),
+        (config.common.drain.delay, config.common.drain.timeout),
         (Duration::ZERO, Duration::from_secs(30))
     );
 }
@@ -101,13 +106,13 @@ fn every_flag_is_read() {
             vec!["/up".to_owned()]
         )
     );
-    assert!(config.tenants.allow_none && config.no_crl && config.health.is_some());
+    assert!(config.tenants.allow_none && config.common.no_crl && config.common.health.is_some());
     assert_eq!(
         (
-            config.workers,
-            config.access_log,
-            config.drain.delay.as_secs(),
-            config.drain.timeout.as_secs()
+            config.common.workers,
+            config.common.access_log,
+            config.common.drain.delay.as_secs(),
+            config.common.drain.timeout.as_secs()
         ),
         (2, AccessLog::Errors, 1, 2)
     );
@@ -182,7 +187,7 @@ fn help_version_and_subcommands() {
     );
     let check = load_with(&["healthcheck", "--admin", "127.0.0.1:5"], &[]);
     assert!(
-        matches!(check, Ok(Invocation::Healthcheck { admin, token_file: None }) if admin.to_string() == "127.0.0.1:5")
+        matches!(check, Ok(Invocation::Healthcheck(admin)) if admin.token_file.is_none() && admin.address.to_string() == "127.0.0.1:5")
     );
     assert!(matches!(
         load_with(&["--check", "--plugin", "unix:p", "--mesh-dir", "m"], &[]),
@@ -203,7 +208,7 @@ fn help_version_and_subcommands() {
         &[],
     );
     assert!(
-        matches!(run, Ok(Invocation::Wrap { config, command }) if command == ["node", "--plugin", "x"] && matches!(&config.plugin, Address::Http(tcp) if tcp.port == 1))
+        matches!(run, Ok(Invocation::Own(Wrapped { config, command })) if command == ["node", "--plugin", "x"] && matches!(&config.plugin, Address::Http(tcp) if tcp.port == 1))
     );
     assert_eq!(
         load_with(&["run", "--plugin", "unix:p", "--mesh-dir", "m"], &[])

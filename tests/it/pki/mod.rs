@@ -11,6 +11,7 @@ mod passphrase; // mistyped, changed, read by others
 mod record; // the inventory, under concurrency, crashes, full disks and editors
 mod refusals; // bad input, and what is said about it
 mod rotation; // leaf, issuer and root under a running pair, and revocation
+mod spellings; // CRLF, byte order marks, indents: one reader for verify and a start
 mod two_users; // root's work in the directories of somebody else
 
 use std::os::unix::fs::PermissionsExt;

@@ -230,7 +230,7 @@ fn a_passphrase_file_that_others_can_read_is_refused() {
         chmod(mode);
         let ended = sealed.run("good", &["crl", "refresh"]);
         assert_eq!(ended.code, Some(7), "{mode:o}: {}", ended.stdout);
-        assert!(ended.stderr.contains("chmod 0600"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("chmod 600"), "{}", ended.stderr);
         let new = sealed.change("new", "good");
         assert_eq!(new.code, Some(7), "as the new one too");
     }

@@ -324,19 +324,34 @@ fn a_revocation_reaches_every_mesh_directory_and_says_which_it_did_not() {
         scratch.ok(&["issue", "plugin", name, "--out", &scratch.text(name)]);
     }
     fs::remove_dir_all(scratch.path("b")).unwrap();
-    let done = scratch.ok(&["revoke", "c"]);
+    let ended = scratch.run(&["revoke", "c", "--json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+    let done: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let results: Vec<&str> = done["republished"]
         .as_array()
         .unwrap()
         .iter()
         .map(|one| one["result"].as_str().unwrap())
         .collect();
-    assert_eq!(results, ["published", "gone", "published"]);
+    assert_eq!(results, ["published", "missing", "published"]);
     assert!(
         !scratch.path("b").exists(),
         "what was taken down is not put up again"
     );
-    let skipped = scratch.ok(&["renew", "--all"]);
-    let skipped = skipped["skipped"].as_array().unwrap();
+    let ended = scratch.run(&["renew", "--all", "--json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+    let renewed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let skipped = renewed["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 2, "{skipped:?}");
+    let said = scratch.run(&["crl", "refresh"]).stdout;
+    assert!(
+        said.contains("MISSING") && said.contains("gapura-pki forget plugin/b"),
+        "{said}"
+    );
+    // Nobody waits for what was forgotten, or for what was revoked.
+    scratch.ok(&["forget", "b", "--reason", "taken down"]);
+    fs::remove_dir_all(scratch.path("c")).unwrap();
+    for args in [&["renew", "--all"][..], &["crl", "refresh"]] {
+        scratch.ok(args);
+    }
 }

@@ -668,3 +668,34 @@ fn every_help_has_an_example() {
         );
     }
 }
+
+#[test]
+fn a_pipe_is_waited_for_by_no_command_and_what_has_no_end_is_not_read() {
+    let scratch = Scratch::with_ca();
+    scratch.ok(&["issue", "plugin", "a", "--out", &scratch.text("a")]);
+    let made = std::process::Command::new("mkfifo")
+        .arg(scratch.path("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    let (set, whole) = (scratch.text("a"), scratch.text("a/cert.pem"));
+    for bad in [scratch.text("pipe"), "/dev/zero".to_owned()] {
+        for args in [
+            &["inspect", &bad][..],
+            &["lint", &bad],
+            &["verify", &bad, "--as", "server"],
+            &["verify", &set, "--as", "server", "--bundle", &bad],
+            &["verify", &set, "--as", "server", "--crl", &bad],
+            &["crl", "verify", &bad],
+            &["revoke", "--cert", &bad],
+            &["issue", "plugin", "b", "--csr", &bad],
+            &["issue", "--from", &bad],
+            &["restore", &bad],
+        ] {
+            says(&scratch.fails(1, args), &[&bad, "not a regular file"]);
+        }
+    }
+    // Their twins.
+    scratch.ok(&["inspect", &whole]);
+    scratch.ok(&["verify", &whole, "--as", "server"]);
+    scratch.ok(&["revoke", "--cert", &whole]);
+}

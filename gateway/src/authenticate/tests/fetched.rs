@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gapura_mesh::reload::asked::Reloads;
+
 use super::*;
 
 /// A provider on this machine: what stands at each path, and how often it was asked.
@@ -103,7 +105,7 @@ fn beside<T>(issuers: Vec<IssuerSettings>, test: impl AsyncFnOnce(&Door) -> T) -
         clock: clock.clone(),
     };
     let log = Log::to("gateway", clock.clone(), Box::new(std::io::sink())).unwrap();
-    let (_kept, reload) = tokio::sync::watch::channel(0);
+    let reload = Reloads::default().subscribe();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

@@ -1,6 +1,7 @@
 use super::super::Found;
 use super::*;
 use gapura_mesh::clock::Clock;
+use gapura_mesh::reload::asked::Reloads;
 use std::fs;
 use std::path::Path;
 
@@ -75,7 +76,7 @@ async fn follows_the_folder_within_two_seconds() {
     let world = World::new();
     world.put("a.json", &plugin("a", "/a"));
     let (registry, watcher) = world.open().unwrap();
-    let task = tokio::spawn(watcher.run());
+    let task = tokio::spawn(watcher.run(Reloads::default().subscribe()));
     assert_eq!(who(&registry, "/a"), "a");
     world.put("b.json", &plugin("b", "/b"));
     becomes(&registry, "/b", "b").await;
@@ -97,17 +98,14 @@ async fn follows_the_folder_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_nudge_reads_the_folder_again() {
+async fn who_asks_has_the_folder_read_again_and_hears_when_it_is_in_force() {
     let world = World::new();
     world.put("a.json", &plugin("a", "/a"));
     let (registry, watcher) = world.open().unwrap();
-    let task = tokio::spawn(watcher.run());
-    registry.reload();
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while registry.counts().ok.load(Ordering::Relaxed) < 2 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let reloads = Reloads::default();
+    let task = tokio::spawn(watcher.run(reloads.subscribe()));
+    reloads.seen_to(reloads.ask()).await;
+    assert_eq!(registry.counts().ok.load(Ordering::Relaxed), 2);
     task.abort();
 }
 
@@ -193,7 +191,7 @@ async fn a_reload_renews_the_last_good_copy() {
     world.last_good = Some(parent.path().join("copy"));
     world.put("a.json", &plugin("a", "/a"));
     let (registry, watcher) = world.open().unwrap();
-    let task = tokio::spawn(watcher.run());
+    let task = tokio::spawn(watcher.run(Reloads::default().subscribe()));
     world.put("b.json", &plugin("b", "/b"));
     becomes(&registry, "/b", "b").await;
     let copied =

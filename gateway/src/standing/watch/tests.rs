@@ -2,6 +2,7 @@ use super::*;
 use crate::authenticate::VerifiedCaller;
 use crate::standing::Refusal;
 use gapura_mesh::clock::Clock;
+use gapura_mesh::reload::asked::Reloads;
 use std::rc::Rc;
 
 struct World {
@@ -64,10 +65,8 @@ async fn becomes(standing: &Standing, wanted: Result<(), Refusal>) {
     }
 }
 
-fn never() -> watch::Receiver<u64> {
-    let (sender, receiver) = watch::channel(0);
-    std::mem::forget(sender);
-    receiver
+fn never() -> Asked {
+    Reloads::default().subscribe()
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gapura_protocol::duration;
+
 /// Where the operator's side listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
@@ -18,7 +20,7 @@ pub enum AdminAddress {
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 /// More workers than this only take memory from each other.
-const WORKERS_MAX: usize = 64;
+pub(super) const WORKERS_MAX: usize = 64;
 
 impl AdminAddress {
     /// Takes `127.0.0.1:9901` or `unix:PATH`.
@@ -77,23 +79,13 @@ pub fn exposed(address: SocketAddr) -> bool {
 /// # Errors
 /// A sentence that says what is accepted.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || "must be a whole number and a unit, such as 250ms, 20s, 15m, 24h or 30d".to_owned();
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
-    duration
-        .filter(|duration| *duration <= DURATION_MAX)
-        .ok_or_else(|| "must be at most 3650d".to_owned())
+    match duration::parse(text) {
+        Some(duration) if duration <= DURATION_MAX => Ok(duration),
+        Some(_) => Err("must be at most 3650d".to_owned()),
+        None => {
+            Err("must be a whole number and a unit, such as 250ms, 20s, 15m, 24h or 30d".to_owned())
+        }
+    }
 }
 
 /// How many worker threads: 1 to 64.

@@ -26,12 +26,14 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use gapura_protocol::clock::Clock;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_trust::directory::hash;
 use gapura_trust::peer::seconds;
 use gapura_trust::pem;
 use gapura_trust::provider::public_provider;
+
+use super::asked::Asked;
 
 /// What the operator said of clients' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,17 +160,17 @@ impl ClientTrust {
     }
 
     /// Follows the files for ever: on the program's control runtime, once.
-    pub async fn keep(self, alarms: Alarms, log: Log, mut reload: watch::Receiver<u64>) {
+    pub async fn keep(self, alarms: Alarms, log: Log, mut reload: Asked) {
         let mut failed = 0_u32;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                changed = reload.changed() => if changed.is_err() { return },
+                () = reload.changed() => {}
             }
             match Current::read(&self.0.auth) {
                 Ok(next) => {
                     failed = 0;
-                    alarms.clear("client_ca");
+                    alarms.clear(Alarm::ClientCa);
                     if next.hash != self.0.current.load().hash {
                         self.0.current.store(Arc::new(next));
                         self.0.changes.send_modify(|count| *count += 1);
@@ -180,7 +182,7 @@ impl ClientTrust {
                     failed = failed.saturating_add(1);
                     if failed >= PATIENCE {
                         let sentence = format!("{why}; the files from before stay in force");
-                        alarms.raise("client_ca", &sentence);
+                        alarms.raise(Alarm::ClientCa, &sentence);
                     }
                 }
             }

@@ -9,15 +9,15 @@ use std::pin::pin;
 use std::time::Instant;
 
 use gapura_protocol::clock::Clock;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_trust::directory::stamp_of;
 use gapura_trust::public::{PublicCertificate, PublicError, PublicStore};
 use gapura_trust::refusal::Span;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::watch::{Attempts, TICK, asked};
+use super::asked::Asked;
+use super::watch::{Attempts, TICK};
 
 /// What the keeper works with.
 pub struct PublicKeeper {
@@ -34,7 +34,7 @@ pub struct PublicKeeper {
     /// Where swaps are told.
     pub log: Log,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
 }
 
 /// Runs until `stop`: on the program's control runtime, once. `swapped` hears of each new pair.
@@ -52,7 +52,7 @@ pub async fn keep(
         let forced = tokio::select! {
             () = &mut stop => return,
             _ = ticks.tick() => false,
-            () = asked(&mut keeper.reload) => true,
+            () = keeper.reload.changed() => true,
         };
         keeper.refresh(&mut attempts, forced, &swapped);
         keeper.raise_alarms(&attempts, &mut warned);
@@ -121,20 +121,20 @@ impl PublicKeeper {
         let now = self.clock.unix();
         match attempts.alarm(Instant::now()) {
             Some(fault) => self.alarms.raise(
-                "public_certificate",
+                Alarm::PublicCertificate,
                 &format!("the public certificate does not fit: {fault}"),
             ),
             None if current.expired(now) => {
                 self.alarms.raise(
-                    "public_certificate",
+                    Alarm::PublicCertificate,
                     "the public certificate has ended: clients will refuse it; renew --tls-cert",
                 );
             }
             None if current.not_yet_valid(now) => self.alarms.raise(
-                "public_certificate",
+                Alarm::PublicCertificate,
                 "the public certificate has not begun by our clock: clients will refuse it; check the clock, or --tls-cert",
             ),
-            None if attempts.is_well() => self.alarms.clear("public_certificate"),
+            None if attempts.is_well() => self.alarms.clear(Alarm::PublicCertificate),
             None => {}
         }
         // Public CAs renew at a third of 90 days or less; a week without is a renewal that does not work.

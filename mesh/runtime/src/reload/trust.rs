@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::live::{LiveConnections, Swept};
 use gapura_trust::directory::{MeshFiles, stamp};
@@ -23,10 +23,10 @@ use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 use gapura_trust::unfit::TrustError;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::watch::{Attempts, TICK, asked};
+use super::asked::Asked;
+use super::watch::{Attempts, TICK};
 
 /// What the keeper works with.
 pub struct Keeper {
@@ -45,7 +45,7 @@ pub struct Keeper {
     /// What the metrics show.
     pub counters: Arc<TrustCounters>,
     /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: watch::Receiver<u64>,
+    pub reload: Asked,
     /// Where it is kept how far the CRLs have come.
     pub state: Option<StateDir>,
 }
@@ -89,7 +89,7 @@ pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Fu
             () = &mut stop => return,
             _ = ticks.tick() => false,
             () = keeper.live.late() => false,
-            () = asked(&mut keeper.reload) => true,
+            () = keeper.reload.changed() => true,
         };
         keeper
             .refresh(&mut attempts, forced, &mut told, &events)
@@ -243,16 +243,16 @@ impl Keeper {
         let alarm = attempts.alarm(Instant::now()).filter(|_| waiting.is_none());
         match alarm {
             Some(fault) => self.alarms.raise(
-                "trust",
+                Alarm::Trust,
                 &format!("the mesh directory does not fit: {fault}"),
             ),
-            None if attempts.is_well() || waiting.is_some() => self.alarms.clear("trust"),
+            None if attempts.is_well() || waiting.is_some() => self.alarms.clear(Alarm::Trust),
             None => {}
         }
         let clock = waiting.map(|fault| format!("the mesh directory has not begun: {fault}"));
-        self.raise_or_clear("clock", clock.or_else(|| trust.not_begun(now)));
+        self.raise_or_clear(Alarm::Clock, clock.or_else(|| trust.not_begun(now)));
         let crl = trust.crl_stale(now).or_else(|| told.not_kept.clone());
-        self.raise_or_clear("crl", crl);
+        self.raise_or_clear(Alarm::Crl, crl);
         let own = trust.own();
         let seconds = unix(now);
         let out_of_date = if own.expired(seconds) {
@@ -261,7 +261,7 @@ impl Keeper {
             None
         };
         let in_date = out_of_date.is_none() && trust.is_in_date(now);
-        self.raise_or_clear("certificate", out_of_date);
+        self.raise_or_clear(Alarm::Certificate, out_of_date);
         // Whether a list names us changes with the set alone; the judgement costs a verification.
         if told.revocation_of != trust.generation() {
             told.revocation_of = trust.generation();
@@ -272,7 +272,7 @@ impl Keeper {
                 )),
                 _ => None,
             };
-            self.raise_or_clear("revoked", revoked);
+            self.raise_or_clear(Alarm::Revoked, revoked);
         }
         if in_date
             && let Some(third) =
@@ -291,10 +291,10 @@ impl Keeper {
         }
     }
 
-    fn raise_or_clear(&self, name: &'static str, fault: Option<String>) {
+    fn raise_or_clear(&self, alarm: Alarm, fault: Option<String>) {
         match fault {
-            Some(sentence) => self.alarms.raise(name, &sentence),
-            None => self.alarms.clear(name),
+            Some(sentence) => self.alarms.raise(alarm, &sentence),
+            None => self.alarms.clear(alarm),
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use gapura_trust::directory::Stamp;
-use tokio::sync::watch;
 
 /// Half of what a change may take is left for reading and checking; a cut is due within a second of the loading.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -88,12 +87,5 @@ impl<F: PartialEq + ToString> Attempts<F> {
 
     pub(super) fn is_well(&self) -> bool {
         self.fault.is_none()
-    }
-}
-
-/// Waits for the next SIGHUP; for ever once nobody can send one any more.
-pub(super) async fn asked(reload: &mut watch::Receiver<u64>) {
-    if reload.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

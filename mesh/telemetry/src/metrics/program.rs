@@ -1,33 +1,15 @@
 //! The families that both programs have besides requests: alarms, the log, the build.
 
 use super::Text;
-use crate::alarms::Alarms;
+use crate::alarms::{Alarm, Alarms};
 use crate::log::Log;
-
-/// Every alarm there is: each shows at 0 until it is raised.
-const ALARMS: [&str; 10] = [
-    "certificate",
-    "crl",
-    "deny",
-    "keys",
-    "last_good",
-    "public_certificate",
-    "registry",
-    "revoked",
-    "tenants",
-    "trust",
-];
 
 /// Alarms, dropped lines, the build.
 pub fn render_program(text: &mut Text, alarms: &Alarms, log: &Log) {
     text.family("gapura_alarms", "gauge", "Faults that someone must mend.");
-    let raised = alarms.raised();
-    for name in ALARMS {
-        let up = raised.iter().any(|(raised, _)| *raised == name);
-        text.sample("gapura_alarms", &[("name", name)], u64::from(up));
-    }
-    for (name, _) in raised.iter().filter(|(name, _)| !ALARMS.contains(name)) {
-        text.sample("gapura_alarms", &[("name", name)], 1);
+    for alarm in Alarm::ALL {
+        let up = u64::from(alarms.is_raised(alarm));
+        text.sample("gapura_alarms", &[("name", alarm.as_str())], up);
     }
     text.single(
         "gapura_log_lines_dropped_total",

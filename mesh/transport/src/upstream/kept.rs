@@ -87,8 +87,9 @@ struct Idle {
 
 /// A connection, and what goes with it.
 struct Kept {
-    connection: Connection<BoxStream, Body>,
+    /// Left before the connection closes, so that whoever is served next does not count it.
     place: Place,
+    connection: Connection<BoxStream, Body>,
     held: Box<dyn Any>,
 }
 
@@ -147,44 +148,52 @@ impl Pool {
         mut request: Request<Body>,
         upload: &Rc<Upload>,
         timeout: Duration,
-        connect: impl FnOnce() -> C,
+        connect: impl Fn() -> C,
         mut interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Answer, Error> {
-        while let Some(kept) = self.take() {
+        let mut from_kept = true;
+        loop {
+            let kept = if from_kept { self.take() } else { None };
+            let (kept, asking) = match kept {
+                Some(kept) => (kept, None),
+                None => self.open(&connect).await?,
+            };
+            let is_new = asking.is_some();
             let repeatable = is_repeatable(request.method());
-            match self
-                .on(kept, request, upload, timeout, None, &mut interim)
-                .await
-            {
-                Err(Failed::Unsent(unsent, _)) => request = *unsent,
-                Err(Failed::Closed(Some(unanswered), _)) if repeatable => {
+            let sent = self.on(kept, request, upload, timeout, asking, &mut interim);
+            match sent.await {
+                Err(Failed::Unsent(unsent, _)) if !is_new => request = *unsent,
+                Err(Failed::Closed(Some(unanswered), _)) if !is_new && repeatable => {
                     request = *unanswered;
-                    break;
+                    from_kept = false;
                 }
                 result => return result.map_err(Error::from),
             }
         }
+    }
+
+    async fn open<C: Future<Output = io::Result<Opened>>>(
+        &self,
+        connect: &impl Fn() -> C,
+    ) -> Result<(Kept, Option<Asking>), Error> {
         let mut asking = self.crowd.wait(&self.timers);
-        let opened = {
-            // Boxed, since its frame would be part of every request's and most need none.
-            let mut connect = Box::pin(connect());
-            std::future::poll_fn(|cx| {
-                let polled = connect.as_mut().poll(cx);
-                if polled.is_pending() {
-                    asking.look(cx);
-                }
-                polled
-            })
-            .await
-            .map_err(Error::Connect)?
-        };
+        // Boxed, since its frame would be part of every request's and most need none.
+        let mut connect = Box::pin(connect());
+        let opened = std::future::poll_fn(|cx| {
+            let polled = connect.as_mut().poll(cx);
+            if polled.is_pending() {
+                asking.look(cx);
+            }
+            polled
+        })
+        .await
+        .map_err(Error::Connect)?;
         let kept = Kept {
-            connection: Connection::new(opened.io, Settings::default(), &self.buffers),
             place: self.crowd.enter(),
+            connection: Connection::new(opened.io, Settings::default(), &self.buffers),
             held: opened.held,
         };
-        let sent = self.on(kept, request, upload, timeout, Some(asking), &mut interim);
-        sent.await.map_err(Error::from)
+        Ok((kept, Some(asking)))
     }
 
     /// A connection that was kept, if any is still good as far as is known.

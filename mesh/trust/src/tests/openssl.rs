@@ -176,8 +176,10 @@ fn what_we_read_of_a_crl_is_what_openssl_reads() {
     let crl = Crl::read(&der).unwrap();
     let mut serials = Vec::new();
     assert_eq!(
-        crl.for_each_revoked(|serial| serials.push(crate::peer::hex(serial).to_uppercase()))
-            .unwrap(),
+        crl.for_each_revoked(
+            |serial| serials.push(gapura_protocol::text::hex(serial).to_uppercase())
+        )
+        .unwrap(),
         1
     );
     let told = Command::new("openssl")

@@ -14,6 +14,7 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 
+use crate::reload::asked::Reloads;
 use crate::reload::clients::{ClientAuth, ClientProof, ClientTrust, Ended};
 
 struct Ca {
@@ -106,7 +107,7 @@ fn a_connection_lives_as_long_as_its_certificate_is_cleared() {
         .unwrap();
     assert!(is_open(&runtime, trust.ended(&one, &clock)));
     let log = Log::to("gateway", clock.clone(), Box::new(std::io::sink())).unwrap();
-    let (_kept, reload) = tokio::sync::watch::channel(0);
+    let reload = Reloads::default().subscribe();
     let ended = runtime.block_on(async {
         ca.publish(&[1]);
         tokio::select! {

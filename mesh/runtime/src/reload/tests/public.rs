@@ -7,10 +7,10 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_trust::public::{PublicCertificate, PublicStore};
-use tokio::sync::watch;
 
 use super::mint::{Ca, DAY, Leaf, valid, write_secret};
 use super::watching::{Lines, eventually};
+use crate::reload::asked::Reloads;
 use crate::reload::public::{PublicKeeper, keep};
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
@@ -46,7 +46,7 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     );
     let log = Log::to("gateway", clock.clone(), Box::new(lines.clone())).unwrap();
     let alarms = Alarms::new(log.clone());
-    let (_reload, asked) = watch::channel(0);
+    let asked = Reloads::default().subscribe();
     let keeper = PublicKeeper {
         store: store.clone(),
         cert: dir.path().join("edge.crt"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, options, serial, valid};
 use gapura_protocol::clock::Clock;
@@ -20,6 +20,7 @@ use gapura_trust::directory::{Stamp, stamp};
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::set::{TrustSet, TrustStore};
 
+use crate::reload::asked::Reloads;
 use crate::reload::trust::{Keeper, TrustCounters, keep};
 use crate::reload::watch::Attempts;
 
@@ -64,7 +65,7 @@ pub(super) struct Kept {
     lines: Lines,
     counters: Arc<TrustCounters>,
     pub(super) clock: Clock,
-    reload: watch::Sender<u64>,
+    reloads: Reloads,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -100,7 +101,7 @@ impl Kept {
             LiveConnections::new(),
             Arc::new(TrustCounters::default()),
         );
-        let (reload, asked) = watch::channel(0);
+        let reloads = Reloads::default();
         let keeper = Keeper {
             store: store.clone(),
             dir: dir.path().to_owned(),
@@ -109,7 +110,7 @@ impl Kept {
             alarms: alarms.clone(),
             log,
             counters: counters.clone(),
-            reload: asked,
+            reload: reloads.subscribe(),
             state,
         };
         let (stop, stopped) = oneshot::channel();
@@ -125,7 +126,7 @@ impl Kept {
             lines,
             counters,
             clock,
-            reload,
+            reloads,
             stop,
             task,
         }
@@ -241,7 +242,7 @@ async fn a_half_written_set_changes_nothing_and_heals() {
 #[tokio::test]
 async fn sighup_reads_again_and_unchanged_content_is_no_new_set() {
     let kept = Kept::start(Ca::plugin);
-    kept.reload.send_modify(|count| *count += 1);
+    kept.reloads.ask();
     let crl = std::fs::read_to_string(kept.dir.path().join("crl.pem")).unwrap();
     kept.dir.write("crl.pem", &crl);
     kept.dir.write("crl.pem", &kept.root.crl(2, &[]));

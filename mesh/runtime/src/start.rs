@@ -1,0 +1,165 @@
+//! How a program starts: what it has loaded is bound, and only then it runs.
+//!
+//! In: what was loaded, and of each program how it serves a connection and what it has to say for itself. Out: a [`Running`] program,
+//! or a [`StartError`] with nothing left half-started. Knows neither tokens nor plugins.
+//!
+//! The control thread accepts, follows the files and serves the operator's side; the workers serve everybody else.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gapura_protocol::clock::Clock;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::{Level, Log};
+use gapura_telemetry::metrics::Meters;
+use gapura_transport::live::LiveConnections;
+use gapura_transport::shutdown::Stop;
+use tokio::task::JoinSet;
+
+use crate::bound::{Bound, Wanted, Watchers};
+use crate::config::Common;
+use crate::load::Ground;
+use crate::pages::{Admin, Health, Report};
+use crate::program::{self, Running, StartError};
+use crate::reload::asked::Reloads;
+use crate::reload::trust::{self, Keeper};
+use crate::shared::Shared;
+use crate::systemd::Sockets;
+use crate::worker::{self, Core, Seed, Serve};
+
+/// What one program differs in before it runs.
+pub struct Blueprint {
+    /// What its main listener is called: `public` or `hop`.
+    pub main: &'static str,
+    /// Why it may refuse a token.
+    pub token_reasons: &'static [&'static str],
+}
+
+/// A program that is loaded and bound, and serves nobody yet.
+pub struct Prepared {
+    common: Common,
+    ground: Ground,
+    bound: Bound,
+    shared: Shared,
+    stop: Stop,
+}
+
+impl Prepared {
+    /// Binds every listener that systemd has not handed over.
+    ///
+    /// # Errors
+    /// [`StartError`]: what the operator has to mend.
+    pub fn new(
+        blueprint: &Blueprint,
+        (common, ground): (Common, Ground),
+        sockets: Sockets,
+        alarms: Alarms,
+        (log, clock): (Log, Clock),
+    ) -> Result<Self, StartError> {
+        let wanted = Wanted {
+            main: blueprint.main,
+            listen: common.listen,
+            admin: &common.admin.address,
+            guarded: ground.admin_token.is_some(),
+            health: common.health,
+        };
+        let bound = Bound::bind(&wanted, sockets).map_err(StartError::Config)?;
+        let stop = Stop::new();
+        let shared = Shared {
+            trust: ground.trust.clone(),
+            trust_counters: Arc::default(),
+            live: LiveConnections::new(),
+            alarms,
+            meters: Arc::new(Meters::new(common.workers, blueprint.token_reasons)),
+            log,
+            clock,
+            stopping: stop.follow(),
+        };
+        Ok(Self {
+            common,
+            ground,
+            bound,
+            shared,
+            stop,
+        })
+    }
+
+    /// What the parts of the program will share.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Whether the main listener can be reached from beyond this machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.bound.is_exposed()
+    }
+
+    /// Begins what outlasts a restart, then starts the workers, each with what `maker` makes for it, and the control thread. `control` begins on that thread what the
+    /// program does there besides, and gives back what the program has to say for itself.
+    ///
+    /// # Errors
+    /// [`StartError`]: what the operator has to mend, or what the system refused.
+    pub fn run<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static, R: Report>(
+        self,
+        maker: impl FnMut() -> M,
+        control: impl FnOnce(&mut JoinSet<()>, &Reloads) -> R + Send + 'static,
+    ) -> Result<Running, StartError> {
+        let Self {
+            common,
+            ground,
+            bound,
+            shared,
+            stop,
+        } = self;
+        let begun = ground
+            .kept
+            .begin(!common.no_crl)
+            .map_err(|fault| StartError::Config(vec![fault]))?;
+        for warning in &begun.warnings {
+            shared.log.event(Level::Warn, "configuration", warning, &[]);
+        }
+        let seed = Seed {
+            index: 0,
+            of: common.workers,
+            clock: shared.clock.clone(),
+            log: shared.log.clone(),
+            access: common.access_log,
+            meters: shared.meters.clone(),
+            stopping: shared.stopping.clone(),
+        };
+        let (queues, workers) = worker::spawn_all(&seed, maker)?;
+        let reloads = Reloads::default();
+        let (log, alarms) = (shared.log.clone(), shared.alarms.clone());
+        let addresses = bound.addresses();
+        let (ending, asked) = (stop.clone(), reloads.clone());
+        let serve = move || async move {
+            let mut tasks = JoinSet::new();
+            let report = Rc::new(control(&mut tasks, &asked));
+            let watchers = Watchers {
+                admin: Rc::new(Admin(report.clone())),
+                health: Rc::new(Health(report)),
+                token: ground.admin_token,
+            };
+            bound.serve(&mut tasks, queues, &watchers, &shared.log, &ending);
+            let keeper = Keeper {
+                store: ground.trust,
+                dir: common.mesh_dir,
+                options: ground.options,
+                live: shared.live,
+                alarms: shared.alarms,
+                log: shared.log.clone(),
+                counters: shared.trust_counters,
+                reload: asked.subscribe(),
+                state: begun.state,
+            };
+            tasks.spawn_local(trust::keep(keeper, |_| {}, std::future::pending()));
+            // The operator's side answers until everything else has ended.
+            program::drain(common.drain, ending, shared.log, workers, tasks).await;
+        };
+        let started = Running::start(log, stop, reloads, addresses, serve);
+        let started = started.map(|running| running.with_alarms(alarms));
+        started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
+    }
+}
