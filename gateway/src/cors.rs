@@ -49,6 +49,15 @@ impl Page {
         }
     }
 
+    /// The page behind a head that is no request.
+    #[must_use]
+    pub(crate) fn at(origin: Option<HeaderValue>) -> Self {
+        Self {
+            origin,
+            ..Self::default()
+        }
+    }
+
     /// Whether the request names a page at all.
     #[must_use]
     pub(crate) fn is_known(&self) -> bool {

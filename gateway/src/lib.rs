@@ -30,5 +30,6 @@ mod server;
 mod settings;
 mod sign;
 mod standing;
+mod until;
 mod upstream;
 mod ws_token;

@@ -1,10 +1,7 @@
-//! How long the gateway waits for whom (CONTRACT section 5). Between requests it is `gapura_mesh::inbound` that waits. Sizes of heads
-//! and targets are in `gapura_mesh::framing`, where the hop's own, wider ones stand beside them.
+//! How long the gateway waits for whom (CONTRACT section 5). For heads, request bodies and between requests
+//! it is `gapura_mesh::http1` and `http2` that wait. Sizes of heads and targets are in `gapura_mesh::framing`, where the hop's own, wider ones stand beside them.
 
 use std::time::Duration;
-
-/// A request body without a byte: then 408 where an answer is still possible, and an end.
-pub(crate) const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// An answer's body without a byte; event streams, gRPC and upgraded streams are silent for longer by design.
 pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(60);

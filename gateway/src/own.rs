@@ -5,11 +5,12 @@ use gapura_mesh::body::Body;
 use gapura_mesh::clock::unix;
 use gapura_mesh::shared::{Missing, Shared};
 use gapura_mesh::tls::public::PublicStore;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::route::OwnPath;
+use crate::rejection::Rejection;
+use crate::route::{Error, OwnPath};
 
 /// What readiness depends on.
 #[derive(Clone)]
@@ -21,9 +22,35 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// The answer at one of the gateway's own paths; `None` where nothing is served yet.
+    /// The answer at one of the gateway's own paths, which are for reading.
+    ///
+    /// # Errors
+    /// [`Rejection`] where nothing is served yet, or another method comes.
+    pub(crate) fn answer(
+        &self,
+        path: OwnPath,
+        method: &Method,
+    ) -> Result<Response<Body>, Rejection> {
+        let answer = self.at(path).ok_or(Rejection::Route(Error::NoRoute))?;
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Rejection::ReadOnly);
+        }
+        Ok(answer)
+    }
+
+    /// The answer to `OPTIONS *`: what the server as a whole takes (RFC 9110, section 9.3.7).
     #[must_use]
-    pub(crate) fn answer(&self, path: OwnPath) -> Option<Response<Body>> {
+    pub(crate) fn methods() -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response.headers_mut().insert(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
+        response
+    }
+
+    fn at(&self, path: OwnPath) -> Option<Response<Body>> {
         let (status, value) = match path {
             OwnPath::Healthz => (StatusCode::OK, json!({"ok": true})),
             OwnPath::Readyz => self.ready(),

@@ -1,50 +1,48 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
+//!
+//! In: a request, or a head that is none, and the connection it came on. Out: one answer and one record, whatever happens on the way.
+//! What each step decides is its own file's; here stands their order, and nothing goes on before all of them have agreed.
 
-use std::net::IpAddr;
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Moment, Trailers, Upload};
+use gapura_mesh::access::LoggedPath;
+use gapura_mesh::body::{Body, Trailers, Upload};
 use gapura_mesh::caught::caught;
 use gapura_mesh::context::RequestId;
 use gapura_mesh::envelope::{Code, with_id};
 use gapura_mesh::exchange::Exchange;
 use gapura_mesh::framing::{self, DOOR};
-use gapura_mesh::headers::{
-    Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
-};
-use gapura_mesh::inbound::UnderWay;
+use gapura_mesh::headers::{TRACEPARENT, X_REQUEST_ID};
+use gapura_mesh::http1::{Incoming, Refusal};
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::PluginMeters;
 use gapura_mesh::path::CanonicalPath;
 use gapura_mesh::shutdown::Phase;
-use gapura_mesh::timers::Sleep;
 use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{self, Upgraded};
+use gapura_mesh::tunnel::{self, Tunnel};
 use gapura_mesh::worker::Core;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
-use crate::authenticate::{self, Authenticator, VerifiedCaller};
-use crate::authorise;
-use crate::client::Client;
+use crate::authenticate::{self, Authenticator, Caller, VerifiedCaller};
+use crate::authorise::{self, Permit};
+use crate::client::{Client, Named};
 use crate::cors::Page;
-use crate::limits::{ANSWER_IDLE, BODY_IDLE};
-use crate::outgoing::{self, Facts, Outgoing, is_grpc};
+use crate::outgoing::{self, Facts, Outgoing};
 use crate::own::Own;
-use crate::registry::{Plugin, Refusal, Registry};
+use crate::registry::{Plugin, Refusal as RuleRefusal, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
-use crate::route::{self, Target};
+use crate::route::{self, Route, Target};
 use crate::settings::DoorSettings;
 use crate::sign::Signer;
 use crate::standing::Standing;
+use crate::until::Until;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::{self, Answer, Upstreams};
 use crate::ws_token::{self, Offered};
@@ -71,107 +69,131 @@ pub(crate) struct Pipeline {
     pub(crate) unrouted: Arc<PluginMeters>,
 }
 
-/// A request that has passed every check and goes on.
-struct Admitted {
-    outgoing: Outgoing,
-    plugin: Arc<Plugin>,
-    cluster: Arc<Cluster>,
-    /// Whether it asks for a WebSocket, and the client's end of one.
-    upgrade: Option<OnUpgrade>,
-    /// The name that a 101 answers with where the plugin's names none.
-    offered: Option<Offered>,
-    until: Until,
+/// What goes with one request from its head to its answer.
+struct Visit<'a> {
+    client: &'a Client,
+    exchange: Box<Exchange>,
+    page: Page,
+    /// Where the connection looks behind a 101.
+    tunnel: &'a RefCell<Option<Tunnel>>,
 }
 
-/// For how long a stream may last.
-struct Until {
-    /// What is left of the caller's token; `None` where that does not matter.
-    token_holds: Option<Duration>,
-    caller: Option<Rc<VerifiedCaller>>,
-    client: IpAddr,
+/// Whether a request asks for a WebSocket, and how.
+struct WebSocket {
+    asked: bool,
+    /// The name that a 101 answers with where the plugin's names none.
+    offered: Option<Offered>,
+}
+
+/// A route with what runs for its plugin.
+type Reached<'a> = Route<'a, Arc<Cluster>>;
+
+/// What was found out on the way to a plugin, beside the permit.
+struct Found<'a> {
+    route: Reached<'a>,
+    host: HeaderValue,
+    address: Named,
+    now: u64,
+    websocket: bool,
+    bodiless: bool,
 }
 
 impl Pipeline {
-    /// Answers one request; whatever happens, with one answer and one record. `ambiguous` tells that another
-    /// reader than hyper could have read the head in another way.
+    /// Answers one request; whatever happens, with one answer and one record.
     pub(crate) async fn handle(
         &self,
         client: &Client,
         request: Request<Incoming>,
-        ambiguous: bool,
-        upgraded: &Upgraded,
-        mut exchange: Box<Exchange>,
+        tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (head, incoming) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
-        let bodiless = http_body::Body::is_end_stream(&body);
-        let mut page = Page::of(&head);
-        let target = page.is_known().then(|| head.uri.clone());
-        exchange.record.belongs_to(&self.unrouted);
-        let result = if ambiguous {
-            Err(Rejection::Framing(Code::BadRequest))
-        } else {
-            let tried = self.try_handle(client, head, body, upgraded, &mut page, &mut exchange);
-            caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic))
+        let mut visit = Visit {
+            client,
+            exchange: self.begin(client, &head),
+            page: Page::of(&head),
+            tunnel,
         };
+        let target = visit.page.is_known().then(|| head.uri.clone());
+        let tried = self.try_handle(head, incoming, &mut visit);
+        let result = caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic));
         if let (Err(Rejection::Framing(_)), Some(target)) = (&result, &target) {
-            self.find_page(&mut page, target);
+            self.find_page(&mut visit.page, target.path().as_bytes());
         }
+        let Visit {
+            mut exchange, page, ..
+        } = visit;
+        let ends = match &result {
+            Ok(answer) => answer.status() != StatusCode::SWITCHING_PROTOCOLS && self.is_going(),
+            Err(rejection) => rejection.ends_connection() || self.is_going(),
+        };
+        // A stream of HTTP/2 ends alone; a worker that a panic was caught in is not to be trusted with the others.
+        let ends = ends && (http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
-            Ok(answer) => answer.map(|body| body.with(exchange)),
-            Err(rejection) => {
-                let mut refusal = respond::refuse(&rejection, exchange, &self.core.seed.log);
-                // Nobody has read its body: whatever comes next on the connection may still belong to it.
-                if http1 && !bodiless {
-                    refusal
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                refusal
+            Ok(answer) => {
+                exchange.record.status = answer.status().as_u16();
+                let answer = with_id(answer, &exchange.record.request_id);
+                answer.map(|body| body.with(exchange))
             }
+            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         };
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
-        if http1
-            && self.core.seed.stopping.phase() != Phase::Run
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
-        {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+        if ends {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
         response
     }
 
+    /// Answers a head that is no request, as any request is: with one answer and one record.
+    pub(crate) fn refuse(&self, client: &Client, refusal: Refusal) -> Response<Body> {
+        let Refusal { kind, reason, seen } = refusal;
+        // Without a readable request line there is no method either, and the log must not tell of one.
+        let method = seen.method.or_else(|| Method::from_bytes(b"-").ok());
+        let peer = client.address(&HeaderMap::new(), |_| false).text;
+        let kept = seen.request_id.as_ref();
+        let mut exchange = self.exchange(kept, method.unwrap_or_default(), peer);
+        let (mut page, target) = (Page::at(seen.origin), seen.target.unwrap_or_default());
+        exchange.record.reason = Some(reason);
+        if !target.is_empty() {
+            exchange.record.path = LoggedPath::of_target(&target);
+            let end = target.iter().position(|byte| *byte == b'?');
+            self.find_page(&mut page, &target[..end.unwrap_or(target.len())]);
+        }
+        let rejection = Rejection::Head(kind);
+        let mut response = respond::refuse(&rejection, exchange, &self.core.seed.log);
+        page.mark(response.headers_mut(), &self.standing);
+        response
+    }
+
     /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
-    #[must_use]
-    pub(crate) fn begin(
-        &self,
-        client: &Client,
-        request: &Request<Incoming>,
-        under_way: UnderWay,
-    ) -> Box<Exchange> {
-        let mut given = request.headers().get_all(X_REQUEST_ID).into_iter();
-        let kept = given
-            .next()
-            .filter(|_| given.next().is_none())
-            .and_then(|value| RequestId::of_header(value).ok());
-        let request_id = kept.unwrap_or_else(|| self.new_request_id());
+    fn begin(&self, client: &Client, head: &Parts) -> Box<Exchange> {
+        let mut given = head.headers.get_all(X_REQUEST_ID).into_iter();
+        let kept = given.next().filter(|_| given.next().is_none());
         let peer = client
-            .address(request.headers(), |ip| self.settings.is_proxy(ip))
+            .address(&head.headers, |ip| self.settings.is_proxy(ip))
             .text;
-        Exchange::begin(
-            &self.core.sink,
-            request_id,
-            request.method().clone(),
-            peer,
-            Some(under_way),
-        )
+        self.exchange(kept, head.method.clone(), peer)
+    }
+
+    fn exchange(
+        &self,
+        given: Option<&HeaderValue>,
+        method: Method,
+        peer: Rc<str>,
+    ) -> Box<Exchange> {
+        let kept = given.and_then(|value| RequestId::of_header(value).ok());
+        let request_id = kept.unwrap_or_else(|| self.new_request_id());
+        let mut exchange = Exchange::begin(&self.core.sink, request_id, method, peer);
+        exchange.record.belongs_to(&self.unrouted);
+        exchange
     }
 
     /// A request that was refused before its path was looked up still reached a mount, and its page may read why.
-    fn find_page(&self, page: &mut Page, target: &http::Uri) {
+    fn find_page(&self, page: &mut Page, path: &[u8]) {
         let table = self.registry.load();
-        if let Ok(path) = CanonicalPath::parse(target.path().as_bytes())
+        if page.is_known()
+            && let Ok(path) = CanonicalPath::parse(path)
             && let Ok(Target::Plugin(route)) = route::find(&table, &path)
         {
             page.reaches(route.plugin);
@@ -180,213 +202,223 @@ impl Pipeline {
 
     async fn try_handle(
         &self,
-        client: &Client,
-        head: Parts,
-        body: Incoming,
-        upgraded: &Upgraded,
-        page: &mut Page,
-        exchange: &mut Exchange,
-    ) -> Result<Response<Body>, Rejection> {
-        let admitted = match self
-            .admit(client, head, &body, page, &mut exchange.record)
-            .await?
-        {
-            Ok(admitted) => admitted,
-            Err(own) => return Ok(own),
-        };
-        let Admitted {
-            outgoing,
-            plugin,
-            cluster,
-            upgrade,
-            offered,
-            until,
-        } = admitted;
-        let (body, upload) = self.body(body, &plugin);
-        exchange.upload = Some(upload.clone());
-        let sent = Instant::now();
-        let Answer {
-            response: answer,
-            switched,
-        } = self
-            .upstreams
-            .send(&cluster, outgoing, body, &upload)
-            .await
-            .map_err(Rejection::Forward)?; // upstream/: mTLS to the sidecar
-        exchange.record.upstream = Some(sent.elapsed());
-        if !framing::is_sound_answer(answer.headers()) {
-            return Err(Rejection::Forward(upstream::Error::Protocol));
-        }
-        let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let mut answer = answer;
-            if plugin.ws_token {
-                ws_token::answer(answer.headers_mut(), offered.as_ref())
-                    .map_err(Rejection::Switched)?;
-            }
-            upgraded
-                .join(answer, upgrade, switched, self.end_of(until))
-                .map_err(Rejection::Switched)?
-        } else {
-            self.scrubbed(
-                answer,
-                !plugin.upstream.is_plaintext(),
-                until,
-                &mut exchange.record,
-            )
-        };
-        exchange.record.status = answer.status().as_u16();
-        Ok(with_id(answer, &exchange.record.request_id))
-    }
-
-    /// Every check a request meets before a byte of it goes on, in this order.
-    async fn admit(
-        &self,
-        client: &Client,
         mut head: Parts,
-        body: &Incoming,
-        page: &mut Page,
-        record: &mut Record,
-    ) -> Result<Result<Admitted, Response<Body>>, Rejection> {
+        incoming: Incoming,
+        visit: &mut Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        if framing::check_server_wide(&head, &DOOR)
+            .map_err(Rejection::Framing)?
+            .is_some()
+        {
+            return Ok(Own::methods()); // own.rs: `OPTIONS *`
+        }
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
-        record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
+        visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
-            // route.rs: who answers
-            Target::Own(path) => {
-                let answer = self
-                    .own
-                    .answer(path)
-                    .ok_or(Rejection::Route(route::Error::NoRoute))?;
-                if head.method != Method::GET && head.method != Method::HEAD {
-                    return Err(Rejection::ReadOnly);
-                }
-                record.status = answer.status().as_u16();
-                return Ok(Err(with_id(answer, &record.request_id)));
-            }
-            Target::Plugin(route) => route,
+            Target::Own(path) => return self.own.answer(path, &head.method), // own.rs: health, version
+            Target::Plugin(route) => route, // route.rs: who answers
         };
-        record.belongs_to(route.running.meters(&self.core.seed.meters));
-        page.reaches(route.plugin);
-        if !self.settings.serves(target.host.as_bytes()) {
-            return Err(Rejection::Misdirected);
-        }
-        if let Some(answer) = page.preflight() {
-            record.status = answer.status().as_u16();
-            return Ok(Err(with_id(answer, &record.request_id)));
+        self.reach(&route, visit);
+        let host = self.host(target.host)?; // settings.rs: is it for us
+        if let Some(answer) = visit.page.preflight() {
+            return Ok(answer); // cors.rs: a browser asks first
         }
         if !route.plugin.enabled {
             return Err(Rejection::Route(route::Error::Disabled));
         }
-        let upgrade = head
-            .extensions
-            .remove::<OnUpgrade>()
-            .filter(|_| tunnel::is_asked_for(&head));
-        let mut offered = None;
-        if route.plugin.ws_token && upgrade.is_some() {
-            offered =
-                ws_token::take(route.plugin, &mut head.headers).map_err(Rejection::WsToken)?; // ws_token.rs: a page's WebSocket
-        }
+        let websocket = WebSocket::asked_for(route.plugin, &mut head)?; // ws_token.rs: a page's WebSocket
         let now = self.core.seed.clock.unix();
-        let address = client.address(&head.headers, |ip| self.settings.is_proxy(ip));
+        let address = visit
+            .client
+            .address(&head.headers, |ip| self.settings.is_proxy(ip));
+        let caller = self
+            .caller(route.plugin, &head, &address, now, visit)
+            .await?; // authenticate/, standing/: who asks
+        let permit = self.permit(
+            route.plugin,
+            caller,
+            &head.method,
+            target.path.as_str(),
+            visit,
+        )?; // authorise.rs: may they
+        let cluster = route.running.clone();
+        let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
+        let until = Until::of(&permit, address.ip, now); // until.rs: for how long
+        let found = Found {
+            route,
+            host,
+            address,
+            now,
+            websocket: websocket.asked,
+            bodiless: body.is_ended(),
+        };
+        let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
+        visit.exchange.upload = Some(upload.clone());
+        let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        self.answered(answer, permit.plugin(), &websocket, until, visit) // respond.rs: what may leave
+    }
+
+    /// The request has reached a plugin's mount.
+    fn reach(&self, route: &Reached<'_>, visit: &mut Visit<'_>) {
+        visit
+            .exchange
+            .record
+            .belongs_to(route.running.meters(&self.core.seed.meters));
+        visit.page.reaches(route.plugin);
+    }
+
+    /// The host that a request to a plugin is for, if it is one of ours.
+    fn host(&self, named: Option<HeaderValue>) -> Result<HeaderValue, Rejection> {
+        let host = named.ok_or(Rejection::Framing(Code::BadRequest))?;
+        if self.settings.serves(host.as_bytes()) {
+            Ok(host)
+        } else {
+            Err(Rejection::Misdirected)
+        }
+    }
+
+    /// Who asks, if they have proven it as the plugin wants and are welcome.
+    async fn caller(
+        &self,
+        plugin: &Plugin,
+        head: &Parts,
+        address: &Named,
+        now: u64,
+        visit: &mut Visit<'_>,
+    ) -> Result<Caller, Rejection> {
+        let proven = visit.client.certificate();
         let caller = self
             .authenticator
-            .verify(route.plugin.auth, &head.headers, client.certificate(), now)
+            .verify(plugin.auth, &head.headers, proven, now)
             .await
-            .map_err(|error| self.unauthenticated(error))?; // authenticate/: who asks
-        if let authenticate::Caller::Verified(caller) = &caller {
-            record.tenant = Some(caller.tenant().clone());
-            page.acts_for(caller.tenant());
+            .map_err(|error| self.unauthenticated(error))?;
+        if let Caller::Verified(caller) = &caller {
+            visit.exchange.record.tenant = Some(caller.tenant().clone());
+            visit.page.acts_for(caller.tenant());
             self.standing
                 .check(caller, address.ip)
-                .map_err(Rejection::Standing)?; // standing/: are they still welcome
-            record.actor = caller.actor().is_some();
-            self.tell_actor(caller, record);
+                .map_err(Rejection::Standing)?;
+            visit.exchange.record.actor = caller.actor().is_some();
+            self.tell_actor(caller, &visit.exchange.record.request_id);
         }
-        let permit = authorise::admit(route.plugin, caller, &head.method, target.path.as_str())
-            .map_err(Rejection::Authorise)?; // authorise.rs: may they
+        Ok(caller)
+    }
+
+    /// Whether they may.
+    fn permit(
+        &self,
+        plugin: &Arc<Plugin>,
+        caller: Caller,
+        method: &Method,
+        path: &str,
+        visit: &Visit<'_>,
+    ) -> Result<Permit, Rejection> {
+        let permit =
+            authorise::admit(plugin, caller, method, path).map_err(Rejection::Authorise)?;
         if let Some(refusal) = permit.shadowed() {
-            self.passed_in_shadow(refusal, record);
+            self.passed_in_shadow(refusal, &visit.exchange);
         }
-        let length = head
-            .headers
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if permit
-            .plugin()
-            .max_body
-            .is_some_and(|most| length.is_some_and(|length| length > most))
-        {
-            return Err(Rejection::TooLarge);
-        }
+        Ok(permit)
+    }
+
+    /// The request as its plugin may see it.
+    fn outgoing(
+        &self,
+        permit: &Permit,
+        head: Parts,
+        found: Found<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<Outgoing, Rejection> {
         let trace = head
             .headers
             .get(TRACEPARENT)
             .and_then(|value| Trace::parse(value.as_bytes()));
         let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
+        let record = &mut visit.exchange.record;
         record.trace_id = Some(trace.id);
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
             span: self.core.random.next(),
-            client: address.header,
-            is_proxy: client.is_proxy(),
-            proto: client.proto(&head.headers),
-            host: target.host,
-            rest: route.path,
-            websocket: upgrade.is_some(),
-            bodiless: http_body::Body::is_end_stream(body),
-            now,
+            client: found.address.header,
+            is_proxy: visit.client.is_proxy(),
+            proto: visit.client.proto(&head.headers),
+            host: found.host,
+            rest: found.route.path,
+            websocket: found.websocket,
+            bodiless: found.bodiless,
+            now: found.now,
         };
-        let plugin = route.plugin.clone();
-        let until = Until {
-            token_holds: permit
-                .caller()
-                .filter(|_| !plugin.outlive_token)
-                .map(|caller| Duration::from_secs(caller.expires().saturating_sub(now))),
-            caller: permit.kept_caller(),
-            client: address.ip,
-        };
-        let (outgoing, stripped) = outgoing::prepare(&permit, head, &facts, self.signer.as_deref())
-            .map_err(Rejection::Forward)?; // outgoing.rs: headers
+        let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, self.signer.as_deref())
+            .map_err(Rejection::Forward)?;
         record.stripped = stripped;
-        Ok(Ok(Admitted {
-            outgoing,
-            plugin,
-            cluster: route.running.clone(),
-            upgrade,
-            offered,
-            until,
-        }))
+        Ok(outgoing)
     }
 
-    /// When the caller's token ends.
-    fn expiry_of(&self, until: &Until) -> Option<Sleep> {
-        let holds = until.token_holds?;
-        Some(self.core.timers.sleep(holds))
-    }
-
-    /// When the caller is no longer welcome.
-    fn denial_of(&self, until: Until) -> Option<Moment> {
-        self.standing.end_of(until.caller?, until.client)
-    }
-
-    /// Whichever of the two comes first.
-    fn end_of(&self, until: Until) -> Option<Moment> {
-        match (self.expiry_of(&until), self.denial_of(until)) {
-            (None, denial) => denial,
-            (Some(expiry), None) => Some(Box::pin(expiry)),
-            (Some(expiry), Some(denial)) => Some(Box::pin(async move {
-                tokio::select! {
-                    () = expiry => {}
-                    () = denial => {}
-                }
-            })),
+    /// The plugin's answer.
+    async fn send(
+        &self,
+        cluster: &Arc<Cluster>,
+        outgoing: Outgoing,
+        body: Body,
+        upload: &Rc<Upload>,
+        visit: &mut Visit<'_>,
+    ) -> Result<Answer, Rejection> {
+        let sent = Instant::now();
+        let answer = self
+            .upstreams
+            .send(cluster, outgoing, body, upload)
+            .await
+            .map_err(Rejection::Forward)?;
+        visit.exchange.record.upstream = Some(sent.elapsed());
+        if framing::is_sound_answer(answer.response.headers()) {
+            Ok(answer)
+        } else {
+            Err(Rejection::Forward(upstream::Error::Protocol))
         }
     }
 
+    /// What of a plugin's answer may leave, and until when; behind a 101 there is a tunnel.
+    fn answered(
+        &self,
+        answer: Answer,
+        plugin: &Plugin,
+        websocket: &WebSocket,
+        until: Until,
+        visit: &mut Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let (timers, standing) = (&self.core.timers, &self.standing);
+        let Answer {
+            response: mut answer,
+            switched,
+        } = answer;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if plugin.ws_token {
+                ws_token::answer(answer.headers_mut(), websocket.offered.as_ref())
+                    .map_err(Rejection::Switched)?;
+            }
+            let end = until.end(timers, standing);
+            let (answer, tunnel) = Tunnel::grant(answer, websocket.asked, switched, end)
+                .map_err(Rejection::Switched)?;
+            *visit.tunnel.borrow_mut() = Some(tunnel);
+            return Ok(answer);
+        }
+        let sidecar = !plugin.upstream.is_plaintext();
+        let record = &mut visit.exchange.record;
+        Ok(respond::pass_on(
+            answer, sidecar, until, standing, timers, record,
+        ))
+    }
+
+    fn is_going(&self) -> bool {
+        self.core.seed.stopping.phase() != Phase::Run
+    }
+
     /// Counts and tells of a request that the plugin's rules would refuse if they did more than watch.
-    fn passed_in_shadow(&self, refusal: Refusal, record: &Record) {
+    fn passed_in_shadow(&self, refusal: RuleRefusal, exchange: &Exchange) {
+        let record = &exchange.record;
         let Some(plugin) = &record.plugin else {
             return;
         };
@@ -402,31 +434,13 @@ impl Pipeline {
             .event(Level::Info, "shadow_refusal", &message, &fields);
     }
 
-    fn body(&self, body: Incoming, plugin: &Arc<Plugin>) -> (Body, Rc<Upload>) {
-        if http_body::Body::is_end_stream(&body) {
-            return (Body::empty(), Rc::new(Upload::finished()));
-        }
-        let upload = Rc::new(Upload::default());
-        let owner = plugin.clone();
-        let body = Body::incoming(body)
-            .limited(plugin.max_body)
-            .idle_after(&self.core.timers, BODY_IDLE)
-            .trailers(Trailers::Request(Rc::new(move |name| {
-                // Nobody tells who somebody is behind a body.
-                owner.forward_headers.takes_from(name, false)
-                    && !owner.strip_headers.names_it(name.as_str())
-            })))
-            .watched(upload.clone());
-        (body, upload)
-    }
-
     /// Where the operator wants it, who acts for whom; an access line never says that.
-    fn tell_actor(&self, caller: &authenticate::VerifiedCaller, record: &Record) {
+    fn tell_actor(&self, caller: &VerifiedCaller, request_id: &RequestId) {
         let Some(actor) = caller.actor().filter(|_| self.settings.log_actors) else {
             return;
         };
         let fields = [
-            ("request_id", record.request_id.as_str().into()),
+            ("request_id", request_id.as_str().into()),
             ("company_id", caller.tenant().as_str().into()),
             ("user_id", caller.user().as_str().into()),
             ("actor_id", actor.as_str().into()),
@@ -449,68 +463,56 @@ impl Pipeline {
         Rejection::Authenticate(error)
     }
 
-    /// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar cannot pass its own off as one.
-    fn scrubbed(
-        &self,
-        answer: Response<Body>,
-        sidecar: bool,
-        until: Until,
-        record: &mut Record,
-    ) -> Response<Body> {
-        let (mut head, mut body) = answer.into_parts();
-        let made = head.headers.get(X_GAPURA_MADE).filter(|_| sidecar);
-        record.code = made.and_then(|word| Code::from_word(word.as_bytes()));
-        let trailer = announced_by_response(&head.headers);
-        let stripped = scrub_response(&mut head.headers);
-        if let Some(names) = trailer {
-            head.headers.insert(TRAILER, names);
-        }
-        // Ours: the id that every answer on the hop carries, and the mark of the sidecar's own.
-        let ours = u32::from(sidecar) + u32::from(record.code.is_some());
-        for kind in Kind::ALL {
-            let count = stripped.of(kind);
-            record.stripped.add(
-                kind,
-                if kind == Kind::Identity {
-                    count.saturating_sub(ours)
-                } else {
-                    count
-                },
-            );
-        }
-        let kind = head
-            .headers
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
-        let events = kind
-            .get(..17)
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-        let grpc = is_grpc(&head.headers);
-        if !events && !grpc {
-            body = body.idle_after(&self.core.timers, ANSWER_IDLE);
-        }
-        if body.is_ended() {
-            return Response::from_parts(head, body);
-        }
-        if let Some(expiry) = self.expiry_of(&until).filter(|_| events) {
-            body = body.ending_when(Box::pin(expiry));
-        }
-        // An answer that says how long it is is no stream.
-        if (events || grpc || !head.headers.contains_key(CONTENT_LENGTH))
-            && let Some(denial) = self.denial_of(until)
-        {
-            body = body.cut_when(denial);
-        }
-        Response::from_parts(head, body)
-    }
-
     fn new_request_id(&self) -> RequestId {
         RequestId::new_v7(
             self.core.seed.clock.unix_millis(),
             self.core.random.next_wide(),
         )
     }
+}
+
+impl WebSocket {
+    /// Whether `head` asks for one; where a page does, its token is moved to where every other request has it.
+    fn asked_for(plugin: &Plugin, head: &mut Parts) -> Result<Self, Rejection> {
+        let asked = tunnel::is_asked_for(head);
+        let offered = if asked && plugin.ws_token {
+            ws_token::take(plugin, &mut head.headers).map_err(Rejection::WsToken)?
+        } else {
+            None
+        };
+        Ok(Self { asked, offered })
+    }
+}
+
+/// The request's body, bounded as the plugin wants it, and how far it has come.
+fn body(
+    incoming: Incoming,
+    headers: &HeaderMap,
+    plugin: &Arc<Plugin>,
+) -> Result<(Body, Rc<Upload>), Rejection> {
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let (Some(most), Some(length)) = (plugin.max_body, length)
+        && length > most
+    {
+        return Err(Rejection::TooLarge);
+    }
+    let body = Body::message(incoming);
+    if body.is_ended() {
+        return Ok((Body::empty(), Rc::new(Upload::finished())));
+    }
+    let upload = Rc::new(Upload::default());
+    let owner = plugin.clone();
+    let body = body
+        .limited(plugin.max_body)
+        .trailers(Trailers::Request(Rc::new(move |name| {
+            // Nobody tells who somebody is behind a body.
+            owner.forward_headers.takes_from(name, false)
+                && !owner.strip_headers.names_it(name.as_str())
+        })))
+        .watched(upload.clone());
+    Ok((body, upload))
 }
 
 fn logged(uri: &http::Uri, path: &str, wanted: bool) -> LoggedPath {

@@ -2,6 +2,7 @@
 
 use gapura_mesh::body::Fault;
 use gapura_mesh::envelope::Code;
+use gapura_mesh::http1::RefusalKind;
 use gapura_mesh::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
@@ -10,6 +11,8 @@ use crate::{authenticate, route, standing, upstream, ws_token};
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
 pub(crate) enum Rejection {
+    /// What came is no request.
+    Head(RefusalKind),
     /// It is ambiguous, malformed or too large.
     Framing(Code),
     /// It is for another host.
@@ -42,6 +45,10 @@ impl Rejection {
     pub(crate) fn code(&self) -> Code {
         use authenticate::Error as Token;
         match self {
+            Self::Head(RefusalKind::BadRequest) => Code::BadRequest,
+            Self::Head(RefusalKind::UriTooLong) => Code::UriTooLong,
+            Self::Head(RefusalKind::HeadersTooLarge) => Code::HeadersTooLarge,
+            Self::Head(RefusalKind::Timeout) => Code::RequestTimeout,
             Self::Framing(code) => *code,
             Self::Misdirected => Code::Misdirected,
             Self::ReadOnly => Code::MethodNotAllowed,
@@ -60,10 +67,11 @@ impl Rejection {
             Self::Forward(upstream::Error::Body(Fault::Idle | Fault::Stalled)) => {
                 Code::RequestTimeout
             }
-            // The client broke its own request off; nobody is there to read this.
-            Self::Forward(upstream::Error::Body(
-                Fault::Cut | Fault::Short | Fault::Gone | Fault::Malformed(_),
-            )) => Code::BadRequest,
+            Self::Forward(upstream::Error::Body(Fault::Malformed(_))) => Code::BadRequest,
+            // It broke its own request off; whether anybody reads this is open.
+            Self::Forward(upstream::Error::Body(Fault::Cut | Fault::Short | Fault::Gone)) => {
+                Code::ClientGone
+            }
             Self::Forward(upstream::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(upstream::Error::Identity(_)) => Code::UpstreamIdentity,
             Self::Forward(upstream::Error::Protocol) | Self::Switched(NotAskedFor) => {
@@ -73,6 +81,16 @@ impl Rejection {
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
+        }
+    }
+
+    /// What is wrong in words for the access line, where the code alone does not tell.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Forward(upstream::Error::Body(fault)) => Some(fault.reason()),
+            Self::Switched(NotAskedFor) => Some("a switch of protocols that nobody asked for"),
+            _ => None,
         }
     }
 
@@ -104,8 +122,8 @@ impl Rejection {
             code,
             Code::BadRequest
                 | Code::MethodNotAllowed
+                | Code::ClientGone
                 | Code::RequestTimeout
-                | Code::BodyTooLarge
                 | Code::HeadersTooLarge
                 | Code::UriTooLong
                 | Code::Internal

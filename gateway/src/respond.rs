@@ -1,18 +1,37 @@
-//! Turns a rejection into its status, its envelope and its one log line.
+//! The answer on its way out: a plugin's, without what is inside the mesh only and with an end, or a rejection's envelope.
+//!
+//! In: what the pipeline came to. Out: a response that may leave. Knows nothing of connections: whether one goes on is said by the
+//! pipeline.
 
+use gapura_mesh::access::Record;
 use gapura_mesh::body::Body;
 use gapura_mesh::envelope::{By, Code};
 use gapura_mesh::exchange::Exchange;
+use gapura_mesh::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_mesh::log::{Level, Log, chain};
-use http::Response;
-use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use gapura_mesh::timers::Timers;
+use http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRAILER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Response};
 
+use crate::limits::ANSWER_IDLE;
+use crate::outgoing::is_grpc;
 use crate::rejection::Rejection;
+use crate::standing::Standing;
+use crate::until::Until;
 
 /// Answers in the envelope.
 #[must_use]
-pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) -> Response<Body> {
+pub(crate) fn refuse(
+    rejection: &Rejection,
+    mut exchange: Box<Exchange>,
+    log: &Log,
+) -> Response<Body> {
     let code = rejection.code();
+    if let Some(reason) = rejection.reason() {
+        exchange.record.reason = Some(reason);
+    }
     if let Some(why) = rejection.turned_away() {
         let plugin = exchange
             .record
@@ -58,8 +77,83 @@ pub(crate) fn refuse(rejection: &Rejection, exchange: Box<Exchange>, log: &Log) 
     if matches!(rejection, Rejection::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
-    if rejection.ends_connection() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     response
+}
+
+/// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar cannot pass its own off as one.
+#[must_use]
+pub(crate) fn pass_on(
+    answer: Response<Body>,
+    sidecar: bool,
+    until: Until,
+    standing: &Standing,
+    timers: &Timers,
+    record: &mut Record,
+) -> Response<Body> {
+    let (mut head, mut body) = answer.into_parts();
+    scrub(&mut head.headers, sidecar, record);
+    let stream = Kind::of(&head.headers);
+    if stream == Kind::Bytes {
+        body = body.idle_after(timers, ANSWER_IDLE);
+    }
+    if body.is_ended() {
+        return Response::from_parts(head, body);
+    }
+    if let Some(expiry) = until.expiry(timers).filter(|_| stream == Kind::Events) {
+        body = body.ending_when(Box::pin(expiry));
+    }
+    // An answer that says how long it is is no stream.
+    if (stream != Kind::Bytes || !head.headers.contains_key(CONTENT_LENGTH))
+        && let Some(denial) = until.denial(standing)
+    {
+        body = body.cut_when(denial);
+    }
+    Response::from_parts(head, body)
+}
+
+/// What an answer's body is, as far as its end is concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Events,
+    Grpc,
+    Bytes,
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let kind = kind.unwrap_or_default();
+        let events = kind
+            .get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        match events {
+            true => Self::Events,
+            false if is_grpc(headers) => Self::Grpc,
+            false => Self::Bytes,
+        }
+    }
+}
+
+/// Takes out what is for inside only, and counts what the plugin had no right to say.
+fn scrub(headers: &mut HeaderMap, sidecar: bool, record: &mut Record) {
+    let made = headers.get(X_GAPURA_MADE).filter(|_| sidecar);
+    record.code = made.and_then(|word| Code::from_word(word.as_bytes()));
+    let trailer = announced_by_response(headers);
+    let stripped = scrub_response(headers);
+    if let Some(names) = trailer {
+        headers.insert(TRAILER, names);
+    }
+    // Ours: the id that every answer on the hop carries, and the mark of the sidecar's own.
+    let ours = u32::from(sidecar) + u32::from(record.code.is_some());
+    for kind in headers::Kind::ALL {
+        let count = stripped.of(kind);
+        record.stripped.add(
+            kind,
+            if kind == headers::Kind::Identity {
+                count.saturating_sub(ours)
+            } else {
+                count
+            },
+        );
+    }
 }

@@ -1,28 +1,22 @@
-//! The door: takes connections from clients, ends their TLS, and hands their requests to the pipeline.
+//! The door: takes connections from clients and ends their TLS.
 //!
-//! In: accepted sockets. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, read strictly and within deadlines. A failed
-//! handshake leaves one line; nothing a client does to its own connection is felt on another.
+//! In: accepted sockets. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, spoken by `door` until the connection ends, or until
+//! the certificate does that its client has shown. A failed handshake leaves one line; nothing a client does to its own connection
+//! is felt on another.
 
-use std::convert::Infallible;
-use std::future::pending;
+mod door;
+
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gapura_mesh::inbound::{Link, StrictIo, drive};
-use gapura_mesh::io::BoxIo;
+use gapura_mesh::BoxStream;
 use gapura_mesh::listen::Accepted;
 use gapura_mesh::log::Level;
 use gapura_mesh::metrics::Side;
 use gapura_mesh::tls::clients::{ClientProof, ClientTrust, Ended};
 use gapura_mesh::tls::failure::handshake_refusal;
-use gapura_mesh::tunnel::Upgraded;
 use gapura_mesh::worker::Serve;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -41,15 +35,13 @@ pub(crate) struct Server {
     pub(crate) clients: Option<ClientTrust>,
 }
 
-/// A head of 32 KiB is taken; up to twice that is answered with an envelope, beyond it with a bare 431.
-const BUFFER: usize = 64 * 1024;
-
-/// Streams at a time of one client, as Envoy's guide for the edge has it.
-const STREAMS: u32 = 100;
-
-/// What a client may have under way to us on one stream, and on all of its connection: enough for a fast upload over a long line.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A connection whose handshake, if it needed one, is done.
+struct Opened {
+    io: BoxStream,
+    http2: bool,
+    /// The certificate whose key the client proved.
+    proof: Option<ClientProof>,
+}
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
@@ -59,7 +51,7 @@ impl Serve for Server {
             slot: _slot,
         } = accepted;
         let core = &self.pipeline.core;
-        let (io, http2, proof) = match self.open(stream).await {
+        let Opened { io, http2, proof } = match self.open(stream).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
@@ -67,15 +59,7 @@ impl Serve for Server {
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Client::new(from, self.tls.is_some(), is_proxy)
             .proving(proof.as_ref().map(ClientProof::thumbprint));
-        let client = Rc::new(client);
-        let link = Arc::new(Link::default());
-        let served = async {
-            if http2 {
-                self.serve_h2(io, client, link).await
-            } else {
-                self.serve_h1(io, client, link).await
-            }
-        };
+        let served = door::serve(&self.pipeline, client, io, http2);
         match (&self.clients, &proof) {
             (Some(clients), Some(proof)) => tokio::select! {
                 () = served => {}
@@ -92,14 +76,14 @@ impl Serve for Server {
 }
 
 impl Server {
-    /// The stream of a connection, whether it speaks HTTP/2, and the certificate whose key the client proved.
-    async fn open(
-        &self,
-        stream: std::net::TcpStream,
-    ) -> io::Result<(BoxIo, bool, Option<ClientProof>)> {
+    async fn open(&self, stream: std::net::TcpStream) -> io::Result<Opened> {
         let stream = TcpStream::from_std(stream)?;
         let Some(config) = &self.tls else {
-            return Ok((Box::new(stream), false, None));
+            return Ok(Opened {
+                io: Box::new(stream),
+                http2: false,
+                proof: None,
+            });
         };
         let handshake = TlsAcceptor::from(config.clone()).accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
@@ -109,77 +93,11 @@ impl Server {
         let http2 = session.alpn_protocol() == Some(b"h2");
         let clients = self.clients.as_ref();
         let proof = clients.and_then(|clients| clients.proof(session.peer_certificates()));
-        Ok((Box::new(stream), http2, proof))
-    }
-
-    async fn serve_h1(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
-        let upgraded = Upgraded::default();
-        let (pipeline, left, seen) = (self.pipeline.clone(), upgraded.clone(), link.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (pipeline, client, left) = (pipeline.clone(), client.clone(), left.clone());
-            let exchange = pipeline.begin(&client, &request, seen.begin());
-            let ambiguous = seen.is_ambiguous();
-            async move {
-                Ok::<_, Infallible>(
-                    pipeline
-                        .handle(&client, request, ambiguous, &left, exchange)
-                        .await,
-                )
-            }
-        });
-        let io = TokioIo::new(StrictIo::http1(io, link.clone()));
-        let connection = http1::Builder::new()
-            .max_buf_size(BUFFER)
-            .serve_connection(io, service)
-            .with_upgrades();
-        let core = &self.pipeline.core;
-        let ended = drive(
-            connection,
-            http1::UpgradeableConnection::graceful_shutdown,
-            pending(),
-            &link,
-            &core.timers,
-            core.seed.stopping.clone(),
-            true,
-        )
-        .await;
-        if let (true, Some(tunnel)) = (ended, upgraded.take()) {
-            tunnel.await;
-        }
-    }
-
-    async fn serve_h2(&self, io: BoxIo, client: Rc<Client>, link: Arc<Link>) {
-        let (pipeline, seen) = (self.pipeline.clone(), link.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (pipeline, client) = (pipeline.clone(), client.clone());
-            let exchange = pipeline.begin(&client, &request, seen.begin());
-            async move {
-                Ok::<_, Infallible>(
-                    pipeline
-                        .handle(&client, request, false, &Upgraded::default(), exchange)
-                        .await,
-                )
-            }
-        });
-        let io = TokioIo::new(StrictIo::http2(io, link.clone()));
-        let connection = http2::Builder::new(OnThisWorker)
-            .max_concurrent_streams(STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(BUFFER).unwrap_or(u32::MAX))
-            .max_send_buf_size(BUFFER)
-            .serve_connection(io, service);
-        let core = &self.pipeline.core;
-        drive(
-            connection,
-            http2::Connection::graceful_shutdown,
-            pending(),
-            &link,
-            &core.timers,
-            core.seed.stopping.clone(),
-            false,
-        )
-        .await;
+        Ok(Opened {
+            io: Box::new(stream),
+            http2,
+            proof,
+        })
     }
 
     /// One line for each connection that ends with its certificate.
@@ -211,17 +129,5 @@ impl Server {
         ];
         seed.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
-    }
-}
-
-/// Runs hyper's tasks of a connection beside it.
-#[derive(Clone, Copy)]
-struct OnThisWorker;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisWorker {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move {
-            task.await;
-        });
     }
 }

@@ -12,7 +12,7 @@ pub use gapura_runtime::{
 };
 pub use gapura_telemetry::{access, alarms, log, metrics};
 pub use gapura_transport::{
-    BoxStream, Buffers, Stream, body, caught, coalesce, http1, http2, inbound, io, pump, shutdown,
-    streams, tasks, timers, tunnel, upstream, verdict,
+    BoxStream, Buffers, Stream, body, caught, coalesce, http1, http2, io, pump, shutdown, streams,
+    tasks, timers, tunnel, upstream, verdict,
 };
 pub use gapura_trust::{ed25519, file, ownership, secret};

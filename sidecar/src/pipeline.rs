@@ -81,11 +81,8 @@ impl Pipeline {
         let given = seen.request_id.as_ref();
         let mut exchange = self.begin(name, method.unwrap_or_default(), given);
         exchange.record.reason = Some(reason);
-        let path = seen.target.as_deref().map(|target| {
-            let end = target.iter().position(|byte| *byte == b'?');
-            String::from_utf8_lossy(&target[..end.unwrap_or(target.len())]).into()
-        });
-        exchange.record.path = path.map_or(LoggedPath::None, LoggedPath::Changed);
+        let path = seen.target.as_deref().map(LoggedPath::of_target);
+        exchange.record.path = path.unwrap_or_default();
         respond::refuse(&Rejection::Head(kind), exchange, &self.core.seed.log)
     }
 
@@ -93,7 +90,7 @@ impl Pipeline {
         let given = given.and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
         let sink = &self.core.sink;
-        let mut exchange = Exchange::begin(sink, request_id, method, name.clone(), None);
+        let mut exchange = Exchange::begin(sink, request_id, method, name.clone());
         exchange.record.belongs_to(&self.meters);
         exchange
     }

@@ -65,7 +65,7 @@ pub(crate) fn check(
     if !is_canonical(head.uri.path().as_bytes()) {
         return Err(Code::BadRequest);
     }
-    let host = target.host;
+    let host = target.host.ok_or(Code::BadRequest)?;
     let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
     seen.tenant.clone_from(&context.tenant);
     seen.actor = context.actor.is_some();

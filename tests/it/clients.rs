@@ -284,3 +284,73 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     out.extend(payload);
     out
 }
+
+#[test]
+fn an_empty_body_over_http2_is_served_once() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
+    for flag in ["--http1.1", "--http2"] {
+        let code = [
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            flag,
+            "-d",
+            "",
+            "-H",
+        ];
+        let target = url(&mesh, "/echo/empty");
+        let answer = curl(&mesh, &[&code[..], &[&token, &target]].concat());
+        assert_eq!(answer, "200", "{flag}");
+    }
+    assert_eq!(mesh.plugin.seen_at("/empty").len(), 2);
+}
+
+#[test]
+fn a_head_that_is_no_request_is_refused_whole() {
+    let mesh = TestMesh::new().start();
+    let long = "a".repeat(9000);
+    let many = "X: 1\r\n".repeat(101);
+    for (request, status, code) in [
+        (
+            "GET / HTTP/1.1\r\nX y: 1\r\n\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            414,
+            "uri_too_long",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"),
+            431,
+            "headers_too_large",
+        ),
+    ] {
+        let mut wire = mesh.connect();
+        wire.send(&request);
+        wire.response().assert_refusal(status, code, "gateway");
+    }
+    let mut wire = mesh.connect();
+    wire.send("GET /healthz HTTP/1.2\r\nHost: localhost\r\n\r\n");
+    assert_eq!(wire.response().status, 200);
+}
+
+#[test]
+fn the_gateways_own_paths_need_no_host_from_http10_and_a_plugin_does() {
+    let mesh = TestMesh::new().start();
+    let ask = |request: &str| {
+        let mut wire = mesh.connect();
+        wire.send(request);
+        wire.response().status
+    };
+    assert_eq!(ask("GET /healthz HTTP/1.0\r\n\r\n"), 200);
+    assert_eq!(ask("GET /echo/x HTTP/1.0\r\n\r\n"), 400);
+    assert_eq!(ask("GET /healthz HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(ask("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"), 204);
+    assert_eq!(ask("GET * HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+    let whole = "GET https://localhost/healthz HTTP/1.1\r\nHost: localhost:443\r\n\r\n";
+    assert_eq!(ask(whole), 200);
+}

@@ -262,7 +262,7 @@ fn broken_heads_are_refused() {
         ),
         (
             "an unknown version",
-            "GET /echo/x HTTP/1.2\r\nHost: localhost\r\nAUTH\r\n\r\n",
+            "GET /echo/x HTTP/2.1\r\nHost: localhost\r\nAUTH\r\n\r\n",
         ),
         (
             "no version",

@@ -10,8 +10,8 @@ use gapura_mesh::host::is_name;
 
 use super::issuers;
 use crate::authenticate;
-use crate::sign::SignatureForm;
 use crate::registry::Signing;
+use crate::sign::SignatureForm;
 use crate::standing;
 
 /// What signatures cover.

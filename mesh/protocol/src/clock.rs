@@ -79,6 +79,36 @@ impl std::fmt::Display for Rfc3339 {
     }
 }
 
+/// A moment as HTTP messages carry it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+#[must_use]
+pub fn http_date(unix_seconds: u64) -> [u8; 29] {
+    const DAYS: &[u8] = b"ThuFriSatSunMonTueWed"; // 1970-01-01 was a Thursday
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    fn name(names: &[u8], at: u64) -> [u8; 3] {
+        let at = usize::try_from(at * 3).unwrap_or(0);
+        let found = names.get(at..at + 3).and_then(|name| name.try_into().ok());
+        found.unwrap_or(*b"???")
+    }
+    fn two(number: u64) -> [u8; 2] {
+        // Taken modulo ten, it fits.
+        [number / 10 % 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
+    }
+    // A year of four digits: the last second of 9999 stands for all after it.
+    let seconds = unix_seconds.min(253_402_300_799);
+    let (year, month, day) = civil_from_days(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    text[..3].copy_from_slice(&name(DAYS, seconds / 86_400 % 7));
+    text[5..7].copy_from_slice(&two(day));
+    text[8..11].copy_from_slice(&name(MONTHS, month - 1));
+    text[12..14].copy_from_slice(&two(year / 100));
+    text[14..16].copy_from_slice(&two(year % 100));
+    text[17..19].copy_from_slice(&two(of_day / 3600));
+    text[20..22].copy_from_slice(&two(of_day / 60 % 60));
+    text[23..25].copy_from_slice(&two(of_day % 60));
+    text
+}
+
 /// The Gregorian date of a day counted from 1970-01-01, by shifting the year to begin in March so that the leap day comes last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
@@ -112,6 +142,19 @@ mod tests {
         assert_eq!(printed(1_709_164_799), "2024-02-28T23:59:59.000Z");
         assert_eq!(printed(1_709_208_000), "2024-02-29T12:00:00.000Z");
         assert_eq!(printed(4_102_444_799), "2099-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn a_date_is_written_as_http_has_it() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_208_000, "Thu, 29 Feb 2024 12:00:00 GMT"),
+            (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(std::str::from_utf8(&http_date(seconds)), Ok(text));
+        }
     }
 
     #[test]

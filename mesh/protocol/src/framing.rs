@@ -42,8 +42,8 @@ pub const HOP: Limits = Limits {
 pub struct Target<'a> {
     /// The canonical path.
     pub path: CanonicalPath<'a>,
-    /// The one host it is for, as the client wrote it.
-    pub host: HeaderValue,
+    /// The one host it is for, as the client wrote it. Only HTTP/1.0 may name none.
+    pub host: Option<HeaderValue>,
 }
 
 /// Reads the target of a request whose head is `head` and whose target is `uri`; a copy of it, usually, since the head goes on.
@@ -51,17 +51,10 @@ pub struct Target<'a> {
 /// # Errors
 /// The code of the refusal.
 pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'a>, Code> {
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
-        return Err(Code::MethodNotAllowed);
-    }
+    check_fields(head, limits)?;
     let query = uri.query().map_or(0, |query| query.len() + 1);
     if uri.path().len() + query > limits.target {
         return Err(Code::UriTooLong);
-    }
-    check_size(&head.headers, limits)?;
-    check_length(&head.headers)?;
-    if several(&head.headers, &AUTHORIZATION) {
-        return Err(Code::BadRequest);
     }
     if uri.query().is_some_and(|query| !query.is_ascii()) {
         return Err(Code::BadRequest);
@@ -69,6 +62,32 @@ pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'
     let host = host(head, uri)?;
     let path = CanonicalPath::parse(uri.path().as_bytes()).map_err(|_| Code::BadRequest)?;
     Ok(Target { path, host })
+}
+
+/// Whether a request is for the server and no path on it, `OPTIONS *`; `None` for any other.
+///
+/// # Errors
+/// The code of the refusal.
+pub fn check_server_wide(head: &Parts, limits: &Limits) -> Result<Option<()>, Code> {
+    if head.method != Method::OPTIONS || head.uri.path() != "*" {
+        return Ok(None);
+    }
+    check_fields(head, limits)?;
+    host(head, &head.uri)?;
+    Ok(Some(()))
+}
+
+/// What holds whatever the target is.
+fn check_fields(head: &Parts, limits: &Limits) -> Result<(), Code> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Code::MethodNotAllowed);
+    }
+    check_size(&head.headers, limits)?;
+    check_length(&head.headers)?;
+    if several(&head.headers, &AUTHORIZATION) {
+        return Err(Code::BadRequest);
+    }
+    Ok(())
 }
 
 /// The size of a head: 4 bytes on top of each name and value, as HTTP/1 writes them.
@@ -116,7 +135,7 @@ fn several(headers: &HeaderMap, name: &http::HeaderName) -> bool {
 }
 
 /// The one host of a request: `Host`, `:authority` and an absolute target must agree.
-fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
+fn host(head: &Parts, uri: &Uri) -> Result<Option<HeaderValue>, Code> {
     let mut lines = head.headers.get_all(HOST).into_iter();
     let (line, second) = (lines.next(), lines.next());
     if second.is_some() {
@@ -131,7 +150,7 @@ fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = match (line, authority) {
         (Some(line), Some(authority))
-            if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) =>
+            if !is_same(line.as_bytes(), authority.as_bytes(), uri.scheme_str()) =>
         {
             return Err(Code::BadRequest);
         }
@@ -140,13 +159,26 @@ fn host(head: &Parts, uri: &Uri) -> Result<HeaderValue, Code> {
         (None, Some(authority)) if head.version == Version::HTTP_2 => {
             HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?
         }
+        // HTTP/1.0 knew no hosts; a plugin is not reached without one all the same.
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
         (None, _) => return Err(Code::BadRequest),
     };
     if is_authority(host.as_bytes()) {
-        Ok(host)
+        Ok(Some(host))
     } else {
         Err(Code::BadRequest)
     }
+}
+
+/// Whether two names of a host are one, whether or not they spell the port that the scheme has anyway.
+fn is_same(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
+    let port: &[u8] = match scheme {
+        Some("http") => b":80",
+        Some("https") => b":443",
+        _ => b"",
+    };
+    let name = |host: &[u8]| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+    one.eq_ignore_ascii_case(other) || name(one) == name(other)
 }
 
 #[cfg(test)]
@@ -177,7 +209,7 @@ mod tests {
         );
         let target = check(&head, &head.uri, &DOOR).unwrap();
         assert_eq!(target.path.as_str(), "/a/b~");
-        assert_eq!(target.host, "api.example:8443");
+        assert_eq!(target.host.unwrap(), "api.example:8443");
     }
 
     #[test]
@@ -205,6 +237,49 @@ mod tests {
         for good in ["a", "a.b-c_d:1", "127.0.0.1", "[::1]:8443", "a:"] {
             assert_eq!(verdict("GET", "/", &[("host", good)]), Ok(()), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_default_port_may_be_spelled_or_not_and_no_other() {
+        for (target, host, verdict) in [
+            ("http://a:80/x", "a", Ok(())),
+            ("http://a/x", "A:80", Ok(())),
+            ("http://[::1]:80/x", "[::1]", Ok(())),
+            ("https://a/x", "a:443", Ok(())),
+            ("https://a:80/x", "a", Err(Code::BadRequest)),
+            ("http://a:8080/x", "a", Err(Code::BadRequest)),
+            ("http://a/x", "b:80", Err(Code::BadRequest)),
+        ] {
+            assert_eq!(
+                super::tests::verdict("GET", target, &[("host", host)]),
+                verdict,
+                "{target} {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn http10_may_lack_a_host_and_nobody_may_have_two() {
+        let host = |lines: &[(&str, &str)]| {
+            let head = parts("GET", "/", Version::HTTP_10, lines);
+            check(&head, &head.uri, &DOOR).map(|target| target.host)
+        };
+        assert_eq!(host(&[]), Ok(None));
+        assert_eq!(host(&[("host", "a")]).unwrap().unwrap(), "a");
+        assert!(host(&[("host", "a"), ("host", "a")]).is_err());
+        assert!(host(&[("host", "")]).is_err());
+    }
+
+    #[test]
+    fn the_server_as_a_whole_is_asked_in_one_way() {
+        let asked = |method: &str, target: &str, lines: &[(&str, &str)]| {
+            let head = parts(method, target, Version::HTTP_11, lines);
+            check_server_wide(&head, &DOOR)
+        };
+        assert_eq!(asked("OPTIONS", "*", &[("host", "a")]), Ok(Some(())));
+        assert_eq!(asked("OPTIONS", "*", &[]), Err(Code::BadRequest));
+        assert_eq!(asked("OPTIONS", "/", &[("host", "a")]), Ok(None));
+        assert_eq!(asked("GET", "*", &[("host", "a")]), Ok(None));
     }
 
     #[test]

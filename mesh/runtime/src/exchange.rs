@@ -1,7 +1,6 @@
-//! One request and its answer: what is recorded of it, how far its body has come, and its place on its connection.
+//! One request and its answer: what is recorded of it, and how far its body has come.
 //!
-//! Begun with the head; carried by the answer's body from then on, so that the record is closed and the place is free when that body
-//! is dropped, sent or not. Knows no stage: what a request meets in between writes into the record.
+//! Begun with the head; carried by the answer's body from then on, so that the record is closed when that body is dropped, sent or not. Knows no stage: what a request meets in between writes into the record.
 
 use std::rc::Rc;
 
@@ -12,7 +11,6 @@ use gapura_protocol::headers::{Kind, Stripped};
 use gapura_telemetry::access::CLIENT_GONE;
 use gapura_telemetry::access::{Record, Sink};
 use gapura_transport::body::{Attachment, Body, End, Fault, Upload};
-use gapura_transport::inbound::UnderWay;
 use http::{Method, Response};
 
 /// One request and its answer.
@@ -21,23 +19,20 @@ pub struct Exchange {
     pub record: Record,
     /// The request's body, once somebody reads it.
     pub upload: Option<Rc<Upload>>,
-    _under_way: Option<UnderWay>,
 }
 
 impl Exchange {
-    /// Begins one; `under_way` is its place on its connection, if that counts them.
+    /// Begins one.
     #[must_use]
     pub fn begin(
         sink: &Rc<Sink>,
         request_id: RequestId,
         method: Method,
         peer: Rc<str>,
-        under_way: Option<UnderWay>,
     ) -> Box<Self> {
         Box::new(Self {
             record: sink.begin(request_id, method, peer),
             upload: None,
-            _under_way: under_way,
         })
     }
 

@@ -58,6 +58,16 @@ pub enum LoggedPath {
     Changed(Box<str>),
 }
 
+impl LoggedPath {
+    /// Of a target that may be anything: what stands before its query, shown and never trusted.
+    #[must_use]
+    pub fn of_target(target: &[u8]) -> Self {
+        let end = target.iter().position(|byte| *byte == b'?');
+        let path = &target[..end.unwrap_or(target.len())];
+        Self::Changed(String::from_utf8_lossy(path).into())
+    }
+}
+
 /// What is known of one request.
 pub struct Record {
     sink: Rc<Sink>,

@@ -10,7 +10,6 @@ pub mod caught;
 pub mod coalesce;
 pub mod http1;
 pub mod http2;
-pub mod inbound;
 pub mod io;
 pub mod live;
 pub mod pump;

@@ -1,37 +1,28 @@
 //! WebSockets: who may ask for one, what is a good answer to that, and the bytes both ways from then on.
 //!
-//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and the rest of the connection's
-//! life, left in an [`Upgraded`] for the connection's owner to carry on: a tunnel ends with either end, with the caller's token, and
-//! with the trust in the connection it took over, and it is dropped with the connection at the program's end.
+//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and a [`Tunnel`] for the
+//! connection's owner to carry on once that answer is out: it ends with either end, with the caller's token, and with the trust in
+//! the connection it took over, and it is dropped with the connection at the program's end.
 //! Invariant: not a byte goes on before both sides have said 101.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use gapura_protocol::headers::{connection_has, scrub_response};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Version};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::body::{Body, Moment};
 use crate::stream::BoxStream;
-use crate::upstream::life::Life;
 
-/// Where the pipeline leaves an upgraded connection.
-#[derive(Clone, Default)]
-pub struct Upgraded(Rc<RefCell<Option<Tunnel>>>);
-
-/// The rest of an upgraded connection's life.
-type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
+/// A switch that both sides have agreed on, until the client's end of it is there.
+pub struct Tunnel {
+    plugin: TunnelEnd,
+    end: Option<Moment>,
+}
 
 /// The other side switched to a protocol that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,44 +52,29 @@ fn names_websocket(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-impl Upgraded {
-    /// The rest of the connection's life, if it was upgraded.
-    #[must_use]
-    pub fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.0.borrow_mut().take()
-    }
-
-    /// Takes a 101 for the answer to `client`, who asked for it, and makes the tunnel, which lasts until `end` at most.
+impl Tunnel {
+    /// Takes a 101 for the answer to a client, if that client asked for one; the tunnel lasts until `end` at most.
     ///
     /// # Errors
     /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
-    pub fn switch(
-        &self,
-        mut answer: Response<Body>,
-        client: Option<OnUpgrade>,
+    pub fn grant(
+        answer: Response<Body>,
+        asked: bool,
+        plugin: Option<TunnelEnd>,
         end: Option<Moment>,
-    ) -> Result<Response<Body>, NotAskedFor> {
-        let plugin = answer.extensions_mut().remove::<OnUpgrade>();
-        let life = answer.extensions_mut().remove::<Arc<Life>>();
-        let (Some(client), Some(plugin), true) =
-            (client, plugin, names_websocket(answer.headers()))
-        else {
-            return Err(NotAskedFor);
-        };
-        scrub_response(answer.headers_mut());
-        set_headers(answer.headers_mut());
-        *self.0.borrow_mut() = Some(Box::pin(async move {
-            let (Ok(client), Ok(plugin)) = tokio::join!(client, plugin) else {
-                return;
-            };
-            tokio::select! {
-                // Either end may break off a WebSocket as it likes.
-                _ = join(TokioIo::new(client), TokioIo::new(plugin)) => {}
-                () = passed(end) => {}
-                () = cut(life) => {}
-            }
-        }));
-        Ok(answer)
+    ) -> Result<(Response<Body>, Self), NotAskedFor> {
+        let plugin = plugin.filter(|_| asked).ok_or(NotAskedFor)?;
+        Ok((granted(answer)?, Self { plugin, end }))
+    }
+
+    /// Carries bytes both ways until both ends are done, one breaks, or its time is over. The trust in the plugin's end ends it by
+    /// breaking that end.
+    pub async fn carry(self, client: TunnelEnd) {
+        let Self { plugin, end } = self;
+        tokio::select! {
+            () = carry(client, plugin) => {}
+            () = passed(end) => {}
+        }
     }
 }
 
@@ -133,36 +109,6 @@ pub async fn carry(client: TunnelEnd, plugin: TunnelEnd) {
     let _ = join_behind(io, read, plugin.io, plugin.read).await;
 }
 
-impl Upgraded {
-    /// As [`Upgraded::switch`], where our own HTTP has read the plugin's 101.
-    ///
-    /// # Errors
-    /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
-    pub fn join(
-        &self,
-        answer: Response<Body>,
-        client: Option<OnUpgrade>,
-        plugin: Option<TunnelEnd>,
-        end: Option<Moment>,
-    ) -> Result<Response<Body>, NotAskedFor> {
-        let (Some(client), Some(plugin)) = (client, plugin) else {
-            return Err(NotAskedFor);
-        };
-        let answer = granted(answer)?;
-        *self.0.borrow_mut() = Some(Box::pin(async move {
-            let Ok(client) = client.await else { return };
-            let client = TokioIo::new(client);
-            tokio::select! {
-                // Either end may break off a WebSocket as it likes, and the trust in the plugin's end does by breaking it.
-                _ = join_behind(client, Bytes::new(), plugin.io, plugin.read) => {}
-                () = passed(end) => {}
-            }
-            drop(plugin.held);
-        }));
-        Ok(answer)
-    }
-}
-
 async fn passed(end: Option<Moment>) {
     match end {
         Some(end) => end.await,
@@ -170,23 +116,7 @@ async fn passed(end: Option<Moment>) {
     }
 }
 
-async fn cut(life: Option<Arc<Life>>) {
-    match life {
-        // Retirement is no end: nothing tells the ends of a tunnel to come again.
-        Some(life) => drop(life.cut(|| {}).await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Joins `client` and `plugin` until both have said that their bytes are over, or one breaks.
-async fn join(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    plugin: impl AsyncRead + AsyncWrite + Unpin,
-) -> io::Result<()> {
-    join_behind(client, Bytes::new(), plugin, Bytes::new()).await
-}
-
-/// The same behind what was read of each.
+/// Joins `client` and `plugin`, behind what was read of each, until both have said that their bytes are over, or one breaks.
 async fn join_behind(
     client: impl AsyncRead + AsyncWrite + Unpin,
     of_client: Bytes,
@@ -243,7 +173,8 @@ mod tests {
             client.read_to_end(&mut back).await.unwrap();
             (seen, back)
         };
-        let (joined, (seen, back)) = tokio::join!(join(near, far), ends);
+        let (joined, (seen, back)) =
+            tokio::join!(join_behind(near, Bytes::new(), far, Bytes::new()), ends);
         joined.unwrap();
         assert_eq!(
             (seen.as_slice(), back.as_slice()),
@@ -283,8 +214,6 @@ mod tests {
             .header(UPGRADE, "websocket")
             .body(Body::empty())
             .unwrap();
-        let upgraded = Upgraded::default();
-        assert!(upgraded.switch(answer, None, None).is_err());
-        assert!(upgraded.take().is_none());
+        assert!(Tunnel::grant(answer, false, None, None).is_err());
     }
 }

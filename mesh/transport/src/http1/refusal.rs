@@ -43,6 +43,8 @@ pub struct Seen {
     pub version: Option<Version>,
     /// `X-Request-Id`, where it stands once.
     pub request_id: Option<HeaderValue>,
+    /// `Origin`, where it stands once: its page may read why it was refused.
+    pub origin: Option<HeaderValue>,
 }
 
 /// No more of a target is kept than this: a line in the log is no place for 8 KiB of nonsense.
@@ -109,18 +111,24 @@ impl Seen {
             Some(b"HTTP/1.1") => Some(Version::HTTP_11),
             _ => None,
         };
-        let mut ids = lines
-            .take_while(|line| !line.is_empty())
-            .filter_map(|line| {
-                let (name, value) = line.split_at_checked(12)?;
-                name.eq_ignore_ascii_case(b"x-request-id")
-                    .then(|| value.strip_prefix(b":"))?
-            });
-        seen.request_id = match (ids.next(), ids.next()) {
-            (Some(id), None) => HeaderValue::from_bytes(id.trim_ascii()).ok(),
-            _ => None,
-        };
+        let fields = lines.take_while(|line| !line.is_empty());
+        seen.request_id = only(fields.clone(), b"x-request-id");
+        seen.origin = only(fields, b"origin");
         seen
+    }
+}
+
+/// The value of a field that stands once.
+fn only<'a>(lines: impl Iterator<Item = &'a [u8]>, name: &[u8]) -> Option<HeaderValue> {
+    let mut values = lines.filter_map(|line| {
+        let (begin, value) = line.split_at_checked(name.len())?;
+        begin
+            .eq_ignore_ascii_case(name)
+            .then(|| value.strip_prefix(b":"))?
+    });
+    match (values.next(), values.next()) {
+        (Some(value), None) => HeaderValue::from_bytes(value.trim_ascii()).ok(),
+        _ => None,
     }
 }
 
@@ -130,11 +138,14 @@ mod tests {
 
     #[test]
     fn what_is_readable_is_known() {
-        let seen = Seen::read(b"\r\nPOST /a?b HTTP/1.0\r\nX-Request-ID:  r-1 \r\nbad line\r\n");
+        let seen = Seen::read(
+            b"\r\nPOST /a?b HTTP/1.0\r\nX-Request-ID:  r-1 \r\nbad line\r\norigin:https://a\r\n",
+        );
         assert_eq!(seen.method, Some(Method::POST));
         assert_eq!(seen.target.as_deref(), Some(&b"/a?b"[..]));
         assert_eq!(seen.version, Some(Version::HTTP_10));
         assert_eq!(seen.request_id.unwrap(), "r-1");
+        assert_eq!(seen.origin.unwrap(), "https://a");
     }
 
     #[test]

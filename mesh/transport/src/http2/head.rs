@@ -83,10 +83,12 @@ impl Refusal {
                 .count();
             Bytes::copy_from_slice(&text[..shown])
         });
-        let mut ids = parts.headers.get_all("x-request-id").into_iter();
-        let request_id = match (ids.next(), ids.next()) {
-            (Some(id), None) => Some(id.clone()),
-            _ => None,
+        let only = |name| {
+            let mut values = parts.headers.get_all(name).into_iter();
+            match (values.next(), values.next()) {
+                (Some(value), None) => Some(value.clone()),
+                _ => None,
+            }
         };
         Self {
             kind,
@@ -95,7 +97,8 @@ impl Refusal {
                 method: Some(parts.method.clone()),
                 target: target.filter(|target| !target.is_empty()),
                 version: Some(Version::HTTP_2),
-                request_id,
+                request_id: only("x-request-id"),
+                origin: only("origin"),
             },
         }
     }

@@ -53,6 +53,8 @@ struct State {
     armed: bool,
     /// Bytes of an upload that nobody reads that are read past.
     drain_left: u64,
+    /// Who waits for the reader of the upload to come to an end.
+    watching: Option<Waker>,
 }
 
 /// Interim answers to one request: beyond these the other side is playing.
@@ -78,6 +80,7 @@ impl<D: Deadline + 'static> Hand<D> {
                 body_idle: None,
                 armed: false,
                 drain_left: 0,
+                watching: None,
             }),
             deadline,
         })
@@ -134,6 +137,7 @@ impl<D: Deadline + 'static> Hand<D> {
         state.interims_left = INTERIMS;
         state.body_idle = body_idle;
         state.drain_left = drain_most;
+        state.watching = None;
         state.message
     }
 
@@ -174,9 +178,12 @@ impl<D: Deadline + 'static> Hand<D> {
     ) {
         let mut taken = None;
         poll_fn(|cx| {
-            if carry(cx).is_ready() || self.is_uploaded() {
+            // Who reads the upload may be a task of its own.
+            let _ = carry(cx);
+            if self.is_uploaded() {
                 return Poll::Ready(());
             }
+            self.state.borrow_mut().watching = Some(cx.waker().clone());
             let now = Some(self.taken());
             if now != taken {
                 taken = now;
@@ -304,6 +311,11 @@ impl<D: Deadline + 'static> Source for Hand<D> {
             self.deadline.unset();
         }
         let taken = usize::try_from(received.taken - before).unwrap_or(usize::MAX);
+        if received.is_end()
+            && let Some(watching) = state.watching.take()
+        {
+            watching.wake();
+        }
         self.share.taken(&self.mark, taken);
         polled
     }
@@ -318,6 +330,9 @@ impl<D: Deadline + 'static> Source for Hand<D> {
         let mut state = self.state.borrow_mut();
         if state.message == message {
             state.held = false;
+            if let Some(watching) = state.watching.take() {
+                watching.wake();
+            }
         }
     }
 

@@ -1,0 +1,137 @@
+//! A client's connection, spoken by our own HTTP in either version.
+//!
+//! In: a stream whose TLS is ended and whose version is known. Out: every request of it, and every head that is none, goes through
+//! the pipeline and gets one answer; behind a 101 the connection becomes the tunnel that the pipeline left here.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gapura_mesh::BoxStream;
+use gapura_mesh::body::Body;
+use gapura_mesh::clock::http_date;
+use gapura_mesh::http1::server::{End, Service};
+use gapura_mesh::http1::write::HttpDate;
+use gapura_mesh::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
+use gapura_mesh::http2::server as http2;
+use gapura_mesh::log::Level;
+use gapura_mesh::shutdown::Phase;
+use gapura_mesh::tunnel::{Tunnel, TunnelEnd};
+use http::{Request, Response};
+use tokio::io::AsyncWriteExt;
+
+use crate::client::Client;
+use crate::pipeline::Pipeline;
+
+/// One connection's way into the pipeline.
+struct Door {
+    pipeline: Rc<Pipeline>,
+    client: Client,
+    /// Behind a 101, until the connection has told that it switched.
+    tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// For a few bytes to go out to who began with the wrong protocol.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, client: Client, io: BoxStream, http2: bool) {
+    let door = Door {
+        pipeline: pipeline.clone(),
+        client,
+        tunnel: RefCell::default(),
+    };
+    if http2 {
+        serve_http2(door, io).await;
+    } else {
+        serve_http1(&door, io).await;
+    }
+}
+
+async fn serve_http1(door: &Door, io: BoxStream) {
+    let core = &door.pipeline.core;
+    let mut stopping = core.seed.stopping.clone();
+    // Each answer says that we go as soon as we do; an idle connection closes with the listener.
+    let stop = stopping.reached(Phase::Closing);
+    let settings = http1::Settings::client();
+    match http1::serve(io, door, &settings, &core.timers, &core.buffers, stop).await {
+        End::Closed(_) => {}
+        End::Upgraded { io, read } => {
+            let tunnel = door.tunnel.borrow_mut().take();
+            if let Some(tunnel) = tunnel {
+                let held = Box::new(());
+                tunnel.carry(TunnelEnd { io, read, held }).await;
+            }
+        }
+        End::Http2 { io, .. } => door.unannounced(io).await,
+    }
+}
+
+async fn serve_http2(door: Door, io: BoxStream) {
+    let pipeline = door.pipeline.clone();
+    let core = &pipeline.core;
+    let mut stopping = core.seed.stopping.clone();
+    // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
+    // closes: told at once, it would carry nothing.
+    let phase = match stopping.phase() {
+        Phase::Run => Phase::Draining,
+        _ => Phase::Closing,
+    };
+    let settings = http2::Settings::client();
+    let (share, stop) = (core.held.open(), stopping.reached(phase));
+    let none = bytes::Bytes::new();
+    http2::serve(
+        io,
+        none,
+        Rc::new(door),
+        &settings,
+        &core.timers,
+        &share,
+        stop,
+    )
+    .await;
+}
+
+impl Service for Door {
+    type Body = Body;
+
+    async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        self.pipeline
+            .handle(&self.client, request, &self.tunnel)
+            .await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        self.pipeline.refuse(&self.client, refusal)
+    }
+
+    fn date(&self) -> Option<HttpDate> {
+        Some(http_date(self.pipeline.core.seed.clock.unix()))
+    }
+
+    fn panicked(&self) {
+        let message = "a request ended in a panic; all others go on";
+        let log = &self.pipeline.core.seed.log;
+        log.event(Level::Error, "panic", message, &[]);
+    }
+}
+
+impl Door {
+    /// HTTP/2 is spoken to who agreed on it in the handshake. To anybody else a bare status is all that can be said.
+    async fn unannounced(&self, mut io: BoxStream) {
+        let refusal = Refusal {
+            kind: RefusalKind::BadRequest,
+            reason: "HTTP/2 that no handshake has agreed on",
+            seen: Seen::default(),
+        };
+        drop(self.refuse(refusal)); // for its line
+        let said = async {
+            io.write_all(
+                b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            )
+            .await?;
+            io.shutdown().await
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, said).await;
+    }
+}
