@@ -15,12 +15,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
-use gapura_mesh::config::{
+use gapura_protocol::host::is_name;
+use gapura_protocol::identity::Name;
+use gapura_runtime::config::{
     Common, Layers, Origin, Setting, Settings, Shown, address, duration, exposed, required,
 };
-use gapura_mesh::host::is_name;
-use gapura_mesh::identity::Name;
-use gapura_mesh::tls::clients::ClientAuth;
+use gapura_runtime::reload::clients::ClientAuth;
 use serde_json::Value;
 
 use crate::authenticate;
@@ -32,7 +32,7 @@ use crate::standing;
 pub use explain::Explain;
 
 /// What the program is asked to do.
-pub type Invocation = gapura_mesh::config::Invocation<Config>;
+pub type Invocation = gapura_runtime::config::Invocation<Config>;
 
 /// What a gateway answers instead of serving.
 #[derive(Debug)]

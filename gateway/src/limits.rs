@@ -1,5 +1,5 @@
-//! How long the gateway waits for whom (CONTRACT section 5). Between requests it is `gapura_mesh::inbound` that waits. Sizes of heads
-//! and targets are in `gapura_mesh::framing`, where the hop's own, wider ones stand beside them.
+//! How long the gateway waits for whom (CONTRACT section 5). Between requests it is `gapura_transport::inbound` that waits. Sizes of heads
+//! and targets are in `gapura_protocol::framing`, where the hop's own, wider ones stand beside them.
 
 use std::time::Duration;
 

@@ -6,25 +6,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Moment, Trailers, Upload};
-use gapura_mesh::caught::caught;
-use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::{Code, with_id};
-use gapura_mesh::exchange::Exchange;
-use gapura_mesh::framing::{self, DOOR};
-use gapura_mesh::headers::{
+use gapura_protocol::context::RequestId;
+use gapura_protocol::envelope::{Code, with_id};
+use gapura_protocol::framing::{self, DOOR};
+use gapura_protocol::headers::{
     Kind, TRACEPARENT, X_GAPURA_MADE, X_REQUEST_ID, announced_by_response, scrub_response,
 };
-use gapura_mesh::inbound::UnderWay;
-use gapura_mesh::log::Level;
-use gapura_mesh::metrics::PluginMeters;
-use gapura_mesh::path::CanonicalPath;
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::timers::Sleep;
-use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{self, Upgraded};
-use gapura_mesh::worker::Core;
+use gapura_protocol::path::CanonicalPath;
+use gapura_protocol::trace::Trace;
+use gapura_runtime::exchange::Exchange;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::access::{LoggedPath, Record};
+use gapura_telemetry::log::Level;
+use gapura_telemetry::metrics::PluginMeters;
+use gapura_transport::body::{Body, Moment, Trailers, Upload};
+use gapura_transport::caught::caught;
+use gapura_transport::inbound::UnderWay;
+use gapura_transport::shutdown::Phase;
+use gapura_transport::timers::Sleep;
+use gapura_transport::tunnel::{self, Upgraded};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};

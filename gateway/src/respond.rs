@@ -1,9 +1,9 @@
 //! Turns a rejection into its status, its envelope and its one log line.
 
-use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{By, Code};
-use gapura_mesh::exchange::Exchange;
-use gapura_mesh::log::{Level, Log, chain};
+use gapura_protocol::envelope::{By, Code};
+use gapura_runtime::exchange::Exchange;
+use gapura_telemetry::log::{Level, Log, chain};
+use gapura_transport::body::Body;
 use http::Response;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gapura_mesh::file::{self, FileError};
+use gapura_trust::file::{self, FileError};
 
 use crate::disk::{self, Change};
 use crate::error::Error;

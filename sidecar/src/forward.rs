@@ -12,16 +12,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::body::{Body, Fault, Upload};
-use gapura_mesh::io::BoxIo;
-use gapura_mesh::metrics::Side;
-use gapura_mesh::tunnel;
-use gapura_mesh::upstream::SendError;
-use gapura_mesh::upstream::dial;
-use gapura_mesh::upstream::h1::{Kept, Pool};
-use gapura_mesh::upstream::h2::H2;
-use gapura_mesh::upstream::life::Life;
-use gapura_mesh::worker::Core;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::metrics::Side;
+use gapura_transport::body::{Body, Fault, Upload};
+use gapura_transport::io::BoxIo;
+use gapura_transport::tunnel;
+use gapura_transport::upstream::SendError;
+use gapura_transport::upstream::dial;
+use gapura_transport::upstream::h1::{Kept, Pool};
+use gapura_transport::upstream::h2::H2;
+use gapura_transport::upstream::life::Life;
 use http::header::{HeaderValue, TE};
 use http::{Request, Response, Version};
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gapura_mesh::config::{Layers, Origin, Shown, seconds};
+use gapura_runtime::config::{Layers, Origin, Shown, seconds};
 use serde_json::Value;
 
 use super::table::SETTINGS;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use gapura_mesh::body::Fault;
-use gapura_mesh::tls::failure::handshake_refusal;
-use gapura_mesh::upstream::SendError;
+use gapura_transport::body::Fault;
+use gapura_transport::upstream::SendError;
+use gapura_trust::failure::handshake_refusal;
 
 /// Why a request got no answer.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What the sidecar's own settings came to, as the admin side and `--check` show them.
 
-use gapura_mesh::config::{Layers, Shown};
+use gapura_runtime::config::{Layers, Shown};
 use serde_json::json;
 
 use super::Config;

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gapura_mesh::body::Body;
-use gapura_mesh::inbound::{Link, StrictIo, drive};
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::tunnel::Upgraded;
-use gapura_mesh::{tls::live::LiveGuard, verdict::Verdict};
+use gapura_transport::body::Body;
+use gapura_transport::inbound::{Link, StrictIo, drive};
+use gapura_transport::live::LiveGuard;
+use gapura_transport::shutdown::Phase;
+use gapura_transport::tunnel::Upgraded;
+use gapura_transport::verdict::Verdict;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
