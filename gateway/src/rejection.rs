@@ -61,7 +61,9 @@ impl Rejection {
                 Code::RequestTimeout
             }
             // The client broke its own request off; nobody is there to read this.
-            Self::Forward(forward::Error::Body(Fault::Cut)) => Code::BadRequest,
+            Self::Forward(forward::Error::Body(
+                Fault::Cut | Fault::Short | Fault::Gone | Fault::Malformed(_),
+            )) => Code::BadRequest,
             Self::Forward(forward::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(forward::Error::Identity(_)) => Code::UpstreamIdentity,
             Self::Forward(forward::Error::Protocol) | Self::Switched(NotAskedFor) => {

@@ -14,16 +14,16 @@ use std::time::Duration;
 
 use gapura_runtime::worker::Core;
 use gapura_telemetry::metrics::Side;
+use gapura_transport::BoxStream;
 use gapura_transport::body::{Body, Fault, Upload};
-use gapura_transport::io::BoxIo;
-use gapura_transport::tunnel;
-use gapura_transport::upstream::SendError;
+use gapura_transport::http2::client as http2;
+use gapura_transport::timers::Timers;
+use gapura_transport::tunnel::{self, TunnelEnd};
+use gapura_transport::upstream::crowd::Crowd;
 use gapura_transport::upstream::dial;
-use gapura_transport::upstream::h1::{Kept, Pool};
-use gapura_transport::upstream::h2::H2;
-use gapura_transport::upstream::life::Life;
+use gapura_transport::upstream::kept::{self, Opened, Pool};
 use http::header::{HeaderValue, TE};
-use http::{Request, Response, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 
 use crate::sanitise::Trusted;
 
@@ -54,7 +54,15 @@ pub(crate) struct Plugin {
     address: Address,
     core: Rc<Core>,
     pool: Rc<Pool>,
-    shared: RefCell<Option<H2>>,
+    shared: RefCell<Option<http2::Connection<Timers>>>,
+}
+
+/// The plugin's answer.
+pub(crate) struct Answer {
+    /// Its head, and its body under way.
+    pub(crate) response: Response<Body>,
+    /// Behind a 101: the connection that switched.
+    pub(crate) switched: Option<TunnelEnd>,
 }
 
 /// Why the plugin gave no answer.
@@ -62,8 +70,10 @@ pub(crate) struct Plugin {
 pub(crate) enum Error {
     /// It cannot be connected to.
     Unreachable(io::Error),
-    /// It broke off, or what it said is no answer.
-    Protocol(SendError),
+    /// It broke off before an answer.
+    Broken(Option<io::Error>),
+    /// What it said is no answer, for this reason.
+    Protocol(&'static str),
     /// It took nothing of the request's body for too long.
     Timeout,
     /// The request's body broke.
@@ -80,10 +90,10 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const NO_TIMEOUT: Duration = Duration::MAX;
 
 impl Plugin {
-    /// A way to `address` without any connection yet.
+    /// A way to `address` without any connection yet; `crowd` is what the workers share.
     #[must_use]
-    pub(crate) fn new(address: Address, core: Rc<Core>) -> Self {
-        let pool = Pool::new(&core.timers, &core.tasks, KEEP);
+    pub(crate) fn new(address: Address, core: Rc<Core>, crowd: Crowd) -> Self {
+        let pool = Pool::new(&core.timers, &core.tasks, &core.buffers, crowd, KEEP);
         Self {
             address,
             core,
@@ -97,7 +107,7 @@ impl Plugin {
         self.pool.tidy();
     }
 
-    /// Sends a request. A connection that had closed before anything was written is replaced once.
+    /// Sends a request; `interim` hears of interim answers.
     ///
     /// # Errors
     /// [`Error`]
@@ -106,7 +116,8 @@ impl Plugin {
         trusted: Trusted,
         body: Body,
         upload: &Rc<Upload>,
-    ) -> Result<Response<Body>, Error> {
+        interim: impl FnMut(StatusCode, HeaderMap),
+    ) -> Result<Answer, Error> {
         let (websocket, trailers) = (trusted.websocket, trusted.trailers);
         let mut request = Request::from_parts(trusted.into_parts(), body);
         let over_h2 = matches!(self.address, Address::H2c(_));
@@ -118,38 +129,42 @@ impl Plugin {
                 .insert(TE, HeaderValue::from_static("trailers"));
         }
         // Boxed, since its frame would be part of every request's and few plugins speak it.
-        let result = if over_h2 {
-            Box::pin(self.over_h2(request, upload)).await
+        if over_h2 {
+            Box::pin(self.over_h2(request, interim)).await
         } else {
-            self.over_h1(request, upload).await
-        };
-        result.map_err(Error::from)
+            self.over_h1(request, upload, interim).await
+        }
     }
 
     async fn over_h1(
         &self,
         mut request: Request<Body>,
         upload: &Rc<Upload>,
-    ) -> Result<Response<Body>, Failure> {
+        interim: impl FnMut(StatusCode, HeaderMap),
+    ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
-        while let Some(kept) = self.pool.take().await {
-            match self.pool.send(kept, request, upload, NO_TIMEOUT).await {
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                result => return Ok(result?),
-            }
-        }
-        let fresh = Box::pin(self.connect_h1())
-            .await
-            .map_err(Failure::Connect)?;
-        Ok(self.pool.send(fresh, request, upload, NO_TIMEOUT).await?)
+        let connect = || self.open();
+        let sent = self
+            .pool
+            .send(request, upload, NO_TIMEOUT, connect, interim);
+        let answer = sent.await?;
+        let switched = answer.switched.map(|switched| TunnelEnd {
+            io: switched.io,
+            read: switched.read,
+            held: switched.held,
+        });
+        Ok(Answer {
+            response: answer.response,
+            switched,
+        })
     }
 
     async fn over_h2(
         &self,
         mut request: Request<Body>,
-        upload: &Rc<Upload>,
-    ) -> Result<Response<Body>, Failure> {
+        mut interim: impl FnMut(StatusCode, HeaderMap),
+    ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_2;
         to_absolute_form(&mut request);
         let known = self
@@ -159,30 +174,33 @@ impl Plugin {
             .filter(|shared| shared.is_open() && shared.has_room())
             .cloned();
         if let Some(shared) = known {
-            match shared.send(request, upload, NO_TIMEOUT).await {
-                Err(SendError::Unsent(unsent)) => request = *unsent,
-                result => return Ok(result?),
+            match shared.send(request, &mut interim).await {
+                Err(http2::SendError::Unsent {
+                    request: unsent, ..
+                }) => request = *unsent,
+                result => return Ok(Answer::over_h2(result?)),
             }
         }
-        let fresh = Box::pin(self.connect_h2())
-            .await
-            .map_err(Failure::Connect)?;
+        let fresh = self.open_h2().await.map_err(Error::Unreachable)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
-        Ok(fresh.send(request, upload, NO_TIMEOUT).await?)
+        let answer = fresh.send(request, interim).await?;
+        Ok(Answer::over_h2(answer))
     }
 
-    async fn connect_h1(&self) -> io::Result<Kept> {
+    async fn open(&self) -> io::Result<Opened> {
         let io = self.connect().await?;
-        self.pool
-            .open(io, Life::new(self.core.count_open(Side::Plugin), None))
-            .await
-            .map_err(io::Error::other)
+        Ok(Opened {
+            io,
+            held: Box::new(self.core.count_open(Side::Plugin)),
+        })
     }
 
-    async fn connect_h2(&self) -> io::Result<H2> {
+    async fn open_h2(&self) -> io::Result<http2::Connection<Timers>> {
         let core = &self.core;
         let io = self.connect().await?;
-        let handshake = H2::handshake(io, &core.timers, &core.streams, &core.tasks);
+        let settings = http2::Settings::default();
+        let share = core.held.open();
+        let handshake = http2::Connection::handshake(io, settings, &core.timers, &share);
         let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
@@ -194,10 +212,19 @@ impl Plugin {
         Ok(shared)
     }
 
-    async fn connect(&self) -> io::Result<BoxIo> {
+    async fn connect(&self) -> io::Result<BoxStream> {
         match &self.address {
             Address::Unix(path) => Ok(Box::new(dial::unix(path).await?)),
             Address::Http(tcp) | Address::H2c(tcp) => Ok(Box::new(tcp.connect().await?)),
+        }
+    }
+}
+
+impl Answer {
+    fn over_h2(answer: Response<gapura_transport::http1::Incoming>) -> Self {
+        Self {
+            response: answer.map(Body::answer),
+            switched: None,
         }
     }
 }
@@ -247,24 +274,27 @@ fn to_absolute_form(request: &mut Request<Body>) {
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
 }
 
-enum Failure {
-    Connect(io::Error),
-    Send(SendError),
-}
-
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Self {
-        Self::Send(error)
+impl From<kept::Error> for Error {
+    fn from(error: kept::Error) -> Self {
+        match error {
+            kept::Error::Connect(error) => Self::Unreachable(error),
+            kept::Error::Closed(error) => Self::Broken(error),
+            kept::Error::Protocol(reason) => Self::Protocol(reason),
+            kept::Error::Timeout => Self::Timeout,
+            kept::Error::Body(fault) => Self::Body(fault),
+        }
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Connect(error) => Self::Unreachable(error),
-            Failure::Send(SendError::Body(fault)) => Self::Body(fault),
-            Failure::Send(SendError::Timeout) => Self::Timeout,
-            Failure::Send(error) => Self::Protocol(error),
+impl From<http2::SendError<Body>> for Error {
+    fn from(error: http2::SendError<Body>) -> Self {
+        use http2::SendError as Sent;
+        match error {
+            Sent::Unsent { error, .. } | Sent::Closed(error) => Self::Broken(error),
+            Sent::Ended(reason) | Sent::Protocol(reason) => Self::Protocol(reason),
+            Sent::Stalled => Self::Timeout,
+            Sent::Upload(fault) => Self::Body(fault),
+            Sent::Short => Self::Body(Fault::Short),
         }
     }
 }
@@ -273,7 +303,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreachable(_) => "the plugin cannot be connected to",
-            Self::Protocol(_) => "the plugin gave no answer",
+            Self::Broken(_) => "the plugin broke off before an answer",
+            Self::Protocol(reason) => return write!(f, "the plugin gave no answer: {reason}"),
             Self::Timeout => "the plugin took nothing of the request's body",
             Self::Body(_) => "the request's body broke",
         })
@@ -284,9 +315,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable(error) => Some(error),
-            Self::Protocol(error) => Some(error),
+            Self::Broken(error) => error.as_ref().map(|error| error as _),
             Self::Body(fault) => Some(fault),
-            Self::Timeout => None,
+            Self::Protocol(_) | Self::Timeout => None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The life of a request in the sidecar. Read `try_handle` first; each line is a file.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_protocol::context::RequestId;
-use gapura_protocol::envelope::{Code, with_id};
+use gapura_protocol::envelope::with_id;
 use gapura_protocol::framing;
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
 use gapura_protocol::trace::Trace;
@@ -16,14 +17,13 @@ use gapura_telemetry::access::{LoggedPath, Record};
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::caught::caught;
-use gapura_transport::inbound::UnderWay;
-use gapura_transport::tunnel::Upgraded;
+use gapura_transport::http1::{Incoming, Interim, Refusal};
+use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
 use http::header::TRAILER;
-use http::{Request, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::Plugin;
+use crate::forward::{Answer, Plugin};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
@@ -40,39 +40,18 @@ pub(crate) struct Pipeline {
     pub(crate) meters: Arc<PluginMeters>,
 }
 
-/// What its connection knows of a request beside what hyper read.
-#[derive(Debug, Default)]
-pub(crate) struct Arrived {
-    /// Its place on the connection.
-    pub(crate) under_way: Option<UnderWay>,
-    /// Another reader could have read its head in another way.
-    pub(crate) ambiguous: bool,
-}
-
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
     pub(crate) async fn handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
-        request: Request<Body>,
-        arrived: Arrived,
-        upgraded: &Upgraded,
+        request: Request<Incoming>,
+        tunnel: &RefCell<Option<TunnelEnd>>,
     ) -> Response<Body> {
-        let given = request
-            .headers()
-            .get(X_REQUEST_ID)
-            .and_then(|value| RequestId::of_header(value).ok());
-        let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let mut exchange = Exchange::begin(
-            &self.core.sink,
-            request_id,
-            request.method().clone(),
-            name.clone(),
-            arrived.under_way,
-        );
+        let given = request.headers().get(X_REQUEST_ID);
+        let mut exchange = self.begin(name, request.method().clone(), given);
         let record = &mut exchange.record;
-        record.belongs_to(&self.meters);
         if self.core.sink.logs() {
             record.path = request
                 .uri()
@@ -85,35 +64,51 @@ impl Pipeline {
                 .and_then(|value| Trace::parse(value.as_bytes()))
                 .map(|trace| trace.id);
         }
-        let result = caught(pin!(self.try_handle(
-            peer,
-            request,
-            arrived.ambiguous,
-            &mut exchange,
-            upgraded
-        )))
-        .await
-        .unwrap_or(Err(Rejection::Panic));
+        let result = caught(pin!(self.try_handle(peer, request, &mut exchange, tunnel)))
+            .await
+            .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => response.map(|body| body.with(exchange)),
             Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         }
     }
 
+    /// Answers a head that is no request, as any request is: with one answer and one record.
+    pub(crate) fn refuse(&self, name: &Rc<str>, refusal: Refusal) -> Response<Body> {
+        let Refusal { kind, reason, seen } = refusal;
+        // Without a readable request line there is no method either, and the log must not tell of one.
+        let method = seen.method.or_else(|| Method::from_bytes(b"-").ok());
+        let given = seen.request_id.as_ref();
+        let mut exchange = self.begin(name, method.unwrap_or_default(), given);
+        exchange.record.reason = Some(reason);
+        let path = seen.target.as_deref().map(|target| {
+            let end = target.iter().position(|byte| *byte == b'?');
+            String::from_utf8_lossy(&target[..end.unwrap_or(target.len())]).into()
+        });
+        exchange.record.path = path.map_or(LoggedPath::None, LoggedPath::Changed);
+        respond::refuse(&Rejection::Head(kind), exchange, &self.core.seed.log)
+    }
+
+    fn begin(&self, name: &Rc<str>, method: Method, given: Option<&HeaderValue>) -> Box<Exchange> {
+        let given = given.and_then(|value| RequestId::of_header(value).ok());
+        let request_id = given.unwrap_or_else(|| self.new_request_id());
+        let sink = &self.core.sink;
+        let mut exchange = Exchange::begin(sink, request_id, method, name.clone(), None);
+        exchange.record.belongs_to(&self.meters);
+        exchange
+    }
+
     async fn try_handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
-        request: Request<Body>,
-        ambiguous: bool,
+        request: Request<Incoming>,
         exchange: &mut Exchange,
-        upgraded: &Upgraded,
+        tunnel: &RefCell<Option<TunnelEnd>>,
     ) -> Result<Response<Body>, Rejection> {
-        if ambiguous {
-            return Err(Rejection::Sanitise(Code::BadRequest));
-        }
-        let (mut head, body) = request.into_parts();
+        let (head, incoming) = request.into_parts();
+        let interim = incoming.interim();
+        let body = Body::message(incoming);
         let permitted = peer.as_ref().map_err(|denied| Rejection::Denied(*denied))?; // authorise.rs: what the certificate proved
-        let on_upgrade = head.extensions.remove::<OnUpgrade>();
         let mut seen = Seen::default();
         let trusted = sanitise::check(permitted, head, !body.is_ended(), &self.rule, &mut seen); // sanitise.rs: framing, headers, tenant
         let record = &mut exchange.record;
@@ -126,17 +121,25 @@ impl Pipeline {
         let sent = Instant::now();
         let answer = self
             .plugin
-            .send(trusted, body, &upload)
+            .send(trusted, body, &upload, |status, headers| {
+                pass_on(interim.as_ref(), status, headers);
+            })
             .await
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
+        let Answer {
+            response: answer,
+            switched,
+        } = answer;
         if !framing::is_sound_answer(answer.headers()) {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            upgraded
-                .switch(answer, on_upgrade.filter(|_| websocket), None)
-                .map_err(Rejection::Switched)?
+            let plugin = switched.filter(|_| websocket).ok_or(NotAskedFor);
+            let granted = plugin.and_then(|plugin| Ok((tunnels::granted(answer)?, plugin)));
+            let (answer, plugin) = granted.map_err(Rejection::Switched)?;
+            *tunnel.borrow_mut() = Some(plugin);
+            answer
         } else {
             scrubbed(answer, record)
         };
@@ -163,6 +166,17 @@ fn watched(body: Body) -> (Body, Rc<Upload>) {
             .watched(upload.clone()),
         upload,
     )
+}
+
+/// Hands on an interim answer, without what is inside the mesh only.
+fn pass_on(interim: Option<&Interim>, status: StatusCode, mut headers: HeaderMap) {
+    // Others tell of the plugin's own connection, and end here (CONTRACT section 5).
+    if status == StatusCode::EARLY_HINTS
+        && let Some(interim) = interim
+    {
+        scrub_response(&mut headers);
+        let _ = interim.send(status, &headers);
+    }
 }
 
 fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {

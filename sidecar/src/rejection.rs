@@ -2,6 +2,7 @@
 
 use gapura_protocol::envelope::Code;
 use gapura_transport::body::Fault;
+use gapura_transport::http1::RefusalKind;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Denied;
@@ -10,6 +11,8 @@ use crate::forward::Error;
 /// Why a request did not reach the plugin, or came back without an answer.
 #[derive(Debug)]
 pub(crate) enum Rejection {
+    /// What came is no request.
+    Head(RefusalKind),
     /// The peer is not on the list.
     Denied(Denied),
     /// The request is not one to trust.
@@ -29,18 +32,37 @@ impl Rejection {
     #[must_use]
     pub(crate) fn code(&self) -> Code {
         match self {
+            Self::Head(RefusalKind::BadRequest) => Code::BadRequest,
+            Self::Head(RefusalKind::UriTooLong) => Code::UriTooLong,
+            Self::Head(RefusalKind::HeadersTooLarge) => Code::HeadersTooLarge,
+            Self::Head(RefusalKind::Timeout) => Code::RequestTimeout,
             Self::Denied(Denied) => Code::PeerDenied,
             Self::Sanitise(code) => *code,
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(Fault::Idle | Fault::Cut | Fault::Stalled)) => {
-                Code::RequestTimeout
-            }
-            Self::Forward(Error::Protocol(_)) | Self::Unsound | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
+            Self::Forward(Error::Body(Fault::Idle | Fault::Stalled)) => Code::RequestTimeout,
+            Self::Forward(Error::Body(Fault::Malformed(_))) => Code::BadRequest,
+            // It broke its own request off; whether anybody reads this is open.
+            Self::Forward(Error::Body(Fault::Cut | Fault::Short | Fault::Gone)) => Code::ClientGone,
+            Self::Forward(Error::Broken(_) | Error::Protocol(_))
+            | Self::Unsound
+            | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
             Self::Panic => Code::Internal,
+        }
+    }
+
+    /// What is wrong in words for the access line, where the code alone does not tell.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Forward(Error::Protocol(reason)) => Some(reason),
+            Self::Forward(Error::Body(fault)) => Some(fault.reason()),
+            Self::Unsound => {
+                Some("the head is too large, or says in two ways how long the body is")
+            }
+            Self::Switched(NotAskedFor) => Some("a switch of protocols that nobody asked for"),
+            _ => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Core;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
+use gapura_transport::upstream::crowd::Crowd;
 use gapura_trust::ownership;
 
 use crate::admin::Admin;
@@ -83,11 +84,13 @@ impl Program for Config {
         let shared = prepared.shared().clone();
         let report = Admin(shared.clone());
         let (address, rule) = (self.plugin, self.tenants);
+        let crowd = Crowd::new();
         let maker = || {
+            let crowd = crowd.clone();
             let (address, rule, name) = (address.clone(), rule.clone(), name.clone());
             let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
             move |core: Rc<Core>| {
-                let plugin = Plugin::new(address, core.clone());
+                let plugin = Plugin::new(address, core.clone(), crowd);
                 let meters = core.seed.meters.plugin(&name);
                 let pipeline = Rc::new(Pipeline {
                     core,

@@ -6,6 +6,7 @@
 mod h1;
 mod h2;
 mod proven;
+mod service;
 
 use std::io;
 use std::rc::Rc;

@@ -186,6 +186,15 @@ impl Answer {
     /// Reads the whole body, giving back the window as it goes.
     #[must_use]
     pub fn whole(self) -> Response {
+        self.try_whole()
+            .unwrap_or_else(|err| panic!("the answer broke off: {err}"))
+    }
+
+    /// The same of an answer that may break off.
+    ///
+    /// # Errors
+    /// If its stream or the connection was reset.
+    pub fn try_whole(self) -> Result<Response, h2::Error> {
         let Self {
             runtime,
             head,
@@ -197,12 +206,12 @@ impl Answer {
                 .await
                 .expect("a part in time")
             {
-                let part = part.unwrap();
+                let part = part?;
                 body.flow_control().release_capacity(part.len()).unwrap();
                 bytes.extend_from_slice(&part);
             }
-            (bytes, body.trailers().await.unwrap().unwrap_or_default())
-        });
+            Ok::<_, h2::Error>((bytes, body.trailers().await?.unwrap_or_default()))
+        })?;
         let list = |map: &HeaderMap| {
             map.iter()
                 .map(|(name, value)| {
@@ -213,13 +222,13 @@ impl Answer {
                 })
                 .collect()
         };
-        Response {
+        Ok(Response {
             version: "HTTP/2".to_owned(),
             status: head.status.as_u16(),
             headers: list(&head.headers),
             body: bytes,
             trailers: list(&trailers),
-        }
+        })
     }
 
     /// Reads `length` bytes at least, then leaves the rest unread, with the stream held open by what is returned.

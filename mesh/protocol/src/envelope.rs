@@ -81,9 +81,17 @@ codes! {
     Draining "draining" SERVICE_UNAVAILABLE "This instance is going down; try again.";
     KeysUnavailable "keys_unavailable" SERVICE_UNAVAILABLE "Tokens cannot be verified now; try again later.";
     UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT "The service took too long to answer.";
+    AnswerCut "answer_cut" BAD_GATEWAY "The service's answer broke off.";
+    ClientGone "client_gone" BAD_REQUEST "The request broke off.";
 }
 
 impl Code {
+    /// Whether it stands in logs and metrics alone: no answer carries it (CONTRACT section 5).
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::AnswerCut | Self::ClientGone)
+    }
+
     /// Its place in [`Code::ALL`].
     #[must_use]
     pub fn index(self) -> usize {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{self, By, Code};
 use gapura_protocol::headers::{Kind, Stripped};
+use gapura_telemetry::access::CLIENT_GONE;
 use gapura_telemetry::access::{Record, Sink};
-use gapura_transport::body::{Attachment, Body, Upload};
+use gapura_transport::body::{Attachment, Body, End, Fault, Upload};
 use gapura_transport::inbound::UnderWay;
 use http::{Method, Response};
 
@@ -40,11 +41,19 @@ impl Exchange {
         })
     }
 
-    /// Ends it with a refusal in the envelope.
+    /// Ends it with a refusal in the envelope. A client that broke its own request off may still read one; the record says that it
+    /// is gone.
     #[must_use]
     pub fn refuse(mut self: Box<Self>, code: Code, by: By) -> Response<Body> {
-        self.record.status = code.status().as_u16();
+        self.record.status = match code {
+            Code::ClientGone => CLIENT_GONE,
+            _ => code.status().as_u16(),
+        };
         self.record.code = Some(code);
+        let code = match code {
+            Code::ClientGone => Code::BadRequest,
+            _ => code,
+        };
         let refusal: Response<Bytes> = envelope::refusal(code, by, &self.record.request_id);
         refusal.map(|body| Body::full(body).with(self))
     }
@@ -53,6 +62,17 @@ impl Exchange {
 impl Attachment for Exchange {
     fn bytes(&mut self, count: u64) {
         self.record.bytes_out += count;
+    }
+
+    /// An answer that broke is passed on as broken: what is recorded must not look like a good one.
+    fn ended(&mut self, end: End) {
+        // Where nobody took it, it is not the sender that broke it off.
+        if let End::Broken(fault) = end
+            && fault != Fault::Stalled
+        {
+            self.record.code = Some(Code::AnswerCut);
+            self.record.reason = Some(fault.reason());
+        }
     }
 
     fn trailers(&mut self, taken: &Stripped) {

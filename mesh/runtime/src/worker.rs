@@ -14,6 +14,8 @@ use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_transport::Buffers;
+use gapura_transport::http2;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::streams::Streams;
 use gapura_transport::tasks::Tasks;
@@ -52,6 +54,10 @@ pub struct Core {
     pub timers: Timers,
     /// The streams over its HTTP/2 connections on the hop.
     pub streams: Streams,
+    /// What the streams over its own HTTP/2 connections hold.
+    pub held: http2::Streams,
+    /// The buffers of its connections over HTTP/1.1.
+    pub buffers: Buffers,
     /// Its tasks that belong to no connection of a client's.
     pub tasks: Tasks,
     /// Where its records end.
@@ -131,6 +137,7 @@ fn spawn<S: Serve>(
             .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();
         let streams = Streams::new(timers.clone(), STALLED_BYTES / seed.of.max(1));
+        let held = http2::Streams::new(STALLED_BYTES / seed.of.max(1));
         let sink = Sink::new(
             seed.log.clone(),
             seed.access,
@@ -141,11 +148,14 @@ fn spawn<S: Serve>(
             seed,
             timers,
             streams,
+            held,
+            buffers: Buffers::new(),
             tasks: Tasks::default(),
             sink,
             random,
         });
-        let serve = Rc::new(make(core.clone()));
+        // Inside the runtime: what is made may begin tasks.
+        let serve = runtime.block_on(async { Rc::new(make(core.clone())) });
         runtime.block_on(work(&core, &serve, connections));
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
         runtime.shutdown_background();
@@ -162,6 +172,8 @@ async fn work<S: Serve>(
     let mut chores = JoinSet::new();
     chores.spawn_local(core.timers.clone().run());
     chores.spawn_local(core.streams.clone().run());
+    let (held, timers) = (core.held.clone(), core.timers.clone());
+    chores.spawn_local(async move { held.run(&timers).await });
     if core.sink.logs() {
         let (sink, timers) = (core.sink.clone(), core.timers.clone());
         chores.spawn_local(async move {

@@ -84,6 +84,8 @@ pub struct Record {
     pub status: u16,
     /// Why we answered ourselves.
     pub code: Option<Code>,
+    /// What was wrong, where the code alone does not tell: of a fixed list, never from a message.
+    pub reason: Option<&'static str>,
     /// The headers that were taken.
     pub stripped: Stripped,
     /// Bytes of the request's body so far.
@@ -99,7 +101,7 @@ const BATCH: usize = 16 * 1024;
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
 /// Nobody was there any more to be answered; as nginx has it.
-const CLIENT_GONE: u16 = 499;
+pub const CLIENT_GONE: u16 = 499;
 
 impl AccessLog {
     /// Takes `on`, `errors` or `off`.
@@ -156,6 +158,7 @@ impl Sink {
             upstream: None,
             status: CLIENT_GONE,
             code: None,
+            reason: None,
             stripped: Stripped::default(),
             bytes_in: 0,
             bytes_out: 0,
@@ -191,7 +194,7 @@ impl Sink {
         }
         let wanted = match self.mode {
             AccessLog::On => true,
-            AccessLog::Errors => record.status >= 400,
+            AccessLog::Errors => record.status >= 400 || record.is_wrong(),
             AccessLog::Off => false,
         };
         if wanted {
@@ -218,7 +221,7 @@ impl Record {
 
     fn write(&self, line: &mut Vec<u8>, took: Duration) {
         let clock = self.sink.log.clock().now();
-        let level = if self.status >= 500 { "warn" } else { "info" };
+        let level = if self.is_wrong() { "warn" } else { "info" };
         let _ = write!(
             line,
             r#"{{"ts":"{}","level":"{level}","service":"{}","event":"request""#,
@@ -278,9 +281,19 @@ impl Record {
             line.extend_from_slice(br#","actor":true"#);
         }
         let _ = match self.code {
-            Some(code) => writeln!(line, r#","code":"{}"}}"#, code.as_str()),
-            None => writeln!(line, r#","code":null}}"#),
+            Some(code) => write!(line, r#","code":"{}""#, code.as_str()),
+            None => write!(line, r#","code":null"#),
         };
+        if let Some(reason) = self.reason {
+            line.extend_from_slice(br#","reason":"#);
+            push_json_text(line, reason);
+        }
+        line.extend_from_slice(b"}\n");
+    }
+
+    /// Whether the fault is on our side or the plugin's.
+    fn is_wrong(&self) -> bool {
+        self.status >= 500 || self.code == Some(Code::AnswerCut)
     }
 }
 
@@ -289,6 +302,9 @@ pub const UNROUTED: &str = "none";
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.status == CLIENT_GONE {
+            self.code.get_or_insert(Code::ClientGone);
+        }
         self.sink.clone().finish(self);
     }
 }

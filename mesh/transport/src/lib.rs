@@ -25,5 +25,5 @@ pub mod upstream;
 pub mod verdict;
 
 pub use buffers::Buffers;
-pub use stream::Stream;
+pub use stream::{BoxStream, Stream};
 pub use timer::{Deadline, Timer};

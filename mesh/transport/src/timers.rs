@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::timer::{Deadline, Timer};
+
 /// The length of a step.
 pub const STEP: Duration = Duration::from_millis(100);
 
@@ -171,6 +173,28 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_passed(cx)
+    }
+}
+
+impl Timer for Timers {
+    type Deadline = Sleep;
+
+    fn unset(&self) -> Sleep {
+        Timers::unset(self)
+    }
+}
+
+impl Deadline for Sleep {
+    fn reset(&self, after: Duration) {
+        Sleep::reset(self, after);
+    }
+
+    fn unset(&self) {
+        Sleep::unset(self);
+    }
+
+    fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        Sleep::poll_passed(self, cx)
     }
 }
 

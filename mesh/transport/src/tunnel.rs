@@ -5,6 +5,7 @@
 //! with the trust in the connection it took over, and it is dropped with the connection at the program's end.
 //! Invariant: not a byte goes on before both sides have said 101.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -12,6 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gapura_protocol::headers::{connection_has, scrub_response};
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
@@ -21,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::body::{Body, Moment};
+use crate::stream::BoxStream;
 use crate::upstream::life::Life;
 
 /// Where the pipeline leaves an upgraded connection.
@@ -99,6 +102,37 @@ impl Upgraded {
     }
 }
 
+/// One end of a tunnel whose bytes our own HTTP has read so far.
+pub struct TunnelEnd {
+    /// The stream.
+    pub io: BoxStream,
+    /// What was read of it behind its head.
+    pub read: Bytes,
+    /// What is kept for as long as the tunnel lasts.
+    pub held: Box<dyn Any>,
+}
+
+/// Takes a 101 for the answer to a client who asked for a WebSocket.
+///
+/// # Errors
+/// [`NotAskedFor`] if it is for another protocol.
+pub fn granted(mut answer: Response<Body>) -> Result<Response<Body>, NotAskedFor> {
+    if !names_websocket(answer.headers()) {
+        return Err(NotAskedFor);
+    }
+    scrub_response(answer.headers_mut());
+    set_headers(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Carries bytes both ways until both ends are done, or one breaks.
+pub async fn carry(client: TunnelEnd, plugin: TunnelEnd) {
+    let TunnelEnd { io, read, held } = client;
+    let _held = (held, plugin.held);
+    // Either end may break off a WebSocket as it likes.
+    let _ = join_behind(io, read, plugin.io, plugin.read).await;
+}
+
 async fn passed(end: Option<Moment>) {
     match end {
         Some(end) => end.await,
@@ -119,16 +153,35 @@ async fn join(
     client: impl AsyncRead + AsyncWrite + Unpin,
     plugin: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
+    join_behind(client, Bytes::new(), plugin, Bytes::new()).await
+}
+
+/// The same behind what was read of each.
+async fn join_behind(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    of_client: Bytes,
+    plugin: impl AsyncRead + AsyncWrite + Unpin,
+    of_plugin: Bytes,
+) -> io::Result<()> {
     let (client_read, client_write) = tokio::io::split(client);
     let (plugin_read, plugin_write) = tokio::io::split(plugin);
     tokio::try_join!(
-        copy(client_read, plugin_write),
-        copy(plugin_read, client_write)
+        copy(of_client, client_read, plugin_write),
+        copy(of_plugin, plugin_read, client_write)
     )?;
     Ok(())
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn copy(
+    first: Bytes,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    if !first.is_empty() {
+        to.write_all(&first).await?;
+        to.flush().await?;
+    }
+    drop(first);
     let mut piece = vec![0; PIECE];
     loop {
         let count = from.read(&mut piece).await?;

@@ -4,9 +4,11 @@
 //! the answer with its body still under way, or a [`SendError`] that says whether a single byte may have been written. Both
 //! programs send this way: the gateway over the hop, the sidecar to its plugin. Nothing here knows of routes, tokens or TLS.
 
+pub mod crowd;
 pub mod dial;
 pub mod h1;
 pub mod h2;
+pub mod kept;
 pub mod life;
 
 use std::fmt;

@@ -100,9 +100,9 @@ impl Clone for Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.reloads
-            .seen_to
-            .send_modify(|seen| drop(seen.generations.remove(&self.follower)));
+        self.reloads.seen_to.send_modify(|seen| {
+            let _ = seen.generations.remove(&self.follower);
+        });
     }
 }
 

@@ -21,6 +21,8 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::http1;
+use crate::http1::server::AnswerBody;
 use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
@@ -39,6 +41,8 @@ struct State {
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
     attachments: Attachments,
+    /// An answer that has been read, for what is left of the upload that it answers.
+    carrying: Option<http1::Incoming>,
     /// When it ends as if the sender had ended it.
     until: Option<Moment>,
     /// When it ends as if the sender had gone away.
@@ -54,6 +58,11 @@ enum Source {
     End,
     Full(Bytes),
     Incoming(Incoming),
+    Message {
+        incoming: http1::Incoming,
+        /// It has a length, whose bytes it is whole with.
+        measured: bool,
+    },
     Hop(Rc<HopStream>),
 }
 
@@ -94,6 +103,23 @@ impl Body {
         } else {
             Self::of(Source::Incoming(incoming))
         }
+    }
+
+    /// A body that our own HTTP reads.
+    #[must_use]
+    pub fn message(incoming: http1::Incoming) -> Self {
+        if http_body::Body::is_end_stream(&incoming) {
+            Self::empty()
+        } else {
+            Self::answer(incoming)
+        }
+    }
+
+    /// The body of an answer, which carries the upload that it answers on, also where not a byte of it is left to come.
+    #[must_use]
+    pub fn answer(incoming: http1::Incoming) -> Self {
+        let measured = http_body::Body::size_hint(&incoming).exact().is_some();
+        Self::of(Source::Message { incoming, measured })
     }
 
     /// A body that comes over an HTTP/2 connection of ours.
@@ -186,6 +212,7 @@ impl State {
             trailers: Trailers::Response,
             upload: None,
             attachments: Attachments::default(),
+            carrying: None,
             until: None,
             cut: None,
             over: false,
@@ -197,6 +224,7 @@ impl State {
             Source::End => true,
             Source::Full(_) => false,
             Source::Incoming(incoming) => http_body::Body::is_end_stream(incoming),
+            Source::Message { incoming, .. } => http_body::Body::is_end_stream(incoming),
             Source::Hop(stream) => stream.is_end_stream(),
         }
     }
@@ -211,6 +239,10 @@ impl State {
             }
             Source::Incoming(incoming) => {
                 http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(|_| Fault::Cut)
+            }
+            Source::Message { incoming, measured } => {
+                http_body::Body::poll_frame(Pin::new(incoming), cx)
+                    .map_err(|error| Fault::of(error, *measured))
             }
             Source::Hop(stream) => stream.poll_frame(cx),
         }
@@ -247,7 +279,9 @@ impl State {
     }
 
     fn finish(&mut self, end: End) {
-        self.source = Source::End;
+        if let Source::Message { incoming, .. } = std::mem::replace(&mut self.source, Source::End) {
+            self.carrying = Some(incoming);
+        }
         self.idle = None;
         if !std::mem::replace(&mut self.over, true) {
             self.attachments.each(|attachment| attachment.ended(end));
@@ -340,7 +374,20 @@ impl http_body::Body for Body {
             Source::End => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(incoming) => http_body::Body::size_hint(incoming),
+            Source::Message { incoming, .. } => http_body::Body::size_hint(incoming),
             Source::Hop(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl AnswerBody for Body {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(state) = &self.0 else {
+            return Poll::Ready(());
+        };
+        match (&state.source, &state.carrying) {
+            (Source::Message { incoming, .. }, _) | (_, Some(incoming)) => incoming.poll_upload(cx),
+            _ => Poll::Ready(()),
         }
     }
 }
