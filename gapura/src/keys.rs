@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use gapura_mesh::clock::Clock;
+use gapura_protocol::clock::Clock;
 
 use crate::error::Error;
 use crate::state::State;

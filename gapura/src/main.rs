@@ -14,8 +14,8 @@ use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::authenticate::{
     self, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Settings,
 };
-use gapura_mesh::clock::Clock;
-use gapura_mesh::config::{address, duration};
+use gapura_protocol::clock::Clock;
+use gapura_runtime::config::{address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gapura_mesh::access::UNROUTED;
-use gapura_mesh::admin::{Endpoint, Page};
-use gapura_mesh::leg::Side;
-use gapura_mesh::metrics::Text;
-use gapura_mesh::pages::Report;
-use gapura_mesh::shared::{Missing, Shared};
-use gapura_mesh::tls::clients::ClientTrust;
+use gapura_protocol::leg::Side;
+use gapura_runtime::admin::{Endpoint, Page};
+use gapura_runtime::pages::Report;
+use gapura_runtime::reload::clients::ClientTrust;
+use gapura_runtime::shared::{Missing, Shared};
+use gapura_telemetry::access::UNROUTED;
+use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 

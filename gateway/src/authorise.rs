@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gapura_mesh::headers::Auth;
+use gapura_protocol::headers::Auth;
 use http::Method;
 
 use crate::authenticate::{Caller, VerifiedCaller};

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use gapura_mesh::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use gapura_protocol::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use http::{HeaderMap, HeaderValue};
 
 use crate::authenticate::Thumbprint;

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::cli::Checked;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::Name;
-use gapura_mesh::log::Log;
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::Name;
+use gapura_runtime::cli::Checked;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::Log;
 
 use crate::config::Config;
 use crate::load::{Loaded, read_signer};

@@ -16,11 +16,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
-use gapura_mesh::config::{
+use gapura_protocol::identity::Name;
+use gapura_runtime::config::{
     Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
 };
-use gapura_mesh::identity::Name;
-use gapura_mesh::tls::clients::ClientAuth;
+use gapura_runtime::reload::clients::ClientAuth;
 use serde_json::Value;
 
 use self::decides::{host, read_auth, read_standing, signing, whole};
@@ -33,7 +33,7 @@ use crate::standing;
 pub use explain::Explain;
 
 /// What the program is asked to do.
-pub type Invocation = gapura_mesh::config::Invocation<Config>;
+pub type Invocation = gapura_runtime::config::Invocation<Config>;
 
 /// What a gateway answers instead of serving.
 #[derive(Debug)]

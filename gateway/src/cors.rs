@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use gapura_mesh::body::Body;
-use gapura_mesh::context::TenantId;
+use gapura_protocol::context::TenantId;
+use gapura_transport::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::clock::{Clock, Rfc3339};
-use gapura_mesh::envelope::Code;
-use gapura_mesh::identity::{Role, TrustDomain};
-use gapura_mesh::log::Log;
-use gapura_mesh::path::CanonicalPath;
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet};
+use gapura_protocol::clock::{Clock, Rfc3339};
+use gapura_protocol::envelope::Code;
+use gapura_protocol::identity::{Role, TrustDomain};
+use gapura_protocol::path::CanonicalPath;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::Log;
+use gapura_trust::set::{TrustOptions, TrustSet};
 use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN};
 use http::request::Parts;

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use gapura_gateway::config::Config;
 
 fn main() -> ExitCode {
-    gapura_mesh::cli::main::<Config>()
+    gapura_runtime::cli::main::<Config>()
 }

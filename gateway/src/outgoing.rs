@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use gapura_mesh::context::{RequestId, Roles, TenantId, UserId};
-use gapura_mesh::headers::{
+use gapura_protocol::context::{RequestId, Roles, TenantId, UserId};
+use gapura_protocol::headers::{
     self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_ACTOR_ID, X_COMPANY_ID, X_FORWARDED_FOR,
     X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED,
     X_INTERNAL_SIGNATURE, X_REQUEST_ID, X_ROLE, X_USER_ID,
 };
-use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel;
+use gapura_protocol::trace::Trace;
+use gapura_transport::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};

@@ -1,10 +1,10 @@
 //! The paths that the gateway answers itself: does it live, can it serve, what is it.
 
 use bytes::Bytes;
-use gapura_mesh::body::Body;
-use gapura_mesh::clock::unix;
-use gapura_mesh::shared::{Missing, Shared};
-use gapura_mesh::tls::public::PublicStore;
+use gapura_protocol::clock::unix;
+use gapura_runtime::shared::{Missing, Shared};
+use gapura_transport::body::Body;
+use gapura_trust::public::PublicStore;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Why a request got no answer of a plugin's, and what that means to its client: one variant a stage, matched exhaustively.
 
-use gapura_mesh::body::Fault;
-use gapura_mesh::envelope::Code;
-use gapura_mesh::http1::RefusalKind;
-use gapura_mesh::tunnel::NotAskedFor;
+use gapura_protocol::envelope::Code;
+use gapura_transport::body::Fault;
+use gapura_transport::http1::RefusalKind;
+use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
 use crate::{authenticate, route, standing, upstream, ws_token};

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gapura_mesh::envelope::Code;
-use gapura_mesh::path::CanonicalPath;
+use gapura_protocol::envelope::Code;
+use gapura_protocol::path::CanonicalPath;
 
 use crate::registry::{Found, Plugin, Table};
 

@@ -1,4 +1,4 @@
-//! Starts a gateway on `gapura_mesh::start`: what its workers serve with, and what its control thread follows besides.
+//! Starts a gateway on `gapura_runtime::start`: what its workers serve with, and what its control thread follows besides.
 //!
 //! In: a checked [`Config`]. Out: a [`Running`] gateway, or a [`StartError`] with nothing left half-started.
 
@@ -6,21 +6,21 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gapura_mesh::access::UNROUTED;
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::cli::{Checked, Cli, Program};
-use gapura_mesh::clock::Clock;
-use gapura_mesh::config::exposed;
-use gapura_mesh::log::{Level, Log};
-use gapura_mesh::program::{Running, StartError};
-use gapura_mesh::reload::asked::Reloads;
-use gapura_mesh::shared::Shared;
-use gapura_mesh::start::{Blueprint, Prepared};
-use gapura_mesh::systemd::Sockets;
-use gapura_mesh::tls::clients::ClientTrust;
-use gapura_mesh::tls::public::PublicStore;
-use gapura_mesh::tls::watch_public::{self, PublicKeeper};
-use gapura_mesh::worker::Core;
+use gapura_protocol::clock::Clock;
+use gapura_runtime::cli::{Checked, Cli, Program};
+use gapura_runtime::config::exposed;
+use gapura_runtime::program::{Running, StartError};
+use gapura_runtime::reload::asked::Reloads;
+use gapura_runtime::reload::clients::ClientTrust;
+use gapura_runtime::reload::public::{self, PublicKeeper};
+use gapura_runtime::shared::Shared;
+use gapura_runtime::start::{Blueprint, Prepared};
+use gapura_runtime::systemd::Sockets;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::access::UNROUTED;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::{Level, Log};
+use gapura_trust::public::PublicStore;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -203,7 +203,7 @@ impl Followed {
                 log: log.clone(),
                 reload: reload.subscribe(),
             };
-            tasks.spawn_local(watch_public::keep(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(public::keep(keeper, |_| {}, std::future::pending()));
         }
         if let Some(clients) = self.clients {
             tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gapura_mesh::host;
+use gapura_protocol::host;
 
 use crate::cidr::Cidr;
 

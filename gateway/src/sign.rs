@@ -10,7 +10,7 @@ use std::str::FromStr;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gapura_mesh::identity::Name;
+use gapura_protocol::identity::Name;
 use http::HeaderValue;
 
 /// Signs for all plugins.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::body::Moment;
-use gapura_mesh::timers::{Sleep, Timers};
+use gapura_transport::body::Moment;
+use gapura_transport::timers::{Sleep, Timers};
 
 use crate::authenticate::VerifiedCaller;
 use crate::authorise::Permit;

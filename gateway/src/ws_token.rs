@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use gapura_mesh::envelope::Code;
-use gapura_mesh::tunnel::NotAskedFor;
+use gapura_protocol::envelope::Code;
+use gapura_transport::tunnel::NotAskedFor;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::cors;

@@ -16,7 +16,6 @@ use crate::inspect::serial;
 use crate::keys::sha256_hex;
 use crate::ledger::{Ledger, Reason};
 use crate::pem;
-use crate::revoke::RevokeRequest;
 
 /// The keys that are taken, each by the SHA-256 of its SPKI.
 #[derive(Default)]
@@ -104,12 +103,9 @@ pub(crate) fn key_of(certificate: &[u8]) -> Option<String> {
 }
 
 /// The key of a certificate that is revoked by its file, where no line of the inventory has it.
-pub(crate) fn lost_key(ledger: &Ledger, request: &RevokeRequest) -> Option<String> {
-    let RevokeRequest::Certificate(bytes) = request else {
-        return None;
-    };
+pub(crate) fn lost_key(ledger: &Ledger, bytes: &[u8]) -> Option<String> {
     let der = match bytes.first() {
-        Some(0x30) => bytes.clone(),
+        Some(0x30) => bytes.to_vec(),
         _ => pem::certificates(bytes).ok()?.first()?.to_vec(),
     };
     let (_, parsed) = X509Certificate::from_der(&der).ok()?;

@@ -4,6 +4,7 @@
 //! that holds a CA key stays on the operator's machine.
 
 mod adopt;
+mod adopted;
 pub mod backup;
 mod ca;
 pub mod check;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::TrustDomain;
 
+use crate::adopted::Adopted;
 use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inventory::Inventory;
@@ -28,7 +29,6 @@ use crate::profile;
 use crate::settings::Settings;
 use crate::standing::{self, Own, Standings};
 use crate::store::{self, Lock};
-use crate::unknown::Adopted;
 
 /// How long a command waits for another one, unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);

@@ -130,7 +130,10 @@ impl Pki {
         // A directory that was moved is in the inventory twice.
         candidates.sort_by(|one, other| one.1.cmp(&other.1));
         candidates.dedup();
-        let key = lost_key(ledger, request);
+        let key = match request {
+            RevokeRequest::Certificate(bytes) => lost_key(ledger, bytes),
+            RevokeRequest::Name(_) | RevokeRequest::Serial(_) => None,
+        };
         let (mut revoked, mut already) = (Vec::new(), Vec::new());
         for (issuer, serial, not_after) in candidates {
             match ledger.revocation(&issuer, &serial) {

@@ -15,9 +15,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gapura_protocol::identity::{PeerId, TrustDomain};
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, X509Certificate};
 
+pub use crate::adopted::Adopted;
 use crate::crl;
 use crate::csr::identity_of;
 use crate::inspect::{moment, names, serial};
@@ -32,19 +32,6 @@ use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN};
 
 /// A CRL number above this leaves no room to go on above it; ours follow the clock and never come near.
 const HIGHEST_NUMBER: u64 = u64::MAX / 2;
-
-/// One thing that was met and that no line knew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Adopted {
-    /// `leaf`, `revocation` or `crl`.
-    pub what: &'static str,
-    /// Which one, for people.
-    pub which: String,
-    /// Where it was met.
-    pub found_in: PathBuf,
-    /// Whether a backup was restored since: then it is what that backup did not have. If not, another copy of this CA is at work.
-    pub expected: bool,
-}
 
 /// A place that was looked at, and whose it is.
 pub(crate) struct Place {

@@ -1,8 +1,8 @@
 //! What the sidecar says for itself: no more than any program.
 
-use gapura_mesh::leg::Side;
-use gapura_mesh::pages::Report;
-use gapura_mesh::shared::Shared;
+use gapura_protocol::leg::Side;
+use gapura_runtime::pages::Report;
+use gapura_runtime::shared::Shared;
 
 /// The operator's side.
 pub(crate) struct Admin(pub(crate) Shared);

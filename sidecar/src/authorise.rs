@@ -4,7 +4,7 @@
 //! HTTP: a header can never widen what the certificate grants.
 //! Invariant: `PermittedPeer` is built in `admit` and nowhere else.
 
-use gapura_mesh::identity::{IdPattern, PeerId};
+use gapura_protocol::identity::{IdPattern, PeerId};
 
 /// Whose requests are taken: whole ids of the sidecar's own trust domain.
 #[derive(Clone, Debug)]

@@ -12,16 +12,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::BoxStream;
-use gapura_mesh::body::{Body, Fault, Upload};
-use gapura_mesh::http2::client as http2;
-use gapura_mesh::metrics::Side;
-use gapura_mesh::timers::Timers;
-use gapura_mesh::tunnel::{self, TunnelEnd};
-use gapura_mesh::upstream::crowd::Crowd;
-use gapura_mesh::upstream::dial;
-use gapura_mesh::upstream::kept::{self, Opened, Pool};
-use gapura_mesh::worker::Core;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::metrics::Side;
+use gapura_transport::BoxStream;
+use gapura_transport::body::{Body, Fault, Upload};
+use gapura_transport::http2::client as http2;
+use gapura_transport::timers::Timers;
+use gapura_transport::tunnel::{self, TunnelEnd};
+use gapura_transport::upstream::crowd::Crowd;
+use gapura_transport::upstream::dial;
+use gapura_transport::upstream::kept::{self, Opened, Pool};
 use http::header::{HeaderValue, TE};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 
@@ -221,7 +221,7 @@ impl Plugin {
 }
 
 impl Answer {
-    fn over_h2(answer: Response<gapura_mesh::http1::Incoming>) -> Self {
+    fn over_h2(answer: Response<gapura_transport::http1::Incoming>) -> Self {
         Self {
             response: answer.map(Body::answer),
             switched: None,

@@ -6,19 +6,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gapura_mesh::access::{LoggedPath, Record};
-use gapura_mesh::body::{Body, Trailers, Upload};
-use gapura_mesh::caught::caught;
-use gapura_mesh::context::RequestId;
-use gapura_mesh::envelope::with_id;
-use gapura_mesh::exchange::Exchange;
-use gapura_mesh::framing;
-use gapura_mesh::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
-use gapura_mesh::http1::{Incoming, Interim, Refusal};
-use gapura_mesh::metrics::PluginMeters;
-use gapura_mesh::trace::Trace;
-use gapura_mesh::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
-use gapura_mesh::worker::Core;
+use gapura_protocol::context::RequestId;
+use gapura_protocol::envelope::with_id;
+use gapura_protocol::framing;
+use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
+use gapura_protocol::trace::Trace;
+use gapura_runtime::exchange::Exchange;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::access::{LoggedPath, Record};
+use gapura_telemetry::metrics::PluginMeters;
+use gapura_transport::body::{Body, Trailers, Upload};
+use gapura_transport::caught::caught;
+use gapura_transport::http1::{Incoming, Interim, Refusal};
+use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
 use http::header::TRAILER;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
@@ -182,7 +182,7 @@ fn scrubbed(mut answer: Response<Body>, record: &mut Record) -> Response<Body> {
     if let Some(names) = trailer {
         answer.headers_mut().insert(TRAILER, names);
     }
-    for kind in gapura_mesh::headers::Kind::ALL {
+    for kind in gapura_protocol::headers::Kind::ALL {
         record.stripped.add(kind, stripped.of(kind));
     }
     answer

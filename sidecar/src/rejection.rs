@@ -1,9 +1,9 @@
 //! Why a request did not reach the plugin, or came back without an answer: one variant a stage, matched exhaustively.
 
-use gapura_mesh::body::Fault;
-use gapura_mesh::envelope::Code;
-use gapura_mesh::http1::RefusalKind;
-use gapura_mesh::tunnel::NotAskedFor;
+use gapura_protocol::envelope::Code;
+use gapura_transport::body::Fault;
+use gapura_transport::http1::RefusalKind;
+use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Denied;
 use crate::forward::Error;

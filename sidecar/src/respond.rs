@@ -1,10 +1,10 @@
 //! Turns a rejection into its answer and its one log line.
 
-use gapura_mesh::body::Body;
-use gapura_mesh::envelope::{By, Code};
-use gapura_mesh::exchange::Exchange;
-use gapura_mesh::headers::X_GAPURA_MADE;
-use gapura_mesh::log::{Level, Log, chain};
+use gapura_protocol::envelope::{By, Code};
+use gapura_protocol::headers::X_GAPURA_MADE;
+use gapura_runtime::exchange::Exchange;
+use gapura_telemetry::log::{Level, Log, chain};
+use gapura_transport::body::Body;
 use http::{HeaderValue, Response};
 
 use crate::forward::Error;

@@ -1,22 +1,22 @@
-//! Loads what only a sidecar needs, and starts it on `gapura_mesh::start`.
+//! Loads what only a sidecar needs, and starts it on `gapura_runtime::start`.
 //!
 //! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started.
 
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::cli::{Checked, Cli, Failed, Program};
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::{IdPattern, Role, TrustDomain};
-use gapura_mesh::load::{Ground, Loading};
-use gapura_mesh::log::Log;
-use gapura_mesh::ownership;
-use gapura_mesh::program::{Running, StartError};
-use gapura_mesh::start::{Blueprint, Prepared};
-use gapura_mesh::systemd::Sockets;
-use gapura_mesh::upstream::crowd::Crowd;
-use gapura_mesh::worker::Core;
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::{IdPattern, Role, TrustDomain};
+use gapura_runtime::cli::{Checked, Cli, Failed, Program};
+use gapura_runtime::load::{Ground, Loading};
+use gapura_runtime::program::{Running, StartError};
+use gapura_runtime::start::{Blueprint, Prepared};
+use gapura_runtime::systemd::Sockets;
+use gapura_runtime::worker::Core;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::Log;
+use gapura_transport::upstream::crowd::Crowd;
+use gapura_trust::ownership;
 
 use crate::admin::Admin;
 use crate::authorise::AllowList;

@@ -4,14 +4,14 @@
 //! refusal. The gateway has done all of this already; it is done again so that no fault of the door reaches a plugin.
 //! Invariant: `Trusted` is built in `check` and nowhere else, so that nothing reaches a plugin unchecked.
 
-use gapura_mesh::context::TenantId;
-use gapura_mesh::envelope::Code;
-use gapura_mesh::framing::{self, HOP};
-use gapura_mesh::headers::{
+use gapura_protocol::context::TenantId;
+use gapura_protocol::envelope::Code;
+use gapura_protocol::framing::{self, HOP};
+use gapura_protocol::headers::{
     Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request,
 };
-use gapura_mesh::path::is_canonical;
-use gapura_mesh::tunnel;
+use gapura_protocol::path::is_canonical;
+use gapura_transport::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};

@@ -13,10 +13,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gapura_mesh::log::{Level, Log};
-use gapura_mesh::program::Running;
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::systemd::{self, Manager};
+use gapura_runtime::program::Running;
+use gapura_runtime::systemd::{self, Manager};
+use gapura_telemetry::log::{Level, Log};
+use gapura_transport::shutdown::Phase;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, wait, waitpid,
 };

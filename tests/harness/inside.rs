@@ -8,10 +8,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use gapura_mesh::cli::Program as _;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::log::Log;
-use gapura_mesh::program::{Running, StartError};
+use gapura_protocol::clock::Clock;
+use gapura_runtime::cli::Program as _;
+use gapura_runtime::program::{Running, StartError};
+use gapura_telemetry::log::Log;
 use serde_json::Value;
 
 use crate::wire::{Response, Wire};

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use gapura_mesh::config::exposed;
+use gapura_runtime::config::exposed;
 
 use crate::error::Error;
 

@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use gapura_mesh::clock::{Clock, unix};
-use gapura_mesh::identity::{Name, PeerId, Role, TrustDomain};
 use gapura_pki::{IssueRequest, KeyProtection, Pki};
+use gapura_protocol::clock::{Clock, unix};
+use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;

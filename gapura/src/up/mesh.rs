@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use gapura_gateway::config::Invocation as GatewayInvocation;
-use gapura_mesh::cli::Program as _;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::log::Log;
-use gapura_mesh::ownership::{self, Owners};
-use gapura_mesh::program::{Running, StartError};
-use gapura_mesh::shutdown::Phase;
+use gapura_protocol::clock::Clock;
+use gapura_runtime::cli::Program as _;
+use gapura_runtime::program::{Running, StartError};
 use gapura_sidecar::config::Invocation as SidecarInvocation;
+use gapura_telemetry::log::Log;
+use gapura_transport::shutdown::Phase;
+use gapura_trust::ownership::{self, Owners};
 
 use crate::error::Error;
 

@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gapura_mesh::clock::{Clock, unix};
-use gapura_mesh::config::exposed;
-use gapura_mesh::identity::Name;
-use gapura_mesh::log::Log;
+use gapura_protocol::clock::{Clock, unix};
+use gapura_protocol::identity::Name;
+use gapura_runtime::config::exposed;
+use gapura_telemetry::log::Log;
 use lab_reporting::{Config as LabConfig, Database, Listen, Log as LabLog};
 
 use crate::error::Error;

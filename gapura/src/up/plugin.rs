@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use gapura_mesh::identity::Name;
+use gapura_protocol::identity::Name;
 use serde_json::json;
 
 use crate::error::Error;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use gapura_mesh::clock::unix;
+use gapura_protocol::clock::unix;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -169,7 +169,7 @@ fn root_params(
 ) -> Result<CertificateParams, Error> {
     let mut params = dated(now, now + ROOT_LIFE)?;
     let print = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key_raw());
-    let print = gapura_mesh::text::hex(&print.as_ref()[..4]);
+    let print = gapura_protocol::text::hex(&print.as_ref()[..4]);
     params.distinguished_name.push(
         DnType::CommonName,
         format!("Gapura development root {print}"),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use gapura_mesh::clock::{Rfc3339, unix};
+use gapura_protocol::clock::{Rfc3339, unix};
 
 /// Everything the screen tells.
 pub(crate) struct Facts {

@@ -6,7 +6,7 @@
 //! Last of all the issuer must be one that may speak for the tenant.
 //! Invariant: a `VerifiedCaller` is built in [`Rules::judge`] and nowhere else.
 
-use gapura_mesh::context::{Roles, TenantId, UserId};
+use gapura_protocol::context::{Roles, TenantId, UserId};
 
 use super::confirmation::{Binding, Thumbprint};
 use super::error::{Error, Reason};

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use gapura_mesh::clock::Rfc3339;
+use gapura_protocol::clock::Rfc3339;
 
 use super::bearer::TOKEN_MAX;
 use super::claims::Rules;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gapura_mesh::context::TenantId;
+use gapura_protocol::context::TenantId;
 
 /// The name of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use gapura_mesh::file::{self, FileError};
+use gapura_trust::file::{self, FileError};
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithm, HmacAlgorithm, Verifier};

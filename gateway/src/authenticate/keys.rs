@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
-use gapura_mesh::alarms::{Alarm, Alarms};
-use gapura_mesh::clock::Clock;
-use gapura_mesh::fetch::Client;
-use gapura_mesh::log::{Level, Log};
-use gapura_mesh::reload::asked::Asked;
+use gapura_protocol::clock::Clock;
+use gapura_runtime::fetch::Client;
+use gapura_runtime::reload::asked::Asked;
+use gapura_telemetry::alarms::{Alarm, Alarms};
+use gapura_telemetry::log::{Level, Log};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 

@@ -101,7 +101,7 @@ fn check_template(entry: &IssuerSettings, label: &str, fault: &mut impl FnMut(St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gapura_mesh::context::TenantId;
+    use gapura_protocol::context::TenantId;
 
     fn entry(issuer: &str, tenants: Tenants) -> IssuerSettings {
         IssuerSettings {

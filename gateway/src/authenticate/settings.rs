@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use gapura_mesh::fetch::Url;
+use gapura_runtime::fetch::Url;
 use zeroize::Zeroizing;
 
 pub use super::algorithm::{Algorithm, HmacAlgorithm};

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use gapura_mesh::context::TenantId;
+use gapura_protocol::context::TenantId;
 
 /// The companies an issuer may speak for, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use gapura_mesh::alarms::Alarms;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::log::Log;
+use gapura_protocol::clock::Clock;
+use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::log::Log;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn issuer(keys: KeySource) -> IssuerSettings {
 }
 
 fn only(companies: &[&str]) -> Tenants {
-    let id = |text: &&str| gapura_mesh::context::TenantId::parse(text.as_bytes()).unwrap();
+    let id = |text: &&str| gapura_protocol::context::TenantId::parse(text.as_bytes()).unwrap();
     Tenants::Only(companies.iter().map(id).collect())
 }
 

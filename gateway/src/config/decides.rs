@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gapura_mesh::config::{Layers, duration};
-use gapura_mesh::host::is_name;
+use gapura_protocol::host::is_name;
+use gapura_runtime::config::{Layers, duration};
 
 use super::issuers;
 use crate::authenticate;

@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use gapura_mesh::context::TenantId;
-use gapura_mesh::fetch::Url;
-use gapura_mesh::json::{Fault, Fields, Node, Value, nearest};
+use gapura_protocol::context::TenantId;
+use gapura_runtime::fetch::Url;
+use gapura_runtime::json::{Fault, Fields, Node, Value, nearest};
 
 use crate::authenticate::{
     Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource,

@@ -3,7 +3,7 @@
 //! In: the fields of a file. Out: a [`Cors`] whose headers are written once, when the file loads, or faults. What becomes of a
 //! request or an answer is decided in `crate::cors`.
 
-use gapura_mesh::json::Fields;
+use gapura_runtime::json::Fields;
 use http::{HeaderName, HeaderValue};
 
 use super::access::unknown_method;
@@ -184,7 +184,7 @@ mod tests {
     fn read(json: &str) -> Result<Cors, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"cors\": {json}}}");
-        let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
         let cors = Cors::read(&mut Fields::open(&node, "", &["cors"], &mut faults).unwrap());
         if faults.is_empty() {
             Ok(cors.unwrap())

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use gapura_mesh::headers::{is_reserved, tells_who};
-use gapura_mesh::json::{Fields, Value};
+use gapura_protocol::headers::{is_reserved, tells_who};
+use gapura_runtime::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::plugin::AuthMode;
@@ -292,7 +292,7 @@ mod tests {
     fn patterns(json: &str) -> Result<HeaderPatterns, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"forward_headers\": {json}}}");
-        let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
         let read = HeaderPatterns::read(
             &mut Fields::open(&node, "", &["forward_headers"], &mut faults).unwrap(),
         );
@@ -306,7 +306,7 @@ mod tests {
     fn injected(json: &str, auth: AuthMode) -> Result<Vec<(HeaderName, HeaderValue)>, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"inject_headers\": {json}}}");
-        let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
         let read = read_injected(
             &mut Fields::open(&node, "", &["inject_headers"], &mut faults).unwrap(),
             Some(auth),
@@ -327,7 +327,7 @@ mod tests {
         let read = |json: &str| {
             let mut faults = Vec::new();
             let text = format!("{{\"strip_headers\": {json}}}");
-            let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+            let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
             let read = HeaderPatterns::read_stripped(
                 &mut Fields::open(&node, "", &["strip_headers"], &mut faults).unwrap(),
             );

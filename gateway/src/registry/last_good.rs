@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use gapura_mesh::file;
+use gapura_trust::file;
 
 use super::State;
 use super::folder::{Bounds, PLUGINS, Snapshot};

@@ -21,8 +21,8 @@ mod watch;
 
 use std::fmt;
 
-use gapura_mesh::identity::TrustDomain;
-use gapura_mesh::json::Position;
+use gapura_protocol::identity::TrustDomain;
+use gapura_runtime::json::Position;
 
 pub(crate) use access::read_company;
 pub use access::{Access, Refusal, Subject, Verdict};

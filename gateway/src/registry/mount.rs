@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use gapura_mesh::path::{CanonicalPath, PathError};
+use gapura_protocol::path::{CanonicalPath, PathError};
 
 /// A canonical path prefix of whole segments: `/`, or `/v1/lab` without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use gapura_mesh::host;
-use gapura_mesh::json::Position;
+use gapura_protocol::host;
+use gapura_runtime::json::Position;
 
 /// The origins of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

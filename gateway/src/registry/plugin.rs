@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use gapura_mesh::identity::{Name, PeerId, Role};
-use gapura_mesh::json::{Fields, Node, Value};
-use gapura_mesh::path;
+use gapura_protocol::identity::{Name, PeerId, Role};
+use gapura_protocol::path;
+use gapura_runtime::json::{Fields, Node, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::access::{Access, Told};
@@ -163,7 +163,7 @@ impl Plugin {
     pub(super) fn read(
         root: &Node,
         rules: &Rules,
-        faults: &mut Vec<gapura_mesh::json::Fault>,
+        faults: &mut Vec<gapura_runtime::json::Fault>,
     ) -> Option<Self> {
         let before = faults.len();
         let refused = [RESTRICTING, LATER].concat();
@@ -281,8 +281,8 @@ fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
     let verify = fields.flag("verify");
     let text = fields.text("auth_mode")?;
     let Some((_, mode)) = AUTH_MODES.iter().find(|(name, _)| *name == text) else {
-        let nearest =
-            gapura_mesh::json::nearest(text, AUTH_MODES.map(|(name, _)| name)).unwrap_or_default();
+        let nearest = gapura_runtime::json::nearest(text, AUTH_MODES.map(|(name, _)| name))
+            .unwrap_or_default();
         fields.fault(
             "auth_mode",
             format_args!(

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use gapura_mesh::host;
-use gapura_mesh::json::{Fields, Node, Position, Value};
+use gapura_protocol::host;
+use gapura_runtime::json::{Fields, Node, Position, Value};
 
 /// Every address of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,7 +314,7 @@ mod tests {
         let mut faults = Vec::new();
         let mut inactive = Vec::new();
         let text = format!("{{\"upstream\": {json}}}");
-        let node = gapura_mesh::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
         let upstream = Upstream::read(
             &mut Fields::open(&node, "", &["upstream"], &mut faults).unwrap(),
             &mut inactive,

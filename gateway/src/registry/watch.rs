@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use gapura_mesh::alarms::{Alarm, Alarms};
-use gapura_mesh::log::{Level, Log};
-use gapura_mesh::reload::asked::Asked;
+use gapura_runtime::reload::asked::Asked;
+use gapura_telemetry::alarms::{Alarm, Alarms};
+use gapura_telemetry::log::{Level, Log};
 
 use super::build::{Built, State, build};
 use super::folder::{Snapshot, Stamp};

@@ -7,16 +7,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::BoxStream;
-use gapura_mesh::body::Body;
-use gapura_mesh::clock::http_date;
-use gapura_mesh::http1::server::{End, Service};
-use gapura_mesh::http1::write::HttpDate;
-use gapura_mesh::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
-use gapura_mesh::http2::server as http2;
-use gapura_mesh::log::Level;
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::tunnel::{Tunnel, TunnelEnd};
+use gapura_protocol::clock::http_date;
+use gapura_telemetry::log::Level;
+use gapura_transport::BoxStream;
+use gapura_transport::body::Body;
+use gapura_transport::http1::server::{End, Service};
+use gapura_transport::http1::write::HttpDate;
+use gapura_transport::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
+use gapura_transport::http2::server as http2;
+use gapura_transport::shutdown::Phase;
+use gapura_transport::tunnel::{Tunnel, TunnelEnd};
 use http::{Request, Response};
 use tokio::io::AsyncWriteExt;
 

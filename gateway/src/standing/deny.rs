@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use gapura_mesh::json::{self, Fault, Fields, Node, Value};
+use gapura_runtime::json::{self, Fault, Fields, Node, Value};
 
 use crate::authenticate::VerifiedCaller;
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use gapura_mesh::body::Moment;
-use gapura_mesh::envelope::Code;
+use gapura_protocol::envelope::Code;
+use gapura_transport::body::Moment;
 use tokio::sync::watch::Sender;
 
 use crate::authenticate::VerifiedCaller;

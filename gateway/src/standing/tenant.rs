@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use gapura_mesh::context::TenantId;
-use gapura_mesh::json::{self, Fault, Fields};
+use gapura_protocol::context::TenantId;
+use gapura_runtime::json::{self, Fault, Fields};
 
 use crate::cidr::Cidr;
 use crate::registry::{OriginSet, read_company, read_origins};

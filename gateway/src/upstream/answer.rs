@@ -8,13 +8,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use gapura_mesh::body::{Body, Fault, Upload};
-use gapura_mesh::http1::Rest;
-use gapura_mesh::http1::client::SendError as Http1;
-use gapura_mesh::http2::client::SendError as Http2;
-use gapura_mesh::timers::Timers;
-use gapura_mesh::tunnel::TunnelEnd;
-use gapura_mesh::upstream::Progress;
+use gapura_transport::body::{Body, Fault, Upload};
+use gapura_transport::http1::Rest;
+use gapura_transport::http1::client::SendError as Http1;
+use gapura_transport::http2::client::SendError as Http2;
+use gapura_transport::timers::Timers;
+use gapura_transport::tunnel::TunnelEnd;
+use gapura_transport::upstream::Progress;
 use http::{Method, Request, Response};
 
 use super::patience::Over;

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
-use gapura_mesh::tasks::Tasks;
+use gapura_transport::tasks::Tasks;
 use tokio::sync::Notify;
 
 /// The attempts at one thing.

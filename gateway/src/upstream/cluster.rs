@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
-use gapura_mesh::identity::{Name, PeerId};
-use gapura_mesh::metrics::{Meters, PluginMeters};
+use gapura_protocol::identity::{Name, PeerId};
+use gapura_telemetry::metrics::{Meters, PluginMeters};
 use tokio::sync::Notify;
 
 use crate::registry::{Host, Plugin, Upstream};

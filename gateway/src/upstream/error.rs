@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use gapura_mesh::body::Fault;
+use gapura_transport::body::Fault;
 
 /// Why a request got no answer.
 #[derive(Debug)]

@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::body::{Body, Fault, UploadState};
-use gapura_mesh::identity::PeerId;
-use gapura_mesh::tls::failure::handshake_refusal;
-use gapura_mesh::tls::live::LiveConnections;
-use gapura_mesh::tls::trust::TrustStore;
-use gapura_mesh::worker::Core;
+use gapura_protocol::identity::PeerId;
+use gapura_runtime::worker::Core;
+use gapura_transport::body::{Body, Fault, UploadState};
+use gapura_transport::live::LiveConnections;
+use gapura_trust::failure::handshake_refusal;
+use gapura_trust::set::TrustStore;
 use http::Request;
 
 use super::answer::{Answer, Failed, is_repeatable};

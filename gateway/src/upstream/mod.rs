@@ -25,10 +25,10 @@ use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use gapura_mesh::body::{Body, Upload};
-use gapura_mesh::tls::live::LiveConnections;
-use gapura_mesh::tls::trust::TrustStore;
-use gapura_mesh::worker::Core;
+use gapura_runtime::worker::Core;
+use gapura_transport::body::{Body, Upload};
+use gapura_transport::live::LiveConnections;
+use gapura_trust::set::TrustStore;
 use http::Request;
 
 use crate::outgoing::Outgoing;

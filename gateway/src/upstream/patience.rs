@@ -11,9 +11,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::body::{Upload, UploadState};
-use gapura_mesh::timers::{Sleep, Timers};
-use gapura_mesh::upstream::Progress;
+use gapura_transport::body::{Upload, UploadState};
+use gapura_transport::timers::{Sleep, Timers};
+use gapura_transport::upstream::Progress;
 
 /// One request's. It is the same through all of the request's attempts.
 pub(super) struct Patience<'a> {

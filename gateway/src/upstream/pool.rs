@@ -9,12 +9,12 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use gapura_mesh::body::{Attachment, Body, End, Upload, UploadState};
-use gapura_mesh::http1::client::{Connection, Settings};
-use gapura_mesh::http1::{Incoming, Rest};
-use gapura_mesh::timers::STEP;
-use gapura_mesh::tunnel::TunnelEnd;
-use gapura_mesh::worker::Core;
+use gapura_runtime::worker::Core;
+use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
+use gapura_transport::http1::client::{Connection, Settings};
+use gapura_transport::http1::{Incoming, Rest};
+use gapura_transport::timers::STEP;
+use gapura_transport::tunnel::TunnelEnd;
 use http::{Request, Response, StatusCode};
 
 use super::answer::{Answer, Failed, carry_on};

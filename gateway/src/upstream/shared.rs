@@ -4,11 +4,11 @@
 
 use std::rc::Rc;
 
-use gapura_mesh::body::{Attachment, Body, End, Upload, UploadState};
-use gapura_mesh::http1::Rest;
-use gapura_mesh::http2::client::Connection;
-use gapura_mesh::timers::Timers;
-use gapura_mesh::worker::Core;
+use gapura_runtime::worker::Core;
+use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
+use gapura_transport::http1::Rest;
+use gapura_transport::http2::client::Connection;
+use gapura_transport::timers::Timers;
 use http::{Request, Response};
 
 use super::answer::{Answer, Failed, carry_on};

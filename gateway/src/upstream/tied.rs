@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use gapura_mesh::metrics::OpenConnection;
-use gapura_mesh::tasks::Tasks;
-use gapura_mesh::tls::live::LiveGuard;
-use gapura_mesh::verdict::Verdict;
-use gapura_mesh::{BoxStream, Stream};
+use gapura_telemetry::metrics::OpenConnection;
+use gapura_transport::live::LiveGuard;
+use gapura_transport::tasks::Tasks;
+use gapura_transport::verdict::Verdict;
+use gapura_transport::{BoxStream, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The stream.
@@ -172,7 +172,7 @@ impl Stream for Tied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gapura_mesh::metrics::{Meters, Side};
+    use gapura_telemetry::metrics::{Meters, Side};
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::LocalSet;

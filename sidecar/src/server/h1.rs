@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use gapura_mesh::http1::server::{End, Settings, serve as serve_http1};
-use gapura_mesh::shutdown::Phase;
-use gapura_mesh::tunnel::{self, TunnelEnd};
+use gapura_transport::http1::server::{End, Settings, serve as serve_http1};
+use gapura_transport::shutdown::Phase;
+use gapura_transport::tunnel::{self, TunnelEnd};
 
 use super::proven::Proven;
 use super::service::{Hop, cut, told_to_go};

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gapura_mesh::http2::server::{Settings, serve as serve_http2};
-use gapura_mesh::shutdown::Phase;
+use gapura_transport::http2::server::{Settings, serve as serve_http2};
+use gapura_transport::shutdown::Phase;
 
 use super::proven::Proven;
 use super::service::{Hop, cut, told_to_go};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_mesh::tls::live::LiveGuard;
+use gapura_transport::live::LiveGuard;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 

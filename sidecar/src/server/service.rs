@@ -9,14 +9,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use gapura_mesh::body::Body;
-use gapura_mesh::http1::server::Service;
-use gapura_mesh::http1::{Incoming, Refusal};
-use gapura_mesh::log::Level;
-use gapura_mesh::shutdown::{Phase, Stopping};
-use gapura_mesh::tls::live::LiveGuard;
-use gapura_mesh::tunnel::TunnelEnd;
-use gapura_mesh::verdict::Verdict;
+use gapura_telemetry::log::Level;
+use gapura_transport::body::Body;
+use gapura_transport::http1::server::Service;
+use gapura_transport::http1::{Incoming, Refusal};
+use gapura_transport::live::LiveGuard;
+use gapura_transport::shutdown::{Phase, Stopping};
+use gapura_transport::tunnel::TunnelEnd;
+use gapura_transport::verdict::Verdict;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 

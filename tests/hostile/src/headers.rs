@@ -1,6 +1,6 @@
 //! After a client's headers have been scrubbed, no name is left that anybody could read as one of ours.
 
-use gapura_mesh::headers::{
+use gapura_protocol::headers::{
     hop_context, is_reserved, scrub_client_request, scrub_hop_request, scrub_request_trailers,
     scrub_response,
 };

@@ -1,6 +1,6 @@
 //! A path that is accepted has one form, and nothing in it that another reader could take for something else.
 
-use gapura_mesh::path::{CanonicalPath, is_canonical};
+use gapura_protocol::path::{CanonicalPath, is_canonical};
 
 /// Holds the file's sentence to one input.
 pub fn check(raw: &[u8]) {

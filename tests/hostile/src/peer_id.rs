@@ -1,6 +1,6 @@
 //! An identity that parses prints as it was, and a pattern takes what it says.
 
-use gapura_mesh::identity::{IdPattern, PeerId};
+use gapura_protocol::identity::{IdPattern, PeerId};
 
 /// Holds the file's sentence to one input.
 pub fn check(bytes: &[u8]) {

@@ -11,7 +11,7 @@ use gapura_gateway::authenticate::{
     Settings,
 };
 use gapura_gateway::registry::AuthMode;
-use gapura_mesh::context::{TenantId, UserId};
+use gapura_protocol::context::{TenantId, UserId};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 

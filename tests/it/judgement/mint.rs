@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
     EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
     RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
-use gapura_mesh::clock::Rfc3339;
+use gapura_protocol::clock::Rfc3339;
 
 pub(super) type Der = Vec<u8>;
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use gapura_mesh::clock::Clock;
 use gapura_pki::{IssueRequest, KeyProtection, Pki};
+use gapura_protocol::clock::Clock;
 use serde_json::Value;
 
 use super::{Scratch, copy, judged_by_openssl, openssl};

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::Role;
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet};
 use gapura_pki::check::Level;
 use gapura_pki::ledger::{AuthorityKind, AuthorityState};
 use gapura_pki::{
     Error, IssueRequest, KeyProtection, Pki, RenewRequest, RevokeRequest, RotateRequest, Step,
     Target,
 };
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::Role;
+use gapura_trust::set::{TrustOptions, TrustSet};
 use tempfile::TempDir;
 
 const DAY: i64 = 86_400;
@@ -406,7 +406,7 @@ fn a_tainted_issuers_leaves_are_refused_by_the_new_set() {
     let judge = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
         set.judge(
             chain,
-            gapura_mesh::tls::purpose::Purpose::Server,
+            gapura_trust::purpose::Purpose::Server,
             years.clock.now(),
         )
         .map_err(|why| why.reason())

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use gapura_mesh::clock::Clock;
-use gapura_mesh::identity::Role;
-use gapura_mesh::tls::trust::{TrustOptions, TrustSet};
+use gapura_protocol::clock::Clock;
+use gapura_protocol::identity::Role;
 use gapura_tests::certs::{Authority, Leaf, write_private};
+use gapura_trust::set::{TrustOptions, TrustSet};
 
 use super::Scratch;
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gapura_mesh::reload::asked::Reloads;
+use gapura_runtime::reload::asked::Reloads;
 
 use super::*;
 
@@ -63,7 +63,7 @@ impl Provider {
         self.asked.lock().unwrap().get(path).copied().unwrap_or(0)
     }
 
-    fn url(&self, path: &str) -> gapura_mesh::fetch::Url {
+    fn url(&self, path: &str) -> gapura_runtime::fetch::Url {
         format!("http://{}{path}", self.address).parse().unwrap()
     }
 }
@@ -216,7 +216,9 @@ fn a_provider_in_trouble_is_no_fault_of_the_caller_nor_of_other_issuers() {
         ))
     };
     let remote = IssuerSettings {
-        tenants: Tenants::Only(vec![gapura_mesh::context::TenantId::parse(b"4").unwrap()]),
+        tenants: Tenants::Only(vec![
+            gapura_protocol::context::TenantId::parse(b"4").unwrap(),
+        ]),
         ..fetched_by(KeySource::Url(provider.url("/keys")))
     };
     beside(vec![remote, local], async |door| {

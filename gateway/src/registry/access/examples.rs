@@ -3,9 +3,9 @@
 //! In: the examples, and the rules as they serve. Out: a fault for each example that the rules answer otherwise, which names it by
 //! its place and the rule that decided. So a rule that lets too much through never comes into force.
 
-use gapura_mesh::context::{Roles, UserId};
-use gapura_mesh::json::{Fields, Node, Value};
-use gapura_mesh::path::CanonicalPath;
+use gapura_protocol::context::{Roles, UserId};
+use gapura_protocol::path::CanonicalPath;
+use gapura_runtime::json::{Fields, Node, Value};
 use http::Method;
 
 use super::read::{one_of, read_company};

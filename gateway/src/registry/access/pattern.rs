@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use gapura_mesh::path::CanonicalPath;
+use gapura_protocol::path::CanonicalPath;
 
 use super::Subject;
 

@@ -4,8 +4,8 @@
 //! refused by name: it would shut everybody out, or was meant to hold something. A key that asks who calls is a fault on a route
 //! where nobody knows, and one that asks who acts where the plugin is sent a signature that leaves it out.
 
-use gapura_mesh::context::{Roles, TenantId};
-use gapura_mesh::json::{Fields, Node, Value, nearest};
+use gapura_protocol::context::{Roles, TenantId};
+use gapura_runtime::json::{Fields, Node, Value, nearest};
 
 use super::index::Index;
 use super::method::Methods;

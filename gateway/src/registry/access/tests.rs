@@ -1,13 +1,13 @@
 use super::*;
 use crate::registry::plugin::AuthMode;
-use gapura_mesh::json::Fields;
+use gapura_runtime::json::Fields;
 use std::time::Instant;
 
 const KNOWN: &[&str] = &["allow", "tenants", "shadow", "tests"];
 
 fn read_on(json: &str, auth: AuthMode) -> Result<Access, Vec<String>> {
     let mut faults = Vec::new();
-    let node = gapura_mesh::json::parse(json.as_bytes(), &mut faults).unwrap();
+    let node = gapura_runtime::json::parse(json.as_bytes(), &mut faults).unwrap();
     let access = Access::read(
         &mut Fields::open(&node, "", KNOWN, &mut faults).unwrap(),
         Told {

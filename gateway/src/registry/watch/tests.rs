@@ -1,8 +1,8 @@
 use super::super::Found;
 use super::*;
 use crate::upstream::cluster::LookSoon;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::reload::asked::Reloads;
+use gapura_protocol::clock::Clock;
+use gapura_runtime::reload::asked::Reloads;
 use std::fs;
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 use super::*;
 use crate::authenticate::VerifiedCaller;
 use crate::standing::Refusal;
-use gapura_mesh::clock::Clock;
-use gapura_mesh::reload::asked::Reloads;
+use gapura_protocol::clock::Clock;
+use gapura_runtime::reload::asked::Reloads;
 use std::rc::Rc;
 
 struct World {

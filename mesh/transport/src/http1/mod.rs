@@ -24,27 +24,5 @@ mod samples;
 pub(crate) mod testing;
 
 pub use incoming::{Incoming, Interim, Rest};
+pub(crate) use refusal::Fault;
 pub use refusal::{Refusal, RefusalKind, Seen};
-
-/// A reason for a refusal, without what is known of the message it concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) kind: RefusalKind,
-    pub(crate) reason: &'static str,
-}
-
-impl Fault {
-    pub(crate) const fn bad(reason: &'static str) -> Self {
-        Self {
-            kind: RefusalKind::BadRequest,
-            reason,
-        }
-    }
-
-    pub(crate) const fn large(reason: &'static str) -> Self {
-        Self {
-            kind: RefusalKind::HeadersTooLarge,
-            reason,
-        }
-    }
-}

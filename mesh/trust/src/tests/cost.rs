@@ -1,4 +1,4 @@
-//! What our checks cost, measured: run with `cargo test --release -p gapura-mesh tls::tests::cost -- --ignored --nocapture`.
+//! What our checks cost, measured: run with `cargo test --release -p gapura-trust tests::cost -- --ignored --nocapture`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
