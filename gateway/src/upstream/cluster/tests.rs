@@ -38,7 +38,11 @@ const ONE: &str = "\"https://127.0.0.1:1\"";
 fn a_reload_keeps_the_cluster_of_a_plugin_that_is_reached_as_before() {
     let (mut clusters, meters) = (clusters(), Meters::new(1, &[]));
     let first = clusters.of(&plugin(ONE, ""));
-    for same in ["", ", \"timeout_ms\": 1", ", \"allow\": []"] {
+    for same in [
+        "",
+        ", \"timeout_ms\": 1",
+        ", \"allow\": [{\"path\": \"/**\"}]",
+    ] {
         assert!(
             Arc::ptr_eq(&first, &clusters.of(&plugin(ONE, same))),
             "{same}"
