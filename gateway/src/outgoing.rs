@@ -22,7 +22,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use crate::authorise::Permit;
 use crate::registry::Plugin;
 use crate::sign::{Context, Signer};
-use crate::upstream::{self, Carrier};
+use crate::upstream::carrier::Carrier;
+use crate::upstream::error::Error;
 
 /// A request as its plugin may see it.
 pub(crate) struct Outgoing {
@@ -69,7 +70,7 @@ pub(crate) fn prepare(
     mut head: Parts,
     facts: &Facts<'_>,
     signer: Option<&Signer>,
-) -> Result<(Outgoing, Stripped), upstream::Error> {
+) -> Result<(Outgoing, Stripped), Error> {
     let plugin = permit.plugin();
     let takes_trailers = head
         .headers
@@ -239,11 +240,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// The target below the mount, the query as it came.
-fn target(
-    uri: Uri,
-    facts: &Facts<'_>,
-    authority: Option<&HeaderValue>,
-) -> Result<Uri, upstream::Error> {
+fn target(uri: Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Result<Uri, Error> {
     let mut parts = uri.into_parts();
     let untouched = parts
         .path_and_query
@@ -257,17 +254,17 @@ fn target(
         };
         parts.path_and_query = Some(
             PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
-                .map_err(|_| upstream::Error::Unwritable)?,
+                .map_err(|_| Error::Unwritable)?,
         );
     }
     (parts.scheme, parts.authority) = match authority {
         Some(host) => (
             Some(Scheme::HTTPS),
-            Some(Authority::try_from(host.as_bytes()).map_err(|_| upstream::Error::Unwritable)?),
+            Some(Authority::try_from(host.as_bytes()).map_err(|_| Error::Unwritable)?),
         ),
         None => (None, None),
     };
-    Uri::from_parts(parts).map_err(|_| upstream::Error::Unwritable)
+    Uri::from_parts(parts).map_err(|_| Error::Unwritable)
 }
 
 fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {

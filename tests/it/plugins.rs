@@ -419,6 +419,22 @@ fn a_plugin_of_http_1_0_is_served_in_each_of_its_forms() {
     );
 }
 
+/// Resets a stream once so much of it was taken that its head must have been: a reset drops what waits in front of it.
+async fn cut_once_read(mut body: h2::SendStream<bytes::Bytes>) {
+    const PIECE: usize = 16 * 1024;
+    for _ in 0..64 {
+        body.reserve_capacity(PIECE);
+        while body.capacity() < PIECE {
+            let Some(Ok(_)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
+                return;
+            };
+        }
+        let piece = bytes::Bytes::from_static(&[0; PIECE]);
+        body.send_data(piece, false).unwrap();
+    }
+    body.send_reset(h2::Reason::INTERNAL_ERROR);
+}
+
 /// A plugin that speaks HTTP/2 without TLS: `/cut` breaks off behind its first bytes, `/reset` before its head, the rest says whose
 /// company it was asked for, with a trailer behind it.
 fn h2c_plugin() -> std::net::SocketAddr {
@@ -448,7 +464,7 @@ fn h2c_plugin() -> std::net::SocketAddr {
                         let said = bytes::Bytes::copy_from_slice(company.as_bytes());
                         body.send_data(said, false).unwrap();
                         if request.uri().path() == "/cut" {
-                            body.send_reset(h2::Reason::INTERNAL_ERROR);
+                            tokio::spawn(cut_once_read(body));
                         } else {
                             let mut trailers = http::HeaderMap::new();
                             trailers.insert("grpc-status", "0".parse().unwrap());

@@ -22,19 +22,11 @@ use http::Request;
 
 use super::answer::{Answer, Failed, is_repeatable};
 use super::attempt::{Attempt, Attempts};
+use super::carrier::Carrier;
 use super::dial::{Dialer, Dialled, Failure};
 use super::patience::{Over, Patience};
 use super::pool::Pool;
 use super::shared::{self, Shared};
-
-/// How a request travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carrier {
-    /// With all others.
-    Shared,
-    /// On a connection of its own while it lasts.
-    Alone,
-}
 
 /// The connections to one address.
 pub(crate) struct Hop {

@@ -9,9 +9,10 @@
 
 mod answer;
 mod attempt;
+pub(crate) mod carrier;
 pub(crate) mod cluster;
 mod dial;
-mod error;
+pub(crate) mod error;
 mod hop;
 mod lookup;
 mod patience;
@@ -38,7 +39,6 @@ use patience::Patience;
 
 pub(crate) use answer::Answer;
 pub(crate) use error::Error;
-pub(crate) use hop::Carrier;
 
 /// One worker's way to all plugins.
 pub(crate) struct Upstreams {

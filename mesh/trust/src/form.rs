@@ -380,7 +380,7 @@ impl fmt::Display for Form {
             Self::KeyUsage { of } => write!(f, "{of} has a key usage that cannot be read"),
             Self::LeafKey { found } => write!(
                 f,
-                "the certificate's key is {found}; wanted is RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or Ed25519"
+                "the certificate's key is {found}; a handshake takes RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or Ed25519"
             ),
         }
     }

@@ -110,7 +110,8 @@ fn killed_at_any_moment_nothing_is_half_written() {
             1 => &["issue", "plugin", "b", "--out", &name],
             _ => &["renew", "--all"],
         };
-        died += u32::from(killed(&scratch, args, whole_run * (round % 20) / 16));
+        // A run that finds more directories than the first one did, or has to mend some, takes longer than it.
+        died += u32::from(killed(&scratch, args, whole_run * (round % 20) / 8));
         assert!(
             whole_or_nothing(&scratch.path("m")),
             "the set that was there is gone"

@@ -122,7 +122,7 @@ pub(super) fn signatures() -> Vec<Row> {
 }
 
 pub(super) fn leaf_keys() -> Vec<Row> {
-    const WANTED: &str = "wanted is RSA of 2048 to 8192 bits";
+    const WANTED: &str = "a handshake takes RSA of 2048 to 8192 bits";
     rows! {"leaf keys";
         "P-256": |c| c.leaf.info.clone_from(&key(K::Leaf).info) => Taken;
         "P-384": |c| c.leaf.info.clone_from(&key(K::P384).info) => Taken;
