@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cors::Cors;
+use super::fault::Fault;
 use super::file::{self, Reading};
+use super::folder::{File, Snapshot};
 use super::mount::Mount;
 use super::plugin::Plugin;
+use super::rules::Rules;
 use super::table::Table;
-use super::{Fault, Rules, Snapshot};
 
 /// What the registry remembers from one reload to the next.
 #[derive(Clone, Debug, Default)]
@@ -101,17 +103,15 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
         }
         Err(message) => return keep(previous, &snapshot.folder, message),
     };
-    let path =
-        |file: &super::File| format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
-    let read = |file: &super::File| {
+    let path = |file: &File| format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
+    let read = |file: &File| {
         file::read(
             &path(file),
             file.content.as_deref().map_err(String::as_str),
             rules,
         )
     };
-    let readings: Vec<(&super::File, Reading)> =
-        files.iter().map(|file| (file, read(file))).collect();
+    let readings: Vec<(&File, Reading)> = files.iter().map(|file| (file, read(file))).collect();
     let nothing = State::default();
     let before = previous.unwrap_or(&nothing);
     let mut claims: Vec<Claim<'_>> = readings
@@ -245,12 +245,7 @@ fn keep(previous: Option<&State>, folder: &str, message: &str) -> Built {
 }
 
 /// What a file wants before it is compared with the others.
-fn claim<'a>(
-    file: &'a super::File,
-    path: String,
-    reading: &'a Reading,
-    state: &State,
-) -> Claim<'a> {
+fn claim<'a>(file: &'a File, path: String, reading: &'a Reading, state: &State) -> Claim<'a> {
     let before = state
         .files
         .get(&file.name)
@@ -412,7 +407,7 @@ impl Wanted {
 }
 
 /// The holds of files that have gone, now or a moment ago.
-fn still_held(before: &State, files: &[super::File], now: Instant) -> Vec<Vanished> {
+fn still_held(before: &State, files: &[File], now: Instant) -> Vec<Vanished> {
     let there: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let earlier = before
         .vanished

@@ -6,9 +6,10 @@
 
 use gapura_runtime::json::{self, Node, Position};
 
+use super::fault::Fault;
 use super::mount::Mount;
 use super::plugin::Plugin;
-use super::{Fault, Rules};
+use super::rules::Rules;
 
 /// What a file says.
 pub(super) struct Reading {

@@ -9,7 +9,7 @@ use gapura_protocol::headers::{is_reserved, tells_who};
 use gapura_runtime::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
-use super::plugin::AuthMode;
+use super::auth_mode::AuthMode;
 
 /// The `X-*` headers of a client that may pass to one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

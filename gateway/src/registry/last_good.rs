@@ -12,7 +12,7 @@ use std::path::Path;
 
 use gapura_trust::file;
 
-use super::State;
+use super::build::State;
 use super::folder::{Bounds, PLUGINS, Snapshot};
 
 /// Makes `folder` hold what is in force, and nothing else that a start would read.

@@ -12,24 +12,12 @@ use gapura_runtime::json::{Fields, Node, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::access::{Access, Told};
+use super::auth_mode::AuthMode;
 use super::cors::Cors;
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
+use super::rules::{Rules, Signing};
 use super::upstream::Upstream;
-use super::{Rules, Signing};
-
-/// Whether a token is needed, and what the plugin gets to see of it. Weaker modes come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuthMode {
-    /// No token needed; `Authorization` dropped, no context headers.
-    Public,
-    /// `forward_jwt` with `"verify": false`: a token of an issuer the gateway does not know, passed on unread.
-    ForwardUnverified,
-    /// Verified, context headers sent, and the token passed on.
-    ForwardJwt,
-    /// Verified, context headers sent, `Authorization` dropped.
-    GatewayVerified,
-}
 
 /// A plugin the gateway may route to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,25 +114,6 @@ const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 const TIMEOUT_MAX_MS: u64 = 86_400_000;
 
 const VERSION_MAX: usize = 128;
-
-impl AuthMode {
-    /// Whether the gateway verifies the token.
-    #[must_use]
-    pub fn is_verified(self) -> bool {
-        matches!(self, Self::GatewayVerified | Self::ForwardJwt)
-    }
-
-    /// The mode as a file and the admin side write it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayVerified => "gateway_verified",
-            Self::ForwardJwt => "forward_jwt",
-            Self::ForwardUnverified => "forward_jwt, verify: false",
-            Self::Public => "public",
-        }
-    }
-}
 
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.

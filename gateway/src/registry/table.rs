@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Fault;
+use super::fault::Fault;
 use super::mount::{MAX_SEGMENTS, Mount};
 use super::plugin::Plugin;
 

@@ -17,10 +17,11 @@ use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 
 use super::build::{Built, State, build};
+use super::fault::Fault;
 use super::folder::{Snapshot, Stamp};
 use super::last_good;
+use super::rules::Rules;
 use super::table::Table;
-use super::{Fault, Rules};
 use crate::upstream::cluster::{Cluster, Clusters};
 
 /// Where the registry is read from, and what is acceptable there.

@@ -8,8 +8,11 @@ use gapura_protocol::path::CanonicalPath;
 use gapura_runtime::json::{Fields, Node, Value};
 use http::Method;
 
-use super::read::{one_of, read_company};
-use super::{Access, Subject, Verdict};
+use super::decide::Access;
+use super::method;
+use super::subject::Subject;
+use super::values::{one_of, read_company};
+use super::verdict::Verdict;
 
 /// Who an example speaks for.
 enum As {
@@ -99,7 +102,7 @@ fn read_request(fields: &mut Fields<'_, '_>) -> Option<(Method, String)> {
         fields.fault("request", wrong);
         return None;
     };
-    if let Some(message) = super::method::known(method) {
+    if let Some(message) = method::known(method) {
         fields.fault("request", message);
         return None;
     }

@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use super::Subject;
 use super::pattern::Segments;
 use super::rule::{Outcome, Question, Rule};
+use super::subject::Subject;
 
 /// The rules of a plugin, filed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,10 +178,10 @@ fn key(kind: Kind, at: usize, text: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TenantSet;
     use super::super::method::Methods;
     use super::super::pattern::PathPattern;
     use super::super::rule::Effect;
+    use super::super::tenants::TenantSet;
     use super::*;
     use http::Method;
     use proptest::prelude::*;

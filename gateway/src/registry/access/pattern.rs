@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use gapura_protocol::path::CanonicalPath;
 
-use super::Subject;
+use super::subject::Subject;
 
 /// The path of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

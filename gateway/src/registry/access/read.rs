@@ -4,14 +4,18 @@
 //! refused by name: it would shut everybody out, or was meant to hold something. A key that asks who calls is a fault on a route
 //! where nobody knows, and one that asks who acts where the plugin is sent a signature that leaves it out.
 
-use gapura_protocol::context::{Roles, TenantId};
-use gapura_runtime::json::{Fields, Node, Value, nearest};
+use gapura_protocol::context::Roles;
+use gapura_runtime::json::{Fields, Node, Value};
 
+use super::decide::{Access, Rules};
+use super::examples;
 use super::index::Index;
 use super::method::Methods;
 use super::pattern::PathPattern;
 use super::rule::{Effect, Rule};
-use super::{Access, Rules, TenantSet, Tenants, Told};
+use super::subject::Told;
+use super::tenants::{TenantSet, Tenants};
+use super::values::{one_of, read_company};
 
 /// More rules than this are a program and no list.
 const RULES_MAX: usize = 2000;
@@ -32,7 +36,7 @@ impl Access {
         };
         // On rules that are not those that were meant a test says nothing.
         let is_whole = fields.faults().len() == before;
-        super::examples::try_all(fields, is_whole.then_some(&access), known);
+        examples::try_all(fields, is_whole.then_some(&access), known);
         (fields.faults().len() == before).then_some(access)
     }
 }
@@ -48,26 +52,6 @@ fn read_companies(fields: &mut Fields<'_, '_>, name: &str) -> Option<TenantSet> 
         }
     }
     (companies.len() == list.len()).then(|| TenantSet::of(companies))
-}
-
-/// A company id as a file writes it: a text or a whole number, as a token may.
-pub(crate) fn read_company(node: &Node) -> Result<String, String> {
-    let company = match &node.value {
-        Value::Text(text) => TenantId::parse(text.as_bytes()).ok(),
-        Value::Number(number) => number
-            .as_u64()
-            .and_then(|number| TenantId::from_number(number).ok()),
-        _ => {
-            let found = node.kind();
-            return Err(format!("must hold company ids, found {found}"));
-        }
-    };
-    company
-        .filter(|company| company.as_str() != "0")
-        .map(|company| company.to_string())
-        .ok_or_else(|| {
-            "holds what is no company id: it has 1 to 128 of A-Z a-z 0-9 . _ : - and begins with a letter or digit".to_owned()
-        })
 }
 
 /// A list that must hold something.
@@ -248,23 +232,4 @@ fn read_texts(
         }
     }
     Some(texts.into())
-}
-
-/// One of a few words; of any other the nearest is named.
-pub(super) fn one_of<T: Copy>(
-    fields: &mut Fields<'_, '_>,
-    name: &str,
-    words: &[(&str, T)],
-) -> Option<T> {
-    let text = fields.text(name)?;
-    let found = words.iter().find(|(word, _)| *word == text);
-    if found.is_none() {
-        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let meant = nearest(text, all.iter().copied()).unwrap_or_default();
-        fields.fault(
-            name,
-            format_args!("must be {}; the nearest is {meant}", all.join(" or ")),
-        );
-    }
-    found.map(|(_, value)| *value)
 }

@@ -6,7 +6,8 @@
 
 use super::method::Methods;
 use super::pattern::{Fit, PathPattern, Segments};
-use super::{Subject, TenantSet};
+use super::subject::Subject;
+use super::tenants::TenantSet;
 
 /// What a rule says of the requests it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 use super::*;
-use crate::registry::plugin::AuthMode;
+use crate::registry::auth_mode::AuthMode;
 use gapura_runtime::json::Fields;
+use http::Method;
 use std::time::Instant;
 
 const KNOWN: &[&str] = &["allow", "tenants", "shadow", "tests"];

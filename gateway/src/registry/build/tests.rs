@@ -1,4 +1,4 @@
-use super::super::{File, Found};
+use super::super::table::Found;
 use super::*;
 use proptest::prelude::*;
 
