@@ -17,7 +17,6 @@ use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
 use gapura_transport::Buffers;
 use gapura_transport::http2;
 use gapura_transport::shutdown::{Phase, Stopping};
-use gapura_transport::streams::Streams;
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
 use tokio::runtime::LocalOptions;
@@ -52,8 +51,6 @@ pub struct Core {
     pub seed: Seed,
     /// Its deadlines.
     pub timers: Timers,
-    /// The streams over its HTTP/2 connections on the hop.
-    pub streams: Streams,
     /// What the streams over its own HTTP/2 connections hold.
     pub held: http2::Streams,
     /// The buffers of its connections over HTTP/1.1.
@@ -136,7 +133,6 @@ fn spawn<S: Serve>(
         let random = Random::seeded()
             .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();
-        let streams = Streams::new(timers.clone(), STALLED_BYTES / seed.of.max(1));
         let held = http2::Streams::new(STALLED_BYTES / seed.of.max(1));
         let sink = Sink::new(
             seed.log.clone(),
@@ -147,7 +143,6 @@ fn spawn<S: Serve>(
         let core = Rc::new(Core {
             seed,
             timers,
-            streams,
             held,
             buffers: Buffers::new(),
             tasks: Tasks::default(),
@@ -171,7 +166,6 @@ async fn work<S: Serve>(
 ) {
     let mut chores = JoinSet::new();
     chores.spawn_local(core.timers.clone().run());
-    chores.spawn_local(core.streams.clone().run());
     let (held, timers) = (core.held.clone(), core.timers.clone());
     chores.spawn_local(async move { held.run(&timers).await });
     if core.sink.logs() {

@@ -6,8 +6,6 @@
 
 pub mod crowd;
 pub mod dial;
-pub mod h1;
-pub mod h2;
 pub mod kept;
 pub mod life;
 
@@ -111,16 +109,6 @@ pub(crate) async fn answered<T, E>(
         over.map(|()| Err(SendError::Timeout))
     })
     .await
-}
-
-/// Waits until a body flows no more, because it is over or because nobody takes it.
-pub(crate) async fn settled(upload: &Upload, timers: &Timers) {
-    let mut progress = Progress::new(upload, timers);
-    std::future::poll_fn(|cx| match upload.poll_state(cx) {
-        UploadState::Flowing => progress.poll_stalled(upload, cx),
-        UploadState::Finished | UploadState::Failed(_) => Poll::Ready(()),
-    })
-    .await;
 }
 
 impl fmt::Display for SendError {

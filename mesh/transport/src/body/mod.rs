@@ -19,11 +19,9 @@ use bytes::Bytes;
 use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
 use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::http1;
 use crate::http1::server::AnswerBody;
-use crate::streams::HopStream;
 use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
 
@@ -57,13 +55,11 @@ pub type Moment = Pin<Box<dyn Future<Output = ()>>>;
 enum Source {
     End,
     Full(Bytes),
-    Incoming(Incoming),
     Message {
         incoming: http1::Incoming,
         /// It has a length, whose bytes it is whole with.
         measured: bool,
     },
-    Hop(Rc<HopStream>),
 }
 
 /// Which trailers may pass.
@@ -95,16 +91,6 @@ impl Body {
         }
     }
 
-    /// A body that hyper reads.
-    #[must_use]
-    pub fn incoming(incoming: Incoming) -> Self {
-        if http_body::Body::is_end_stream(&incoming) {
-            Self::empty()
-        } else {
-            Self::of(Source::Incoming(incoming))
-        }
-    }
-
     /// A body that our own HTTP reads.
     #[must_use]
     pub fn message(incoming: http1::Incoming) -> Self {
@@ -120,12 +106,6 @@ impl Body {
     pub fn answer(incoming: http1::Incoming) -> Self {
         let measured = http_body::Body::size_hint(&incoming).exact().is_some();
         Self::of(Source::Message { incoming, measured })
-    }
-
-    /// A body that comes over an HTTP/2 connection of ours.
-    #[must_use]
-    pub fn hop(stream: Rc<HopStream>) -> Self {
-        Self::of(Source::Hop(stream))
     }
 
     /// Fails once more than `limit` bytes have come.
@@ -223,9 +203,7 @@ impl State {
         match &self.source {
             Source::End => true,
             Source::Full(_) => false,
-            Source::Incoming(incoming) => http_body::Body::is_end_stream(incoming),
             Source::Message { incoming, .. } => http_body::Body::is_end_stream(incoming),
-            Source::Hop(stream) => stream.is_end_stream(),
         }
     }
 
@@ -237,14 +215,10 @@ impl State {
                 self.source = Source::End;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Incoming(incoming) => {
-                http_body::Body::poll_frame(Pin::new(incoming), cx).map_err(|_| Fault::Cut)
-            }
             Source::Message { incoming, measured } => {
                 http_body::Body::poll_frame(Pin::new(incoming), cx)
                     .map_err(|error| Fault::of(error, *measured))
             }
-            Source::Hop(stream) => stream.poll_frame(cx),
         }
     }
 
@@ -373,9 +347,7 @@ impl http_body::Body for Body {
         match &state.source {
             Source::End => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Incoming(incoming) => http_body::Body::size_hint(incoming),
             Source::Message { incoming, .. } => http_body::Body::size_hint(incoming),
-            Source::Hop(stream) => stream.size_hint(),
         }
     }
 }
