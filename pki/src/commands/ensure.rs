@@ -35,7 +35,15 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
     let places: Vec<PathBuf> = std::iter::once(dir)
         .chain(requests.iter().filter_map(|request| request.out.clone()))
         .collect();
-    ensure(global, arguments.init, &requests).map_err(|error| owned_by_another(error, &places))
+    let done = ensure(global, arguments.init, &requests);
+    let mut report = done.map_err(|error| owned_by_another(error, &places))?;
+    if report.exit != 0
+        && report.text.contains("Permission denied")
+        && let Some(said) = foreign_place(&places)
+    {
+        line(&mut report.text, format_args!("{said}"));
+    }
+    Ok(report)
 }
 
 fn ensure(
@@ -122,20 +130,20 @@ fn to_json(done: &Ensured, founded: bool) -> Value {
 /// A volume that belongs to somebody else is the fault a person meets first; the system's words alone do not say what to do.
 fn owned_by_another(error: Error, places: &[PathBuf]) -> Error {
     let denied = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
-    let Some(own) = std::fs::metadata("/proc/self")
-        .ok()
-        .filter(|_| denied)
-        .map(|found| found.uid())
-    else {
-        return error;
-    };
+    match foreign_place(places).filter(|_| denied) {
+        Some(said) => Error::Refused(format!("{said} ({error})")),
+        None => error,
+    }
+}
+
+/// The first place that belongs to another user, and what to do about it.
+fn foreign_place(places: &[PathBuf]) -> Option<String> {
+    let own = std::fs::metadata("/proc/self").ok()?.uid();
     let foreign = |place: &&PathBuf| std::fs::metadata(place).is_ok_and(|found| found.uid() != own);
-    let Some(place) = places.iter().find(foreign) else {
-        return error;
-    };
+    let place = places.iter().find(foreign)?;
     let owner = owner(place);
-    Error::Refused(format!(
-        "{} belongs to user {owner}, and this runs as user {own}, who may not write there; give it to that user (chown -R {own}), or start with a new volume ({error})",
+    Some(format!(
+        "{} belongs to user {owner}, and this runs as user {own}, who may not write there; give it to that user (chown -R {own}), or start with a new volume",
         place.display()
     ))
 }
