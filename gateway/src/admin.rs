@@ -13,15 +13,15 @@ use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::own::Own;
+use crate::endpoints::Endpoints;
 use crate::registry::{Found, Plugin, Registry};
 use crate::standing::Standing;
-use crate::upstream::cluster::Endpoint as Address;
+use crate::upstream::cluster::Instance;
 
 /// What the pages are made from.
 pub(crate) struct Admin {
     /// Readiness, and what it depends on.
-    pub(crate) own: Own,
+    pub(crate) endpoints: Endpoints,
     /// The plugins.
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
@@ -36,11 +36,11 @@ impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
 
     fn shared(&self) -> &Shared {
-        &self.own.shared
+        &self.endpoints.shared
     }
 
     fn missing(&self) -> Vec<Missing> {
-        self.own.missing()
+        self.endpoints.missing()
     }
 
     fn page(&self, endpoint: Endpoint) -> Option<Page> {
@@ -54,7 +54,7 @@ impl Report for Admin {
     }
 
     fn public_certificate(&self) -> Option<Value> {
-        let public = self.own.public.as_ref().map(|public| {
+        let public = self.endpoints.public.as_ref().map(|public| {
             let pair = public.load();
             json!({"serial": pair.serial_hex(), "not_after": pair.not_after()})
         });
@@ -62,7 +62,7 @@ impl Report for Admin {
     }
 
     fn public_not_after(&self) -> Option<u64> {
-        let public = self.own.public.as_ref()?;
+        let public = self.endpoints.public.as_ref()?;
         Some(public.load().not_after())
     }
 
@@ -107,7 +107,7 @@ impl Admin {
             .plugins()
             .iter()
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => page_of(file, plugin, &running.endpoints()),
+                Found::Plugin { running, .. } => page_of(file, plugin, &running.instances()),
                 Found::Held | Found::NoRoute => page_of(file, plugin, &[]),
             })
             .collect();
@@ -117,15 +117,15 @@ impl Admin {
 }
 
 /// One plugin as it is in force; of injected headers the names alone.
-fn page_of(file: &str, plugin: &Plugin, endpoints: &[Arc<Address>]) -> Value {
+fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
     let injected: Vec<&str> = plugin
         .inject_headers
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    let addresses: Vec<String> = endpoints
+    let addresses: Vec<String> = instances
         .iter()
-        .map(|endpoint| endpoint.at.to_string())
+        .map(|instance| instance.at.to_string())
         .collect();
     json!({
         "name": plugin.name.as_str(),

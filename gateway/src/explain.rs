@@ -25,7 +25,7 @@ use crate::cors::Page;
 use crate::registry::{Built, Plugin, Rules, Snapshot, Verdict, build};
 use crate::rejection::Rejection;
 use crate::route::{self, Target};
-use crate::settings::DoorSettings;
+use crate::settings::Downstream;
 use crate::standing::Standing;
 
 /// Each decision on the way, and what they come to.
@@ -132,7 +132,7 @@ impl Asked<'_> {
         }
         let (plugin, rest) = match route::find(&built.table, &self.path) {
             Ok(Target::Plugin(found)) => (found.plugin, found.path),
-            Ok(Target::Own(_)) => return,
+            Ok(Target::Endpoint(_)) => return,
             Err(error) => {
                 told.code = Some(error.code());
                 return;
@@ -154,9 +154,9 @@ impl Asked<'_> {
         page: &mut Page,
         told: &mut Explanation,
     ) {
-        let door = DoorSettings {
+        let door = Downstream {
             public_hosts: self.question.public_hosts.clone(),
-            ..DoorSettings::default()
+            ..Downstream::default()
         };
         if let Some(host) = &self.question.host
             && !door.serves(host.as_bytes())

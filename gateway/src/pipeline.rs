@@ -11,17 +11,17 @@ use std::time::Instant;
 
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{Code, with_id};
-use gapura_protocol::framing::{self, DOOR};
+use gapura_protocol::framing::{self, CLIENT_LIMITS};
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID};
 use gapura_protocol::path::CanonicalPath;
 use gapura_protocol::trace::Trace;
 use gapura_runtime::exchange::Exchange;
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::LoggedPath;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
-use gapura_transport::caught::caught;
+use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::http1::{Incoming, Refusal};
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
@@ -33,13 +33,13 @@ use crate::authenticate::{self, Authenticator, Caller, VerifiedCaller};
 use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
+use crate::endpoints::Endpoints;
 use crate::outgoing::{self, Facts, Outgoing};
-use crate::own::Own;
 use crate::registry::{Plugin, Refusal as RuleRefusal, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Route, Target};
-use crate::settings::DoorSettings;
+use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
@@ -50,7 +50,7 @@ use crate::ws_token::{self, Offered};
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
     /// The worker.
-    pub(crate) core: Rc<Core>,
+    pub(crate) core: Rc<Worker>,
     /// The plugins in force.
     pub(crate) registry: Registry,
     /// Who is who.
@@ -62,9 +62,9 @@ pub(crate) struct Pipeline {
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
-    pub(crate) own: Own,
+    pub(crate) endpoints: Endpoints,
     /// What the operator has set for the door.
-    pub(crate) settings: Arc<DoorSettings>,
+    pub(crate) settings: Arc<Downstream>,
     /// Where requests are counted that no plugin takes.
     pub(crate) unrouted: Arc<PluginMeters>,
 }
@@ -116,7 +116,9 @@ impl Pipeline {
         };
         let target = visit.page.is_known().then(|| head.uri.clone());
         let tried = self.try_handle(head, incoming, &mut visit);
-        let result = caught(pin!(tried)).await.unwrap_or(Err(Rejection::Panic));
+        let result = catch_panic(pin!(tried))
+            .await
+            .unwrap_or(Err(Rejection::Panic));
         if let (Err(Rejection::Framing(_)), Some(target)) = (&result, &target) {
             self.find_page(&mut visit.page, target.path().as_bytes());
         }
@@ -206,18 +208,18 @@ impl Pipeline {
         incoming: Incoming,
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        if framing::check_server_wide(&head, &DOOR)
+        if framing::check_server_wide(&head, &CLIENT_LIMITS)
             .map_err(Rejection::Framing)?
             .is_some()
         {
-            return Ok(Own::methods()); // own.rs: `OPTIONS *`
+            return Ok(Endpoints::methods()); // endpoints.rs: `OPTIONS *`
         }
         let uri = head.uri.clone();
-        let target = framing::check(&head, &uri, &DOOR).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
+        let target = framing::check(&head, &uri, &CLIENT_LIMITS).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
         visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
-            Target::Own(path) => return self.own.answer(path, &head.method), // own.rs: health, version
+            Target::Endpoint(path) => return self.endpoints.answer(path, &head.method), // endpoints.rs: health, version
             Target::Plugin(route) => route, // route.rs: who answers
         };
         self.reach(&route, visit);

@@ -1,7 +1,7 @@
 //! Why a request got no answer of a plugin's, and what that means to its client: one variant a stage, matched exhaustively.
 
 use gapura_protocol::envelope::Code;
-use gapura_transport::body::Fault;
+use gapura_transport::body::BodyFault;
 use gapura_transport::http1::RefusalKind;
 use gapura_transport::tunnel::NotAskedFor;
 
@@ -61,17 +61,17 @@ impl Rejection {
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
             Self::Authorise(_) => Code::Forbidden,
-            Self::TooLarge | Self::Forward(upstream::Error::Body(Fault::TooLarge)) => {
+            Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
                 Code::BodyTooLarge
             }
-            Self::Forward(upstream::Error::Body(Fault::Idle | Fault::Stalled)) => {
+            Self::Forward(upstream::Error::Body(BodyFault::Idle | BodyFault::Stalled)) => {
                 Code::RequestTimeout
             }
-            Self::Forward(upstream::Error::Body(Fault::Malformed(_))) => Code::BadRequest,
+            Self::Forward(upstream::Error::Body(BodyFault::Malformed(_))) => Code::BadRequest,
             // It broke its own request off; whether anybody reads this is open.
-            Self::Forward(upstream::Error::Body(Fault::Cut | Fault::Short | Fault::Gone)) => {
-                Code::ClientGone
-            }
+            Self::Forward(upstream::Error::Body(
+                BodyFault::Cut | BodyFault::Short | BodyFault::Gone,
+            )) => Code::ClientGone,
             Self::Forward(upstream::Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(upstream::Error::Identity(_)) => Code::UpstreamIdentity,
             Self::Forward(upstream::Error::Protocol) | Self::Switched(NotAskedFor) => {

@@ -16,7 +16,7 @@ use crate::registry::{Found, Plugin, Table};
 #[derive(Debug)]
 pub(crate) enum Target<'a, R = ()> {
     /// The gateway itself.
-    Own(OwnPath),
+    Endpoint(Endpoint),
     /// A plugin.
     Plugin(Route<'a, R>),
 }
@@ -34,7 +34,7 @@ pub(crate) struct Route<'a, R = ()> {
 
 /// A path of the public side that the gateway answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum OwnPath {
+pub(crate) enum Endpoint {
     /// The process lives.
     Healthz,
     /// It can serve.
@@ -56,7 +56,7 @@ pub(crate) enum Error {
     Disabled,
 }
 
-impl OwnPath {
+impl Endpoint {
     /// The own path that `path` is, if it is one.
     #[must_use]
     pub(crate) fn of(path: &str) -> Option<Self> {
@@ -110,8 +110,8 @@ pub(crate) fn find<'a, R>(
     path: &'a CanonicalPath<'_>,
 ) -> Result<Target<'a, R>, Error> {
     let path = path.as_str();
-    if let Some(own) = OwnPath::of(path) {
-        return Ok(Target::Own(own));
+    if let Some(own) = Endpoint::of(path) {
+        return Ok(Target::Endpoint(own));
     }
     match table.find(path) {
         Found::Plugin {
@@ -132,7 +132,7 @@ pub(crate) fn find<'a, R>(
 #[must_use]
 pub(crate) fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
     let path = path.as_str();
-    if OwnPath::of(path).is_some() {
+    if Endpoint::of(path).is_some() {
         return vec![format!(
             "{path} is one of the gateway's own paths; it answers itself"
         )];
@@ -203,7 +203,7 @@ mod tests {
 
     fn found(table: &Table, path: &str) -> String {
         match find(table, &CanonicalPath::parse(path.as_bytes()).unwrap()) {
-            Ok(Target::Own(own)) => format!("{own:?}"),
+            Ok(Target::Endpoint(own)) => format!("{own:?}"),
             Ok(Target::Plugin(route)) => format!("{} {}", route.plugin.name, route.path),
             Err(err) => err.code().as_str().to_owned(),
         }

@@ -16,7 +16,7 @@ use gapura_runtime::reload::public::{self, PublicKeeper};
 use gapura_runtime::shared::Shared;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
@@ -28,13 +28,13 @@ use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
 use crate::command;
 use crate::config::{Config, Question, TlsFiles};
+use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
-use crate::own::Own;
 use crate::pipeline::Pipeline;
 use crate::registry::{self, Registry};
 use crate::server::Server;
-use crate::settings::DoorSettings;
+use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
@@ -48,12 +48,12 @@ const BLUEPRINT: Blueprint = Blueprint {
 /// What each worker makes its server from.
 #[derive(Clone)]
 struct Parts {
-    own: Own,
+    endpoints: Endpoints,
     registry: Registry,
     keys: Keys,
     standing: Standing,
     signer: Option<Arc<Signer>>,
-    settings: Arc<DoorSettings>,
+    settings: Arc<Downstream>,
     tls: Option<Arc<ServerConfig>>,
     clients: Option<ClientTrust>,
 }
@@ -111,7 +111,7 @@ impl Program for Config {
         let tls =
             tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
         let parts = Parts {
-            own: Own {
+            endpoints: Endpoints {
                 shared: shared.clone(),
                 public: loaded.public.clone(),
             },
@@ -119,7 +119,7 @@ impl Program for Config {
             keys: loaded.keys.clone(),
             standing: loaded.standing.clone(),
             signer: loaded.signer,
-            settings: Arc::new(DoorSettings {
+            settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
                 log_actors: self.log_actors,
@@ -128,7 +128,7 @@ impl Program for Config {
             clients: loaded.clients.clone(),
         };
         let report = Admin {
-            own: parts.own.clone(),
+            endpoints: parts.endpoints.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
             config: shown,
@@ -146,7 +146,7 @@ impl Program for Config {
         };
         let maker = || {
             let parts = parts.clone();
-            move |core: Rc<Core>| parts.server(core)
+            move |core: Rc<Worker>| parts.server(core)
         };
         prepared.run(maker, move |tasks, reload| {
             followed.follow(tasks, reload);
@@ -165,8 +165,8 @@ impl Program for Config {
 }
 
 impl Parts {
-    fn server(self, core: Rc<Core>) -> Server {
-        let shared = &self.own.shared;
+    fn server(self, core: Rc<Worker>) -> Server {
+        let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
         let upstreams = Upstreams::new(core.clone(), trust, live);
         let unrouted = core.seed.meters.plugin(UNROUTED);
@@ -178,7 +178,7 @@ impl Parts {
                 standing: self.standing,
                 upstreams,
                 signer: self.signer,
-                own: self.own,
+                endpoints: self.endpoints,
                 settings: self.settings,
                 unrouted,
             }),
@@ -203,10 +203,10 @@ impl Followed {
                 log: log.clone(),
                 reload: reload.subscribe(),
             };
-            tasks.spawn_local(public::keep(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(public::run(keeper, |_| {}, std::future::pending()));
         }
         if let Some(clients) = self.clients {
-            tasks.spawn_local(clients.keep(alarms.clone(), log.clone(), reload.subscribe()));
+            tasks.spawn_local(clients.run(alarms.clone(), log.clone(), reload.subscribe()));
         }
         tasks.spawn_local(self.watcher.run(reload.subscribe()));
         tasks.spawn_local(self.standing.run(reload.subscribe()));

@@ -70,7 +70,7 @@ impl Serve for Server {
         }
     }
 
-    fn tidy(&self) {
+    fn sweep(&self) {
         self.pipeline.upstreams.sweep();
     }
 }

@@ -8,7 +8,7 @@ use crate::cidr::Cidr;
 
 /// Hosts that are served, and proxies that are believed.
 #[derive(Clone, Default)]
-pub(crate) struct DoorSettings {
+pub(crate) struct Downstream {
     /// Names a `Host` may have, in lower case; any, if empty.
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
@@ -17,7 +17,7 @@ pub(crate) struct DoorSettings {
     pub(crate) log_actors: bool,
 }
 
-impl DoorSettings {
+impl Downstream {
     /// Whether a host is one of ours, whatever its port.
     #[must_use]
     pub(crate) fn serves(&self, host: &[u8]) -> bool {
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn a_host_is_compared_by_its_name() {
-        let settings = DoorSettings {
+        let settings = Downstream {
             public_hosts: vec!["api.example".into(), "[::1]".into()],
-            ..DoorSettings::default()
+            ..Downstream::default()
         };
         for ours in ["api.example", "API.example:8443", "[::1]:8443", "[::1]"] {
             assert!(settings.serves(ours.as_bytes()), "{ours}");
@@ -53,6 +53,6 @@ mod tests {
         for other in ["api.example.evil", "evil", "", "127.0.0.1"] {
             assert!(!settings.serves(other.as_bytes()), "{other}");
         }
-        assert!(DoorSettings::default().serves(b"anything"));
+        assert!(Downstream::default().serves(b"anything"));
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_transport::body::Moment;
+use gapura_transport::body::Timestamp;
 use gapura_transport::timers::{Sleep, Timers};
 
 use crate::authenticate::VerifiedCaller;
@@ -45,13 +45,13 @@ impl Until {
 
     /// When the caller is no longer welcome.
     #[must_use]
-    pub(crate) fn denial(self, standing: &Standing) -> Option<Moment> {
+    pub(crate) fn denial(self, standing: &Standing) -> Option<Timestamp> {
         standing.end_of(self.caller?, self.client)
     }
 
     /// Whichever of the two comes first.
     #[must_use]
-    pub(crate) fn end(self, timers: &Timers, standing: &Standing) -> Option<Moment> {
+    pub(crate) fn end(self, timers: &Timers, standing: &Standing) -> Option<Timestamp> {
         match (self.expiry(timers), self.denial(standing)) {
             (None, denial) => denial,
             (Some(expiry), None) => Some(Box::pin(expiry)),

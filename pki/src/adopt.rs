@@ -18,19 +18,19 @@ use crate::error::Error;
 use crate::held_dir::HeldDir;
 use crate::inspect::serial;
 use crate::inventory::Inventory;
-use crate::lanes;
 use crate::ledger::{Authority, AuthorityKind, Ledger, Revoked};
 use crate::mesh_dir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
+use crate::parallel;
 use crate::pem;
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 use crate::standing;
 use crate::store::{self, Access};
 use crate::unknown::{Adopted, Evidence, Place, Unknown};
 
 impl Pki {
     /// Takes the lock, and takes in what our own CA signed and we do not know. `more` are directories this command is about.
-    pub(crate) fn hold_to_publish(&self, more: &[(PathBuf, PeerId)]) -> Result<Held, Error> {
+    pub(crate) fn hold_to_publish(&self, more: &[(PathBuf, PeerId)]) -> Result<Change, Error> {
         let mut held = self.hold()?;
         self.say_clock_is_right(&mut held)?;
         let unknown = self.unknown(&held.inventory, held.now, more)?;
@@ -42,7 +42,7 @@ impl Pki {
     pub(crate) fn unknown(
         &self,
         inventory: &Inventory,
-        now: Moment,
+        now: Timestamp,
         more: &[(PathBuf, PeerId)],
     ) -> Result<Unknown, Error> {
         let places = self.places(inventory.ledger(), more)?;
@@ -78,7 +78,7 @@ impl Pki {
                 shown: None,
             })
         };
-        let seen = lanes::each_within(
+        let seen = parallel::each_within(
             places.clone(),
             mesh_dir::LIMIT,
             |(path, owner)| {
@@ -97,7 +97,7 @@ impl Pki {
     fn unknown_in(
         &self,
         inventory: &Inventory,
-        now: Moment,
+        now: Timestamp,
         places: &[Place],
     ) -> Result<Unknown, Error> {
         let ledger = inventory.ledger();
@@ -142,7 +142,7 @@ impl Pki {
 
     /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less than the inventory: a run that died
     /// between a line and its CRL leaves one behind.
-    fn take_in(&self, held: &mut Held, unknown: Unknown) -> Result<(), Error> {
+    fn take_in(&self, held: &mut Change, unknown: Unknown) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let wanted: Vec<Authority> = ledger
             .published_issuers(held.now)

@@ -14,7 +14,7 @@ use crate::ca;
 use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::ledger::{Crl, Event, Ledger, Revoked};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pki::{LOCK_TIMEOUT, Pki};
 use crate::settings::Settings;
 use crate::store::{self, Access, Lock};
@@ -90,7 +90,7 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     // Built, checked and told what only the old state knows, all beside the old state: whenever this dies, no directory that can be
     // used has forgotten a revocation.
     let fresh = store::beside(&dir.join("x"))?;
-    let now = Moment::now(clock);
+    let now = Timestamp::now(clock);
     let made = unpack(&fresh, &files)
         .map_err(|why| match why {
             Error::Damaged { .. } => {
@@ -163,7 +163,7 @@ fn complete(
     dir: &Path,
     mut backup: Inventory,
     lock: &Lock,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<Restored, Error> {
     refuse_to_go_back(dir, &backup)?;
     let lost = Lost::between(dir, &backup, now)?;
@@ -221,7 +221,7 @@ struct Lost {
 }
 
 impl Lost {
-    fn between(dir: &Path, backup: &Inventory, now: Moment) -> Result<Self, Error> {
+    fn between(dir: &Path, backup: &Inventory, now: Timestamp) -> Result<Self, Error> {
         let mut lost = Self::default();
         for folder in std::iter::once(dir.to_owned()).chain(all_set_aside(dir)?) {
             // A damaged one may hold bytes that are no text; the lines around them still count.
@@ -235,7 +235,7 @@ impl Lost {
         Ok(lost)
     }
 
-    fn add(&mut self, event: Event, ledger: &Ledger, now: Moment) {
+    fn add(&mut self, event: Event, ledger: &Ledger, now: Timestamp) {
         match event {
             Event::Revoked(revoked) | Event::RevocationAdopted(revoked)
                 if ledger
@@ -284,7 +284,7 @@ fn all_set_aside(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Moves what is there into a folder of its own: a restore must not be the end of the only evidence.
-fn set_aside(dir: &Path, now: Moment) -> Result<Option<PathBuf>, Error> {
+fn set_aside(dir: &Path, now: Timestamp) -> Result<Option<PathBuf>, Error> {
     if !PARTS.iter().any(|name| dir.join(name).exists()) {
         return Ok(None);
     }
@@ -310,7 +310,7 @@ fn set_aside(dir: &Path, now: Moment) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Writes a POSIX ustar archive.
-fn write_tar(files: &Files, now: Moment) -> Vec<u8> {
+fn write_tar(files: &Files, now: Timestamp) -> Vec<u8> {
     let mut tar = Vec::new();
     for (path, bytes) in files {
         let mut header = [0_u8; BLOCK];
@@ -438,14 +438,14 @@ mod tests {
     #[test]
     fn an_archive_reads_back() {
         assert_eq!(
-            read_tar(&write_tar(&sample(), Moment(1))).unwrap(),
+            read_tar(&write_tar(&sample(), Timestamp(1))).unwrap(),
             sample()
         );
     }
 
     #[test]
     fn a_cut_or_changed_archive_is_refused() {
-        let tar = write_tar(&sample(), Moment(1));
+        let tar = write_tar(&sample(), Timestamp(1));
         assert!(read_tar(&tar[..tar.len() / 2]).is_err());
         let mut changed = tar.clone();
         changed[3] ^= 1;
@@ -462,7 +462,10 @@ mod tests {
         ] {
             let mut files = sample();
             files.insert(PathBuf::from(name), vec![1]);
-            assert!(read_tar(&write_tar(&files, Moment(1))).is_err(), "{name}");
+            assert!(
+                read_tar(&write_tar(&files, Timestamp(1))).is_err(),
+                "{name}"
+            );
         }
     }
 

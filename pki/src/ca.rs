@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::error::Error;
 use crate::keys::{self, sha256_hex, unhex};
 use crate::ledger::{Authority, Reason, Revoked};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::passphrase::KeyProtection;
 use crate::pem;
 use crate::store::{self, Access};
@@ -248,7 +248,7 @@ impl Signer {
     pub(crate) fn sign_crl(
         &self,
         number: u64,
-        life: (Moment, Moment),
+        life: (Timestamp, Timestamp),
         revoked: &[&Revoked],
     ) -> Result<Vec<u8>, Error> {
         let entry = |revoked: &&Revoked| {

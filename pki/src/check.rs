@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::inspect::serial;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Ledger};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pki::Pki;
 use crate::probe;
 use crate::rotate;
@@ -133,7 +133,7 @@ impl Pki {
     }
 
     /// What the commands of --push and --exec have yet to be told.
-    fn check_runs(&self, checkup: &mut Checkup, ledger: &Ledger, now: Moment) {
+    fn check_runs(&self, checkup: &mut Checkup, ledger: &Ledger, now: Timestamp) {
         let runs = Runs::load(self.dir());
         checkup.last_success = runs.last_success;
         for (kind, leaf, why) in runs.pending(ledger, &self.own(ledger), now) {
@@ -154,7 +154,7 @@ impl Pki {
         checkup: &mut Checkup,
         ledger: &Ledger,
         authority: &Authority,
-        now: Moment,
+        now: Timestamp,
     ) {
         let object = format!("authorities/{}", authority.id);
         let in_use = matches!(
@@ -270,7 +270,7 @@ impl Pki {
         checkup: &mut Checkup,
         ledger: &Ledger,
         authority: &Authority,
-        now: Moment,
+        now: Timestamp,
     ) {
         let object = format!("crl/{}", authority.id);
         let fix = if self.is_offline(authority) {
@@ -322,7 +322,7 @@ impl Pki {
 }
 
 /// What a running program shows, against what was issued.
-fn check_endpoint(checkup: &mut Checkup, ledger: &Ledger, endpoint: &str, now: Moment) {
+fn check_endpoint(checkup: &mut Checkup, ledger: &Ledger, endpoint: &str, now: Timestamp) {
     let chain = match probe::served(endpoint, Duration::from_secs(5)) {
         Ok(chain) => chain,
         Err(why) => {

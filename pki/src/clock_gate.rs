@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::ledger::Event;
 use crate::moment::for_people;
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 
 /// Clocks of one installation differ by no more than this, and certificates begin so much earlier than they are made.
 const SKEW: u64 = crate::profile::BACKDATE;
@@ -17,7 +17,7 @@ impl Pki {
     ///
     /// # Errors
     /// It has, and nobody said that the clock is right.
-    pub(crate) fn refuse_lines_of_the_future(&self, held: &Held) -> Result<(), Error> {
+    pub(crate) fn refuse_lines_of_the_future(&self, held: &Change) -> Result<(), Error> {
         let (until, now) = (held.inventory.written_until(), held.now);
         let ahead = until.since(now);
         if ahead <= SKEW || self.clock_is_right() {
@@ -30,7 +30,7 @@ impl Pki {
     }
 
     /// Writes down that the operator insisted, so that nobody has to do so again.
-    pub(crate) fn say_clock_is_right(&self, held: &mut Held) -> Result<(), Error> {
+    pub(crate) fn say_clock_is_right(&self, held: &mut Change) -> Result<(), Error> {
         let ahead = held.inventory.written_until().since(held.now);
         if ahead <= SKEW || !self.clock_is_right() {
             return Ok(());

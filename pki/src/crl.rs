@@ -11,9 +11,9 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inspect::serial;
 use crate::ledger::{Authority, AuthorityKind, Crl, Event, Ledger};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pem;
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::store::{self, Access};
 
@@ -45,7 +45,7 @@ impl Pki {
     }
 
     /// Signs the CRL of every authority that peers may meet.
-    pub(crate) fn refresh_crls(&self, held: &mut Held) -> Result<(Vec<Crl>, Vec<String>), Error> {
+    pub(crate) fn refresh_crls(&self, held: &mut Change) -> Result<(Vec<Crl>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
         let wanted: Vec<Authority> = ledger
             .published_issuers(held.now)
@@ -69,7 +69,7 @@ impl Pki {
 
     /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
     /// Says whether any was.
-    pub(crate) fn freshen(&self, held: &mut Held, signer: &Signer) -> Result<bool, Error> {
+    pub(crate) fn freshen(&self, held: &mut Change, signer: &Signer) -> Result<bool, Error> {
         let ledger = held.inventory.ledger();
         let old = |id: &str| {
             ledger.crl(id).is_none_or(|crl| {
@@ -109,7 +109,7 @@ impl Pki {
         &self,
         ledger: &Ledger,
         authority: &Authority,
-        now: Moment,
+        now: Timestamp,
     ) -> bool {
         let Ok(der) = self.stored_crl(authority) else {
             return true;
@@ -132,7 +132,7 @@ impl Pki {
     }
 
     /// Signs, checks and stores the CRL of one authority.
-    pub(crate) fn sign_crl(&self, held: &mut Held, signer: &Signer) -> Result<Crl, Error> {
+    pub(crate) fn sign_crl(&self, held: &mut Change, signer: &Signer) -> Result<Crl, Error> {
         let ledger = held.inventory.ledger();
         let missing = || Error::Failed(format!("{} is not in the inventory", signer.id()));
         let authority = ledger.authority(signer.id()).ok_or_else(missing)?;

@@ -17,7 +17,7 @@ use crate::held_dir::HeldDir;
 use crate::keys::{self, sha256_hex};
 use crate::leaf_key;
 use crate::mesh_dir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pem;
 use crate::profile;
 use crate::store::{Access, Durability};
@@ -182,7 +182,7 @@ pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
 
 /// Makes a request for `id`, signed by `key`, as PEM.
 pub(crate) fn make(id: &PeerId, key: &KeyPair) -> Result<String, Error> {
-    let mut params = profile::leaf(id, &[], (Moment(0), Moment(0)))?;
+    let mut params = profile::leaf(id, &[], (Timestamp(0), Timestamp(0)))?;
     // A request can't carry these.
     params.serial_number = None;
     params.use_authority_key_identifier_extension = false;

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::lanes;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
+use crate::parallel;
 use crate::pki::Pki;
 use crate::standing::Own;
 use crate::store::{self, Access, Lock};
@@ -62,7 +62,7 @@ pub struct Delivery {
 pub(crate) struct Runs {
     /// When a run last did all it had to.
     #[serde(default)]
-    pub(crate) last_success: Option<Moment>,
+    pub(crate) last_success: Option<Timestamp>,
     #[serde(default)]
     hooks: BTreeMap<HookKind, BTreeMap<PathBuf, Told>>,
 }
@@ -195,7 +195,7 @@ impl Pki {
                 .cloned()
                 .collect();
             let (told, domain, own) = (wanted.clone(), self.trust_domain().clone(), hook.clone());
-            let done = lanes::each_within(
+            let done = parallel::each_within(
                 wanted,
                 LIMIT + Duration::from_secs(10),
                 move |job: Job| own.run(&domain, &job),
@@ -293,7 +293,7 @@ impl Runs {
         &self,
         ledger: &Ledger,
         own: &Own,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<(HookKind, Leaf, String)> {
         let mut found = Vec::new();
         if self.hooks.is_empty() {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum Operation {
     /// A file, folder or link is made.
     Create,
     /// Bytes are written.
@@ -26,16 +26,16 @@ pub(crate) enum Change {
 }
 
 /// Asks for leave.
-pub(crate) fn before(change: Change, path: &Path) -> io::Result<()> {
+pub(crate) fn before(operation: Operation, path: &Path) -> io::Result<()> {
     #[cfg(test)]
-    crate::tests::faults::strike(change, path)?;
-    let _ = (change, path);
+    crate::tests::faults::strike(operation, path)?;
+    let _ = (operation, path);
     Ok(())
 }
 
 /// Writes all of `bytes`, or a part of them where the disk or the program fails in the middle.
 pub(crate) fn write_all(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    before(Change::Write, path).inspect_err(|_| {
+    before(Operation::Write, path).inspect_err(|_| {
         // What a kill in the middle of a write leaves.
         #[cfg(test)]
         let _ = file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default());
@@ -45,7 +45,7 @@ pub(crate) fn write_all(file: &mut File, path: &Path, bytes: &[u8]) -> io::Resul
 
 /// Makes what was written to `file` outlive a power cut.
 pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
-    before(Change::Sync, path)?;
+    before(Operation::Sync, path)?;
     #[cfg(test)]
     if crate::tests::faults::spare_the_disk(path) {
         return Ok(());

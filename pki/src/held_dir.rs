@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::disk::{self, Change};
+use crate::disk::{self, Operation};
 use crate::error::Error;
 use crate::keys::random_hex;
 use crate::store::{Access, Durability, UNFINISHED};
@@ -189,7 +189,7 @@ impl HeldDir {
         self.in_time()?;
         let name = hidden_name()?;
         let path = self.path.join(&name);
-        disk::before(Change::Create, &path).map_err(Error::io("create", &path))?;
+        disk::before(Operation::Create, &path).map_err(Error::io("create", &path))?;
         rustix::fs::mkdirat(&self.handle, &*name, Mode::RWXU).map_err(at("create", &path))?;
         let handle = rustix::fs::openat(&self.handle, &*name, FOLDER, Mode::empty())
             .map_err(at("open", &path))?;
@@ -221,7 +221,7 @@ impl HeldDir {
     ) -> Result<(), Error> {
         self.in_time()?;
         let path = self.path.join(name);
-        disk::before(Change::Create, &path).map_err(Error::io("create", &path))?;
+        disk::before(Operation::Create, &path).map_err(Error::io("create", &path))?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(access.mode());
@@ -258,7 +258,7 @@ impl HeldDir {
             return Ok(());
         }
         let doing = "change the owner of";
-        disk::before(Change::Owner, path).map_err(Error::io(doing, path))?;
+        disk::before(Operation::Owner, path).map_err(Error::io(doing, path))?;
         let (user, group) = (
             rustix::fs::Uid::from_raw(self.owner.0),
             rustix::fs::Gid::from_raw(self.owner.1),
@@ -270,7 +270,7 @@ impl HeldDir {
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         self.in_time()?;
         let path = self.path.join(to);
-        disk::before(Change::Rename, &path).map_err(Error::io("replace", &path))?;
+        disk::before(Operation::Rename, &path).map_err(Error::io("replace", &path))?;
         rustix::fs::renameat(&self.handle, from, &self.handle, to).map_err(at("replace", &path))
     }
 
@@ -278,7 +278,7 @@ impl HeldDir {
     pub(crate) fn relink(&self, name: &str, target: &str) -> Result<(), Error> {
         self.in_time()?;
         let (path, fresh) = (self.path.join(name), hidden_name()?);
-        disk::before(Change::Create, &path).map_err(Error::io("create", &path))?;
+        disk::before(Operation::Create, &path).map_err(Error::io("create", &path))?;
         rustix::fs::symlinkat(target, &self.handle, &*fresh).map_err(at("create", &path))?;
         let done = self.rename(&fresh, name);
         if done.is_err() {
@@ -295,7 +295,7 @@ impl HeldDir {
     fn unlink(&self, name: &str, flags: AtFlags) -> Result<(), Error> {
         self.in_time()?;
         let path = self.path.join(name);
-        disk::before(Change::Remove, &path).map_err(Error::io("remove", &path))?;
+        disk::before(Operation::Remove, &path).map_err(Error::io("remove", &path))?;
         match rustix::fs::unlinkat(&self.handle, name, flags) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(at("remove", &path)(error)),
@@ -339,7 +339,7 @@ impl HeldDir {
     /// Makes everything on its file system outlive a power cut.
     pub(crate) fn sync_file_system(&self) -> Result<(), Error> {
         self.in_time()?;
-        disk::before(Change::Sync, &self.path).map_err(Error::io("sync", &self.path))?;
+        disk::before(Operation::Sync, &self.path).map_err(Error::io("sync", &self.path))?;
         rustix::fs::syncfs(&self.handle).map_err(at("sync", &self.path))
     }
 
@@ -434,7 +434,7 @@ fn walk(path: &Path, make: bool) -> Result<OwnedFd, Astray> {
         let next = match rustix::fs::openat(&here, &*name, LOOK, Mode::empty()) {
             Err(Errno::NOENT) if make => {
                 let mode = if ahead.is_empty() { 0o700 } else { 0o777 };
-                disk::before(Change::Create, &at.join(&name)).map_err(Astray::Gate)?;
+                disk::before(Operation::Create, &at.join(&name)).map_err(Astray::Gate)?;
                 match rustix::fs::mkdirat(&here, &*name, Mode::from_raw_mode(mode)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),

@@ -16,7 +16,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::error::Error;
 use crate::keys::{self, sha256_hex};
-use crate::moment::{Moment, for_people};
+use crate::moment::{Timestamp, for_people};
 use crate::pem;
 
 /// One thing found in a file.
@@ -37,7 +37,7 @@ const SHOWN_SERIALS: usize = 20;
 ///
 /// # Errors
 /// Nothing in it can be read.
-pub fn inspect(bytes: &[u8], now: Moment) -> Result<Vec<Item>, Error> {
+pub fn inspect(bytes: &[u8], now: Timestamp) -> Result<Vec<Item>, Error> {
     if bytes.first() == Some(&0x30) {
         let tries = [certificate(bytes, now), crl(bytes, now), request(bytes)];
         let found = tries.into_iter().flatten().next();
@@ -83,7 +83,7 @@ pub fn inspect(bytes: &[u8], now: Moment) -> Result<Vec<Item>, Error> {
 
 /// Certificates that a server showed.
 #[must_use]
-pub fn inspect_chain(chain: &[CertificateDer<'_>], now: Moment) -> Vec<Item> {
+pub fn inspect_chain(chain: &[CertificateDer<'_>], now: Timestamp) -> Vec<Item> {
     chain
         .iter()
         .map(|der| {
@@ -100,7 +100,7 @@ fn unknown(what: &str) -> Item {
     }
 }
 
-fn certificate(der: &[u8], now: Moment) -> Option<Item> {
+fn certificate(der: &[u8], now: Timestamp) -> Option<Item> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;
     let (from, to) = (
         moment(parsed.validity().not_before.timestamp()),
@@ -165,7 +165,7 @@ fn certificate(der: &[u8], now: Moment) -> Option<Item> {
     })
 }
 
-fn crl(der: &[u8], now: Moment) -> Option<Item> {
+fn crl(der: &[u8], now: Timestamp) -> Option<Item> {
     let (_, parsed) = CertificateRevocationList::from_der(der).ok()?;
     let (made, next) = (
         moment(parsed.last_update().timestamp()),
@@ -371,6 +371,6 @@ pub(crate) fn serial(raw: &[u8]) -> String {
 }
 
 /// A certificate's date; what lies before 1970 is 1970.
-pub(crate) fn moment(seconds: i64) -> Moment {
-    Moment(u64::try_from(seconds).unwrap_or(0))
+pub(crate) fn moment(seconds: i64) -> Timestamp {
+    Timestamp(u64::try_from(seconds).unwrap_or(0))
 }

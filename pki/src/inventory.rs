@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{self, Change};
+use crate::disk::{self, Operation};
 use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Event, Ledger};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::store::{self, Access, Lock};
 
 /// The hash that the first line carries.
@@ -26,7 +26,7 @@ const NOTHING_BEFORE: &str = "00000000000000000000000000000000000000000000000000
 #[derive(Serialize, Deserialize)]
 struct Line {
     n: u64,
-    at: Moment,
+    at: Timestamp,
     prev: String,
     /// Further lines of the same batch follow: what happened together is in force together or not at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -44,9 +44,9 @@ pub(crate) struct Inventory {
     whole: u64,
     ledger: Ledger,
     /// The latest moment at which a line says it was written, since the clock was last said to be right.
-    written_until: Moment,
+    written_until: Timestamp,
     /// When a backup was restored last.
-    restored_at: Option<Moment>,
+    restored_at: Option<Timestamp>,
     /// The lines of a batch whose last line has not been met yet.
     open: Vec<(u64, Event)>,
 }
@@ -68,7 +68,7 @@ impl Inventory {
             last: NOTHING_BEFORE.to_owned(),
             whole: 0,
             ledger: Ledger::default(),
-            written_until: Moment(0),
+            written_until: Timestamp(0),
             restored_at: None,
             open: Vec::new(),
         };
@@ -106,17 +106,17 @@ impl Inventory {
     }
 
     /// The latest moment of a line: when it lies ahead, this machine's clock is wrong now or was wrong then.
-    pub(crate) fn written_until(&self) -> Moment {
+    pub(crate) fn written_until(&self) -> Timestamp {
         self.written_until
     }
 
     /// When a backup was restored last: what is older and unknown, it did not have.
-    pub(crate) fn restored_at(&self) -> Option<Moment> {
+    pub(crate) fn restored_at(&self) -> Option<Timestamp> {
         self.restored_at
     }
 
     /// Keeps in mind when a line was written.
-    fn note(&mut self, at: Moment, event: &Event) {
+    fn note(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::ClockIsRight { .. } => self.written_until = at,
             Event::Restored { .. } => self.restored_at = Some(at),
@@ -134,7 +134,7 @@ impl Inventory {
     pub(crate) fn append(
         &mut self,
         _held: &Lock,
-        now: Moment,
+        now: Timestamp,
         events: Vec<Event>,
     ) -> Result<(), Error> {
         let mut text = Vec::new();
@@ -177,7 +177,7 @@ impl Inventory {
             .as_mut()
             .map_err(|error| io::Error::new(error.kind(), error.to_string()))
             .and_then(|file| {
-                disk::before(Change::Rename, &self.path)?;
+                disk::before(Operation::Rename, &self.path)?;
                 file.set_len(self.whole)?; // takes off what a crash cut
                 file.seek(SeekFrom::Start(self.whole))?;
                 disk::write_all(file, &self.path, &text)
@@ -253,7 +253,7 @@ impl Inventory {
 
 /// What an append that failed had already written must go, or the next reader meets half a line in the middle of the file.
 fn give_back(file: &mut File, path: &Path, whole: u64) {
-    let _ = disk::before(Change::Remove, path).and_then(|()| file.set_len(whole)); // best effort: a cut last line is passed over anyway
+    let _ = disk::before(Operation::Remove, path).and_then(|()| file.set_len(whole)); // best effort: a cut last line is passed over anyway
 }
 
 fn read_head(dir: &Path) -> Result<Option<(u64, String)>, Error> {
@@ -285,7 +285,7 @@ mod tests {
         inventory
             .append(
                 &lock,
-                Moment(1),
+                Timestamp(1),
                 vec![Event::Created {
                     trust_domain: "a".to_owned(),
                 }],
@@ -294,7 +294,7 @@ mod tests {
         inventory
             .append(
                 &lock,
-                Moment(2),
+                Timestamp(2),
                 vec![Event::Restored { lines: 1 }, Event::Restored { lines: 2 }],
             )
             .unwrap();
@@ -355,19 +355,19 @@ mod tests {
         let lock = three_lines(dir.path());
         let mut inventory = Inventory::load(dir.path()).unwrap();
         let restored = || vec![Event::Restored { lines: 1 }];
-        inventory.append(&lock, Moment(900), restored()).unwrap();
-        inventory.append(&lock, Moment(5), restored()).unwrap();
+        inventory.append(&lock, Timestamp(900), restored()).unwrap();
+        inventory.append(&lock, Timestamp(5), restored()).unwrap();
         assert_eq!(
             inventory.written_until(),
-            Moment(900),
+            Timestamp(900),
             "a later line hides nothing"
         );
-        assert_eq!(inventory.restored_at(), Some(Moment(5)));
+        assert_eq!(inventory.restored_at(), Some(Timestamp(5)));
         let said = vec![Event::ClockIsRight { ahead: 895 }];
-        inventory.append(&lock, Moment(5), said).unwrap();
+        inventory.append(&lock, Timestamp(5), said).unwrap();
         let read = Inventory::load(dir.path()).unwrap();
         for inventory in [inventory, read] {
-            assert_eq!(inventory.written_until(), Moment(5));
+            assert_eq!(inventory.written_until(), Timestamp(5));
         }
     }
 
@@ -382,7 +382,7 @@ mod tests {
         let mut inventory = Inventory::load(dir.path()).unwrap();
         assert_eq!(inventory.lines(), 3);
         inventory
-            .append(&lock, Moment(3), vec![Event::Restored { lines: 3 }])
+            .append(&lock, Timestamp(3), vec![Event::Restored { lines: 3 }])
             .unwrap();
         assert_eq!(Inventory::load(dir.path()).unwrap().lines(), 4);
     }

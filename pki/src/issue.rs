@@ -19,14 +19,14 @@ use crate::ca::{self, Signer};
 use crate::csr;
 use crate::error::Error;
 use crate::held_dir;
-use crate::judge::Court;
+use crate::judge::BundleVerifier;
 use crate::key_rules::KeyRules;
 use crate::keys::{self, sha256_hex};
-use crate::lanes;
 use crate::ledger::{Authority, Event, Leaf};
 use crate::mesh_dir::{self, Content, Staged};
-use crate::moment::{Moment, for_people};
-use crate::pki::{Held, Pki};
+use crate::moment::{Timestamp, for_people};
+use crate::parallel;
+use crate::pki::{Change, Pki};
 use crate::profile;
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN, is_dns_name};
 use crate::store;
@@ -169,7 +169,7 @@ impl Pki {
 
     pub(crate) fn issue_held(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         dry_run: bool,
@@ -214,7 +214,7 @@ impl Pki {
             let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
             Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
         };
-        let generations = lanes::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
+        let generations = parallel::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
         mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
@@ -253,7 +253,7 @@ impl Pki {
 
     fn mint(
         &self,
-        now: Moment,
+        now: Timestamp,
         (authority, signer): (&Authority, &Signer),
         request: &IssueRequest,
         out: PathBuf,
@@ -401,7 +401,7 @@ impl Pki {
     }
 
     /// Every leaf is judged as its peers will judge it, with the roots they will have.
-    fn self_check(&self, minted: &[Minted], held: &Held) -> Result<(), Error> {
+    fn self_check(&self, minted: &[Minted], held: &Change) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let certificate = |authority| ca::certificate(self.dir(), authority);
         let roots = ledger
@@ -417,7 +417,7 @@ impl Pki {
             .chain(ledger.trusted_roots(held.now))
             .map(|authority| self.stored_crl(authority));
         let crls = crls.collect::<Result<Vec<_>, _>>()?;
-        let court = Court::new(&roots, Some(&crls), &issuers, self.trust_domain())
+        let court = BundleVerifier::new(&roots, Some(&crls), &issuers, self.trust_domain())
             .map_err(Error::SelfCheck)?;
         for minted in minted {
             let authority = ledger.authority(&minted.leaf.issuer);
@@ -440,7 +440,7 @@ impl Pki {
     }
 
     /// Writes all generations under hidden names.
-    fn stage_all(&self, minted: &[Minted], held: &Held) -> Result<Vec<Staged>, Error> {
+    fn stage_all(&self, minted: &[Minted], held: &Change) -> Result<Vec<Staged>, Error> {
         let ledger = held.inventory.ledger();
         let (ca, crl) = self.trust(ledger, held.now)?;
         let mut contents = Vec::with_capacity(minted.len());
@@ -459,7 +459,7 @@ impl Pki {
             let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
             Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
         };
-        let staged = lanes::each_within(
+        let staged = parallel::each_within(
             contents,
             mesh_dir::LIMIT,
             move |(out, content): (PathBuf, Content)| mesh_dir::stage(&out, &content, durability),

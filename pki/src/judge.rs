@@ -9,16 +9,16 @@ use gapura_trust::provider::mesh_provider;
 use gapura_trust::purpose::Purpose;
 use gapura_trust::revocation::RevocationSet;
 use gapura_trust::roots::{Issuer, Roots};
-use gapura_trust::verify::Judge;
+use gapura_trust::verify::Verifier;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::leaf_key;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 
 /// Roots and CRLs, checked and ready to judge by.
-pub(crate) struct Court(Judge);
+pub(crate) struct BundleVerifier(Verifier);
 
-impl Court {
+impl BundleVerifier {
     /// Takes roots and, unless revocation is not to be asked about, CRLs. `issuers` are CA certificates that may have signed a CRL; they
     /// vouch for nothing.
     pub(crate) fn new(
@@ -50,7 +50,7 @@ impl Court {
                 )
             }
         };
-        Ok(Self(Judge::new(
+        Ok(Self(Verifier::new(
             anchors,
             revocation,
             domain.clone(),
@@ -64,7 +64,7 @@ impl Court {
         chain: &[CertificateDer<'_>],
         purpose: Purpose,
         wanted: Option<&PeerId>,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<Peer, String> {
         let peer = self
             .0

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 use serde::{Deserialize, Serialize};
 
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 
 /// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose clock is behind still sees them.
 const KEPT_AFTER_END: u64 = 86_400;
@@ -77,9 +77,9 @@ pub struct Authority {
     /// In hexadecimal.
     pub serial: String,
     /// First second of its life.
-    pub not_before: Moment,
+    pub not_before: Timestamp,
     /// Last second of its life.
-    pub not_after: Moment,
+    pub not_after: Timestamp,
     /// SHA-256 of its certificate.
     pub fingerprint: String,
     /// What it does at present.
@@ -126,9 +126,9 @@ pub struct Leaf {
     /// The authority that signed it.
     pub issuer: String,
     /// First second of its life.
-    pub not_before: Moment,
+    pub not_before: Timestamp,
     /// Last second of its life.
-    pub not_after: Moment,
+    pub not_after: Timestamp,
     /// The life that was asked for, in seconds; what `renew` asks for again.
     pub ttl: u64,
     /// Further DNS names.
@@ -153,12 +153,12 @@ pub struct Revoked {
     /// In hexadecimal.
     pub serial: String,
     /// When.
-    pub revoked_at: Moment,
+    pub revoked_at: Timestamp,
     /// Why.
     #[serde(with = "as_text")]
     pub reason: Reason,
     /// The end of the certificate's life, after which the entry may go.
-    pub not_after: Moment,
+    pub not_after: Timestamp,
     /// SHA-256 of its public key, where no other line has it: of a certificate that the inventory had lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -203,11 +203,11 @@ pub struct Crl {
     /// Its number, higher than any before.
     pub number: u64,
     /// When it was made.
-    pub made_at: Moment,
+    pub made_at: Timestamp,
     /// Its thisUpdate: a little earlier, for verifiers whose clock is behind.
-    pub this_update: Moment,
+    pub this_update: Timestamp,
     /// When it is out of date.
-    pub next_update: Moment,
+    pub next_update: Timestamp,
     /// How many certificates it lists.
     pub entries: usize,
 }
@@ -313,7 +313,7 @@ impl Ledger {
     }
 
     /// The roots that peers are told to trust at `now`.
-    pub fn trusted_roots(&self, now: Moment) -> impl Iterator<Item = &Authority> {
+    pub fn trusted_roots(&self, now: Timestamp) -> impl Iterator<Item = &Authority> {
         self.authorities.iter().filter(move |authority| {
             let trusted = matches!(
                 authority.state,
@@ -325,7 +325,7 @@ impl Ledger {
 
     /// The issuers whose certificates peers may still meet: their CRLs are published. A retired one stays until its last leaf has
     /// ended, since a leaf whose issuer has no CRL is refused and would be cut off in the middle of a request.
-    pub fn published_issuers(&self, now: Moment) -> impl Iterator<Item = &Authority> {
+    pub fn published_issuers(&self, now: Timestamp) -> impl Iterator<Item = &Authority> {
         let roots: Vec<&str> = self
             .trusted_roots(now)
             .map(|root| root.id.as_str())
@@ -435,7 +435,7 @@ impl Ledger {
 
     /// What the CRL of `issuer` has to list at `now`, oldest first.
     #[must_use]
-    pub fn revoked_by(&self, issuer: &str, now: Moment) -> Vec<&Revoked> {
+    pub fn revoked_by(&self, issuer: &str, now: Timestamp) -> Vec<&Revoked> {
         let listed = |revoked: &&Revoked| {
             revoked.issuer == issuer && revoked.not_after.plus(KEPT_AFTER_END) > now
         };
@@ -454,7 +454,7 @@ impl Ledger {
 
     /// Whether a leaf works at `now`: within its dates and not revoked.
     #[must_use]
-    pub fn is_live(&self, leaf: &Leaf, now: Moment) -> bool {
+    pub fn is_live(&self, leaf: &Leaf, now: Timestamp) -> bool {
         leaf.not_after > now && self.revocation(&leaf.issuer, &leaf.serial).is_none()
     }
 }
@@ -468,7 +468,7 @@ impl Leaf {
 
     /// When it was made.
     #[must_use]
-    pub fn issued_at(&self) -> Moment {
+    pub fn issued_at(&self) -> Timestamp {
         self.not_before.plus(self.backdated())
     }
 
@@ -588,8 +588,8 @@ mod tests {
             name: name.parse().unwrap(),
             serial: serial.to_owned(),
             issuer: "iss-g1-001".to_owned(),
-            not_before: Moment(0),
-            not_after: Moment(100),
+            not_before: Timestamp(0),
+            not_after: Timestamp(100),
             ttl: 100,
             dns: Vec::new(),
             key: String::new(),
@@ -624,24 +624,24 @@ mod tests {
         let revoked = Revoked {
             issuer: "i".to_owned(),
             serial: "1".to_owned(),
-            revoked_at: Moment(5),
+            revoked_at: Timestamp(5),
             reason: Reason::KeyCompromise,
-            not_after: Moment(100),
+            not_after: Timestamp(100),
             key: None,
         };
         ledger.apply(Event::Revoked(revoked)).unwrap();
         assert_eq!(
             ledger
-                .revoked_by("i", Moment(100 + KEPT_AFTER_END - 1))
+                .revoked_by("i", Timestamp(100 + KEPT_AFTER_END - 1))
                 .len(),
             1
         );
         assert!(
             ledger
-                .revoked_by("i", Moment(100 + KEPT_AFTER_END))
+                .revoked_by("i", Timestamp(100 + KEPT_AFTER_END))
                 .is_empty()
         );
-        assert!(ledger.revoked_by("j", Moment(50)).is_empty());
+        assert!(ledger.revoked_by("j", Timestamp(50)).is_empty());
     }
 
     #[test]
@@ -705,9 +705,9 @@ mod tests {
         let crl = |number| Crl {
             issuer: "i".to_owned(),
             number,
-            made_at: Moment(0),
-            this_update: Moment(0),
-            next_update: Moment(9),
+            made_at: Timestamp(0),
+            this_update: Timestamp(0),
+            next_update: Timestamp(9),
             entries: 0,
         };
         ledger.apply(Event::Crl(crl(7))).unwrap();

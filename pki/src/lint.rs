@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey;
 
 use crate::error::Error;
 use crate::inspect::moment;
-use crate::moment::{Moment, for_people};
+use crate::moment::{Timestamp, for_people};
 use crate::pem;
 use crate::settings::LEAF_TTL_MAX;
 
@@ -39,7 +39,7 @@ impl Finding {
 ///
 /// # Errors
 /// There are none in it.
-pub fn lint(bytes: &[u8], now: Moment) -> Result<Vec<Finding>, Error> {
+pub fn lint(bytes: &[u8], now: Timestamp) -> Result<Vec<Finding>, Error> {
     let mut items: Vec<(SectionKind, Vec<u8>)> = Vec::new();
     if bytes.first() == Some(&0x30) {
         let kind = if X509Certificate::from_der(bytes).is_ok() {
@@ -75,7 +75,7 @@ pub fn lint(bytes: &[u8], now: Moment) -> Result<Vec<Finding>, Error> {
 
 type Note<'a> = dyn FnMut(&'static str, String) + 'a;
 
-fn certificate(der: &[u8], now: Moment, note: &mut Note<'_>) {
+fn certificate(der: &[u8], now: Timestamp, note: &mut Note<'_>) {
     let Ok((rest, parsed)) = X509Certificate::from_der(der) else {
         return note("E000", "not a certificate".to_owned());
     };
@@ -170,7 +170,7 @@ impl Facts {
     }
 }
 
-fn common(parsed: &X509Certificate<'_>, now: Moment, note: &mut Note<'_>) {
+fn common(parsed: &X509Certificate<'_>, now: Timestamp, note: &mut Note<'_>) {
     let (from, to) = (
         moment(parsed.validity().not_before.timestamp()),
         moment(parsed.validity().not_after.timestamp()),
@@ -387,7 +387,7 @@ fn authority(parsed: &X509Certificate<'_>, facts: &Facts, note: &mut Note<'_>) {
     }
 }
 
-fn crl(der: &[u8], now: Moment, note: &mut Note<'_>) {
+fn crl(der: &[u8], now: Timestamp, note: &mut Note<'_>) {
     let Ok((rest, parsed)) = CertificateRevocationList::from_der(der) else {
         return note("E000", "neither a certificate nor a CRL".to_owned());
     };

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::held_dir::{self, HeldDir, generation};
 use crate::keys::{self, sha256_hex};
-use crate::lanes;
+use crate::parallel;
 use crate::pem;
 use crate::store::{Access, Durability, UNFINISHED};
 
@@ -299,7 +299,7 @@ pub(crate) fn within<R: Send + 'static>(
     work: impl Fn(&Path) -> Result<R, Error> + Send + Sync + 'static,
 ) -> Result<R, Error> {
     let late = |_| Err(held_dir::late(dir));
-    let done = lanes::each_within(vec![dir.to_owned()], LIMIT, move |dir| work(&dir), late)?;
+    let done = parallel::each_within(vec![dir.to_owned()], LIMIT, move |dir| work(&dir), late)?;
     done.into_iter()
         .next()
         .unwrap_or_else(|| Err(held_dir::late(dir)))

@@ -8,15 +8,15 @@ use std::path::Path;
 use crate::check::{Checkup, EndOf, Level};
 use crate::error::Error;
 use crate::held_dir::HeldDir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::store::Access;
 
 impl Checkup {
     /// The findings as metrics.
     #[must_use]
-    pub fn exposition(&self, now: Moment) -> String {
+    pub fn exposition(&self, now: Timestamp) -> String {
         let mut text = String::new();
-        let left = |at: Moment| i128::from(at.0) - i128::from(now.0);
+        let left = |at: Timestamp| i128::from(at.0) - i128::from(now.0);
         let mut family = |name: &str, help: &str, samples: Vec<(String, String)>| {
             if samples.is_empty() {
                 return;
@@ -99,7 +99,7 @@ impl Checkup {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn write_metrics(&self, file: &Path, now: Moment) -> Result<(), Error> {
+    pub fn write_metrics(&self, file: &Path, now: Timestamp) -> Result<(), Error> {
         let absolute = std::path::absolute(file).map_err(Error::io("find", file))?;
         let name = absolute.file_name().and_then(|name| name.to_str());
         let (Some(folder), Some(name)) = (absolute.parent(), name) else {
@@ -135,9 +135,9 @@ mod tests {
         let mut checkup = Checkup::default();
         checkup.ends.push(End {
             of: EndOf::Leaf("plugin/lab".to_owned(), "/a\"b\\c".into()),
-            at: Moment(90),
+            at: Timestamp(90),
         });
-        let text = checkup.exposition(Moment(100));
+        let text = checkup.exposition(Timestamp(100));
         let wanted = r#"gapura_pki_leaf_seconds_left{name="plugin/lab",dir="/a\"b\\c"} -10"#;
         assert!(text.lines().any(|line| line == wanted), "{text}");
         assert!(

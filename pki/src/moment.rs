@@ -14,9 +14,9 @@ use crate::error::Error;
 /// Whole seconds since 1970, UTC: all that a certificate's dates can express.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Moment(pub u64);
+pub struct Timestamp(pub u64);
 
-impl Moment {
+impl Timestamp {
     /// The present, as `clock` tells it.
     #[must_use]
     pub fn now(clock: &Clock) -> Self {
@@ -57,20 +57,20 @@ impl Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.to_time().format(&Rfc3339).map_err(|_| fmt::Error)?;
         f.write_str(&text)
     }
 }
 
-impl From<Moment> for String {
-    fn from(moment: Moment) -> Self {
+impl From<Timestamp> for String {
+    fn from(moment: Timestamp) -> Self {
         moment.to_string()
     }
 }
 
-impl std::str::FromStr for Moment {
+impl std::str::FromStr for Timestamp {
     type Err = Error;
 
     /// RFC 3339 (`2027-01-31T12:00:00Z`), a date alone, or seconds since 1970.
@@ -95,7 +95,7 @@ impl std::str::FromStr for Moment {
     }
 }
 
-impl TryFrom<String> for Moment {
+impl TryFrom<String> for Timestamp {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
@@ -164,10 +164,13 @@ mod tests {
 
     #[test]
     fn a_moment_reads_back_what_it_prints() {
-        let moment = Moment(1_795_415_462);
-        assert_eq!(moment.to_string().parse::<Moment>().unwrap(), moment);
-        assert_eq!("1970-01-02".parse::<Moment>().unwrap(), Moment(86_400));
-        assert!("tomorrow".parse::<Moment>().is_err());
+        let moment = Timestamp(1_795_415_462);
+        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        assert_eq!(
+            "1970-01-02".parse::<Timestamp>().unwrap(),
+            Timestamp(86_400)
+        );
+        assert!("tomorrow".parse::<Timestamp>().is_err());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
@@ -48,10 +48,10 @@ pub struct Pki {
 }
 
 /// A state directory held for a change.
-pub(crate) struct Held {
+pub(crate) struct Change {
     pub(crate) lock: Lock,
     pub(crate) inventory: Inventory,
-    pub(crate) now: Moment,
+    pub(crate) now: Timestamp,
     /// Whether CRLs were made anew on the way, so that every directory has to get them.
     pub(crate) crls_changed: bool,
     /// How the mesh directories stand to the inventory, after what runs that died left was brought to its end.
@@ -97,8 +97,8 @@ impl Pki {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
         let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
         refuse_a_used(&dir)?;
-        let now = Moment::now(clock);
-        let mut held = Held {
+        let now = Timestamp::now(clock);
+        let mut held = Change {
             lock,
             inventory: Inventory::load(&dir)?,
             now,
@@ -226,8 +226,8 @@ impl Pki {
 
     /// The present.
     #[must_use]
-    pub fn now(&self) -> Moment {
-        Moment::now(&self.clock)
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now(&self.clock)
     }
 
     pub(crate) fn protection(&self) -> &KeyProtection {
@@ -287,13 +287,13 @@ impl Pki {
     }
 
     /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the mesh directories.
-    pub(crate) fn hold(&self) -> Result<Held, Error> {
+    pub(crate) fn hold(&self) -> Result<Change, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
         let inventory = self.inventory()?;
         let ledger = inventory.ledger();
         let standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
-        Ok(Held {
+        Ok(Change {
             inventory,
             now: self.now(),
             lock,
@@ -348,7 +348,7 @@ impl Pki {
     }
 
     /// The issuing CA that signs leaves at present, open.
-    pub(crate) fn active_issuer(&self, held: &Held) -> Result<(Authority, Signer), Error> {
+    pub(crate) fn active_issuer(&self, held: &Change) -> Result<(Authority, Signer), Error> {
         let ledger = held.inventory.ledger();
         let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active);
         let mend = "run `gapura-pki ca rotate issuer --emergency`";
@@ -408,7 +408,7 @@ impl Pki {
         &self,
         id: &str,
         state: AuthorityState,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(Authority, Signer), Error> {
         let life = profile::life(now, self.settings.root_ttl.as_secs(), None);
         let params = profile::root(id, &self.settings, life)?;
@@ -445,7 +445,7 @@ impl Pki {
         id: &str,
         state: AuthorityState,
         (root, signer): (&Authority, &Signer),
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(Authority, Signer), Error> {
         let life = profile::life(
             now,
@@ -477,7 +477,7 @@ impl Pki {
     }
 }
 
-impl Held {
+impl Change {
     /// Writes events down and syncs them.
     pub(crate) fn append(&mut self, events: Vec<Event>) -> Result<(), Error> {
         self.inventory.append(&self.lock, self.now, events)
@@ -485,7 +485,7 @@ impl Held {
 }
 
 /// A clock that is behind or a CA that has ended would give certificates that every peer refuses.
-fn in_its_life(authority: &Authority, now: Moment, mend: &str) -> Result<(), Error> {
+fn in_its_life(authority: &Authority, now: Timestamp, mend: &str) -> Result<(), Error> {
     if now < authority.not_before {
         let behind = crate::moment::for_people(authority.not_before.since(now));
         return Err(Error::Refused(format!(

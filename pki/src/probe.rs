@@ -37,7 +37,7 @@ pub fn served(address: &str, patience: Duration) -> Result<Vec<CertificateDer<'s
         .set_read_timeout(Some(patience))
         .and_then(|()| stream.set_write_timeout(Some(patience)))
         .map_err(|why| failed(&why))?;
-    let seen = Arc::new(Witness {
+    let seen = Arc::new(CapturingVerifier {
         provider: public_provider(),
         chain: Mutex::default(),
     });
@@ -71,12 +71,12 @@ fn handshake(
 
 /// Takes down the chain and lets everything pass.
 #[derive(Debug)]
-struct Witness {
+struct CapturingVerifier {
     provider: Arc<CryptoProvider>,
     chain: Mutex<Vec<CertificateDer<'static>>>,
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for CapturingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::Error;
 use crate::keys::{random, random_hex};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::settings::Settings;
 
 /// Certificates begin this long before they are made, for verifiers whose clock is behind.
@@ -30,7 +30,11 @@ pub(crate) fn serial() -> Result<[u8; 20], Error> {
 }
 
 /// The first and last second of a certificate made at `now` for `ttl` seconds under an issuer that lives in `within`.
-pub(crate) fn life(now: Moment, ttl: u64, within: Option<(Moment, Moment)>) -> (Moment, Moment) {
+pub(crate) fn life(
+    now: Timestamp,
+    ttl: u64,
+    within: Option<(Timestamp, Timestamp)>,
+) -> (Timestamp, Timestamp) {
     let (begin, end) = (now.minus(BACKDATE), now.plus(ttl));
     within.map_or((begin, end), |(from, to)| (begin.max(from), end.min(to)))
 }
@@ -39,7 +43,7 @@ pub(crate) fn life(now: Moment, ttl: u64, within: Option<(Moment, Moment)>) -> (
 pub(crate) fn root(
     id: &str,
     settings: &Settings,
-    life: (Moment, Moment),
+    life: (Timestamp, Timestamp),
 ) -> Result<CertificateParams, Error> {
     authority(id, settings, life, 2)
 }
@@ -48,7 +52,7 @@ pub(crate) fn root(
 pub(crate) fn issuer(
     id: &str,
     settings: &Settings,
-    life: (Moment, Moment),
+    life: (Timestamp, Timestamp),
 ) -> Result<CertificateParams, Error> {
     let mut params = authority(id, settings, life, 0)?;
     // Verifiers that demand a purpose of the whole path find it here too.
@@ -82,7 +86,7 @@ pub(crate) fn issuer(
 pub(crate) fn leaf(
     id: &PeerId,
     dns: &[String],
-    life: (Moment, Moment),
+    life: (Timestamp, Timestamp),
 ) -> Result<CertificateParams, Error> {
     let mut params = blank(life)?;
     params.is_ca = IsCa::ExplicitNoCa;
@@ -108,7 +112,7 @@ pub(crate) fn default_dns(id: &PeerId) -> Option<String> {
 fn authority(
     id: &str,
     settings: &Settings,
-    life: (Moment, Moment),
+    life: (Timestamp, Timestamp),
     path_length: u8,
 ) -> Result<CertificateParams, Error> {
     let mut params = blank(life)?;
@@ -127,7 +131,7 @@ fn authority(
 }
 
 /// Everything the library would otherwise fill in by itself: a life until 4096, a name, a serial that repeats with the key, no AKI.
-fn blank((begin, end): (Moment, Moment)) -> Result<CertificateParams, Error> {
+fn blank((begin, end): (Timestamp, Timestamp)) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     params.not_before = begin.to_time();
     params.not_after = end.to_time();
@@ -165,11 +169,11 @@ mod tests {
 
     #[test]
     fn a_life_stays_within_the_issuers() {
-        let now = Moment(10_000);
-        assert_eq!(life(now, 100, None), (Moment(9_700), Moment(10_100)));
+        let now = Timestamp(10_000);
+        assert_eq!(life(now, 100, None), (Timestamp(9_700), Timestamp(10_100)));
         assert_eq!(
-            life(now, 100, Some((Moment(9_900), Moment(10_050)))),
-            (Moment(9_900), Moment(10_050))
+            life(now, 100, Some((Timestamp(9_900), Timestamp(10_050)))),
+            (Timestamp(9_900), Timestamp(10_050))
         );
     }
 }

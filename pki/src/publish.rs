@@ -13,12 +13,12 @@ use rustls::pki_types::CertificateDer;
 use crate::ca;
 use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
-use crate::lanes;
 use crate::ledger::{AuthorityKind, Leaf, Ledger};
 use crate::mesh_dir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
+use crate::parallel;
 use crate::pem;
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 use crate::standing::{Own, Standing};
 use crate::store::{self, Durability};
 
@@ -95,7 +95,7 @@ impl Pki {
     }
 
     /// `ca.pem` and `crl.pem` as `ledger` wants them.
-    pub(crate) fn trust(&self, ledger: &Ledger, now: Moment) -> Result<(String, String), Error> {
+    pub(crate) fn trust(&self, ledger: &Ledger, now: Timestamp) -> Result<(String, String), Error> {
         let (mut roots, mut crls) = (String::new(), String::new());
         for root in ledger.trusted_roots(now) {
             roots.push_str(&pem::encode(
@@ -118,12 +118,12 @@ impl Pki {
         leaf: &[u8],
         issuer: &str,
         ledger: &Ledger,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<String, Error> {
         Ok(pem::encode("CERTIFICATE", leaf) + &self.issuers_of(issuer, ledger, now)?)
     }
 
-    fn issuers_of(&self, issuer: &str, ledger: &Ledger, now: Moment) -> Result<String, Error> {
+    fn issuers_of(&self, issuer: &str, ledger: &Ledger, now: Timestamp) -> Result<String, Error> {
         let own = ledger
             .authority(issuer)
             .ok_or_else(|| Error::Failed(format!("{issuer} is not in the inventory")))?;
@@ -141,14 +141,14 @@ impl Pki {
     }
 
     /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
-    pub(crate) fn republish(&self, held: &Held) -> Result<Vec<Republished>, Error> {
+    pub(crate) fn republish(&self, held: &Change) -> Result<Vec<Republished>, Error> {
         self.republish_to(held, &Which::All)
     }
 
     /// The same, but for the directories that just got a new leaf.
     pub(crate) fn republish_but(
         &self,
-        held: &Held,
+        held: &Change,
         fresh: &HashSet<PathBuf>,
     ) -> Result<Vec<Republished>, Error> {
         self.republish_to(held, &Which::AllBut(fresh))
@@ -157,13 +157,13 @@ impl Pki {
     /// The same to those alone that hold others than the present ones: of a run that died before it came to them.
     pub(crate) fn republish_behind(
         &self,
-        held: &Held,
+        held: &Change,
         fresh: &HashSet<PathBuf>,
     ) -> Result<Vec<Republished>, Error> {
         self.republish_to(held, &Which::BehindBut(fresh))
     }
 
-    fn republish_to(&self, held: &Held, which: &Which<'_>) -> Result<Vec<Republished>, Error> {
+    fn republish_to(&self, held: &Change, which: &Which<'_>) -> Result<Vec<Republished>, Error> {
         let publication = Arc::new(self.publication(held)?);
         let only_behind = matches!(which, Which::BehindBut(_));
         let leaves: Vec<Leaf> = held
@@ -201,7 +201,7 @@ impl Pki {
             })
             .collect();
         let asked: Vec<Leaf> = items.iter().map(|(leaf, _)| leaf.clone()).collect();
-        let outcomes = lanes::each_within(
+        let outcomes = parallel::each_within(
             items,
             mesh_dir::LIMIT,
             move |(leaf, is_live)| {
@@ -227,7 +227,7 @@ impl Pki {
         Ok(done)
     }
 
-    fn publication(&self, held: &Held) -> Result<Publication, Error> {
+    fn publication(&self, held: &Change) -> Result<Publication, Error> {
         let ledger = held.inventory.ledger();
         let (ca, crl) = self.trust(ledger, held.now)?;
         let mut chains = HashMap::new();
@@ -256,7 +256,7 @@ enum Which<'a> {
 }
 
 impl Which<'_> {
-    fn means(&self, leaf: &Leaf, held: &Held, publication: &Publication) -> bool {
+    fn means(&self, leaf: &Leaf, held: &Change, publication: &Publication) -> bool {
         match self {
             Self::All => true,
             Self::AllBut(fresh) => !fresh.contains(&leaf.out),

@@ -8,8 +8,8 @@ use crate::ca::Signer;
 use crate::error::Error;
 use crate::issue::{IssueRequest, Issued, KeyWanted};
 use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
-use crate::moment::Moment;
-use crate::pki::{Held, Pki};
+use crate::moment::Timestamp;
+use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::standing::{Standing, Standings};
 use crate::target::Target;
@@ -97,7 +97,7 @@ impl Pki {
     /// was named alone the fault is the command's.
     pub(crate) fn issue_each(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         renewal: &RenewRequest,
@@ -122,7 +122,7 @@ impl Pki {
     /// The requests that renew what was named.
     fn wanted(
         &self,
-        held: &Held,
+        held: &Change,
         request: &RenewRequest,
         done: &mut Renewed,
     ) -> Result<Vec<IssueRequest>, Error> {
@@ -208,7 +208,7 @@ fn is_last_of(ledger: &Ledger, leaf: &Leaf) -> bool {
 
 /// Whether a leaf should be renewed now. A little before `check` warns, which is at 1/3 of its life.
 #[must_use]
-pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Moment) -> bool {
+pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Timestamp) -> bool {
     let left = leaf.not_after.since(now);
     let active = ledger
         .authority(&leaf.issuer)

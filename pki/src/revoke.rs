@@ -12,9 +12,9 @@ use crate::error::Error;
 use crate::key_rules::lost_key;
 use crate::keys::unhex;
 use crate::ledger::{Authority, Crl, Event, Ledger, Reason, Revoked};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pem;
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::target::Target;
 
@@ -84,7 +84,7 @@ impl Pki {
     }
 
     /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted, needs none: all its leaves are refused.
-    fn signers_of(&self, held: &Held, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
+    fn signers_of(&self, held: &Change, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
         let published = held.inventory.ledger().published_issuers(held.now);
         published
             .filter(|issuer| issuers.contains(&issuer.id))
@@ -94,12 +94,12 @@ impl Pki {
 
     fn find(
         &self,
-        held: &Held,
+        held: &Change,
         request: &RevokeRequest,
         reason: Reason,
     ) -> Result<(Vec<Revoked>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
-        let mut candidates: Vec<(String, String, Moment)> = Vec::new();
+        let mut candidates: Vec<(String, String, Timestamp)> = Vec::new();
         match request {
             RevokeRequest::Name(target) => {
                 let all: Vec<_> = ledger.leaves().iter().collect();
@@ -159,7 +159,7 @@ impl Pki {
     }
 
     /// A certificate from a file: whose it is, by signature and not by what the inventory remembers.
-    fn read(&self, ledger: &Ledger, bytes: &[u8]) -> Result<(String, String, Moment), Error> {
+    fn read(&self, ledger: &Ledger, bytes: &[u8]) -> Result<(String, String, Timestamp), Error> {
         let der = match bytes.first() {
             Some(0x30) => bytes.to_vec(),
             _ => pem::certificates(bytes)
@@ -189,7 +189,7 @@ impl Pki {
                     .strip_prefix(&[0])
                     .unwrap_or(parsed.raw_serial()));
                 let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-                return Ok((authority.id.clone(), serial, Moment(end)));
+                return Ok((authority.id.clone(), serial, Timestamp(end)));
             }
         }
         Err(Error::Refused(format!(

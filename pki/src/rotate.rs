@@ -21,8 +21,8 @@ use crate::ledger::{
     Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger, Reason, Revoked,
 };
 use crate::mesh_dir;
-use crate::moment::Moment;
-use crate::pki::{Held, Pki};
+use crate::moment::Timestamp;
+use crate::pki::{Change, Pki};
 use crate::publish::{Outcome, Republished};
 use crate::renew::{self, IssuedOrNot, RenewRequest};
 
@@ -167,7 +167,7 @@ impl Pki {
     }
 
     /// Brings to its end what a step that died had left; `None` where nothing was.
-    fn finish(&self, held: &Held) -> Result<Option<Rotated>, Error> {
+    fn finish(&self, held: &Change) -> Result<Option<Rotated>, Error> {
         let republished = self.republish_behind(held, &HashSet::new())?;
         self.forget_keys(held)?;
         let any = republished
@@ -181,7 +181,7 @@ impl Pki {
     }
 
     /// Drops what was prepared: it never signed, so nobody depends on it. Its lines in the inventory stay, its key goes.
-    fn cancel(&self, held: &mut Held, kind: AuthorityKind) -> Result<Rotated, Error> {
+    fn cancel(&self, held: &mut Change, kind: AuthorityKind) -> Result<Rotated, Error> {
         let waiting: Vec<String> = prepared(held.inventory.ledger(), kind)
             .into_iter()
             .map(|authority| authority.id.clone())
@@ -228,7 +228,7 @@ impl Pki {
     }
 
     /// Makes the new CA (a root brings an issuer of its own) and publishes its CRL.
-    pub(crate) fn prepare(&self, held: &mut Held, kind: AuthorityKind) -> Result<Rotated, Error> {
+    pub(crate) fn prepare(&self, held: &mut Change, kind: AuthorityKind) -> Result<Rotated, Error> {
         let made = self.make(held, kind, AuthorityState::Prepared)?;
         let republished = self.republish(held)?;
         Ok(Rotated {
@@ -248,7 +248,7 @@ impl Pki {
     /// Makes a CA of `kind`, and an issuer under a new root; signs their CRLs. Says what was made.
     fn make(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         kind: AuthorityKind,
         state: AuthorityState,
     ) -> Result<Vec<String>, Error> {
@@ -319,7 +319,7 @@ impl Pki {
     /// Lets the prepared CA sign.
     pub(crate) fn activate(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         request: &RotateRequest,
     ) -> Result<Rotated, Error> {
         let ledger = held.inventory.ledger();
@@ -364,7 +364,7 @@ impl Pki {
     /// Makes the `prepared` authorities active and puts whatever was active before into `old_state`.
     pub(crate) fn switch(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         prepared: &[Authority],
         old_state: AuthorityState,
     ) -> Result<Vec<String>, Error> {
@@ -374,7 +374,7 @@ impl Pki {
     /// The same, with what has to be true in the same moment: either all of it is in the inventory or nothing.
     fn switch_and(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         prepared: &[Authority],
         old_state: AuthorityState,
         mut events: Vec<Event>,
@@ -416,7 +416,7 @@ impl Pki {
     }
 
     /// Is done with what drains, once nobody depends on it.
-    fn retire(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+    fn retire(&self, held: &mut Change, request: &RotateRequest) -> Result<Rotated, Error> {
         let ledger = held.inventory.ledger();
         let draining = draining(ledger, request.kind);
         let ids: Vec<String> = draining
@@ -445,7 +445,7 @@ impl Pki {
                 list.join(", ")
             )));
         }
-        let moved: Vec<Moment> = ledger
+        let moved: Vec<Timestamp> = ledger
             .in_use()
             .iter()
             .map(|leaf| leaf.issued_at())
@@ -476,7 +476,7 @@ impl Pki {
     }
 
     /// All steps at once.
-    fn emergency(&self, held: &mut Held, request: &RotateRequest) -> Result<Rotated, Error> {
+    fn emergency(&self, held: &mut Change, request: &RotateRequest) -> Result<Rotated, Error> {
         let mut done = Rotated::default();
         // A root that has ended takes its issuers with it, so replacing the issuer alone would mend nothing; `make` says so.
         let waiting = prepared(held.inventory.ledger(), request.kind)
@@ -551,7 +551,7 @@ impl Pki {
     /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
     fn reissue(
         &self,
-        held: &mut Held,
+        held: &mut Change,
         issuer: (&Authority, &Signer),
     ) -> Result<IssuedOrNot, Error> {
         let ledger = held.inventory.ledger();
@@ -571,7 +571,7 @@ impl Pki {
     /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.
     fn adoption(
         &self,
-        held: &Held,
+        held: &Change,
         prepared: &[Authority],
     ) -> Result<(Vec<String>, Vec<String>), Error> {
         let ledger = held.inventory.ledger();
@@ -610,7 +610,7 @@ impl Pki {
     }
 
     /// Waits until everyone has had `settle` to read the CRLs of `prepared`.
-    fn settle(&self, prepared: &[Authority], held: &Held, settle: Duration) -> Result<(), Error> {
+    fn settle(&self, prepared: &[Authority], held: &Change, settle: Duration) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let made = prepared
             .iter()
@@ -625,7 +625,7 @@ impl Pki {
 }
 
 /// That `root` revokes those of `issuers` that are its own.
-fn revocations(issuers: &[Authority], root: &Signer, now: Moment) -> Vec<Event> {
+fn revocations(issuers: &[Authority], root: &Signer, now: Timestamp) -> Vec<Event> {
     issuers
         .iter()
         .filter(|issuer| issuer.parent.as_deref() == Some(root.id()))
@@ -656,7 +656,7 @@ pub fn next_step(ledger: &Ledger, kind: AuthorityKind) -> Step {
 
 /// The leaves in use and alive that lead to one of the authorities `ids`.
 #[must_use]
-pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Moment) -> Vec<&'a Leaf> {
+pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Timestamp) -> Vec<&'a Leaf> {
     ledger
         .in_use()
         .into_iter()
@@ -741,7 +741,7 @@ fn replaced_by(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
 }
 
 /// Sleeps until `settle` after `since`, by the wall clock, but never longer than `settle`.
-fn wait(since: Moment, now: Moment, settle: Duration) {
+fn wait(since: Timestamp, now: Timestamp, settle: Duration) {
     let passed = Duration::from_secs(now.since(since));
     std::thread::sleep(settle.saturating_sub(passed));
 }

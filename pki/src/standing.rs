@@ -17,9 +17,9 @@ use crate::ca;
 use crate::csr;
 use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
-use crate::lanes;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
+use crate::parallel;
 
 /// How a mesh directory stands to the newest leaf that was published in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(crate) fn of_all(leaves: &[&Leaf], own: Own, mend: bool) -> Result<Standings
     let places: Vec<PathBuf> = leaves.iter().map(|leaf| leaf.out.clone()).collect();
     let items: Vec<Leaf> = leaves.iter().map(|leaf| (*leaf).clone()).collect();
     let own = Arc::new(own);
-    let done = lanes::each_within(
+    let done = parallel::each_within(
         items,
         mesh_dir::LIMIT,
         move |leaf| {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use gapura_trust::file::{self, FileError};
 
-use crate::disk::{self, Change};
+use crate::disk::{self, Operation};
 use crate::error::Error;
 use crate::keys::random_hex;
 
@@ -51,7 +51,7 @@ pub(crate) enum Durability {
 
 /// Writes a new file that must not exist yet, with its final mode from the start, and syncs it.
 pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {
-    disk::before(Change::Create, path).map_err(Error::io("create", path))?;
+    disk::before(Operation::Create, path).map_err(Error::io("create", path))?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -85,14 +85,14 @@ pub(crate) fn replace(path: &Path, content: &[u8], access: Access) -> Result<(),
 
 /// Lets `to` be what `from` was.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    disk::before(Change::Rename, to)
+    disk::before(Operation::Rename, to)
         .and_then(|()| fs::rename(from, to))
         .map_err(Error::io("replace", to))
 }
 
 /// Removes the file `path`, if it is there.
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
-    match disk::before(Change::Remove, path).and_then(|()| fs::remove_file(path)) {
+    match disk::before(Operation::Remove, path).and_then(|()| fs::remove_file(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))
         }
@@ -105,7 +105,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    disk::before(Change::Create, path).map_err(Error::io("create", path))?;
+    disk::before(Operation::Create, path).map_err(Error::io("create", path))?;
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -143,7 +143,7 @@ pub(crate) fn beside(path: &Path) -> Result<PathBuf, Error> {
 
 /// Removes the folder `path` with all that is in it.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    disk::before(Change::Remove, path)
+    disk::before(Operation::Remove, path)
         .and_then(|()| fs::remove_dir_all(path))
         .map_err(Error::io("remove", path))
 }
@@ -213,7 +213,7 @@ impl Lock {
     pub(crate) fn take(dir: &Path, patience: Duration) -> Result<Self, Error> {
         let path = dir.join(".lock");
         if !path.exists() {
-            disk::before(Change::Create, &path).map_err(Error::io("create", &path))?;
+            disk::before(Operation::Create, &path).map_err(Error::io("create", &path))?;
         }
         let file = OpenOptions::new()
             .create(true)

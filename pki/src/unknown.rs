@@ -26,7 +26,7 @@ use crate::ledger::{
     Authority, AuthorityKind, AuthorityState, Crl, Event, Leaf, Ledger, Reason, Revoked,
 };
 use crate::mesh_dir::Current;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::profile::{self, BACKDATE};
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN};
 
@@ -56,11 +56,11 @@ pub(crate) struct Unknown {
 pub(crate) struct Evidence<'a> {
     pub(crate) ledger: &'a Ledger,
     /// When a backup was restored last.
-    pub(crate) restored_at: Option<Moment>,
+    pub(crate) restored_at: Option<Timestamp>,
     pub(crate) authorities: Vec<(&'a Authority, CertificateDer<'static>)>,
     pub(crate) domain: &'a TrustDomain,
     pub(crate) places: &'a [Place],
-    pub(crate) now: Moment,
+    pub(crate) now: Timestamp,
     /// The public keys of the leaves of ours that are shown, by serial; filled when one is asked for, which is seldom.
     pub(crate) shown: OnceCell<HashMap<String, String>>,
 }
@@ -121,7 +121,7 @@ impl Evidence<'_> {
     }
 
     /// Whether a backup was restored after `at`, and may well not have had what happened then.
-    fn expected(&self, at: Moment) -> bool {
+    fn expected(&self, at: Timestamp) -> bool {
         self.restored_at.is_some_and(|restored| at <= restored)
     }
 
@@ -331,7 +331,12 @@ pub(crate) fn read_leaf(
 
 /// The end of the life of a revoked certificate that is no leaf of the inventory. Of a leaf it is not known; none outlives the longest
 /// life from its revocation on.
-fn latest_end(ledger: &Ledger, authority: &Authority, serial: &str, revoked_at: Moment) -> Moment {
+fn latest_end(
+    ledger: &Ledger,
+    authority: &Authority,
+    serial: &str,
+    revoked_at: Timestamp,
+) -> Timestamp {
     match authority.kind {
         AuthorityKind::Root => {
             let issuers = ledger.authorities();

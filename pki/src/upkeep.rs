@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState};
-use crate::pki::{Held, Pki};
+use crate::pki::{Change, Pki};
 use crate::rotate::{RotateRequest, SETTLE, prepared};
 use crate::store;
 
 impl Pki {
     /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
     /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
-    pub(crate) fn roll_issuer(&self, held: &mut Held) -> Result<Vec<String>, Error> {
+    pub(crate) fn roll_issuer(&self, held: &mut Change) -> Result<Vec<String>, Error> {
         let ledger = held.inventory.ledger();
         let Some(active) = ledger
             .in_state(AuthorityKind::Issuer, AuthorityState::Active)
@@ -82,7 +82,7 @@ impl Pki {
 
     /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
     /// can't be stolen.
-    pub(crate) fn forget_keys(&self, held: &Held) -> Result<(), Error> {
+    pub(crate) fn forget_keys(&self, held: &Change) -> Result<(), Error> {
         let ledger = held.inventory.ledger();
         let published: HashSet<&str> = ledger
             .published_issuers(held.now)

@@ -11,9 +11,9 @@ use crate::csr::identity_of;
 use crate::error::Error;
 use crate::given;
 use crate::inspect::names;
-use crate::judge::Court;
+use crate::judge::BundleVerifier;
 use crate::mesh_dir;
-use crate::moment::Moment;
+use crate::moment::Timestamp;
 use crate::pem;
 use crate::pki::Pki;
 
@@ -35,7 +35,7 @@ pub struct VerifyRequest {
     /// Further CA certificates, to check CRLs with.
     pub issuers: Vec<CertificateDer<'static>>,
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// The answer to a question that could be judged.
@@ -99,8 +99,8 @@ pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
         .as_ref()
         .map(|crls| crls.iter().filter(known).cloned().collect());
     let crls_unused = request.crls.as_ref().map_or(0, Vec::len) - crls.as_ref().map_or(0, Vec::len);
-    let court =
-        Court::new(&request.roots, crls.as_deref(), &issuers, &domain).map_err(Error::Failed)?;
+    let court = BundleVerifier::new(&request.roots, crls.as_deref(), &issuers, &domain)
+        .map_err(Error::Failed)?;
     Ok(
         match court.judge(
             &request.chain,

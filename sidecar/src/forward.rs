@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::BoxStream;
-use gapura_transport::body::{Body, Fault, Upload};
+use gapura_transport::body::{Body, BodyFault, Upload};
 use gapura_transport::http2::client as http2;
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel::{self, TunnelEnd};
@@ -52,7 +52,7 @@ pub(crate) struct Tcp {
 /// One worker's way to the plugin.
 pub(crate) struct Plugin {
     address: Address,
-    core: Rc<Core>,
+    core: Rc<Worker>,
     pool: Rc<Pool>,
     shared: RefCell<Option<http2::Connection<Timers>>>,
 }
@@ -77,7 +77,7 @@ pub(crate) enum Error {
     /// It took nothing of the request's body for too long.
     Timeout,
     /// The request's body broke.
-    Body(Fault),
+    Body(BodyFault),
 }
 
 /// Below the keep-alive of any server we know of: else a request may meet a connection that its server is just closing.
@@ -92,7 +92,7 @@ const NO_TIMEOUT: Duration = Duration::MAX;
 impl Plugin {
     /// A way to `address` without any connection yet; `crowd` is what the workers share.
     #[must_use]
-    pub(crate) fn new(address: Address, core: Rc<Core>, crowd: Crowd) -> Self {
+    pub(crate) fn new(address: Address, core: Rc<Worker>, crowd: Crowd) -> Self {
         let pool = Pool::new(&core.timers, &core.tasks, &core.buffers, crowd, KEEP);
         Self {
             address,
@@ -103,8 +103,8 @@ impl Plugin {
     }
 
     /// Closes connections that have idled too long.
-    pub(crate) fn tidy(&self) {
-        self.pool.tidy();
+    pub(crate) fn sweep(&self) {
+        self.pool.sweep();
     }
 
     /// Sends a request; `interim` hears of interim answers.
@@ -294,7 +294,7 @@ impl From<http2::SendError<Body>> for Error {
             Sent::Ended(reason) | Sent::Protocol(reason) => Self::Protocol(reason),
             Sent::Stalled => Self::Timeout,
             Sent::Upload(fault) => Self::Body(fault),
-            Sent::Short => Self::Body(Fault::Short),
+            Sent::Short => Self::Body(BodyFault::Short),
         }
     }
 }

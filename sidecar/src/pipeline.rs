@@ -12,11 +12,11 @@ use gapura_protocol::framing;
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID, announced_by_response, scrub_response};
 use gapura_protocol::trace::Trace;
 use gapura_runtime::exchange::Exchange;
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::{LoggedPath, Record};
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
-use gapura_transport::caught::caught;
+use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::http1::{Incoming, Interim, Refusal};
 use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
 use http::header::TRAILER;
@@ -31,7 +31,7 @@ use crate::sanitise::{self, Seen, TenantRule};
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
     /// The worker.
-    pub(crate) core: Rc<Core>,
+    pub(crate) core: Rc<Worker>,
     /// The way to the plugin.
     pub(crate) plugin: Plugin,
     /// Who needs no tenant.
@@ -64,7 +64,7 @@ impl Pipeline {
                 .and_then(|value| Trace::parse(value.as_bytes()))
                 .map(|trace| trace.id);
         }
-        let result = caught(pin!(self.try_handle(peer, request, &mut exchange, tunnel)))
+        let result = catch_panic(pin!(self.try_handle(peer, request, &mut exchange, tunnel)))
             .await
             .unwrap_or(Err(Rejection::Panic));
         match result {

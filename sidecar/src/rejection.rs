@@ -1,7 +1,7 @@
 //! Why a request did not reach the plugin, or came back without an answer: one variant a stage, matched exhaustively.
 
 use gapura_protocol::envelope::Code;
-use gapura_transport::body::Fault;
+use gapura_transport::body::BodyFault;
 use gapura_transport::http1::RefusalKind;
 use gapura_transport::tunnel::NotAskedFor;
 
@@ -40,11 +40,15 @@ impl Rejection {
             Self::Sanitise(code) => *code,
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(Error::Body(Fault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(Fault::Idle | Fault::Stalled)) => Code::RequestTimeout,
-            Self::Forward(Error::Body(Fault::Malformed(_))) => Code::BadRequest,
+            Self::Forward(Error::Body(BodyFault::TooLarge)) => Code::BodyTooLarge,
+            Self::Forward(Error::Body(BodyFault::Idle | BodyFault::Stalled)) => {
+                Code::RequestTimeout
+            }
+            Self::Forward(Error::Body(BodyFault::Malformed(_))) => Code::BadRequest,
             // It broke its own request off; whether anybody reads this is open.
-            Self::Forward(Error::Body(Fault::Cut | Fault::Short | Fault::Gone)) => Code::ClientGone,
+            Self::Forward(Error::Body(BodyFault::Cut | BodyFault::Short | BodyFault::Gone)) => {
+                Code::ClientGone
+            }
             Self::Forward(Error::Broken(_) | Error::Protocol(_))
             | Self::Unsound
             | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,

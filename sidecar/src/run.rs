@@ -12,7 +12,7 @@ use gapura_runtime::load::{Ground, Loading};
 use gapura_runtime::program::{Running, StartError};
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_transport::upstream::crowd::Crowd;
@@ -89,7 +89,7 @@ impl Program for Config {
             let crowd = crowd.clone();
             let (address, rule, name) = (address.clone(), rule.clone(), name.clone());
             let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
-            move |core: Rc<Core>| {
+            move |core: Rc<Worker>| {
                 let plugin = Plugin::new(address, core.clone(), crowd);
                 let meters = core.seed.meters.plugin(&name);
                 let pipeline = Rc::new(Pipeline {

@@ -63,8 +63,8 @@ impl Serve for Server {
         }
     }
 
-    fn tidy(&self) {
-        self.pipeline.plugin.tidy();
+    fn sweep(&self) {
+        self.pipeline.plugin.sweep();
     }
 }
 

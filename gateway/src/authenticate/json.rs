@@ -32,7 +32,7 @@ pub(super) enum Json<'a> {
 
 /// Why bytes are not JSON that we take, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct SyntaxFault {
     /// What is wrong.
     pub(super) kind: Kind,
     /// The line of the fault, from 1.
@@ -52,8 +52,8 @@ pub(super) enum Kind {
 
 impl<'a> Json<'a> {
     /// Reads one value and nothing after it.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Fault> {
-        serde_json::from_slice(bytes).map_err(|err| Fault {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, SyntaxFault> {
+        serde_json::from_slice(bytes).map_err(|err| SyntaxFault {
             // The visitor below takes every type, so the only data error is the one it raises itself.
             kind: if err.is_data() {
                 Kind::DuplicateName
@@ -107,7 +107,7 @@ impl<'a> Json<'a> {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SyntaxFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             Kind::Malformed => "not valid JSON",
@@ -322,7 +322,7 @@ mod tests {
             let theirs = serde_json::from_str::<serde_json::Value>(&text);
             match ours {
                 Ok(_) => prop_assert!(theirs.is_ok()),
-                Err(Fault { kind: Kind::DuplicateName, .. }) => {}
+                Err(SyntaxFault { kind: Kind::DuplicateName, .. }) => {}
                 Err(_) => prop_assert!(theirs.is_err()),
             }
         }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::algorithm::Algorithm;
 use super::error::Reason;
-use super::json::{Fault, Json, Kind};
+use super::json::{Json, Kind, SyntaxFault};
 
 /// A token taken apart, not yet verified.
 pub(super) struct Jws<'a> {
@@ -56,8 +56,8 @@ impl<'a> Jws<'a> {
     }
 }
 
-impl From<Fault> for Reason {
-    fn from(fault: Fault) -> Self {
+impl From<SyntaxFault> for Reason {
+    fn from(fault: SyntaxFault) -> Self {
         match fault.kind {
             Kind::Malformed => Self::Malformed,
             Kind::DuplicateName => Self::DuplicateName,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use gapura_protocol::context::TenantId;
 use gapura_runtime::fetch::Url;
-use gapura_runtime::json::{Fault, Fields, Node, Value, nearest};
+use gapura_runtime::json::{Fields, JsonFault, Node, Value, nearest};
 
 use crate::authenticate::{
     Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource,
@@ -52,17 +52,17 @@ struct Entry<'n, 'f> {
 pub(super) fn read_list(
     listed: &Node,
     shared: &Shared,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<JsonFault>,
 ) -> Vec<IssuerSettings> {
     let Value::List(nodes) = &listed.value else {
-        faults.push(Fault {
+        faults.push(JsonFault {
             position: listed.position,
             message: format!("\"issuers\" must be a list, found {}", listed.kind()),
         });
         return Vec::new();
     };
     if nodes.is_empty() {
-        faults.push(Fault {
+        faults.push(JsonFault {
             position: listed.position,
             message: "\"issuers\" is an empty list: name an issuer, or leave it out if no tokens are taken".to_owned(),
         });
@@ -75,13 +75,13 @@ pub(super) fn read_list(
         let between = check(&issuers).into_iter();
         faults.extend(between.filter_map(|(at, message)| {
             let position = nodes.get(at)?.position;
-            Some(Fault { position, message })
+            Some(JsonFault { position, message })
         }));
     }
     issuers
 }
 
-fn read(node: &Node, shared: &Shared, faults: &mut Vec<Fault>) -> Option<IssuerSettings> {
+fn read(node: &Node, shared: &Shared, faults: &mut Vec<JsonFault>) -> Option<IssuerSettings> {
     let snake: Vec<String> = FIELDS.iter().map(|name| name.replace('-', "_")).collect();
     let known: Vec<&str> = FIELDS
         .into_iter()
@@ -195,7 +195,7 @@ impl<'n> Entry<'n, '_> {
             }
             (None, _) => {
                 drop(given);
-                self.fields.faults().push(Fault {
+                self.fields.faults().push(JsonFault {
                     position: node.position,
                     message: "an entry of \"issuers\" names no keys; give it \"jwks\", \"oidc-issuer\" or \"jwt-secret-file\"".to_owned(),
                 });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cors::Cors;
-use super::fault::Fault;
+use super::fault::FileFault;
 use super::file::{self, Reading};
 use super::folder::{File, Snapshot};
 use super::mount::Mount;
@@ -55,7 +55,7 @@ pub struct Built {
     /// What to give to the next call.
     pub state: State,
     /// Everything that is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<FileFault>,
     /// What is allowed and worth a look.
     pub warnings: Vec<String>,
     /// What is different from before, a sentence each.
@@ -118,7 +118,7 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
         .iter()
         .map(|(file, reading)| claim(file, path(file), reading, before))
         .collect();
-    let mut faults: Vec<Fault> = readings
+    let mut faults: Vec<FileFault> = readings
         .iter()
         .flat_map(|(_, reading)| reading.faults.clone())
         .collect();
@@ -185,7 +185,7 @@ impl State {
         })
     }
 
-    fn table(&self, faults: Vec<Fault>) -> Table {
+    fn table(&self, faults: Vec<FileFault>) -> Table {
         let plugins = self
             .in_force()
             .map(|(file, in_force)| (file.to_owned(), in_force.plugin.clone()))
@@ -230,7 +230,7 @@ fn empty(previous: Option<&State>, folder: &str, now: Instant) -> Built {
 /// Nothing changes, and somebody must look at the folder.
 fn keep(previous: Option<&State>, folder: &str, message: &str) -> Built {
     let state = previous.cloned().unwrap_or_default();
-    let faults = vec![Fault {
+    let faults = vec![FileFault {
         file: folder.to_owned(),
         position: None,
         message: message.to_owned(),
@@ -279,9 +279,9 @@ fn claim<'a>(file: &'a File, path: String, reading: &'a Reading, state: &State) 
 
 /// Lets what is in force keep its name and mount, and falls back where a new version wants one that is taken. What was in force
 /// before never clashes with itself, so each round either settles everything or takes back at least one new version.
-fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<Fault>) {
+fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>) {
     loop {
-        let mut losers: BTreeMap<usize, Vec<Fault>> = BTreeMap::new();
+        let mut losers: BTreeMap<usize, Vec<FileFault>> = BTreeMap::new();
         for wanted in [Wanted::Name, Wanted::Mount] {
             let mut by_text: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
             for (at, claim) in claims.iter().enumerate() {
@@ -369,7 +369,7 @@ fn winner(claims: &[Claim<'_>], rivals: &[usize], wanted: Wanted, before: &State
         .or_else(|| one(rivals.iter().filter(was_it).collect()))
 }
 
-fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: bool) -> Fault {
+fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: bool) -> FileFault {
     let files: Vec<&str> = others.iter().map(|other| other.file).collect();
     let files = files.join(", ");
     let (field, position) = match wanted {
@@ -390,7 +390,7 @@ fn clash(claim: &Claim<'_>, others: &[&Claim<'_>], wanted: Wanted, is_taken: boo
             "\"{field}\" {text} is also claimed by {files}; none of them loads until one gives way"
         )
     };
-    Fault {
+    FileFault {
         file: claim.path.clone(),
         position: Some(position),
         message,

@@ -9,7 +9,7 @@ use gapura_runtime::json::Position;
 
 /// One mistake in the folder: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
+pub struct FileFault {
     /// The file, or the folder itself.
     pub file: String,
     /// Where in the file; `None` for the file or folder as a whole.
@@ -18,7 +18,7 @@ pub struct Fault {
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if let Some(position) = self.position {

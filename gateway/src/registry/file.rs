@@ -6,7 +6,7 @@
 
 use gapura_runtime::json::{self, Node, Position};
 
-use super::fault::Fault;
+use super::fault::FileFault;
 use super::mount::Mount;
 use super::plugin::Plugin;
 use super::rules::Rules;
@@ -21,7 +21,7 @@ pub(super) struct Reading {
     /// The mounts it names.
     pub(super) claims: Vec<Mount>,
     /// What is wrong.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<FileFault>,
 }
 
 /// A broken text is not searched for more mounts than this.
@@ -29,7 +29,7 @@ const CLAIMS_MAX: usize = 16;
 
 /// Reads a file's bytes, or takes the reason why there are none. `file` is what faults call it.
 pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> Reading {
-    let fault = |fault: json::Fault| Fault {
+    let fault = |fault: json::JsonFault| FileFault {
         file: file.to_owned(),
         position: Some(fault.position),
         message: fault.message,
@@ -37,7 +37,7 @@ pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> R
     let bytes = match content {
         Ok(bytes) => bytes,
         Err(message) => {
-            let faults = vec![Fault {
+            let faults = vec![FileFault {
                 file: file.to_owned(),
                 position: None,
                 message: message.to_owned(),

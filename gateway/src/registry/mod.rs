@@ -28,7 +28,7 @@ pub use auth_mode::AuthMode;
 pub use build::{Built, State, build};
 pub use cors::Cors;
 pub(crate) use cors::read_origins;
-pub use fault::Fault;
+pub use fault::FileFault;
 pub(crate) use folder::{Bounds, Stamp};
 pub use folder::{File, Snapshot};
 pub use headers::HeaderPatterns;

@@ -132,7 +132,7 @@ impl Plugin {
     pub(super) fn read(
         root: &Node,
         rules: &Rules,
-        faults: &mut Vec<gapura_runtime::json::Fault>,
+        faults: &mut Vec<gapura_runtime::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
         let refused = [RESTRICTING, LATER].concat();

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::FileFault;
 use super::mount::{MAX_SEGMENTS, Mount};
 use super::plugin::Plugin;
 
@@ -22,7 +22,7 @@ pub struct Table<R = ()> {
     root: Option<Slot<R>>,
     /// In the order of their names.
     plugins: Vec<(String, Arc<Plugin>)>,
-    faults: Vec<Fault>,
+    faults: Vec<FileFault>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Table {
     pub(super) fn new(
         plugins: Vec<(String, Arc<Plugin>)>,
         held: impl IntoIterator<Item = Mount>,
-        faults: Vec<Fault>,
+        faults: Vec<FileFault>,
     ) -> Self {
         let mut table = Self {
             plugins,
@@ -175,7 +175,7 @@ impl<R> Table<R> {
 
     /// What was wrong with the folder when this table was made.
     #[must_use]
-    pub fn faults(&self) -> &[Fault] {
+    pub fn faults(&self) -> &[FileFault] {
         &self.faults
     }
 

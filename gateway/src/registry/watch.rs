@@ -17,7 +17,7 @@ use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 
 use super::build::{Built, State, build};
-use super::fault::Fault;
+use super::fault::FileFault;
 use super::folder::{Snapshot, Stamp};
 use super::last_good;
 use super::rules::Rules;
@@ -63,7 +63,7 @@ pub struct Watcher {
     state: State,
     stamp: Stamp,
     snapshot: Snapshot,
-    faults: Vec<Fault>,
+    faults: Vec<FileFault>,
     /// Polls until the files are read whatever their stamps say.
     until_full_read: u32,
 }
@@ -101,7 +101,7 @@ impl Registry {
         clusters: Clusters,
         log: &Log,
         alarms: &Alarms,
-    ) -> Result<(Self, Watcher), Vec<Fault>> {
+    ) -> Result<(Self, Watcher), Vec<FileFault>> {
         let stamp = Stamp::take(&settings.folder);
         let snapshot = Snapshot::take(&settings.folder);
         let now = Instant::now();

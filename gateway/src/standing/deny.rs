@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use gapura_runtime::json::{self, Fault, Fields, Node, Value};
+use gapura_runtime::json::{self, Fields, JsonFault, Node, Value};
 
 use crate::authenticate::VerifiedCaller;
 
@@ -36,7 +36,7 @@ const VALUE_MAX: usize = 8 * 1024;
 
 impl DenyList {
     /// Reads the file's text.
-    pub(super) fn read(text: &[u8]) -> Result<Self, Vec<Fault>> {
+    pub(super) fn read(text: &[u8]) -> Result<Self, Vec<JsonFault>> {
         let mut faults = Vec::new();
         let mut list = Self::default();
         if let Some(root) = json::parse(text, &mut faults) {

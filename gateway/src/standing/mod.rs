@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use gapura_protocol::envelope::Code;
-use gapura_transport::body::Moment;
+use gapura_transport::body::Timestamp;
 use tokio::sync::watch::Sender;
 
 use crate::authenticate::VerifiedCaller;
@@ -86,7 +86,7 @@ impl Standing {
 
     /// The moment at which a caller's stream has to end since they are no longer welcome; `None` where nothing could bring it.
     #[must_use]
-    pub(crate) fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<Moment> {
+    pub(crate) fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<Timestamp> {
         if self.0.deny.is_none() && self.0.tenants.is_none() {
             return None;
         }

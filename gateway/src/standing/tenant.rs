@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use gapura_protocol::context::TenantId;
-use gapura_runtime::json::{self, Fault, Fields};
+use gapura_runtime::json::{self, Fields, JsonFault};
 
 use crate::cidr::Cidr;
 use crate::registry::{OriginSet, read_company, read_origins};
@@ -29,7 +29,7 @@ pub(super) struct Reading {
     pub(super) tenant: Option<Tenant>,
     /// The companies it names.
     pub(super) claims: Vec<Box<str>>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<JsonFault>,
 }
 
 /// A broken text is not searched for more companies than this.

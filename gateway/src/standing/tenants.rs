@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tenant::{self, Reading, Tenant};
-use crate::registry::{Bounds, Fault, File, OriginSet, Snapshot};
+use crate::registry::{Bounds, File, FileFault, OriginSet, Snapshot};
 
 /// What holds for which company.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ struct Vanished {
 pub(super) struct Built {
     pub(super) table: Tenants,
     pub(super) state: State,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<FileFault>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ pub(super) fn build(previous: Option<&State>, snapshot: &Snapshot, now: Instant)
 
 /// Nothing changes, and somebody must look at the folder.
 fn keep(before: &State, folder: &str, message: &str) -> Built {
-    let faults = vec![Fault {
+    let faults = vec![FileFault {
         file: folder.to_owned(),
         position: None,
         message: message.to_owned(),
@@ -194,11 +194,16 @@ fn keep(before: &State, folder: &str, message: &str) -> Built {
 }
 
 /// What a file wants before it is compared with the others.
-fn claim<'a>(file: &'a File, folder: &str, before: &State, faults: &mut Vec<Fault>) -> Claim<'a> {
+fn claim<'a>(
+    file: &'a File,
+    folder: &str,
+    before: &State,
+    faults: &mut Vec<FileFault>,
+) -> Claim<'a> {
     let was = before.files.get(&file.name);
     let last_good = was.and_then(|was| was.in_force.clone());
     let mut fault = |position, message: &str| {
-        faults.push(Fault {
+        faults.push(FileFault {
             file: format!("{folder}/{}", file.name),
             position,
             message: message.to_owned(),
@@ -249,7 +254,7 @@ fn claim<'a>(file: &'a File, folder: &str, before: &State, faults: &mut Vec<Faul
 
 /// Of several files that name one company the one in force keeps it; of new ones none gets it. Each round settles everything or
 /// takes back at least one new version.
-fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut Vec<Fault>) {
+fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut Vec<FileFault>) {
     loop {
         let mut by_company: BTreeMap<Box<str>, Vec<usize>> = BTreeMap::new();
         for (at, claim) in claims.iter().enumerate() {
@@ -287,7 +292,7 @@ fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut V
             let Some(claim) = claims.get_mut(at) else {
                 continue;
             };
-            faults.push(Fault {
+            faults.push(FileFault {
                 file: format!("{folder}/{}", claim.file),
                 position: None,
                 message,

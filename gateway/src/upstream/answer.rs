@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use gapura_transport::body::{Body, Fault, Upload};
+use gapura_transport::body::{Body, BodyFault, Upload};
 use gapura_transport::http1::Rest;
 use gapura_transport::http1::client::SendError as Http1;
 use gapura_transport::http2::client::SendError as Http2;
@@ -40,7 +40,7 @@ pub(super) enum Failed {
     /// The time is over.
     Over,
     /// The request's own body broke.
-    Body(Fault),
+    Body(BodyFault),
 }
 
 impl From<Response<Body>> for Answer {
@@ -59,7 +59,7 @@ impl From<Http1<Body>> for Failed {
             Http1::Closed { request, error } => Self::Closed(request, error),
             Http1::Cut(error) => Self::Closed(None, error),
             Http1::Protocol(_) => Self::Protocol,
-            Http1::Upload(fault) => Self::Body(fault.unwrap_or(Fault::Short)),
+            Http1::Upload(fault) => Self::Body(fault.unwrap_or(BodyFault::Short)),
         }
     }
 }
@@ -73,7 +73,7 @@ impl From<Http2<Body>> for Failed {
             Http2::Protocol(_) => Self::Protocol,
             Http2::Stalled => Self::Over,
             Http2::Upload(fault) => Self::Body(fault),
-            Http2::Short => Self::Body(Fault::Short),
+            Http2::Short => Self::Body(BodyFault::Short),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::registry::{Host, Plugin, Upstream};
 pub(crate) struct Cluster {
     seat: usize,
     reached: Reached,
-    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    instances: ArcSwap<Vec<Arc<Instance>>>,
     name: Name,
     meters: OnceLock<Arc<PluginMeters>>,
     look_soon: LookSoon,
@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
 
 /// One address of a plugin. While it stays the same value its connections stay.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub(crate) struct Instance {
     /// Where it is.
     pub(crate) at: SocketAddr,
 }
@@ -72,8 +72,8 @@ impl Cluster {
     }
 
     /// Its addresses now, for as long as one look needs them; none while its names have not been resolved.
-    pub(crate) fn endpoints(&self) -> Guard<Arc<Vec<Arc<Endpoint>>>> {
-        self.endpoints.load()
+    pub(crate) fn instances(&self) -> Guard<Arc<Vec<Arc<Instance>>>> {
+        self.instances.load()
     }
 
     /// Its counters among those of the program.
@@ -88,7 +88,7 @@ impl Cluster {
 
     /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them are known, what was stays.
     pub(crate) fn found(&self, mut found: Vec<SocketAddr>, whole: bool) {
-        let before = self.endpoints.load_full();
+        let before = self.instances.load_full();
         if !whole && !before.is_empty() {
             return;
         }
@@ -100,8 +100,8 @@ impl Cluster {
             let known = |at: SocketAddr| before.iter().find(|old| old.at == at).cloned();
             let next = found
                 .into_iter()
-                .map(|at| known(at).unwrap_or_else(|| Arc::new(Endpoint { at })));
-            self.endpoints.store(Arc::new(next.collect()));
+                .map(|at| known(at).unwrap_or_else(|| Arc::new(Instance { at })));
+            self.instances.store(Arc::new(next.collect()));
         }
     }
 }
@@ -152,7 +152,7 @@ impl Clusters {
         let mut listed = Vec::new();
         for instance in reached.upstream.instances() {
             match &instance.host {
-                Host::Ip(ip) => listed.push(Arc::new(Endpoint {
+                Host::Ip(ip) => listed.push(Arc::new(Instance {
                     at: SocketAddr::new(*ip, instance.port),
                 })),
                 Host::Name(_) => self.look_soon.ask(),
@@ -161,7 +161,7 @@ impl Clusters {
         let cluster = Arc::new(Cluster {
             seat,
             reached,
-            endpoints: ArcSwap::from_pointee(listed),
+            instances: ArcSwap::from_pointee(listed),
             name: plugin.name.clone(),
             meters: OnceLock::new(),
             look_soon: self.look_soon.clone(),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::BoxStream;
@@ -25,11 +25,11 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::shared::Shared;
-use super::tied::{Link, Tied};
+use super::tied::{ConnectionState, Tied};
 
 /// The way to one address.
 pub(super) struct Dialer {
-    pub(super) core: Rc<Core>,
+    pub(super) core: Rc<Worker>,
     pub(super) trust: TrustStore,
     pub(super) live: LiveConnections,
     pub(super) address: SocketAddr,
@@ -42,7 +42,7 @@ pub(super) enum Dialled {
     /// A connection for all requests.
     Shared(Shared),
     /// A stream to speak HTTP/1.1 on.
-    Alone((Tied, Rc<Link>)),
+    Alone((Tied, Rc<ConnectionState>)),
 }
 
 /// Why connecting failed; told to all who waited.
@@ -95,13 +95,13 @@ impl Dialer {
     }
 
     /// A stream to speak HTTP/1.1 on.
-    pub(super) async fn alone(&self) -> Result<(Tied, Rc<Link>), Failure> {
+    pub(super) async fn alone(&self) -> Result<(Tied, Rc<ConnectionState>), Failure> {
         let trust = self.trust.load_full();
         let (io, guard, _) = self.connect(&trust, &[HTTP1]).await?;
         Ok(self.tied(io, guard))
     }
 
-    fn tied(&self, io: BoxStream, guard: Option<LiveGuard>) -> (Tied, Rc<Link>) {
+    fn tied(&self, io: BoxStream, guard: Option<LiveGuard>) -> (Tied, Rc<ConnectionState>) {
         let side = if guard.is_some() {
             Side::Hop
         } else {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use gapura_transport::body::Fault;
+use gapura_transport::body::BodyFault;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Error {
     /// The time ran out.
     Timeout,
     /// The request's body broke.
-    Body(Fault),
+    Body(BodyFault),
     /// The request cannot be written as the next protocol wants it.
     Unwritable,
 }

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::worker::Core;
-use gapura_transport::body::{Body, Fault, UploadState};
+use gapura_runtime::worker::Worker;
+use gapura_transport::body::{Body, BodyFault, UploadState};
 use gapura_transport::live::LiveConnections;
 use gapura_trust::failure::handshake_refusal;
 use gapura_trust::set::TrustStore;
@@ -67,7 +67,7 @@ const ASK_AGAIN: u32 = 60;
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
     pub(super) fn new(
-        core: Rc<Core>,
+        core: Rc<Worker>,
         trust: TrustStore,
         live: LiveConnections,
         address: SocketAddr,
@@ -228,7 +228,7 @@ impl Hop {
     fn told(&self, failed: Failed, patience: &Patience<'_>) -> Error {
         // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
         if let UploadState::Failed(fault) = patience.upload().state()
-            && fault != Fault::Cut
+            && fault != BodyFault::Cut
         {
             return Error::Final(super::Error::Body(fault));
         }

@@ -36,7 +36,7 @@ pub(crate) struct Lookups {
 }
 
 /// A name that is being looked up, until it is dropped.
-struct UnderWay {
+struct LookupGuard {
     names: Rc<RefCell<HashMap<Name, Answer>>>,
     name: Name,
 }
@@ -82,7 +82,7 @@ impl Lookups {
         self.under_way
             .borrow_mut()
             .insert(name.clone(), answer.clone());
-        let under_way = UnderWay {
+        let under_way = LookupGuard {
             names: self.under_way.clone(),
             name,
         };
@@ -103,7 +103,7 @@ impl Lookups {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for LookupGuard {
     fn drop(&mut self) {
         self.names.borrow_mut().remove(&self.name);
     }

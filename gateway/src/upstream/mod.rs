@@ -26,14 +26,14 @@ use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
 use gapura_trust::set::TrustStore;
 use http::Request;
 
 use crate::outgoing::Outgoing;
-use cluster::{Cluster, Endpoint};
+use cluster::{Cluster, Instance};
 use hop::Hop;
 use patience::Patience;
 
@@ -42,7 +42,7 @@ pub(crate) use error::Error;
 
 /// One worker's way to all plugins.
 pub(crate) struct Upstreams {
-    core: Rc<Core>,
+    core: Rc<Worker>,
     trust: TrustStore,
     live: LiveConnections,
     /// By the clusters' seats.
@@ -60,7 +60,7 @@ struct Place {
 /// The connections to each address of a cluster, in the order of the addresses.
 #[derive(Default)]
 struct Hops {
-    endpoints: Arc<Vec<Arc<Endpoint>>>,
+    instances: Arc<Vec<Arc<Instance>>>,
     hops: Vec<Rc<Hop>>,
 }
 
@@ -70,7 +70,7 @@ const ATTEMPTS: usize = 2;
 impl Upstreams {
     /// A way without any connection yet.
     #[must_use]
-    pub(crate) fn new(core: Rc<Core>, trust: TrustStore, live: LiveConnections) -> Self {
+    pub(crate) fn new(core: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
         Self {
             core,
             trust,
@@ -165,25 +165,25 @@ impl Upstreams {
 
     /// Takes over the addresses that the cluster has now. An address that stays keeps its connections.
     fn align(&self, hops: &mut Hops, cluster: &Cluster) {
-        let now = cluster.endpoints();
-        if Arc::ptr_eq(&now, &hops.endpoints) {
+        let now = cluster.instances();
+        if Arc::ptr_eq(&now, &hops.instances) {
             return;
         }
-        let next = now.iter().map(|endpoint| {
-            let known = |old: &Arc<Endpoint>| Arc::ptr_eq(old, endpoint);
-            let at = hops.endpoints.iter().position(known);
+        let next = now.iter().map(|instance| {
+            let known = |old: &Arc<Instance>| Arc::ptr_eq(old, instance);
+            let at = hops.instances.iter().position(known);
             let kept = at.and_then(|at| hops.hops.get(at)).cloned();
             kept.unwrap_or_else(|| {
                 Rc::new(Hop::new(
                     self.core.clone(),
                     self.trust.clone(),
                     self.live.clone(),
-                    endpoint.at,
+                    instance.at,
                     cluster.identity().cloned(),
                 ))
             })
         });
         hops.hops = next.collect();
-        hops.endpoints = Arc::clone(&now);
+        hops.instances = Arc::clone(&now);
     }
 }

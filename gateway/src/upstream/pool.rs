@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
 use gapura_transport::http1::client::{Connection, Settings};
 use gapura_transport::http1::{Incoming, Rest};
@@ -19,11 +19,11 @@ use http::{Request, Response, StatusCode};
 
 use super::answer::{Answer, Failed, carry_on};
 use super::patience::Patience;
-use super::tied::{Link, Tied};
+use super::tied::{ConnectionState, Tied};
 
 /// The idle connections of one worker to one address.
 pub(super) struct Pool {
-    core: Rc<Core>,
+    core: Rc<Worker>,
     idle: RefCell<Vec<Idle>>,
     keep: Duration,
 }
@@ -36,7 +36,7 @@ struct Idle {
 /// A connection that no request is using.
 pub(super) struct Kept {
     connection: Connection<Tied, Body>,
-    link: Rc<Link>,
+    link: Rc<ConnectionState>,
 }
 
 /// A connection that goes back to its pool once its answer has been read; one whose answer is dropped before closes.
@@ -54,7 +54,7 @@ const KEPT_MOST: usize = 256;
 
 impl Pool {
     /// An empty pool whose connections may idle for `keep`.
-    pub(super) fn new(core: Rc<Core>, keep: Duration) -> Rc<Self> {
+    pub(super) fn new(core: Rc<Worker>, keep: Duration) -> Rc<Self> {
         Rc::new(Self {
             core,
             idle: RefCell::default(),
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// Speaks HTTP/1.1 on `io`.
-    pub(super) fn open(&self, (io, link): (Tied, Rc<Link>)) -> Kept {
+    pub(super) fn open(&self, (io, link): (Tied, Rc<ConnectionState>)) -> Kept {
         Kept {
             connection: Connection::new(io, Settings::default(), &self.core.buffers),
             link,

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use gapura_runtime::worker::Core;
+use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
 use gapura_transport::http1::Rest;
 use gapura_transport::http2::client::Connection;
@@ -19,7 +19,7 @@ pub(super) type Shared = Connection<Timers>;
 
 /// Keeps the rest of an upload for as long as its answer is read, and then sees it through.
 struct Carrying {
-    core: Rc<Core>,
+    core: Rc<Worker>,
     upload: Rc<Upload>,
     rest: Option<Rest>,
     /// All of the answer has been read.
@@ -34,7 +34,7 @@ pub(super) async fn send(
     connection: &Shared,
     request: Request<Body>,
     patience: &Patience<'_>,
-    core: &Rc<Core>,
+    core: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
     let answer = patience
         .answered(connection.send(request, |_, _| {}))

@@ -1,7 +1,7 @@
 //! A stream that the trust in force may end at any moment, whoever reads or writes on it.
 //!
 //! In: a stream, what counts it as open, and the verdict of the trust in force where there is one. Out: the same stream, on which
-//! everything fails from the moment it is cut; a [`Link`] that says so, and that nothing new may begin on it.
+//! everything fails from the moment it is cut; a [`ConnectionState`] that says so, and that nothing new may begin on it.
 //! Invariant: whoever waits for the stream to say something is woken when it is cut.
 
 use std::cell::{Cell, RefCell};
@@ -20,11 +20,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The stream.
 pub(super) struct Tied {
     io: BoxStream,
-    link: Rc<Link>,
+    state: Rc<ConnectionState>,
 }
 
 /// What is known of it. It counts as open for as long as this is held.
-pub(super) struct Link {
+pub(super) struct ConnectionState {
     retired: Cell<bool>,
     cut: Cell<Option<&'static str>>,
     reader: RefCell<Option<Waker>>,
@@ -33,15 +33,15 @@ pub(super) struct Link {
 }
 
 impl Tied {
-    /// Ties `io` to the verdict that `guard` hears, in a task that ends with the link.
+    /// Ties `io` to the verdict that `guard` hears, in a task that ends with the state.
     pub(super) fn new(
         io: BoxStream,
         open: OpenConnection,
         guard: Option<LiveGuard>,
         tasks: &Tasks,
-    ) -> (Self, Rc<Link>) {
+    ) -> (Self, Rc<ConnectionState>) {
         let verdict = guard.as_ref().map(LiveGuard::verdict);
-        let link = Rc::new(Link {
+        let state = Rc::new(ConnectionState {
             retired: Cell::new(false),
             cut: Cell::new(None),
             reader: RefCell::default(),
@@ -49,17 +49,17 @@ impl Tied {
             _guard: guard,
         });
         if let Some(mut verdict) = verdict {
-            let told = Rc::downgrade(&link);
+            let told = Rc::downgrade(&state);
             tasks.spawn("the trust in a connection", async move {
                 loop {
                     let now = *verdict.borrow_and_update();
-                    let Some(link) = told.upgrade() else { return };
+                    let Some(state) = told.upgrade() else { return };
                     match now {
                         Verdict::Run => {}
-                        Verdict::Retire => link.retired.set(true),
-                        Verdict::Cut(reason) => return link.cut(reason),
+                        Verdict::Retire => state.retired.set(true),
+                        Verdict::Cut(reason) => return state.cut(reason),
                     }
-                    drop(link);
+                    drop(state);
                     if verdict.changed().await.is_err() {
                         return;
                     }
@@ -68,13 +68,13 @@ impl Tied {
         }
         let tied = Self {
             io,
-            link: link.clone(),
+            state: state.clone(),
         };
-        (tied, link)
+        (tied, state)
     }
 }
 
-impl Link {
+impl ConnectionState {
     /// Whether a further request may be sent.
     pub(super) fn takes_more(&self) -> bool {
         !self.retired.get() && self.cut.get().is_none()
@@ -108,10 +108,10 @@ impl AsyncRead for Tied {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.link.check()?;
+        this.state.check()?;
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
         if polled.is_pending() {
-            let mut reader = this.link.reader.borrow_mut();
+            let mut reader = this.state.reader.borrow_mut();
             match &mut *reader {
                 Some(known) => known.clone_from(cx.waker()),
                 None => *reader = Some(cx.waker().clone()),
@@ -128,19 +128,19 @@ impl AsyncWrite for Tied {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.link.check()?;
+        this.state.check()?;
         Pin::new(&mut this.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.link.check()?;
+        this.state.check()?;
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.link.check()?;
+        this.state.check()?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 
@@ -150,7 +150,7 @@ impl AsyncWrite for Tied {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.link.check()?;
+        this.state.check()?;
         Pin::new(&mut this.io).poll_write_vectored(cx, bytes)
     }
 
@@ -161,7 +161,7 @@ impl AsyncWrite for Tied {
 
 impl Stream for Tied {
     fn is_gone(&self) -> bool {
-        self.link.cut.get().is_some() || self.io.is_gone()
+        self.state.cut.get().is_some() || self.io.is_gone()
     }
 
     fn abort(&mut self) {
@@ -183,18 +183,18 @@ mod tests {
             let meters = Arc::new(Meters::new(1, &[]));
             let (near, mut far) = tokio::io::duplex(64);
             let open = OpenConnection::count(&meters, 0, Side::Hop);
-            let (mut tied, link) = Tied::new(Box::new(near), open, None, &Tasks::default());
+            let (mut tied, state) = Tied::new(Box::new(near), open, None, &Tasks::default());
             tied.write_all(b"before").await.unwrap();
-            assert!(link.takes_more());
+            assert!(state.takes_more());
             let reading = tokio::task::spawn_local(async move {
                 let read = tied.read_u8().await.unwrap_err().kind();
                 (read, tied.write_all(b"after").await.unwrap_err().kind())
             });
             tokio::task::yield_now().await; // it waits
-            link.cut("revoked");
+            state.cut("revoked");
             let broken = io::ErrorKind::ConnectionAborted;
             assert_eq!(reading.await.unwrap(), (broken, broken));
-            assert!(!link.takes_more() && link.reason() == Some("revoked"));
+            assert!(!state.takes_more() && state.reason() == Some("revoked"));
             let mut came = Vec::new();
             far.read_to_end(&mut came).await.unwrap();
             assert_eq!(came, b"before");

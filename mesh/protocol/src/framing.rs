@@ -24,7 +24,7 @@ pub struct Limits {
 }
 
 /// From clients: what browsers and their cookies need (CONTRACT section 5).
-pub const DOOR: Limits = Limits {
+pub const CLIENT_LIMITS: Limits = Limits {
     head: 32 * 1024,
     fields: 100,
     target: 8 * 1024,
@@ -196,7 +196,7 @@ mod tests {
 
     fn verdict(method: &str, uri: &str, lines: &[(&str, &str)]) -> Result<(), Code> {
         let head = parts(method, uri, Version::HTTP_11, lines);
-        check(&head, &head.uri, &DOOR).map(|_| ())
+        check(&head, &head.uri, &CLIENT_LIMITS).map(|_| ())
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
             Version::HTTP_11,
             &[("host", "api.example:8443")],
         );
-        let target = check(&head, &head.uri, &DOOR).unwrap();
+        let target = check(&head, &head.uri, &CLIENT_LIMITS).unwrap();
         assert_eq!(target.path.as_str(), "/a/b~");
         assert_eq!(target.host.unwrap(), "api.example:8443");
     }
@@ -262,7 +262,7 @@ mod tests {
     fn http10_may_lack_a_host_and_nobody_may_have_two() {
         let host = |lines: &[(&str, &str)]| {
             let head = parts("GET", "/", Version::HTTP_10, lines);
-            check(&head, &head.uri, &DOOR).map(|target| target.host)
+            check(&head, &head.uri, &CLIENT_LIMITS).map(|target| target.host)
         };
         assert_eq!(host(&[]), Ok(None));
         assert_eq!(host(&[("host", "a")]).unwrap().unwrap(), "a");
@@ -274,7 +274,7 @@ mod tests {
     fn the_server_as_a_whole_is_asked_in_one_way() {
         let asked = |method: &str, target: &str, lines: &[(&str, &str)]| {
             let head = parts(method, target, Version::HTTP_11, lines);
-            check_server_wide(&head, &DOOR)
+            check_server_wide(&head, &CLIENT_LIMITS)
         };
         assert_eq!(asked("OPTIONS", "*", &[("host", "a")]), Ok(Some(())));
         assert_eq!(asked("OPTIONS", "*", &[]), Err(Code::BadRequest));
@@ -286,7 +286,7 @@ mod tests {
     fn in_http2_the_authority_is_the_host_and_a_host_field_must_agree() {
         let check = |uri: &str, lines: &[(&str, &str)]| {
             let head = parts("GET", uri, Version::HTTP_2, lines);
-            check(&head, &head.uri, &DOOR).map(|_| ())
+            check(&head, &head.uri, &CLIENT_LIMITS).map(|_| ())
         };
         assert_eq!(check("https://a/x", &[]), Ok(()));
         assert_eq!(check("https://a/x", &[("host", "a")]), Ok(()));

@@ -10,7 +10,7 @@ use gapura_protocol::envelope::{self, By, Code};
 use gapura_protocol::headers::{Kind, Stripped};
 use gapura_telemetry::access::CLIENT_GONE;
 use gapura_telemetry::access::{Record, Sink};
-use gapura_transport::body::{Attachment, Body, End, Fault, Upload};
+use gapura_transport::body::{Attachment, Body, BodyFault, End, Upload};
 use http::{Method, Response};
 
 /// One request and its answer.
@@ -63,7 +63,7 @@ impl Attachment for Exchange {
     fn ended(&mut self, end: End) {
         // Where nobody took it, it is not the sender that broke it off.
         if let End::Broken(fault) = end
-            && fault != Fault::Stalled
+            && fault != BodyFault::Stalled
         {
             self.record.code = Some(Code::AnswerCut);
             self.record.reason = Some(fault.reason());

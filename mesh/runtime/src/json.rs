@@ -1,6 +1,6 @@
 //! JSON that a person wrote, read so that every mistake can be shown where it stands.
 //!
-//! In: the bytes of a file. Out: a tree whose every value knows its line and column, and [`Fault`]s for what is not JSON or is
+//! In: the bytes of a file. Out: a tree whose every value knows its line and column, and [`JsonFault`]s for what is not JSON or is
 //! named twice. serde's derived readers stop at the first mistake, point behind a wrong value, and cannot place a fault of
 //! meaning (`"mount"` taken by another file) at all; so settings are read from this tree through [`Fields`], which lists
 //! everything that is wrong at once. Whether a text is JSON is for serde_json to say; the scan here follows only after that.
@@ -12,12 +12,12 @@ mod scan;
 
 pub use fields::Fields;
 pub use nearest::nearest;
-pub use node::{Fault, Member, Node, Position, Value};
+pub use node::{JsonFault, Member, Node, Position, Value};
 
 /// Reads a whole file. A text that is not JSON gives one fault and no tree; a name that stands twice in one object gives a fault
 /// each, and the tree keeps the first.
 #[must_use]
-pub fn parse(bytes: &[u8], faults: &mut Vec<Fault>) -> Option<Node> {
+pub fn parse(bytes: &[u8], faults: &mut Vec<JsonFault>) -> Option<Node> {
     match checked(bytes) {
         Ok(text) => scan::scan(text, faults),
         Err(fault) => {
@@ -28,7 +28,7 @@ pub fn parse(bytes: &[u8], faults: &mut Vec<Fault>) -> Option<Node> {
 }
 
 /// The text of a file, once it is known to be JSON.
-fn checked(bytes: &[u8]) -> Result<&str, Fault> {
+fn checked(bytes: &[u8]) -> Result<&str, JsonFault> {
     let text = std::str::from_utf8(bytes).map_err(|err| {
         let good = bytes
             .get(..err.valid_up_to())
@@ -38,7 +38,7 @@ fn checked(bytes: &[u8]) -> Result<&str, Fault> {
             line: good.matches('\n').count() + 1,
             column: last_line(good).chars().count() + 1,
         };
-        Fault {
+        JsonFault {
             position,
             message: "not UTF-8; save the file in that encoding".to_owned(),
         }
@@ -46,13 +46,13 @@ fn checked(bytes: &[u8]) -> Result<&str, Fault> {
     if text.starts_with('\u{feff}') {
         let message =
             "begins with a byte order mark; save the file as UTF-8 without one".to_owned();
-        return Err(Fault {
+        return Err(JsonFault {
             position: Position::START,
             message,
         });
     }
     if text.trim_ascii().is_empty() {
-        return Err(Fault {
+        return Err(JsonFault {
             position: Position::START,
             message: "the file is empty; expected a JSON object".to_owned(),
         });
@@ -64,7 +64,7 @@ fn checked(bytes: &[u8]) -> Result<&str, Fault> {
 }
 
 /// serde_json counts columns in bytes, and says 0 for an end of line.
-fn syntax_fault(text: &str, err: &serde_json::Error) -> Fault {
+fn syntax_fault(text: &str, err: &serde_json::Error) -> JsonFault {
     let line = text
         .split('\n')
         .nth(err.line().saturating_sub(1))
@@ -79,7 +79,7 @@ fn syntax_fault(text: &str, err: &serde_json::Error) -> Fault {
         .split_once(" at line ")
         .map_or(whole.as_str(), |(message, _)| message)
         .to_owned();
-    Fault {
+    JsonFault {
         position: Position {
             line: err.line().max(1),
             column: before + 1,

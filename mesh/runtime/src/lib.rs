@@ -4,7 +4,6 @@
 //! the log how they ended. It refuses to know tokens, routes and plugins: both programs run on it.
 
 pub mod admin;
-pub mod bound;
 pub mod cli;
 pub mod config;
 pub mod exchange;
@@ -12,6 +11,7 @@ pub mod fetch;
 pub mod healthcheck;
 pub mod json;
 pub mod listen;
+pub mod listeners;
 pub mod load;
 pub mod pages;
 pub mod program;

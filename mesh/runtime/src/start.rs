@@ -16,16 +16,16 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
-use crate::bound::{Bound, Wanted, Watchers};
 use crate::config::Common;
+use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
 use crate::pages::{Admin, Health, Report};
 use crate::program::{self, Running, StartError};
 use crate::reload::asked::Reloads;
-use crate::reload::trust::{self, Keeper};
+use crate::reload::trust::{self, Reloader};
 use crate::shared::Shared;
 use crate::systemd::Sockets;
-use crate::worker::{self, Core, Seed, Serve};
+use crate::worker::{self, Serve, Worker, WorkerSpec};
 
 /// What one program differs in before it runs.
 pub struct Blueprint {
@@ -39,7 +39,7 @@ pub struct Blueprint {
 pub struct Prepared {
     common: Common,
     ground: Ground,
-    bound: Bound,
+    bound: Listeners,
     shared: Shared,
     stop: Stop,
 }
@@ -56,14 +56,14 @@ impl Prepared {
         alarms: Alarms,
         (log, clock): (Log, Clock),
     ) -> Result<Self, StartError> {
-        let wanted = Wanted {
+        let wanted = ListenSpec {
             main: blueprint.main,
             listen: common.listen,
             admin: &common.admin.address,
             guarded: ground.admin_token.is_some(),
             health: common.health,
         };
-        let bound = Bound::bind(&wanted, sockets).map_err(StartError::Config)?;
+        let bound = Listeners::bind(&wanted, sockets).map_err(StartError::Config)?;
         let stop = Stop::new();
         let shared = Shared {
             trust: ground.trust.clone(),
@@ -101,7 +101,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StartError`]: what the operator has to mend, or what the system refused.
-    pub fn run<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static, R: Report>(
+    pub fn run<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static, R: Report>(
         self,
         maker: impl FnMut() -> M,
         control: impl FnOnce(&mut JoinSet<()>, &Reloads) -> R + Send + 'static,
@@ -120,7 +120,7 @@ impl Prepared {
         for warning in &begun.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
-        let seed = Seed {
+        let seed = WorkerSpec {
             index: 0,
             of: common.workers,
             clock: shared.clock.clone(),
@@ -137,13 +137,13 @@ impl Prepared {
         let serve = move || async move {
             let mut tasks = JoinSet::new();
             let report = Rc::new(control(&mut tasks, &asked));
-            let watchers = Watchers {
+            let watchers = AdminPages {
                 admin: Rc::new(Admin(report.clone())),
                 health: Rc::new(Health(report)),
                 token: ground.admin_token,
             };
             bound.serve(&mut tasks, queues, &watchers, &shared.log, &ending);
-            let keeper = Keeper {
+            let reloader = Reloader {
                 store: ground.trust,
                 dir: common.mesh_dir,
                 options: ground.options,
@@ -154,7 +154,7 @@ impl Prepared {
                 reload: asked.subscribe(),
                 state: begun.state,
             };
-            tasks.spawn_local(trust::keep(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(trust::run(reloader, |_| {}, std::future::pending()));
             // The operator's side answers until everything else has ended.
             program::drain(common.drain, ending, shared.log, workers, tasks).await;
         };

@@ -28,7 +28,7 @@ use crate::program::{Alive, StartError};
 
 /// What a worker is made from; crosses into its thread.
 #[derive(Clone)]
-pub struct Seed {
+pub struct WorkerSpec {
     /// Its number, from 0.
     pub index: usize,
     /// How many there are.
@@ -46,9 +46,9 @@ pub struct Seed {
 }
 
 /// What the connections of one worker share.
-pub struct Core {
+pub struct Worker {
     /// What it was made from.
-    pub seed: Seed,
+    pub seed: WorkerSpec,
     /// Its deadlines.
     pub timers: Timers,
     /// What the streams over its own HTTP/2 connections hold.
@@ -66,7 +66,7 @@ pub struct Core {
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
-impl Core {
+impl Worker {
     /// Counts a connection for as long as what it returns is kept.
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
@@ -86,7 +86,7 @@ pub trait Serve: 'static {
     fn connection(self: Rc<Self>, accepted: Accepted) -> impl Future<Output = ()>;
 
     /// Called about once a second.
-    fn tidy(&self);
+    fn sweep(&self);
 }
 
 /// Starts `seed.of` workers, each with what `maker` makes for it; `index` of the seed does not count. Out: their queues, and what
@@ -94,8 +94,8 @@ pub trait Serve: 'static {
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
-    seed: &Seed,
+pub fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
+    seed: &WorkerSpec,
     mut maker: impl FnMut() -> M,
 ) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
     let (alive, workers) = mpsc::channel(1);
@@ -104,7 +104,7 @@ pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
         let (queue, connections) = Queue::new();
         queues.push(queue);
         spawn(
-            Seed {
+            WorkerSpec {
                 index,
                 ..seed.clone()
             },
@@ -119,10 +119,10 @@ pub fn spawn_all<S: Serve, M: FnOnce(Rc<Core>) -> S + Send + 'static>(
 
 /// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
 fn spawn<S: Serve>(
-    seed: Seed,
+    seed: WorkerSpec,
     connections: mpsc::UnboundedReceiver<Accepted>,
     alive: Alive,
-    make: impl FnOnce(Rc<Core>) -> S + Send + 'static,
+    make: impl FnOnce(Rc<Worker>) -> S + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("{}-{}", seed.log.service(), seed.index);
     std::thread::Builder::new().name(name).spawn(move || {
@@ -140,7 +140,7 @@ fn spawn<S: Serve>(
             seed.meters.clone(),
             seed.index,
         );
-        let core = Rc::new(Core {
+        let core = Rc::new(Worker {
             seed,
             timers,
             held,
@@ -160,7 +160,7 @@ fn spawn<S: Serve>(
 }
 
 async fn work<S: Serve>(
-    core: &Rc<Core>,
+    core: &Rc<Worker>,
     serve: &Rc<S>,
     mut connections: mpsc::UnboundedReceiver<Accepted>,
 ) {
@@ -189,7 +189,7 @@ async fn work<S: Serve>(
             let Some(serve) = tidying.upgrade() else {
                 return;
             };
-            serve.tidy();
+            serve.sweep();
         }
     });
     let mut tasks = JoinSet::new();

@@ -6,7 +6,7 @@
 
 pub mod body;
 mod buffers;
-pub mod caught;
+pub mod catch_panic;
 pub mod coalesce;
 pub mod http1;
 pub mod http2;

@@ -47,7 +47,7 @@ struct State {
 struct Own {
     serial: Box<[u8]>,
     issuer: [u8; 32],
-    life: Life,
+    life: Validity,
 }
 
 struct Connection {
@@ -72,7 +72,7 @@ type Chain = Arc<[CertificateDer<'static>]>;
 
 /// A certificate's first and last second.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Life {
+struct Validity {
     not_before: u64,
     not_after: u64,
 }
@@ -153,7 +153,7 @@ impl LiveConnections {
     /// Tells of a set before it is put in force, so that no connection can show a certificate whose end is not known here.
     pub fn learn(&self, trust: &TrustSet) {
         let own = trust.own();
-        let life = Life {
+        let life = Validity {
             not_before: own.not_before,
             not_after: own.not_after,
         };
@@ -206,7 +206,7 @@ impl LiveConnections {
                     .push((connection.side, connection.peer.clone(), reason));
                 continue;
             }
-            let peer = Life {
+            let peer = Validity {
                 not_before: connection.peer.not_before,
                 not_after: connection.peer.not_after,
             };
@@ -308,7 +308,7 @@ impl LiveConnections {
 impl Connection {
     /// Whether a certificate is about to end that was not about to when the connection began. One that was has no successor yet;
     /// retiring it would only bring the same certificate back at once, over and over.
-    fn is_near_the_end(&self, life: Life, now: u64) -> bool {
+    fn is_near_the_end(&self, life: Validity, now: u64) -> bool {
         let margin = BEFORE_THE_END.min(life.not_after.saturating_sub(life.not_before) / 10);
         let near = life.not_after.saturating_sub(margin);
         now >= near && self.first_swept.is_some_and(|first| first < near)

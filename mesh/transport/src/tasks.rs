@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use tokio::task::JoinSet;
 
-use crate::caught::caught;
+use crate::catch_panic::catch_panic;
 
 /// The tasks of one worker. Clones are the same.
 #[derive(Clone, Default)]
@@ -28,7 +28,7 @@ impl Tasks {
     /// Begins a task; `what` it is called where it panics.
     pub fn spawn(&self, what: &'static str, task: impl Future<Output = ()> + 'static) {
         self.0.set.borrow_mut().spawn_local(async move {
-            let ended = caught(pin!(task)).await;
+            let ended = catch_panic(pin!(task)).await;
             ended.is_none().then_some(what)
         });
         if let Some(owner) = self.0.owner.take() {

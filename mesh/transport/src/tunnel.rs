@@ -15,13 +15,13 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::body::{Body, Moment};
+use crate::body::{Body, Timestamp};
 use crate::stream::BoxStream;
 
 /// A switch that both sides have agreed on, until the client's end of it is there.
 pub struct Tunnel {
     plugin: TunnelEnd,
-    end: Option<Moment>,
+    end: Option<Timestamp>,
 }
 
 /// The other side switched to a protocol that nobody asked for.
@@ -61,7 +61,7 @@ impl Tunnel {
         answer: Response<Body>,
         asked: bool,
         plugin: Option<TunnelEnd>,
-        end: Option<Moment>,
+        end: Option<Timestamp>,
     ) -> Result<(Response<Body>, Self), NotAskedFor> {
         let plugin = plugin.filter(|_| asked).ok_or(NotAskedFor)?;
         Ok((granted(answer)?, Self { plugin, end }))
@@ -109,7 +109,7 @@ pub async fn carry(client: TunnelEnd, plugin: TunnelEnd) {
     let _ = join_behind(io, read, plugin.io, plugin.read).await;
 }
 
-async fn passed(end: Option<Moment>) {
+async fn passed(end: Option<Timestamp>) {
     match end {
         Some(end) => end.await,
         None => std::future::pending().await,

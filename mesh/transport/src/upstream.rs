@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use http::Request;
 
-use crate::body::{Body, Fault, Upload, UploadState};
+use crate::body::{Body, BodyFault, Upload, UploadState};
 use crate::timers::{Sleep, Timers};
 
 /// Why a request got no answer.
@@ -36,7 +36,7 @@ pub enum SendError {
     /// The time from the request's last byte ran out.
     Timeout,
     /// The request's own body broke.
-    Body(Fault),
+    Body(BodyFault),
 }
 
 /// How often a body that flows is looked at, and for how many looks the next program may take none of it: a minute.
@@ -90,7 +90,7 @@ pub(crate) async fn answered<T, E>(
         sending(cx);
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             // A body that broke is why the answer failed, and not the other way round.
-            if let (Err(_), UploadState::Failed(fault @ (Fault::Idle | Fault::TooLarge))) =
+            if let (Err(_), UploadState::Failed(fault @ (BodyFault::Idle | BodyFault::TooLarge))) =
                 (&result, upload.state())
             {
                 return Poll::Ready(Err(SendError::Body(fault)));

@@ -16,7 +16,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::verifier::{GatewayVerifier, PluginVerifier, RecentRefusals};
-use super::verify::Judge;
+use super::verify::Verifier;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::PeerId;
 
@@ -36,7 +36,7 @@ impl TimeProvider for Wall {
 
 /// What both configurations are made of.
 pub(super) struct Parts<'a> {
-    pub(super) judge: &'a Arc<Judge>,
+    pub(super) judge: &'a Arc<Verifier>,
     pub(super) recent: &'a Arc<RecentRefusals>,
     pub(super) certified: &'a Arc<CertifiedKey>,
     pub(super) provider: &'a Arc<CryptoProvider>,

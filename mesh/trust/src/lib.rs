@@ -6,7 +6,7 @@
 //! that passed, a [`refusal::Refusal`] for each that did not. It reads files and never watches them; it refuses to know runtimes, logs,
 //! counters, HTTP, and which proven peer may do what.
 //!
-//! One judgement ([`verify::Judge`]) serves the gateway, the sidecar and `gapura-pki verify`.
+//! One judgement ([`verify::Verifier`]) serves the gateway, the sidecar and `gapura-pki verify`.
 
 mod before;
 mod configs;

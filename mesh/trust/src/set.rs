@@ -32,7 +32,7 @@ use super::revocation::RevocationSet;
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
 use super::verifier::{PluginVerifier, RecentRefusals};
-use super::verify::Judge;
+use super::verify::Verifier;
 use gapura_protocol::clock::{Clock, Rfc3339, unix};
 use gapura_protocol::identity::{PeerId, Role};
 use gapura_protocol::text::hex;
@@ -55,7 +55,7 @@ pub struct TrustSet {
     stamp: Stamp,
     own: Peer,
     own_chain: Vec<CertificateDer<'static>>,
-    judge: Arc<Judge>,
+    judge: Arc<Verifier>,
     recent: Arc<RecentRefusals>,
     provider: Arc<CryptoProvider>,
     /// When our own chain begins, Unix time.
@@ -134,7 +134,7 @@ impl TrustSet {
         if facts.id.role() != options.own_role {
             return Err(TrustError::Role(cert_path, options.own_role, facts.id));
         }
-        let judge = Judge::new(roots, None, facts.id.domain().clone(), provider.clone());
+        let judge = Verifier::new(roots, None, facts.id.domain().clone(), provider.clone());
         let (own, own_begins) = judge_own(&judge, &chain, &facts, now)
             .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
         let intermediates = issuers_behind(&chain, &cert_path)?;
@@ -457,7 +457,7 @@ fn issuers_behind(
 /// Judges our own chain inside its own dates, so that only dates can be wrong with a set that is taken; and without the CRLs, since one
 /// that names us is no reason to stay down: it is an alarm, and others refuse us. Gives back when the chain begins.
 fn judge_own(
-    judge: &Judge,
+    judge: &Verifier,
     chain: &[CertificateDer<'_>],
     facts: &Peer,
     now: u64,

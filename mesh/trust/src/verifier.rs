@@ -15,19 +15,19 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, 
 use super::peer::{self, Peer};
 use super::purpose::Purpose;
 use super::refusal::Refusal;
-use super::verify::Judge;
+use super::verify::Verifier;
 use gapura_protocol::identity::PeerId;
 
 /// At a sidecar: whoever dials must prove to be a gateway of our own trust domain.
 pub(super) struct GatewayVerifier {
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Arc<Verifier>,
     pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
 /// At a gateway: whoever answers must prove to be exactly the plugin that was dialled.
 pub(super) struct PluginVerifier {
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Arc<Verifier>,
     pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) wanted: PeerId,
@@ -69,7 +69,7 @@ impl RecentRefusals {
 }
 
 fn judge(
-    judge: &Judge,
+    judge: &Verifier,
     leaf: &CertificateDer<'_>,
     rest: &[CertificateDer<'_>],
     purpose: Purpose,

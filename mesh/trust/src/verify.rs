@@ -27,7 +27,7 @@ use gapura_protocol::text::hex;
 
 /// What a chain is judged by.
 #[derive(Clone, Debug)]
-pub struct Judge {
+pub struct Verifier {
     roots: Roots,
     revocation: Option<RevocationSet>,
     domain: TrustDomain,
@@ -39,7 +39,7 @@ pub struct Judge {
 /// No serial number of a certificate may be longer (RFC 5280, section 4.1.2.2).
 const LONGEST_SERIAL: usize = 20;
 
-impl Judge {
+impl Verifier {
     /// Judges by `roots`, for identities of `domain`; without a revocation set nothing is revoked.
     #[must_use]
     pub fn new(

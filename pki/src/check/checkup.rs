@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::moment::{Moment, for_people};
+use crate::moment::{Timestamp, for_people};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,13 +55,13 @@ pub struct Checkup {
     /// Worst first.
     pub findings: Vec<Finding>,
     /// What ends first of all that is in use: its name and when.
-    pub next_expiry: Option<(String, Moment)>,
+    pub next_expiry: Option<(String, Timestamp)>,
     /// How many leaves are in use and alive.
     pub live_leaves: usize,
     /// How many mesh directories `--push` or `--exec` has yet to succeed for.
     pub undelivered: usize,
     /// When a run last did all it had to.
-    pub last_success: Option<Moment>,
+    pub last_success: Option<Timestamp>,
     /// When everything that is in use ends.
     pub ends: Vec<End>,
 }
@@ -72,7 +72,7 @@ pub struct End {
     /// Leaf, CA or CRL.
     pub of: EndOf,
     /// Its last second.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// What it is that ends.
@@ -115,8 +115,8 @@ impl Checkup {
         &mut self,
         id: &'static str,
         object: &str,
-        (from, to): (Moment, Moment),
-        now: Moment,
+        (from, to): (Timestamp, Timestamp),
+        now: Timestamp,
         fix: &str,
     ) {
         let (life, left) = (to.since(from), to.since(now));
@@ -138,7 +138,7 @@ impl Checkup {
         );
     }
 
-    pub(super) fn ends(&mut self, of: EndOf, at: Moment) {
+    pub(super) fn ends(&mut self, of: EndOf, at: Timestamp) {
         let name = match &of {
             EndOf::Leaf(label, _) => label.clone(),
             EndOf::Ca(id) => id.clone(),

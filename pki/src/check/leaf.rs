@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use crate::check::checkup::{Checkup, EndOf, Level};
 use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
-use crate::lanes;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
-use crate::moment::Moment;
+use crate::moment::Timestamp;
+use crate::parallel;
 use crate::pki::Pki;
 use crate::standing::{self, Standing};
 
@@ -24,7 +24,7 @@ pub(super) fn check_all(
     pki: &Pki,
     checkup: &mut Checkup,
     ledger: &Ledger,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), Error> {
     let crls = pki.trust_material().ok().and_then(|(_, crls, _)| crls);
     let leaves: Vec<&Leaf> = ledger
@@ -33,7 +33,7 @@ pub(super) fn check_all(
         .filter(|leaf| ledger.revocation(&leaf.issuer, &leaf.serial).is_none())
         .collect();
     let own = pki.own(ledger);
-    let found = lanes::each_within(
+    let found = parallel::each_within(
         leaves.iter().map(|leaf| (*leaf).clone()).collect(),
         mesh_dir::LIMIT,
         move |leaf: Leaf| -> Found {
@@ -60,7 +60,7 @@ fn check(
     checkup: &mut Checkup,
     ledger: &Ledger,
     leaf: &Leaf,
-    (now, crls): (Moment, Option<&[Vec<u8>]>),
+    (now, crls): (Timestamp, Option<&[Vec<u8>]>),
     (standing, shown): Found,
 ) {
     let object = format!("{} in {}", leaf.label(), leaf.out.display());

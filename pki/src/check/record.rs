@@ -3,7 +3,7 @@
 use crate::check::checkup::{Checkup, Level};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::moment::{Moment, for_people};
+use crate::moment::{Timestamp, for_people};
 use crate::pki::Pki;
 
 impl Pki {
@@ -12,7 +12,7 @@ impl Pki {
         &self,
         checkup: &mut Checkup,
         ledger: &Ledger,
-        now: Moment,
+        now: Timestamp,
     ) -> Result<(), Error> {
         self.check_beginnings(checkup, ledger, now);
         if let Some(ahead) = self.lines_ahead()? {
@@ -52,8 +52,8 @@ impl Pki {
     }
 
     /// Leaves and CRLs that have not begun, made while this machine's clock was ahead.
-    fn check_beginnings(&self, checkup: &mut Checkup, ledger: &Ledger, now: Moment) {
-        let begins = |at: Moment| format!("it begins in {}, at {at}", for_people(at.since(now)));
+    fn check_beginnings(&self, checkup: &mut Checkup, ledger: &Ledger, now: Timestamp) {
+        let begins = |at: Timestamp| format!("it begins in {}, at {at}", for_people(at.since(now)));
         for leaf in ledger.in_use() {
             let revoked = ledger.revocation(&leaf.issuer, &leaf.serial).is_some();
             if leaf.not_before > now && !revoked {

@@ -132,7 +132,7 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
     let (issuers, now) = match issuer {
         Some(path) => (
             certificates_in(path)?,
-            gapura_pki::moment::Moment::now(&gapura_protocol::clock::Clock::system()),
+            gapura_pki::moment::Timestamp::now(&gapura_protocol::clock::Clock::system()),
         ),
         None => {
             let pki = global.open()?;
@@ -151,7 +151,7 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
             .map_or(Value::Null, |item| item.facts);
         let next = facts["next_update"]
             .as_str()
-            .and_then(|text| text.parse::<gapura_pki::moment::Moment>().ok());
+            .and_then(|text| text.parse::<gapura_pki::moment::Timestamp>().ok());
         let current = next.is_some_and(|next| next > now);
         good &= signed && current;
         let verdict = match (signed, current) {

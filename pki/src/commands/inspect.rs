@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapura_pki::inspect::{Item, inspect, inspect_chain};
-use gapura_pki::moment::Moment;
+use gapura_pki::moment::Timestamp;
 use gapura_pki::{Error, probe};
 use gapura_protocol::clock::Clock;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Report, Error> {
-    let now = Moment::now(&Clock::system());
+    let now = Timestamp::now(&Clock::system());
     let path = Path::new(&arguments.what);
     let items = if path.is_dir() {
         let mut items = Vec::new();

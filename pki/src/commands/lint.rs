@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gapura_pki::Error;
 use gapura_pki::lint::{Finding, lint};
-use gapura_pki::moment::Moment;
+use gapura_pki::moment::Timestamp;
 use gapura_protocol::clock::Clock;
 use serde_json::json;
 
@@ -34,7 +34,7 @@ enum Level {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report, Error> {
-    let now = Moment::now(&Clock::system());
+    let now = Timestamp::now(&Clock::system());
     let (mut text, mut list, mut exit) = (String::new(), Vec::new(), 0);
     for file in &arguments.files {
         let found = lint(&read(file)?, now)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapura_pki::ledger::{Leaf, Ledger};
-use gapura_pki::moment::{Moment, for_people};
+use gapura_pki::moment::{Timestamp, for_people};
 use gapura_pki::{Error, Pki, Target};
 use gapura_protocol::identity::Role;
 use serde_json::json;
@@ -113,7 +113,7 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
     Ok(Report::done(json!({ "certificates": list }), text))
 }
 
-fn state(ledger: &Ledger, leaf: &Leaf, now: Moment, in_use: bool) -> &'static str {
+fn state(ledger: &Ledger, leaf: &Leaf, now: Timestamp, in_use: bool) -> &'static str {
     if ledger.is_forgotten(leaf) {
         return "forgotten";
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
-use gapura_pki::moment::Moment;
+use gapura_pki::moment::Timestamp;
 use gapura_pki::verify::{
     VerifyRequest, certificates_in, crls_in, domain_of, domain_of_mesh_dir, trust_in_mesh_dir,
     verify,
@@ -71,7 +71,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
     let at = arguments
         .at
         .as_deref()
-        .map_or_else(|| Ok(Moment::now(&Clock::system())), str::parse)?;
+        .map_or_else(|| Ok(Timestamp::now(&Clock::system())), str::parse)?;
     let chain = certificates_in(&arguments.cert)?;
     let (mut roots, mut crls, mut issuers) = (Vec::new(), None, Vec::new());
     let mut domain = None;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::disk::Change;
+use crate::disk::Operation;
 use crate::tests::faults::Plan;
 
 /// The user whose folder it is while we are root.
@@ -281,7 +281,7 @@ fn an_exchanged_folder_gets_its_owner_nothing() {
     if !is_root() {
         return;
     }
-    for moment in [Change::Owner, Change::Rename, Change::Create] {
+    for moment in [Operation::Owner, Operation::Rename, Operation::Create] {
         let (scratch, dir) = of_another();
         let victim = scratch.path().join("victim");
         fs::create_dir(&victim).unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::Change;
+use crate::disk::Operation;
 
 /// How it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct State {
     hook: Option<Hook>,
 }
 
-type Hook = Arc<dyn Fn(Change, &Path) + Send + Sync>;
+type Hook = Arc<dyn Fn(Operation, &Path) + Send + Sync>;
 
 static PLANS: Mutex<Vec<State>> = Mutex::new(Vec::new());
 
@@ -48,7 +48,7 @@ impl Plan {
     /// Fails nothing and calls `hook` before each step: a pause in which another user may act.
     pub(crate) fn pausing(
         below: &Path,
-        hook: impl Fn(Change, &Path) + Send + Sync + 'static,
+        hook: impl Fn(Operation, &Path) + Send + Sync + 'static,
     ) -> Self {
         Self::add(below, Fault::None, 0, Some(Arc::new(hook)))
     }
@@ -81,7 +81,7 @@ impl Drop for Plan {
     }
 }
 
-pub(crate) fn strike(change: Change, path: &Path) -> io::Result<()> {
+pub(crate) fn strike(change: Operation, path: &Path) -> io::Result<()> {
     let hook = {
         let mut plans = plans();
         let Some(plan) = plans.iter_mut().find(|plan| path.starts_with(&plan.below)) else {
@@ -92,7 +92,9 @@ pub(crate) fn strike(change: Change, path: &Path) -> io::Result<()> {
         let fails = match plan.fault {
             Fault::None => false,
             Fault::Dies => step >= plan.at,
-            Fault::Full => step >= plan.at && matches!(change, Change::Create | Change::Write),
+            Fault::Full => {
+                step >= plan.at && matches!(change, Operation::Create | Operation::Write)
+            }
         };
         if fails {
             if plan.last.is_empty() {

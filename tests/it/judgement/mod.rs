@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gapura_pki::moment::Moment;
+use gapura_pki::moment::Timestamp;
 use gapura_pki::verify::{VerifyRequest, verify};
 use gapura_protocol::clock::{Clock, unix};
 use gapura_protocol::identity::Role;
@@ -254,7 +254,7 @@ fn verified(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
         roots: roots.iter().cloned().map(CertificateDer::from).collect(),
         crls: Some(crls.to_vec()),
         issuers: Vec::new(),
-        at: Moment((case.now + case.later).unsigned_abs()),
+        at: Timestamp((case.now + case.later).unsigned_abs()),
     };
     match verify(&request) {
         Ok(verdict) => verdict.refusal,

@@ -36,7 +36,7 @@ impl World {
         fs::rename(beside, self.folder.path().join(file)).unwrap();
     }
 
-    fn open(&self) -> Result<(Registry, Watcher), Vec<Fault>> {
+    fn open(&self) -> Result<(Registry, Watcher), Vec<FileFault>> {
         let rules = Rules {
             trust_domain: "a".parse().unwrap(),
             signing: crate::registry::Signing::Off,

@@ -80,30 +80,30 @@ fn a_seat_is_given_again_once_its_cluster_is_gone_and_no_sooner() {
 #[test]
 fn an_address_that_stays_is_the_same_value_and_what_is_unknown_changes_nothing() {
     let cluster = clusters().of(&plugin("\"https://a:1\"", ""));
-    assert!(cluster.endpoints().is_empty());
+    assert!(cluster.instances().is_empty());
     let [one, two, three]: [SocketAddr; 3] =
         ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"].map(|at| at.parse().unwrap());
     cluster.found(vec![two, one, two], true);
-    let before = cluster.endpoints.load_full();
+    let before = cluster.instances.load_full();
     assert_eq!(
         before
             .iter()
-            .map(|endpoint| endpoint.at)
+            .map(|instance| instance.at)
             .collect::<Vec<_>>(),
         [one, two]
     );
     cluster.found(vec![one, two], true);
-    assert!(Arc::ptr_eq(&before, &cluster.endpoints()));
+    assert!(Arc::ptr_eq(&before, &cluster.instances()));
     cluster.found(Vec::new(), false);
     cluster.found(vec![three], false);
-    assert!(Arc::ptr_eq(&before, &cluster.endpoints()));
+    assert!(Arc::ptr_eq(&before, &cluster.instances()));
     cluster.found(vec![two, three], true);
-    let after = cluster.endpoints.load_full();
+    let after = cluster.instances.load_full();
     assert!(Arc::ptr_eq(&before[1], &after[0]) && after[1].at == three);
     // At first anything is better than nothing.
     let fresh = clusters().of(&plugin("[\"https://a:1\", \"https://b:1\"]", ""));
     fresh.found(vec![one], false);
-    assert_eq!(fresh.endpoints().len(), 1);
+    assert_eq!(fresh.instances().len(), 1);
 }
 
 #[test]
@@ -113,14 +113,14 @@ fn plain_http_goes_nowhere_beyond_this_machine_whatever_a_name_stands_for() {
     cluster.found(vec![far, near], true);
     assert_eq!(
         cluster
-            .endpoints()
+            .instances()
             .iter()
-            .map(|endpoint| endpoint.at)
+            .map(|instance| instance.at)
             .collect::<Vec<_>>(),
         [near]
     );
     let allowed = plugin("\"http://b:1\"", ", \"plaintext_upstream\": true");
     let cluster = clusters().of(&allowed);
     cluster.found(vec![far], true);
-    assert_eq!(cluster.endpoints().len(), 1);
+    assert_eq!(cluster.instances().len(), 1);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Kind, Origin, Problem, Setting};
-use crate::json::{self, Fault, Fields, Node, Position, Value};
+use crate::json::{self, Fields, JsonFault, Node, Position, Value};
 
 /// A setting's text and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Layers {
     }
 
     /// Notes mistakes in a part of the file that the program read by itself.
-    pub fn file_faults(&mut self, faults: Vec<Fault>) {
+    pub fn file_faults(&mut self, faults: Vec<JsonFault>) {
         let name = self
             .file
             .as_ref()
@@ -230,7 +230,7 @@ impl Layers {
         root: &Node,
         settings: &[Setting],
         structured: &[&str],
-        faults: &mut Vec<Fault>,
+        faults: &mut Vec<JsonFault>,
     ) {
         // The file cannot name another file.
         let known: Vec<&str> = settings

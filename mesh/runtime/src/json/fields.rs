@@ -1,13 +1,13 @@
 //! Reads the fields of one object by name and type, and notes everything that does not fit.
 //!
-//! In: an object of the tree and the names it may have. Out: each field's value, or nothing and a [`Fault`] that names the field
+//! In: an object of the tree and the names it may have. Out: each field's value, or nothing and a [`JsonFault`] that names the field
 //! by its whole way from the top, what was found and what was wanted. A name nobody knows is a fault with the nearest valid one.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::nearest::nearest;
-use super::node::{Fault, Member, Node, Position, Value};
+use super::node::{JsonFault, Member, Node, Position, Value};
 
 /// The fields of one object.
 pub struct Fields<'n, 'f> {
@@ -15,7 +15,7 @@ pub struct Fields<'n, 'f> {
     members: &'n [Member],
     /// `health.` for the fields of `health`, empty at the top.
     prefix: String,
-    faults: &'f mut Vec<Fault>,
+    faults: &'f mut Vec<JsonFault>,
 }
 
 impl<'n, 'f> Fields<'n, 'f> {
@@ -24,7 +24,7 @@ impl<'n, 'f> Fields<'n, 'f> {
         node: &'n Node,
         at: &str,
         known: &[&str],
-        faults: &'f mut Vec<Fault>,
+        faults: &'f mut Vec<JsonFault>,
     ) -> Option<Self> {
         Self::open_but(node, at, known, &[], faults)
     }
@@ -36,7 +36,7 @@ impl<'n, 'f> Fields<'n, 'f> {
         at: &str,
         known: &[&str],
         refused: &[&str],
-        faults: &'f mut Vec<Fault>,
+        faults: &'f mut Vec<JsonFault>,
     ) -> Option<Self> {
         let Value::Object(members) = &node.value else {
             let what = if at.is_empty() {
@@ -44,7 +44,7 @@ impl<'n, 'f> Fields<'n, 'f> {
             } else {
                 format!("\"{at}\" must be")
             };
-            faults.push(Fault {
+            faults.push(JsonFault {
                 position: node.position,
                 message: format!("{what} an object, found {}", node.kind()),
             });
@@ -65,7 +65,7 @@ impl<'n, 'f> Fields<'n, 'f> {
                 "unknown field \"{prefix}{name}\"{}",
                 hint.unwrap_or_default()
             );
-            faults.push(Fault {
+            faults.push(JsonFault {
                 position: member.position,
                 message,
             });
@@ -105,14 +105,14 @@ impl<'n, 'f> Fields<'n, 'f> {
 
     /// Notes what is wrong with a part of a field's value.
     pub fn fault_at(&mut self, position: Position, name: &str, message: impl Display) {
-        self.faults.push(Fault {
+        self.faults.push(JsonFault {
             position,
             message: format!("\"{}{name}\" {message}", self.prefix),
         });
     }
 
     /// The list of faults, for a reader of something inside a field.
-    pub fn faults(&mut self) -> &mut Vec<Fault> {
+    pub fn faults(&mut self) -> &mut Vec<JsonFault> {
         self.faults
     }
 
@@ -121,7 +121,7 @@ impl<'n, 'f> Fields<'n, 'f> {
         let there = self.member(name).is_some();
         if !there {
             let message = format!("the field \"{}{name}\" is missing", self.prefix);
-            self.faults.push(Fault {
+            self.faults.push(JsonFault {
                 position: self.node.position,
                 message,
             });

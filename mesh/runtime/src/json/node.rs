@@ -15,7 +15,7 @@ pub struct Position {
 
 /// One mistake: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct JsonFault {
     /// Where it stands.
     pub position: Position,
     /// What is wrong, in lower case and without a full stop.
@@ -70,7 +70,7 @@ impl fmt::Display for Position {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for JsonFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.position, self.message)
     }

@@ -5,7 +5,7 @@
 
 use serde_json::Number;
 
-use super::node::{Fault, Member, Node, Position, Value};
+use super::node::{JsonFault, Member, Node, Position, Value};
 
 struct Scan<'t, 'f> {
     text: &'t str,
@@ -13,10 +13,10 @@ struct Scan<'t, 'f> {
     /// What `position` has counted so far, so that one long line costs one count in all.
     counted: usize,
     position: Position,
-    faults: &'f mut Vec<Fault>,
+    faults: &'f mut Vec<JsonFault>,
 }
 
-pub(super) fn scan(text: &str, faults: &mut Vec<Fault>) -> Option<Node> {
+pub(super) fn scan(text: &str, faults: &mut Vec<JsonFault>) -> Option<Node> {
     let mut scan = Scan {
         text,
         at: 0,
@@ -27,7 +27,7 @@ pub(super) fn scan(text: &str, faults: &mut Vec<Fault>) -> Option<Node> {
     let node = scan.value();
     if node.is_none() {
         let position = scan.position();
-        scan.faults.push(Fault {
+        scan.faults.push(JsonFault {
             position,
             message: "not JSON".to_owned(),
         });
@@ -72,7 +72,7 @@ impl<'t> Scan<'t, '_> {
                     self.at += 1;
                     let value = self.value()?;
                     if let Some(first) = names.get(&name) {
-                        self.faults.push(Fault {
+                        self.faults.push(JsonFault {
                             position,
                             message: format!("{name:?} is named twice, first at {first}; keep one"),
                         });

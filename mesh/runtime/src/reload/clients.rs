@@ -160,7 +160,7 @@ impl ClientTrust {
     }
 
     /// Follows the files for ever: on the program's control runtime, once.
-    pub async fn keep(self, alarms: Alarms, log: Log, mut reload: Asked) {
+    pub async fn run(self, alarms: Alarms, log: Log, mut reload: Asked) {
         let mut failed = 0_u32;
         loop {
             tokio::select! {

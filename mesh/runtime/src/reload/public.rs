@@ -38,7 +38,7 @@ pub struct PublicKeeper {
 }
 
 /// Runs until `stop`: on the program's control runtime, once. `swapped` hears of each new pair.
-pub async fn keep(
+pub async fn run(
     mut keeper: PublicKeeper,
     swapped: impl Fn(&PublicCertificate),
     stop: impl Future<Output = ()>,

@@ -28,8 +28,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::asked::Asked;
 use super::watch::{Attempts, TICK};
 
-/// What the keeper works with.
-pub struct Keeper {
+/// What the reloader works with.
+pub struct Reloader {
     /// Where the set in force is.
     pub store: TrustStore,
     /// The mesh directory.
@@ -61,7 +61,7 @@ pub struct TrustCounters {
     pub revoked_closed: AtomicU64,
 }
 
-/// What the keeper did.
+/// What the reloader did.
 #[derive(Debug)]
 pub enum WatchEvent {
     /// A set came in force.
@@ -76,32 +76,36 @@ pub enum WatchEvent {
 }
 
 /// Runs until `stop`: on the program's control runtime, once.
-pub async fn keep(mut keeper: Keeper, events: impl Fn(WatchEvent), stop: impl Future<Output = ()>) {
+pub async fn run(
+    mut reloader: Reloader,
+    events: impl Fn(WatchEvent),
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
-    let mut attempts = Attempts::new(keeper.store.load().stamp().clone(), Instant::now());
+    let mut attempts = Attempts::new(reloader.store.load().stamp().clone(), Instant::now());
     let mut told = Told::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    keeper.live.learn(&keeper.store.load());
-    keeper.keep_marks(keeper.marks(), &mut told).await;
+    reloader.live.learn(&reloader.store.load());
+    reloader.keep_marks(reloader.marks(), &mut told).await;
     loop {
         let forced = tokio::select! {
             () = &mut stop => return,
             _ = ticks.tick() => false,
-            () = keeper.live.late() => false,
-            () = keeper.reload.changed() => true,
+            () = reloader.live.late() => false,
+            () = reloader.reload.changed() => true,
         };
-        keeper
+        reloader
             .refresh(&mut attempts, forced, &mut told, &events)
             .await;
         // A list may have begun that has been in the set all along.
-        keeper.keep_marks(keeper.marks(), &mut told).await;
-        keeper.sweep(&events);
-        keeper.raise_alarms(&attempts, &mut told);
+        reloader.keep_marks(reloader.marks(), &mut told).await;
+        reloader.sweep(&events);
+        reloader.raise_alarms(&attempts, &mut told);
     }
 }
 
-impl Keeper {
+impl Reloader {
     /// Reads the directory if it is due and puts a new set in force if it fits.
     async fn refresh(
         &self,

@@ -5,7 +5,7 @@
 
 use gapura_protocol::headers::Stripped;
 
-use super::error::Fault;
+use super::error::BodyFault;
 
 /// Goes with a body.
 pub trait Attachment {
@@ -33,7 +33,7 @@ pub enum End {
     /// Its time was over: its reader saw an end, its sender was in the middle.
     CutShort,
     /// It broke.
-    Broken(Fault),
+    Broken(BodyFault),
 }
 
 /// Those of one body. One is the rule and costs no list.

@@ -6,7 +6,7 @@ use crate::http1::body::BodyError;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum BodyFault {
     /// No byte came for too long.
     Idle,
     /// More bytes came than are allowed.
@@ -23,7 +23,7 @@ pub enum Fault {
     Stalled,
 }
 
-impl Fault {
+impl BodyFault {
     /// What a message's own error comes to; `measured` says whether the message has a length.
     pub(super) fn of(error: BodyError, measured: bool) -> Self {
         match error {
@@ -51,10 +51,10 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for BodyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason())
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for BodyFault {}

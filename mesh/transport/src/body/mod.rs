@@ -26,7 +26,7 @@ use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
 
 pub use attachment::{Attachment, End};
-pub use error::Fault;
+pub use error::BodyFault;
 pub use upload::{Upload, UploadState};
 
 /// A body under way: a pointer, since messages change hands many times before they are read; nothing at all where there is no body.
@@ -42,15 +42,15 @@ struct State {
     /// An answer that has been read, for what is left of the upload that it answers.
     carrying: Option<http1::Incoming>,
     /// When it ends as if the sender had ended it.
-    until: Option<Moment>,
+    until: Option<Timestamp>,
     /// When it ends as if the sender had gone away.
-    cut: Option<Moment>,
+    cut: Option<Timestamp>,
     /// Its end has been told.
     over: bool,
 }
 
 /// The moment at which a body ends, whatever its sender thinks.
-pub type Moment = Pin<Box<dyn Future<Output = ()>>>;
+pub type Timestamp = Pin<Box<dyn Future<Output = ()>>>;
 
 enum Source {
     End,
@@ -130,7 +130,7 @@ impl Body {
 
     /// Ends, as if the sender had, once `end` is ready.
     #[must_use]
-    pub fn ending_when(mut self, end: Moment) -> Self {
+    pub fn ending_when(mut self, end: Timestamp) -> Self {
         if let Some(state) = &mut self.0 {
             state.until = Some(end);
         }
@@ -139,7 +139,7 @@ impl Body {
 
     /// Breaks off once `end` is ready, so that nobody takes what has come for the whole.
     #[must_use]
-    pub fn cut_when(mut self, end: Moment) -> Self {
+    pub fn cut_when(mut self, end: Timestamp) -> Self {
         if let Some(state) = &mut self.0 {
             state.cut = Some(end);
         }
@@ -207,7 +207,10 @@ impl State {
         }
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match &mut self.source {
             Source::End => Poll::Ready(None),
             Source::Full(bytes) => {
@@ -217,16 +220,16 @@ impl State {
             }
             Source::Message { incoming, measured } => {
                 http_body::Body::poll_frame(Pin::new(incoming), cx)
-                    .map_err(|error| Fault::of(error, *measured))
+                    .map_err(|error| BodyFault::of(error, *measured))
             }
         }
     }
 
-    fn passed(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Fault> {
+    fn passed(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
         if let Some(data) = frame.data_ref() {
             let count = data.len() as u64;
             if let Some(left) = &mut self.left {
-                *left = left.checked_sub(count).ok_or(Fault::TooLarge)?;
+                *left = left.checked_sub(count).ok_or(BodyFault::TooLarge)?;
             }
             if let Some(upload) = &self.upload {
                 upload.count(count);
@@ -270,7 +273,7 @@ impl State {
 }
 
 /// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has answered.
-fn is_over(end: &mut Option<Moment>, cx: &mut Context<'_>) -> bool {
+fn is_over(end: &mut Option<Timestamp>, cx: &mut Context<'_>) -> bool {
     let is_over = end
         .as_mut()
         .is_some_and(|end| end.as_mut().poll(cx).is_ready());
@@ -282,18 +285,18 @@ fn is_over(end: &mut Option<Moment>, cx: &mut Context<'_>) -> bool {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Fault;
+    type Error = BodyFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
         if is_over(&mut this.cut, cx) {
-            this.finish(End::Broken(Fault::Cut));
-            return Poll::Ready(Some(Err(Fault::Cut)));
+            this.finish(End::Broken(BodyFault::Cut));
+            return Poll::Ready(Some(Err(BodyFault::Cut)));
         }
         if is_over(&mut this.until, cx) {
             this.finish(End::CutShort);
@@ -311,7 +314,7 @@ impl http_body::Body for Body {
                 if sleep.poll_passed(cx).is_pending() {
                     return Poll::Pending;
                 }
-                Some(Err(Fault::Idle))
+                Some(Err(BodyFault::Idle))
             }
         };
         if let Some((sleep, _)) = &this.idle {
@@ -371,7 +374,7 @@ impl Drop for State {
             upload.set(if self.is_ended() {
                 UploadState::Finished
             } else {
-                UploadState::Failed(Fault::Cut)
+                UploadState::Failed(BodyFault::Cut)
             });
         }
     }
@@ -417,7 +420,7 @@ mod tests {
         }
     }
 
-    async fn read(body: &mut Body) -> Option<Result<Frame<Bytes>, Fault>> {
+    async fn read(body: &mut Body) -> Option<Result<Frame<Bytes>, BodyFault>> {
         poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)).await
     }
 
@@ -440,7 +443,10 @@ mod tests {
         let mut body = Body::full(Bytes::from_static(b"seven b"))
             .limited(Some(6))
             .with(Box::new(heard.clone()));
-        assert_eq!(read(&mut body).await.unwrap().unwrap_err(), Fault::TooLarge);
+        assert_eq!(
+            read(&mut body).await.unwrap().unwrap_err(),
+            BodyFault::TooLarge
+        );
         assert_eq!(*heard.0.borrow(), ["Broken(TooLarge)"]);
         let unread = Listener::default();
         drop(

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-use super::error::Fault;
+use super::error::BodyFault;
 
 /// What is known of a request's body while somebody else reads it.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub enum UploadState {
     /// It has been read to its end.
     Finished,
     /// It broke.
-    Failed(Fault),
+    Failed(BodyFault),
 }
 
 impl Upload {

@@ -10,7 +10,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::Fault;
+use super::Malformed;
 use super::fields;
 use super::head::{Length, Limits, Lines, Scan};
 
@@ -265,7 +265,7 @@ fn size_line(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
 }
 
 /// The trailers that may pass; others are left out, as a field that nobody may rely on there.
-fn trailers(block: &Bytes, count: usize) -> Result<HeaderMap, Fault> {
+fn trailers(block: &Bytes, count: usize) -> Result<HeaderMap, Malformed> {
     if count == 0 {
         return Ok(HeaderMap::new());
     }

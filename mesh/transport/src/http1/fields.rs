@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Fault;
+use super::Malformed;
 
 /// Fields, and what they say.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ const USUAL: usize = 32;
 pub(super) const MOST: usize = 128;
 
 /// Reads `count` fields from `block`, which ends with its empty line.
-pub(super) fn parse(block: &Bytes, count: usize) -> Result<Fields, Fault> {
+pub(super) fn parse(block: &Bytes, count: usize) -> Result<Fields, Malformed> {
     if count <= USUAL {
         parse_with(block, &mut [httparse::EMPTY_HEADER; USUAL])
     } else {
@@ -43,10 +43,13 @@ pub(super) fn parse(block: &Bytes, count: usize) -> Result<Fields, Fault> {
     }
 }
 
-fn parse_with<'a>(block: &'a Bytes, room: &mut [httparse::Header<'a>]) -> Result<Fields, Fault> {
+fn parse_with<'a>(
+    block: &'a Bytes,
+    room: &mut [httparse::Header<'a>],
+) -> Result<Fields, Malformed> {
     let lines = match httparse::parse_headers(block, room) {
         Ok(httparse::Status::Complete((read, lines))) if read == block.len() => lines,
-        Ok(_) => return Err(Fault::bad("the fields do not end where their lines do")),
+        Ok(_) => return Err(Malformed::bad("the fields do not end where their lines do")),
         Err(error) => return Err(fault(error)),
     };
     let mut fields = Fields {
@@ -55,35 +58,35 @@ fn parse_with<'a>(block: &'a Bytes, room: &mut [httparse::Header<'a>]) -> Result
     };
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes())
-            .map_err(|_| Fault::bad("a field's name is not a token"))?;
+            .map_err(|_| Malformed::bad("a field's name is not a token"))?;
         let value = if line.value.is_empty() {
             HeaderValue::from_static("")
         } else {
             HeaderValue::from_maybe_shared(block.slice_ref(line.value))
-                .map_err(|_| Fault::bad("a field's value has a control character"))?
+                .map_err(|_| Malformed::bad("a field's value has a control character"))?
         };
         fields.note(&name, value.as_bytes())?;
         fields
             .map
             .try_append(name, value)
-            .map_err(|_| Fault::large("too many fields"))?;
+            .map_err(|_| Malformed::large("too many fields"))?;
     }
     if fields.chunked && fields.length.is_some() {
-        return Err(Fault::bad("Content-Length beside Transfer-Encoding"));
+        return Err(Malformed::bad("Content-Length beside Transfer-Encoding"));
     }
     Ok(fields)
 }
 
 impl Fields {
-    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Fault> {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Malformed> {
         if *name == CONTENT_LENGTH {
-            let length = digits(value).ok_or(Fault::bad("Content-Length is not a number"))?;
+            let length = digits(value).ok_or(Malformed::bad("Content-Length is not a number"))?;
             if self.length.replace(length).is_some() {
-                return Err(Fault::bad("two Content-Length fields"));
+                return Err(Malformed::bad("two Content-Length fields"));
             }
         } else if *name == TRANSFER_ENCODING {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::bad("Transfer-Encoding is not one `chunked`"));
+                return Err(Malformed::bad("Transfer-Encoding is not one `chunked`"));
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -156,14 +159,14 @@ pub(crate) fn may_trail(name: &HeaderName) -> bool {
     ) && !name.as_str().starts_with("content-")
 }
 
-fn fault(error: httparse::Error) -> Fault {
+fn fault(error: httparse::Error) -> Malformed {
     match error {
-        httparse::Error::TooManyHeaders => Fault::large("too many fields"),
-        httparse::Error::HeaderValue => Fault::bad("a field's value has a control character"),
-        httparse::Error::HeaderName => Fault::bad(
+        httparse::Error::TooManyHeaders => Malformed::large("too many fields"),
+        httparse::Error::HeaderValue => Malformed::bad("a field's value has a control character"),
+        httparse::Error::HeaderName => Malformed::bad(
             "a field's name is not a token with its colon behind it, or a line is folded",
         ),
-        _ => Fault::bad("a field's line does not end in CR LF"),
+        _ => Malformed::bad("a field's line does not end in CR LF"),
     }
 }
 
@@ -171,7 +174,7 @@ fn fault(error: httparse::Error) -> Fault {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Fields, Fault> {
+    fn read(text: &str) -> Result<Fields, Malformed> {
         let block = Bytes::from(format!("{text}\r\n"));
         parse(&block, text.matches("\r\n").count())
     }

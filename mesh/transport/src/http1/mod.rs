@@ -24,5 +24,5 @@ mod samples;
 pub(crate) mod testing;
 
 pub use incoming::{Incoming, Interim, Rest};
-pub(crate) use refusal::Fault;
+pub(crate) use refusal::Malformed;
 pub use refusal::{Refusal, RefusalKind, Seen};

@@ -65,12 +65,12 @@ impl RefusalKind {
 
 /// A reason for a refusal, without what is known of the message it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct Malformed {
     pub(crate) kind: RefusalKind,
     pub(crate) reason: &'static str,
 }
 
-impl Fault {
+impl Malformed {
     pub(crate) const fn bad(reason: &'static str) -> Self {
         Self {
             kind: RefusalKind::BadRequest,
@@ -88,7 +88,7 @@ impl Fault {
 
 impl Refusal {
     /// A refusal of the head that begins, or should begin, with `bytes`.
-    pub(crate) fn of(fault: Fault, bytes: &[u8]) -> Self {
+    pub(crate) fn of(fault: Malformed, bytes: &[u8]) -> Self {
         Self {
             kind: fault.kind,
             reason: fault.reason,

@@ -22,7 +22,7 @@ use http_body::Body as _;
 
 use super::crowd::{Asking, Crowd, Place};
 use super::{SendError, answered};
-use crate::body::{Attachment, Body, End, Fault, Upload};
+use crate::body::{Attachment, Body, BodyFault, End, Upload};
 use crate::buffers::Buffers;
 use crate::http1::Incoming;
 use crate::http1::client::{self, Connection, Settings};
@@ -77,7 +77,7 @@ pub enum Error {
     /// Nothing of the request's body was taken for too long, or no answer came in time.
     Timeout,
     /// The request's own body broke.
-    Body(Fault),
+    Body(BodyFault),
 }
 
 struct Idle {
@@ -128,7 +128,7 @@ impl Pool {
     }
 
     /// Closes what has idled too long, was closed or broke its silence. Called about once a second.
-    pub fn tidy(&self) {
+    pub fn sweep(&self) {
         let idle = self.idle.take();
         let fresh = idle
             .into_iter()
@@ -337,7 +337,7 @@ impl From<client::SendError<Body>> for Failed {
             Sent::Closed { request, error } => Self::Closed(request, error),
             Sent::Cut(error) => Self::Other(Error::Closed(error)),
             Sent::Protocol(reason) => Self::Other(Error::Protocol(reason)),
-            Sent::Upload(fault) => Self::Other(Error::Body(fault.unwrap_or(Fault::Short))),
+            Sent::Upload(fault) => Self::Other(Error::Body(fault.unwrap_or(BodyFault::Short))),
         }
     }
 }

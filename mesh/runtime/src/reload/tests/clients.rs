@@ -111,7 +111,7 @@ fn a_connection_lives_as_long_as_its_certificate_is_cleared() {
     let ended = runtime.block_on(async {
         ca.publish(&[1]);
         tokio::select! {
-            () = trust.clone().keep(Alarms::new(log.clone()), log, reload) => panic!("keeping ended"),
+            () = trust.clone().run(Alarms::new(log.clone()), log, reload) => panic!("keeping ended"),
             ended = trust.ended(&one, &clock) => ended,
         }
     });

@@ -11,7 +11,7 @@ use gapura_trust::public::{PublicCertificate, PublicStore};
 use super::mint::{Ca, DAY, Leaf, valid, write_secret};
 use super::watching::{Lines, eventually};
 use crate::reload::asked::Reloads;
-use crate::reload::public::{PublicKeeper, keep};
+use crate::reload::public::{PublicKeeper, run};
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
     ca.leaf(
@@ -47,7 +47,7 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     let log = Log::to("gateway", clock.clone(), Box::new(lines.clone())).unwrap();
     let alarms = Alarms::new(log.clone());
     let asked = Reloads::default().subscribe();
-    let keeper = PublicKeeper {
+    let reloader = PublicKeeper {
         store: store.clone(),
         cert: dir.path().join("edge.crt"),
         key: dir.path().join("edge.key"),
@@ -57,7 +57,7 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
         reload: asked,
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(keep(keeper, |_| {}, async {
+    let task = tokio::spawn(run(reloader, |_| {}, async {
         let _ = stopped.await;
     }));
     let next = edge(&ca, 60);

@@ -21,7 +21,7 @@ use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::set::{TrustSet, TrustStore};
 
 use crate::reload::asked::Reloads;
-use crate::reload::trust::{Keeper, TrustCounters, keep};
+use crate::reload::trust::{Reloader, TrustCounters, run};
 use crate::reload::watch::Attempts;
 
 /// What a program's log has told so far.
@@ -55,7 +55,7 @@ pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) -> Dura
     begun.elapsed()
 }
 
-/// A sidecar's keeper at work.
+/// A sidecar's reloader at work.
 pub(super) struct Kept {
     pub(super) root: Ca,
     pub(super) dir: Dir,
@@ -102,7 +102,7 @@ impl Kept {
             Arc::new(TrustCounters::default()),
         );
         let reloads = Reloads::default();
-        let keeper = Keeper {
+        let reloader = Reloader {
             store: store.clone(),
             dir: dir.path().to_owned(),
             options,
@@ -114,7 +114,7 @@ impl Kept {
             state,
         };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(keep(keeper, |_| {}, async {
+        let task = tokio::spawn(run(reloader, |_| {}, async {
             let _ = stopped.await;
         }));
         Self {

@@ -10,7 +10,7 @@ use http::{Method, Request, Uri, Version};
 use super::scan::{Lines, Scan, is_token};
 use super::{Length, Limits, METHOD_MOST};
 use crate::http1::fields;
-use crate::http1::{Fault, Refusal, RefusalKind};
+use crate::http1::{Malformed, Refusal, RefusalKind};
 
 /// Reads one head. A new one for each.
 #[derive(Debug)]
@@ -71,12 +71,12 @@ fn parse(
     block: &Bytes,
     count: usize,
     limits: &Limits,
-) -> Result<RequestHead, Fault> {
+) -> Result<RequestHead, Malformed> {
     let (method, uri, version) = request_line(start, limits)?;
     let fields = fields::parse(block, count)?;
     let modern = version == Version::HTTP_11;
     if fields.chunked && !modern {
-        return Err(Fault::bad("Transfer-Encoding in HTTP/1.0"));
+        return Err(Malformed::bad("Transfer-Encoding in HTTP/1.0"));
     }
     let body = match fields.length {
         _ if fields.chunked => Length::Chunked,
@@ -99,20 +99,22 @@ fn parse(
     })
 }
 
-fn request_line(line: &Bytes, limits: &Limits) -> Result<(Method, Uri, Version), Fault> {
+fn request_line(line: &Bytes, limits: &Limits) -> Result<(Method, Uri, Version), Malformed> {
     let space = line
         .iter()
         .position(|byte| *byte == b' ')
-        .ok_or(Fault::bad("the request line has no target"))?;
+        .ok_or(Malformed::bad("the request line has no target"))?;
     let (method, rest) = (&line[..space], &line[space + 1..]);
     if method.len() > METHOD_MOST || !method.iter().copied().all(is_token) {
-        return Err(Fault::bad("the method is no token"));
+        return Err(Malformed::bad("the method is no token"));
     }
-    let method = Method::from_bytes(method).map_err(|_| Fault::bad("the method is no token"))?;
-    let space = memchr::memrchr(b' ', rest).ok_or(Fault::bad("the request line has no version"))?;
+    let method =
+        Method::from_bytes(method).map_err(|_| Malformed::bad("the method is no token"))?;
+    let space =
+        memchr::memrchr(b' ', rest).ok_or(Malformed::bad("the request line has no version"))?;
     let (target, version) = (&rest[..space], &rest[space + 1..]);
     if target.len() > limits.target {
-        return Err(Fault {
+        return Err(Malformed {
             kind: RefusalKind::UriTooLong,
             reason: "the target is longer than allowed",
         });
@@ -121,23 +123,23 @@ fn request_line(line: &Bytes, limits: &Limits) -> Result<(Method, Uri, Version),
         b"HTTP/1.0" => Version::HTTP_10,
         // A higher minor version is one that we can answer in ours (RFC 9112, section 2.3).
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Version::HTTP_11,
-        _ => return Err(Fault::bad("the version is none of HTTP/1")),
+        _ => return Err(Malformed::bad("the version is none of HTTP/1")),
     };
     if target
         .iter()
         .any(|byte| !byte.is_ascii_graphic() || *byte == b'#')
     {
-        return Err(Fault::bad(
+        return Err(Malformed::bad(
             "the target has a blank, a `#`, a control character or a byte outside ASCII",
         ));
     }
     if !has_form(target, &method) {
-        return Err(Fault::bad(
+        return Err(Malformed::bad(
             "the target has a form that the method does not take",
         ));
     }
     let uri = Uri::from_maybe_shared(line.slice_ref(target))
-        .map_err(|_| Fault::bad("the target has a character that none may have"))?;
+        .map_err(|_| Malformed::bad("the target has a character that none may have"))?;
     Ok((method, uri, version))
 }
 

@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::scan::{Lines, Scan};
 use super::{Length, Limits};
-use crate::http1::{Fault, fields};
+use crate::http1::{Malformed, fields};
 
 /// Reads one head, of an interim answer or of the last. A new one for each.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl ResponseReader {
     }
 }
 
-fn reason(fault: Fault) -> &'static str {
+fn reason(fault: Malformed) -> &'static str {
     fault.reason
 }
 
@@ -64,12 +64,12 @@ fn parse(
     block: &Bytes,
     count: usize,
     method: &Method,
-) -> Result<ResponseHead, Fault> {
+) -> Result<ResponseHead, Malformed> {
     let (version, status) = status_line(start)?;
     let fields = fields::parse(block, count)?;
     let modern = version == Version::HTTP_11;
     if fields.chunked && !modern {
-        return Err(Fault::bad("Transfer-Encoding in HTTP/1.0"));
+        return Err(Malformed::bad("Transfer-Encoding in HTTP/1.0"));
     }
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
     let body = match fields.length {
@@ -99,7 +99,7 @@ fn parse(
     })
 }
 
-fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Malformed> {
     let (version, rest) = match line {
         [
             b'H',
@@ -116,15 +116,15 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
             match minor {
                 b'0' => Version::HTTP_10,
                 b'1'..=b'9' => Version::HTTP_11,
-                _ => return Err(Fault::bad("the version is none of HTTP/1")),
+                _ => return Err(Malformed::bad("the version is none of HTTP/1")),
             },
             rest,
         ),
-        _ => return Err(Fault::bad("the status line has no version and status")),
+        _ => return Err(Malformed::bad("the status line has no version and status")),
     };
     let (status, words) = rest.split_at_checked(3).unwrap_or((rest, b""));
     let status = StatusCode::from_bytes(status)
-        .map_err(|_| Fault::bad("the status is not of three digits, or below 100"))?;
+        .map_err(|_| Malformed::bad("the status is not of three digits, or below 100"))?;
     let sound = match words {
         [] => true,
         [b' ', words @ ..] => words
@@ -133,7 +133,7 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
         _ => false,
     };
     if !sound {
-        return Err(Fault::bad(
+        return Err(Malformed::bad(
             "the status has more behind it than a blank and words",
         ));
     }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{Limits, METHOD_MOST};
-use crate::http1::{Fault, RefusalKind};
+use crate::http1::{Malformed, RefusalKind};
 
 /// What kind of lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Scan {
         &mut self,
         bytes: &[u8],
         limits: &Limits,
-    ) -> Result<Option<Extent>, Fault> {
+    ) -> Result<Option<Extent>, Malformed> {
         while let Some(found) = memchr::memchr(b'\n', bytes.get(self.at..).unwrap_or_default()) {
             let end = self.at + found;
             let line = &bytes[self.line..end];
             self.check_size(line, limits)?;
             let Some(text) = line.strip_suffix(b"\r") else {
-                return Err(Fault::bad("a line ends without its carriage return"));
+                return Err(Malformed::bad("a line ends without its carriage return"));
             };
             let begin = std::mem::replace(&mut self.line, end + 1);
             self.at = end + 1;
@@ -77,13 +77,13 @@ impl Scan {
                 None if text.is_empty() && self.kind == Lines::Request => {
                     self.empty += 1;
                     if self.empty > EMPTY_LINES {
-                        return Err(Fault::bad("more than two empty lines before a request"));
+                        return Err(Malformed::bad("more than two empty lines before a request"));
                     }
                 }
                 None => {
                     // Who speaks something else entirely is not made to wait for the end of a head.
                     if self.kind == Lines::Request && !names_version(text) {
-                        return Err(Fault::bad("the version is none of HTTP/1"));
+                        return Err(Malformed::bad("the version is none of HTTP/1"));
                     }
                     self.start = Some(begin..end - 1);
                 }
@@ -97,7 +97,7 @@ impl Scan {
                 Some(_) => {
                     self.count += 1;
                     if self.count > limits.fields {
-                        return Err(Fault::large("too many fields"));
+                        return Err(Malformed::large("too many fields"));
                     }
                 }
             }
@@ -116,12 +116,12 @@ impl Scan {
     }
 
     /// Looks at a line, whole or not, with its carriage return if that has come.
-    fn check_size(&self, line: &[u8], limits: &Limits) -> Result<(), Fault> {
+    fn check_size(&self, line: &[u8], limits: &Limits) -> Result<(), Malformed> {
         match (&self.start, self.kind) {
             (Some(start), _) => {
                 // The carriage return of the empty line is no field's.
                 if self.line + line.len() - self.fields_at(start) > limits.head + 1 {
-                    return Err(Fault::large("the fields are larger than allowed"));
+                    return Err(Malformed::large("the fields are larger than allowed"));
                 }
                 Ok(())
             }
@@ -131,7 +131,7 @@ impl Scan {
     }
 }
 
-fn check_request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
+fn check_request_line(line: &[u8], limits: &Limits) -> Result<(), Malformed> {
     if matches!(line, [] | [b'\r']) {
         return Ok(());
     }
@@ -141,13 +141,15 @@ fn check_request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
         .position(|byte| *byte == b' ')
         .unwrap_or(begin.len());
     if method == 0 || !begin[..method].iter().copied().all(is_token) {
-        return Err(Fault::bad("the request line does not begin with a method"));
+        return Err(Malformed::bad(
+            "the request line does not begin with a method",
+        ));
     }
     if method > METHOD_MOST {
-        return Err(Fault::bad("the method is longer than any"));
+        return Err(Malformed::bad("the method is longer than any"));
     }
     if line.len() > METHOD_MOST + limits.target + " ".len() + " HTTP/1.1\r".len() {
-        return Err(Fault {
+        return Err(Malformed {
             kind: RefusalKind::UriTooLong,
             reason: "the target is longer than allowed",
         });
@@ -174,14 +176,14 @@ fn names_version(line: &[u8]) -> bool {
     )
 }
 
-fn check_status_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
+fn check_status_line(line: &[u8], limits: &Limits) -> Result<(), Malformed> {
     const BEGIN: &[u8] = b"HTTP/1.";
     let begin = &line[..line.len().min(BEGIN.len())];
     if *begin != BEGIN[..begin.len()] {
-        return Err(Fault::bad("the answer does not begin with HTTP/1"));
+        return Err(Malformed::bad("the answer does not begin with HTTP/1"));
     }
     if line.len() > limits.target {
-        return Err(Fault::large("the status line is longer than allowed"));
+        return Err(Malformed::large("the status line is longer than allowed"));
     }
     Ok(())
 }
@@ -196,7 +198,7 @@ mod tests {
     use super::*;
     use crate::http1::head::CLIENT_LIMITS;
 
-    fn scan(kind: Lines, text: &[u8]) -> Result<Option<Extent>, Fault> {
+    fn scan(kind: Lines, text: &[u8]) -> Result<Option<Extent>, Malformed> {
         Scan::new(kind).step(text, &CLIENT_LIMITS)
     }
 

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
 use super::{Driver, Service, Why};
-use crate::http1::Fault;
+use crate::http1::Malformed;
 use crate::http1::head::{HTTP2_PREFACE, RequestHead, RequestReader};
 use crate::http1::refusal::{Refusal, RefusalKind};
 use crate::stream::Stream;
@@ -32,7 +32,7 @@ enum Waiting {
     Stalled(u64),
 }
 
-const LATE: Fault = Fault {
+const LATE: Malformed = Malformed {
     kind: RefusalKind::Timeout,
     reason: "the head did not come in time",
 };

@@ -98,7 +98,7 @@ pub enum SendError<B: Body> {
         /// None if the peer closed the connection, or if others were told why.
         error: Option<io::Error>,
     },
-    /// The connection was ended by [`Link::cut`], for this reason.
+    /// The connection was ended by [`Handle::cut`], for this reason.
     Ended(&'static str),
     /// What came is no answer, for this reason.
     Protocol(&'static str),
@@ -130,7 +130,7 @@ struct State<T> {
 }
 
 /// What the owner of a connection tells its users. Unlike a [`Connection`] it does not keep it open.
-pub struct Link<T>(Rc<State<T>>);
+pub struct Handle<T>(Rc<State<T>>);
 
 /// Counts a stream as open until its answer has been read to its end or given up.
 struct OpenStream(Rc<Cell<usize>>);
@@ -210,8 +210,8 @@ where
 
     /// What its owner keeps of it.
     #[must_use]
-    pub fn link(&self) -> Link<T> {
-        Link(self.state.clone())
+    pub fn link(&self) -> Handle<T> {
+        Handle(self.state.clone())
     }
 
     /// Sends a request and waits for the head of its answer. The request's body goes on while the answer is waited for, and then
@@ -411,7 +411,7 @@ where
     }
 }
 
-impl<T> Link<T> {
+impl<T> Handle<T> {
     /// Takes no further request; what is under way goes on.
     pub fn retire(&self) {
         self.0.retired.set(true);

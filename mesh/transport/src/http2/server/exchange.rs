@@ -12,8 +12,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
 
-use super::hand::{Hand, Stream};
-use super::{HANDS, Open, Serving};
+use super::stream_task::{Stream, StreamTask};
+use super::{IDLE_STREAM_TASKS, Open, Serving};
 use crate::http1::Incoming;
 use crate::http1::server::{AnswerBody, Service};
 use crate::http2::head::{check, is_bodiless, tidy};
@@ -28,43 +28,43 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    /// Gives a stream to a hand that is idle; a new one, if there is none, is yet to be set to work.
-    pub(super) fn give(&self, stream: Stream) -> Option<Rc<Hand<T::Deadline>>> {
+    /// Gives a stream to a task that is idle; a new one, if there is none, is yet to be set to work.
+    pub(super) fn give(&self, stream: Stream) -> Option<Rc<StreamTask<T::Deadline>>> {
         // From now on, and not from when the task runs: the connection looks at the time in between.
         self.open.set(self.open.get() + 1);
         let idle = self.idle.borrow_mut().pop();
-        if let Some(hand) = idle {
-            hand.give(stream);
+        if let Some(task) = idle {
+            task.give(stream);
             return None;
         }
-        let hand = Hand::new(&self.share, self.timer.unset());
-        hand.give(stream);
-        Some(hand)
+        let task = StreamTask::new(&self.share, self.timer.unset());
+        task.give(stream);
+        Some(task)
     }
 
     /// Sends those that have nothing to do home: a connection that rests holds no kilobytes of a request's future.
     pub(super) fn dismiss(&self) {
-        for hand in self.idle.take() {
-            hand.dismiss();
+        for task in self.idle.take() {
+            task.dismiss();
         }
     }
 
-    pub(super) async fn work(self: Rc<Self>, hand: Rc<Hand<T::Deadline>>) {
-        while let Some(stream) = hand.take().await {
+    pub(super) async fn work(self: Rc<Self>, task: Rc<StreamTask<T::Deadline>>) {
+        while let Some(stream) = task.take().await {
             let open = Open(&self.open);
-            self.exchange(&hand, stream).await;
-            hand.finish();
+            self.exchange(&task, stream).await;
+            task.finish();
             drop(open);
             self.served.set(self.served.get() + 1);
             let mut idle = self.idle.borrow_mut();
-            if idle.len() >= HANDS {
+            if idle.len() >= IDLE_STREAM_TASKS {
                 return;
             }
-            idle.push(hand.clone());
+            idle.push(task.clone());
         }
     }
 
-    async fn exchange(&self, hand: &Rc<Hand<T::Deadline>>, (request, respond): Stream) {
+    async fn exchange(&self, task: &Rc<StreamTask<T::Deadline>>, (request, respond): Stream) {
         let (parts, stream) = request.into_parts();
         let head_only = parts.method == Method::HEAD;
         let checked = check(&parts, &self.settings.limits);
@@ -72,7 +72,7 @@ where
         let fields = self.settings.limits.fields;
         let received = Received::new(stream, left, &parts.headers, fields, false);
         let has_body = !received.is_end();
-        let message = hand.begin(
+        let message = task.begin(
             received,
             respond,
             has_body && expects_continue(&parts.headers),
@@ -81,29 +81,29 @@ where
         );
         let response = match checked {
             Ok(_) => {
-                let incoming = Incoming::new(hand.clone(), message);
+                let incoming = Incoming::new(task.clone(), message);
                 let request = Request::from_parts(parts, incoming);
                 let handled = pin!(self.service.call(request));
-                let Some(response) = hand.unless_reset(handled).await else {
+                let Some(response) = task.unless_reset(handled).await else {
                     return;
                 };
                 response
             }
             Err(refusal) => {
-                hand.disown();
+                task.disown();
                 self.service.refuse(*refusal)
             }
         };
-        let Some(mut body) = self.answer(hand, response, head_only).await else {
+        let Some(mut body) = self.answer(task, response, head_only).await else {
             return;
         };
         // The answer has ended. What it still does with the upload goes on, and then the rest is read past, so that the answer
         // arrives before the reset does.
-        hand.carried(self.settings.stall_within, |cx| body.poll_upload(cx))
+        task.carried(self.settings.stall_within, |cx| body.poll_upload(cx))
             .await;
         drop(body);
-        if hand.may_drain() && self.service.may_drain() {
-            let drained = hand.drain(self.settings.drain_within).await;
+        if task.may_drain() && self.service.may_drain() {
+            let drained = task.drain(self.settings.drain_within).await;
             if drained.is_some() {
                 self.nudge.set(true);
             }
@@ -115,7 +115,7 @@ where
     /// Sends the answer. Its body comes back once its end is on its way; none if it was cut, or the client wants no more of it.
     async fn answer(
         &self,
-        hand: &Hand<T::Deadline>,
+        task: &StreamTask<T::Deadline>,
         response: Response<S::Body>,
         head_only: bool,
     ) -> Option<S::Body> {
@@ -135,7 +135,7 @@ where
             }
         };
         let ended = bodiless || (body.is_end_stream() && !left.is_short());
-        let stream = hand.answer(Response::from_parts(head, ()), ended)?;
+        let stream = task.answer(Response::from_parts(head, ()), ended)?;
         if ended {
             return Some(body);
         }
@@ -148,7 +148,7 @@ where
                 // A client that takes no more of the answer may still send.
                 let _ = pump.body().poll_upload(cx);
             }
-            hand.read_past(cx);
+            task.read_past(cx);
             polled
         })
         .await;

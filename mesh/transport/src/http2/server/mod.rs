@@ -8,8 +8,8 @@
 //! client does or fails to do is waited for without bound.
 
 mod exchange;
-mod hand;
-mod life;
+mod stream_task;
+mod times;
 
 #[cfg(test)]
 mod tests;
@@ -36,8 +36,8 @@ use crate::http1::write::HttpDate;
 use crate::stream::Stream;
 use crate::timer::{Deadline, Timer};
 
-use hand::Hand;
-use life::{Act, Life, Moved, Seen};
+use stream_task::StreamTask;
+use times::{Act, Moved, Seen, Times};
 
 /// The bounds of a connection.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ pub enum End {
 }
 
 /// Tasks of a connection that wait for their next stream; those beyond end.
-const HANDS: usize = 64;
+const IDLE_STREAM_TASKS: usize = 64;
 
 /// Requests taken before others on this worker have a turn.
 const TURN: u32 = 16;
@@ -149,7 +149,7 @@ struct Serving<S, T: Timer> {
     timer: T,
     share: Rc<Share>,
     /// Those that have nothing to do.
-    idle: RefCell<Vec<Rc<Hand<T::Deadline>>>>,
+    idle: RefCell<Vec<Rc<StreamTask<T::Deadline>>>>,
     open: Cell<usize>,
     served: Cell<u64>,
     /// An answer was the last, by its own word.
@@ -203,7 +203,7 @@ where
         flusher,
         streams,
         tasks: JoinSet::new(),
-        life: Life::new(settings, deadline),
+        times: Times::new(settings, deadline),
         before: Moved::default(),
         stopping: false,
         idle: false,
@@ -264,7 +264,7 @@ struct Driver<IO, S, T: Timer> {
     flusher: Flusher<IO>,
     streams: Rc<Serving<S, T>>,
     tasks: JoinSet<()>,
-    life: Life<T::Deadline>,
+    times: Times<T::Deadline>,
     /// At the last turn.
     before: Moved,
     stopping: bool,
@@ -335,9 +335,9 @@ where
         for _ in 0..TURN {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok(stream))) => {
-                    if let Some(hand) = self.streams.give(stream) {
+                    if let Some(task) = self.streams.give(stream) {
                         self.tasks
-                            .spawn_local(Box::pin(self.streams.clone().work(hand)));
+                            .spawn_local(Box::pin(self.streams.clone().work(task)));
                     }
                 }
                 Poll::Ready(None) => return Some(self.closed()),
@@ -359,7 +359,7 @@ where
                 stopping: self.stopping,
             };
             let connection = &self.connection;
-            let act = self.life.poll(seen, || connection.has_streams(), cx);
+            let act = self.times.poll(seen, || connection.has_streams(), cx);
             let Poll::Ready(act) = act else {
                 return Poll::Pending;
             };

@@ -1,6 +1,6 @@
 //! Every listener of a program, bound before anything runs, so that a fault leaves nothing half-started.
 //!
-//! In: the addresses that the operator chose, and the sockets that systemd handed over. Out: a [`Bound`], or every fault, a sentence
+//! In: the addresses that the operator chose, and the sockets that systemd handed over. Out: a [`Listeners`], or every fault, a sentence
 //! each; later, on the control thread, the tasks that serve them.
 
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use crate::program;
 use crate::systemd::Sockets;
 
 /// What a program listens on.
-pub struct Wanted<'a> {
+pub struct ListenSpec<'a> {
     /// What its main listener is called: `public` or `hop`.
     pub main: &'static str,
     /// Where that is.
@@ -33,7 +33,7 @@ pub struct Wanted<'a> {
 }
 
 /// The listeners.
-pub struct Bound {
+pub struct Listeners {
     name: &'static str,
     main: TcpListener,
     admin: Option<TcpListener>,
@@ -42,7 +42,7 @@ pub struct Bound {
 }
 
 /// Who answers on the listeners for people and machines that watch the program.
-pub struct Watchers {
+pub struct AdminPages {
     /// On the operator's side.
     pub admin: Rc<dyn Pages>,
     /// On the health listener.
@@ -51,12 +51,12 @@ pub struct Watchers {
     pub token: Option<Arc<[u8]>>,
 }
 
-impl Bound {
+impl Listeners {
     /// Binds what systemd has not handed over.
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn bind(wanted: &Wanted<'_>, mut sockets: Sockets) -> Result<Self, Vec<String>> {
+    pub fn bind(wanted: &ListenSpec<'_>, mut sockets: Sockets) -> Result<Self, Vec<String>> {
         // What systemd may call its sockets; the first is what one without a name is for.
         let known = [wanted.main, "admin", "health"];
         let mut faults = Vec::new();
@@ -121,7 +121,7 @@ impl Bound {
         self,
         tasks: &mut JoinSet<()>,
         queues: Vec<Queue>,
-        watchers: &Watchers,
+        watchers: &AdminPages,
         log: &Log,
         stop: &Stop,
     ) {
@@ -173,8 +173,8 @@ fn is_exposed(listener: &TcpListener) -> bool {
 mod tests {
     use super::*;
 
-    fn wanted(listen: SocketAddr, admin: &AdminAddress) -> Wanted<'_> {
-        Wanted {
+    fn wanted(listen: SocketAddr, admin: &AdminAddress) -> ListenSpec<'_> {
+        ListenSpec {
             main: "public",
             listen,
             admin,
@@ -186,14 +186,15 @@ mod tests {
     #[test]
     fn all_that_cannot_be_bound_is_told_at_once() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = Bound::bind(&wanted(any, &AdminAddress::Tcp(any)), Sockets::default()).unwrap();
+        let bound =
+            Listeners::bind(&wanted(any, &AdminAddress::Tcp(any)), Sockets::default()).unwrap();
         let addresses = bound.addresses();
         assert_eq!(
             addresses.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["public", "admin"]
         );
         let (taken, admin) = (addresses[0].1, AdminAddress::Tcp(addresses[1].1));
-        let faults = Bound::bind(&wanted(taken, &admin), Sockets::default())
+        let faults = Listeners::bind(&wanted(taken, &admin), Sockets::default())
             .err()
             .unwrap();
         assert_eq!(faults.len(), 2, "{faults:?}");

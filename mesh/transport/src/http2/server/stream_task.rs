@@ -1,7 +1,7 @@
 //! One stream of a client at a time: what the task that serves it, the body of its request and the table of streams share.
 //!
-//! A hand serves one stream after another, so that a request costs neither a task nor an allocation of its own. A body knows which
-//! of the hand's streams it belongs to: one that outlives its exchange reads nothing of the next.
+//! A task serves one stream after another, so that a request costs neither a task nor an allocation of its own. A body knows which
+//! of the task's streams it belongs to: one that outlives its exchange reads nothing of the next.
 //! Invariant: no borrow of the state is held over a poll or the drop of anything that could come back here.
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +26,7 @@ use crate::timer::Deadline;
 
 pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
-pub(super) struct Hand<D> {
+pub(super) struct StreamTask<D> {
     share: Rc<Share>,
     key: usize,
     mark: Mark,
@@ -60,7 +60,7 @@ struct State {
 /// Interim answers to one request: beyond these the other side is playing.
 const INTERIMS: u8 = 8;
 
-impl<D: Deadline + 'static> Hand<D> {
+impl<D: Deadline + 'static> StreamTask<D> {
     pub(super) fn new(share: &Rc<Share>, deadline: D) -> Rc<Self> {
         Rc::new_cyclic(|this: &std::rc::Weak<Self>| Self {
             share: share.clone(),
@@ -273,7 +273,7 @@ impl<D: Deadline + 'static> Hand<D> {
     }
 }
 
-impl<D: Deadline + 'static> Source for Hand<D> {
+impl<D: Deadline + 'static> Source for StreamTask<D> {
     fn poll_frame(
         &self,
         message: u64,
@@ -362,7 +362,7 @@ impl<D: Deadline + 'static> Source for Hand<D> {
     }
 }
 
-impl<D: Deadline + 'static> Holds for Hand<D> {
+impl<D: Deadline + 'static> Holds for StreamTask<D> {
     fn held(&self) -> usize {
         let mut state = self.state.borrow_mut();
         state.received.as_mut().map_or(0, Received::held)
@@ -382,7 +382,7 @@ impl<D: Deadline + 'static> Holds for Hand<D> {
     }
 }
 
-impl<D> Drop for Hand<D> {
+impl<D> Drop for StreamTask<D> {
     fn drop(&mut self) {
         self.share.leave(self.key, &self.mark);
     }

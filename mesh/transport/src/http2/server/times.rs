@@ -12,7 +12,7 @@ use super::Settings;
 use crate::http2::{PULSE, pulses};
 use crate::timer::Deadline;
 
-pub(super) struct Life<D> {
+pub(super) struct Times<D> {
     deadline: D,
     at: At,
     before: Moved,
@@ -79,7 +79,7 @@ pub(super) enum Act {
 /// For a connection that was told to close, to do so.
 const LAST_WORDS: u32 = 2;
 
-impl<D: Deadline> Life<D> {
+impl<D: Deadline> Times<D> {
     /// Of a connection that has `settings.head_within` for its first request.
     pub(super) fn new(settings: &Settings, deadline: D) -> Self {
         deadline.reset(settings.head_within);

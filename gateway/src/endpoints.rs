@@ -10,25 +10,25 @@ use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::rejection::Rejection;
-use crate::route::{Error, OwnPath};
+use crate::route::{Endpoint, Error};
 
 /// What readiness depends on.
 #[derive(Clone)]
-pub(crate) struct Own {
+pub(crate) struct Endpoints {
     /// What any program's depends on.
     pub(crate) shared: Shared,
     /// The certificate that clients see.
     pub(crate) public: Option<PublicStore>,
 }
 
-impl Own {
+impl Endpoints {
     /// The answer at one of the gateway's own paths, which are for reading.
     ///
     /// # Errors
     /// [`Rejection`] where nothing is served yet, or another method comes.
     pub(crate) fn answer(
         &self,
-        path: OwnPath,
+        path: Endpoint,
         method: &Method,
     ) -> Result<Response<Body>, Rejection> {
         let answer = self.at(path).ok_or(Rejection::Route(Error::NoRoute))?;
@@ -50,12 +50,12 @@ impl Own {
         response
     }
 
-    fn at(&self, path: OwnPath) -> Option<Response<Body>> {
+    fn at(&self, path: Endpoint) -> Option<Response<Body>> {
         let (status, value) = match path {
-            OwnPath::Healthz => (StatusCode::OK, json!({"ok": true})),
-            OwnPath::Readyz => self.ready(),
-            OwnPath::Version => (StatusCode::OK, version()),
-            OwnPath::Openapi => return None,
+            Endpoint::Healthz => (StatusCode::OK, json!({"ok": true})),
+            Endpoint::Readyz => self.ready(),
+            Endpoint::Version => (StatusCode::OK, version()),
+            Endpoint::Openapi => return None,
         };
         Some(page(status, &value))
     }
