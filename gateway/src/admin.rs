@@ -125,7 +125,7 @@ impl Admin {
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
                 Found::Plugin { running, .. } => {
                     let mut page = page_of(file, plugin, &running.instances());
-                    page["in_flight"] = running.admission().under_way().into();
+                    page["in_flight"] = running.admission().in_flight().into();
                     page["waiting"] = running.admission().waiting().into();
                     page
                 }
