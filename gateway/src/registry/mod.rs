@@ -29,7 +29,7 @@ pub use build::{Built, State, build};
 pub use cors::Cors;
 pub(crate) use cors::read_origins;
 pub use fault::FileFault;
-pub(crate) use folder::{Bounds, Stamp};
+pub(crate) use folder::{Bounds, reading as read_folder, stamp as stamp_folder};
 pub use folder::{File, Snapshot};
 pub use headers::HeaderPatterns;
 pub(crate) use last_good::keep as keep_files;

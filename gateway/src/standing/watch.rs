@@ -1,8 +1,8 @@
 //! Keeps the deny list and the companies' files in step with the disk while the program runs.
 //!
-//! In: the file and the folder, looked at twice a second, and a nudge (SIGHUP). Out: what is in force behind one pointer each, a
-//! word to every open stream that something changed, and the alarms `deny` and `tenants` while something is wrong. What to make
-//! of a text is decided in `deny` and `tenants`.
+//! In: the file and the folder, each followed by a [`FileWatch`]. Out: what is in force behind one pointer each, a word to every open
+//! stream that something changed, and the alarms `deny` and `tenants` while something is wrong. What to make of a text is decided in
+//! `deny` and `tenants`.
 
 use std::fs;
 use std::io::Read;
@@ -13,58 +13,60 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use gapura_runtime::reload::asked::Asked;
+use gapura_runtime::reload::watch::{Digest, FileWatch, Follower, Pace, Reading, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
+use gapura_trust::directory::{Stamp, hash, stamp_of};
 use tokio::sync::watch;
 
 use super::deny::DenyList;
 use super::tenants::{self, BOUNDS, Built, State};
 use super::{Inner, Settings, Standing};
-use crate::registry::{Bounds, Snapshot, Stamp, keep_files};
+use crate::registry::{Bounds, Snapshot, keep_files, read_folder, stamp_folder};
 
-/// The task that follows both. Dropping it ends the following and nothing else.
+/// What follows both. Dropping it ends the following and nothing else.
 pub(crate) struct Watcher {
-    standing: Standing,
-    log: Log,
-    alarms: Alarms,
     deny: Option<DenyWatch>,
     tenants: Option<TenantsWatch>,
 }
 
+/// What both tell of what they find.
+#[derive(Clone)]
+struct Common {
+    standing: Standing,
+    log: Log,
+    alarms: Alarms,
+}
+
 struct DenyWatch {
-    file: PathBuf,
-    copy: Option<PathBuf>,
-    stamp: Stamp,
-    /// What was last made of it, whether good or not.
-    seen: Result<Arc<[u8]>, String>,
-    /// What is in force, to be copied.
-    good: Arc<[u8]>,
-    copied: bool,
-    until_full_read: u32,
+    common: Common,
+    known: Known<Arc<[u8]>>,
 }
 
 struct TenantsWatch {
-    folder: PathBuf,
-    copy: Option<PathBuf>,
-    stamp: Stamp,
-    snapshot: Snapshot,
-    state: State,
-    copied: bool,
-    /// Looks until the files are read whatever their stamps say.
-    until_full_read: u32,
+    common: Common,
+    known: Known<State>,
 }
 
+/// What is known of a source from its first reading on.
+struct Known<G> {
+    path: PathBuf,
+    copy: Option<PathBuf>,
+    /// As it was read first.
+    seen: (Stamp, Digest),
+    /// What is in force, to be copied.
+    good: G,
+    copied: bool,
+}
+
+/// What stands in the file of the deny list.
+type Text = Result<Arc<[u8]>, String>;
+
 /// Two looks and a settled reading stay well under the promised two seconds.
-const POLL: Duration = Duration::from_millis(500);
-
-/// What is read is taken once two readings this far apart agree.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// After so many readings that differ the last one is taken.
-const SETTLE_TRIES: u32 = 8;
-
-/// Every ten seconds the files are compared byte by byte: a stamp can miss a write within one tick of the file system's clock.
-const FULL_READ_POLLS: u32 = 20;
+const PACE: Pace = Pace {
+    look: Duration::from_millis(500),
+    read: Duration::from_secs(10),
+};
 
 /// A hundred thousand entries and more.
 const DENY_MAX: u64 = 16 << 20;
@@ -90,12 +92,12 @@ impl Standing {
         let mut faults = Vec::new();
         let copy = |name: &str| settings.last_good.as_ref().map(|dir| dir.join(name));
         let deny = settings.deny.as_deref().and_then(|file| {
-            DenyWatch::open(file, copy("deny"), alarms)
+            open_deny(file, copy("deny"), alarms)
                 .map_err(|all| faults.extend(all))
                 .ok()
         });
         let tenants = settings.tenants.as_deref().and_then(|folder| {
-            TenantsWatch::open(folder, copy("tenants"), log, alarms)
+            open_tenants(folder, copy("tenants"))
                 .map_err(|all| faults.extend(all))
                 .ok()
         });
@@ -103,253 +105,200 @@ impl Standing {
             return Err(faults);
         }
         let (deny, deny_list) = deny.unzip();
-        let (tenants, table) = tenants.unzip();
+        let (tenants, built) = tenants.unzip();
         let standing = Self(Arc::new(Inner {
             deny: deny_list.map(ArcSwap::from_pointee),
-            tenants: table.map(ArcSwap::from_pointee),
+            tenants: built.is_some().then(ArcSwap::default),
             changed: watch::channel(0).0,
             streams_ended: AtomicU64::default(),
         }));
-        let watcher = Watcher {
+        let common = Common {
             standing: standing.clone(),
             log: log.clone(),
             alarms: alarms.clone(),
-            deny,
-            tenants,
         };
-        Ok((standing, watcher))
+        let of_deny = common.clone();
+        let deny = deny.map(|known| DenyWatch {
+            common: of_deny,
+            known,
+        });
+        let mut tenants = tenants.map(|known| TenantsWatch { common, known });
+        if let (Some(watch), Some(built)) = (&mut tenants, built) {
+            watch.publish(built);
+        }
+        Ok((standing, Watcher { deny, tenants }))
     }
 }
 
 impl Watcher {
-    /// Follows both until it is dropped; `reload` says that somebody asks for it now.
-    pub(crate) async fn run(mut self, mut reload: Asked) {
-        if self.deny.is_none() && self.tenants.is_none() {
-            return;
-        }
-        let mut asked = false;
-        loop {
-            self.look(asked).await;
-            asked = tokio::select! {
-                () = tokio::time::sleep(POLL) => false,
-                () = reload.changed() => true,
-            };
-        }
+    /// Follows both until it is dropped; who asks has both read again.
+    pub(crate) async fn run(self, asked: Asked) {
+        let deny = self.deny.map(|watch| watch.run(asked.clone()));
+        let tenants = self.tenants.map(|watch| watch.run(asked.clone()));
+        // What nobody listens to must not be waited for.
+        drop(asked);
+        tokio::join!(all(deny), all(tenants));
     }
+}
 
-    /// One look at both, and what follows from it.
-    async fn look(&mut self, asked: bool) {
-        let (log, alarms, inner) = (&self.log, &self.alarms, &self.standing.0);
-        let mut changed = false;
-        if let (Some(watch), Some(slot)) = (&mut self.deny, &inner.deny) {
-            if let Some(list) = watch.look(asked, log, alarms).await {
-                slot.store(Arc::new(list));
-                changed = true;
-            }
-            watch.keep_copy(alarms).await;
-        }
-        if let (Some(watch), Some(slot)) = (&mut self.tenants, &inner.tenants) {
-            if let Some(built) = watch.look(asked).await {
-                slot.store(Arc::new(watch.publish(built, log, alarms)));
-                changed = true;
-            }
-            watch.keep_copy(alarms).await;
-        }
-        if changed {
-            inner.changed.send_modify(|generation| *generation += 1);
-        }
+async fn all(followed: Option<impl Future<Output = ()>>) {
+    if let Some(followed) = followed {
+        followed.await;
     }
+}
+
+impl Common {
+    /// Tells every open stream that something is in force that was not.
+    fn changed(&self) {
+        let changed = &self.standing.0.changed;
+        changed.send_modify(|generation| *generation += 1);
+    }
+}
+
+/// Reads the deny list for the first time.
+fn open_deny(
+    file: &Path,
+    copy: Option<PathBuf>,
+    alarms: &Alarms,
+) -> Result<(Known<Arc<[u8]>>, DenyList), Vec<String>> {
+    let stamp = stamp_of([file.to_owned()].into_iter());
+    let Reading { content, digest } = read_deny(file);
+    let known = |good| Known {
+        path: file.to_owned(),
+        copy: copy.clone(),
+        seen: (stamp.clone(), digest),
+        good,
+        copied: false,
+    };
+    let faults = match judge(file, &content) {
+        Ok((list, text)) => return Ok((known(text), list)),
+        Err(faults) => faults,
+    };
+    let kept = copy
+        .as_ref()
+        .and_then(|copy| judge(file, &read_text(&copy.join(COPY_OF_DENY))).ok());
+    let Some((list, text)) = kept else {
+        return Err(faults
+            .into_iter()
+            .map(|fault| format!("--deny {fault}"))
+            .collect());
+    };
+    let what = "the deny list is faulty, the last good copy is in force";
+    raise(alarms, Alarm::Deny, what, &faults);
+    Ok((known(text), list))
 }
 
 impl DenyWatch {
-    fn open(
-        file: &Path,
-        copy: Option<PathBuf>,
-        alarms: &Alarms,
-    ) -> Result<(Self, DenyList), Vec<String>> {
-        let stamp = Stamp::take_within(file, &ONE);
-        let seen = read_text(file);
-        let watch = |good: Arc<[u8]>| Self {
-            file: file.to_owned(),
-            copy: copy.clone(),
-            stamp: stamp.clone(),
-            seen: seen.clone(),
-            good,
-            copied: false,
-            until_full_read: FULL_READ_POLLS,
-        };
-        let faults = match judge(file, &seen) {
-            Ok((list, text)) => return Ok((watch(text), list)),
-            Err(faults) => faults,
-        };
-        let kept = copy
-            .as_ref()
-            .and_then(|copy| judge(file, &read_text(&copy.join(COPY_OF_DENY))).ok());
-        let Some((list, text)) = kept else {
-            return Err(faults
-                .into_iter()
-                .map(|fault| format!("--deny {fault}"))
-                .collect());
-        };
-        raise(
-            alarms,
-            Alarm::Deny,
-            "the deny list is faulty, the last good copy is in force",
-            &faults,
+    async fn run(self, asked: Asked) {
+        let (looked_at, file) = (self.known.path.clone(), self.known.path.clone());
+        let watch = FileWatch::new(
+            PACE,
+            self.known.seen.clone(),
+            move || stamp_of([looked_at.clone()].into_iter()),
+            move || read_deny(&file),
         );
-        Ok((watch(text), list))
-    }
-
-    /// The next list, if there is one.
-    async fn look(&mut self, asked: bool, log: &Log, alarms: &Alarms) -> Option<DenyList> {
-        let file = self.file.clone();
-        let stamp = aside(move || Stamp::take_within(&file, &ONE)).await?;
-        self.until_full_read = self.until_full_read.saturating_sub(1);
-        if stamp == self.stamp && !asked && self.until_full_read > 0 {
-            return None;
-        }
-        self.until_full_read = FULL_READ_POLLS;
-        self.stamp = stamp;
-        let read = || {
-            let file = self.file.clone();
-            aside(move || read_text(&file))
-        };
-        let mut seen = read().await?;
-        if seen == self.seen && !asked {
-            return None;
-        }
-        for _ in 0..SETTLE_TRIES {
-            tokio::time::sleep(SETTLE).await;
-            let again = read().await?;
-            if again == seen {
-                break;
-            }
-            seen = again;
-        }
-        self.seen = seen;
-        let (file, seen) = (self.file.clone(), self.seen.clone());
-        match aside(move || judge(&file, &seen)).await? {
-            Ok((list, text)) => {
-                alarms.clear(Alarm::Deny);
-                if text == self.good {
-                    return None;
-                }
-                self.good = text;
-                self.copied = false;
-                log.event(Level::Info, "deny_list", "a new deny list is in force", &[]);
-                Some(list)
-            }
-            Err(faults) => {
-                raise(
-                    alarms,
-                    Alarm::Deny,
-                    "the deny list is faulty, the last good one stays in force",
-                    &faults,
-                );
-                None
-            }
-        }
-    }
-
-    async fn keep_copy(&mut self, alarms: &Alarms) {
-        let Some(folder) = self.copy.clone().filter(|_| !self.copied) else {
-            return;
-        };
-        self.copied = true;
-        let text = self.good.clone();
-        let write = move || keep_files(&folder, [(COPY_OF_DENY, &*text)].into_iter(), &ONE);
-        copied(alarms, aside(write).await);
+        watch.run(self, asked).await;
     }
 }
 
-impl TenantsWatch {
-    fn open(
-        folder: &Path,
-        copy: Option<PathBuf>,
-        log: &Log,
-        alarms: &Alarms,
-    ) -> Result<(Self, tenants::Tenants), Vec<String>> {
-        let stamp = Stamp::take_within(folder, &BOUNDS);
-        let snapshot = Snapshot::take_within(folder, &BOUNDS);
-        let now = Instant::now();
-        let mut built = tenants::build(None, &snapshot, now);
-        if !built.faults.is_empty() {
-            let kept = copy
-                .as_ref()
-                .map(|copy| Snapshot::take_within(copy, &BOUNDS))
-                .filter(|copy| copy.files.as_ref().is_ok_and(|files| !files.is_empty()))
-                .map(|copy| tenants::build(None, &copy, now))
-                .filter(|kept| kept.faults.is_empty());
-            let Some(kept) = kept else {
-                let faults = built.faults.iter();
-                return Err(faults.map(|fault| format!("--tenants {fault}")).collect());
-            };
-            // As if the program had been running all along.
-            built = tenants::build(Some(&kept.state), &snapshot, now);
+impl Follower<Text> for DenyWatch {
+    async fn take(&mut self, text: Text, why: Why) {
+        if why == Why::Unchanged {
+            return;
         }
-        let mut watch = Self {
-            folder: folder.to_owned(),
-            copy,
-            stamp,
-            snapshot,
-            state: State::default(),
-            copied: false,
-            until_full_read: FULL_READ_POLLS,
-        };
-        let table = watch.publish(built, log, alarms);
-        Ok((watch, table))
-    }
-
-    /// What the folder's change comes to, if it has changed or a hold is over.
-    async fn look(&mut self, asked: bool) -> Option<Built> {
-        let folder = self.folder.clone();
-        let stamp = aside(move || Stamp::take_within(&folder, &BOUNDS)).await?;
-        self.until_full_read = self.until_full_read.saturating_sub(1);
-        let mut is_new = asked;
-        if asked || stamp != self.stamp || self.until_full_read == 0 {
-            self.until_full_read = FULL_READ_POLLS;
-            self.stamp = stamp;
-            let now = self.settled().await?;
-            is_new |= now != self.snapshot;
-            self.snapshot = now;
-        }
-        let next = self.state.next_change();
-        if !is_new && next.is_none_or(|at| at > Instant::now()) {
-            return None;
-        }
-        let (state, snapshot) = (self.state.clone(), self.snapshot.clone());
-        aside(move || tenants::build(Some(&state), &snapshot, Instant::now())).await
-    }
-
-    /// The folder, once two readings agree.
-    async fn settled(&self) -> Option<Snapshot> {
-        let read = || {
-            let folder = self.folder.clone();
-            aside(move || Snapshot::take_within(&folder, &BOUNDS))
-        };
-        let mut last = read().await?;
-        if last == self.snapshot {
-            return Some(last);
-        }
-        for _ in 0..SETTLE_TRIES {
-            tokio::time::sleep(SETTLE).await;
-            let now = read().await?;
-            if now == last {
-                break;
+        let Common {
+            standing,
+            log,
+            alarms,
+        } = &self.common;
+        let file = self.known.path.clone();
+        match blocking(move || judge(&file, &text)).await {
+            None => {}
+            Some(Ok((list, text))) => {
+                alarms.clear(Alarm::Deny);
+                if text == self.known.good {
+                    return;
+                }
+                (self.known.good, self.known.copied) = (text, false);
+                log.event(Level::Info, "deny_list", "a new deny list is in force", &[]);
+                if let Some(slot) = &standing.0.deny {
+                    slot.store(Arc::new(list));
+                }
+                self.common.changed();
             }
-            last = now;
+            Some(Err(faults)) => {
+                let what = "the deny list is faulty, the last good one stays in force";
+                raise(alarms, Alarm::Deny, what, &faults);
+            }
         }
-        Some(last)
     }
 
-    /// Says what a reload came to, and gives back what is to be in force.
-    fn publish(&mut self, built: Built, log: &Log, alarms: &Alarms) -> tenants::Tenants {
+    async fn looked(&mut self) {
+        let keep = |folder: &Path, text: &Arc<[u8]>| {
+            keep_files(folder, [(COPY_OF_DENY, &**text)].into_iter(), &ONE)
+        };
+        self.known.keep_copy(&self.common.alarms, keep).await;
+    }
+}
+
+/// Reads the companies' files for the first time.
+fn open_tenants(
+    folder: &Path,
+    copy: Option<PathBuf>,
+) -> Result<(Known<State>, Built), Vec<String>> {
+    let stamp = stamp_folder(folder, &BOUNDS);
+    let snapshot = Snapshot::take_within(folder, &BOUNDS);
+    let now = Instant::now();
+    let mut built = tenants::build(None, &snapshot, now);
+    if !built.faults.is_empty() {
+        let kept = copy
+            .as_ref()
+            .map(|copy| Snapshot::take_within(copy, &BOUNDS))
+            .filter(|copy| copy.files.as_ref().is_ok_and(|files| !files.is_empty()))
+            .map(|copy| tenants::build(None, &copy, now))
+            .filter(|kept| kept.faults.is_empty());
+        let Some(kept) = kept else {
+            let faults = built.faults.iter();
+            return Err(faults.map(|fault| format!("--tenants {fault}")).collect());
+        };
+        // As if the program had been running all along.
+        built = tenants::build(Some(&kept.state), &snapshot, now);
+    }
+    let known = Known {
+        path: folder.to_owned(),
+        copy,
+        seen: (stamp, snapshot.digest()),
+        good: State::default(),
+        copied: false,
+    };
+    Ok((known, built))
+}
+
+impl TenantsWatch {
+    async fn run(self, asked: Asked) {
+        let (looked_at, folder) = (self.known.path.clone(), self.known.path.clone());
+        let watch = FileWatch::new(
+            PACE,
+            self.known.seen.clone(),
+            move || stamp_folder(&looked_at, &BOUNDS),
+            move || read_folder(&folder, &BOUNDS),
+        );
+        watch.run(self, asked).await;
+    }
+
+    /// Puts in force what a reload came to, and says so.
+    fn publish(&mut self, built: Built) {
         let Built {
             table,
             state,
             faults,
             warnings,
         } = built;
+        let Common {
+            standing,
+            log,
+            alarms,
+        } = &self.common;
         for warning in warnings {
             log.event(Level::Warn, "tenants_warning", &warning, &[]);
         }
@@ -362,19 +311,51 @@ impl TenantsWatch {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             raise(alarms, Alarm::Tenants, what, &faults);
         }
-        self.state = state;
-        self.copied = false;
-        table
+        if let Some(slot) = &standing.0.tenants {
+            slot.store(Arc::new(table));
+        }
+        (self.known.good, self.known.copied) = (state, false);
+        self.common.changed();
+    }
+}
+
+impl Follower<Snapshot> for TenantsWatch {
+    /// A hold is over.
+    fn is_due(&self) -> bool {
+        let next = self.known.good.next_change();
+        next.is_some_and(|at| at <= Instant::now())
     }
 
-    async fn keep_copy(&mut self, alarms: &Alarms) {
+    async fn take(&mut self, snapshot: Snapshot, why: Why) {
+        if why == Why::Unchanged {
+            return;
+        }
+        let state = self.known.good.clone();
+        let built = move || tenants::build(Some(&state), &snapshot, Instant::now());
+        if let Some(built) = blocking(built).await {
+            self.publish(built);
+        }
+    }
+
+    async fn looked(&mut self) {
+        let keep = |folder: &Path, state: &State| keep_files(folder, state.texts(), &BOUNDS);
+        self.known.keep_copy(&self.common.alarms, keep).await;
+    }
+}
+
+impl<G: Clone + Send + 'static> Known<G> {
+    /// Copies what is in force, to start from when its source is broken at the worst moment.
+    async fn keep_copy(
+        &mut self,
+        alarms: &Alarms,
+        keep: impl FnOnce(&Path, &G) -> std::io::Result<()> + Send + 'static,
+    ) {
         let Some(folder) = self.copy.clone().filter(|_| !self.copied) else {
             return;
         };
         self.copied = true;
-        let state = self.state.clone();
-        let write = move || keep_files(&folder, state.texts(), &BOUNDS);
-        copied(alarms, aside(write).await);
+        let good = self.good.clone();
+        copied(alarms, blocking(move || keep(&folder, &good)).await);
     }
 }
 
@@ -387,8 +368,17 @@ fn copied(alarms: &Alarms, written: Option<std::io::Result<()>>) {
     }
 }
 
+fn read_deny(file: &Path) -> Reading<Text> {
+    let content = read_text(file);
+    let digest = match &content {
+        Ok(text) => hash([&**text]),
+        Err(why) => hash([why.as_bytes(), b"not read"]),
+    };
+    Reading { content, digest }
+}
+
 /// The file's text, or why there is none.
-fn read_text(file: &Path) -> Result<Arc<[u8]>, String> {
+fn read_text(file: &Path) -> Text {
     let unreadable = |error: std::io::Error| format!("can't be read: {error}");
     let stat = fs::metadata(file).map_err(unreadable)?;
     // Opening a pipe would wait for a writer.
@@ -406,10 +396,7 @@ fn read_text(file: &Path) -> Result<Arc<[u8]>, String> {
 }
 
 /// The list that a text is, or every fault with the file's name.
-fn judge(
-    file: &Path,
-    text: &Result<Arc<[u8]>, String>,
-) -> Result<(DenyList, Arc<[u8]>), Vec<String>> {
+fn judge(file: &Path, text: &Text) -> Result<(DenyList, Arc<[u8]>), Vec<String>> {
     let file = file.display();
     match text {
         Err(message) => Err(vec![format!("{file}: {message}")]),
@@ -430,11 +417,6 @@ fn raise(alarms: &Alarms, alarm: Alarm, what: &str, faults: &[String]) {
         all => format!(", and {} more", all - 1),
     };
     alarms.raise(alarm, &format!("{what}: {first}{more}"));
-}
-
-/// Runs what may wait for a disk off the program's thread; `None` if the runtime is ending.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
 }
 
 #[cfg(test)]

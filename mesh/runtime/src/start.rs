@@ -151,10 +151,9 @@ impl Prepared {
                 alarms: shared.alarms,
                 log: shared.log.clone(),
                 counters: shared.trust_counters,
-                reload: asked.subscribe(),
                 state: begun.state,
             };
-            tasks.spawn_local(trust::run(reloader, |_| {}, std::future::pending()));
+            tasks.spawn_local(trust::run(reloader, asked.subscribe()));
             // The operator's side answers until everything else has ended.
             program::drain(common.drain, ending, shared.log, workers, tasks).await;
         };

@@ -82,7 +82,7 @@ impl MeshFiles {
             Err(FileError::Missing(_)) => (None, None),
             Err(err) => return Err(err),
         };
-        let hash = hash([&cert, &key, &ca, crl.as_deref().unwrap_or_default()]);
+        let hash = hash([&*cert, &key, &ca, crl.as_deref().unwrap_or_default()]);
         let stamp = Stamp(vec![
             Some(cert_stamp),
             Some(key_stamp),
@@ -140,7 +140,8 @@ fn read_file(path: &Path, most: u64) -> Result<(Vec<u8>, FileStamp), FileError> 
 }
 
 /// Each part with its length, so that no byte can wander from one file to the next unseen.
-pub fn hash<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+#[must_use]
+pub fn hash<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());
