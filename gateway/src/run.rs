@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::{Checked, Cli, Program};
-use gapura_runtime::config::exposed;
 use gapura_runtime::program::{Running, StartError};
 use gapura_runtime::reload::asked::Reloads;
 use gapura_runtime::reload::clients::ClientTrust;
@@ -17,6 +16,7 @@ use gapura_runtime::shared::Shared;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Worker;
+use gapura_settings::exposed;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
+use gapura_files::directory::{Stamp, hash};
 use gapura_protocol::clock::Clock;
 use gapura_runtime::fetch::Client;
 use gapura_runtime::reload::asked::Asked;
 use gapura_runtime::reload::watch::{FileWatch, Follower, Pace, Reading, Why};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_trust::directory::{Stamp, hash};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -28,13 +28,13 @@ use super::settings::{IssuerSettings, KeySource, Settings};
 
 /// The ring in force. Clones share it.
 #[derive(Clone)]
-pub struct Keys {
+pub(crate) struct Keys {
     shared: Arc<Shared>,
 }
 
 /// What a look at the files came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub(crate) enum Reload {
     /// Nothing has changed.
     Unchanged,
     /// New keys are in force.
@@ -45,7 +45,7 @@ pub enum Reload {
 
 /// What following the sources works with.
 #[derive(Clone)]
-pub struct Follow {
+pub(crate) struct Follow {
     /// The clock by which fetched keys grow old.
     pub clock: Clock,
     /// Where faults are raised, as `keys`.
@@ -115,7 +115,7 @@ impl Keys {
     ///
     /// # Errors
     /// All faults, each a sentence that says what is wrong, where, and what to do.
-    pub fn load(settings: Settings) -> Result<Self, Vec<String>> {
+    pub(crate) fn load(settings: Settings) -> Result<Self, Vec<String>> {
         let watch = Watch::load(settings)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -127,7 +127,7 @@ impl Keys {
 
     /// The ring in force now.
     #[must_use]
-    pub fn ring(&self) -> Guard<Arc<KeyRing>> {
+    pub(crate) fn ring(&self) -> Guard<Arc<KeyRing>> {
         self.shared.ring.load()
     }
 
@@ -151,7 +151,7 @@ impl Keys {
     }
 
     /// Follows files and providers for ever, on the program's control thread.
-    pub async fn follow(self, with: Follow) {
+    pub(crate) async fn follow(self, with: Follow) {
         let mut tasks = JoinSet::new();
         tasks.spawn_local(self.clone().look_at_files(with.clone()));
         for at in 0..self.count() {
@@ -169,7 +169,7 @@ impl Keys {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn fetch_now(&self, clock: &Clock) -> Result<(), Vec<String>> {
+    pub(crate) fn fetch_now(&self, clock: &Clock) -> Result<(), Vec<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

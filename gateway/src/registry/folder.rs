@@ -11,12 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use gapura_files::directory::{Stamp, hash, stamp_of};
 use gapura_runtime::reload::watch::{Digest, Reading};
-use gapura_trust::directory::{Stamp, hash, stamp_of};
 
 /// The folder at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// What the folder is called in faults.
     pub folder: String,
     /// Its files in the order of their names, or why it can't be read.
@@ -25,7 +25,7 @@ pub struct Snapshot {
 
 /// One file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub(crate) struct File {
     /// Its name within the folder.
     pub name: String,
     /// Its bytes, or why there are none.
@@ -56,7 +56,7 @@ pub(super) const PLUGINS: Bounds = Bounds {
 impl Snapshot {
     /// Reads the folder.
     #[must_use]
-    pub fn take(folder: &Path) -> Self {
+    pub(crate) fn take(folder: &Path) -> Self {
         Self::take_within(folder, &PLUGINS)
     }
 

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use gapura_files::directory::Stamp;
 use gapura_runtime::reload::asked::Asked;
 use gapura_runtime::reload::watch::{Digest, FileWatch, Follower, Pace, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_trust::directory::Stamp;
 
 use super::build::{Built, State, build};
 use super::fault::FileFault;
@@ -27,7 +27,7 @@ use crate::upstream::cluster::{Cluster, Clusters};
 
 /// Where the registry is read from, and what is acceptable there.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The folder.
     pub folder: PathBuf,
     /// Where a copy of what is in force is kept.
@@ -38,14 +38,14 @@ pub struct Settings {
 
 /// The registry as the rest of the gateway sees it. Cheap to clone.
 #[derive(Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     table: Arc<ArcSwap<Table<Arc<Cluster>>>>,
     counts: Arc<Counts>,
 }
 
 /// The registry's numbers, for the metrics.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Reloads without a fault.
     pub ok: AtomicU64,
     /// Reloads with one.
@@ -55,7 +55,7 @@ pub struct Counts {
 }
 
 /// The task that follows the folder. Dropping it, or the future of `run`, ends the following and nothing else.
-pub struct Watcher {
+pub(crate) struct Watcher {
     settings: Settings,
     registry: Registry,
     log: Log,
@@ -72,17 +72,6 @@ const PACE: Pace = Pace {
     look: Duration::from_millis(500),
     read: Duration::from_secs(10),
 };
-
-/// What a start would make of the folder, without starting anything.
-#[must_use]
-pub fn check(settings: &Settings) -> Built {
-    build(
-        None,
-        &Snapshot::take(&settings.folder),
-        &settings.rules,
-        Instant::now(),
-    )
-}
 
 impl Registry {
     /// Reads the folder for the first time.
@@ -158,14 +147,14 @@ impl Registry {
 
     /// The numbers for the metrics.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub(crate) fn counts(&self) -> &Counts {
         &self.counts
     }
 }
 
 impl Watcher {
     /// Follows the folder until it is dropped. Who asks has it read again, changed or not.
-    pub async fn run(self, asked: Asked) {
+    pub(crate) async fn run(self, asked: Asked) {
         let (looked_at, folder) = (self.settings.folder.clone(), self.settings.folder.clone());
         let watch = FileWatch::new(
             PACE,

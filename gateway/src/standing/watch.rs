@@ -12,11 +12,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use gapura_files::directory::{Stamp, hash, stamp_of};
 use gapura_runtime::reload::asked::Asked;
 use gapura_runtime::reload::watch::{Digest, FileWatch, Follower, Pace, Reading, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_trust::directory::{Stamp, hash, stamp_of};
 use tokio::sync::watch;
 
 use super::deny::DenyList;

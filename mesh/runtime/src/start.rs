@@ -16,7 +16,6 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
-use crate::config::Common;
 use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
 use crate::pages::{Admin, Health, Report};
@@ -26,6 +25,7 @@ use crate::reload::trust::{self, Reloader};
 use crate::shared::Shared;
 use crate::systemd::Sockets;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
+use gapura_settings::Common;
 
 /// What one program differs in before it runs.
 pub struct Blueprint {

@@ -1,6 +1,7 @@
 //! Where keys come from: settings, secrets, files, and files that change.
 
 use super::*;
+use crate::authenticate::keys::Reload;
 
 /// What a look at the files comes to.
 fn reread(keys: &Keys, alarms: &Alarms) -> Reload {

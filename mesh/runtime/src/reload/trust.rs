@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gapura_files::directory::{FileError, MeshFiles, hash, stamp};
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::live::LiveConnections;
-use gapura_trust::directory::{FileError, MeshFiles, hash, stamp};
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};

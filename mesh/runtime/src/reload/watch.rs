@@ -9,7 +9,7 @@ use std::future::{Future, pending, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gapura_trust::directory::Stamp;
+use gapura_files::directory::Stamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::asked::Asked;

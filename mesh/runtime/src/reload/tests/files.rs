@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gapura_trust::directory::{hash, stamp_of};
+use gapura_files::directory::{hash, stamp_of};
 
 use super::watching::eventually;
 use crate::reload::asked::Reloads;
@@ -119,7 +119,7 @@ async fn content_is_read_now_and_then_whatever_the_stamp_says_and_when_it_is_due
         let (seen, path) = (reading(&path).digest, path.clone());
         move |pace| {
             let path = path.clone();
-            let stamp = gapura_trust::directory::Stamp::default;
+            let stamp = gapura_files::directory::Stamp::default;
             FileWatch::new(pace, (stamp(), seen), stamp, move || reading(&path))
         }
     };
@@ -161,7 +161,7 @@ async fn half_a_write_is_not_taken_and_what_never_rests_is_at_last() {
         look: NEVER,
         read: NEVER,
     };
-    let stamp = gapura_trust::directory::Stamp::default;
+    let stamp = gapura_files::directory::Stamp::default;
     let watch = FileWatch::new(pace, (stamp(), [0; 32]), stamp, read);
     let task = tokio::spawn(watch.run(taken.clone(), reloads.subscribe()));
     reloads.seen_to(reloads.ask()).await;

@@ -120,12 +120,18 @@ pub fn stamp_of(paths: impl Iterator<Item = PathBuf>) -> Stamp {
 }
 
 /// Reads a certificate file that stands alone.
-pub(super) fn read_certificate(path: &Path) -> Result<Vec<u8>, FileError> {
+///
+/// # Errors
+/// If it cannot be read, is no file or is too large.
+pub fn read_certificate(path: &Path) -> Result<Vec<u8>, FileError> {
     read_file(path, MOST_BYTES).map(|(bytes, _)| bytes)
 }
 
 /// Reads a key that nobody but its owner can read. The target of a link is judged: a link's own mode means nothing.
-pub(super) fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+///
+/// # Errors
+/// As [`read_certificate`], and if others can read it.
+pub fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read_key(path).map(|(bytes, _)| bytes)
 }
 
