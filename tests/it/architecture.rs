@@ -176,7 +176,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("mesh/telemetry", &["gapura-protocol"][..]),
         ("mesh/files", &[][..]),
         ("mesh/trust", &["gapura-protocol", "gapura-files"][..]),
-        ("mesh/http", &[][..]),
+        ("mesh/http", &["gapura-protocol"][..]),
         ("mesh/http2", &["gapura-http"][..]),
         ("mesh/transport", &BELOW_TRANSPORT),
         (

@@ -3,7 +3,9 @@ use crate::authenticate::VerifiedCaller;
 use crate::standing::Refusal;
 use gapura_protocol::clock::Clock;
 use gapura_runtime::reload::asked::Reloads;
+use std::fs;
 use std::rc::Rc;
+use std::time::Duration;
 
 struct World {
     dir: tempfile::TempDir,
