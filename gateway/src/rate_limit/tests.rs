@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::quota::Quota;
 use super::*;
 use crate::registry::{File, Found, Limited, Rules, Snapshot, build};
-use gapura_runtime::json::{Fields, parse};
+use gapura_settings::json::{Fields, parse};
 use http::HeaderMap;
 
 /// What this program's own store says, it says at once.

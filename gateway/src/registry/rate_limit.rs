@@ -6,14 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gapura_runtime::json::{Fields, nearest};
+use gapura_settings::json::{Fields, nearest};
 use http::HeaderValue;
 
 use crate::rate_limit::quota::Quota;
 
 /// How much one caller may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     requests: u64,
     per_s: u64,
     burst: u64,
@@ -26,7 +26,7 @@ pub struct RateLimit {
 
 /// Whom a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitKey {
+pub(crate) enum LimitKey {
     /// Each company.
     Tenant,
     /// Each user of each company.
@@ -110,13 +110,13 @@ impl RateLimit {
 
     /// Whom it counts.
     #[must_use]
-    pub fn key(&self) -> LimitKey {
+    pub(crate) fn key(&self) -> LimitKey {
         self.key
     }
 
     /// Whether it only watches.
     #[must_use]
-    pub fn is_shadow(&self) -> bool {
+    pub(crate) fn is_shadow(&self) -> bool {
         self.shadow
     }
 
@@ -150,7 +150,7 @@ impl RateLimit {
 impl LimitKey {
     /// The word of the file.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         let found = KEYS.iter().find(|(_, key)| *key == self);
         found.map_or("", |(word, _)| word)
     }
@@ -203,7 +203,7 @@ fn read_key(fields: &mut Fields<'_, '_>, limited: Limited) -> Option<LimitKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gapura_runtime::json::parse;
+    use gapura_settings::json::parse;
     use proptest::prelude::*;
 
     fn read(text: &str, limited: Limited) -> Result<Arc<RateLimit>, Vec<String>> {

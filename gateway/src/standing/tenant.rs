@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gapura_protocol::context::TenantId;
-use gapura_runtime::json::{self, Fields, JsonFault};
+use gapura_settings::json::{self, Fields, JsonFault};
 
 use crate::cidr::Cidr;
 use crate::registry::{Limited, OriginSet, RateLimit, read_company, read_origins};
