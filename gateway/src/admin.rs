@@ -164,7 +164,7 @@ impl Admin {
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
                 Found::Plugin { running, .. } => {
                     let mut page = page_of(file, plugin, Some(running));
-                    page["in_flight"] = running.under_way().into();
+                    page["in_flight"] = running.in_flight().into();
                     page["waiting"] = running.waiting().into();
                     page
                 }

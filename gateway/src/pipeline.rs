@@ -35,7 +35,7 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
-use crate::limits::PLACE_WITHIN;
+use crate::limits::TURN_WITHIN;
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::rate_limit::{self, Asks, Limiter, Stand};
 use crate::registry::{Plugin, Registry};
@@ -46,7 +46,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
-use crate::upstream::admission::{Party, Place};
+use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Answer, Upstreams};
@@ -276,13 +276,13 @@ impl Pipeline {
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let place = self.place(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+        let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
         let mut answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
-        Ok(keeping(place, answer))
+        Ok(respond::holding(in_flight, answer))
     }
 
     /// The request has reached a plugin's mount.
@@ -377,18 +377,18 @@ impl Pipeline {
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
-    async fn place(
+    async fn admit(
         &self,
         cluster: &Cluster,
         permit: &Permit,
         network: IpAddr,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<InFlight, Rejection> {
         let plugin = permit.plugin();
         let party = || match permit.caller() {
             Some(caller) => Party::Company(caller.tenant().as_str().into()),
             None => Party::Network(network),
         };
-        let over = || self.core.timers.sleep(PLACE_WITHIN.min(plugin.timeout));
+        let over = || self.core.timers.sleep(TURN_WITHIN.min(plugin.timeout));
         let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
         entering.await.map_err(Rejection::Overloaded)
     }
@@ -585,17 +585,6 @@ impl WebSocket {
         };
         Ok(Self { asked, offered })
     }
-}
-
-/// The answer keeps its place among the requests under way until its body has gone out. An event stream gives it back with its
-/// head, as an upgraded one does: it lasts for as long as its reader likes, and a few hundred of them would shut the plugin to all.
-fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
-        || respond::is_event_stream(answer.headers())
-    {
-        return answer;
-    }
-    answer.map(|body| body.with(Box::new(place)))
 }
 
 /// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.
