@@ -205,7 +205,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(err) => {
-            aside(&format!("gapura: {err}"));
+            print_note(&format!("gapura: {err}"));
             ExitCode::from(err.exit_code())
         }
     }
@@ -338,7 +338,7 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
         .next()
         .unwrap_or_else(|| "gapura".to_owned());
     if logs {
-        aside(&up.screen(&program, std::io::stderr().is_terminal()));
+        print_note(&up.screen(&program, std::io::stderr().is_terminal()));
     } else {
         let mut out = std::io::stdout();
         let _ = out
@@ -346,10 +346,10 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
             .and_then(|()| out.flush()); // nobody may be reading
     }
     tokio::select! {
-        () = up.keep(|sentence| aside(&format!("gapura: {sentence}"))) => {}
+        () = up.keep(|sentence| print_note(&format!("gapura: {sentence}"))) => {}
         () = signals.next() => {}
     }
-    aside("\ngapura: ending; what is in flight may finish, Ctrl-C again ends at once");
+    print_note("\ngapura: ending; what is in flight may finish, Ctrl-C again ends at once");
     tokio::select! {
         () = up.stop() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::from(130)),
@@ -379,6 +379,6 @@ impl Signals {
 }
 
 /// A line on standard error, whether anybody reads it or not.
-fn aside(text: &str) {
+fn print_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

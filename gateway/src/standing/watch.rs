@@ -5,7 +5,7 @@
 //! `deny` and `tenants`.
 
 mod deny;
-mod known;
+mod followed;
 mod tenants;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{Inner, Settings, Standing};
 use deny::DenyWatch;
-use known::Common;
+use followed::Common;
 use tenants::TenantsWatch;
 
 /// What follows both. Dropping it ends the following and nothing else.
@@ -67,11 +67,11 @@ impl Standing {
             alarms: alarms.clone(),
         };
         let of_deny = common.clone();
-        let deny = deny.map(|known| DenyWatch {
+        let deny = deny.map(|followed| DenyWatch {
             common: of_deny,
-            known,
+            followed,
         });
-        let mut tenants = tenants.map(|known| TenantsWatch { common, known });
+        let mut tenants = tenants.map(|followed| TenantsWatch { common, followed });
         if let (Some(watch), Some(built)) = (&mut tenants, built) {
             watch.publish(built);
         }
