@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use gapura_http::BoxStream;
 use gapura_transport::live::LiveGuard;
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::authorise::{Denied, PermittedPeer};
 
 /// What its driver needs of it.
 pub(super) struct Proven {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<BoxStream>,
     pub(super) peer: Result<PermittedPeer, Denied>,
     pub(super) name: Rc<str>,
     pub(super) guard: LiveGuard,
