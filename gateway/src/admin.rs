@@ -99,6 +99,7 @@ impl Report for Admin {
         self.shared().meters.render_shadow(text, UNROUTED);
         self.shared().meters.render_mirrored(text);
         self.instances(text);
+        self.waiting(text);
     }
 }
 
@@ -140,13 +141,33 @@ impl Admin {
         }
     }
 
+    fn waiting(&self, text: &mut Text) {
+        let name = "gapura_requests_waiting";
+        let help = "Requests that wait for a place with the plugin.";
+        text.family(name, "gauge", help);
+        let table = self.registry.table();
+        let running = table.running();
+        let mut waiting: Vec<(&str, u64)> = running
+            .map(|(plugin, running)| (plugin.name.as_str(), running.main.admission().waiting()))
+            .collect();
+        waiting.sort_unstable();
+        for (plugin, count) in waiting {
+            text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
     fn plugins(&self) -> Value {
         let table = self.registry.table();
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => page_of(file, plugin, Some(running)),
+                Found::Plugin { running, .. } => {
+                    let mut page = page_of(file, plugin, Some(running));
+                    page["in_flight"] = running.main.admission().under_way().into();
+                    page["waiting"] = running.main.admission().waiting().into();
+                    page
+                }
                 Found::Held | Found::NoRoute => page_of(file, plugin, None),
             })
             .collect();
@@ -211,6 +232,8 @@ fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
         "min_version": plugin.min_version.as_ref().map(ToString::to_string),
         "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
         "max_body_bytes": plugin.max_body,
+        "max_in_flight": plugin.max_in_flight,
+        "rate_limit": plugin.rate_limit.as_ref().map(|limit| limit.to_json()),
         "keep_mount_prefix": plugin.keep_mount_prefix,
         "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
         "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),

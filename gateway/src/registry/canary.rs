@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use gapura_protocol::context::TenantId;
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::json::Fields;
+use gapura_settings::json::Fields;
 
 use super::access::read_company;
 use super::auth_mode::AuthMode;
@@ -16,7 +16,7 @@ use super::upstream::Upstream;
 
 /// Another upstream of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Canary {
+pub(crate) struct Canary {
     /// Where it is.
     pub upstream: Upstream,
     /// Who its sidecars must prove to be.
@@ -107,7 +107,7 @@ impl Canary {
 
     /// Whether this company's requests, or copies of them, go there. Without a company none do, but copies where nobody is named.
     #[must_use]
-    pub fn takes(&self, company: Option<&TenantId>) -> bool {
+    pub(crate) fn takes(&self, company: Option<&TenantId>) -> bool {
         if self.mirror && self.tenants.is_empty() && self.percent == 0 {
             return true;
         }
@@ -117,13 +117,13 @@ impl Canary {
     }
 
     /// The companies that are named.
-    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.iter().map(String::as_str)
     }
 
     /// How many in a hundred of the others.
     #[must_use]
-    pub fn percent(&self) -> u64 {
+    pub(crate) fn percent(&self) -> u64 {
         self.percent
     }
 }
@@ -150,7 +150,7 @@ mod tests {
 
     fn canary(tenants: &[&str], percent: u64, mirror: bool) -> Canary {
         let mut faults = Vec::new();
-        let node = gapura_runtime::json::parse(b"{\"upstream\": \"https://a:1\"}", &mut faults);
+        let node = gapura_settings::json::parse(b"{\"upstream\": \"https://a:1\"}", &mut faults);
         let node = node.unwrap();
         let mut fields = Fields::open(&node, "", &["upstream"], &mut faults).unwrap();
         let chosen = Chosen {

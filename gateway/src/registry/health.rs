@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use gapura_protocol::path;
-use gapura_runtime::json::{Fields, Value};
+use gapura_settings::json::{Fields, Value};
 
 /// How each instance is asked whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
+pub(crate) struct HealthCheck {
     /// Where, below the plugin's own root.
     pub path: String,
     /// How often.
@@ -23,7 +23,7 @@ pub struct HealthCheck {
 
 /// What may be sent again that may have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
+pub(crate) struct Retry {
     /// How often one request, beside the first time.
     pub attempts: u32,
     /// How many of a hundred requests, counted over ten seconds.

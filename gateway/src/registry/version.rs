@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A version by semantic versioning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SemVer {
+pub(crate) struct SemVer {
     numbers: [u64; 3],
     /// Empty in a release.
     before: Vec<Part>,
@@ -28,7 +28,7 @@ const LONGEST: usize = 128;
 impl SemVer {
     /// Takes `MAJOR.MINOR.PATCH`, then `-PRE.RELEASE` and `+BUILD` where there are any.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
         }
@@ -69,7 +69,7 @@ impl PartialOrd for SemVer {
 impl SemVer {
     /// Which comes first. Two that differ in their build alone are equal here.
     #[must_use]
-    pub fn precedence(&self, other: &Self) -> Ordering {
+    pub(crate) fn precedence(&self, other: &Self) -> Ordering {
         let numbers = self.numbers.cmp(&other.numbers);
         numbers.then_with(|| match (self.before.is_empty(), other.before.is_empty()) {
             (true, true) => Ordering::Equal,

@@ -17,6 +17,7 @@ use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
 use tokio::sync::Notify;
 
+use super::admission::Admission;
 use super::allowance::Allowance;
 use super::health::{Change, Reason};
 use super::instance::{Address, Epoch, Instance, Place};
@@ -36,6 +37,7 @@ pub(crate) struct Cluster {
     allowance: Allowance,
     name: Name,
     meters: OnceLock<Arc<PluginMeters>>,
+    admission: Arc<Admission>,
     look_soon: LookSoon,
 }
 
@@ -146,6 +148,11 @@ impl Cluster {
         log.event(level, event, &message, &fields);
     }
 
+    /// How many requests are under way to it, and who waits for a place.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
     /// Its counters among those of the program.
     pub(crate) fn meters(&self, all: &Meters) -> &Arc<PluginMeters> {
         self.meters.get_or_init(|| all.plugin(self.name.as_str()))
@@ -219,7 +226,8 @@ impl Reached {
 
     /// Whether who stands at an address is the same for both.
     fn is_alike(&self, other: &Self) -> bool {
-        self.identity == other.identity && self.upstream.scheme() == other.upstream.scheme()
+        self.identity == other.identity
+            && self.upstream.is_plaintext() == other.upstream.is_plaintext()
     }
 
     /// Whether an address that a name stands for may be connected to. One that the file itself names was judged with the file.
@@ -292,6 +300,7 @@ impl Clusters {
             allowance: Allowance::default(),
             name: plugin.name.clone(),
             meters: OnceLock::new(),
+            admission: Arc::default(),
             look_soon: self.look_soon.clone(),
         });
         let weak = Arc::downgrade(&cluster);

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use gapura_files::ownership;
 use gapura_http::BoxStream;
 use gapura_http2::client::{Connection, Settings};
 use gapura_protocol::identity::PeerId;
@@ -16,10 +17,10 @@ use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
+use gapura_transport::secured::Secured;
 use gapura_transport::upstream::dial;
 use gapura_transport::upstream::life::Life;
 use gapura_trust::failure::HandshakeFailure;
-use gapura_trust::ownership;
 use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
 use rustls::pki_types::ServerName;
@@ -149,7 +150,7 @@ impl Dialer {
         let guard = self
             .live
             .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
-        Ok((Box::new(stream), Some(guard), http2))
+        Ok((Box::new(Secured::from(stream)), Some(guard), http2))
     }
 
     async fn open(&self) -> io::Result<BoxStream> {

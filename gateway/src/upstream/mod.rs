@@ -8,6 +8,7 @@
 //! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
 //! opens them, `patience` says for how long.
 
+pub(crate) mod admission;
 mod allowance;
 mod answer;
 mod attempt;
@@ -17,6 +18,7 @@ pub(crate) mod carrier;
 pub(crate) mod cluster;
 mod dial;
 pub(crate) mod error;
+mod fair_queue;
 pub(crate) mod health;
 mod hop;
 pub(crate) mod instance;
