@@ -233,6 +233,21 @@ pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// The same for a socket that programs of other users connect to: its folder says who can, and TLS who may.
+///
+/// # Errors
+/// As [`bind_socket`].
+pub fn bind_open_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
+    let listener = bind_socket(path, flag)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(|error| {
+        format!(
+            "{flag} unix:{}: cannot be opened to others: {error}",
+            path.display()
+        )
+    })?;
+    Ok(listener)
+}
+
 /// A bound listener on the runtime of this thread.
 #[must_use]
 pub fn tcp(listener: TcpListener) -> Option<Listener> {
