@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
 use gapura_runtime::pages::Report;
@@ -13,8 +14,11 @@ use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
+use crate::explain::{Running, answer};
 use crate::registry::{Found, Plugin, Registry};
+use crate::settings::Downstream;
 use crate::standing::Standing;
 use crate::upstream::cluster::Instance;
 
@@ -26,6 +30,10 @@ pub(crate) struct Admin {
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// The keys that tokens are verified with.
+    pub(crate) keys: Keys,
+    /// What the operator has set for the door.
+    pub(crate) settings: Arc<Downstream>,
     /// The settings in force, without secrets.
     pub(crate) config: Value,
     /// Who judges clients' certificates.
@@ -34,6 +42,8 @@ pub(crate) struct Admin {
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
+
+    const EXPLAINS: bool = true;
 
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
@@ -70,6 +80,17 @@ impl Report for Admin {
     fn revoked_clients(&self) -> Option<u64> {
         let certificates = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
         Some(certificates.saturating_add(self.standing.streams_ended()))
+    }
+
+    fn explain(&self, question: &[u8]) -> Option<Page> {
+        let running = Running {
+            registry: &self.registry,
+            keys: &self.keys,
+            standing: &self.standing,
+            door: &self.settings,
+            now: unix(self.shared().clock.now()),
+        };
+        Some(answer(question, running))
     }
 
     fn metrics(&self, text: &mut Text) {

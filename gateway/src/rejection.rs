@@ -6,7 +6,7 @@ use gapura_transport::body::BodyFault;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
-use crate::{authenticate, route, standing, upstream, ws_token};
+use crate::{authenticate, logout, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) enum Rejection {
     WsToken(ws_token::Error),
     /// Its caller is no longer welcome.
     Standing(standing::Refusal),
+    /// The logout that it tells of is not taken.
+    Logout(logout::Error),
     /// Its caller may not.
     Authorise(Forbidden),
     /// Its body is announced to be larger than the plugin takes.
@@ -60,6 +62,7 @@ impl Rejection {
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
+            Self::Logout(error) => error.code(),
             Self::Authorise(_) => Code::Forbidden,
             Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
                 Code::BodyTooLarge
@@ -100,6 +103,7 @@ impl Rejection {
         match self {
             Self::WsToken(error) => Some(error.to_string()),
             Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
+            Self::Logout(error) => Some(error.in_words()),
             Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
             _ => None,
         }

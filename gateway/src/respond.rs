@@ -74,6 +74,9 @@ pub(crate) fn refuse(
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
+    if matches!(rejection, Rejection::Logout(_)) && code == Code::MethodNotAllowed {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
     if matches!(rejection, Rejection::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }

@@ -122,6 +122,7 @@ impl Program for Config {
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
+                takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
             }),
             tls,
@@ -131,6 +132,8 @@ impl Program for Config {
             endpoints: parts.endpoints.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
+            keys: loaded.keys.clone(),
+            settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
         };

@@ -17,6 +17,7 @@ mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
 mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
+mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod pages; // pages of other origins, and their WebSockets

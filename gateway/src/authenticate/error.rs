@@ -71,11 +71,13 @@ pub enum Reason {
     Events,
     /// Its issuer may not speak for its tenant.
     TenantNotIssuers,
+    /// It lives longer than a logout of its user is remembered.
+    Lifetime,
 }
 
 impl Error {
     /// Every label that [`Error::label`] can give, for metrics that begin at 0.
-    pub const LABELS: [&'static str; 27] = [
+    pub const LABELS: [&'static str; 28] = [
         "missing",
         "expired",
         "tenant_missing",
@@ -103,6 +105,7 @@ impl Error {
         "bound_token",
         "events",
         "tenant_not_issuers",
+        "lifetime",
     ];
 
     /// The label of `gapura_tokens_rejected_total{reason}`.
@@ -163,6 +166,7 @@ impl Reason {
             Self::BoundToken => "bound_token",
             Self::Events => "events",
             Self::TenantNotIssuers => "tenant_not_issuers",
+            Self::Lifetime => "lifetime",
         }
     }
 }
@@ -211,6 +215,7 @@ impl fmt::Display for Reason {
             Self::BoundToken => "it is bound to a key that this connection has not proven",
             Self::Events => "it has events, so it is a notice and no access token",
             Self::TenantNotIssuers => "its issuer may not speak for its tenant",
+            Self::Lifetime => "it lives longer than a logout of its user is remembered",
         })
     }
 }
@@ -221,7 +226,7 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
 
-    const REASONS: [Reason; 23] = [
+    const REASONS: [Reason; 24] = [
         Reason::Header,
         Reason::TooLong,
         Reason::Malformed,
@@ -245,6 +250,7 @@ mod tests {
         Reason::BoundToken,
         Reason::Events,
         Reason::TenantNotIssuers,
+        Reason::Lifetime,
     ];
 
     #[test]

@@ -18,7 +18,7 @@ use super::jwk::KeySet;
 use super::jws::Jws;
 use super::pem_keys;
 use super::provider::Provider;
-use super::settings::{ClaimNames, KeySource, Settings};
+use super::settings::{ClaimNames, KeySource, LogoutSettings, Settings};
 use super::tenants::SpeaksFor;
 
 /// The keys and rules by which tokens are judged.
@@ -27,6 +27,8 @@ pub struct KeyRing {
     issuers: Vec<Issuer>,
     /// In seconds.
     leeway: u64,
+    /// How logout tokens are taken, if they are.
+    logout: Option<LogoutSettings>,
 }
 
 /// One issuer: what its tokens must say, and the keys they must be signed with.
@@ -91,7 +93,13 @@ impl KeyRing {
             generation,
             issuers: issuers.collect(),
             leeway: settings.leeway.as_secs(),
+            logout: settings.logout.clone(),
         }
+    }
+
+    /// How logout tokens are taken, if they are.
+    pub(super) fn logout(&self) -> Option<&LogoutSettings> {
+        self.logout.as_ref()
     }
 
     /// Each issuer with its keys, as `--check` prints them.
@@ -140,6 +148,7 @@ impl KeyRing {
             claims: &issuer.claims,
             speaks_for: &issuer.speaks_for,
             leeway: self.leeway,
+            longest_life: self.logout.as_ref().map(|logout| logout.keep.as_secs()),
         }
     }
 }

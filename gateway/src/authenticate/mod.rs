@@ -34,6 +34,7 @@ mod jwk;
 mod jws;
 mod key_ring;
 mod keys;
+mod logout;
 #[cfg(test)]
 mod mint;
 mod pem_keys;
@@ -52,10 +53,13 @@ pub use inspect::{Inspection, inspect};
 pub use issuer_name::IssuerName;
 pub use key_ring::KeyRing;
 pub use keys::{Follow, Keys, Reload};
+pub(crate) use logout::LOGOUT_WITHIN;
+pub use logout::{LogoutFault, VerifiedLogout};
 pub use rules_between::check;
 pub use scopes::Scopes;
 pub use settings::{
-    Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings,
+    Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY,
+    LogoutSettings, Settings,
 };
 pub use tenants::Tenants;
 
@@ -105,31 +109,24 @@ impl Authenticator {
         certificate: Option<&Thumbprint>,
         now: u64,
     ) -> Result<Caller, Error> {
-        match self.judge(mode, headers, certificate, now) {
-            Ok(caller) => Ok(caller),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Wait(provider, _)) => {
-                let Some(_place) = provider.place() else {
-                    return Err(Error::KeysUnavailable);
-                };
-                let judged = tokio::time::timeout(PATIENCE, async {
-                    let mut rounds = provider.rounds();
-                    loop {
-                        // Judged after `rounds` was taken: a fetch that ends in between is heard of.
-                        let kid = match self.judge(mode, headers, certificate, now) {
-                            Ok(caller) => return Ok(caller),
-                            Err(Stop::Refused(error)) => return Err(error),
-                            Err(Stop::Wait(_, kid)) => kid,
-                        };
-                        provider.ask(kid.as_deref());
-                        if rounds.changed().await.is_err() || rounds.borrow().failed {
-                            return Err(Error::KeysUnavailable);
-                        }
-                    }
-                });
-                judged.await.unwrap_or(Err(Error::KeysUnavailable))
-            }
-        }
+        patiently(|| self.judge(mode, headers, certificate, now)).await
+    }
+
+    /// The logout that a logout token tells of at `now`. Waits as [`Authenticator::verify`] does.
+    ///
+    /// # Errors
+    /// The first rule that is broken. Where logout tokens are not taken at all it is their audience.
+    pub async fn verify_logout(
+        &self,
+        token: &[u8],
+        now: u64,
+    ) -> Result<VerifiedLogout, LogoutFault> {
+        let judge = || {
+            let ring = self.keys.ring();
+            let settings = ring.logout().ok_or(Reason::Audience)?;
+            logout::judge(&ring, settings, token, now)
+        };
+        patiently(judge).await?
     }
 
     /// The same over no connection and without waiting: keys that are not here are unavailable. For programs that serve nothing.
@@ -187,6 +184,34 @@ impl Authenticator {
         caller.proven_by(certificate)?;
         Ok(caller)
     }
+}
+
+/// What `judge` comes to once the keys it needs are here, if they come in time.
+async fn patiently<T>(judge: impl Fn() -> Result<T, Stop>) -> Result<T, Error> {
+    let provider = match judge() {
+        Ok(judged) => return Ok(judged),
+        Err(Stop::Refused(error)) => return Err(error),
+        Err(Stop::Wait(provider, _)) => provider,
+    };
+    let Some(_place) = provider.place() else {
+        return Err(Error::KeysUnavailable);
+    };
+    let judged = tokio::time::timeout(PATIENCE, async {
+        let mut rounds = provider.rounds();
+        loop {
+            // Judged after `rounds` was taken: a fetch that ends in between is heard of.
+            let kid = match judge() {
+                Ok(judged) => return Ok(judged),
+                Err(Stop::Refused(error)) => return Err(error),
+                Err(Stop::Wait(_, kid)) => kid,
+            };
+            provider.ask(kid.as_deref());
+            if rounds.changed().await.is_err() || rounds.borrow().failed {
+                return Err(Error::KeysUnavailable);
+            }
+        }
+    });
+    judged.await.unwrap_or(Err(Error::KeysUnavailable))
 }
 
 /// Nothing the token says is believed before the line that verifies its signature, but for `iss` where several issuers are configured.

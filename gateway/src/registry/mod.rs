@@ -33,6 +33,7 @@ pub(crate) use folder::{Bounds, Stamp};
 pub use folder::{File, Snapshot};
 pub use headers::HeaderPatterns;
 pub(crate) use last_good::keep as keep_files;
+pub(crate) use mount::is_reserved;
 pub use mount::{MAX_SEGMENTS, Mount, OWN_PATHS};
 pub use origin::OriginSet;
 pub use plugin::Plugin;

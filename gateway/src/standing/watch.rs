@@ -12,12 +12,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use gapura_protocol::clock::Clock;
 use gapura_runtime::reload::asked::Asked;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::sync::watch;
 
 use super::deny::DenyList;
+use super::logouts::Logouts;
 use super::tenants::{self, BOUNDS, Built, State};
 use super::{Inner, Settings, Standing};
 use crate::registry::{Bounds, Snapshot, Stamp, keep_files};
@@ -29,6 +31,8 @@ pub(crate) struct Watcher {
     alarms: Alarms,
     deny: Option<DenyWatch>,
     tenants: Option<TenantsWatch>,
+    /// Looks until old logouts are forgotten.
+    until_tidied: u32,
 }
 
 struct DenyWatch {
@@ -66,6 +70,9 @@ const SETTLE_TRIES: u32 = 8;
 /// Every ten seconds the files are compared byte by byte: a stamp can miss a write within one tick of the file system's clock.
 const FULL_READ_POLLS: u32 = 20;
 
+/// Every half minute logouts that count no more are forgotten.
+const TIDY_POLLS: u32 = 60;
+
 /// A hundred thousand entries and more.
 const DENY_MAX: u64 = 16 << 20;
 
@@ -84,6 +91,7 @@ impl Standing {
     /// Every fault, a sentence each, unless there is a last good copy to start from.
     pub(crate) fn open(
         settings: &Settings,
+        clock: &Clock,
         log: &Log,
         alarms: &Alarms,
     ) -> Result<(Self, Watcher), Vec<String>> {
@@ -99,6 +107,11 @@ impl Standing {
                 .map_err(|all| faults.extend(all))
                 .ok()
         });
+        let logouts = settings.logouts.as_ref().and_then(|kept| {
+            Logouts::open(kept, clock, alarms)
+                .map_err(|fault| faults.push(fault))
+                .ok()
+        });
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -107,6 +120,7 @@ impl Standing {
         let standing = Self(Arc::new(Inner {
             deny: deny_list.map(ArcSwap::from_pointee),
             tenants: table.map(ArcSwap::from_pointee),
+            logouts,
             changed: watch::channel(0).0,
             streams_ended: AtomicU64::default(),
         }));
@@ -116,6 +130,7 @@ impl Standing {
             alarms: alarms.clone(),
             deny,
             tenants,
+            until_tidied: TIDY_POLLS,
         };
         Ok((standing, watcher))
     }
@@ -124,7 +139,7 @@ impl Standing {
 impl Watcher {
     /// Follows both until it is dropped; `reload` says that somebody asks for it now.
     pub(crate) async fn run(mut self, mut reload: Asked) {
-        if self.deny.is_none() && self.tenants.is_none() {
+        if self.deny.is_none() && self.tenants.is_none() && self.standing.0.logouts.is_none() {
             return;
         }
         let mut asked = false;
@@ -154,6 +169,12 @@ impl Watcher {
                 changed = true;
             }
             watch.keep_copy(alarms).await;
+        }
+        self.until_tidied = self.until_tidied.saturating_sub(1);
+        if self.until_tidied == 0 && inner.logouts.is_some() {
+            self.until_tidied = TIDY_POLLS;
+            let standing = self.standing.clone();
+            aside(move || standing.0.logouts.as_ref().map(Logouts::tidy)).await;
         }
         if changed {
             inner.changed.send_modify(|generation| *generation += 1);

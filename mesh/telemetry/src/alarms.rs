@@ -25,6 +25,8 @@ pub enum Alarm {
     Keys,
     /// The copy of what is in force can't be written.
     LastGood,
+    /// There is no room for more logouts, or they can't be kept.
+    Logouts,
     /// The certificate that clients see does not fit or has ended.
     PublicCertificate,
     /// A plugin file is faulty.
@@ -46,7 +48,7 @@ pub struct Alarms {
 
 impl Alarm {
     /// Every one, in the order of their names.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Certificate,
         Self::ClientCa,
         Self::Clock,
@@ -54,6 +56,7 @@ impl Alarm {
         Self::Deny,
         Self::Keys,
         Self::LastGood,
+        Self::Logouts,
         Self::PublicCertificate,
         Self::Registry,
         Self::Revoked,
@@ -72,6 +75,7 @@ impl Alarm {
             Self::Deny => "deny",
             Self::Keys => "keys",
             Self::LastGood => "last_good",
+            Self::Logouts => "logouts",
             Self::PublicCertificate => "public_certificate",
             Self::Registry => "registry",
             Self::Revoked => "revoked",

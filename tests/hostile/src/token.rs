@@ -27,6 +27,7 @@ thread_local! {
             })],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
+            logout: None,
         })
         .expect("a good secret"),
     );
