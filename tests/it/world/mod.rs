@@ -2,6 +2,7 @@
 //! could not be had is one line, and its test ends there.
 
 mod clients; // HTTP clients of other languages
+mod node; // a plugin in another language verifies a signature
 mod provider; // an OpenID provider, its keys and its tokens
 
 use std::path::{Path, PathBuf};
