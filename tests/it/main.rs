@@ -24,6 +24,7 @@ mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
+mod plugin_test; // does a plugin keep companies apart
 mod plugins; // what a plugin may say, good and bad
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
