@@ -3,6 +3,7 @@
 
 mod clients; // HTTP clients of other languages
 mod node; // a plugin in another language verifies a signature
+mod notes; // a plugin on PostgreSQL, behind a pool
 mod provider; // an OpenID provider, its keys and its tokens
 
 use std::path::{Path, PathBuf};
