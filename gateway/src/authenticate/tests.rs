@@ -5,6 +5,7 @@ mod hostile;
 mod sets;
 mod sources;
 mod tokens;
+mod wycheproof;
 
 use std::path::PathBuf;
 
