@@ -141,6 +141,18 @@ impl KeyRing {
         }
     }
 
+    /// Why the issuer of a verified token may speak for its company, in words, for `explain`.
+    pub(super) fn why_it_speaks(&self, iss: Option<&str>) -> &'static str {
+        let is_named = |issuer: &&Issuer| match (&issuer.name, iss) {
+            (Some(name), Some(iss)) => name.matches(iss),
+            (name, _) => name.is_none(),
+        };
+        let issuer = self.issuers.iter().find(is_named);
+        issuer.map_or("its keys are no longer known", |issuer| {
+            issuer.speaks_for.why()
+        })
+    }
+
     pub(super) fn rules<'a>(&'a self, issuer: &'a Issuer) -> Rules<'a> {
         Rules {
             issuer: issuer.name.as_ref(),

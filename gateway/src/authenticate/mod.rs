@@ -146,6 +146,13 @@ impl Authenticator {
             })
     }
 
+    /// Why the issuer of a verified token may speak for its company, in words, for `explain`.
+    #[must_use]
+    pub fn why_it_speaks(&self, caller: &VerifiedCaller) -> &'static str {
+        let iss = caller.token().issuer.as_deref();
+        self.keys.ring().why_it_speaks(iss)
+    }
+
     fn judge(
         &self,
         mode: AuthMode,

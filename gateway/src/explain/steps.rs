@@ -175,6 +175,8 @@ impl Asked<'_> {
             Caller::Verified(caller) => {
                 page.acts_for(caller.tenant());
                 told.step("token", claims(caller));
+                let why = self.authenticator.why_it_speaks(caller);
+                told.step("issuer", issuer(caller, why));
                 if let Err(refusal) = self.standing.check(caller, self.client) {
                     return told.refused("standing", refusal.as_str(), refusal.code());
                 }
@@ -234,11 +236,12 @@ impl Asked<'_> {
             "in plain http".to_owned()
         } else {
             format!("over mTLS to {}", plugin.identity)
-        };
+        } + &format!(" at {}", plugin.upstream);
         let context = match caller.filter(|_| plugin.gets_context()) {
             Some(caller) => {
                 let mut names = vec!["X-User-Id", "X-Company-Id"];
                 names.extend(caller.roles().map(|_| "X-Role"));
+                names.extend(caller.actor().map(|_| "X-Actor-Id"));
                 format!(", with {}", names.join(", "))
             }
             None => String::new(),
@@ -285,6 +288,16 @@ fn claims(caller: &VerifiedCaller) -> String {
         text += &format!(", acted for by {actor}");
     }
     text
+}
+
+/// Who issued it, and why that one may speak for the company.
+fn issuer(caller: &VerifiedCaller, why: &str) -> String {
+    let iss = caller.token().issuer.as_deref();
+    format!(
+        "issued by {}, which may speak for company {}: {why}",
+        iss.unwrap_or("somebody without a name"),
+        caller.tenant()
+    )
 }
 
 /// The request as its client would have sent it.
