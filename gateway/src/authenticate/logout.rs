@@ -17,14 +17,14 @@ use super::settings::LogoutSettings;
 
 /// A logout that a configured issuer vouches for: its issuer, its id, and the user or the session or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedLogout {
+pub(crate) struct VerifiedLogout {
     token: TokenFacts,
     issued_at: u64,
 }
 
 /// Why a logout token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogoutFault {
+pub(crate) enum LogoutFault {
     /// As an access token would not be: its form, its key, its signature, its issuer or its audience.
     Token(Reason),
     /// A `typ` that is neither `logout+jwt` nor `JWT`.
@@ -57,13 +57,13 @@ const NAME_MAX: usize = 1024;
 impl VerifiedLogout {
     /// Its issuer, its id and whom it names.
     #[must_use]
-    pub fn token(&self) -> &TokenFacts {
+    pub(crate) fn token(&self) -> &TokenFacts {
         &self.token
     }
 
     /// When it was made, Unix seconds.
     #[must_use]
-    pub fn issued_at(&self) -> u64 {
+    pub(crate) fn issued_at(&self) -> u64 {
         self.issued_at
     }
 

@@ -46,22 +46,20 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{TokenFacts, VerifiedCaller};
-pub use confirmation::Thumbprint;
-pub use error::{Error, Reason};
+#[cfg(test)]
+pub(crate) use claims::TokenFacts;
+pub(crate) use claims::VerifiedCaller;
+pub(crate) use confirmation::Thumbprint;
+pub(crate) use error::{Error, Reason};
 pub use inspect::{Inspection, inspect};
 pub use issuer_name::IssuerName;
-pub use key_ring::KeyRing;
-pub use keys::{Follow, Keys, Reload};
-pub(crate) use logout::LOGOUT_WITHIN;
-pub use logout::{LogoutFault, VerifiedLogout};
-pub use rules_between::check;
-pub use scopes::Scopes;
-pub use settings::{
-    Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY,
-    LogoutSettings, Settings,
-};
-pub use tenants::Tenants;
+pub(crate) use key_ring::KeyRing;
+pub(crate) use keys::{Follow, Keys};
+pub(crate) use logout::{LOGOUT_WITHIN, LogoutFault, VerifiedLogout};
+pub(crate) use rules_between::check;
+pub(crate) use settings::{Algorithm, LEEWAY, LogoutSettings};
+pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, Settings};
+pub(crate) use tenants::Tenants;
 
 use crate::registry::AuthMode;
 use cache::Cache;
@@ -72,7 +70,7 @@ use provider::PATIENCE;
 
 /// Who a request speaks for.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Whoever the token proved.
     Verified(Rc<VerifiedCaller>),
     /// Whoever the plugin will find the token to prove.
@@ -82,7 +80,7 @@ pub enum Caller {
 }
 
 /// Verifies tokens for one worker, and remembers those it has verified.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     keys: Keys,
     cache: RefCell<Cache>,
 }
@@ -90,7 +88,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator that remembers nothing yet.
     #[must_use]
-    pub fn new(keys: Keys) -> Self {
+    pub(crate) fn new(keys: Keys) -> Self {
         Self {
             keys,
             cache: RefCell::default(),
@@ -102,7 +100,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The code the request is to be refused with.
-    pub async fn verify(
+    pub(crate) async fn verify(
         &self,
         mode: AuthMode,
         headers: &HeaderMap,
@@ -116,7 +114,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The first rule that is broken. Where logout tokens are not taken at all it is their audience.
-    pub async fn verify_logout(
+    pub(crate) async fn verify_logout(
         &self,
         token: &[u8],
         now: u64,
@@ -133,7 +131,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// As [`Authenticator::verify`].
-    pub fn verify_offline(
+    pub(crate) fn verify_offline(
         &self,
         mode: AuthMode,
         headers: &HeaderMap,
@@ -148,7 +146,7 @@ impl Authenticator {
 
     /// Why the issuer of a verified token may speak for its company, in words, for `explain`.
     #[must_use]
-    pub fn why_it_speaks(&self, caller: &VerifiedCaller) -> &'static str {
+    pub(crate) fn why_it_speaks(&self, caller: &VerifiedCaller) -> &'static str {
         let iss = caller.token().issuer.as_deref();
         self.keys.ring().why_it_speaks(iss)
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gapura_protocol::host::is_name;
-use gapura_runtime::config::{Layers, duration};
+use gapura_settings::{Layers, duration};
 
 use super::issuers;
 use crate::authenticate::{self, IssuerSettings, LogoutSettings};

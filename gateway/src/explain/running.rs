@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use gapura_runtime::admin::Page;
-use gapura_runtime::json::{self, Fields};
+use gapura_settings::json::{self, Fields};
 use http::{Method, StatusCode};
 
 use super::steps::{Asked, Explanation, head};

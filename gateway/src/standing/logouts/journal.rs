@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use gapura_trust::file;
+use gapura_files::file;
 use serde::{Deserialize, Serialize};
 
 use super::logout::Logout;
