@@ -8,4 +8,4 @@ mod running;
 mod steps;
 
 pub(crate) use files::explain;
-pub(crate) use running::{Running, answer};
+pub(crate) use running::{InForce, answer};

@@ -6,7 +6,8 @@ use gapura_transport::body::BodyFault;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
-use crate::{authenticate, logout, route, standing, upstream, ws_token};
+use crate::upstream::admission::Overloaded;
+use crate::{authenticate, logout, rate_limit, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub(crate) enum Rejection {
     Logout(logout::Error),
     /// Its caller may not.
     Authorise(Forbidden),
+    /// Its caller has sent more than a limit allows.
+    RateLimit(rate_limit::Exceeded),
+    /// Too many requests are under way to the plugin, and too many wait.
+    Overloaded(Overloaded),
     /// Its body is announced to be larger than the plugin takes.
     TooLarge,
     /// The plugin gave no answer.
@@ -64,6 +69,8 @@ impl Rejection {
             Self::Standing(refusal) => refusal.code(),
             Self::Logout(error) => error.code(),
             Self::Authorise(_) => Code::Forbidden,
+            Self::RateLimit(_) => Code::RateLimited,
+            Self::Overloaded(_) => Code::Overloaded,
             Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
                 Code::BodyTooLarge
             }
@@ -81,6 +88,7 @@ impl Rejection {
                 Code::UpstreamProtocol
             }
             Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
@@ -92,6 +100,8 @@ impl Rejection {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Forward(upstream::Error::Body(fault)) => Some(fault.reason()),
+            Self::RateLimit(exceeded) => Some(exceeded.over.as_str()),
+            Self::Overloaded(why) => Some(why.reason()),
             Self::Switched(NotAskedFor) => Some("a switch of protocols that nobody asked for"),
             _ => None,
         }

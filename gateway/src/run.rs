@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::{Checked, Cli, Program};
@@ -32,13 +33,14 @@ use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
 use crate::pipeline::Pipeline;
+use crate::rate_limit::Limiter;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
-use crate::upstream::{Upstreams, resolve};
+use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
@@ -52,6 +54,7 @@ struct Parts {
     registry: Registry,
     keys: Keys,
     standing: Standing,
+    limiter: Limiter,
     signer: Option<Arc<Signer>>,
     settings: Arc<Downstream>,
     tls: Option<Arc<ServerConfig>>,
@@ -118,6 +121,7 @@ impl Program for Config {
             registry: loaded.registry.clone(),
             keys: loaded.keys.clone(),
             standing: loaded.standing.clone(),
+            limiter: Limiter::new(Instant::now()),
             signer: loaded.signer,
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
@@ -133,6 +137,7 @@ impl Program for Config {
             registry: loaded.registry.clone(),
             standing: loaded.standing,
             keys: loaded.keys.clone(),
+            limiter: parts.limiter.clone(),
             settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
@@ -171,7 +176,12 @@ impl Parts {
     fn server(self, core: Rc<Worker>) -> Server {
         let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let upstreams = Upstreams::new(core.clone(), trust, live);
+        let upstreams = Rc::new(Upstreams::new(core.clone(), trust, live));
+        if core.seed.index == 0 {
+            // One a program, on a worker, so that what it asks takes the ways that requests take.
+            let asking = prober::run(upstreams.clone(), core.clone(), self.registry.clone());
+            core.tasks.spawn("the prober", asking);
+        }
         let unrouted = core.seed.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -179,6 +189,7 @@ impl Parts {
                 registry: self.registry,
                 authenticator: Authenticator::new(self.keys),
                 standing: self.standing,
+                limiter: self.limiter,
                 upstreams,
                 signer: self.signer,
                 endpoints: self.endpoints,

@@ -320,3 +320,27 @@ fn the_running_gateway_explains_a_request_and_to_no_foreign_page() {
         format!("POST /explain HTTP/1.1\r\nHost: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(ask(&mesh.sidecar, &on_sidecar).status, 405);
 }
+
+#[test]
+fn each_alarm_stands_on_the_page_that_says_what_to_do() {
+    let mesh = TestMesh::new().start();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap();
+    let page = std::fs::read_to_string(root.join("docs/on-call.md")).unwrap();
+    for program in [&mesh.gateway, &mesh.sidecar] {
+        let metrics = mesh.admin(program, "/metrics").text();
+        let mut names = metrics
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("gapura_alarms{name=\"")?
+                    .split('"')
+                    .next()
+            })
+            .peekable();
+        assert!(names.peek().is_some(), "{metrics}");
+        for name in names {
+            assert!(page.contains(&format!("\n| `{name}` |")), "{name}");
+        }
+    }
+}

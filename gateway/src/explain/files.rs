@@ -11,6 +11,7 @@ use gapura_trust::set::{TrustOptions, TrustSet};
 use super::steps::{Asked, Explanation, head};
 use crate::authenticate::{Authenticator, Keys};
 use crate::config::Explain;
+use crate::rate_limit::Limiter;
 use crate::registry::{Rules, Snapshot, build};
 use crate::settings::Downstream;
 use crate::standing::Standing;
@@ -50,6 +51,8 @@ pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<S
         },
         authenticator: &Authenticator::new(keys),
         standing: &standing(question, clock)?,
+        // Nothing was ever sent here: how much is left only a running gateway knows.
+        limiter: &Limiter::new(Instant::now()),
         now: clock.unix(),
     };
     asked.explain(&built.table, &mut told);

@@ -11,19 +11,22 @@ use http::{Method, StatusCode};
 
 use super::steps::{Asked, Explanation, head};
 use crate::authenticate::{Authenticator, Keys};
+use crate::rate_limit::Limiter;
 use crate::registry::Registry;
 use crate::settings::Downstream;
 use crate::standing::Standing;
 
 /// What decides requests now.
 #[derive(Clone, Copy)]
-pub(crate) struct Running<'a> {
+pub(crate) struct InForce<'a> {
     /// The plugins.
     pub(crate) registry: &'a Registry,
     /// The keys that tokens are verified with.
     pub(crate) keys: &'a Keys,
     /// Who is no longer welcome.
     pub(crate) standing: &'a Standing,
+    /// What each has left of its limits.
+    pub(crate) limiter: &'a Limiter,
     /// What the operator has set for the door.
     pub(crate) door: &'a Downstream,
     /// Now, Unix seconds.
@@ -45,14 +48,14 @@ const FIELDS: [&str; 6] = ["method", "path", "token", "host", "origin", "client"
 
 /// The answer to a question.
 #[must_use]
-pub(crate) fn answer(question: &[u8], running: Running<'_>) -> Page {
+pub(crate) fn answer(question: &[u8], running: InForce<'_>) -> Page {
     match Question::read(question).and_then(|question| explain(&question, running)) {
         Ok(told) => Page::json(StatusCode::OK, &told.to_json()),
         Err(faults) => Page::refusal(StatusCode::BAD_REQUEST, &faults.join("; ")),
     }
 }
 
-fn explain(question: &Question, running: Running<'_>) -> Result<Explanation, Vec<String>> {
+fn explain(question: &Question, running: InForce<'_>) -> Result<Explanation, Vec<String>> {
     let (token, origin) = (question.token.as_deref(), question.origin.as_deref());
     let asked = Asked {
         head: head(&question.method, token, origin).map_err(|fault| vec![fault])?,
@@ -62,6 +65,7 @@ fn explain(question: &Question, running: Running<'_>) -> Result<Explanation, Vec
         door: running.door,
         authenticator: &Authenticator::new(running.keys.clone()),
         standing: running.standing,
+        limiter: running.limiter,
         now: running.now,
     };
     let mut told = Explanation::default();

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gapura_protocol::clock::Rfc3339;
 use gapura_protocol::envelope::Code;
@@ -16,7 +17,9 @@ use serde_json::{Value, json};
 
 use crate::authenticate::{Authenticator, Caller, VerifiedCaller};
 use crate::authorise;
+use crate::client::network;
 use crate::cors::Page;
+use crate::rate_limit::{Asks, Limiter};
 use crate::registry::{Plugin, Table, Verdict};
 use crate::rejection::Rejection;
 use crate::route::{self, Target};
@@ -82,6 +85,8 @@ pub(super) struct Asked<'a> {
     pub(super) authenticator: &'a Authenticator,
     /// Who is no longer welcome.
     pub(super) standing: &'a Standing,
+    /// What each has left of its limits.
+    pub(super) limiter: &'a Limiter,
     /// Now, Unix seconds.
     pub(super) now: u64,
 }
@@ -189,10 +194,35 @@ impl Asked<'_> {
             Caller::Verified(caller) => Some(&**caller),
             _ => None,
         };
-        if !self.rules(found, known, told) {
+        if !self.rules(found, known, told) || !self.limits(plugin, known, told) {
             return;
         }
         told.step("send", self.sent(plugin, found.rest, known));
+    }
+
+    /// Where it stands with each limit; whether the request goes on.
+    fn limits(
+        &self,
+        plugin: &Plugin,
+        caller: Option<&VerifiedCaller>,
+        told: &mut Explanation,
+    ) -> bool {
+        let company = caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str()));
+        let asks = Asks {
+            plugin,
+            company,
+            caller,
+            client: network(self.client),
+        };
+        for (over, stand) in self.limiter.look(&asks, Instant::now()) {
+            if stand.refuses() {
+                let why = format!("{}, {}", stand.in_words(), over.as_str());
+                told.refused("limits", &why, Code::RateLimited);
+                return false;
+            }
+            told.step("limits", stand.in_words());
+        }
+        true
     }
 
     /// What each rule says; whether the request goes on.
