@@ -10,6 +10,7 @@
 mod caller;
 mod client;
 mod contract;
+mod ids;
 mod report;
 mod samples;
 mod trial;

@@ -4,18 +4,17 @@
 //! own reading, without which nothing would be shown; the reader's reading of the very same; then the reader's writing on what
 //! is the writer's; at last the writer removes its own.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use gapura_protocol::text::hex;
 use http::Method;
-use http::header::LOCATION;
 use serde_json::Value;
 
 use super::caller::Caller;
 use super::client::{Answer, Ask, Client};
 use super::contract::{Body, Contract, Operation, Parameter};
+use super::ids::{escaped, find, id_in, with_query};
 use super::report::Report;
 use super::samples::{Fill, in_text, sample};
 use crate::error::Error;
@@ -377,40 +376,6 @@ fn new_mark() -> String {
     format!("gp{}", hex(&random))
 }
 
-fn with_query(target: &str, query: &str) -> String {
-    match query {
-        "" => target.to_owned(),
-        query if target.contains('?') => format!("{target}&{query}"),
-        query => format!("{target}?{query}"),
-    }
-}
-
-/// Percent-encoded but for what every part of a target may have (RFC 3986, section 2.3).
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped += &format!("%{byte:02X}"),
-        }
-    }
-    escaped
-}
-
-/// The id of what was made, as its answer names it: by the path's own word, by a usual one, or in `Location`.
-fn id_in(answer: &Answer, name: &str) -> Option<String> {
-    let json = answer.json();
-    let usual = [name, "id", "uuid", "key", "slug"];
-    let found = json.and_then(|json| usual.iter().find_map(|key| find(&json, key)));
-    found.or_else(|| {
-        let location = answer.headers.get(LOCATION)?.to_str().ok()?;
-        let bare = location.split('?').next()?.trim_end_matches('/');
-        bare.rsplit('/').next().map(str::to_owned)
-    })
-}
-
 /// The id under a name that stands for one thing alone, such as `note_id`.
 fn named_id(written: &[Written<'_>], name: &str) -> Option<String> {
     let usual = ["id", "uuid", "key", "slug"].contains(&name);
@@ -418,72 +383,14 @@ fn named_id(written: &[Written<'_>], name: &str) -> Option<String> {
     answers.find_map(|known| find(&known.answer.json()?, name))
 }
 
-/// The value under a name, the one nearest to the top.
-fn find(json: &Value, name: &str) -> Option<String> {
-    let mut left = VecDeque::from([json]);
-    while let Some(value) = left.pop_front() {
-        match value {
-            Value::Object(fields) => {
-                match fields.get(name) {
-                    Some(Value::String(id)) => return Some(id.clone()),
-                    Some(Value::Number(id)) => return Some(id.to_string()),
-                    _ => {}
-                }
-                left.extend(fields.values());
-            }
-            Value::Array(entries) => left.extend(entries),
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
-
     use super::*;
-
-    fn answer(text: &str, location: Option<&'static str>) -> Answer {
-        let mut headers = HeaderMap::new();
-        if let Some(location) = location {
-            headers.insert(LOCATION, http::HeaderValue::from_static(location));
-        }
-        Answer {
-            status: StatusCode::CREATED,
-            headers,
-            text: text.to_owned(),
-        }
-    }
-
-    #[test]
-    fn an_id_is_found_by_its_name_or_a_usual_one_or_where_it_lies() {
-        for (text, location, id) in [
-            (r#"{"id": 5}"#, None, Some("5")),
-            (
-                r#"{"ok": true, "data": {"id": "a", "other": {"id": 7}}}"#,
-                None,
-                Some("a"),
-            ),
-            (r#"{"data": {"note_id": "n", "id": 7}}"#, None, Some("n")),
-            (r#"{"uuid": "u"}"#, None, Some("u")),
-            ("", Some("/notes/9?x"), Some("9")),
-            ("{}", Some("https://h/notes/9/"), Some("9")),
-            ("[]", None, None),
-        ] {
-            assert_eq!(
-                id_in(&answer(text, location), "note_id").as_deref(),
-                id,
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn marks_differ_and_fit_a_name() {
         let (one, two) = (new_mark(), new_mark());
         assert_ne!(one, two);
         assert_eq!(one.len(), 12);
-        assert_eq!(escaped("a b/ü"), "a%20b%2F%C3%BC");
     }
 }
