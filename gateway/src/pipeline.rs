@@ -36,12 +36,13 @@ use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
 use crate::limits::TURN_WITHIN;
+use crate::logout;
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::rate_limit::{self, Asks, Limiter, Stand};
 use crate::registry::{Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
-use crate::route::{self, Route, Target};
+use crate::route::{self, Endpoint, Route, Target};
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
@@ -234,6 +235,9 @@ impl Pipeline {
         visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
+            Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
+                return self.log_out(&head, incoming, visit).await; // logout.rs: a provider tells
+            }
             Target::Endpoint(path) => return self.endpoints.answer(path, &head.method), // endpoints.rs: health, version
             Target::Plugin(route) => route, // route.rs: who answers
         };
@@ -283,6 +287,26 @@ impl Pipeline {
         }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
         Ok(respond::holding(in_flight, answer))
+    }
+
+    /// The logout that a provider tells of.
+    async fn log_out(
+        &self,
+        head: &Parts,
+        incoming: Incoming,
+        visit: &Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let (body, now) = (Body::message(incoming), self.core.seed.clock.unix());
+        let answer = logout::take(head, body, &self.authenticator, &self.standing, now).await;
+        let answer = answer.map_err(Rejection::Logout)?;
+        let fields = [(
+            "request_id",
+            visit.exchange.record.request_id.as_str().into(),
+        )];
+        let message = "a provider has told of a logout, which counts from now on";
+        let log = &self.core.seed.log;
+        log.event(Level::Info, "logout", message, &fields);
+        Ok(answer)
     }
 
     /// The request has reached a plugin's mount.

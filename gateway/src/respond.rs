@@ -76,6 +76,9 @@ pub(crate) fn refuse(
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
+    if matches!(rejection, Rejection::Logout(_)) && code == Code::MethodNotAllowed {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
     if let Rejection::RateLimit(exceeded) = rejection {
         headers.insert(RETRY_AFTER, HeaderValue::from(exceeded.retry_after()));
         rate_limit::mark(std::slice::from_ref(&exceeded.stand), headers);

@@ -126,6 +126,7 @@ impl Program for Config {
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
+                takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
             }),
             tls,
@@ -135,6 +136,9 @@ impl Program for Config {
             endpoints: parts.endpoints.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
+            keys: loaded.keys.clone(),
+            limiter: parts.limiter.clone(),
+            settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
         };
