@@ -18,6 +18,7 @@ mod command;
 mod cors;
 mod endpoints;
 mod explain;
+mod grpc;
 mod limits;
 mod load;
 mod outgoing;

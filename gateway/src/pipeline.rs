@@ -34,6 +34,7 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
+use crate::grpc;
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::registry::{Plugin, Refusal as RuleRefusal, Registry};
 use crate::rejection::Rejection;
@@ -133,9 +134,11 @@ impl Pipeline {
         let ends = ends && (http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
             Ok(answer) => {
-                exchange.record.status = answer.status().as_u16();
+                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its code.
+                let made = exchange.record.code.map(Code::status);
+                exchange.record.status = made.unwrap_or(answer.status()).as_u16();
                 let answer = with_id(answer, &exchange.record.request_id);
-                answer.map(|body| body.with(exchange))
+                exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
             Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         };
@@ -175,7 +178,9 @@ impl Pipeline {
         let peer = client
             .address(&head.headers, |ip| self.settings.is_proxy(ip))
             .text;
-        self.exchange(kept, head.method.clone(), peer)
+        let mut exchange = self.exchange(kept, head.method.clone(), peer);
+        exchange.answers_as_asked(head);
+        exchange
     }
 
     fn exchange(
@@ -246,6 +251,8 @@ impl Pipeline {
             visit,
         )?; // authorise.rs: may they
         let cluster = route.running.clone();
+        let waits =
+            grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let found = Found {
@@ -258,7 +265,8 @@ impl Pipeline {
         };
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        let sent = self.send(&cluster, outgoing, body, &upload, visit); // upstream/: mTLS to the sidecar
+        let answer = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
         self.answered(answer, permit.plugin(), &websocket, until, visit) // respond.rs: what may leave
     }
 

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,15 +155,25 @@ impl Listener {
     }
 }
 
-/// Serves pages until it is dropped.
-pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
+/// Serves pages until it is dropped, or the listener is another's: then whoever has connected here is still answered.
+pub async fn serve(
+    listener: Listener,
+    rules: Rules,
+    pages: Rc<dyn Pages>,
+    until: impl Future<Output = ()>,
+) {
     let mut readers = JoinSet::new();
+    let mut until = pin!(until);
     loop {
         while readers.try_join_next().is_some() {}
         if readers.len() >= READERS {
             readers.join_next().await;
         }
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut until => break,
+        };
+        match accepted {
             Ok(io) => {
                 readers.spawn_local(reader(io, rules.clone(), pages.clone()));
             }
@@ -170,6 +181,8 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
+    drop(listener);
+    while readers.join_next().await.is_some() {}
 }
 
 async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {

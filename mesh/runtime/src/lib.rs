@@ -20,5 +20,6 @@ pub mod shared;
 pub mod signals;
 pub mod start;
 pub mod systemd;
+pub mod takeover;
 pub mod trust_metrics;
 pub mod worker;

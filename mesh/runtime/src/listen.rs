@@ -84,7 +84,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the program closes.
+/// Accepts until the program closes, and then those who had connected before.
 pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
     let freed = Arc::new(Notify::new());
     loop {
@@ -94,7 +94,7 @@ pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut sto
             .sum::<usize>()
             >= CONNECTIONS_MOST;
         tokio::select! {
-            () = stopping.reached(Phase::Closing) => return,
+            () = stopping.reached(Phase::Closing) => break,
             () = freed.notified(), if full => {}
             accepted = listener.accept(), if !full => match accepted {
                 Ok((stream, from)) => hand_over(stream, from, &queues, &freed),
@@ -104,6 +104,14 @@ pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut sto
                     tokio::time::sleep(PAUSE).await;
                 }
             },
+        }
+    }
+    // Whoever is in line already is not turned away.
+    let listener = listener.into_std();
+    for (stream, from) in (0..WAITING).map_while(|_| listener.as_ref().ok()?.accept().ok()) {
+        let stream = stream.set_nonblocking(true).map(|()| stream);
+        if let Ok(Ok(stream)) = stream.map(tokio::net::TcpStream::from_std) {
+            hand_over(stream, from, &queues, &freed);
         }
     }
 }

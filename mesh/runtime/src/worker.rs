@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
@@ -63,6 +64,10 @@ pub struct Worker {
     pub random: Random,
 }
 
+/// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
+/// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -71,6 +76,12 @@ impl Worker {
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
         OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
+    /// Ready when a connection of HTTP/1.1 is to close where it is idle.
+    pub async fn idle_ends(&self) {
+        self.seed.stopping.clone().reached(Phase::Closing).await;
+        self.timers.sleep(LAST_REQUEST).await;
     }
 
     /// The counters this worker owns.
@@ -185,7 +196,7 @@ async fn work<S: Serve>(
     let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
     chores.spawn_local(async move {
         loop {
-            timers.sleep(std::time::Duration::from_secs(1)).await;
+            timers.sleep(Duration::from_secs(1)).await;
             let Some(serve) = tidying.upgrade() else {
                 return;
             };
@@ -212,7 +223,8 @@ async fn work<S: Serve>(
                 }
             }
         }
-        if closing && tasks.is_empty() && connections.is_empty() {
+        // Until the accepting end is gone one more connection may be on its way here.
+        if closing && tasks.is_empty() && !queued {
             return;
         }
     }
