@@ -3,6 +3,7 @@
 //! The very functions of the request path, over the files as they stand. Nothing is sent and nothing is started. What a caller is
 //! never told, the rule that refuses and its line, stands here.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::authenticate::{Authenticator, Caller, Keys, VerifiedCaller};
 use crate::authorise;
 use crate::config::Explain;
 use crate::cors::Page;
+use crate::load::unknown_domain;
 use crate::registry::{Built, Plugin, Rules, Snapshot, Verdict, build};
 use crate::rejection::Rejection;
 use crate::route::{self, Target};
@@ -78,7 +80,7 @@ impl Explanation {
 pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<String>> {
     let mut told = Explanation::default();
     let rules = Rules {
-        trust_domain: trust_domain(question, clock)?,
+        trust_domain: trust_domain(question.mesh_dir.as_deref(), clock)?,
         signing: question.signing,
         max_body: question.max_body,
     };
@@ -342,11 +344,12 @@ fn standing(question: &Explain, clock: &Clock) -> Result<Standing, Vec<String>> 
 }
 
 /// The gateway's own, from its mesh directory; without one a placeholder that no certificate has.
-fn trust_domain(question: &Explain, clock: &Clock) -> Result<TrustDomain, Vec<String>> {
-    let Some(dir) = &question.mesh_dir else {
-        return "explain.invalid"
-            .parse()
-            .map_err(|_| vec!["--mesh-dir is needed".to_owned()]);
+pub(crate) fn trust_domain(
+    mesh_dir: Option<&Path>,
+    clock: &Clock,
+) -> Result<TrustDomain, Vec<String>> {
+    let Some(dir) = mesh_dir else {
+        return unknown_domain();
     };
     let options = TrustOptions {
         own_role: Role::Gateway,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod registry;
 
 mod admin;
+mod check;
 mod cidr;
 mod client;
 mod command;

@@ -10,10 +10,12 @@ use gapura_protocol::identity::{Name, PeerId, Role};
 use gapura_protocol::path;
 use gapura_runtime::json::{Fields, Node, Value};
 use http::{HeaderName, HeaderValue};
+use serde_json::Value as JsonValue;
 
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
 use super::cors::Cors;
+use super::fields::{self, TIMEOUT_MAX_MS, VERSION_MAX, names};
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
 use super::rules::{Rules, Signing};
@@ -65,36 +67,9 @@ pub struct Plugin {
     pub openapi: String,
     /// Fields of the file that are checked and do nothing yet.
     pub inactive: Vec<&'static str>,
+    /// The whole file as JSON, with words in the place of the values of `inject_headers`.
+    pub described: Box<str>,
 }
-
-const KNOWN: &[&str] = &[
-    "name",
-    "version",
-    "mount",
-    "upstream",
-    "auth_mode",
-    "keep_mount_prefix",
-    "timeout_ms",
-    "forward_headers",
-    "strip_headers",
-    "inject_headers",
-    "verify",
-    "identity",
-    "plaintext_upstream",
-    "allow",
-    "tests",
-    "shadow",
-    "tenants",
-    "cors",
-    "ws_token",
-    "outlive_token",
-    "enabled",
-    "max_body_bytes",
-    "retry",
-    "health",
-    "openapi",
-    "$schema",
-];
 
 /// Fields that restrict and do not work yet: a file that leans on one must not load.
 const RESTRICTING: &[&str] = &["rate_limit"];
@@ -109,11 +84,6 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 ];
 
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
-
-/// A day: whoever needs longer needs another shape of request.
-const TIMEOUT_MAX_MS: u64 = 86_400_000;
-
-const VERSION_MAX: usize = 128;
 
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
@@ -136,11 +106,11 @@ impl Plugin {
     ) -> Option<Self> {
         let before = faults.len();
         let refused = [RESTRICTING, LATER].concat();
-        let mut fields = Fields::open_but(root, "", KNOWN, &refused, faults)?;
+        let mut fields = Fields::open_but(root, "", &names(fields::PLUGIN), &refused, faults)?;
         fields.refuse(RESTRICTING, "restricts who may call and can't be enforced by this build yet; remove it, or keep the plugin out");
         fields.refuse(LATER, "is not supported by this build; remove it");
-        for name in ["name", "version", "mount", "upstream", "auth_mode"] {
-            fields.require(name);
+        for field in fields::PLUGIN.iter().filter(|field| field.required) {
+            fields.require(field.name);
         }
         let mut inactive = Vec::new();
         let name = read_name(&mut fields);
@@ -207,8 +177,23 @@ impl Plugin {
             plaintext_upstream,
             openapi,
             inactive,
+            described: described(root),
         })
     }
+}
+
+/// What a file says, fit to be shown.
+fn described(root: &Node) -> Box<str> {
+    let mut described = root.to_json();
+    if let Some(injected) = described
+        .get_mut("inject_headers")
+        .and_then(JsonValue::as_object_mut)
+    {
+        for value in injected.values_mut() {
+            *value = "set, not shown".into();
+        }
+    }
+    described.to_string().into()
 }
 
 fn read_name(fields: &mut Fields<'_, '_>) -> Option<Name> {
@@ -306,7 +291,7 @@ fn read_identity(
     };
     let wrong = match identity {
         Err(err) => format!("must be plugin/NAME or spiffe://{domain}/plugin/NAME: {err}"),
-        Ok(identity) if identity.domain() != domain => {
+        Ok(identity) if !rules.is_own(identity.domain()) => {
             format!(
                 "must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled"
             )
@@ -378,12 +363,7 @@ fn read_retry(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
         return;
     };
     inactive.push("retry");
-    if let Some(mut retry) = Fields::open(
-        node,
-        "retry",
-        &["attempts", "budget_percent"],
-        fields.faults(),
-    ) {
+    if let Some(mut retry) = Fields::open(node, "retry", &names(fields::RETRY), fields.faults()) {
         retry.whole("attempts", 0..=10);
         retry.whole("budget_percent", 0..=100);
     }
@@ -397,7 +377,7 @@ fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
     match &node.value {
         Value::Bool(false) => {}
         Value::Object(_) => {
-            let known = ["path", "interval_ms", "unhealthy_after", "healthy_after"];
+            let known = names(fields::HEALTH);
             if let Some(mut health) = Fields::open(node, "health", &known, fields.faults()) {
                 read_path(&mut health, "path");
                 health.whole("interval_ms", 100..=3_600_000);

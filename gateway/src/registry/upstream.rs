@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use gapura_protocol::host;
 use gapura_runtime::json::{Fields, Node, Position, Value};
 
+use super::fields::{INSTANCE, INSTANCES_MAX, names};
+
 /// Every address of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
@@ -44,9 +46,6 @@ pub enum Host {
     /// An address.
     Ip(IpAddr),
 }
-
-/// More addresses than this in one file are a mistake.
-const INSTANCES_MAX: usize = 256;
 
 impl Upstream {
     /// Reads the field `upstream`.
@@ -233,7 +232,7 @@ fn read_entry(
     match &node.value {
         Value::Text(text) => read_url(fields, text, node.position, 1),
         Value::Object(_) => {
-            let mut entry = Fields::open(node, "upstream", &["url", "weight"], fields.faults())?;
+            let mut entry = Fields::open(node, "upstream", &names(INSTANCE), fields.faults())?;
             entry.require("url");
             let weight = if entry.node("weight").is_some() {
                 if !inactive.contains(&"weight") {

@@ -64,6 +64,7 @@ pub struct Watcher {
     stamp: Stamp,
     snapshot: Snapshot,
     faults: Vec<FileFault>,
+    warnings: Vec<String>,
     /// Polls until the files are read whatever their stamps say.
     until_full_read: u32,
 }
@@ -144,6 +145,7 @@ impl Registry {
             stamp,
             snapshot,
             faults: Vec::new(),
+            warnings: Vec::new(),
             until_full_read: FULL_READ_POLLS,
         };
         watcher.publish(built, true);
@@ -182,6 +184,12 @@ impl Watcher {
             };
             self.look(nudged).await;
         }
+    }
+
+    /// What is allowed and worth a look in what was read last.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// One look at the folder, and what follows from it.
@@ -274,10 +282,11 @@ impl Watcher {
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
         }
-        for warning in warnings {
+        for warning in &warnings {
             self.log
-                .event(Level::Warn, "registry_warning", &warning, &[]);
+                .event(Level::Warn, "registry_warning", warning, &[]);
         }
+        self.warnings = warnings;
         for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
             self.log.event(
                 Level::Error,

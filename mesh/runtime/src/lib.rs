@@ -4,6 +4,7 @@
 //! the log how they ended. It refuses to know tokens, routes and plugins: both programs run on it.
 
 pub mod admin;
+pub mod ask;
 pub mod cli;
 pub mod config;
 pub mod exchange;

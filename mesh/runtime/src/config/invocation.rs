@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use clap::{ArgMatches, Command};
 
@@ -46,6 +47,11 @@ pub trait Settings: Sized {
 
     /// Reads them; mistakes become problems of `layers`, and `None` if without one of them there is nothing to return.
     fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self>;
+
+    /// What the settings ask for instead of serving or a whole check; `Break(None)` if that can't be read.
+    fn instead(_: &mut Layers, _check: bool) -> ControlFlow<Option<Self::Own>> {
+        ControlFlow::Continue(())
+    }
 
     /// Reads a subcommand of the program's own.
     fn subcommand(
@@ -90,6 +96,9 @@ impl<S: Settings> Invocation<S> {
     /// To serve by these settings, or to check them if that is what they say.
     pub fn serve(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self> {
         let check = layers.switch("check");
+        if let ControlFlow::Break(own) = S::instead(layers, check) {
+            return own.map(Self::Own);
+        }
         let settings = S::read(layers, env).map(Box::new)?;
         Some(if check {
             Self::Check(settings)
