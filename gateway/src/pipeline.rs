@@ -140,7 +140,13 @@ impl Pipeline {
                 let answer = with_id(answer, &exchange.record.request_id);
                 exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         };
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if ends {

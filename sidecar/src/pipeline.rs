@@ -18,6 +18,7 @@ use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::http1::{Incoming, Interim, Refusal};
+use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::Tunnel;
 use http::header::TRAILER;
 use http::request::Parts;
@@ -73,7 +74,13 @@ impl Pipeline {
             .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         }
     }
 

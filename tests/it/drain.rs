@@ -119,8 +119,38 @@ fn what_does_not_finish_in_time_is_cut() {
         .plugin
         .wait_for("the request", |seen| seen.target == "/never");
     mesh.gateway.signal("TERM");
-    let _ = mesh.gateway.wait_for_end(SOON);
+    // Who would never get an answer is told so, and may ask elsewhere.
+    let response = wire.response();
+    response.assert_refusal(503, "draining", "gateway");
+    assert_eq!(response.header("retry-after"), Some("1"));
     assert!(wire.is_closed_within(SOON));
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+    let line = mesh
+        .gateway
+        .wait_for_line("the refusal", |line| line["code"] == "draining");
+    assert_eq!(line["status"], 503);
+}
+
+#[test]
+fn a_sidecar_tells_what_does_not_finish_in_time_too() {
+    let mut mesh = TestMesh::new()
+        .sidecar_args(&["--drain-timeout", "1s"])
+        .start();
+    mesh.plugin.on("/never", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut wire = mesh.connect();
+    wire.send(format!(
+        "POST /echo/never HTTP/1.1\r\nHost: localhost\r\n{}Content-Length: 2\r\n\r\nhi",
+        mesh.authorization("7", "42")
+    ));
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/never");
+    mesh.sidecar.signal("TERM");
+    wire.response().assert_refusal(503, "draining", "sidecar");
+    assert_eq!(mesh.sidecar.wait_for_end(SOON).code(), Some(0));
 }
 
 #[test]

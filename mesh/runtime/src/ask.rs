@@ -19,7 +19,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 const PAGE_MOST: u64 = 256 << 20;
 
 /// An answer's status and its text.
-pub(crate) type Answer = (u16, String);
+pub type Answer = (u16, String);
 
 /// The page at `path`, which must be there.
 ///
@@ -40,7 +40,7 @@ pub fn page(admin: &AdminSide, path: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// A sentence: the program cannot be reached.
-pub(crate) fn answer(admin: &AdminSide, path: &str) -> Result<Answer, String> {
+pub fn answer(admin: &AdminSide, path: &str) -> Result<Answer, String> {
     let token = admin.token_file.as_deref();
     let token = token
         .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST))

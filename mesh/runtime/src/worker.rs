@@ -68,6 +68,9 @@ pub struct Worker {
 /// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
+/// For answers to go out to who still waits when the time to drain is over.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -228,6 +231,10 @@ async fn work<S: Serve>(
             return;
         }
     }
+    // Whoever still waits for an answer is told that there will be none, and what has ended by then ends whole.
+    core.timers.pass_all();
+    let told = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, told).await;
     // Dropping the set cuts whatever is left.
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);

@@ -2,7 +2,9 @@
 //! could not be had is one line, and its test ends there.
 
 mod clients; // HTTP clients of other languages
+mod grpc; // gRPC's own library at both ends
 mod provider; // an OpenID provider, its keys and its tokens
+mod schema; // a validator of JSON Schema
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
