@@ -165,8 +165,12 @@ impl Settings for Config {
         Some(config)
     }
 
+    fn look_further(layers: &mut Layers) {
+        folder::look_further(layers);
+    }
+
     fn instead(layers: &mut Layers, check: bool) -> ControlFlow<Option<Question>> {
-        match folder::read(layers, check) {
+        match folder::read(layers, check, Self::ADMIN) {
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
             ControlFlow::Break(files) => ControlFlow::Break(files.map(Question::Plugins)),
         }

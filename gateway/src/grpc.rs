@@ -5,8 +5,6 @@
 //! is the caller's to end: a client of gRPC does so by itself.
 
 use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use gapura_protocol::grpc;
@@ -40,12 +38,6 @@ pub(crate) async fn within<T>(
     let Some(waits) = waits else {
         return work.await;
     };
-    let (mut work, deadline) = (pin!(work), timers.sleep(waits));
-    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done),
-        Poll::Pending => deadline
-            .poll_passed(cx)
-            .map(|()| Err(Rejection::Forward(upstream::Error::Timeout))),
-    })
-    .await
+    let late = Err(Rejection::Forward(upstream::Error::Timeout));
+    timers.within(waits, work).await.unwrap_or(late)
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gapura_http::http1::{Incoming, Interim, Refusal};
 use gapura_protocol::context::RequestId;
@@ -25,7 +25,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Answer, Plugin};
+use crate::forward::{Answer, Error, Plugin};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
@@ -41,6 +41,9 @@ pub(crate) struct Pipeline {
     /// The plugin's counters.
     pub(crate) meters: Arc<PluginMeters>,
 }
+
+/// No gateway waits longer for an answer, whatever its `timeout_ms`.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
@@ -126,12 +129,12 @@ impl Pipeline {
         let (body, upload) = watched(body);
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self
-            .plugin
-            .send(trusted, body, &upload, |status, headers| {
-                pass_on(interim.as_ref(), status, headers);
-            })
-            .await
+        let sending = self.plugin.send(trusted, body, &upload, |status, headers| {
+            pass_on(interim.as_ref(), status, headers);
+        });
+        let answer = self.core.timers.within(LONGEST, sending).await;
+        let answer = answer
+            .unwrap_or(Err(Error::Timeout))
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
         let Answer {

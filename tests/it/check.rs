@@ -45,7 +45,7 @@ fn ends(invocation: &Invocation, code: i32) -> Ended {
 fn the_faults_of_all_parts_are_told_together() {
     let plugins = folder(&[("a", json!({"name": "a", "mount": "/a", "timeuot_ms": 1}))]);
     let invocation = Invocation::new()
-        .arg("--check")
+        .args(&["--check", "--listen", "127.0.0.1:0"])
         .flag("--plugin-dir", plugins.path())
         .flag("--mesh-dir", plugins.path().join("none"))
         .flag("--jwt-secret-file", plugins.path().join("no-secret"));
@@ -57,6 +57,14 @@ fn the_faults_of_all_parts_are_told_together() {
         "no-secret",
         "none",
     ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    // Mistakes of the settings hide nothing either.
+    let bare = Invocation::new()
+        .args(&["--check", "--workers", "many"])
+        .flag("--plugin-dir", plugins.path());
+    let said = ends(&bare, 2).stderr;
+    for word in ["--workers", "--mesh-dir", "--tls-cert", "timeuot_ms"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     // A start says the same.

@@ -125,9 +125,9 @@ fn what_does_not_finish_in_time_is_cut() {
     assert_eq!(response.header("retry-after"), Some("1"));
     assert!(wire.is_closed_within(SOON));
     assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
-    let line = mesh
-        .gateway
-        .wait_for_line("the refusal", |line| line["code"] == "draining");
+    let line = mesh.gateway.wait_for_line("the refusal", |line| {
+        line["event"] == "request" && line["code"] == "draining"
+    });
     assert_eq!(line["status"], 503);
 }
 

@@ -65,9 +65,9 @@ fn each_refusal_has_its_status_and_other_clients_keep_their_envelope() {
     let plain = mesh.post("/echo/open/x", "hi").send();
     plain.assert_refusal(401, "token_missing", "gateway");
     // Its line says what any refusal's does.
-    let line = mesh
-        .gateway
-        .wait_for_line("a refused call", |line| line["code"] == "forbidden");
+    let line = mesh.gateway.wait_for_line("a refused call", |line| {
+        line["event"] == "request" && line["code"] == "forbidden"
+    });
     assert_eq!(line["status"], 403);
 }
 
@@ -80,7 +80,7 @@ fn what_the_sidecar_refuses_comes_in_the_same_form() {
     let line = mesh
         .gateway
         .wait_for_line("a refusal of the sidecar's", |line| {
-            line["code"] == "upstream_protocol"
+            line["event"] == "request" && line["code"] == "upstream_protocol"
         });
     assert_eq!(line["status"], 502);
     mesh.post("/echo/nonsense", "hi")
@@ -114,9 +114,9 @@ fn a_deadline_that_runs_out_here_is_told_as_one() {
         "{:?}",
         begun.elapsed()
     );
-    let line = mesh
-        .gateway
-        .wait_for_line("a deadline", |line| line["code"] == "upstream_timeout");
+    let line = mesh.gateway.wait_for_line("a deadline", |line| {
+        line["event"] == "request" && line["code"] == "upstream_timeout"
+    });
     assert_eq!(line["status"], 504);
     // In time there is an answer, and the plugin learns of the deadline.
     let good = call(&mesh, "/echo/x", true, &[("grpc-timeout", "20S")]);

@@ -172,7 +172,7 @@ fn a_next_one_that_does_not_start_or_breaks_off_changes_nothing() {
     // Settings at fault are found before anybody is asked for anything.
     let ended = mesh
         .gateway_invocation()
-        .flag("--last-good", folder.path().join("gateway"))
+        .flag("--deny", folder.path().join("none"))
         .run("gapura-gateway");
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     still_serves(&mut mesh);

@@ -3,14 +3,14 @@
 //! In: the layers. Out: a [`PluginFiles`], which needs nothing but the folder, or, to compare, the folder and the admin side; every
 //! mistake is noted in the layers.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use gapura_runtime::config::{AdminSide, Layers, Settings, required};
+use gapura_runtime::config::{AdminSide, Layers, required};
 
-use super::Config;
 use super::decides::{signing, whole};
-use crate::registry::Signing;
+use crate::registry::{self, Rules, Signing};
 
 /// The plugin files, and what they are judged by.
 #[derive(Clone, Debug)]
@@ -27,8 +27,12 @@ pub struct PluginFiles {
     pub(crate) running: Option<AdminSide>,
 }
 
-/// Whether the plugin files alone are asked about.
-pub(super) fn read(layers: &mut Layers, check: bool) -> ControlFlow<Option<PluginFiles>> {
+/// Whether the plugin files alone are asked about; `admin` is where the operator's side is unless told otherwise.
+pub(super) fn read(
+    layers: &mut Layers,
+    check: bool,
+    admin: SocketAddr,
+) -> ControlFlow<Option<PluginFiles>> {
     let only = layers.parse("only", |text| match text {
         "plugins" => Ok(()),
         _ => Err("must be plugins: they alone can be checked by themselves".to_owned()),
@@ -53,7 +57,7 @@ pub(super) fn read(layers: &mut Layers, check: bool) -> ControlFlow<Option<Plugi
     let signature = layers.parse("signature", str::parse);
     let max_body = layers.parse("max-body-bytes", whole);
     let running = if compared {
-        AdminSide::read(layers, Config::ADMIN)
+        AdminSide::read(layers, admin)
     } else {
         None
     };
@@ -69,4 +73,34 @@ pub(super) fn read(layers: &mut Layers, check: bool) -> ControlFlow<Option<Plugi
                 running,
             }),
     )
+}
+
+/// Notes what is wrong with the plugin files where the settings are wrong too: whoever mends the one wants to know of the other. The
+/// trust domain is not known here.
+pub(super) fn look_further(layers: &mut Layers) {
+    let Some(folder) = layers.one("plugin-dir") else {
+        return;
+    };
+    let signed = layers.one("signing-secret-file").is_some();
+    let signature = layers
+        .one("signature")
+        .and_then(|found| found.text.parse().ok());
+    let Ok(trust_domain) = Rules::UNKNOWN_DOMAIN.parse() else {
+        return;
+    };
+    let settings = registry::Settings {
+        folder: folder.text.into(),
+        last_good: None,
+        rules: Rules {
+            trust_domain,
+            signing: signing(signed, signature.unwrap_or_default()),
+            max_body: None,
+        },
+    };
+    for fault in registry::check(&settings).faults {
+        let at = fault.position.map_or(fault.file.clone(), |position| {
+            format!("{}:{position}", fault.file)
+        });
+        layers.fault_elsewhere(at, fault.message);
+    }
 }

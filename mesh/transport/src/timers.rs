@@ -5,8 +5,8 @@
 //! times a second, where a timer wheel would cost a reordering each. Belongs to one thread; nothing here locks.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -70,6 +70,16 @@ impl Timers {
     #[must_use]
     pub fn unset(&self) -> Sleep {
         self.insert(NEVER)
+    }
+
+    /// What `work` gives, if that comes within `limit`.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let (mut work, deadline) = (pin!(work), self.sleep(limit));
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => deadline.poll_passed(cx).map(|()| None),
+        })
+        .await
     }
 
     fn insert(&self, deadline: u64) -> Sleep {

@@ -218,10 +218,9 @@ UNIMPLEMENTED: Nothing is served at this path.
 DEADLINE_EXCEEDED: The service took too long to answer.";
     // The last part of the mount's path is another: without it nothing is mounted there.
     assert_eq!(said, wanted);
-    let line = world
-        .mesh
-        .gateway
-        .wait_for_line("the deadline", |line| line["code"] == "upstream_timeout");
+    let line = world.mesh.gateway.wait_for_line("the deadline", |line| {
+        line["event"] == "request" && line["code"] == "upstream_timeout"
+    });
     assert_eq!(
         (&line["status"], &line["plugin"]),
         (&json!(504), &json!("short"))

@@ -48,6 +48,9 @@ pub trait Settings: Sized {
     /// Reads them; mistakes become problems of `layers`, and `None` if without one of them there is nothing to return.
     fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self>;
 
+    /// Adds what is wrong besides, as far as that can be told although the settings are wrong: `--check` tells everything at once.
+    fn look_further(_: &mut Layers) {}
+
     /// What the settings ask for instead of serving or a whole check; `Break(None)` if that can't be read.
     fn instead(_: &mut Layers, _check: bool) -> ControlFlow<Option<Self::Own>> {
         ControlFlow::Continue(())
@@ -99,7 +102,11 @@ impl<S: Settings> Invocation<S> {
         if let ControlFlow::Break(own) = S::instead(layers, check) {
             return own.map(Self::Own);
         }
-        let settings = S::read(layers, env).map(Box::new)?;
+        let settings = S::read(layers, env).map(Box::new);
+        if check && (settings.is_none() || layers.has_problems()) {
+            S::look_further(layers);
+        }
+        let settings = settings?;
         Some(if check {
             Self::Check(settings)
         } else {
