@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use gapura_protocol::clock::Rfc3339;
 use gapura_runtime::ask;
-use gapura_runtime::config::{AdminAddress, AdminSide};
+use gapura_settings::{AdminAddress, AdminSide};
 use serde_json::{Value, json};
 
 /// How bad it is; the worst of several counts.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use gapura_protocol::clock::Clock;
 use gapura_runtime::ask;
 use gapura_runtime::cli::Checked;
-use gapura_runtime::config::AdminSide;
+use gapura_settings::AdminSide;
 use serde_json::Value;
 
 use crate::config::PluginFiles;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use gapura_runtime::config::{AdminSide, Layers, required};
+use gapura_settings::{AdminSide, Layers, required};
 
 use super::decides::{signing, whole};
 use crate::registry::{self, Rules, Signing};

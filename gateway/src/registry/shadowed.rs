@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use gapura_runtime::json::Position;
+use gapura_settings::json::Position;
 
 use super::plugin::Plugin;
 

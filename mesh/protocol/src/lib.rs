@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod headers;
 pub mod host;
 pub mod identity;
+mod labels;
 pub mod leg;
 pub mod path;
 pub mod random;

@@ -8,9 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use gapura_trust::secret;
+use gapura_files::secret;
 
-use crate::config::{AdminAddress, AdminSide};
+use gapura_settings::{AdminAddress, AdminSide};
 
 /// A program that takes longer to answer is not well.
 const WITHIN: Duration = Duration::from_secs(3);

@@ -1,7 +1,7 @@
 //! Asks a running program on this machine whether it is ready, for containers that have no shell.
 
 use crate::ask;
-use crate::config::AdminSide;
+use gapura_settings::AdminSide;
 
 /// Asks the admin side at `admin` for `/readyz`.
 ///

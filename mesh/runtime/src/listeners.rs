@@ -15,13 +15,13 @@ use gapura_transport::shutdown::{Phase, Stop};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Pages, Rules};
-use crate::config::{AdminAddress, exposed};
 use crate::listen::{self, Queue};
 use crate::program;
 use crate::systemd::Sockets;
 use crate::takeover::ITSELF;
 use crate::takeover::handed::Handed;
 use crate::takeover::offer::{self, Offered, Passed};
+use gapura_settings::{AdminAddress, exposed};
 
 /// What a program listens on.
 pub struct ListenSpec<'a> {

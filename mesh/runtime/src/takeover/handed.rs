@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use gapura_trust::ownership::{self, Owners};
+use gapura_files::ownership::{self, Owners};
 use rustix::net::sockopt::{socket_acceptconn, socket_peercred};
 
 use super::{GOES, GREETING, SERVES, pass};
