@@ -69,6 +69,15 @@ pub(super) const MAX_AGE_MAX: u64 = 86_400;
 /// More origins, methods or headers than this are a mistake.
 pub(super) const CORS_LIST_MAX: usize = 64;
 
+/// More than a program has sockets for.
+pub(super) const IN_FLIGHT_MAX: u64 = 1_000_000;
+
+/// More than a gateway serves.
+pub(super) const REQUESTS_MAX: u64 = 1_000_000_000;
+
+/// A year.
+pub(super) const PER_S_MAX: u64 = 366 * 86_400;
+
 const ANY: Shape = Shape::Text("");
 const NAMES: Shape = Shape::List(&Shape::Text("^[A-Za-z0-9-]+\\*?$"), 0, PATTERNS_MAX);
 const COMPANY: Shape = Shape::Either(&[
@@ -211,6 +220,16 @@ pub(super) const PLUGIN: &[Field] = &[
         "enabled",
         Shape::Flag,
         "false: the mount answers 503 upstream_unavailable. Default: true.",
+    ),
+    field(
+        "rate_limit",
+        Shape::Object(RATE_LIMIT),
+        "How much a caller may send; over it 429. Default: no limit.",
+    ),
+    field(
+        "max_in_flight",
+        Shape::Whole(1, IN_FLIGHT_MAX),
+        "Requests under way to the plugin from this gateway; above it they wait for a moment, one company after another in turn. Default: 256.",
     ),
     field(
         "max_body_bytes",
@@ -360,6 +379,31 @@ pub(super) const CORS: &[Field] = &[
 ];
 
 const CORS_LIST: Shape = Shape::List(&ANY, 1, CORS_LIST_MAX);
+
+/// Those of `rate_limit`.
+pub(super) const RATE_LIMIT: &[Field] = &[
+    required(
+        "requests",
+        Shape::Whole(1, REQUESTS_MAX),
+        "So many requests.",
+    ),
+    required("per_s", Shape::Whole(1, PER_S_MAX), "In so many seconds."),
+    field(
+        "burst",
+        Shape::Whole(1, REQUESTS_MAX),
+        "So many at once. Default: as many as requests.",
+    ),
+    required(
+        "key",
+        Shape::Word(&["tenant", "user", "ip"]),
+        "Whom it counts: each company, each user of each company, or each address.",
+    ),
+    field(
+        "shadow",
+        Shape::Flag,
+        "Only count what is over the limit. Default: false.",
+    ),
+];
 
 /// Those of `retry`.
 pub(super) const RETRY: &[Field] = &[

@@ -4,6 +4,7 @@
 //! restricts and cannot be enforced by this build is refused, never ignored. Whether two plugins get in each other's way is not
 //! known here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_protocol::identity::{Name, PeerId, Role};
@@ -15,9 +16,10 @@ use serde_json::Value as JsonValue;
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
 use super::cors::Cors;
-use super::fields::{self, TIMEOUT_MAX_MS, VERSION_MAX, names};
+use super::fields::{self, IN_FLIGHT_MAX, TIMEOUT_MAX_MS, VERSION_MAX, names};
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
+use super::rate_limit::{Limited, RateLimit};
 use super::rules::{Rules, Signing};
 use super::upstream::Upstream;
 
@@ -40,6 +42,10 @@ pub(crate) struct Plugin {
     pub timeout: Duration,
     /// Who may use it.
     pub access: Access,
+    /// How much one caller may send to it.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// How many requests may be under way to it.
+    pub max_in_flight: u32,
     /// Which pages of other origins may read its answers.
     pub cors: Option<Cors>,
     /// Whether a page's WebSocket may bring its token as a subprotocol.
@@ -71,9 +77,6 @@ pub(crate) struct Plugin {
     pub described: Box<str>,
 }
 
-/// Fields that restrict and do not work yet: a file that leans on one must not load.
-const RESTRICTING: &[&str] = &["rate_limit"];
-
 /// Names that are kept for later.
 const LATER: &[&str] = &["conditions", "canary", "min_version", "matrix_params"];
 
@@ -84,6 +87,8 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 ];
 
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
+
+const IN_FLIGHT_DEFAULT: u64 = 256;
 
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
@@ -105,9 +110,7 @@ impl Plugin {
         faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
-        let refused = [RESTRICTING, LATER].concat();
-        let mut fields = Fields::open_but(root, "", &names(fields::PLUGIN), &refused, faults)?;
-        fields.refuse(RESTRICTING, "restricts who may call and can't be enforced by this build yet; remove it, or keep the plugin out");
+        let mut fields = Fields::open_but(root, "", &names(fields::PLUGIN), LATER, faults)?;
         fields.refuse(LATER, "is not supported by this build; remove it");
         for field in fields::PLUGIN.iter().filter(|field| field.required) {
             fields.require(field.name);
@@ -133,6 +136,9 @@ impl Plugin {
                     .is_none_or(|upstream| !upstream.is_plaintext()),
         };
         let access = Access::read(&mut fields, told);
+        let limited = Limited::Plugin { known: told.caller };
+        let rate_limit = RateLimit::read(&mut fields, limited);
+        let max_in_flight = read_max_in_flight(&mut fields);
         let cors = Cors::read(&mut fields);
         let ws_token = read_ws_token(&mut fields, auth);
         let outlive_token = fields.flag("outlive_token").unwrap_or(false);
@@ -165,6 +171,8 @@ impl Plugin {
             keep_mount_prefix,
             timeout,
             access: access?,
+            rate_limit,
+            max_in_flight,
             cors,
             ws_token,
             outlive_token,
@@ -228,6 +236,11 @@ fn read_mount(fields: &mut Fields<'_, '_>) -> Option<Mount> {
             None
         }
     }
+}
+
+fn read_max_in_flight(fields: &mut Fields<'_, '_>) -> u32 {
+    let most = fields.whole("max_in_flight", 1..=IN_FLIGHT_MAX);
+    u32::try_from(most.unwrap_or(IN_FLIGHT_DEFAULT)).unwrap_or(u32::MAX)
 }
 
 /// `auth_mode`, and `verify`, which narrows it.

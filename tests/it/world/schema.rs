@@ -36,7 +36,8 @@ fn everything() -> Value {
         "ws_token": true, "outlive_token": false, "enabled": true, "max_body_bytes": 1000,
         "retry": {"attempts": 1, "budget_percent": 20},
         "health": {"path": "/healthz", "interval_ms": 1000, "unhealthy_after": 3, "healthy_after": 1},
-        "openapi": "/openapi.json"
+        "openapi": "/openapi.json", "max_in_flight": 100,
+        "rate_limit": {"requests": 10, "per_s": 1, "burst": 20, "key": "tenant", "shadow": true}
     })
 }
 
@@ -94,6 +95,8 @@ fn what_loads_fits_the_schema_and_what_is_wrong_in_itself_does_not() {
         with("tenants", json!(["7"])),
         with("cors", json!({})),
         with("retry", json!({"attempts": 11})),
+        with("rate_limit", json!({"requests": 1, "per_s": 1})),
+        with("max_in_flight", json!(0)),
         with("inject_headers", json!({"X-Plugin-Key": 1})),
         with(
             "rate_limit",
