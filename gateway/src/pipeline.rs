@@ -26,7 +26,7 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -48,7 +48,8 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
 use crate::upstream::admission::{Party, Place};
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Running};
+use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Answer, Upstreams};
 use crate::ws_token::{self, Offered};
 
@@ -65,7 +66,7 @@ pub(crate) struct Pipeline {
     /// Who has sent how much.
     pub(crate) limiter: Limiter,
     /// The way to the plugins.
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Rc<Upstreams>,
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
@@ -95,9 +96,10 @@ struct WebSocket {
 }
 
 /// A route with what runs for its plugin.
-type Reached<'a> = Route<'a, Arc<Cluster>>;
+type Reached<'a> = Route<'a, Running>;
 
 /// What was found out on the way to a plugin, beside the permit.
+#[derive(Clone)]
 struct Found<'a> {
     route: Reached<'a>,
     host: HeaderValue,
@@ -270,7 +272,7 @@ impl Pipeline {
             visit,
         )?; // authorise.rs: may they
         self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
-        let cluster = route.running.clone();
+        let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let waits =
             grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
@@ -284,6 +286,7 @@ impl Pipeline {
             websocket: websocket.asked,
             bodiless: body.is_ended(),
         };
+        let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
         let sent = async {
@@ -291,7 +294,10 @@ impl Pipeline {
             let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
             Ok((place, answer))
         };
-        let (place, answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
+        let (place, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
+        if let Some(comparison) = copied {
+            answer.response = comparison.watch(answer.response);
+        }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
         Ok(keeping(place, answer))
     }
@@ -301,7 +307,7 @@ impl Pipeline {
         visit
             .exchange
             .record
-            .belongs_to(route.running.meters(&self.core.seed.meters));
+            .belongs_to(route.running.main.meters(&self.core.seed.meters));
         visit.page.reaches(route.plugin);
     }
 
@@ -436,6 +442,39 @@ impl Pipeline {
             .map_err(Rejection::Forward)?;
         record.stripped = stripped;
         Ok(outgoing)
+    }
+
+    /// Sends a copy to the canary, where the plugin's file wants copies of such requests.
+    fn mirrored(
+        &self,
+        permit: &Permit,
+        head: &Parts,
+        found: &Found<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Option<Mirroring> {
+        let canary = found.route.plugin.canary.as_ref()?;
+        let at = found.route.running.canary.as_ref()?;
+        if !canary.mirror {
+            return None;
+        }
+        at.cluster.allowance().request();
+        let company = permit.caller().map(VerifiedCaller::tenant);
+        let is_read = head.method == Method::GET || head.method == Method::HEAD;
+        if !is_read || !found.bodiless || found.websocket || !canary.takes(company) {
+            return None;
+        }
+        mirror::begin(&self.upstreams, &self.core, &at.cluster, || {
+            let mut copy = Request::new(()).into_parts().0;
+            copy.method = head.method.clone();
+            copy.uri = head.uri.clone();
+            copy.version = head.version;
+            copy.headers = head.headers.clone();
+            if !canary.mirror_token {
+                copy.headers.remove(AUTHORIZATION);
+            }
+            let permit = permit.for_copy(&at.plugin);
+            self.outgoing(&permit, copy, found.clone(), visit).ok()
+        })
     }
 
     /// The plugin's answer.
@@ -574,6 +613,20 @@ fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
         return answer;
     }
     answer.map(|body| body.with(Box::new(place)))
+}
+
+/// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.
+fn bound(route: &Reached<'_>, permit: Permit) -> (Permit, Arc<Cluster>) {
+    let company = permit.caller().map(VerifiedCaller::tenant);
+    let chosen = route
+        .plugin
+        .canary
+        .as_ref()
+        .zip(route.running.canary.as_ref());
+    match chosen.filter(|(canary, _)| !canary.mirror && canary.takes(company)) {
+        Some((_, at)) => (permit.at_canary(&at.plugin), at.cluster.clone()),
+        None => (permit, route.running.main.clone()),
+    }
 }
 
 /// The request's body, bounded as the plugin wants it, and how far it has come.

@@ -96,6 +96,7 @@ impl Rejection {
                 Code::UpstreamProtocol
             }
             Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
             Self::Draining => Code::Draining,

@@ -41,7 +41,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
-use crate::upstream::{Upstreams, resolve};
+use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
@@ -182,7 +182,12 @@ impl Parts {
     fn server(self, core: Rc<Worker>) -> Server {
         let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let upstreams = Upstreams::new(core.clone(), trust, live);
+        let upstreams = Rc::new(Upstreams::new(core.clone(), trust, live));
+        if core.seed.index == 0 {
+            // One a program, on a worker, so that what it asks takes the ways that requests take.
+            let asking = prober::run(upstreams.clone(), core.clone(), self.registry.clone());
+            core.tasks.spawn("the prober", asking);
+        }
         let unrouted = core.seed.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {

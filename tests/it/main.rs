@@ -6,6 +6,7 @@
 mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
+mod canary; // another upstream for some companies, and copies for comparison
 mod check; // plugin files by themselves, and beside what is in force
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
@@ -17,6 +18,7 @@ mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod instances; // several instances of one plugin
 mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret

@@ -86,7 +86,16 @@ const COMPANY: Shape = Shape::Either(&[
 ]);
 const COMPANIES: Shape = Shape::List(&COMPANY, 1, usize::MAX);
 const SOME: Shape = Shape::List(&ANY, 1, usize::MAX);
-const URL: Shape = Shape::Text("^https?://");
+const URL: Shape = Shape::Text("^(https?://|https\\+unix:/)");
+const MODES: Shape = Shape::Word(&["gateway_verified", "forward_jwt", "public"]);
+const UPSTREAM: Shape = Shape::Either(&[
+    URL,
+    Shape::List(
+        &Shape::Either(&[URL, Shape::Object(INSTANCE)]),
+        1,
+        INSTANCES_MAX,
+    ),
+]);
 const PATH: Shape = Shape::Text("^/");
 
 const fn field(name: &'static str, shape: Shape, docs: &'static str) -> Field {
@@ -126,19 +135,12 @@ pub(super) const PLUGIN: &[Field] = &[
     ),
     required(
         "upstream",
-        Shape::Either(&[
-            URL,
-            Shape::List(
-                &Shape::Either(&[URL, Shape::Object(INSTANCE)]),
-                1,
-                INSTANCES_MAX,
-            ),
-        ]),
+        UPSTREAM,
         "Where it is reached: https://HOST:PORT is a sidecar, over mTLS; http://HOST:PORT is none. Or a list of them. No path, query or userinfo.",
     ),
     required(
         "auth_mode",
-        Shape::Word(&["gateway_verified", "forward_jwt", "public"]),
+        MODES,
         "gateway_verified: the gateway verifies the token, drops it and sends the context headers. forward_jwt: the same, and the token goes on. public: no token is needed, and none goes on.",
     ),
     field(
@@ -245,6 +247,16 @@ pub(super) const PLUGIN: &[Field] = &[
         "health",
         Shape::Either(&[Shape::Off, Shape::Object(HEALTH)]),
         "How it is found out whether an instance is well; false: not at all.",
+    ),
+    field(
+        "min_version",
+        Shape::Text("^[0-9]+\\.[0-9]+\\.[0-9]+"),
+        "An instance whose own /version says less, by semantic versioning, gets no requests. Default: any.",
+    ),
+    field(
+        "canary",
+        Shape::Object(CANARY),
+        "Another upstream for some companies, or for copies. Default: none.",
     ),
     field(
         "openapi",
@@ -402,6 +414,46 @@ pub(super) const RATE_LIMIT: &[Field] = &[
         "shadow",
         Shape::Flag,
         "Only count what is over the limit. Default: false.",
+    ),
+];
+
+/// Those of `canary`.
+pub(super) const CANARY: &[Field] = &[
+    required("upstream", UPSTREAM, "Where it is reached."),
+    field(
+        "identity",
+        Shape::Text("^(plugin/|spiffe://)"),
+        "Whom its sidecars must prove to be. Default: plugin/ and the plugin's name.",
+    ),
+    field(
+        "plaintext_upstream",
+        Shape::Flag,
+        "Allow http:// beyond loopback. Default: false.",
+    ),
+    field(
+        "auth_mode",
+        MODES,
+        "Not weaker than the plugin's own. Default: the plugin's own.",
+    ),
+    field(
+        "tenants",
+        Shape::List(&COMPANY, 0, usize::MAX),
+        "The companies that go there.",
+    ),
+    field(
+        "percent",
+        Shape::Whole(0, 100),
+        "So many per cent of the others, by a stable hash of the company. Default: 0.",
+    ),
+    field(
+        "mirror",
+        Shape::Flag,
+        "Send copies of GET and HEAD there instead, and compare the answers. Default: false.",
+    ),
+    field(
+        "mirror_token",
+        Shape::Flag,
+        "Whether copies carry the token. Default: false.",
     ),
 ];
 

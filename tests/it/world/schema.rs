@@ -36,7 +36,9 @@ fn everything() -> Value {
         "ws_token": true, "outlive_token": false, "enabled": true, "max_body_bytes": 1000,
         "retry": {"attempts": 1, "budget_percent": 20},
         "health": {"path": "/healthz", "interval_ms": 1000, "unhealthy_after": 3, "healthy_after": 1},
-        "openapi": "/openapi.json", "max_in_flight": 100,
+        "openapi": "/openapi.json", "max_in_flight": 100, "min_version": "1.0.0",
+        "canary": {"upstream": "https://10.0.0.9:19443", "identity": "plugin/next", "plaintext_upstream": false,
+                   "auth_mode": "gateway_verified", "tenants": [42], "percent": 1, "mirror": true, "mirror_token": false},
         "rate_limit": {"requests": 10, "per_s": 1, "burst": 20, "key": "tenant", "shadow": true}
     })
 }
@@ -97,6 +99,8 @@ fn what_loads_fits_the_schema_and_what_is_wrong_in_itself_does_not() {
         with("retry", json!({"attempts": 11})),
         with("rate_limit", json!({"requests": 1, "per_s": 1})),
         with("max_in_flight", json!(0)),
+        with("min_version", json!("new")),
+        with("canary", json!({"percent": 5})),
         with("inject_headers", json!({"X-Plugin-Key": 1})),
         with(
             "rate_limit",
