@@ -35,6 +35,7 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
+use crate::grpc;
 use crate::limits::TURN_WITHIN;
 use crate::logout;
 use crate::outgoing::{self, Facts, Outgoing};
@@ -148,11 +149,19 @@ impl Pipeline {
         let ends = ends && (http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
             Ok(answer) => {
-                exchange.record.status = answer.status().as_u16();
+                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its code.
+                let made = exchange.record.code.map(Code::status);
+                exchange.record.status = made.unwrap_or(answer.status()).as_u16();
                 let answer = with_id(answer, &exchange.record.request_id);
-                answer.map(|body| body.with(exchange))
+                exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         };
         rate_limit::mark(&stands, response.headers_mut());
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
@@ -191,7 +200,9 @@ impl Pipeline {
         let peer = client
             .address(&head.headers, |ip| self.settings.is_proxy(ip))
             .text;
-        self.exchange(kept, head.method.clone(), peer)
+        let mut exchange = self.exchange(kept, head.method.clone(), peer);
+        exchange.answers_as_asked(head);
+        exchange
     }
 
     fn exchange(
@@ -266,6 +277,8 @@ impl Pipeline {
         )?; // authorise.rs: may they
         self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
         let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
+        let waits =
+            grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let network = address.network();
@@ -280,8 +293,12 @@ impl Pipeline {
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
-        let mut answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        let sent = async {
+            let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+            let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+            Ok((in_flight, answer))
+        };
+        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,15 +172,25 @@ impl Listener {
     }
 }
 
-/// Serves pages until it is dropped.
-pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
+/// Serves pages until it is dropped, or the listener is another's: then whoever has connected here is still answered.
+pub async fn serve(
+    listener: Listener,
+    rules: Rules,
+    pages: Rc<dyn Pages>,
+    until: impl Future<Output = ()>,
+) {
     let mut readers = JoinSet::new();
+    let mut until = pin!(until);
     loop {
         while readers.try_join_next().is_some() {}
         if readers.len() >= READERS {
             readers.join_next().await;
         }
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut until => break,
+        };
+        match accepted {
             Ok(io) => {
                 readers.spawn_local(reader(io, rules.clone(), pages.clone()));
             }
@@ -188,6 +198,8 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
+    drop(listener);
+    while readers.join_next().await.is_some() {}
 }
 
 async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
