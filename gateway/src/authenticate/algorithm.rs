@@ -10,35 +10,40 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
 };
+use gapura_protocol::labelled;
 
-/// A JWS `alg`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)] // each is the name it has in RFC 7518
-pub enum Algorithm {
-    Hs256,
-    Hs384,
-    Hs512,
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Es256,
-    Es384,
-    EdDsa,
+labelled! {
+    /// A JWS `alg`, by its name in a token, in the order of RFC 7518.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[allow(missing_docs)] // each is the name it has in RFC 7518
+    pub enum Algorithm {
+        Hs256 = "HS256",
+        Hs384 = "HS384",
+        Hs512 = "HS512",
+        Rs256 = "RS256",
+        Rs384 = "RS384",
+        Rs512 = "RS512",
+        Ps256 = "PS256",
+        Ps384 = "PS384",
+        Ps512 = "PS512",
+        Es256 = "ES256",
+        Es384 = "ES384",
+        EdDsa = "EdDSA",
+    }
 }
 
-/// A shared secret's algorithm (RFC 7518, section 3.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HmacAlgorithm {
-    /// HMAC with SHA-256.
-    #[default]
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
+labelled! {
+    /// A shared secret's algorithm (RFC 7518, section 3.2), by its name in a token.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum HmacAlgorithm {
+        /// HMAC with SHA-256.
+        #[default]
+        Hs256 = "HS256",
+        /// HMAC with SHA-384.
+        Hs384 = "HS384",
+        /// HMAC with SHA-512.
+        Hs512 = "HS512",
+    }
 }
 
 /// A key made ready for one algorithm. The key decides what it verifies: no operation here takes an algorithm from a token.
@@ -59,18 +64,6 @@ pub(super) const OF_RSA: [Algorithm; 6] = [
 ];
 
 impl Algorithm {
-    /// Every name, in the order of RFC 7518.
-    pub const NAMES: [&'static str; 12] = [
-        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-        "ES384", "EdDSA",
-    ];
-
-    /// The name in a token.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::NAMES[self as usize]
-    }
-
     /// Whether it is one of a shared secret, which no set of public keys can hold.
     #[must_use]
     pub fn is_shared(self) -> bool {
@@ -80,21 +73,7 @@ impl Algorithm {
     /// The algorithm of that name, to the letter.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "HS256" => Self::Hs256,
-            "HS384" => Self::Hs384,
-            "HS512" => Self::Hs512,
-            "RS256" => Self::Rs256,
-            "RS384" => Self::Rs384,
-            "RS512" => Self::Rs512,
-            "PS256" => Self::Ps256,
-            "PS384" => Self::Ps384,
-            "PS512" => Self::Ps512,
-            "ES256" => Self::Es256,
-            "ES384" => Self::Es384,
-            "EdDSA" => Self::EdDsa,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
     }
 
     fn rsa_parameters(self) -> Option<&'static RsaParameters> {
@@ -111,16 +90,6 @@ impl Algorithm {
 }
 
 impl HmacAlgorithm {
-    /// The name in a token.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-        }
-    }
-
     /// The fewest bytes a secret may have: those of the hash (RFC 7518, section 3.2).
     #[must_use]
     pub fn shortest_secret(self) -> usize {
@@ -144,12 +113,9 @@ impl std::str::FromStr for HmacAlgorithm {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "HS256" => Ok(Self::Hs256),
-            "HS384" => Ok(Self::Hs384),
-            "HS512" => Ok(Self::Hs512),
-            _ => Err("a shared secret is used with HS256, HS384 or HS512".to_owned()),
-        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|known| known.as_str() == name)
+            .ok_or_else(|| "a shared secret is used with HS256, HS384 or HS512".to_owned())
     }
 }
 

@@ -275,7 +275,8 @@ impl<'n> Entry<'n, '_> {
             };
             match (Algorithm::named(name), secret) {
                 (None, _) => {
-                    let hint = nearest(name, Algorithm::NAMES).unwrap_or_default();
+                    let hint =
+                        nearest(name, Algorithm::ALL.map(Algorithm::as_str)).unwrap_or_default();
                     self.fault_at(node, "algorithms", &format!("has {name:?}, which is no algorithm that is taken; the nearest is {hint:?}"));
                 }
                 (Some(known), None) if known.is_shared() => {
