@@ -116,8 +116,10 @@ fn gateways_follow_one_another_and_no_request_fails() {
 
 #[test]
 fn sidecars_follow_one_another_and_no_request_fails() {
-    let (mesh, _folder) = mesh();
-    let mut mesh = mesh.start();
+    let (mesh, folder) = mesh();
+    let socket = folder.path().join("hop.sock");
+    let listen = format!("unix:{}", socket.display());
+    let mut mesh = mesh.sidecar_args(&["--listen", &listen]).start();
     let hop = mesh.hop();
     let load = Load::on(&mesh);
     for _ in 0..3 {
@@ -125,6 +127,10 @@ fn sidecars_follow_one_another_and_no_request_fails() {
         let mut before = mesh.next_sidecar();
         assert_eq!(mesh.hop(), hop);
         assert_eq!(before.wait_for_end(SOON).code(), Some(0));
+        assert!(
+            UnixStream::connect(&socket).is_ok(),
+            "the socket passes too"
+        );
     }
     load.goes_on(50);
     load.end();

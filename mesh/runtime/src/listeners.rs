@@ -115,7 +115,11 @@ impl Listeners {
         };
         let mut beside = Vec::new();
         for path in wanted.sockets {
-            match program::bind_open_socket(path, "--listen") {
+            let passed = handed
+                .as_mut()
+                .and_then(|handed| handed.take_unix(wanted.main, path));
+            let bound = passed.map_or_else(|| program::bind_open_socket(path, "--listen"), Ok);
+            match bound {
                 Ok(socket) => beside.push(socket),
                 Err(fault) => faults.push(fault),
             }
@@ -235,6 +239,9 @@ impl Listeners {
     fn offered(&self) -> io::Result<Offered> {
         let mut offered = Offered::default();
         offered.add(self.name, &self.main)?;
+        for socket in &self.sockets {
+            offered.add(self.name, socket)?;
+        }
         for (name, listener) in [("admin", &self.admin), ("health", &self.health)] {
             if let Some(listener) = listener {
                 offered.add(name, listener)?;
