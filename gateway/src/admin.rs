@@ -1,7 +1,9 @@
 //! What the gateway says for itself to its operator.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
 use gapura_runtime::pages::Report;
@@ -12,8 +14,12 @@ use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
+use crate::explain::{InForce, answer};
+use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
+use crate::settings::Downstream;
 use crate::standing::Standing;
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::health::Reason;
@@ -26,6 +32,12 @@ pub(crate) struct Admin {
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// The keys that tokens are verified with.
+    pub(crate) keys: Keys,
+    /// What each has left of its limits.
+    pub(crate) limiter: Limiter,
+    /// What the operator has set for the door.
+    pub(crate) settings: Arc<Downstream>,
     /// The settings in force, without secrets.
     pub(crate) config: Value,
     /// Who judges clients' certificates.
@@ -34,6 +46,8 @@ pub(crate) struct Admin {
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
+
+    const EXPLAINS: bool = true;
 
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
@@ -72,6 +86,18 @@ impl Report for Admin {
         Some(certificates.saturating_add(self.standing.streams_ended()))
     }
 
+    fn explain(&self, question: &[u8]) -> Option<Page> {
+        let in_force = InForce {
+            registry: &self.registry,
+            keys: &self.keys,
+            standing: &self.standing,
+            limiter: &self.limiter,
+            door: &self.settings,
+            now: unix(self.shared().clock.now()),
+        };
+        Some(answer(question, in_force))
+    }
+
     fn metrics(&self, text: &mut Text) {
         let counts = self.registry.counts();
         text.family(
@@ -97,13 +123,28 @@ impl Report for Admin {
             faulty,
         );
         self.shared().meters.render_shadow(text, UNROUTED);
+        self.waiting(text);
         self.shared().meters.render_mirrored(text);
         self.instances(text);
-        self.waiting(text);
     }
 }
 
 impl Admin {
+    fn waiting(&self, text: &mut Text) {
+        let name = "gapura_requests_waiting";
+        let help = "Requests that wait for a place with the plugin.";
+        text.family(name, "gauge", help);
+        let table = self.registry.table();
+        let running = table.running();
+        let mut waiting: Vec<(&str, u64)> = running
+            .map(|(plugin, running)| (plugin.name.as_str(), running.waiting()))
+            .collect();
+        waiting.sort_unstable();
+        for (plugin, count) in waiting {
+            text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
     /// How the instances of all plugins are. A canary's stand beside its plugin's own.
     fn instances(&self, text: &mut Text) {
         let table = self.registry.table();
@@ -141,21 +182,6 @@ impl Admin {
         }
     }
 
-    fn waiting(&self, text: &mut Text) {
-        let name = "gapura_requests_waiting";
-        let help = "Requests that wait for a place with the plugin.";
-        text.family(name, "gauge", help);
-        let table = self.registry.table();
-        let running = table.running();
-        let mut waiting: Vec<(&str, u64)> = running
-            .map(|(plugin, running)| (plugin.name.as_str(), running.main.admission().waiting()))
-            .collect();
-        waiting.sort_unstable();
-        for (plugin, count) in waiting {
-            text.sample(name, &[("plugin", plugin)], count);
-        }
-    }
-
     fn plugins(&self) -> Value {
         let table = self.registry.table();
         let plugins: Vec<Value> = table
@@ -164,8 +190,8 @@ impl Admin {
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
                 Found::Plugin { running, .. } => {
                     let mut page = page_of(file, plugin, Some(running));
-                    page["in_flight"] = running.main.admission().under_way().into();
-                    page["waiting"] = running.main.admission().waiting().into();
+                    page["in_flight"] = running.in_flight().into();
+                    page["waiting"] = running.waiting().into();
                     page
                 }
                 Found::Held | Found::NoRoute => page_of(file, plugin, None),
@@ -245,5 +271,6 @@ fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
         "ws_token": plugin.ws_token,
         "outlive_token": plugin.outlive_token,
         "not_active_yet": plugin.inactive,
+        "described": serde_json::from_str::<Value>(&plugin.described).unwrap_or_default(),
     })
 }

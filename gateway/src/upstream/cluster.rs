@@ -102,6 +102,11 @@ impl Cluster {
         self.instances.load()
     }
 
+    /// How many requests are under way to it, and who waits for a place.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
     /// Changes whenever one of them comes in or goes out.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
@@ -146,11 +151,6 @@ impl Cluster {
             ("reason", why.map(Reason::as_str).into()),
         ];
         log.event(level, event, &message, &fields);
-    }
-
-    /// How many requests are under way to it, and who waits for a place.
-    pub(crate) fn admission(&self) -> &Arc<Admission> {
-        &self.admission
     }
 
     /// Its counters among those of the program.
@@ -207,6 +207,16 @@ fn hold_out_the_unknown(instances: &[Arc<Instance>]) {
 }
 
 impl Running {
+    /// How many requests are under way to it, at its canary too.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.clusters().map(|one| one.admission().in_flight()).sum()
+    }
+
+    /// How many requests wait for a place, at its canary too.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.clusters().map(|one| one.admission().waiting()).sum()
+    }
+
     /// The plugin's own, and its canary's.
     pub(crate) fn clusters(&self) -> impl Iterator<Item = Arc<Cluster>> {
         let canary = self.canary.as_ref().map(|canary| canary.cluster.clone());
@@ -226,8 +236,7 @@ impl Reached {
 
     /// Whether who stands at an address is the same for both.
     fn is_alike(&self, other: &Self) -> bool {
-        self.identity == other.identity
-            && self.upstream.is_plaintext() == other.upstream.is_plaintext()
+        self.identity == other.identity && self.upstream.scheme() == other.upstream.scheme()
     }
 
     /// Whether an address that a name stands for may be connected to. One that the file itself names was judged with the file.

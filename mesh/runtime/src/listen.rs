@@ -93,6 +93,32 @@ impl Door {
             }
         })
     }
+
+    /// Whoever has connected and was not accepted yet; nobody is waited for.
+    fn in_line(self) -> Vec<Socket> {
+        let most = 0..WAITING;
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, from): (std::net::TcpStream, SocketAddr)| {
+                    let set = stream.set_nodelay(true);
+                    set.and_then(|()| stream.set_nonblocking(true)).ok()?;
+                    Some(Socket::Tcp(stream, from))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+            Self::Unix(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, _): (UnixStream, _)| {
+                    stream.set_nonblocking(true).ok()?;
+                    Some(Socket::Unix(stream))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+        }
+    }
 }
 
 impl Drop for Slot {
@@ -116,7 +142,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the program closes.
+/// Accepts until the program closes, and then those who had connected before.
 pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
     let freed = Arc::new(Notify::new());
     loop {
@@ -126,7 +152,7 @@ pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stop
             .sum::<usize>()
             >= CONNECTIONS_MOST;
         tokio::select! {
-            () = stopping.reached(Phase::Closing) => return,
+            () = stopping.reached(Phase::Closing) => break,
             () = freed.notified(), if full => {}
             accepted = door.accept(), if !full => match accepted {
                 Ok(Some(socket)) => hand_over(socket, &queues, &freed),
@@ -138,6 +164,10 @@ pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stop
                 }
             },
         }
+    }
+    // Whoever is in line already is not turned away.
+    for socket in door.in_line() {
+        hand_over(socket, &queues, &freed);
     }
 }
 
