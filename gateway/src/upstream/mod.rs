@@ -85,9 +85,15 @@ struct Sending<'a> {
 /// How one try ended.
 enum Tried {
     Done(Answer),
-    /// Another may try: nothing was written, or doing it twice does no harm.
-    Again(Request<Body>, Failed),
+    /// Another may try: nothing was written, or doing it twice does no harm. Boxed, since it is rare.
+    Again(Box<Again>),
     Over(Error),
+}
+
+/// A request that may go once more.
+struct Again {
+    request: Request<Body>,
+    failed: Failed,
 }
 
 /// Why a request is to be tried again: the answer or the error that stands if it is not.
@@ -156,10 +162,10 @@ impl Upstreams {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
             // Boxed: nothing is wrong as a rule, and the frame would be part of every request's.
-            Tried::Again(request, failed) => {
+            Tried::Again(again) => {
                 let small = repeatable.then_some(small);
                 let tries = Tries::new(begun);
-                let rest = self.go_on(&sending, seat, tries, request, failed, small);
+                let rest = self.go_on(&sending, seat, tries, *again, small);
                 Box::pin(rest).await
             }
         }
@@ -171,10 +177,13 @@ impl Upstreams {
         sending: &Sending<'_>,
         mut seat: Seat,
         mut tries: Tries,
-        mut request: Request<Body>,
-        mut failed: Failed,
+        again: Again,
         small: Option<Bytes>,
     ) -> Result<Answer, Error> {
+        let Again {
+            mut request,
+            mut failed,
+        } = again;
         loop {
             let unsent = matches!(failed, Failed::Unsent(_));
             tries.tried.push(seat.rank.instance.clone());
@@ -193,7 +202,7 @@ impl Upstreams {
             match self.try_at(sending, &seat, request, spare, begun).await {
                 Tried::Done(answer) => return Ok(answer),
                 Tried::Over(error) => return Err(error),
-                Tried::Again(same, why) => (request, failed) = (same, why),
+                Tried::Again(again) => (request, failed) = (again.request, again.failed),
             }
         }
     }
@@ -231,23 +240,22 @@ impl Upstreams {
         match sent {
             Ok(answer) => {
                 let bad = watch.answered(&answer, sending.sidecar);
+                let answer = watch.carried(answer);
                 match spare.filter(|_| bad) {
-                    Some(spare) => {
-                        Tried::Again(spare.into_request(), Failed::Refused(watch.carried(answer)))
-                    }
-                    None => Tried::Done(watch.carried(answer)),
+                    Some(spare) => Tried::again(spare.into_request(), Failed::Refused(answer)),
+                    None => Tried::Done(answer),
                 }
             }
             Err(hop::Error::Unsent(unsent, why)) => {
                 watch.unsent(&why);
                 cluster.look_soon();
-                Tried::Again(*unsent, Failed::Unsent(why))
+                Tried::again(*unsent, Failed::Unsent(why))
             }
             Err(hop::Error::Final(error)) => {
                 watch.lost(&error);
                 let lost = matches!(error, Error::Unreachable(_) | Error::Identity(_));
                 match spare.filter(|_| lost) {
-                    Some(spare) => Tried::Again(spare.into_request(), Failed::Lost(error)),
+                    Some(spare) => Tried::again(spare.into_request(), Failed::Lost(error)),
                     None => Tried::Over(error),
                 }
             }
@@ -309,7 +317,7 @@ impl Upstreams {
         match tried {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
-            Tried::Again(_, failed) => failed.into_result(),
+            Tried::Again(again) => again.failed.into_result(),
         }
     }
 
@@ -363,6 +371,12 @@ impl Upstreams {
 
 /// Steps of the worker's timers.
 const TICKS_A_SECOND: u64 = 10;
+
+impl Tried {
+    fn again(request: Request<Body>, failed: Failed) -> Self {
+        Self::Again(Box::new(Again { request, failed }))
+    }
+}
 
 impl Failed {
     fn into_result(self) -> Result<Answer, Error> {
