@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
+use gapura::prove::{ProveFlags, prove};
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::authenticate::{
@@ -45,6 +46,11 @@ enum Command {
         after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem"
     )]
     Keys(KeysFlags),
+    /// Fires the known attacks at your own door and tells which of them it held; exit 1 if one did not hold.
+    #[command(
+        after_help = "Example, with the plugin mounted at /prove:\n  gapura prove --plugin --listen 127.0.0.1:19080\n  gapura prove https://localhost:8443/prove --ca ca.pem --token-file token"
+    )]
+    Prove(ProveFlags),
 }
 
 #[derive(clap::Args)]
@@ -201,6 +207,7 @@ fn main() -> ExitCode {
             |flags| token(&flags),
         ),
         Command::Keys(flags) => keys(&flags),
+        Command::Prove(flags) => prove(flags),
     };
     match done {
         Ok(code) => code,

@@ -24,6 +24,7 @@ mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
 mod plugins; // what a plugin may say, good and bad
+mod prove; // the known attacks at our own door, and at one that leaks
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
@@ -32,6 +33,7 @@ mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod systemd; // what a service manager is told
+mod threats; // the threat model names tests that exist
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running

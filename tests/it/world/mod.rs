@@ -2,7 +2,8 @@
 //! could not be had is one line, and its test ends there.
 
 mod clients; // HTTP clients of other languages
-mod provider; // an OpenID provider, its keys and its tokens
+mod prove;
+mod provider; // an OpenID provider, its keys and its tokens // the known attacks at doors of other people
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
