@@ -5,9 +5,6 @@
 
 use super::forge::Forgery;
 
-/// No value with this word may reach the plugin, nor come back to a client.
-pub(super) const CANARY: &str = "spoofed";
-
 /// Fields, in order.
 pub(super) type Fields = &'static [(&'static str, &'static str)];
 

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use super::attack::CANARY;
+use super::mark::CANARY;
 
 /// A token that was given, taken apart.
 #[derive(Clone)]

@@ -5,9 +5,10 @@
 //! Invariant: what reached the plugin decides; an answer alone decides only where a refusal or a success says it all.
 
 use super::answer::End;
-use super::attack::{CANARY, Expect};
+use super::attack::Expect;
 use super::exchange::Outcome;
 use super::fill::{Shot, decoded};
+use super::mark::CANARY;
 use super::seen::{Framing, Seen};
 use super::wire::Protocol;
 

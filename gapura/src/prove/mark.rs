@@ -1,4 +1,5 @@
-//! What a request of a run is known by: a name of the run that nobody guesses, and the number of the shot.
+//! What a request of a run is known by: a name of the run that nobody guesses, and the number of the shot; and the word that gives away
+//! what came from a client.
 //!
 //! In: bytes that the plugin got. Out: the mark in them, if there is one. A mark stands in the target and in a header of each request,
 //! so that it arrives even where one of the two is what is attacked.
@@ -10,6 +11,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 /// The header with the mark. An ordinary one: doors that drop `X-` pass it.
 pub(super) const HEADER: &str = "Prove-Mark";
+
+/// No value with this word may reach the plugin, nor come back to a client.
+pub(super) const CANARY: &str = "spoofed";
 
 /// How a mark begins.
 const PREFIX: &[u8] = b"pv";

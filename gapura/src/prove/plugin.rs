@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::attack::CANARY;
-use super::mark;
+use super::mark::{self, CANARY};
 use super::seen::Seen;
 use request::{Request, read};
 

@@ -45,8 +45,8 @@ pub fn check(bytes: &[u8]) {
     };
     let text = String::from_utf8_lossy(bytes);
     // Each value between quotes, as far as there are not too many: a `k`, an `n`, a `kid`.
-    let values: Vec<&str> = text.split('"').skip(1).step_by(2).take(24).collect();
-    let kids = values.iter().copied().take(6).map(Some).chain([None]);
+    let values: Vec<&str> = text.split('"').skip(1).step_by(2).take(8).collect();
+    let kids = values.iter().copied().take(2).map(Some).chain([None]);
     for kid in kids {
         let kid = kid
             .filter(|kid| !kid.contains('\\'))

@@ -10,7 +10,7 @@ pub mod http1_request;
 pub mod http1_response;
 pub mod jwks;
 pub mod mesh_dir;
-#[path = "../../../mesh/transport/tests/oracle/mod.rs"]
+#[path = "../../../mesh/http/tests/oracle/mod.rs"]
 mod oracle;
 pub mod path;
 pub mod peer_id;
