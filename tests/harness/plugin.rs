@@ -174,6 +174,12 @@ impl Plugin {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// Every request since the last call, kept no longer.
+    #[must_use]
+    pub fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.shared.seen.lock().unwrap())
+    }
+
     /// Requests whose target begins with `prefix`.
     #[must_use]
     pub fn seen_at(&self, prefix: &str) -> Vec<Seen> {

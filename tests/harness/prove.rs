@@ -133,6 +133,39 @@ impl Proof {
         std::fs::write(file, format!("{report:#}\n")).unwrap();
     }
 
+    /// Holds the column `title` of the table in docs/prove.md to this report; a page that speaks of another version is said and let be.
+    /// How long others wait in a flood depends on the machine, and is not compared.
+    #[allow(clippy::print_stdout)]
+    pub fn assert_page(&self, title: &str) {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/prove.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let table: Vec<Vec<&str>> = text
+            .lines()
+            .skip_while(|line| !line.starts_with("| id | what it tries |"))
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        let Some(column) = table[0].iter().position(|head| *head == title) else {
+            println!("not compared: docs/prove.md does not speak of {title}");
+            return;
+        };
+        let said = |id: &str| {
+            let row = table.iter().find(|row| row.get(1) == Some(&id));
+            row.unwrap_or_else(|| panic!("docs/prove.md has no row {id}"))[column]
+        };
+        for row in self.report["rows"].as_array().unwrap() {
+            let id = row["id"].as_str().unwrap();
+            let told = match row["result"].as_str().unwrap() {
+                "held" => "held",
+                "not_held" => "**not held**",
+                _ => "can't tell",
+            };
+            if !matches!(id, "F9" | "F10") {
+                assert_eq!(said(id), told, "{title}, {id}: {row:#}");
+            }
+        }
+    }
+
     /// The rows that did not hold, with their shots, for a failing test's message.
     #[must_use]
     pub fn faults(&self) -> String {

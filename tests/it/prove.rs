@@ -66,12 +66,14 @@ fn our_pair_serves_others_through_the_floods() {
     let witness = Witness::start();
     let mesh = our_pair(&witness);
     let proof = at(&mesh, &["--floods", "--sidecar", &mesh.hop().to_string()]);
-    proof.keep("gapura", env!("CARGO_PKG_VERSION"));
     assert_eq!(proof.code, Some(0), "{}{}", proof.faults(), proof.said);
     for id in ["F9", "F10"] {
         assert_eq!(proof.row(id)["result"], "held", "{:#}", proof.row(id));
     }
     assert!(proof.said.contains("floods of"), "{}", proof.said);
+    let version = env!("CARGO_PKG_VERSION");
+    proof.keep("gapura", version);
+    proof.assert_page(&format!("Gapura {version}"));
 }
 
 /// A door that writes down who calls and looks at nothing else: it puts the identity behind the first line of whatever comes, and

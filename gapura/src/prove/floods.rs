@@ -37,12 +37,7 @@ pub(super) fn fire(
 }
 
 /// `good` is a good request over HTTP/1.1; `fields` is a good head over HTTP/2.
-fn once(
-    flood: Flood,
-    target: &Target,
-    good: &[u8],
-    fields: &[(Vec<u8>, Vec<u8>)],
-) -> Finding {
+fn once(flood: Flood, target: &Target, good: &[u8], fields: &[(Vec<u8>, Vec<u8>)]) -> Finding {
     let quiet = match served(target, good, || false, 20) {
         Ok(longest) => longest,
         Err(why) => return cannot_tell(why),

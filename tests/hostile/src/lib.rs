@@ -19,5 +19,6 @@ pub mod registry;
 pub mod rules;
 mod targets;
 pub mod token;
+pub mod whole;
 
 pub use targets::{Check, TARGETS};

@@ -2,14 +2,14 @@
 
 use crate::{
     crl, headers, http1_request, http1_response, jwks, mesh_dir, path, peer_id, pem, registry,
-    rules, token,
+    rules, token, whole,
 };
 
 /// Panics when what a parser promises does not hold for an input.
 pub type Check = fn(&[u8]);
 
 /// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must hold.
-pub const TARGETS: [(&str, Check); 12] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("crl", crl::check),
     ("headers", headers::check),
     ("http1_request", http1_request::check),
@@ -22,4 +22,5 @@ pub const TARGETS: [(&str, Check); 12] = [
     ("registry", registry::check),
     ("rules", rules::check),
     ("token", token::check),
+    ("whole", whole::check),
 ];

@@ -110,7 +110,8 @@ fn version(program: &Path, flag: &str) -> String {
 }
 
 /// The report, kept for the table of docs/prove.md, and held to what must be so of any report.
-fn told(name: &str, version: &str, proof: &Proof) {
+fn told(title: &str, version: &str, proof: &Proof) {
+    let name = title.to_ascii_lowercase();
     assert!(matches!(proof.code, Some(0 | 1)), "{name}: {}", proof.said);
     assert_eq!(proof.report["plugin"], true, "{name}: {}", proof.said);
     assert_eq!(proof.report["rows"].as_array().unwrap().len(), 56, "{name}");
@@ -119,7 +120,8 @@ fn told(name: &str, version: &str, proof: &Proof) {
         proof.report["not_held"] != 0,
         "{name}"
     );
-    proof.keep(name, version);
+    proof.keep(&name, version);
+    proof.assert_page(&format!("{title} {version}"));
 }
 
 /// No door that verifies tokens at all may take these.
@@ -150,7 +152,7 @@ fn haproxy_with_its_own_tokens() {
     )]);
     wait_for(setup.listen, "haproxy");
     let proof = setup.prove();
-    told("haproxy", &version(&haproxy, "-v"), &proof);
+    told("HAProxy", &version(&haproxy, "-v"), &proof);
     assert_tokens_are_verified(&proof);
 }
 
@@ -219,7 +221,7 @@ fn envoy_as_its_guide_for_the_edge_says() {
     let _door = Door(vec![start(&mut command)]);
     wait_for(setup.listen, "envoy");
     let proof = setup.prove();
-    told("envoy", &version(&envoy, "--version"), &proof);
+    told("Envoy", &version(&envoy, "--version"), &proof);
     assert_tokens_are_verified(&proof);
 }
 
