@@ -16,10 +16,10 @@ pub struct ProveFlags {
     )]
     pub url: Option<String>,
     /// Runs the plugin that stands behind the door under test and tells what reached it.
-    #[arg(long, conflicts_with_all = ["ca", "token_file", "other_token_file", "token_key", "sidecar", "json", "floods", "i_may_test"])]
+    #[arg(long, conflicts_with_all = ["json", "floods", "i_may_test"])]
     pub plugin: bool,
     /// Where the plugin listens.
-    #[arg(long, env = "GAPURA_LISTEN", default_value = "127.0.0.1:19080", value_name = "ADDRESS:PORT", value_parser = address, requires = "plugin")]
+    #[arg(long, env = "GAPURA_LISTEN", default_value = "127.0.0.1:19080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: SocketAddr,
     /// The root of the door's certificate.
     #[arg(long, env = "GAPURA_CA", value_name = "FILE")]

@@ -3,7 +3,7 @@
 //!
 //! In: requests over plain HTTP/1.1, from a sidecar or a proxy. Out: a short answer to each; under `/prove-nonce/` the proof that it is
 //! this plugin, under `/prove-seen/` the requests of one run, under `/prove-answer/` identity headers that no client should ever see.
-//! Invariant: only requests with a mark are kept, [`KEPT`] at most and none of their secrets; connections and times are bounded.
+//! Invariant: only requests with a mark are kept, [`KEPT`] bytes at most and none of their secrets; connections and times are bounded.
 
 mod request;
 
@@ -20,12 +20,12 @@ use super::mark::{self, CANARY};
 use super::seen::Seen;
 use request::{Request, read};
 
-/// Requests kept: some runs' worth.
-const KEPT: usize = 4096;
+/// Memory for requests kept, about; a run takes less than one of these mebibytes.
+const KEPT: usize = 32 << 20;
 /// Requests told at a time.
 const TOLD: usize = 100;
 /// Connections served at a time; a door keeps fewer.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS: usize = 256;
 /// How long a connection may be silent.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -36,8 +36,14 @@ pub(super) struct Plugin {
 }
 
 #[derive(Default)]
+struct Kept {
+    list: VecDeque<Seen>,
+    bytes: usize,
+}
+
+#[derive(Default)]
 struct Shared {
-    kept: Mutex<VecDeque<Seen>>,
+    kept: Mutex<Kept>,
     open: AtomicUsize,
 }
 
@@ -95,16 +101,20 @@ impl Shared {
     fn keep(&self, request: &Request) {
         let Some(seen) = request.seen() else { return };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
+        kept.bytes += seen.size();
+        kept.list.push_back(seen);
+        while kept.bytes > KEPT
+            && let Some(oldest) = kept.list.pop_front()
+        {
+            kept.bytes -= oldest.size();
         }
-        kept.push_back(seen);
     }
 
     /// A part of what is kept of one run, and how much there is.
     fn tell(&self, run: &str, from: usize) -> Value {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let of_run: Vec<&Seen> = kept
+            .list
             .iter()
             .filter(|seen| seen.mark.get(2..).is_some_and(|mark| mark.starts_with(run)))
             .collect();

@@ -111,7 +111,7 @@ fn announce(flags: &ProveFlags, given: &Asked, leave: &str, plugin: bool, fillin
         "no floods (--floods adds them)".to_owned()
     };
     let sidecar = given.sidecar.map_or_else(String::new, |at| {
-        format!(" and six to the sidecar at {at},")
+        format!(" and seven to the sidecar at {at},")
     });
     let witness = if plugin {
         "its plugin answers behind it"

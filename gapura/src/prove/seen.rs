@@ -65,6 +65,15 @@ impl Seen {
         named.map(|(_, value)| value.as_str()).collect()
     }
 
+    /// The memory it takes, about.
+    pub(super) fn size(&self) -> usize {
+        let texts = self.headers.iter().chain(&self.trailers);
+        let fields: usize = texts
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum();
+        fields + self.target.len() + 256
+    }
+
     pub(super) fn to_json(&self) -> Value {
         json!({
             "mark": self.mark, "method": self.method, "target": self.target, "headers": self.headers,

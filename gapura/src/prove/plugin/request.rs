@@ -8,8 +8,9 @@ use std::io::{BufRead, Error, ErrorKind, Read, Result};
 use crate::prove::mark::{self, HEADER};
 use crate::prove::seen::{Framing, Seen, kept, kept_target};
 
-/// A head may be so long, and a body: far more than any door lets through, and than any attack sends.
-const HEAD_MOST: u64 = 256 * 1024;
+/// A head may be so long, of so many fields, and a body: more than doors let through.
+const HEAD_MOST: u64 = 128 * 1024;
+const FIELDS_MOST: usize = 1000;
 const BODY_MOST: u64 = 64 << 20;
 
 /// One request.
@@ -147,6 +148,9 @@ fn fields(reader: &mut impl BufRead, left: &mut u64) -> Result<Vec<(Vec<u8>, Vec
         let line = line(reader, left)?.ok_or(ErrorKind::UnexpectedEof)?;
         if line.is_empty() {
             return Ok(all);
+        }
+        if all.len() == FIELDS_MOST {
+            return Err(Error::from(ErrorKind::InvalidData));
         }
         let colon = line
             .iter()
