@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use gapura_trust::file;
+use gapura_files::file;
 
 use super::flags::ProveFlags;
 use super::forge::{Given, TokenKey};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use gapura_runtime::config::address;
+use gapura_settings::address;
 
 /// Fires the known attacks at your own door and tells which of them it held.
 #[derive(clap::Args, Clone, Debug)]

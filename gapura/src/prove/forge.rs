@@ -108,7 +108,7 @@ impl TokenKey {
                 bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec(),
             ));
         }
-        let key = gapura_trust::pem::private_key(bytes).map_err(|err| err.to_string())?;
+        let key = gapura_files::pem::private_key(bytes).map_err(|err| err.to_string())?;
         let der = key.secret_der();
         let unfit = |_| format!("is no key in PKCS#8 for {alg}");
         match alg {

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
+use gapura_files::{file, pem};
 use gapura_runtime::fetch::Url;
-use gapura_trust::{file, pem};
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 

@@ -7,12 +7,14 @@
 //! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them, `patience` says
 //! for how long.
 
+pub(crate) mod admission;
 mod answer;
 mod attempt;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
 mod dial;
 pub(crate) mod error;
+mod fair_queue;
 mod hop;
 mod lookup;
 mod patience;

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use gapura_files::directory::{MeshFiles, Stamp, hash};
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
-use gapura_trust::directory::{MeshFiles, Stamp, hash};
 use gapura_trust::set::{TrustOptions, TrustSet};
 use zeroize::Zeroizing;
 
