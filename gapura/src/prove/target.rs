@@ -2,9 +2,10 @@
 //!
 //! In: a URL, the roots' file. Out: a [`Target`], or what is wrong. Redirects, alternative addresses and further look-ups do not exist.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gapura_files::{file, pem};
 use gapura_runtime::fetch::Url;
@@ -15,6 +16,9 @@ use crate::error::Error;
 
 /// A bundle of every public root is 250 KiB.
 const ROOTS_MOST: u64 = 4 << 20;
+/// Addresses of one host that are tried, and for how long each.
+const ADDRESSES_MOST: usize = 4;
+const TAKES: Duration = Duration::from_secs(2);
 
 /// One's own door.
 #[derive(Clone)]
@@ -70,15 +74,20 @@ impl Target {
     }
 }
 
-/// The first address of a host, and no other from then on.
+/// The first address of a host that takes a connection, and no other from then on: `localhost` may have two, of which one is served.
 pub(super) fn look_up(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let found = (host, port).to_socket_addrs();
-    let first = found.map(|mut addresses| addresses.next());
-    match first {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Error::Refused(format!("{host} has no address"))),
-        Err(err) => Err(Error::Refused(format!("{host} can't be looked up: {err}"))),
-    }
+    let found = (host, port)
+        .to_socket_addrs()
+        .map_err(|err| Error::Refused(format!("{host} can't be looked up: {err}")))?;
+    let all: Vec<SocketAddr> = found.take(ADDRESSES_MOST).collect();
+    let takes = |address: &&SocketAddr| TcpStream::connect_timeout(address, TAKES).is_ok();
+    let served = if all.len() > 1 {
+        all.iter().find(takes)
+    } else {
+        None
+    };
+    let chosen = served.or(all.first()).copied();
+    chosen.ok_or_else(|| Error::Refused(format!("{host} has no address")))
 }
 
 fn roots(ca: &Path) -> Result<Arc<RootCertStore>, Error> {

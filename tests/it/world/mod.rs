@@ -2,8 +2,8 @@
 //! could not be had is one line, and its test ends there.
 
 mod clients; // HTTP clients of other languages
-mod prove;
-mod provider; // an OpenID provider, its keys and its tokens // the known attacks at doors of other people
+mod prove; // the known attacks at doors of other people
+mod provider; // an OpenID provider, its keys and its tokens
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
