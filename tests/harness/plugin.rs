@@ -174,10 +174,11 @@ impl Plugin {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    /// Every request since the last call, kept no longer.
+    /// Every request but the first `known`.
     #[must_use]
-    pub fn take_seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.shared.seen.lock().unwrap())
+    pub fn seen_since(&self, known: usize) -> Vec<Seen> {
+        let seen = self.shared.seen.lock().unwrap();
+        seen.iter().skip(known).cloned().collect()
     }
 
     /// Requests whose target begins with `prefix`.
