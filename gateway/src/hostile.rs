@@ -44,6 +44,7 @@ impl Gate {
             })],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
+            logout: None,
         })?;
         Ok(Self(Authenticator::new(keys)))
     }
@@ -57,6 +58,7 @@ impl Gate {
             issuers: vec![IssuerSettings::new(KeySource::JwksFile(file.to_owned()))],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
+            logout: None,
         })?;
         Ok(Self(Authenticator::new(keys)))
     }

@@ -126,14 +126,15 @@ pub fn check(bytes: &[u8]) {
     let sent = replaced(bytes, b"TOKEN", whole.token.as_bytes());
     let answer = whole.exchange(&sent);
     assert!(
-        !answer
-            .windows(12)
-            .any(|window| window == b"HTTP/1.1 500"),
+        !answer.windows(12).any(|window| window == b"HTTP/1.1 500"),
         "a panic was caught"
     );
     whole.inputs += 1;
     // Each request takes a line that names its version. What an earlier input left behind may arrive late, so that sums are compared.
-    whole.written += sent.windows(7).filter(|window| *window == b"HTTP/1.").count();
+    whole.written += sent
+        .windows(7)
+        .filter(|window| *window == b"HTTP/1.")
+        .count();
     let seen = whole.plugin.seen_since(whole.known);
     whole.known += seen.len();
     assert!(

@@ -1,9 +1,14 @@
 //! The pair beside larger pieces of other people's software. `tests/run --world` installs them and runs what is here; a piece that
 //! could not be had is one line, and its test ends there.
 
+mod browser; // a page of another origin
 mod clients; // HTTP clients of other languages
+mod grpc; // gRPC's own library at both ends
+mod node; // a plugin in another language verifies a signature
+mod notes; // a plugin on PostgreSQL, behind a pool
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
+mod schema; // a validator of JSON Schema
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
