@@ -3,13 +3,15 @@
 //! `gapura up` makes what is missing in a state folder (two certificate authorities, certificates, a key for tokens), starts the
 //! sample plugin or puts one's own behind a sidecar, starts the gateway, and prints lines to try. `gapura token` makes a token,
 //! `gapura status` asks running programs how they are, `gapura plugin test` tries whether a plugin keeps companies apart.
-//! All of it is for development: the keys lie in plain files, so the door stays on loopback unless one insists.
+//! All of that is for development: the keys lie in plain files, so the door stays on loopback unless one insists. `gapura prove`
+//! attacks one's own door, whatever it is made of.
 //!
 //! This crate decides nothing about a request: gateway and sidecar are the very libraries that run in production.
 
 mod error;
 pub mod keys;
 pub mod plugin_test;
+pub mod prove;
 mod state;
 pub mod status;
 pub mod token;

@@ -10,6 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
 use gapura::plugin_test::Caller;
+use gapura::prove::{ProveFlags, prove};
 use gapura::status::{Health, Status};
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
@@ -48,6 +49,11 @@ enum Command {
         after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem"
     )]
     Keys(KeysFlags),
+    /// Fires the known attacks at your own door and tells which of them it held; exit 1 if one did not hold.
+    #[command(
+        after_help = "Example, with the plugin mounted at /prove:\n  gapura prove --plugin --listen 127.0.0.1:19080\n  gapura prove https://localhost:8443/prove --ca ca.pem --token-file token"
+    )]
+    Prove(ProveFlags),
     /// Tries a plugin that is being written.
     Plugin(PluginCommand),
     /// Asks running programs how they are. Exit 0: well, 3: something wants to be mended, 4: not ready, or no answer.
@@ -256,6 +262,7 @@ fn main() -> ExitCode {
             |flags| token(&flags),
         ),
         Command::Keys(flags) => keys(&flags),
+        Command::Prove(flags) => prove(flags),
         Command::Plugin(PluginCommand {
             command: PluginSubcommand::Test(flags),
         }) => plugin_test(&flags),

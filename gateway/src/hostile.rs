@@ -2,17 +2,20 @@
 //!
 //! In: bytes of any kind. Out: what the very functions that serve make of them, in words of no type of theirs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use zeroize::Zeroizing;
 
 use crate::authenticate::{
     Authenticator, Caller, ClaimNames, HmacAlgorithm, IssuerSettings, KeySource, Keys, LEEWAY,
     Settings,
 };
-use crate::registry::{AuthMode, Built, File, Found, Rules, Signing, Snapshot, build};
+use crate::registry::{
+    AuthMode, Built, File, Found, Refusal, Rules, Signing, Snapshot, Subject, Verdict, build,
+};
 
 /// The judge of tokens, with one shared secret for HS256.
 pub struct Gate(Authenticator);
@@ -39,6 +42,20 @@ impl Gate {
                 bytes: Zeroizing::new(secret.to_vec()),
                 algorithm: HmacAlgorithm::Hs256,
             })],
+            leeway: LEEWAY,
+            claims: ClaimNames::default(),
+            logout: None,
+        })?;
+        Ok(Self(Authenticator::new(keys)))
+    }
+
+    /// A gate that takes what a key of this file's set has signed.
+    ///
+    /// # Errors
+    /// Every fault of the file, a sentence each.
+    pub fn of_key_set(file: &Path) -> Result<Self, Vec<String>> {
+        let keys = Keys::load(Settings {
+            issuers: vec![IssuerSettings::new(KeySource::JwksFile(file.to_owned()))],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
             logout: None,
@@ -84,6 +101,17 @@ pub struct Fault {
     pub file: String,
     /// The sentence.
     pub message: String,
+}
+
+/// What the rules of a plugin say to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// Whether it may pass.
+    pub passes: bool,
+    /// The line of the rule that lets it pass or denies it; `None` if no rule does.
+    pub line: Option<usize>,
+    /// The lines of the rules that were asked, as `explain` tells them.
+    pub asked: Vec<usize>,
 }
 
 impl Folder {
@@ -136,5 +164,36 @@ impl Folder {
             Found::Plugin { plugin, .. } => Some(plugin.name.to_string()),
             _ => None,
         }
+    }
+
+    /// What the rules of the plugin at `/` say to a member and admin of company 42, user 7, or to nobody; `None` if it has no rules.
+    #[must_use]
+    pub fn rules(&self, somebody: bool, method: &Method, path: &str) -> Option<Ruled> {
+        let Found::Plugin { plugin, .. } = self.0.table.find("/") else {
+            return None;
+        };
+        let access = &plugin.access;
+        if !access.restricts() {
+            return None;
+        }
+        let subject = Subject {
+            company: "42",
+            user: "7",
+            roles: "member,admin",
+            scopes: &["read"],
+            has_actor: false,
+        };
+        let subject = somebody.then_some(&subject);
+        let (passes, line) = match access.decide(subject, method, path) {
+            Verdict::Allowed(line) => (true, line),
+            Verdict::Refused(Refusal::Denied(line)) => (false, Some(line)),
+            Verdict::Refused(_) => (false, None),
+        };
+        let explained = access.explain(subject, method, path);
+        Some(Ruled {
+            passes,
+            line,
+            asked: explained.into_iter().map(|(line, _)| line).collect(),
+        })
     }
 }

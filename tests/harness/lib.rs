@@ -14,6 +14,7 @@ pub mod inside; // programs inside the test's own process, with a clock to move
 pub mod mesh; // gateway + sidecar + plugin, put together
 pub mod plugin; // the scripted plugin
 pub mod program; // a built program: started, read, signalled, ended
+pub mod prove; // `gapura prove`, and its plugin
 pub mod provider; // where keys are published on the network
 pub mod tokens; // keys, JWK sets, tokens of any header and claims
 pub mod wire; // HTTP/1.1 as exact bytes over TCP or TLS

@@ -52,6 +52,7 @@ pub struct Builder {
     workers: &'static str,
     sidecar: Invocation,
     unix: bool,
+    before: Option<String>,
     tls: bool,
     crl: bool,
     secret: bool,
@@ -80,6 +81,7 @@ impl TestMesh {
             workers: "2",
             sidecar: Invocation::new(),
             unix: false,
+            before: None,
             tls: true,
             crl: true,
             secret: false,
@@ -293,6 +295,13 @@ impl Builder {
         self
     }
 
+    /// Puts the sidecar before the plugin at `url`; the scripted one then gets nothing.
+    #[must_use]
+    pub fn before(mut self, url: &str) -> Self {
+        self.before = Some(url.to_owned());
+        self
+    }
+
     /// The public side in plain HTTP.
     #[must_use]
     pub fn plain_public(mut self) -> Self {
@@ -348,7 +357,7 @@ impl Builder {
         let sidecar_invocation = self
             .sidecar
             .flag("--listen", "127.0.0.1:0")
-            .flag("--plugin", plugin.url())
+            .flag("--plugin", self.before.unwrap_or_else(|| plugin.url()))
             .flag("--mesh-dir", sidecar_dir.path())
             .flag("--admin", "127.0.0.1:0")
             .flag("--workers", "2");

@@ -174,6 +174,13 @@ impl Plugin {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// Every request but the first `known`.
+    #[must_use]
+    pub fn seen_since(&self, known: usize) -> Vec<Seen> {
+        let seen = self.shared.seen.lock().unwrap();
+        seen.iter().skip(known).cloned().collect()
+    }
+
     /// Requests whose target begins with `prefix`.
     #[must_use]
     pub fn seen_at(&self, prefix: &str) -> Vec<Seen> {

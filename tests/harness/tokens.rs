@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
@@ -9,7 +10,7 @@ use aws_lc_rs::signature::{
 };
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 /// The issuer the gateways of the tests are told of.
@@ -113,6 +114,26 @@ impl Signer {
         jwk
     }
 
+    /// The private half of a P-256 key, in PEM.
+    #[must_use]
+    pub fn private_pem(&self) -> String {
+        let Key::Es256(pair) = &self.key else {
+            panic!("{} has no key that is written here", self.alg());
+        };
+        let der = pair.to_pkcs8v1().unwrap();
+        pem("PRIVATE KEY", der.as_ref())
+    }
+
+    /// The public half of a P-256 key, in PEM.
+    #[must_use]
+    pub fn public_pem(&self) -> String {
+        let Key::Es256(pair) = &self.key else {
+            panic!("{} has no key that is written here", self.alg());
+        };
+        let der = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
+        pem("PUBLIC KEY", der.as_ref())
+    }
+
     /// The header this signer's tokens bear.
     #[must_use]
     pub fn header(&self) -> Value {
@@ -166,6 +187,17 @@ impl Signer {
     pub fn token_of(&self, user: &str, company: &str) -> String {
         self.token(&claims_of(user, company))
     }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let body = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
 /// A JWK set of these signers.

@@ -222,6 +222,61 @@ fn plain_http_and_old_tls_are_no_way_in() {
     assert!(mesh.plugin.seen().is_empty());
 }
 
+/// Greets with the record cut in two and no server name, and asks: the first line of the answer, if there is one.
+fn greeted_in_two_records(
+    mesh: &TestMesh,
+    own: Option<&Certificate>,
+    alpn: &[&str],
+) -> Option<String> {
+    use std::io::{Read, Write};
+    let tls = mesh.hop_tls(own, alpn);
+    let mut config = rustls::ClientConfig::clone(&tls.config());
+    config.enable_sni = false;
+    let mut session =
+        rustls::ClientConnection::new(std::sync::Arc::new(config), tls.name()).unwrap();
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).unwrap();
+    let mut socket = std::net::TcpStream::connect(mesh.hop()).unwrap();
+    socket
+        .set_read_timeout(Some(gapura_tests::PATIENCE))
+        .unwrap();
+    let body = &hello[5..];
+    for part in body.chunks(body.len().div_ceil(2)) {
+        let mut record = hello[..3].to_vec();
+        record.extend((part.len() as u16).to_be_bytes());
+        record.extend(part);
+        socket.write_all(&record).unwrap();
+    }
+    let mut stream = rustls::StreamOwned::new(session, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).ok()?;
+    }
+    let request = format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[test]
+fn however_it_is_greeted_the_sidecar_asks_for_a_certificate() {
+    let mesh = TestMesh::new().start();
+    for alpn in [&[][..], &["http/1.1"]] {
+        let known = greeted_in_two_records(&mesh, Some(&mesh.gateway_cert), alpn);
+        assert_eq!(known.as_deref(), Some("HTTP/1.1 200"), "{alpn:?}");
+        assert_eq!(greeted_in_two_records(&mesh, None, alpn), None, "{alpn:?}");
+    }
+    for alpn in [&[][..], &["http/1.1"], &["h2"], &["h2", "http/1.1"]] {
+        let tls = mesh.hop_tls(None, alpn);
+        let refused = Wire::tls(mesh.hop(), &tls).map_or(true, |mut wire| {
+            let _ = wire.try_send(format!("GET /x HTTP/1.1\r\nHost: a\r\n{CONTEXT}\r\n"));
+            wire.try_read(1).is_err()
+        });
+        assert!(refused, "{alpn:?}");
+    }
+    assert_eq!(mesh.plugin.seen().len(), 2);
+}
+
 #[test]
 fn nothing_is_remembered_from_one_handshake_to_the_next() {
     let mesh = TestMesh::new().start();

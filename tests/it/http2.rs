@@ -415,3 +415,127 @@ fn an_upload_that_is_reset_without_reproach_is_no_whole_one_either() {
         mesh.plugin.seen_at("/up")
     );
 }
+
+/// A head of these fields over frames, and what a good one is.
+fn head_of<'a>(method: &'a str, path: &'a str, token: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", path),
+        ("authorization", token),
+    ]
+}
+
+/// Whether the connection ends, whatever comes before that.
+fn ends(frames: &mut Frames) -> bool {
+    (0..30_000).any(|_| matches!(frames.next(), Some(Frame::GoAway(_)) | None))
+}
+
+#[test]
+fn trailers_that_do_not_end_their_stream_are_no_request() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    for (path, flags) in [("/echo/open", 4), ("/echo/ended", 5)] {
+        let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+        frames.head(1, &head_of("POST", path, &token), false);
+        frames.send(0, 0, 1, b"hi");
+        frames.send(1, flags, 1, &gapura_tests::h2::block(&[("grpc-note", "x")]));
+        let outcome = frames.outcome();
+        if flags == 5 {
+            assert_eq!(
+                outcome,
+                Some(Frame::Head(1, Some(200))),
+                "trailers that end it"
+            );
+        } else {
+            let refused = matches!(outcome, Some(Frame::Reset(..) | Frame::GoAway(_)) | None);
+            assert!(
+                refused || matches!(outcome, Some(Frame::Head(1, Some(400)))),
+                "{outcome:?}"
+            );
+        }
+    }
+    assert!(
+        mesh.plugin
+            .seen_at("/open")
+            .iter()
+            .all(|seen| !seen.complete)
+    );
+    assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+}
+
+#[test]
+fn a_client_that_makes_us_reset_its_streams_without_end_is_ended() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+    for n in 0..3000_u32 {
+        frames.head(2 * n + 1, &head_of("POST", "/echo/x", &token), false);
+        frames.send(8, 0, 2 * n + 1, &0_u32.to_be_bytes()); // a window that grows by nothing: our reset, not theirs
+    }
+    assert!(ends(&mut frames), "thirty thousand frames and no end");
+    assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+}
+
+#[test]
+fn a_head_that_grows_when_it_is_unpacked_is_refused() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    let with_copies = |path: &str, size: usize, copies: usize| {
+        let mut block = gapura_tests::h2::block(&head_of("GET", path, &token));
+        let entry = gapura_tests::h2::block(&[("a", &"b".repeat(size))]);
+        block.push(0x40); // a literal that goes into the table
+        block.extend(&entry[1..]);
+        block.extend(vec![0x80 | 62; copies]); // the table's newest entry, a byte each time
+        let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+        frames.send(1, 5, 1, &block);
+        frames.outcome()
+    };
+    mesh.gateway.forget_peak();
+    let before = mesh.gateway.resident_kib();
+    for _ in 0..20 {
+        let outcome = with_copies("/echo/bomb", 3500, 11_000); // 38 MiB out of 15 KiB
+        assert!(
+            !matches!(outcome, Some(Frame::Head(_, Some(200)))),
+            "{outcome:?}"
+        );
+    }
+    let grown = mesh.gateway.peak_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB more");
+    assert_eq!(
+        with_copies("/echo/few", 100, 20),
+        Some(Frame::Head(1, Some(200))),
+        "a field that stands in the table may be named"
+    );
+    assert!(mesh.plugin.seen_at("/bomb").is_empty());
+}
+
+#[test]
+fn frames_that_carry_nothing_cost_nobody_else_anything() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    for kind in ["empty DATA", "PING", "SETTINGS"] {
+        let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+        if kind == "empty DATA" {
+            frames.head(1, &head_of("POST", "/echo/nothing", &token), false);
+        }
+        for _ in 0..5000 {
+            match kind {
+                "empty DATA" => frames.send(0, 0, 1, &[]),
+                "PING" => frames.send(6, 0, 0, &[0; 8]),
+                _ => frames.send(4, 0, 0, &[]),
+            }
+        }
+        let asked = std::time::Instant::now();
+        assert_eq!(
+            mesh.get("/echo/x").token_of("7", "42").send().status,
+            200,
+            "{kind}"
+        );
+        assert!(asked.elapsed() < Duration::from_secs(5), "{kind}");
+    }
+    gapura_tests::eventually("no stream is left at the plugin", || {
+        (mesh.plugin.open() <= 2).then_some(())
+    });
+}

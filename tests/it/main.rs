@@ -31,6 +31,7 @@ mod permissions; // who may do what
 mod pki; // certificates over the years
 mod plugin_test; // does a plugin keep companies apart
 mod plugins; // what a plugin may say, good and bad
+mod prove; // the known attacks at our own door, and at one that leaks
 mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
@@ -41,6 +42,7 @@ mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod systemd; // what a service manager is told
 mod takeover; // the next program takes the listeners over
+mod threats; // the threat model names tests that exist
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running

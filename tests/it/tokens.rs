@@ -243,6 +243,67 @@ fn a_bad_token_is_refused_and_its_good_twin_is_not() {
 }
 
 #[test]
+fn a_key_that_a_token_brings_along_or_names_by_a_path_counts_for_nothing() {
+    let mesh = TestMesh::new().start();
+    let good = claims_with(&json!({})).to_string();
+    let stranger = Signer::es256("test-key");
+    let mut jwk = stranger.jwk();
+    jwk["kid"] = json!("brought");
+    let secret = Signer::hs256(b"a-secret-of-forty-bytes-for-tests-only-0");
+    let path = mesh.dir().join("secret-of-the-path");
+    std::fs::write(&path, "a-secret-of-forty-bytes-for-tests-only-0").unwrap();
+    for (what, signer, changes) in [
+        ("jwk", &stranger, json!({"jwk": jwk})),
+        (
+            "jwk and its kid",
+            &stranger,
+            json!({"jwk": jwk, "kid": "brought"}),
+        ),
+        ("jku", &stranger, json!({"jku": "https://127.0.0.1:1/keys"})),
+        ("x5u", &stranger, json!({"x5u": "https://127.0.0.1:1/cert"})),
+        ("x5c", &stranger, json!({"x5c": ["MIIB"]})),
+        (
+            "a path",
+            &secret,
+            json!({"kid": path.display().to_string()}),
+        ),
+        (
+            "a path upwards",
+            &secret,
+            json!({"kid": format!("../../../../..{}", path.display())}),
+        ),
+        ("a query", &secret, json!({"kid": "x' OR '1'='1"})),
+        ("2 KiB", &secret, json!({"kid": "k".repeat(2048)})),
+    ] {
+        let mut header = signer.header();
+        for (name, value) in changes.as_object().unwrap() {
+            header[name] = value.clone();
+        }
+        mesh.get("/echo/x")
+            .token(&signer.sign(&header.to_string(), &good))
+            .send()
+            .assert_refusal(401, "token_invalid", "gateway");
+        // The same in the header of a token by the right key changes nothing, but for the name of its key.
+        let mut header = mesh.signer.header();
+        for (name, value) in changes
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(n, _)| *n != "kid")
+        {
+            header[name] = value.clone();
+        }
+        let twin = mesh.signer.sign(&header.to_string(), &good);
+        assert_eq!(
+            mesh.get("/echo/x").token(&twin).send().status,
+            200,
+            "{what}"
+        );
+    }
+    assert_eq!(mesh.plugin.seen().len(), 9);
+}
+
+#[test]
 fn no_company_is_not_a_bad_token_and_still_reaches_nothing() {
     let mesh = TestMesh::new()
         .also("passed", json!({"auth_mode": "forward_jwt"}))

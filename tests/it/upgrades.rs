@@ -162,6 +162,32 @@ fn nothing_but_websocket_is_switched_to() {
 }
 
 #[test]
+fn the_wish_for_a_websocket_carries_nothing_that_only_we_may_say() {
+    let mesh = echoing();
+    let mut wire = mesh.connect();
+    let auth = mesh.authorization("7", "42");
+    wire.get(
+        "/echo/ws",
+        &format!(
+            "{auth}{UPGRADE}X-Role: spoof\r\nX_Company_Id: spoof\r\nX.User.Id: spoof\r\nConnection: X-Company-Id, x-user-id\r\n"
+        ),
+    );
+    assert_eq!(wire.response_head().status, 101);
+    let seen = mesh
+        .plugin
+        .wait_for("the upgrade", |seen| seen.target == "/ws");
+    assert_eq!(
+        (
+            seen.header("x-user-id"),
+            seen.header("x-company-id"),
+            seen.header("x-role")
+        ),
+        (Some("7"), Some("42"), Some("member"))
+    );
+    assert!(!mesh.plugin.got_bytes("spoof"));
+}
+
+#[test]
 fn an_upgrade_without_a_token_reaches_nothing() {
     let mesh = echoing();
     let mut wire = mesh.connect();

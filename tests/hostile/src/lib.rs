@@ -4,16 +4,21 @@
 //! A `check` panics when its sentence does not hold. Nothing here is part of a program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a sentence fails
 
+pub mod crl;
 pub mod headers;
 pub mod http1_request;
 pub mod http1_response;
+pub mod jwks;
+pub mod mesh_dir;
 #[path = "../../../mesh/http/tests/oracle/mod.rs"]
 mod oracle;
 pub mod path;
 pub mod peer_id;
 pub mod pem;
 pub mod registry;
+pub mod rules;
 mod targets;
 pub mod token;
+pub mod whole;
 
 pub use targets::{Check, TARGETS};

@@ -1,18 +1,26 @@
 //! The parsers, by the names their folders and fuzz targets have.
 
-use crate::{headers, http1_request, http1_response, path, peer_id, pem, registry, token};
+use crate::{
+    crl, headers, http1_request, http1_response, jwks, mesh_dir, path, peer_id, pem, registry,
+    rules, token, whole,
+};
 
 /// Panics when what a parser promises does not hold for an input.
 pub type Check = fn(&[u8]);
 
 /// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must hold.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 13] = [
+    ("crl", crl::check),
     ("headers", headers::check),
     ("http1_request", http1_request::check),
     ("http1_response", http1_response::check),
+    ("jwks", jwks::check),
+    ("mesh_dir", mesh_dir::check),
     ("path", path::check),
     ("peer_id", peer_id::check),
     ("pem", pem::check),
     ("registry", registry::check),
+    ("rules", rules::check),
     ("token", token::check),
+    ("whole", whole::check),
 ];
