@@ -44,7 +44,7 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::{self, Answer, Upstreams};
+use crate::upstream::{self, Answer, Hint, Upstreams};
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
@@ -137,7 +137,12 @@ impl Pipeline {
                 let answer = with_id(answer, &exchange.record.request_id);
                 answer.map(|body| body.with(exchange))
             }
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Err(rejection) => {
+                if rejection.code() == Code::Overloaded {
+                    self.core.shed();
+                }
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         };
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if ends {
@@ -246,6 +251,7 @@ impl Pipeline {
             visit,
         )?; // authorise.rs: may they
         let cluster = route.running.clone();
+        let interim = incoming.interim();
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let found = Found {
@@ -258,7 +264,10 @@ impl Pipeline {
         };
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        let mut hint =
+            |status, head| respond::hint(interim.as_ref(), permit.plugin(), status, head);
+        let sending = (outgoing, body, &upload);
+        let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
         self.answered(answer, permit.plugin(), &websocket, until, visit) // respond.rs: what may leave
     }
 
@@ -363,15 +372,14 @@ impl Pipeline {
     async fn send(
         &self,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
-        body: Body,
-        upload: &Rc<Upload>,
+        (outgoing, body, upload): (Outgoing, Body, &Rc<Upload>),
+        hint: &mut Hint<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<Answer, Rejection> {
         let sent = Instant::now();
         let answer = self
             .upstreams
-            .send(cluster, outgoing, body, upload)
+            .send(cluster, outgoing, body, upload, hint)
             .await
             .map_err(Rejection::Forward)?;
         visit.exchange.record.upstream = Some(sent.elapsed());

@@ -9,14 +9,17 @@ use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::Record;
 use gapura_telemetry::log::{Level, Log, chain};
 use gapura_transport::body::Body;
+use gapura_transport::http1::Interim;
 use gapura_transport::timers::Timers;
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRAILER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 
+use crate::cors;
 use crate::limits::ANSWER_IDLE;
 use crate::outgoing::is_grpc;
+use crate::registry::Plugin;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
@@ -109,6 +112,25 @@ pub(crate) fn pass_on(
         body = body.cut_when(denial);
     }
     Response::from_parts(head, body)
+}
+
+/// Hands on a hint of the plugin's (RFC 8297), without what is inside the mesh only. Other interim answers tell of the hop's own
+/// connection, and end here (CONTRACT section 5). To a client of HTTP/1.0, or after the answer, nothing is said.
+pub(crate) fn hint(
+    client: Option<&Interim>,
+    plugin: &Plugin,
+    status: StatusCode,
+    mut headers: HeaderMap,
+) {
+    if status == StatusCode::EARLY_HINTS
+        && let Some(client) = client
+    {
+        scrub_response(&mut headers);
+        if plugin.cors.is_some() {
+            cors::scrub(&mut headers);
+        }
+        let _ = client.send(status, &headers);
+    }
 }
 
 /// What an answer's body is, as far as its end is concerned.

@@ -174,10 +174,16 @@ impl Plugin {
             .filter(|shared| shared.is_open() && shared.has_room())
             .cloned();
         if let Some(shared) = known {
+            let repeatable = request.method().is_idempotent();
             match shared.send(request, &mut interim).await {
                 Err(http2::SendError::Unsent {
                     request: unsent, ..
                 }) => request = *unsent,
+                // It was lost with a connection that had been kept, before a byte of an answer.
+                Err(http2::SendError::Closed {
+                    request: Some(unanswered),
+                    ..
+                }) if repeatable => request = *unanswered,
                 result => return Ok(Answer::over_h2(result?)),
             }
         }

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_protocol::clock::http_date;
 use gapura_telemetry::log::Level;
 use gapura_transport::BoxStream;
 use gapura_transport::body::Body;
@@ -80,7 +79,8 @@ async fn serve_http2(door: Door, io: BoxStream) {
     let settings = http2::Settings::client();
     let (share, stop) = (core.held.open(), stopping.reached(phase));
     let none = bytes::Bytes::new();
-    http2::serve(
+    let from = door.client.peer();
+    let end = http2::serve(
         io,
         none,
         Rc::new(door),
@@ -90,6 +90,9 @@ async fn serve_http2(door: Door, io: BoxStream) {
         stop,
     )
     .await;
+    if let http2::End::Protocol(reason) = end {
+        core.broke_http2("client", &from, &reason);
+    }
 }
 
 impl Service for Door {
@@ -106,7 +109,11 @@ impl Service for Door {
     }
 
     fn date(&self) -> Option<HttpDate> {
-        Some(http_date(self.pipeline.core.seed.clock.unix()))
+        Some(self.pipeline.core.date())
+    }
+
+    fn may_drain(&self) -> bool {
+        !self.pipeline.core.is_shedding()
     }
 
     fn panicked(&self) {

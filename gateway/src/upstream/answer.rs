@@ -15,7 +15,7 @@ use gapura_transport::http2::client::SendError as Http2;
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel::TunnelEnd;
 use gapura_transport::upstream::Progress;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::patience::Over;
 
@@ -26,6 +26,9 @@ pub(crate) struct Answer {
     /// Behind a 101: the connection, which speaks another protocol from now on.
     pub(crate) switched: Option<TunnelEnd>,
 }
+
+/// Hears of each interim answer.
+pub(crate) type Hint<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
 
 /// Why one connection gave no answer.
 pub(super) enum Failed {
@@ -82,14 +85,6 @@ impl From<Over> for Failed {
     fn from(_: Over) -> Self {
         Self::Over
     }
-}
-
-/// Whether a request may be done twice (RFC 9110, section 9.2.2).
-pub(super) fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
 }
 
 /// Goes on with an upload whose answer has been read, until it is over or nobody takes of it any more.

@@ -3,8 +3,8 @@
 //! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
 //! must not share (bulk and upgrades), or for all where the sidecar offers nothing else. To a plugin without a sidecar: HTTP/1.1
 //! in plain.
-//! Invariant: a request that may have reached the other end goes again only if it may be done twice, has no body, and was lost with
-//! a connection that had been kept; and then once.
+//! Invariant: a request that may have reached the other end goes again only if it may be done twice (RFC 9110, section 9.2.2), has no
+//! body, and was lost, before a byte of an answer, with a connection that had been kept, whoever shared it; and then once.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,7 +20,7 @@ use gapura_trust::failure::handshake_refusal;
 use gapura_trust::set::TrustStore;
 use http::Request;
 
-use super::answer::{Answer, Failed, is_repeatable};
+use super::answer::{Answer, Failed, Hint};
 use super::attempt::{Attempt, Attempts};
 use super::carrier::Carrier;
 use super::dial::{Dialer, Dialled, Failure};
@@ -98,12 +98,13 @@ impl Hop {
         request: Request<Body>,
         carrier: Carrier,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, patience).await
+            self.send_shared(request, patience, hint).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
-            Box::pin(self.send_alone(request, patience)).await
+            Box::pin(self.send_alone(request, patience, hint)).await
         }
     }
 
@@ -119,16 +120,17 @@ impl Hop {
         &self,
         mut request: Request<Body>,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
-        let mut once_more = is_repeatable(request.method());
+        let mut once_more = request.method().is_idempotent();
         loop {
             let (connection, fresh) = match self.connection(patience).await {
                 Ok(Ok(Some(found))) => found,
-                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience)).await,
+                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience, hint)).await,
                 Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
-            match shared::send(&connection, request, patience, &self.dialer.core).await {
+            match shared::send(&connection, request, patience, hint, &self.dialer.core).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
@@ -149,10 +151,11 @@ impl Hop {
         &self,
         mut request: Request<Body>,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
-        let repeatable = is_repeatable(request.method());
+        let repeatable = request.method().is_idempotent();
         while let Some(kept) = self.pool.take() {
-            match self.pool.send(kept, request, patience).await {
+            match self.pool.send(kept, request, patience, hint).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Unsent(unsent, _)) => request = *unsent,
                 Err(Failed::Closed(Some(unanswered), error))
@@ -169,7 +172,7 @@ impl Hop {
             Ok(Err(failure)) => return Err(Error::Unsent(Box::new(request), failure.into())),
             Err(Over) => return Err(Error::Final(super::Error::Timeout)),
         };
-        let sent = self.pool.send(opened, request, patience).await;
+        let sent = self.pool.send(opened, request, patience, hint).await;
         sent.map_err(|failed| self.told(failed, patience))
     }
 

@@ -37,7 +37,7 @@ use cluster::{Cluster, Instance};
 use hop::Hop;
 use patience::Patience;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, Hint};
 pub(crate) use error::Error;
 
 /// One worker's way to all plugins.
@@ -79,7 +79,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Where nothing was written yet, another address or a fresh connection
+    /// Sends a request and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet, another address or a fresh connection
     /// is tried once.
     ///
     /// # Errors
@@ -90,6 +90,7 @@ impl Upstreams {
         outgoing: Outgoing,
         body: Body,
         upload: &Rc<Upload>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         let first = place.turn.get();
@@ -105,7 +106,7 @@ impl Upstreams {
             let Some(hop) = self.hop(&place, cluster, first.wrapping_add(attempt)) else {
                 break;
             };
-            match hop.send(request, carrier, &patience).await {
+            match hop.send(request, carrier, &patience, hint).await {
                 Ok(answer) => return Ok(answer),
                 Err(hop::Error::Unsent(unsent, why)) => {
                     request = *unsent;

@@ -17,7 +17,7 @@ use gapura_transport::timers::STEP;
 use gapura_transport::tunnel::TunnelEnd;
 use http::{Request, Response, StatusCode};
 
-use super::answer::{Answer, Failed, carry_on};
+use super::answer::{Answer, Failed, Hint, carry_on};
 use super::patience::Patience;
 use super::tied::{ConnectionState, Tied};
 
@@ -106,8 +106,9 @@ impl Pool {
         kept: Kept,
         request: Request<Body>,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Failed> {
-        let sending = kept.connection.send(request, |_, _| {});
+        let sending = kept.connection.send(request, hint);
         match patience.answered(sending).await? {
             Ok(answer) => Ok(self.leased(answer, kept, patience.upload())),
             Err(error) => Err(match kept.link.reason() {

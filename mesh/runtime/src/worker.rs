@@ -3,22 +3,25 @@
 //! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own, that ends with the
 //! connection, with the phase, or with a caught panic that is logged. Nothing a worker owns is ever touched by another thread.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use gapura_protocol::clock::Clock;
+use gapura_protocol::clock::{Clock, http_date};
 use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
 use gapura_transport::Buffers;
+use gapura_transport::http1::write::HttpDate;
 use gapura_transport::http2;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
-use gapura_transport::timers::Timers;
+use gapura_transport::timers::{STEP, Timers};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -61,7 +64,13 @@ pub struct Worker {
     pub sink: Rc<Sink>,
     /// Its source of ids.
     pub random: Random,
+    date: Cell<(u64, HttpDate)>,
+    /// The step of `timers` at which a request was shed.
+    shed: Cell<Option<u64>>,
 }
+
+/// Requests are being shed for as long after one was.
+const SHEDDING: Duration = Duration::from_secs(1);
 
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
@@ -71,6 +80,45 @@ impl Worker {
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
         OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
+    /// The date for an answer that has none: made once a second.
+    #[must_use]
+    pub fn date(&self) -> HttpDate {
+        let now = self.seed.clock.unix();
+        let (second, date) = self.date.get();
+        if second == now {
+            return date;
+        }
+        let date = http_date(now);
+        self.date.set((now, date));
+        date
+    }
+
+    /// A request was turned away because there are too many.
+    pub fn shed(&self) {
+        self.shed.set(Some(self.timers.now()));
+    }
+
+    /// Whether requests are being turned away: what then takes time and memory for a client's comfort alone has to wait.
+    #[must_use]
+    pub fn is_shedding(&self) -> bool {
+        self.shed.get().is_some_and(|at| {
+            let steps = u32::try_from(self.timers.now().saturating_sub(at)).unwrap_or(u32::MAX);
+            STEP * steps < SHEDDING
+        })
+    }
+
+    /// Tells of a connection over HTTP/2 that ended because `peer` broke the protocol or flooded it.
+    pub fn broke_http2(&self, side: &'static str, peer: &str, reason: &dyn std::fmt::Debug) {
+        let message = format!("the connection of {peer} is closed: it broke HTTP/2 ({reason:?})");
+        let fields = [
+            ("side", side.into()),
+            ("reason", "http2".into()),
+            ("peer", peer.into()),
+        ];
+        let log = &self.seed.log;
+        log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
     /// The counters this worker owns.
@@ -148,6 +196,8 @@ fn spawn<S: Serve>(
             tasks: Tasks::default(),
             sink,
             random,
+            date: Cell::new((0, http_date(0))),
+            shed: Cell::new(None),
         });
         // Inside the runtime: what is made may begin tasks.
         let serve = runtime.block_on(async { Rc::new(make(core.clone())) });
@@ -185,7 +235,7 @@ async fn work<S: Serve>(
     let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
     chores.spawn_local(async move {
         loop {
-            timers.sleep(std::time::Duration::from_secs(1)).await;
+            timers.sleep(Duration::from_secs(1)).await;
             let Some(serve) = tidying.upgrade() else {
                 return;
             };
@@ -217,6 +267,7 @@ async fn work<S: Serve>(
         }
     }
     // Dropping the set cuts whatever is left.
+    core.sink.cut();
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
         core.seed.log.event(

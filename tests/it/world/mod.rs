@@ -2,7 +2,8 @@
 //! could not be had is one line, and its test ends there.
 
 mod clients; // HTTP clients of other languages
-mod provider; // an OpenID provider, its keys and its tokens
+mod provider;
+mod tools; // ab, nc, node, nginx and a browser // an OpenID provider, its keys and its tokens
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,6 +21,16 @@ fn python(package: &str) -> Option<PathBuf> {
     }
     println!("not tried: no Python with the package `{package}` here");
     None
+}
+
+/// Whether a program is installed; that it is not is said.
+fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if !found {
+        println!("not tried: no {program} here");
+    }
+    found
 }
 
 /// What a script said; it has to end well.

@@ -73,6 +73,15 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
 }
 
 impl Refusal {
+    /// Of a head that nobody could read.
+    pub(super) fn unseen(kind: RefusalKind, reason: &'static str) -> Self {
+        let seen = Seen {
+            version: Some(Version::HTTP_2),
+            ..Seen::default()
+        };
+        Self { kind, reason, seen }
+    }
+
     fn new(kind: RefusalKind, reason: &'static str, parts: &Parts) -> Self {
         let target = parts.uri.path_and_query().map(|target| {
             let text = target.as_str().as_bytes();

@@ -17,7 +17,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::crowd::{Asking, Crowd, Place};
@@ -159,7 +159,7 @@ impl Pool {
                 None => self.open(&connect).await?,
             };
             let is_new = asking.is_some();
-            let repeatable = is_repeatable(request.method());
+            let repeatable = request.method().is_idempotent();
             let sent = self.on(kept, request, upload, timeout, asking, &mut interim);
             match sent.await {
                 Err(Failed::Unsent(unsent, _)) if !is_new => request = *unsent,
@@ -288,14 +288,6 @@ impl Pool {
 fn is_spoiled(kept: &Kept) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     kept.connection.poll_idle(&mut cx).is_ready()
-}
-
-/// What may be done twice (RFC 9110, section 9.2.2).
-fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
 }
 
 impl Attachment for Lease {

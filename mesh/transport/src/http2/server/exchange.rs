@@ -119,7 +119,7 @@ where
         response: Response<S::Body>,
         head_only: bool,
     ) -> Option<S::Body> {
-        let (mut head, body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
         if tidy(head.status, &mut head.headers) {
             self.closes.set(true);
         }
@@ -137,6 +137,7 @@ where
         let ended = bodiless || (body.is_end_stream() && !left.is_short());
         let stream = task.answer(Response::from_parts(head, ()), ended)?;
         if ended {
+            body.skip();
             return Some(body);
         }
         let share = &self.share;

@@ -29,10 +29,12 @@ use tokio::task::JoinSet;
 
 use super::gather::{Flusher, Gathered, gather};
 use super::held::Share;
+use super::watch::{Refused, Watch};
 use super::{MAX_FRAME, SEND_BUFFER};
 use crate::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
-use crate::http1::server::Service;
+use crate::http1::server::{AnswerBody, Service};
 use crate::http1::write::HttpDate;
+use crate::http1::{Refusal, RefusalKind};
 use crate::stream::Stream;
 use crate::timer::{Deadline, Timer};
 
@@ -70,13 +72,17 @@ pub struct Settings {
     pub pong_within: Duration,
 }
 
+/// Eight times what a client may send: all that a proxy or a browser is likely to bring is refused by us, with an envelope, and not
+/// by `h2`, bare. A hundred streams of it are 25 MiB, which their client has to send, byte by byte.
+const HEADER_LIST: u32 = 256 * 1024;
+
 impl Settings {
     /// For clients (CONTRACT section 5).
     #[must_use]
     pub fn client() -> Self {
         Self {
             limits: CLIENT_LIMITS,
-            header_list: 64 * 1024,
+            header_list: HEADER_LIST,
             // As Envoy's guide for the edge has it.
             streams: 100,
             // Enough for a fast upload over a long line.
@@ -179,12 +185,15 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    let (half, flusher) = gather(io, ahead);
+    let (half, flusher) = gather(io, ahead, Some(Watch::new()));
     let deadline = timer.unset();
     deadline.reset(settings.head_within.min(PREFACE_WITHIN));
     let connection = match preface(half, &flusher, settings, &deadline).await {
         Ok(connection) => connection,
-        Err(end) => return end,
+        Err(end) => {
+            linger(&end, &flusher, &deadline).await;
+            return end;
+        }
     };
     let streams = Rc::new(Serving {
         service,
@@ -208,10 +217,40 @@ where
         stopping: false,
         idle: false,
         ping: None,
+        beats: 0,
     };
     driver.ping = driver.connection.ping_pong();
     let mut stop = pin!(stop);
-    poll_fn(|cx| driver.poll(stop.as_mut(), cx)).await
+    let end = poll_fn(|cx| driver.poll(stop.as_mut(), cx)).await;
+    let Driver { flusher, tasks, .. } = driver;
+    drop(tasks);
+    linger(&end, &flusher, &timer.unset()).await;
+    end
+}
+
+/// For who broke the protocol to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// And so much of what is under way from there is read past meanwhile: unread, it would reset the connection and take our words
+/// with it.
+const LAST_BYTES: usize = 1024 * 1024;
+
+/// Sees that the reason of the end arrives, where the end is ours.
+async fn linger<IO: Stream>(end: &End, flusher: &Flusher<IO>, deadline: &impl Deadline) {
+    if !matches!(end, End::Protocol(_)) {
+        return;
+    }
+    deadline.reset(LAST_WORDS);
+    let mut most = LAST_BYTES;
+    poll_fn(|cx| {
+        flusher.close(cx);
+        match flusher.poll_discard(&mut most, cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => deadline.poll_passed(cx),
+        }
+    })
+    .await;
+    deadline.unset();
 }
 
 /// The preface and the settings behind it.
@@ -271,6 +310,8 @@ struct Driver<IO, S, T: Timer> {
     /// It is to go because no request came.
     idle: bool,
     ping: Option<h2::PingPong>,
+    /// Seconds of work that the allowance of frames was filled up for.
+    beats: u32,
 }
 
 impl<IO, S, T> Driver<IO, S, T>
@@ -298,7 +339,10 @@ where
         if self.streams.nudge.take() {
             self.ask(cx);
         }
-        let end = self.accept(cx);
+        let mut end = self.accept(cx);
+        if end.is_none() && self.flusher.watch(|watch| watch.is_flooded()) == Some(true) {
+            end = Some(self.flooded(cx));
+        }
         let moved = self.moved();
         self.streams
             .share
@@ -335,18 +379,56 @@ where
         for _ in 0..TURN {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok(stream))) => {
+                    let id = stream.1.stream_id().as_u32();
+                    self.flusher.watch(|watch| watch.accepted(id));
                     if let Some(task) = self.streams.give(stream) {
                         self.tasks
                             .spawn_local(Box::pin(self.streams.clone().work(task)));
                     }
                 }
                 Poll::Ready(None) => return Some(self.closed()),
-                Poll::Ready(Some(Err(error))) => return Some(self.broken(&error)),
-                Poll::Pending => return None,
+                Poll::Ready(Some(Err(error))) => {
+                    self.tell_refused();
+                    return Some(self.broken(&error));
+                }
+                Poll::Pending => {
+                    self.tell_refused();
+                    return None;
+                }
             }
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// Words the refusals that `h2` has spoken for us, each as that of a head that is no request.
+    fn tell_refused(&mut self) {
+        let refused = self.flusher.watch(Watch::take_refused).unwrap_or_default();
+        for (_, how) in refused {
+            let (kind, reason) = match how {
+                Refused::Malformed => (
+                    RefusalKind::BadRequest,
+                    "a malformed head; its stream was reset",
+                ),
+                Refused::TooLarge => (
+                    RefusalKind::HeadersTooLarge,
+                    "the fields are far too large; their stream was answered by the status alone",
+                ),
+            };
+            // For its line: what could be said over the stream has been.
+            let refusal = Refusal::unseen(kind, reason);
+            let mut worded = self.streams.service.refuse(refusal);
+            worded.body_mut().skip();
+        }
+    }
+
+    /// Ends the connection of a client that does too much of what costs it nothing.
+    fn flooded(&mut self, cx: &mut Context<'_>) -> End {
+        let reason = h2::Reason::ENHANCE_YOUR_CALM;
+        self.connection.abrupt_shutdown(reason);
+        // What comes of it is known.
+        let _ = self.connection.poll_closed(cx);
+        End::Protocol(reason)
     }
 
     /// Looks at the time.
@@ -360,6 +442,10 @@ where
             };
             let connection = &self.connection;
             let act = self.times.poll(seen, || connection.has_streams(), cx);
+            while self.beats != self.times.beats() {
+                self.beats = self.beats.wrapping_add(1);
+                self.flusher.watch(Watch::a_second_passed);
+            }
             let Poll::Ready(act) = act else {
                 return Poll::Pending;
             };
