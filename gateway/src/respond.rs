@@ -3,13 +3,13 @@
 //! In: what the pipeline came to. Out: a response that may leave. Knows nothing of connections: whether one goes on is said by the
 //! pipeline.
 
+use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
 use gapura_protocol::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::Record;
 use gapura_telemetry::log::{Level, Log, chain};
 use gapura_transport::body::Body;
-use gapura_transport::http1::Interim;
 use gapura_transport::timers::Timers;
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRAILER, WWW_AUTHENTICATE,

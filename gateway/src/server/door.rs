@@ -7,13 +7,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gapura_http::BoxStream;
+use gapura_http::http1::server::{End, Service};
+use gapura_http::http1::write::HttpDate;
+use gapura_http::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
+use gapura_http2::server as http2;
 use gapura_telemetry::log::Level;
-use gapura_transport::BoxStream;
 use gapura_transport::body::Body;
-use gapura_transport::http1::server::{End, Service};
-use gapura_transport::http1::write::HttpDate;
-use gapura_transport::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
-use gapura_transport::http2::server as http2;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{Tunnel, TunnelEnd};
 use http::{Request, Response};

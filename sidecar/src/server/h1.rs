@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use gapura_transport::http1::server::{End, Settings, serve as serve_http1};
+use gapura_http::http1::server::{End, Settings, serve as serve_http1};
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, TunnelEnd};
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gapura_transport::http2::server::{End, Settings, serve as serve_http2};
+use gapura_http2::server::{End, Settings, serve as serve_http2};
 use gapura_transport::shutdown::Phase;
 
 use super::proven::Proven;
