@@ -25,6 +25,7 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
+use gapura_transport::upstream::{Answer, Hint};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -44,7 +45,7 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::{self, Answer, Hint, Upstreams};
+use crate::upstream::{self, Upstreams};
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.

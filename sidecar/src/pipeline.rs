@@ -19,11 +19,12 @@ use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
+use gapura_transport::upstream::Answer;
 use http::header::TRAILER;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Answer, Plugin};
+use crate::forward::Plugin;
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
@@ -118,7 +119,7 @@ impl Pipeline {
         let sent = Instant::now();
         let answer = self
             .plugin
-            .send(trusted, body, &upload, |status, headers| {
+            .send(trusted, body, &upload, &mut |status, headers| {
                 pass_on(interim.as_ref(), status, headers);
             })
             .await

@@ -4,10 +4,8 @@
 //! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
 //! an address, an identity and a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them, `patience` says
-//! for how long.
+//! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them.
 
-mod answer;
 mod attempt;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
@@ -15,8 +13,6 @@ mod dial;
 pub(crate) mod error;
 mod hop;
 mod lookup;
-mod patience;
-mod pool;
 pub(crate) mod resolve;
 mod shared;
 mod tied;
@@ -29,15 +25,14 @@ use std::sync::{Arc, Weak};
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
+use gapura_transport::upstream::{Answer, Hint, Patience};
 use gapura_trust::set::TrustStore;
 use http::Request;
 
 use crate::outgoing::Outgoing;
 use cluster::{Cluster, Instance};
 use hop::Hop;
-use patience::Patience;
 
-pub(crate) use answer::{Answer, Hint};
 pub(crate) use error::Error;
 
 /// One worker's way to all plugins.

@@ -9,10 +9,8 @@ use gapura_http2::client::Connection;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
 use gapura_transport::timers::Timers;
+use gapura_transport::upstream::{Answer, Failed, Hint, Patience, carry_on};
 use http::{Request, Response};
-
-use super::answer::{Answer, Failed, Hint, carry_on};
-use super::patience::Patience;
 
 /// A connection. Clones are the same.
 pub(super) type Shared = Connection<Timers>;

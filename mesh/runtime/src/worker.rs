@@ -21,13 +21,14 @@ use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
-use gapura_transport::timers::{STEP, Timers};
+use gapura_transport::timers::Timers;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::listen::{Accepted, Queue};
 use crate::program::{Alive, StartError};
+use crate::shedding::Shedding;
 
 /// What a worker is made from; crosses into its thread.
 #[derive(Clone)]
@@ -65,12 +66,8 @@ pub struct Worker {
     /// Its source of ids.
     pub random: Random,
     date: Cell<(u64, HttpDate)>,
-    /// The step of `timers` at which a request was shed.
-    shed: Cell<Option<u64>>,
+    shedding: Shedding,
 }
-
-/// Requests are being shed for as long after one was.
-const SHEDDING: Duration = Duration::from_secs(1);
 
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
@@ -97,16 +94,13 @@ impl Worker {
 
     /// A request was turned away because there are too many.
     pub fn shed(&self) {
-        self.shed.set(Some(self.timers.now()));
+        self.shedding.begin(&self.timers);
     }
 
     /// Whether requests are being turned away: what then takes time and memory for a client's comfort alone has to wait.
     #[must_use]
     pub fn is_shedding(&self) -> bool {
-        self.shed.get().is_some_and(|at| {
-            let steps = u32::try_from(self.timers.now().saturating_sub(at)).unwrap_or(u32::MAX);
-            STEP * steps < SHEDDING
-        })
+        self.shedding.lasts(&self.timers)
     }
 
     /// Tells of a connection over HTTP/2 that ended because `peer` broke the protocol or flooded it.
@@ -197,7 +191,7 @@ fn spawn<S: Serve>(
             sink,
             random,
             date: Cell::new((0, http_date(0))),
-            shed: Cell::new(None),
+            shedding: Shedding::default(),
         });
         // Inside the runtime: what is made may begin tasks.
         let serve = runtime.block_on(async { Rc::new(make(core.clone())) });

@@ -7,6 +7,7 @@
 pub mod headers;
 pub mod http1_request;
 pub mod http1_response;
+pub mod http2_frames;
 #[path = "../../../mesh/http/tests/oracle/mod.rs"]
 mod oracle;
 pub mod path;

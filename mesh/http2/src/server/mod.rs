@@ -81,6 +81,8 @@ impl Settings {
     /// For clients (CONTRACT section 5).
     #[must_use]
     pub fn client() -> Self {
+        // A client's times are the same, whatever it speaks.
+        let http1 = gapura_http::http1::server::Settings::client();
         Self {
             limits: CLIENT_LIMITS,
             header_list: HEADER_LIST,
@@ -89,12 +91,12 @@ impl Settings {
             // Enough for a fast upload over a long line.
             stream_window: 256 * 1024,
             connection_window: 1024 * 1024,
-            head_within: Duration::from_secs(10),
-            idle_within: Duration::from_secs(60),
-            body_idle: Some(Duration::from_secs(30)),
-            stall_within: Duration::from_secs(60),
-            drain_within: Duration::from_secs(5),
-            drain_most: 8 * 1024 * 1024,
+            head_within: http1.head_within,
+            idle_within: http1.idle_within,
+            body_idle: http1.body_idle,
+            stall_within: http1.stall_within,
+            drain_within: http1.drain_within,
+            drain_most: http1.drain_most,
             ping_after: Duration::from_secs(30),
             pong_within: Duration::from_secs(10),
         }
