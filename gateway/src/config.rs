@@ -17,10 +17,10 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 use gapura_protocol::identity::Name;
-use gapura_runtime::config::{
+use gapura_runtime::reload::clients::ClientAuth;
+use gapura_settings::{
     Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
 };
-use gapura_runtime::reload::clients::ClientAuth;
 use serde_json::Value;
 
 use self::decides::{host, read_auth, read_standing, signing, whole};
@@ -33,7 +33,7 @@ use crate::standing;
 pub use explain::Explain;
 
 /// What the program is asked to do.
-pub type Invocation = gapura_runtime::config::Invocation<Config>;
+pub type Invocation = gapura_settings::Invocation<Config>;
 
 /// What a gateway answers instead of serving.
 #[derive(Debug)]

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::{Checked, Cli, Program};
-use gapura_runtime::config::exposed;
 use gapura_runtime::program::{Running, StartError};
 use gapura_runtime::reload::asked::Reloads;
 use gapura_runtime::reload::clients::ClientTrust;
-use gapura_runtime::reload::public::{self, PublicKeeper};
+use gapura_runtime::reload::public::{self, PublicReloader};
 use gapura_runtime::shared::Shared;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Worker;
+use gapura_settings::exposed;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
@@ -194,16 +194,15 @@ impl Followed {
             alarms, log, clock, ..
         } = self.shared;
         if let Some((store, files)) = self.public {
-            let keeper = PublicKeeper {
+            let reloader = PublicReloader {
                 store,
                 cert: files.cert,
                 key: files.key,
                 clock: clock.clone(),
                 alarms: alarms.clone(),
                 log: log.clone(),
-                reload: reload.subscribe(),
             };
-            tasks.spawn_local(public::run(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(public::run(reloader, reload.subscribe()));
         }
         if let Some(clients) = self.clients {
             tasks.spawn_local(clients.run(alarms.clone(), log.clone(), reload.subscribe()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gapura_runtime::config::{Effective, Layers, Origin, seconds};
+use gapura_settings::{Effective, Layers, Origin, seconds};
 use serde_json::Value;
 
 use super::table::SETTINGS;

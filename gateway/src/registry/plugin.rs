@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gapura_protocol::identity::{Name, PeerId, Role};
 use gapura_protocol::path;
-use gapura_runtime::json::{Fields, Node, Value};
+use gapura_settings::json::{Fields, Node, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::access::{Access, Told};
@@ -21,7 +21,7 @@ use super::upstream::Upstream;
 
 /// A plugin the gateway may route to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     /// Its name, unique in the registry.
     pub name: Name,
     /// What the operator believes runs there.
@@ -118,13 +118,13 @@ const VERSION_MAX: usize = 128;
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
     #[must_use]
-    pub fn gets_context(&self) -> bool {
+    pub(crate) fn gets_context(&self) -> bool {
         self.auth.is_verified() && (!self.upstream.is_plaintext() || self.signed)
     }
 
     /// Whether an address may be connected to in plain http.
     #[must_use]
-    pub fn may_leave_loopback(&self) -> bool {
+    pub(crate) fn may_leave_loopback(&self) -> bool {
         !self.upstream.is_plaintext() || self.plaintext_upstream
     }
 
@@ -132,7 +132,7 @@ impl Plugin {
     pub(super) fn read(
         root: &Node,
         rules: &Rules,
-        faults: &mut Vec<gapura_runtime::json::JsonFault>,
+        faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
         let refused = [RESTRICTING, LATER].concat();
@@ -250,7 +250,7 @@ fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
     let verify = fields.flag("verify");
     let text = fields.text("auth_mode")?;
     let Some((_, mode)) = AUTH_MODES.iter().find(|(name, _)| *name == text) else {
-        let nearest = gapura_runtime::json::nearest(text, AUTH_MODES.map(|(name, _)| name))
+        let nearest = gapura_settings::json::nearest(text, AUTH_MODES.map(|(name, _)| name))
             .unwrap_or_default();
         fields.fault(
             "auth_mode",

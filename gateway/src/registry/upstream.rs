@@ -7,18 +7,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use gapura_protocol::host;
-use gapura_runtime::json::{Fields, Node, Position, Value};
+use gapura_settings::json::{Fields, Node, Position, Value};
 
 /// Every address of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     scheme: Scheme,
     instances: Vec<Instance>,
 }
 
 /// One address of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// The host; a name may stand for several addresses.
     pub host: Host,
     /// The port.
@@ -29,7 +29,7 @@ pub struct Instance {
 
 /// How an upstream is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// A sidecar, over mTLS.
     Https,
     /// No sidecar, in plain http.
@@ -38,7 +38,7 @@ pub enum Scheme {
 
 /// A host of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
+pub(crate) enum Host {
     /// A DNS name, in lower case.
     Name(Box<str>),
     /// An address.
@@ -129,27 +129,21 @@ impl Upstream {
         })
     }
 
-    /// How all of them are spoken to.
-    #[must_use]
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
     /// Whether nothing protects what is sent there.
     #[must_use]
-    pub fn is_plaintext(&self) -> bool {
+    pub(crate) fn is_plaintext(&self) -> bool {
         self.scheme == Scheme::Http
     }
 
     /// At least one address.
     #[must_use]
-    pub fn instances(&self) -> &[Instance] {
+    pub(crate) fn instances(&self) -> &[Instance] {
         &self.instances
     }
 
     /// Whether every address is on this machine, as far as its text tells.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.instances
             .iter()
             .all(|instance| instance.host.is_loopback())
@@ -206,7 +200,7 @@ impl Host {
 
     /// Whether it is this machine, as far as its text tells.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => matches!(&**name, "localhost" | "localhost."),
             Self::Ip(ip) => ip.to_canonical().is_loopback(),
@@ -314,7 +308,7 @@ mod tests {
         let mut faults = Vec::new();
         let mut inactive = Vec::new();
         let text = format!("{{\"upstream\": {json}}}");
-        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
         let upstream = Upstream::read(
             &mut Fields::open(&node, "", &["upstream"], &mut faults).unwrap(),
             &mut inactive,

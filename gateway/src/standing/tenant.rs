@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use gapura_protocol::context::TenantId;
-use gapura_runtime::json::{self, Fields, JsonFault};
+use gapura_settings::json::{self, Fields, JsonFault};
 
 use crate::cidr::Cidr;
 use crate::registry::{OriginSet, read_company, read_origins};

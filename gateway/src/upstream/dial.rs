@@ -16,6 +16,7 @@ use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
+use gapura_transport::secured::Secured;
 use gapura_transport::upstream::dial;
 use gapura_transport::upstream::kept::Opened;
 use gapura_transport::upstream::life::Life;
@@ -144,7 +145,7 @@ impl Dialer {
         let guard = self
             .live
             .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
-        Ok((Box::new(stream), Some(guard), http2))
+        Ok((Box::new(Secured::from(stream)), Some(guard), http2))
     }
 
     fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {

@@ -15,9 +15,9 @@ use crate::path::CanonicalPath;
 /// How much of a head is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of all names and values.
+    /// Bytes of all fields; as HTTP/1.1 writes them, line ends among them.
     pub head: usize,
-    /// Fields.
+    /// Fields, 128 at most.
     pub fields: usize,
     /// Bytes of the target.
     pub target: usize,
@@ -30,8 +30,8 @@ pub const CLIENT_LIMITS: Limits = Limits {
     target: 8 * 1024,
 };
 
-/// On the hop: what the door took and the gateway added is never refused behind it.
-pub const HOP: Limits = Limits {
+/// On the hop and on the plugin's side: what the door took and the gateway added is never refused behind it.
+pub const HOP_LIMITS: Limits = Limits {
     head: 64 * 1024,
     fields: 128,
     target: 16 * 1024,
@@ -106,7 +106,7 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
 /// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is.
 #[must_use]
 pub fn is_sound_answer(headers: &HeaderMap) -> bool {
-    check_size(headers, &HOP).is_ok() && check_length(headers).is_ok()
+    check_size(headers, &HOP_LIMITS).is_ok() && check_length(headers).is_ok()
 }
 
 /// One length, or one `chunked`, or neither (RFC 9112, section 6.1).

@@ -49,21 +49,23 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C Trace Context, the vendors' part.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Why a header was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A reserved name: it would speak for the gateway.
-    Identity,
-    /// Another `X-*` name, `Forwarded` and the like.
-    X,
-    /// For one connection only (RFC 9110, section 7.6.1).
-    HopByHop,
-    /// Named by a `Connection` line.
-    Nominated,
-    /// A character outside `[A-Za-z0-9-]` in the name.
-    Alias,
-    /// A trailer that is not let through.
-    Trailer,
+crate::labelled! {
+    /// Why a header was taken.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// A reserved name: it would speak for the gateway.
+        Identity = "identity",
+        /// Another `X-*` name, `Forwarded` and the like.
+        X = "x",
+        /// For one connection only (RFC 9110, section 7.6.1).
+        HopByHop = "hop_by_hop",
+        /// Named by a `Connection` line.
+        Nominated = "nominated",
+        /// A character outside `[A-Za-z0-9-]` in the name.
+        Alias = "alias",
+        /// A trailer that is not let through.
+        Trailer = "trailer",
+    }
 }
 
 /// How many headers were taken, by [`Kind`].
@@ -103,31 +105,6 @@ pub struct HopContext {
 /// The context headers do not have the form that rule 3 of section 4 demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadContext;
-
-impl Kind {
-    /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 6] = [
-        Self::Identity,
-        Self::X,
-        Self::HopByHop,
-        Self::Nominated,
-        Self::Alias,
-        Self::Trailer,
-    ];
-
-    /// The word in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::X => "x",
-            Self::HopByHop => "hop_by_hop",
-            Self::Nominated => "nominated",
-            Self::Alias => "alias",
-            Self::Trailer => "trailer",
-        }
-    }
-}
 
 impl Stripped {
     /// How many of one kind.

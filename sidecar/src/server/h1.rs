@@ -18,6 +18,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
         peer,
         name,
         guard,
+        ..
     } = proven;
     let core = &pipeline.core;
     let hop = Hop {

@@ -15,7 +15,7 @@ fn rules(signing: bool) -> Rules {
 
 fn read_with(text: &str, rules: &Rules) -> Result<Plugin, Vec<String>> {
     let mut faults = Vec::new();
-    let root = gapura_runtime::json::parse(text.as_bytes(), &mut faults);
+    let root = gapura_settings::json::parse(text.as_bytes(), &mut faults);
     let is_whole = faults.is_empty();
     let plugin = root
         .and_then(|root| Plugin::read(&root, rules, &mut faults))
