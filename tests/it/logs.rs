@@ -255,7 +255,19 @@ fn an_answer_whose_reader_leaves_midway_is_logged_as_a_client_that_is_gone() {
     let open = client.open(request("over-h2", "/echo/endless"), true);
     assert_eq!(open.answer().head.status, 200);
     drop(client);
-    for id in ["over-h1", "over-h2"] {
+    // The same before there is any answer.
+    mesh.plugin.on("/silent", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut wire = mesh.connect();
+    wire.get(
+        "/echo/silent",
+        &format!("{auth}X-Request-Id: unanswered\r\n"),
+    );
+    let _ = mesh.plugin.wait_for("it", |seen| seen.target == "/silent");
+    drop(wire);
+    for id in ["over-h1", "over-h2", "unanswered"] {
         for program in [&mesh.gateway, &mesh.sidecar] {
             let line = program.wait_for_line(id, |line| line["request_id"] == id);
             assert_eq!(line["status"], 499, "{line}");

@@ -91,5 +91,9 @@ impl Drop for Exchange {
         if let Some(upload) = &self.upload {
             self.record.bytes_in = upload.bytes();
         }
+        // It went away before there was an answer.
+        if self.record.status == CLIENT_GONE && !self.record.is_cut() {
+            self.record.code.get_or_insert(Code::ClientGone);
+        }
     }
 }

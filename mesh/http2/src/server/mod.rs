@@ -7,7 +7,9 @@
 //! Invariants: who takes a request back takes it from the service too; an answer is whole or its stream is reset; nothing that a
 //! client does or fails to do is waited for without bound.
 
+mod ending;
 mod exchange;
+mod settings;
 mod stream_task;
 mod times;
 
@@ -16,7 +18,6 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -34,110 +35,16 @@ use super::watch::{Refused, Watch};
 use super::{MAX_FRAME, SEND_BUFFER};
 use gapura_http::Stream;
 use gapura_http::http1::RefusalKind;
-use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
 use gapura_http::http1::server::{AnswerBody, Service};
 use gapura_http::http1::write::HttpDate;
 use gapura_http::{Deadline, Timer};
 
+use ending::{ended, linger};
 use stream_task::StreamTask;
 use times::{Act, Moved, Seen, Times};
 
-/// The bounds of a connection.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Of a head, counted as HTTP/1 would write it; each crumb of a cookie is a field.
-    pub limits: Limits,
-    /// Bytes of a head as HTTP/2 counts them (RFC 9113, section 6.5.2): beyond these `h2` refuses it by itself, bare.
-    pub header_list: u32,
-    /// Streams at a time.
-    pub streams: u32,
-    /// What may be under way to us on one stream.
-    pub stream_window: u32,
-    /// What may be under way to us on all of the connection.
-    pub connection_window: u32,
-    /// For the preface and the first request.
-    pub head_within: Duration,
-    /// For the next request, while none is under way.
-    pub idle_within: Duration,
-    /// For the next byte of a body that somebody reads; not of gRPC, where silence is no fault.
-    pub body_idle: Option<Duration>,
-    /// For the client to take some of what we send, and for an upload to go on once its answer has ended.
-    pub stall_within: Duration,
-    /// For the rest of an upload that nobody reads any more.
-    pub drain_within: Duration,
-    /// And so many bytes of it.
-    pub drain_most: u64,
-    /// Silence after which a client with open streams is asked whether it is there.
-    pub ping_after: Duration,
-    /// For its answer.
-    pub pong_within: Duration,
-}
-
-/// Eight times what a client may send: all that a proxy or a browser is likely to bring is refused by us, with an envelope, and not
-/// by `h2`, bare. A hundred streams of it are 25 MiB, which their client has to send, byte by byte.
-const HEADER_LIST: u32 = 256 * 1024;
-
-impl Settings {
-    /// For clients (CONTRACT section 5).
-    #[must_use]
-    pub fn client() -> Self {
-        // A client's times are the same, whatever it speaks.
-        let http1 = gapura_http::http1::server::Settings::client();
-        Self {
-            limits: CLIENT_LIMITS,
-            header_list: HEADER_LIST,
-            // As Envoy's guide for the edge has it.
-            streams: 100,
-            // Enough for a fast upload over a long line.
-            stream_window: 256 * 1024,
-            connection_window: 1024 * 1024,
-            head_within: http1.head_within,
-            idle_within: http1.idle_within,
-            body_idle: http1.body_idle,
-            stall_within: http1.stall_within,
-            drain_within: http1.drain_within,
-            drain_most: http1.drain_most,
-            ping_after: Duration::from_secs(30),
-            pong_within: Duration::from_secs(10),
-        }
-    }
-
-    /// For the gateway, at the sidecar: what the door took passes, and no stream holds up another.
-    #[must_use]
-    pub fn hop() -> Self {
-        Self {
-            limits: HOP_LIMITS,
-            header_list: super::client::HEADER_LIST,
-            // The gateway opens another connection beyond.
-            streams: 256,
-            stream_window: super::client::STREAM_WINDOW,
-            connection_window: super::client::CONNECTION_WINDOW,
-            // The gateway keeps a connection for an hour, and asks by itself whether we are there.
-            idle_within: Duration::from_secs(2 * 3600),
-            head_within: Duration::from_secs(2 * 3600),
-            ..Self::client()
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug)]
-pub enum End {
-    /// The client closed it, or it closed after it was told to stop.
-    Closed,
-    /// No request came in time.
-    Idle,
-    /// The client did not begin to speak HTTP/2 in time.
-    NoPreface,
-    /// The client took nothing for too long.
-    Stalled,
-    /// The client did not answer when asked whether it is there.
-    Silent,
-    /// The client broke the protocol, or did too much of what it costs nothing to do.
-    Protocol(h2::Reason),
-    /// The stream broke.
-    Broken(io::Error),
-}
+pub use ending::End;
+pub use settings::Settings;
 
 /// Tasks of a connection that wait for their next stream; those beyond end.
 const IDLE_STREAM_TASKS: usize = 64;
@@ -231,31 +138,6 @@ where
     end
 }
 
-/// For who broke the protocol to read why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// And so much of what is under way from there is read past meanwhile: unread, it would reset the connection and take our words
-/// with it.
-const LAST_BYTES: usize = 1024 * 1024;
-
-/// Sees that the reason of the end arrives, where the end is ours.
-async fn linger<IO: Stream>(end: &End, flusher: &Flusher<IO>, deadline: &impl Deadline) {
-    if !matches!(end, End::Protocol(_)) {
-        return;
-    }
-    deadline.reset(LAST_WORDS);
-    let mut most = LAST_BYTES;
-    poll_fn(|cx| {
-        flusher.close(cx);
-        match flusher.poll_discard(&mut most, cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => deadline.poll_passed(cx),
-        }
-    })
-    .await;
-    deadline.unset();
-}
-
 /// The preface and the settings behind it.
 const PREFACE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -285,19 +167,6 @@ async fn preface<IO: Stream>(
         deadline.poll_passed(cx).map(|()| Err(End::NoPreface))
     })
     .await
-}
-
-/// How a connection ended that failed with this.
-fn ended<IO>(error: &h2::Error, flusher: &Flusher<IO>) -> End {
-    if let Some(failure) = flusher.take_failure() {
-        return End::Broken(failure);
-    }
-    match error.get_io() {
-        Some(error) => End::Broken(error.kind().into()),
-        // The client may say goodbye for whatever reason it has.
-        None if error.is_remote() => End::Closed,
-        None => End::Protocol(error.reason().unwrap_or(h2::Reason::PROTOCOL_ERROR)),
-    }
 }
 
 /// Sees one connection through.
