@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use gapura_tests::PATIENCE;
-use gapura_tests::h2::Frames;
+use gapura_tests::h2::{Frames, Http2};
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::Then;
 
@@ -457,4 +457,45 @@ fn what_health_checks_of_a_proxy_ask_is_answered() {
         let answer = String::from_utf8(wire.to_end().unwrap()).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{check}: {answer}");
     }
+}
+
+#[test]
+fn an_answer_has_one_date_and_its_names_in_lower_case_and_expect_ends_at_the_door() {
+    let mesh = TestMesh::new().start();
+    const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let dated = format!("HTTP/1.1 200 OK\r\nDATE: {OLD}\r\nContent-Length: 2\r\n\r\nok");
+    mesh.plugin.answer_raw("/dated", dated, Then::Keep);
+    let auth = mesh.authorization("7", "42");
+    let token = auth.trim_end().split_once(' ').unwrap().1.to_owned();
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    for (path, kept) in [("/echo/dated", true), ("/echo/undated", false)] {
+        let mut wire = mesh.connect();
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        ));
+        assert_eq!(wire.try_response("POST").unwrap().status, 100);
+        wire.send("hi");
+        let over_h1 = wire.try_response("POST").unwrap();
+        let request = http::Request::get(format!("https://localhost{path}"))
+            .header("authorization", &token)
+            .body(())
+            .unwrap();
+        let over_h2 = client.exchange(request, None);
+        for answer in [&over_h1, &over_h2] {
+            let dates = answer.all("date");
+            assert_eq!(dates.len(), 1, "{answer:?}");
+            assert_eq!(dates[0] == OLD, kept, "{answer:?}");
+            let mixed = answer
+                .headers
+                .iter()
+                .find(|(name, _)| *name != name.to_ascii_lowercase());
+            assert_eq!(mixed, None, "{answer:?}");
+        }
+    }
+    let seen = mesh.plugin.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(
+        seen.iter().all(|seen| seen.header("expect").is_none()),
+        "{seen:?}"
+    );
 }

@@ -232,7 +232,7 @@ fn what_has_ended_leaves_nothing_behind() {
 
 #[test]
 fn an_idle_client_holds_little_beside_its_tls() {
-    const CLIENTS: u64 = 400;
+    const CLIENTS: u64 = 200;
     let mesh = TestMesh::new().one_worker().start();
     let auth = mesh.authorization("7", "42");
     let connected = |count: u64| -> Vec<_> {
@@ -245,7 +245,7 @@ fn an_idle_client_holds_little_beside_its_tls() {
             })
             .collect()
     };
-    let warm = connected(50);
+    let warm = connected(30);
     let before = mesh.gateway.resident_kib();
     let idle = connected(CLIENTS);
     let grown = mesh.gateway.resident_kib().saturating_sub(before);

@@ -51,8 +51,8 @@ const PER_SECOND: u32 = 10;
 /// Updates of windows for each frame of DATA that we send: one of the stream's and one of the connection's, with room.
 const UPDATES_PER_DATA: u64 = 10;
 
-/// Refusals that wait to be told of; a turn reads no more.
-const REFUSED_MOST: usize = 256;
+/// Refusals that wait to be told of: as many faults as `h2` answers before it ends the connection.
+const REFUSED_MOST: usize = 1024;
 
 /// The code of a reset over a malformed message (RFC 9113, section 7).
 const PROTOCOL_ERROR: u32 = 1;

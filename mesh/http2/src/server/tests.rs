@@ -989,6 +989,29 @@ async fn floods_end_their_own_connection() {
 }
 
 #[tokio::test]
+async fn heads_that_are_malformed_without_end_end_the_connection_and_each_is_told_of() {
+    locally(async {
+        let service = Noting::new(hasty);
+        let mut served = served(service.clone());
+        let mut raw = served.raw().await;
+        let block = request_block("GET", &[("connection", "close")]);
+        for stream in (1..2300).step_by(2) {
+            let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+            if raw.0.write_all(&head).await.is_err() {
+                break;
+            }
+        }
+        let code = raw.until(GOAWAY).await.code();
+        assert_eq!(code, u32::from(h2::Reason::ENHANCE_YOUR_CALM));
+        let end = timeout(SECOND * 10, served.end).await.unwrap().unwrap();
+        assert!(matches!(end, End::Protocol(_)), "{end:?}");
+        let told = service.refusals().borrow().len();
+        assert!((1000..=1024).contains(&told), "{told} of them");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_answers_and_updates_as_it_should_is_no_flood() {
     locally(async {
         let mut served = served(Noting::new(|_: Request<Incoming>| async {
