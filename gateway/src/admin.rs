@@ -97,17 +97,38 @@ impl Report for Admin {
             faulty,
         );
         self.shared().meters.render_shadow(text, UNROUTED);
+        self.waiting(text);
     }
 }
 
 impl Admin {
+    fn waiting(&self, text: &mut Text) {
+        let name = "gapura_requests_waiting";
+        let help = "Requests that wait for a place with the plugin.";
+        text.family(name, "gauge", help);
+        let table = self.registry.table();
+        let running = table.running();
+        let mut waiting: Vec<(&str, u64)> = running
+            .map(|(plugin, cluster)| (plugin.name.as_str(), cluster.admission().waiting()))
+            .collect();
+        waiting.sort_unstable();
+        for (plugin, count) in waiting {
+            text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
     fn plugins(&self) -> Value {
         let table = self.registry.table();
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => page_of(file, plugin, &running.instances()),
+                Found::Plugin { running, .. } => {
+                    let mut page = page_of(file, plugin, &running.instances());
+                    page["in_flight"] = running.admission().under_way().into();
+                    page["waiting"] = running.admission().waiting().into();
+                    page
+                }
                 Found::Held | Found::NoRoute => page_of(file, plugin, &[]),
             })
             .collect();
@@ -138,6 +159,8 @@ fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
         "addresses": addresses,
         "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
         "max_body_bytes": plugin.max_body,
+        "max_in_flight": plugin.max_in_flight,
+        "rate_limit": plugin.rate_limit.as_ref().map(|limit| limit.to_json()),
         "keep_mount_prefix": plugin.keep_mount_prefix,
         "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
         "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),

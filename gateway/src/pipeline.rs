@@ -4,6 +4,7 @@
 //! What each step decides is its own file's; here stands their order, and nothing goes on before all of them have agreed.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,8 +36,10 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
+use crate::limits::PLACE_WITHIN;
 use crate::outgoing::{self, Facts, Outgoing};
-use crate::registry::{Plugin, Refusal as RuleRefusal, Registry};
+use crate::rate_limit::{self, Asks, Limiter, Stand};
+use crate::registry::{Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Route, Target};
@@ -44,6 +47,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
+use crate::upstream::admission::{Party, Place};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::{self, Upstreams};
 use crate::ws_token::{self, Offered};
@@ -58,6 +62,8 @@ pub(crate) struct Pipeline {
     pub(crate) authenticator: Authenticator,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// Who has sent how much.
+    pub(crate) limiter: Limiter,
     /// The way to the plugins.
     pub(crate) upstreams: Upstreams,
     /// Signs the context for plugins that have no sidecar.
@@ -75,6 +81,8 @@ struct Visit<'a> {
     client: &'a Client,
     exchange: Box<Exchange>,
     page: Page,
+    /// Where it stands with the limits that it has passed.
+    stands: Vec<Stand>,
     /// Where the connection looks behind a 101.
     tunnel: &'a RefCell<Option<Tunnel>>,
 }
@@ -113,6 +121,7 @@ impl Pipeline {
             client,
             exchange: self.begin(client, &head),
             page: Page::of(&head),
+            stands: Vec::new(),
             tunnel,
         };
         let target = visit.page.is_known().then(|| head.uri.clone());
@@ -124,7 +133,10 @@ impl Pipeline {
             self.find_page(&mut visit.page, target.path().as_bytes());
         }
         let Visit {
-            mut exchange, page, ..
+            mut exchange,
+            page,
+            stands,
+            ..
         } = visit;
         let ends = match &result {
             Ok(answer) => answer.status() != StatusCode::SWITCHING_PROTOCOLS && self.is_going(),
@@ -145,6 +157,7 @@ impl Pipeline {
                 respond::refuse(&rejection, exchange, &self.core.seed.log)
             }
         };
+        rate_limit::mark(&stands, response.headers_mut());
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if ends {
             let close = HeaderValue::from_static("close");
@@ -251,10 +264,12 @@ impl Pipeline {
             target.path.as_str(),
             visit,
         )?; // authorise.rs: may they
+        self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
         let cluster = route.running.clone();
         let interim = incoming.interim();
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
+        let network = address.network();
         let found = Found {
             route,
             host,
@@ -265,11 +280,13 @@ impl Pipeline {
         };
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
+        let place = self.place(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
         let mut hint =
             |status, head| respond::hint(interim.as_ref(), permit.plugin(), status, head);
         let sending = (outgoing, body, &upload);
         let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
-        self.answered(answer, permit.plugin(), &websocket, until, visit) // respond.rs: what may leave
+        let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
+        Ok(keeping(place, answer))
     }
 
     /// The request has reached a plugin's mount.
@@ -330,9 +347,54 @@ impl Pipeline {
         let permit =
             authorise::admit(plugin, caller, method, path).map_err(Rejection::Authorise)?;
         if let Some(refusal) = permit.shadowed() {
-            self.passed_in_shadow(refusal, &visit.exchange);
+            let why = format!("of rules that refuse it: {refusal}");
+            self.passed_in_shadow(&why, &visit.exchange);
         }
         Ok(permit)
+    }
+
+    /// Whether its caller has not sent too much.
+    async fn within_limits(
+        &self,
+        permit: &Permit,
+        address: &Named,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Rejection> {
+        let caller = permit.caller();
+        let asks = Asks {
+            plugin: permit.plugin(),
+            company: caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str())),
+            caller,
+            client: address.network(),
+        };
+        if !asks.is_limited() {
+            return Ok(());
+        }
+        let taken = self.limiter.take(&asks, Instant::now()).await;
+        let passed = taken.map_err(Rejection::RateLimit)?;
+        visit.stands = passed.stands;
+        if let Some(over) = passed.shadowed {
+            let why = format!("of a limit: it is {}", over.as_str());
+            self.passed_in_shadow(&why, &visit.exchange);
+        }
+        Ok(())
+    }
+
+    /// A place among the requests that are under way to a plugin, once it is this company's turn.
+    async fn place(
+        &self,
+        cluster: &Cluster,
+        permit: &Permit,
+        network: IpAddr,
+    ) -> Result<Place, Rejection> {
+        let plugin = permit.plugin();
+        let party = || match permit.caller() {
+            Some(caller) => Party::Company(caller.tenant().as_str().into()),
+            None => Party::Network(network),
+        };
+        let over = || self.core.timers.sleep(PLACE_WITHIN.min(plugin.timeout));
+        let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
+        entering.await.map_err(Rejection::Overloaded)
     }
 
     /// The request as its plugin may see it.
@@ -427,8 +489,8 @@ impl Pipeline {
         self.core.seed.stopping.phase() != Phase::Run
     }
 
-    /// Counts and tells of a request that the plugin's rules would refuse if they did more than watch.
-    fn passed_in_shadow(&self, refusal: RuleRefusal, exchange: &Exchange) {
+    /// Counts and tells of a request that would be refused by what only watches.
+    fn passed_in_shadow(&self, why: &str, exchange: &Exchange) {
         let record = &exchange.record;
         let Some(plugin) = &record.plugin else {
             return;
@@ -438,7 +500,7 @@ impl Pipeline {
             ("request_id", record.request_id.as_str().into()),
             ("plugin", plugin.name().into()),
         ];
-        let message = format!("passed in the shadow of rules that refuse it: {refusal}");
+        let message = format!("passed in the shadow {why}");
         self.core
             .seed
             .log
@@ -493,6 +555,17 @@ impl WebSocket {
         };
         Ok(Self { asked, offered })
     }
+}
+
+/// The answer keeps its place among the requests under way until its body has gone out. An event stream gives it back with its
+/// head, as an upgraded one does: it lasts for as long as its reader likes, and a few hundred of them would shut the plugin to all.
+fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        || respond::is_event_stream(answer.headers())
+    {
+        return answer;
+    }
+    answer.map(|body| body.with(Box::new(place)))
 }
 
 /// The request's body, bounded as the plugin wants it, and how far it has come.

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::{Checked, Cli, Program};
@@ -32,6 +33,7 @@ use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
 use crate::pipeline::Pipeline;
+use crate::rate_limit::Limiter;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::settings::Downstream;
@@ -52,6 +54,7 @@ struct Parts {
     registry: Registry,
     keys: Keys,
     standing: Standing,
+    limiter: Limiter,
     signer: Option<Arc<Signer>>,
     settings: Arc<Downstream>,
     tls: Option<Arc<ServerConfig>>,
@@ -118,6 +121,7 @@ impl Program for Config {
             registry: loaded.registry.clone(),
             keys: loaded.keys.clone(),
             standing: loaded.standing.clone(),
+            limiter: Limiter::new(Instant::now()),
             signer: loaded.signer,
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
@@ -176,6 +180,7 @@ impl Parts {
                 registry: self.registry,
                 authenticator: Authenticator::new(self.keys),
                 standing: self.standing,
+                limiter: self.limiter,
                 upstreams,
                 signer: self.signer,
                 endpoints: self.endpoints,

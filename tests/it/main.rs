@@ -22,11 +22,13 @@ mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
+mod overload; // one company floods, and no other notices
 mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
 mod plugins; // what a plugin may say, good and bad
+mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths

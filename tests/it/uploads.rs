@@ -1,8 +1,12 @@
 //! Uploads that are refused while they still come: the answer arrives all the same, over both versions of HTTP.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::{Gate, Then};
+use gapura_tests::wire::Wire;
+use serde_json::json;
 
 use crate::clients::url;
 
@@ -65,7 +69,45 @@ fn who_waits_for_a_100_is_refused_without_being_read() {
     wire.response()
         .assert_refusal(401, "token_missing", "gateway");
     assert!(
-        wire.is_closed_within(std::time::Duration::from_secs(2)),
+        wire.is_closed_within(Duration::from_secs(2)),
         "and not drained"
     );
+}
+
+#[test]
+fn while_requests_are_shed_the_rest_of_a_refused_upload_is_not_read() {
+    let few = json!({"max_in_flight": 1});
+    let mesh = TestMesh::new().one_worker().fields(few).start();
+    let gate = Gate::new();
+    let held = gate.clone();
+    mesh.plugin.on("/held", move |exchange| {
+        let _ = held.wait();
+        exchange.answer("200 OK", "", b"");
+        Then::Keep
+    });
+    let refused = |wire: &mut Wire| {
+        wire.send(
+            "POST /echo/up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nsome",
+        );
+        wire.response()
+            .assert_refusal(401, "token_missing", "gateway");
+    };
+    let (mut before, mut while_shed) = (mesh.connect(), mesh.connect());
+    refused(&mut before);
+    assert!(
+        before.is_silent_for(Duration::from_secs(1)),
+        "the rest is waited for"
+    );
+    let mut first = mesh.connect();
+    first.get("/echo/held", &mesh.authorization("7", "42"));
+    let _ = mesh.plugin.wait_for("it", |seen| seen.target == "/held");
+    let shed = mesh.get("/echo/x").token_of("7", "42").send();
+    shed.assert_refusal(503, "overloaded", "gateway");
+    refused(&mut while_shed);
+    assert!(
+        while_shed.is_closed_within(Duration::from_secs(3)),
+        "it is not read"
+    );
+    gate.open();
+    assert_eq!(first.response().status, 200);
 }

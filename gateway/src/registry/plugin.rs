@@ -4,6 +4,7 @@
 //! restricts and cannot be enforced by this build is refused, never ignored. Whether two plugins get in each other's way is not
 //! known here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_protocol::identity::{Name, PeerId, Role};
@@ -16,6 +17,7 @@ use super::auth_mode::AuthMode;
 use super::cors::Cors;
 use super::headers::{self, HeaderPatterns};
 use super::mount::Mount;
+use super::rate_limit::{Limited, RateLimit};
 use super::rules::{Rules, Signing};
 use super::upstream::Upstream;
 
@@ -38,6 +40,10 @@ pub(crate) struct Plugin {
     pub timeout: Duration,
     /// Who may use it.
     pub access: Access,
+    /// How much one caller may send to it.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// How many requests may be under way to it.
+    pub max_in_flight: u32,
     /// Which pages of other origins may read its answers.
     pub cors: Option<Cors>,
     /// Whether a page's WebSocket may bring its token as a subprotocol.
@@ -89,15 +95,14 @@ const KNOWN: &[&str] = &[
     "ws_token",
     "outlive_token",
     "enabled",
+    "rate_limit",
+    "max_in_flight",
     "max_body_bytes",
     "retry",
     "health",
     "openapi",
     "$schema",
 ];
-
-/// Fields that restrict and do not work yet: a file that leans on one must not load.
-const RESTRICTING: &[&str] = &["rate_limit"];
 
 /// Names that are kept for later.
 const LATER: &[&str] = &["conditions", "canary", "min_version", "matrix_params"];
@@ -109,6 +114,11 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 ];
 
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
+
+const IN_FLIGHT_DEFAULT: u64 = 256;
+
+/// More than a program has sockets for.
+const IN_FLIGHT_MAX: u64 = 1_000_000;
 
 /// A day: whoever needs longer needs another shape of request.
 const TIMEOUT_MAX_MS: u64 = 86_400_000;
@@ -135,9 +145,7 @@ impl Plugin {
         faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
-        let refused = [RESTRICTING, LATER].concat();
-        let mut fields = Fields::open_but(root, "", KNOWN, &refused, faults)?;
-        fields.refuse(RESTRICTING, "restricts who may call and can't be enforced by this build yet; remove it, or keep the plugin out");
+        let mut fields = Fields::open_but(root, "", KNOWN, LATER, faults)?;
         fields.refuse(LATER, "is not supported by this build; remove it");
         for name in ["name", "version", "mount", "upstream", "auth_mode"] {
             fields.require(name);
@@ -163,6 +171,9 @@ impl Plugin {
                     .is_none_or(|upstream| !upstream.is_plaintext()),
         };
         let access = Access::read(&mut fields, told);
+        let limited = Limited::Plugin { known: told.caller };
+        let rate_limit = RateLimit::read(&mut fields, limited);
+        let max_in_flight = read_max_in_flight(&mut fields);
         let cors = Cors::read(&mut fields);
         let ws_token = read_ws_token(&mut fields, auth);
         let outlive_token = fields.flag("outlive_token").unwrap_or(false);
@@ -195,6 +206,8 @@ impl Plugin {
             keep_mount_prefix,
             timeout,
             access: access?,
+            rate_limit,
+            max_in_flight,
             cors,
             ws_token,
             outlive_token,
@@ -243,6 +256,11 @@ fn read_mount(fields: &mut Fields<'_, '_>) -> Option<Mount> {
             None
         }
     }
+}
+
+fn read_max_in_flight(fields: &mut Fields<'_, '_>) -> u32 {
+    let most = fields.whole("max_in_flight", 1..=IN_FLIGHT_MAX);
+    u32::try_from(most.unwrap_or(IN_FLIGHT_DEFAULT)).unwrap_or(u32::MAX)
 }
 
 /// `auth_mode`, and `verify`, which narrows it.

@@ -15,6 +15,7 @@ use gapura_protocol::identity::{Name, PeerId};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
 use tokio::sync::Notify;
 
+use super::admission::Admission;
 use crate::registry::{Host, Plugin, Upstream};
 
 /// The running side of one plugin.
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
     instances: ArcSwap<Vec<Arc<Instance>>>,
     name: Name,
     meters: OnceLock<Arc<PluginMeters>>,
+    admission: Arc<Admission>,
     look_soon: LookSoon,
 }
 
@@ -74,6 +76,11 @@ impl Cluster {
     /// Its addresses now, for as long as one look needs them; none while its names have not been resolved.
     pub(crate) fn instances(&self) -> Guard<Arc<Vec<Arc<Instance>>>> {
         self.instances.load()
+    }
+
+    /// How many requests are under way to it, and who waits for a place.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// Its counters among those of the program.
@@ -164,6 +171,7 @@ impl Clusters {
             instances: ArcSwap::from_pointee(listed),
             name: plugin.name.clone(),
             meters: OnceLock::new(),
+            admission: Arc::default(),
             look_soon: self.look_soon.clone(),
         });
         let weak = Arc::downgrade(&cluster);

@@ -6,11 +6,13 @@
 //!
 //! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them.
 
+pub(crate) mod admission;
 mod attempt;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
 mod dial;
 pub(crate) mod error;
+mod fair_queue;
 mod hop;
 mod lookup;
 pub(crate) mod resolve;
