@@ -4,7 +4,7 @@
 //! what costs it nothing, and the streams that `h2` refused on its own, so that they leave their line.
 //!
 //! A frame that brings nothing on (a ping, settings, a priority, a reset, DATA without data, a kind that nobody knows) takes from an
-//! allowance, which each request and each second of work fill up again; a window's update takes from another, which grows with the
+//! allowance, which each request, each second of work and the DATA that we send fill up again; a window's update takes from another, which grows with the
 //! DATA that we send, since that is what it answers. Envoy and HAProxy bound both; the numbers are wide of any client we know of:
 //! Python's `h2` answers each DATA frame with two updates, Firefox opens with six priorities.
 //! Invariant: what a client may make us do for nothing is bounded by a constant and by what else it does.
@@ -45,8 +45,11 @@ const BURST: u32 = 1000;
 /// And so many more with each request,
 const PER_REQUEST: u32 = 10;
 
-/// and with each second in which something is under way.
+/// with each second in which something is under way,
 const PER_SECOND: u32 = 10;
+
+/// and with each frame of DATA that we send: gRPC's clients measure the line by a ping whenever some has come.
+const PER_DATA: u32 = 2;
 
 /// Updates of windows for each frame of DATA that we send: one of the stream's and one of the connection's, with room.
 const UPDATES_PER_DATA: u64 = 10;
@@ -92,7 +95,8 @@ impl Watch {
 
     /// These bytes go to the client.
     pub(super) fn went(&mut self, bytes: &[u8]) {
-        let (updates, accepted, refused) = (&mut self.updates, self.accepted, &mut self.refused);
+        let (updates, left) = (&mut self.updates, &mut self.left);
+        let (accepted, refused) = (self.accepted, &mut self.refused);
         self.went.read(bytes, |head| {
             let FrameHead {
                 kind, stream, code, ..
@@ -100,6 +104,7 @@ impl Watch {
             let how = match kind {
                 DATA => {
                     *updates += UPDATES_PER_DATA;
+                    *left = (*left + PER_DATA).min(BURST);
                     return;
                 }
                 // What was not handed on was answered by nobody else.
@@ -203,8 +208,10 @@ mod tests {
         for _ in 0..BURST * 3 {
             watch.went(&frame(DATA, 0, 1, b"x"));
             (0..2).for_each(|_| watch.came(&update));
+            watch.came(&ping);
         }
         assert!(!watch.is_flooded());
+        (0..BURST).for_each(|_| watch.came(&ping));
         watch.came(&ping);
         assert!(watch.is_flooded());
     }

@@ -245,7 +245,7 @@ impl<IO: Stream + 'static> Pool<IO> {
         hint: &mut Hint<'_>,
     ) -> Result<Answer, Failed> {
         let answer = {
-            let place = &kept.place;
+            let place = kept.place.as_ref();
             let sending = kept.connection.send(request, |status, headers| {
                 serve(place);
                 hint(status, headers);
@@ -263,7 +263,7 @@ impl<IO: Stream + 'static> Pool<IO> {
             Some(reason) => Failed::Cut(reason),
             None => error.into(),
         })?;
-        serve(&kept.place);
+        serve(kept.place.as_ref());
         if let Some(asking) = asking {
             asking.answered();
         }
@@ -321,7 +321,7 @@ impl<IO: Stream + 'static> Pool<IO> {
     }
 }
 
-fn serve(place: &Option<Place>) {
+fn serve(place: Option<&Place>) {
     if let Some(place) = place {
         place.serve();
     }
