@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
 use gapura_runtime::pages::Report;
@@ -13,10 +14,15 @@ use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
+use crate::explain::{InForce, answer};
+use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
+use crate::settings::Downstream;
 use crate::standing::Standing;
-use crate::upstream::cluster::Instance;
+use crate::upstream::cluster::{Cluster, Running};
+use crate::upstream::health::Reason;
 
 /// What the pages are made from.
 pub(crate) struct Admin {
@@ -26,6 +32,12 @@ pub(crate) struct Admin {
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// The keys that tokens are verified with.
+    pub(crate) keys: Keys,
+    /// What each has left of its limits.
+    pub(crate) limiter: Limiter,
+    /// What the operator has set for the door.
+    pub(crate) settings: Arc<Downstream>,
     /// The settings in force, without secrets.
     pub(crate) config: Value,
     /// Who judges clients' certificates.
@@ -34,6 +46,8 @@ pub(crate) struct Admin {
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
+
+    const EXPLAINS: bool = true;
 
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
@@ -72,6 +86,18 @@ impl Report for Admin {
         Some(certificates.saturating_add(self.standing.streams_ended()))
     }
 
+    fn explain(&self, question: &[u8]) -> Option<Page> {
+        let in_force = InForce {
+            registry: &self.registry,
+            keys: &self.keys,
+            standing: &self.standing,
+            limiter: &self.limiter,
+            door: &self.settings,
+            now: unix(self.shared().clock.now()),
+        };
+        Some(answer(question, in_force))
+    }
+
     fn metrics(&self, text: &mut Text) {
         let counts = self.registry.counts();
         text.family(
@@ -98,6 +124,8 @@ impl Report for Admin {
         );
         self.shared().meters.render_shadow(text, UNROUTED);
         self.waiting(text);
+        self.shared().meters.render_mirrored(text);
+        self.instances(text);
     }
 }
 
@@ -109,11 +137,48 @@ impl Admin {
         let table = self.registry.table();
         let running = table.running();
         let mut waiting: Vec<(&str, u64)> = running
-            .map(|(plugin, cluster)| (plugin.name.as_str(), cluster.admission().waiting()))
+            .map(|(plugin, running)| (plugin.name.as_str(), running.waiting()))
             .collect();
         waiting.sort_unstable();
         for (plugin, count) in waiting {
             text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
+    /// How the instances of all plugins are. A canary's stand beside its plugin's own.
+    fn instances(&self, text: &mut Text) {
+        let table = self.registry.table();
+        let mut healthy = Vec::new();
+        let mut differs = Vec::new();
+        for (plugin, running) in table.running() {
+            for (at, cluster) in running.clusters().enumerate() {
+                for one in cluster.instances().iter() {
+                    let labels = (plugin.name.to_string(), one.at().to_string());
+                    healthy.push((labels.clone(), u64::from(one.health.is_in())));
+                    if let Some(said) = one.version().filter(|_| at == 0) {
+                        differs.push((labels, u64::from(*said != plugin.version)));
+                    }
+                }
+            }
+        }
+        for (name, help, mut samples) in [
+            (
+                "gapura_upstream_healthy",
+                "Whether an instance gets requests.",
+                healthy,
+            ),
+            (
+                "gapura_upstream_version_differs",
+                "Whether an instance says that it runs another version than its plugin's file.",
+                differs,
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            samples.sort_unstable();
+            samples.dedup_by(|next, kept| next.0 == kept.0);
+            for ((plugin, instance), value) in &samples {
+                text.sample(name, &[("plugin", plugin), ("instance", instance)], *value);
+            }
         }
     }
 
@@ -124,12 +189,12 @@ impl Admin {
             .iter()
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
                 Found::Plugin { running, .. } => {
-                    let mut page = page_of(file, plugin, &running.instances());
-                    page["in_flight"] = running.admission().under_way().into();
-                    page["waiting"] = running.admission().waiting().into();
+                    let mut page = page_of(file, plugin, Some(running));
+                    page["in_flight"] = running.in_flight().into();
+                    page["waiting"] = running.waiting().into();
                     page
                 }
-                Found::Held | Found::NoRoute => page_of(file, plugin, &[]),
+                Found::Held | Found::NoRoute => page_of(file, plugin, None),
             })
             .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
@@ -137,17 +202,48 @@ impl Admin {
     }
 }
 
+/// Each instance of a cluster, as it is. What it runs is compared with what is `believed`.
+fn instances_of(cluster: &Cluster, believed: Option<&String>) -> Vec<Value> {
+    let of = |one: &std::sync::Arc<crate::upstream::instance::Instance>| {
+        let out = Reason::ALL.into_iter();
+        let out = out.filter(|reason| one.health.is_out_for(*reason));
+        let version = one.version();
+        let differs = believed.and_then(|believed| Some(**version.as_ref()? != **believed));
+        json!({
+            "address": one.at().to_string(),
+            "weight": one.place.weight,
+            "healthy": one.health.is_in(),
+            "out_for": out.map(Reason::as_str).collect::<Vec<_>>(),
+            "version": version.as_deref(),
+            "version_differs": differs,
+        })
+    };
+    cluster.instances().iter().map(of).collect()
+}
+
 /// One plugin as it is in force; of injected headers the names alone.
-fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
+fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
     let injected: Vec<&str> = plugin
         .inject_headers
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    let addresses: Vec<String> = instances
-        .iter()
-        .map(|instance| instance.at.to_string())
-        .collect();
+    let instances = running.map_or_else(Vec::new, |running| {
+        instances_of(&running.main, Some(&plugin.version))
+    });
+    let addresses: Vec<&Value> = instances.iter().map(|one| &one["address"]).collect();
+    let canary = plugin.canary.as_ref().map(|canary| {
+        let at = running.and_then(|running| running.canary.as_ref());
+        json!({
+            "auth_mode": canary.auth.as_str(),
+            "identity": canary.identity.to_string(),
+            "sidecar": !canary.upstream.is_plaintext(),
+            "tenants": canary.tenants().count(),
+            "percent": canary.percent(),
+            "mirror": canary.mirror,
+            "instances": at.map_or_else(Vec::new, |at| instances_of(&at.cluster, None)),
+        })
+    });
     json!({
         "name": plugin.name.as_str(),
         "version": plugin.version,
@@ -157,6 +253,9 @@ fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
         "identity": plugin.identity.to_string(),
         "sidecar": !plugin.upstream.is_plaintext(),
         "addresses": addresses,
+        "instances": instances,
+        "canary": canary,
+        "min_version": plugin.min_version.as_ref().map(ToString::to_string),
         "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
         "max_body_bytes": plugin.max_body,
         "max_in_flight": plugin.max_in_flight,
@@ -172,5 +271,6 @@ fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
         "ws_token": plugin.ws_token,
         "outlive_token": plugin.outlive_token,
         "not_active_yet": plugin.inactive,
+        "described": serde_json::from_str::<Value>(&plugin.described).unwrap_or_default(),
     })
 }

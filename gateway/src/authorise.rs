@@ -122,6 +122,28 @@ impl Permit {
         &self.plugin
     }
 
+    /// The same leave for the plugin as it is at its canary, whose rules are the plugin's own; for any other it changes nothing.
+    #[must_use]
+    pub(crate) fn at_canary(self, plugin: &Arc<Plugin>) -> Self {
+        let is_its = self.plugin.name == plugin.name && self.plugin.auth <= plugin.auth;
+        Self {
+            plugin: if is_its { plugin.clone() } else { self.plugin },
+            ..self
+        }
+    }
+
+    /// Leave for a copy of the request, to the same plugin as it is at its canary.
+    #[must_use]
+    pub(crate) fn for_copy(&self, plugin: &Arc<Plugin>) -> Self {
+        let same = Self {
+            plugin: self.plugin.clone(),
+            caller: self.caller.clone(),
+            auth: self.auth,
+            shadowed: self.shadowed,
+        };
+        same.at_canary(plugin)
+    }
+
     /// Whom the request speaks for.
     #[must_use]
     pub(crate) fn caller(&self) -> Option<&VerifiedCaller> {

@@ -7,12 +7,14 @@
 mod decides;
 mod entry;
 mod explain;
+mod folder;
 mod issuers;
 mod show;
 mod table;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
@@ -31,6 +33,7 @@ use crate::sign::SignatureForm;
 use crate::standing;
 
 pub use explain::Explain;
+pub use folder::PluginFiles;
 
 /// What the program is asked to do.
 pub type Invocation = gapura_settings::Invocation<Config>;
@@ -40,6 +43,10 @@ pub type Invocation = gapura_settings::Invocation<Config>;
 pub enum Question {
     /// Which plugin would serve a request, and why?
     Explain(Box<Explain>),
+    /// Are the plugin files good, and do they differ from what is in force?
+    Plugins(PluginFiles),
+    /// What may stand in a plugin file?
+    Schema,
     /// By which key does a plugin verify `X-Internal-Signature`?
     SigningKey {
         /// The plugin.
@@ -135,7 +142,12 @@ impl Settings for Config {
         let max_body = layers.parse("max-body-bytes", whole);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
-        let standing = read_standing(layers);
+        let standing = read_standing(layers, auth.as_ref());
+        if let Some(kept) = &standing.logouts
+            && kept.state_dir.is_none()
+        {
+            warnings.push("--backchannel-logout without --state-dir: a restart forgets who has logged out, and lets them in again for as long as their tokens live".to_owned());
+        }
         let signature = layers.parse("signature", str::parse);
         let mut config = Self {
             common: common?,
@@ -158,6 +170,17 @@ impl Settings for Config {
         Some(config)
     }
 
+    fn look_further(layers: &mut Layers) {
+        folder::look_further(layers);
+    }
+
+    fn instead(layers: &mut Layers, check: bool) -> ControlFlow<Option<Question>> {
+        match folder::read(layers, check, Self::ADMIN) {
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            ControlFlow::Break(files) => ControlFlow::Break(files.map(Question::Plugins)),
+        }
+    }
+
     fn subcommand(
         name: &str,
         matches: &ArgMatches,
@@ -168,6 +191,7 @@ impl Settings for Config {
             "explain" => Explain::read(layers, env, matches)
                 .map(Box::new)
                 .map(Question::Explain),
+            "schema" => Some(Question::Schema),
             _ => read_signing_key(layers, matches),
         };
         question.map(Invocation::Own)

@@ -27,7 +27,7 @@ use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
 use gapura_transport::upstream::{Answer, Hint};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -36,19 +36,22 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
-use crate::limits::PLACE_WITHIN;
+use crate::grpc;
+use crate::limits::TURN_WITHIN;
+use crate::logout;
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::rate_limit::{self, Asks, Limiter, Stand};
 use crate::registry::{Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
-use crate::route::{self, Route, Target};
+use crate::route::{self, Endpoint, Route, Target};
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
-use crate::upstream::admission::{Party, Place};
-use crate::upstream::cluster::Cluster;
+use crate::upstream::admission::{InFlight, Party};
+use crate::upstream::cluster::{Cluster, Running};
+use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Upstreams};
 use crate::ws_token::{self, Offered};
 
@@ -65,7 +68,7 @@ pub(crate) struct Pipeline {
     /// Who has sent how much.
     pub(crate) limiter: Limiter,
     /// The way to the plugins.
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Rc<Upstreams>,
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
@@ -95,9 +98,10 @@ struct WebSocket {
 }
 
 /// A route with what runs for its plugin.
-type Reached<'a> = Route<'a, Arc<Cluster>>;
+type Reached<'a> = Route<'a, Running>;
 
 /// What was found out on the way to a plugin, beside the permit.
+#[derive(Clone)]
 struct Found<'a> {
     route: Reached<'a>,
     host: HeaderValue,
@@ -146,11 +150,17 @@ impl Pipeline {
         let ends = ends && (http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
             Ok(answer) => {
-                exchange.record.status = answer.status().as_u16();
+                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its code.
+                let made = exchange.record.code.map(Code::status);
+                exchange.record.status = made.unwrap_or(answer.status()).as_u16();
                 let answer = with_id(answer, &exchange.record.request_id);
-                answer.map(|body| body.with(exchange))
+                exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
             Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
                 if rejection.code() == Code::Overloaded {
                     self.core.shed();
                 }
@@ -194,7 +204,9 @@ impl Pipeline {
         let peer = client
             .address(&head.headers, |ip| self.settings.is_proxy(ip))
             .text;
-        self.exchange(kept, head.method.clone(), peer)
+        let mut exchange = self.exchange(kept, head.method.clone(), peer);
+        exchange.answers_as_asked(head);
+        exchange
     }
 
     fn exchange(
@@ -238,6 +250,9 @@ impl Pipeline {
         visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
+            Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
+                return self.log_out(&head, incoming, visit).await; // logout.rs: a provider tells
+            }
             Target::Endpoint(path) => return self.endpoints.answer(path, &head.method), // endpoints.rs: health, version
             Target::Plugin(route) => route, // route.rs: who answers
         };
@@ -265,7 +280,9 @@ impl Pipeline {
             visit,
         )?; // authorise.rs: may they
         self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
-        let cluster = route.running.clone();
+        let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
+        let waits =
+            grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let interim = incoming.interim();
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
@@ -278,15 +295,43 @@ impl Pipeline {
             websocket: websocket.asked,
             bodiless: body.is_ended(),
         };
+        let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let place = self.place(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
-        let mut hint =
-            |status, head| respond::hint(interim.as_ref(), permit.plugin(), status, head);
+        let plugin = permit.plugin();
+        let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
         let sending = (outgoing, body, &upload);
-        let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
+        let sent = async {
+            let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+            let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
+            Ok((in_flight, answer))
+        };
+        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
+        if let Some(comparison) = copied {
+            answer.response = comparison.watch(answer.response);
+        }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
-        Ok(keeping(place, answer))
+        Ok(respond::holding(in_flight, answer))
+    }
+
+    /// The logout that a provider tells of.
+    async fn log_out(
+        &self,
+        head: &Parts,
+        incoming: Incoming,
+        visit: &Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let (body, now) = (Body::message(incoming), self.core.seed.clock.unix());
+        let answer = logout::take(head, body, &self.authenticator, &self.standing, now).await;
+        let answer = answer.map_err(Rejection::Logout)?;
+        let fields = [(
+            "request_id",
+            visit.exchange.record.request_id.as_str().into(),
+        )];
+        let message = "a provider has told of a logout, which counts from now on";
+        let log = &self.core.seed.log;
+        log.event(Level::Info, "logout", message, &fields);
+        Ok(answer)
     }
 
     /// The request has reached a plugin's mount.
@@ -294,7 +339,7 @@ impl Pipeline {
         visit
             .exchange
             .record
-            .belongs_to(route.running.meters(&self.core.seed.meters));
+            .belongs_to(route.running.main.meters(&self.core.seed.meters));
         visit.page.reaches(route.plugin);
     }
 
@@ -381,18 +426,18 @@ impl Pipeline {
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
-    async fn place(
+    async fn admit(
         &self,
         cluster: &Cluster,
         permit: &Permit,
         network: IpAddr,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<InFlight, Rejection> {
         let plugin = permit.plugin();
         let party = || match permit.caller() {
             Some(caller) => Party::Company(caller.tenant().as_str().into()),
             None => Party::Network(network),
         };
-        let over = || self.core.timers.sleep(PLACE_WITHIN.min(plugin.timeout));
+        let over = || self.core.timers.sleep(TURN_WITHIN.min(plugin.timeout));
         let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
         entering.await.map_err(Rejection::Overloaded)
     }
@@ -429,6 +474,39 @@ impl Pipeline {
             .map_err(Rejection::Forward)?;
         record.stripped = stripped;
         Ok(outgoing)
+    }
+
+    /// Sends a copy to the canary, where the plugin's file wants copies of such requests.
+    fn mirrored(
+        &self,
+        permit: &Permit,
+        head: &Parts,
+        found: &Found<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Option<Mirroring> {
+        let canary = found.route.plugin.canary.as_ref()?;
+        let at = found.route.running.canary.as_ref()?;
+        if !canary.mirror {
+            return None;
+        }
+        at.cluster.allowance().request();
+        let company = permit.caller().map(VerifiedCaller::tenant);
+        let is_read = head.method == Method::GET || head.method == Method::HEAD;
+        if !is_read || !found.bodiless || found.websocket || !canary.takes(company) {
+            return None;
+        }
+        mirror::begin(&self.upstreams, &self.core, &at.cluster, || {
+            let mut copy = Request::new(()).into_parts().0;
+            copy.method = head.method.clone();
+            copy.uri = head.uri.clone();
+            copy.version = head.version;
+            copy.headers = head.headers.clone();
+            if !canary.mirror_token {
+                copy.headers.remove(AUTHORIZATION);
+            }
+            let permit = permit.for_copy(&at.plugin);
+            self.outgoing(&permit, copy, found.clone(), visit).ok()
+        })
     }
 
     /// The plugin's answer.
@@ -557,15 +635,18 @@ impl WebSocket {
     }
 }
 
-/// The answer keeps its place among the requests under way until its body has gone out. An event stream gives it back with its
-/// head, as an upgraded one does: it lasts for as long as its reader likes, and a few hundred of them would shut the plugin to all.
-fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
-        || respond::is_event_stream(answer.headers())
-    {
-        return answer;
+/// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.
+fn bound(route: &Reached<'_>, permit: Permit) -> (Permit, Arc<Cluster>) {
+    let company = permit.caller().map(VerifiedCaller::tenant);
+    let chosen = route
+        .plugin
+        .canary
+        .as_ref()
+        .zip(route.running.canary.as_ref());
+    match chosen.filter(|(canary, _)| !canary.mirror && canary.takes(company)) {
+        Some((_, at)) => (permit.at_canary(&at.plugin), at.cluster.clone()),
+        None => (permit, route.running.main.clone()),
     }
-    answer.map(|body| body.with(Box::new(place)))
 }
 
 /// The request's body, bounded as the plugin wants it, and how far it has come.

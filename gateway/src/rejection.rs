@@ -7,7 +7,7 @@ use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
 use crate::upstream::admission::Overloaded;
-use crate::{authenticate, rate_limit, route, standing, upstream, ws_token};
+use crate::{authenticate, logout, rate_limit, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) enum Rejection {
     WsToken(ws_token::Error),
     /// Its caller is no longer welcome.
     Standing(standing::Refusal),
+    /// The logout that it tells of is not taken.
+    Logout(logout::Error),
     /// Its caller may not.
     Authorise(Forbidden),
     /// Its caller has sent more than a limit allows.
@@ -40,11 +42,22 @@ pub(crate) enum Rejection {
     Forward(upstream::Error),
     /// The plugin switched to a protocol that nobody asked for.
     Switched(NotAskedFor),
+    /// The time to drain was over before there was an answer.
+    Draining,
     /// A panic was caught.
     Panic,
 }
 
 impl Rejection {
+    /// The same at the end of the program, where every wait ends at once: no client and no plugin was slow.
+    #[must_use]
+    pub(crate) fn at_the_end(self) -> Self {
+        match self.code() {
+            Code::UpstreamTimeout | Code::RequestTimeout => Self::Draining,
+            _ => self,
+        }
+    }
+
     /// The code it is answered with.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
@@ -65,6 +78,7 @@ impl Rejection {
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
+            Self::Logout(error) => error.code(),
             Self::Authorise(_) => Code::Forbidden,
             Self::RateLimit(_) => Code::RateLimited,
             Self::Overloaded(_) => Code::Overloaded,
@@ -85,8 +99,10 @@ impl Rejection {
                 Code::UpstreamProtocol
             }
             Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
+            Self::Draining => Code::Draining,
             Self::Panic => Code::Internal,
         }
     }
@@ -109,6 +125,7 @@ impl Rejection {
         match self {
             Self::WsToken(error) => Some(error.to_string()),
             Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
+            Self::Logout(error) => Some(error.in_words()),
             Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
             _ => None,
         }

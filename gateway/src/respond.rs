@@ -5,6 +5,7 @@
 
 use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::Record;
@@ -18,14 +19,14 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::cors;
 use crate::limits::ANSWER_IDLE;
-use crate::outgoing::is_grpc;
 use crate::rate_limit;
 use crate::registry::Plugin;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
+use crate::upstream::admission::InFlight;
 
-/// Answers in the envelope.
+/// Answers in the envelope, or as gRPC's clients read it.
 #[must_use]
 pub(crate) fn refuse(
     rejection: &Rejection,
@@ -77,6 +78,9 @@ pub(crate) fn refuse(
         && let Some(after) = error.retry_after()
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+    }
+    if matches!(rejection, Rejection::Logout(_)) && code == Code::MethodNotAllowed {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     if let Rejection::RateLimit(exceeded) = rejection {
         headers.insert(RETRY_AFTER, HeaderValue::from(exceeded.retry_after()));
@@ -138,10 +142,15 @@ pub(crate) fn hint(
     }
 }
 
-/// Whether an answer goes on for as long as its reader wants.
+/// The answer counts as in flight until its body has gone out. An event stream does so until its head has, as an upgraded one: it
+/// lasts for as long as its reader likes, and a few hundred of them would shut the plugin to everybody.
 #[must_use]
-pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    Kind::of(headers) == Kind::Events
+pub(crate) fn holding(in_flight: InFlight, answer: Response<Body>) -> Response<Body> {
+    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched || Kind::of(answer.headers()) == Kind::Events {
+        return answer;
+    }
+    answer.map(|body| body.with(Box::new(in_flight)))
 }
 
 /// What an answer's body is, as far as its end is concerned.

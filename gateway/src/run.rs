@@ -27,6 +27,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
+use crate::check::{self, Look};
 use crate::command;
 use crate::config::{Config, Question, TlsFiles};
 use crate::endpoints::Endpoints;
@@ -40,7 +41,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
-use crate::upstream::{Upstreams, resolve};
+use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
@@ -126,6 +127,7 @@ impl Program for Config {
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
+                takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
             }),
             tls,
@@ -135,6 +137,9 @@ impl Program for Config {
             endpoints: parts.endpoints.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
+            keys: loaded.keys.clone(),
+            limiter: parts.limiter.clone(),
+            settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
         };
@@ -160,6 +165,8 @@ impl Program for Config {
 
     fn answer(question: Question, cli: &Cli) -> ExitCode {
         cli.print(match question {
+            Question::Plugins(files) => return looked(check::look(&files, &Clock::system()), cli),
+            Question::Schema => Ok(format!("{:#}", registry::schema())),
             Question::Explain(question) => explain(&question, &Clock::system()),
             Question::SigningKey { plugin, secret } => command::signing_keys(&plugin, &secret)
                 .map(|keys| keys.join("\n"))
@@ -168,11 +175,23 @@ impl Program for Config {
     }
 }
 
+/// As `diff` has it: 1 for what differs.
+fn looked(look: Result<Look, Vec<String>>, cli: &Cli) -> ExitCode {
+    let differs = look.as_ref().is_ok_and(|look| look.differs);
+    let code = cli.checked(look.map(|look| look.checked));
+    if differs { ExitCode::from(1) } else { code }
+}
+
 impl Parts {
     fn server(self, core: Rc<Worker>) -> Server {
         let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let upstreams = Upstreams::new(core.clone(), trust, live);
+        let upstreams = Rc::new(Upstreams::new(core.clone(), trust, live));
+        if core.seed.index == 0 {
+            // One a program, on a worker, so that what it asks takes the ways that requests take.
+            let asking = prober::run(upstreams.clone(), core.clone(), self.registry.clone());
+            core.tasks.spawn("the prober", asking);
+        }
         let unrouted = core.seed.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {

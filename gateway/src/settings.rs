@@ -13,6 +13,8 @@ pub(crate) struct Downstream {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<Cidr>,
+    /// Whether providers may tell of logouts.
+    pub(crate) takes_logouts: bool,
     /// Whether it is told by name who acted for whom.
     pub(crate) log_actors: bool,
 }

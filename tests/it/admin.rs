@@ -1,7 +1,8 @@
 //! What the operator's side shows, and to whom.
 
+use gapura_tests::eventually;
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::program::Program;
+use gapura_tests::program::{Invocation, Program};
 use gapura_tests::wire::{Response, Wire};
 use serde_json::json;
 
@@ -249,6 +250,121 @@ fn a_health_listener_shows_health_and_nothing_else() {
             assert_eq!(status(path), 404, "{path}");
         }
     }
+}
+
+#[test]
+fn the_running_gateway_explains_a_request_and_to_no_foreign_page() {
+    let mesh = TestMesh::new()
+        .fields(json!({"allow": [{"methods": ["GET"], "roles": ["member"]}]}))
+        .start();
+    let token = mesh.signer.token_of("7", "42");
+    let posted = |lines: &str, body: &str| {
+        let address = mesh.gateway.address("admin");
+        let length = body.len();
+        ask(
+            &mesh.gateway,
+            &format!(
+                "POST /explain HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
+            ),
+        )
+    };
+    let asked = |question: serde_json::Value| {
+        let answer = posted("Content-Type: application/json\r\n", &question.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let allowed = asked(json!({"method": "GET", "path": "/echo/x", "token": token}));
+    assert_eq!(allowed["plugin"], "echo");
+    assert_eq!(allowed["status"], serde_json::Value::Null, "{allowed}");
+    let refused = asked(json!({"method": "POST", "path": "/echo/x", "token": token}));
+    assert_eq!(refused["code"], "forbidden", "{refused}");
+    assert!(refused.to_string().contains("echo.json:1"), "{refused}");
+    assert!(!refused.to_string().contains(&token), "no token is shown");
+    assert_eq!(
+        asked(json!({"method": "GET", "path": "/no"}))["code"],
+        "no_route"
+    );
+    // It is the running table that is asked.
+    mesh.write_registry(
+        "other",
+        &mesh.entry(&json!({"name": "other", "mount": "/no", "auth_mode": "public"})),
+    );
+    gapura_tests::eventually("the new mount is explained", || {
+        (asked(json!({"method": "GET", "path": "/no"}))["plugin"] == "other").then_some(())
+    });
+    let json_type = "Content-Type: application/json\r\n";
+    for (lines, body, status) in [
+        ("", "{}", 415),
+        ("Content-Type: text/plain\r\n", "{}", 415),
+        (json_type, "{", 400),
+        (json_type, "{\"method\": \"GET\"}", 400),
+        (
+            "Content-Type: application/json\r\nOrigin: https://evil.example\r\n",
+            "{}",
+            403,
+        ),
+    ] {
+        assert_eq!(posted(lines, body).status, status, "{lines}{body}");
+    }
+    let long = format!("{{\"method\": \"{}\"}}", "x".repeat(70_000));
+    assert_eq!(posted(json_type, &long).status, 413);
+    let address = mesh.gateway.address("admin");
+    let by_get = ask(
+        &mesh.gateway,
+        &format!("GET /explain HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+    );
+    assert_eq!((by_get.status, by_get.header("allow")), (405, Some("POST")));
+    let by_name = "POST /explain HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
+    assert_eq!(ask(&mesh.gateway, by_name).status, 403);
+    let elsewhere = mesh.sidecar.address("admin");
+    let on_sidecar =
+        format!("POST /explain HTTP/1.1\r\nHost: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(ask(&mesh.sidecar, &on_sidecar).status, 405);
+}
+
+#[test]
+fn status_tells_what_is_well_and_what_is_not() {
+    let mesh = TestMesh::new().start();
+    let (gateway, sidecar) = (mesh.gateway.address("admin"), mesh.sidecar.address("admin"));
+    let status = |admins: &[String]| {
+        let mut invocation = Invocation::new().arg("status");
+        for admin in admins {
+            invocation = invocation.flag("--admin", admin);
+        }
+        invocation
+    };
+    let both = [gateway.to_string(), sidecar.to_string()];
+    let ended = status(&both).run("gapura");
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    for word in [
+        "/gateway/edge: well",
+        "/plugin/echo: well",
+        "echo 1.0.0 at /echo",
+        "mesh until",
+    ] {
+        assert!(ended.stdout.contains(word), "{word}: {}", ended.stdout);
+    }
+    mesh.write_registry("broken", &json!({"name": "broken"}));
+    eventually("the fault is seen", || {
+        (status(&both).run("gapura").code == Some(3)).then_some(())
+    });
+    let ended = status(&both).arg("--json").run("gapura");
+    let lines: Vec<serde_json::Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["health"], &lines[1]["health"]),
+        (&"warning".into(), &"well".into())
+    );
+    let nobody = status(&["127.0.0.1:1".to_owned()]).run("gapura");
+    assert_eq!(nobody.code, Some(4), "{}", nobody.stdout);
+    assert!(
+        nobody.stdout.contains("does not answer"),
+        "{}",
+        nobody.stdout
+    );
 }
 
 #[test]

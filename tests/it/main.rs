@@ -6,20 +6,25 @@
 mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
+mod canary; // another upstream for some companies, and copies for comparison
+mod check; // plugin files by themselves, and beside what is in force
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
 mod floods; // who does too much over HTTP/2
 mod framing; // which HTTP/1.1 is unambiguous
+mod grpc; // refusals and deadlines as gRPC's clients read them
 mod h2cases; // the cases of h2spec, by number
 mod headers; // who may say what
 mod hints; // what may come before an answer
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod instances; // several instances of one plugin
 mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
+mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod overload; // one company floods, and no other notices
@@ -27,6 +32,7 @@ mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
+mod plugin_test; // does a plugin keep companies apart
 mod plugins; // what a plugin may say, good and bad
 mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes
@@ -37,6 +43,7 @@ mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod systemd; // what a service manager is told
+mod takeover; // the next program takes the listeners over
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running

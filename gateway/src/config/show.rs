@@ -15,6 +15,9 @@ impl Config {
         let mut shown = Effective::of(SETTINGS, layers);
         self.common.show(&mut shown, layers);
         let mut effective = |name, value| shown.effective(layers, name, value);
+        if let Some(logout) = &self.auth.logout {
+            effective("logout-keep", seconds(logout.keep));
+        }
         effective("leeway", seconds(self.auth.leeway));
         effective("signature", self.signature.as_str().into());
         effective("max-body-bytes", self.max_body.into());

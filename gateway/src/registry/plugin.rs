@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_protocol::identity::{Name, PeerId, Role};
-use gapura_protocol::path;
-use gapura_settings::json::{Fields, Node, Value};
+use gapura_settings::json::{Fields, Node};
 use http::{HeaderName, HeaderValue};
+use serde_json::Value as JsonValue;
 
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
+use super::canary::{Canary, Chosen};
 use super::cors::Cors;
+use super::fields::{self, IN_FLIGHT_MAX, TIMEOUT_MAX_MS, VERSION_MAX, names};
 use super::headers::{self, HeaderPatterns};
+use super::health::{HealthCheck, Retry, read_path};
 use super::mount::Mount;
 use super::rate_limit::{Limited, RateLimit};
 use super::rules::{Rules, Signing};
 use super::upstream::Upstream;
+use super::version::SemVer;
 
 /// A plugin the gateway may route to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,45 +71,24 @@ pub(crate) struct Plugin {
     /// Whether plain http may leave this machine. Where not, whoever connects refuses an address that is not loopback, whatever
     /// the name resolves to.
     pub plaintext_upstream: bool,
+    /// How its instances are asked whether they are well; not at all if `None`.
+    pub health: Option<HealthCheck>,
+    /// What may be sent again that may have arrived.
+    pub retry: Retry,
+    /// An instance that says that it is older gets no requests.
+    pub min_version: Option<SemVer>,
+    /// Another upstream for some of its companies.
+    pub canary: Option<Canary>,
     /// Where it serves its contract.
     pub openapi: String,
     /// Fields of the file that are checked and do nothing yet.
     pub inactive: Vec<&'static str>,
+    /// The whole file as JSON, with words in the place of the values of `inject_headers`.
+    pub described: Box<str>,
 }
 
-const KNOWN: &[&str] = &[
-    "name",
-    "version",
-    "mount",
-    "upstream",
-    "auth_mode",
-    "keep_mount_prefix",
-    "timeout_ms",
-    "forward_headers",
-    "strip_headers",
-    "inject_headers",
-    "verify",
-    "identity",
-    "plaintext_upstream",
-    "allow",
-    "tests",
-    "shadow",
-    "tenants",
-    "cors",
-    "ws_token",
-    "outlive_token",
-    "enabled",
-    "rate_limit",
-    "max_in_flight",
-    "max_body_bytes",
-    "retry",
-    "health",
-    "openapi",
-    "$schema",
-];
-
 /// Names that are kept for later.
-const LATER: &[&str] = &["conditions", "canary", "min_version", "matrix_params"];
+const LATER: &[&str] = &["conditions", "matrix_params"];
 
 const AUTH_MODES: [(&str, AuthMode); 3] = [
     ("gateway_verified", AuthMode::GatewayVerified),
@@ -116,14 +99,6 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 
 const IN_FLIGHT_DEFAULT: u64 = 256;
-
-/// More than a program has sockets for.
-const IN_FLIGHT_MAX: u64 = 1_000_000;
-
-/// A day: whoever needs longer needs another shape of request.
-const TIMEOUT_MAX_MS: u64 = 86_400_000;
-
-const VERSION_MAX: usize = 128;
 
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
@@ -138,6 +113,21 @@ impl Plugin {
         !self.upstream.is_plaintext() || self.plaintext_upstream
     }
 
+    /// The plugin as it is at its canary: elsewhere, and all else the same.
+    #[must_use]
+    pub(crate) fn at_canary(&self) -> Option<Self> {
+        let canary = self.canary.as_ref()?;
+        Some(Self {
+            upstream: canary.upstream.clone(),
+            identity: canary.identity.clone(),
+            plaintext_upstream: canary.plaintext_upstream,
+            auth: canary.auth,
+            signed: canary.signed,
+            canary: None,
+            ..self.clone()
+        })
+    }
+
     /// Reads a whole file's tree; `None` with at least one fault where it is not acceptable.
     pub(super) fn read(
         root: &Node,
@@ -145,16 +135,16 @@ impl Plugin {
         faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
-        let mut fields = Fields::open_but(root, "", KNOWN, LATER, faults)?;
+        let mut fields = Fields::open_but(root, "", &names(fields::PLUGIN), LATER, faults)?;
         fields.refuse(LATER, "is not supported by this build; remove it");
-        for name in ["name", "version", "mount", "upstream", "auth_mode"] {
-            fields.require(name);
+        for field in fields::PLUGIN.iter().filter(|field| field.required) {
+            fields.require(field.name);
         }
         let mut inactive = Vec::new();
         let name = read_name(&mut fields);
         let version = read_version(&mut fields);
         let mount = read_mount(&mut fields);
-        let upstream = Upstream::read(&mut fields, &mut inactive);
+        let upstream = Upstream::read(&mut fields);
         let auth = read_auth(&mut fields);
         let keep_mount_prefix = fields.flag("keep_mount_prefix").unwrap_or(false);
         let timeout = Duration::from_millis(
@@ -187,11 +177,13 @@ impl Plugin {
             .whole("max_body_bytes", 0..=u64::MAX)
             .or(rules.max_body);
         let openapi = read_openapi(&mut fields, &mut inactive);
-        read_retry(&mut fields, &mut inactive);
-        read_health(&mut fields, &mut inactive);
+        let retry = Retry::read(&mut fields);
+        let health = HealthCheck::read(&mut fields);
+        let min_version = read_min_version(&mut fields);
         if let Some(upstream) = &upstream {
             check_plaintext(&mut fields, upstream, auth, plaintext_upstream, rules);
         }
+        let canary = read_canary(&mut fields, name.as_ref(), auth, rules);
         if faults.len() > before {
             return None;
         }
@@ -218,10 +210,29 @@ impl Plugin {
             identity: identity?,
             max_body,
             plaintext_upstream,
+            health,
+            retry,
+            min_version,
+            canary,
             openapi,
             inactive,
+            described: described(root),
         })
     }
+}
+
+/// What a file says, fit to be shown.
+fn described(root: &Node) -> Box<str> {
+    let mut described = root.to_json();
+    if let Some(injected) = described
+        .get_mut("inject_headers")
+        .and_then(JsonValue::as_object_mut)
+    {
+        for value in injected.values_mut() {
+            *value = "set, not shown".into();
+        }
+    }
+    described.to_string().into()
 }
 
 fn read_name(fields: &mut Fields<'_, '_>) -> Option<Name> {
@@ -324,7 +335,7 @@ fn read_identity(
     };
     let wrong = match identity {
         Err(err) => format!("must be plugin/NAME or spiffe://{domain}/plugin/NAME: {err}"),
-        Ok(identity) if identity.domain() != domain => {
+        Ok(identity) if !rules.is_own(identity.domain()) => {
             format!(
                 "must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled"
             )
@@ -378,55 +389,63 @@ fn read_openapi(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) -
     read_path(fields, "openapi").unwrap_or(default)
 }
 
-/// A path that the gateway asks a plugin for by itself.
-fn read_path(fields: &mut Fields<'_, '_>, name: &str) -> Option<String> {
-    let text = fields.text(name)?;
-    if path::is_canonical(text.as_bytes()) {
-        return Some(text.to_owned());
+fn read_min_version(fields: &mut Fields<'_, '_>) -> Option<SemVer> {
+    let text = fields.text("min_version")?;
+    let version = SemVer::parse(text);
+    if version.is_none() {
+        fields.fault(
+            "min_version",
+            "must be a version by semantic versioning, such as 1.4.0",
+        );
     }
-    fields.fault(
-        name,
-        "must be a path in canonical form, such as /openapi.json, without a query",
-    );
-    None
+    version
 }
 
-fn read_retry(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("retry") else {
-        return;
+/// `canary`: an upstream like the plugin's own, by the same rules, with an `auth_mode` that is not weaker.
+fn read_canary(
+    fields: &mut Fields<'_, '_>,
+    name: Option<&Name>,
+    auth: Option<AuthMode>,
+    rules: &Rules,
+) -> Option<Canary> {
+    let node = fields.node("canary")?;
+    let known = names(fields::CANARY);
+    let mut fields = Fields::open(node, "canary", &known, fields.faults())?;
+    fields.require("upstream");
+    let chosen = Chosen::read(&mut fields);
+    let upstream = Upstream::read(&mut fields);
+    let identity = read_identity(&mut fields, name, rules);
+    let plaintext_upstream = fields.flag("plaintext_upstream").unwrap_or(false);
+    let own = if fields.node("auth_mode").is_some() {
+        read_auth(&mut fields)
+    } else {
+        auth
     };
-    inactive.push("retry");
-    if let Some(mut retry) = Fields::open(
-        node,
-        "retry",
-        &["attempts", "budget_percent"],
-        fields.faults(),
-    ) {
-        retry.whole("attempts", 0..=10);
-        retry.whole("budget_percent", 0..=100);
+    if let (Some(own), Some(auth)) = (own, auth)
+        && (own < auth || own.is_verified() != auth.is_verified())
+    {
+        fields.fault(
+            "auth_mode",
+            format_args!(
+                "must not be weaker than the plugin's own, nor ask for a token where that asks for none: {} beside {}",
+                own.as_str(),
+                auth.as_str()
+            ),
+        );
     }
-}
-
-fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("health") else {
-        return;
-    };
-    inactive.push("health");
-    match &node.value {
-        Value::Bool(false) => {}
-        Value::Object(_) => {
-            let known = ["path", "interval_ms", "unhealthy_after", "healthy_after"];
-            if let Some(mut health) = Fields::open(node, "health", &known, fields.faults()) {
-                read_path(&mut health, "path");
-                health.whole("interval_ms", 100..=3_600_000);
-                health.whole("unhealthy_after", 1..=1000);
-                health.whole("healthy_after", 1..=1000);
-            }
-        }
-        _ => fields
-            .wrong_kind("health", node, "an object or false")
-            .unwrap_or(()),
+    if let Some(upstream) = &upstream {
+        check_plaintext(&mut fields, upstream, own, plaintext_upstream, rules);
     }
+    let upstream = upstream?;
+    let signed = upstream.is_plaintext() && rules.signing != Signing::Off;
+    Some(Canary::new(
+        chosen,
+        upstream,
+        identity?,
+        plaintext_upstream,
+        own?,
+        signed,
+    ))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! In: the folder, followed by a [`FileWatch`]. Out: the next [`Table`] behind one pointer, a log line for each fault and change, the
 //! alarm `registry` while anything is wrong, and the numbers for the metrics. What to make of the folder is decided in `build`; each
-//! plugin of the table gets its [`Cluster`] here, the same as before where it is reached as before.
+//! plugin of the table gets what is [`Running`] for it here, the same as before where it is reached as before.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use super::folder::{PLUGINS, Snapshot, reading, stamp};
 use super::last_good;
 use super::rules::Rules;
 use super::table::Table;
-use crate::upstream::cluster::{Cluster, Clusters};
+use crate::upstream::cluster::{Clusters, Running};
 
 /// Where the registry is read from, and what is acceptable there.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
 /// The registry as the rest of the gateway sees it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Registry {
-    table: Arc<ArcSwap<Table<Arc<Cluster>>>>,
+    table: Arc<ArcSwap<Table<Running>>>,
     counts: Arc<Counts>,
 }
 
@@ -65,6 +65,7 @@ pub(crate) struct Watcher {
     /// The folder as it was read first.
     seen: (Stamp, Digest),
     faults: Vec<FileFault>,
+    warnings: Vec<String>,
 }
 
 /// Two looks and a settled reading stay well under the promised two seconds.
@@ -72,6 +73,17 @@ const PACE: Pace = Pace {
     look: Duration::from_millis(500),
     read: Duration::from_secs(10),
 };
+
+/// What a start would make of the folder, without starting anything.
+#[must_use]
+pub(crate) fn check(settings: &Settings) -> Built {
+    build(
+        None,
+        &Snapshot::take(&settings.folder),
+        &settings.rules,
+        Instant::now(),
+    )
+}
 
 impl Registry {
     /// Reads the folder for the first time.
@@ -125,6 +137,7 @@ impl Registry {
             state: State::default(),
             seen: (stamp, snapshot.digest()),
             faults: Vec::new(),
+            warnings: Vec::new(),
         };
         watcher.publish(built, true);
         if let Some(folder) = &watcher.settings.last_good {
@@ -135,13 +148,13 @@ impl Registry {
 
     /// The table in force, for as long as one look needs it.
     #[must_use]
-    pub(crate) fn load(&self) -> Guard<Arc<Table<Arc<Cluster>>>> {
+    pub(crate) fn load(&self) -> Guard<Arc<Table<Running>>> {
         self.table.load()
     }
 
     /// The table in force, to keep.
     #[must_use]
-    pub(crate) fn table(&self) -> Arc<Table<Arc<Cluster>>> {
+    pub(crate) fn table(&self) -> Arc<Table<Running>> {
         self.table.load_full()
     }
 
@@ -163,6 +176,12 @@ impl Watcher {
             move || reading(&folder, &PLUGINS),
         );
         watch.run(self, asked).await;
+    }
+
+    /// What is allowed and worth a look in what was read last.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Puts a table in force and says so.
@@ -187,15 +206,16 @@ impl Watcher {
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let table = table.run(|plugin| self.clusters.of(plugin));
+        let table = table.run(|plugin| self.clusters.running(plugin));
         self.registry.table.store(Arc::new(table));
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
         }
-        for warning in warnings {
+        for warning in &warnings {
             self.log
-                .event(Level::Warn, "registry_warning", &warning, &[]);
+                .event(Level::Warn, "registry_warning", warning, &[]);
         }
+        self.warnings = warnings;
         for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
             self.log.event(
                 Level::Error,

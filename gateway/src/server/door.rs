@@ -49,9 +49,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, client: Client, io: BoxStream
 
 async fn serve_http1(door: &Door, io: BoxStream) {
     let core = &door.pipeline.core;
-    let mut stopping = core.seed.stopping.clone();
-    // Each answer says that we go as soon as we do; an idle connection closes with the listener.
-    let stop = stopping.reached(Phase::Closing);
+    // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
+    let stop = core.idle_ends();
     let settings = http1::Settings::client();
     match http1::serve(io, door, &settings, &core.timers, &core.buffers, stop).await {
         End::Closed(_) => {}

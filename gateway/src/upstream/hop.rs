@@ -8,7 +8,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use http::Request;
 use super::attempt::{Attempt, Attempts};
 use super::carrier::Carrier;
 use super::dial::{Dialer, Dialled, Failure};
+use super::instance::Address;
 use super::shared::{self, Shared};
 use super::tied::{Tied, is_alert};
 
@@ -70,7 +70,7 @@ impl Hop {
         core: Rc<Worker>,
         trust: TrustStore,
         live: LiveConnections,
-        address: SocketAddr,
+        address: Address,
         wanted: Option<PeerId>,
     ) -> Self {
         let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };

@@ -42,6 +42,9 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The mount that was taken off the path.
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// How many milliseconds are left for the answer, as Envoy tells its upstreams.
+pub const X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// The proof for plugins behind plain HTTP.
 pub const X_INTERNAL_SIGNATURE: HeaderName = HeaderName::from_static("x-internal-signature");
 /// W3C Trace Context.
@@ -331,7 +334,12 @@ fn is_of_rule_2(name: &str) -> bool {
     };
     matches!(
         rest,
-        "request-id" | "user-id" | "company-id" | "role" | "actor-id"
+        "request-id"
+            | "user-id"
+            | "company-id"
+            | "role"
+            | "actor-id"
+            | "envoy-expected-rq-timeout-ms"
     ) || rest
         .strip_prefix("forwarded-")
         .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))

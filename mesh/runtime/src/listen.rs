@@ -5,24 +5,39 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stopping};
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Type};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc};
 
 /// A connection that was just accepted.
 pub struct Accepted {
-    /// The socket, without Nagle's delay, non-blocking.
-    pub stream: std::net::TcpStream,
-    /// Who is at the other end.
-    pub from: SocketAddr,
+    /// Its socket, non-blocking.
+    pub socket: Socket,
     /// Counts it.
     pub slot: Slot,
+}
+
+/// The socket of a connection.
+pub enum Socket {
+    /// At a port, without Nagle's delay, and who is at the other end.
+    Tcp(std::net::TcpStream, SocketAddr),
+    /// At a socket of this host.
+    Unix(UnixStream),
+}
+
+/// Where connections are accepted.
+pub enum Door {
+    /// At a port.
+    Tcp(TcpListener),
+    /// At a socket of this host.
+    Unix(UnixListener),
 }
 
 /// One place among a worker's connections; free again when dropped.
@@ -63,6 +78,49 @@ impl Queue {
     }
 }
 
+impl Door {
+    /// The next connection; none where it has broken already.
+    async fn accept(&self) -> io::Result<Option<Socket>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
+                ready.ok().map(|stream| Socket::Tcp(stream, from))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.into_std().ok().map(Socket::Unix)
+            }
+        })
+    }
+
+    /// Whoever has connected and was not accepted yet; nobody is waited for.
+    fn in_line(self) -> Vec<Socket> {
+        let most = 0..WAITING;
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, from): (std::net::TcpStream, SocketAddr)| {
+                    let set = stream.set_nodelay(true);
+                    set.and_then(|()| stream.set_nonblocking(true)).ok()?;
+                    Some(Socket::Tcp(stream, from))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+            Self::Unix(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, _): (UnixStream, _)| {
+                    stream.set_nonblocking(true).ok()?;
+                    Some(Socket::Unix(stream))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
@@ -75,7 +133,7 @@ impl Drop for Slot {
 /// # Errors
 /// What the system says: the port is in use, the address is not ours.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As the standard library does: a port whose last connections have just ended may be taken again.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -84,8 +142,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the program closes.
-pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
+/// Accepts until the program closes, and then those who had connected before.
+pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
     let freed = Arc::new(Notify::new());
     loop {
         let full = queues
@@ -94,10 +152,11 @@ pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut sto
             .sum::<usize>()
             >= CONNECTIONS_MOST;
         tokio::select! {
-            () = stopping.reached(Phase::Closing) => return,
+            () = stopping.reached(Phase::Closing) => break,
             () = freed.notified(), if full => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, from)) => hand_over(stream, from, &queues, &freed),
+            accepted = door.accept(), if !full => match accepted {
+                Ok(Some(socket)) => hand_over(socket, &queues, &freed),
+                Ok(None) => {}
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     log.event(Level::Error, "accept_failed", &format!("no connection can be accepted: {error}"), &[]);
@@ -106,30 +165,26 @@ pub async fn accept(listener: TcpListener, queues: Vec<Queue>, log: Log, mut sto
             },
         }
     }
+    // Whoever is in line already is not turned away.
+    for socket in door.in_line() {
+        hand_over(socket, &queues, &freed);
+    }
 }
 
-fn hand_over(
-    stream: tokio::net::TcpStream,
-    from: SocketAddr,
-    queues: &[Queue],
-    freed: &Arc<Notify>,
-) {
+fn hand_over(socket: Socket, queues: &[Queue], freed: &Arc<Notify>) {
     let Some(queue) = queues
         .iter()
         .min_by_key(|queue| queue.load.load(Ordering::Relaxed))
     else {
         return;
     };
-    let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
-    if let Ok(stream) = ready {
-        queue.load.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot {
-            load: queue.load.clone(),
-            freed: freed.clone(),
-        };
-        // A worker whose queue is gone is ending, and so is the program.
-        let _ = queue.sender.send(Accepted { stream, from, slot });
-    }
+    queue.load.fetch_add(1, Ordering::Relaxed);
+    let slot = Slot {
+        load: queue.load.clone(),
+        freed: freed.clone(),
+    };
+    // A worker whose queue is gone is ending, and so is the program.
+    let _ = queue.sender.send(Accepted { socket, slot });
 }
 
 /// Errors of one connection, that the next accept does not meet again.
@@ -169,7 +224,7 @@ mod tests {
         let stop = Stop::new();
         let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
         let accepting = tokio::spawn(accept(
-            TcpListener::from_std(listener).unwrap(),
+            Door::Tcp(TcpListener::from_std(listener).unwrap()),
             vec![one, two],
             log,
             stop.follow(),

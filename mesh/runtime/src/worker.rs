@@ -69,6 +69,13 @@ pub struct Worker {
     shedding: Shedding,
 }
 
+/// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
+/// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// For answers to go out to who still waits when the time to drain is over.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// What stalled streams may hold in one program.
 const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -113,6 +120,12 @@ impl Worker {
         ];
         let log = &self.seed.log;
         log.event(Level::Warn, "connection_closed", &message, &fields);
+    }
+
+    /// Ready when a connection of HTTP/1.1 is to close where it is idle.
+    pub async fn idle_ends(&self) {
+        self.seed.stopping.clone().reached(Phase::Closing).await;
+        self.timers.sleep(LAST_REQUEST).await;
     }
 
     /// The counters this worker owns.
@@ -256,10 +269,15 @@ async fn work<S: Serve>(
                 }
             }
         }
-        if closing && tasks.is_empty() && connections.is_empty() {
+        // Until the accepting end is gone one more connection may be on its way here.
+        if closing && tasks.is_empty() && !queued {
             return;
         }
     }
+    // Whoever still waits for an answer is told that there will be none, and what has ended by then ends whole.
+    core.timers.pass_all();
+    let told = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, told).await;
     // Dropping the set cuts whatever is left.
     core.sink.cut();
     if !tasks.is_empty() {

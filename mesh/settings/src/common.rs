@@ -18,6 +18,8 @@ use super::{
 pub struct Common {
     /// The main listener.
     pub listen: SocketAddr,
+    /// Sockets of this host where it listens besides.
+    pub sockets: Vec<PathBuf>,
     /// The program's identity and trust.
     pub mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
@@ -36,6 +38,8 @@ pub struct Common {
     pub access_log: AccessLog,
     /// How the program ends.
     pub drain: Drain,
+    /// The socket at which listeners pass from one program to the next.
+    pub takeover: Option<PathBuf>,
 }
 
 /// The operator's side, as it is served or asked.
@@ -88,6 +92,7 @@ impl Common {
         let (state_dir, accept_crl_reset) = state(layers);
         Some(Self {
             listen,
+            sockets: Vec::new(),
             mesh_dir: mesh_dir?,
             no_crl,
             state_dir,
@@ -97,6 +102,7 @@ impl Common {
             workers,
             access_log,
             drain: Drain { delay, timeout },
+            takeover: layers.one("takeover").map(|found| found.text.into()),
         })
     }
 

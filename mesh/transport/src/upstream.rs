@@ -8,7 +8,7 @@ mod answer;
 pub mod crowd;
 pub mod dial;
 pub mod kept;
-pub mod life;
+pub mod lifeline;
 mod patience;
 mod progress;
 

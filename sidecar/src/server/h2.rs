@@ -37,7 +37,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     });
     let settings = Settings::hop();
     let share = core.held.open();
-    let stop = told_to_go(&guard, core.seed.stopping.clone(), goes_at);
+    let mut stopping = core.seed.stopping.clone();
+    let stop = told_to_go(&guard, stopping.reached(goes_at));
     let served = serve_http2(
         stream,
         Bytes::new(),

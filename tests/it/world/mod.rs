@@ -1,9 +1,14 @@
 //! The pair beside larger pieces of other people's software. `tests/run --world` installs them and runs what is here; a piece that
 //! could not be had is one line, and its test ends there.
 
+mod browser; // a page of another origin
 mod clients; // HTTP clients of other languages
-mod provider;
-mod tools; // ab, nc, node, nginx and a browser // an OpenID provider, its keys and its tokens
+mod grpc; // gRPC's own library at both ends
+mod node; // a plugin in another language verifies a signature
+mod notes; // a plugin on PostgreSQL, behind a pool
+mod provider; // an OpenID provider, its keys and its tokens
+mod schema; // a validator of JSON Schema
+mod tools; // ab, nc, node, nginx and browsers without a window
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
