@@ -231,15 +231,18 @@ fn a_kept_connection_that_closes_in_the_moment_of_reuse_costs_no_get_and_repeats
     assert_eq!(server.count("POST /fresh "), 1);
 }
 
+/// What was asked for, and on which connection.
+type Asked = Arc<Mutex<Vec<(usize, String)>>>;
+
 /// A sidecar by hand over HTTP/2. On its first connection it answers one request, lets two more come and goes without a word; on
 /// each later one it answers all. Out: where it is, and what it was asked for, by connection.
-fn sidecar_that_goes_once(own: &Certificate) -> (SocketAddr, Arc<Mutex<Vec<(usize, String)>>>) {
+fn sidecar_that_goes_once(own: &Certificate) -> (SocketAddr, Asked) {
     let mut config = Arc::into_inner(only_http1(own)).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
-    let asked: Arc<Mutex<Vec<(usize, String)>>> = Arc::default();
+    let asked = Asked::default();
     let known = asked.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -79,6 +79,10 @@ struct Sending<'a> {
 }
 
 /// How one try ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once a try, where a box would be an allocation more"
+)]
 enum Tried {
     Done(Answer),
     /// Another may try: nothing was written, or doing it twice does no harm.
