@@ -49,6 +49,12 @@ impl Client {
         self.is_proxy
     }
 
+    /// The address at the other end of the connection, whoever stands behind it.
+    #[must_use]
+    pub(crate) fn peer(&self) -> Rc<str> {
+        self.address.text.clone()
+    }
+
     /// The same, having proven in its handshake the key of this certificate.
     #[must_use]
     pub(crate) fn proving(mut self, certificate: Option<Thumbprint>) -> Self {

@@ -138,7 +138,8 @@ pub(crate) fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
     origins.next().filter(|_| origins.next().is_none())
 }
 
-fn scrub(headers: &mut HeaderMap) {
+/// Takes out what a plugin wrote for browsers: the gateway has the say.
+pub(crate) fn scrub(headers: &mut HeaderMap) {
     let written: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("access-control-"))

@@ -26,6 +26,7 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
+use gapura_transport::upstream::{Answer, Hint};
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -51,7 +52,7 @@ use crate::until::Until;
 use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::mirror::{self, Mirroring};
-use crate::upstream::{self, Answer, Upstreams};
+use crate::upstream::{self, Upstreams};
 use crate::ws_token::{self, Offered};
 
 /// What all requests of a worker share.
@@ -160,6 +161,9 @@ impl Pipeline {
                     Phase::Cut => rejection.at_the_end(),
                     _ => rejection,
                 };
+                if rejection.code() == Code::Overloaded {
+                    self.core.shed();
+                }
                 respond::refuse(&rejection, exchange, &self.core.seed.log)
             }
         };
@@ -279,6 +283,7 @@ impl Pipeline {
         let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let waits =
             grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
+        let interim = incoming.interim();
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let network = address.network();
@@ -293,9 +298,12 @@ impl Pipeline {
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
+        let plugin = permit.plugin();
+        let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
+        let sending = (outgoing, body, &upload);
         let sent = async {
             let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
-            let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+            let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
             Ok((in_flight, answer))
         };
         let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
@@ -505,15 +513,14 @@ impl Pipeline {
     async fn send(
         &self,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
-        body: Body,
-        upload: &Rc<Upload>,
+        (outgoing, body, upload): (Outgoing, Body, &Rc<Upload>),
+        hint: &mut Hint<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<Answer, Rejection> {
         let sent = Instant::now();
         let answer = self
             .upstreams
-            .send(cluster, outgoing, body, upload)
+            .send(cluster, outgoing, body, upload, hint)
             .await
             .map_err(Rejection::Forward)?;
         visit.exchange.record.upstream = Some(sent.elapsed());

@@ -3,6 +3,7 @@
 //! In: what the pipeline came to. Out: a response that may leave. Knows nothing of connections: whether one goes on is said by the
 //! pipeline.
 
+use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
 use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
@@ -16,8 +17,10 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 
+use crate::cors;
 use crate::limits::ANSWER_IDLE;
 use crate::rate_limit;
+use crate::registry::Plugin;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
@@ -118,6 +121,25 @@ pub(crate) fn pass_on(
         body = body.cut_when(denial);
     }
     Response::from_parts(head, body)
+}
+
+/// Hands on a hint of the plugin's (RFC 8297), without what is inside the mesh only. Other interim answers tell of the hop's own
+/// connection, and end here (CONTRACT section 5). To a client of HTTP/1.0, or after the answer, nothing is said.
+pub(crate) fn hint(
+    client: Option<&Interim>,
+    plugin: &Plugin,
+    status: StatusCode,
+    mut headers: HeaderMap,
+) {
+    if status == StatusCode::EARLY_HINTS
+        && let Some(client) = client
+    {
+        scrub_response(&mut headers);
+        if plugin.cors.is_some() {
+            cors::scrub(&mut headers);
+        }
+        let _ = client.send(status, &headers);
+    }
 }
 
 /// The answer counts as in flight until its body has gone out. An event stream does so until its head has, as an upgraded one: it

@@ -15,15 +15,16 @@ use std::time::Duration;
 use gapura_http::BoxStream;
 use gapura_http2::client as http2;
 use gapura_runtime::worker::Worker;
-use gapura_telemetry::metrics::Side;
-use gapura_transport::body::{Body, BodyFault, Upload};
+use gapura_telemetry::metrics::{OpenConnection, Side};
+use gapura_transport::body::{Body, BodyFault, Upload, UploadState};
 use gapura_transport::timers::Timers;
-use gapura_transport::tunnel::{self, TunnelEnd};
+use gapura_transport::tunnel;
 use gapura_transport::upstream::crowd::Crowd;
 use gapura_transport::upstream::dial;
-use gapura_transport::upstream::kept::{self, Opened, Pool};
+use gapura_transport::upstream::kept::{Held, Opened, Pool, Unanswered};
+use gapura_transport::upstream::{Answer, Failed, Hint, Patience};
 use http::header::{HeaderValue, TE};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 
 use crate::sanitise::Trusted;
 
@@ -53,17 +54,14 @@ pub(crate) struct Tcp {
 pub(crate) struct Plugin {
     address: Address,
     core: Rc<Worker>,
-    pool: Rc<Pool>,
+    pool: Rc<Pool<BoxStream>>,
     shared: RefCell<Option<http2::Connection<Timers>>>,
 }
 
-/// The plugin's answer.
-pub(crate) struct Answer {
-    /// Its head, and its body under way.
-    pub(crate) response: Response<Body>,
-    /// Behind a 101: the connection that switched.
-    pub(crate) switched: Option<TunnelEnd>,
-}
+/// Counts a connection for as long as it lives.
+struct Counted(#[expect(dead_code, reason = "held, never asked")] OpenConnection);
+
+impl Held for Counted {}
 
 /// Why the plugin gave no answer.
 #[derive(Debug)]
@@ -93,7 +91,7 @@ impl Plugin {
     /// A way to `address` without any connection yet; `crowd` is what the workers share.
     #[must_use]
     pub(crate) fn new(address: Address, core: Rc<Worker>, crowd: Crowd) -> Self {
-        let pool = Pool::new(&core.timers, &core.tasks, &core.buffers, crowd, KEEP);
+        let pool = Pool::crowded(&core.timers, &core.tasks, &core.buffers, KEEP, crowd);
         Self {
             address,
             core,
@@ -107,7 +105,7 @@ impl Plugin {
         self.pool.sweep();
     }
 
-    /// Sends a request; `interim` hears of interim answers.
+    /// Sends a request; `hint` hears of interim answers.
     ///
     /// # Errors
     /// [`Error`]
@@ -116,7 +114,7 @@ impl Plugin {
         trusted: Trusted,
         body: Body,
         upload: &Rc<Upload>,
-        interim: impl FnMut(StatusCode, HeaderMap),
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         let (websocket, trailers) = (trusted.websocket, trusted.trailers);
         let mut request = Request::from_parts(trusted.into_parts(), body);
@@ -130,9 +128,9 @@ impl Plugin {
         }
         // Boxed, since its frame would be part of every request's and few plugins speak it.
         if over_h2 {
-            Box::pin(self.over_h2(request, interim)).await
+            Box::pin(self.over_h2(request, upload, hint)).await
         } else {
-            self.over_h1(request, upload, interim).await
+            self.over_h1(request, upload, hint).await
         }
     }
 
@@ -140,30 +138,23 @@ impl Plugin {
         &self,
         mut request: Request<Body>,
         upload: &Rc<Upload>,
-        interim: impl FnMut(StatusCode, HeaderMap),
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
-        let connect = || self.open();
-        let sent = self
-            .pool
-            .send(request, upload, NO_TIMEOUT, connect, interim);
-        let answer = sent.await?;
-        let switched = answer.switched.map(|switched| TunnelEnd {
-            io: switched.io,
-            read: switched.read,
-            held: switched.held,
-        });
-        Ok(Answer {
-            response: answer.response,
-            switched,
+        let patience = Patience::new(upload, &self.core.timers, NO_TIMEOUT);
+        let sent = self.pool.send(request, &patience, || self.open(), hint);
+        sent.await.map_err(|unanswered| match unanswered {
+            Unanswered::Connect(_, error) => Error::Unreachable(error),
+            Unanswered::Failed(failed) => told(failed, upload),
         })
     }
 
     async fn over_h2(
         &self,
         mut request: Request<Body>,
-        mut interim: impl FnMut(StatusCode, HeaderMap),
+        upload: &Rc<Upload>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_2;
         to_absolute_form(&mut request);
@@ -174,24 +165,29 @@ impl Plugin {
             .filter(|shared| shared.is_open() && shared.has_room())
             .cloned();
         if let Some(shared) = known {
-            match shared.send(request, &mut interim).await {
+            let repeatable = request.method().is_idempotent();
+            match shared.send(request, &mut *hint).await {
                 Err(http2::SendError::Unsent {
                     request: unsent, ..
                 }) => request = *unsent,
-                result => return Ok(Answer::over_h2(result?)),
+                // It was lost with a connection that had been kept, before a byte of an answer.
+                Err(http2::SendError::Closed {
+                    request: Some(unanswered),
+                    ..
+                }) if repeatable => request = *unanswered,
+                result => return over_h2(result, upload),
             }
         }
         let fresh = self.open_h2().await.map_err(Error::Unreachable)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
-        let answer = fresh.send(request, interim).await?;
-        Ok(Answer::over_h2(answer))
+        over_h2(fresh.send(request, hint).await, upload)
     }
 
-    async fn open(&self) -> io::Result<Opened> {
+    async fn open(&self) -> io::Result<Opened<BoxStream>> {
         let io = self.connect().await?;
         Ok(Opened {
             io,
-            held: Box::new(self.core.count_open(Side::Plugin)),
+            held: Rc::new(Counted(self.core.count_open(Side::Plugin))),
         })
     }
 
@@ -216,15 +212,6 @@ impl Plugin {
         match &self.address {
             Address::Unix(path) => Ok(Box::new(dial::unix(path).await?)),
             Address::Http(tcp) | Address::H2c(tcp) => Ok(Box::new(tcp.connect().await?)),
-        }
-    }
-}
-
-impl Answer {
-    fn over_h2(answer: Response<gapura_http::http1::Incoming>) -> Self {
-        Self {
-            response: answer.map(Body::answer),
-            switched: None,
         }
     }
 }
@@ -274,28 +261,30 @@ fn to_absolute_form(request: &mut Request<Body>) {
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
 }
 
-impl From<kept::Error> for Error {
-    fn from(error: kept::Error) -> Self {
-        match error {
-            kept::Error::Connect(error) => Self::Unreachable(error),
-            kept::Error::Closed(error) => Self::Broken(error),
-            kept::Error::Protocol(reason) => Self::Protocol(reason),
-            kept::Error::Timeout => Self::Timeout,
-            kept::Error::Body(fault) => Self::Body(fault),
-        }
+/// An answer over HTTP/2, or why there is none.
+fn over_h2(
+    sent: Result<Response<gapura_http::http1::Incoming>, http2::SendError<Body>>,
+    upload: &Upload,
+) -> Result<Answer, Error> {
+    match sent {
+        Ok(answer) => Ok(answer.map(Body::answer).into()),
+        Err(error) => Err(told(error.into(), upload)),
     }
 }
 
-impl From<http2::SendError<Body>> for Error {
-    fn from(error: http2::SendError<Body>) -> Self {
-        use http2::SendError as Sent;
-        match error {
-            Sent::Unsent { error, .. } | Sent::Closed { error, .. } => Self::Broken(error),
-            Sent::Ended(reason) | Sent::Protocol(reason) => Self::Protocol(reason),
-            Sent::Stalled => Self::Timeout,
-            Sent::Upload(fault) => Self::Body(fault),
-            Sent::Short => Self::Body(BodyFault::Short),
-        }
+/// What it means that a connection gave no answer.
+fn told(failed: Failed, upload: &Upload) -> Error {
+    // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
+    if let UploadState::Failed(fault) = upload.state()
+        && fault != BodyFault::Cut
+    {
+        return Error::Body(fault);
+    }
+    match failed {
+        Failed::Unsent(_, error) | Failed::Closed(_, error) => Error::Broken(error),
+        Failed::Cut(reason) | Failed::Protocol(reason) => Error::Protocol(reason),
+        Failed::Over => Error::Timeout,
+        Failed::Body(fault) => Error::Body(fault),
     }
 }
 

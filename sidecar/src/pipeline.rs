@@ -20,12 +20,13 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::Tunnel;
+use gapura_transport::upstream::Answer;
 use http::header::TRAILER;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Answer, Error, Plugin};
+use crate::forward::{Error, Plugin};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
@@ -129,9 +130,8 @@ impl Pipeline {
         let (body, upload) = watched(body);
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
-        let sending = self.plugin.send(trusted, body, &upload, |status, headers| {
-            pass_on(interim.as_ref(), status, headers);
-        });
+        let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
+        let sending = self.plugin.send(trusted, body, &upload, &mut hint);
         let answer = self.core.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))

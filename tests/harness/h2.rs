@@ -64,6 +64,19 @@ pub enum Frame {
     Other(u8),
 }
 
+/// A frame as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream.
+    pub stream: u32,
+    /// What it carries.
+    pub payload: Vec<u8>,
+}
+
 impl Runtime {
     fn start() -> Self {
         let (_stop, stopped) = oneshot::channel();
@@ -254,25 +267,32 @@ impl Frames {
     /// Sends the preface and empty settings.
     #[must_use]
     pub fn connect(address: SocketAddr, tls: &Tls) -> Self {
-        let mut wire = Wire::tls(address, tls).unwrap();
+        let mut frames = Self::silent(address, tls);
+        frames.send_bytes(PREFACE);
+        frames.send(4, 0, 0, &[]);
+        frames
+    }
+
+    /// Has agreed on HTTP/2 and not said a word of it.
+    #[must_use]
+    pub fn silent(address: SocketAddr, tls: &Tls) -> Self {
+        let wire = Wire::tls(address, tls).unwrap();
         assert_eq!(
             wire.protocol().as_deref(),
             Some("h2"),
             "the other side speaks HTTP/2"
         );
-        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        let mut frames = Self { wire };
-        frames.send(4, 0, 0, &[]);
-        frames
+        Self { wire }
     }
 
     /// Sends one frame.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        let _ = self.wire.try_send(frame); // closed by the other side: the reading tells
+        self.send_bytes(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends these bytes.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.wire.try_send(bytes); // closed by the other side: the reading tells
     }
 
     /// Sends a head of these fields, as they are, and ends the stream with it if `end`.
@@ -300,22 +320,37 @@ impl Frames {
 
     /// The next frame, for which the test is ready to wait this long; `None` once the connection is closed.
     pub fn next_within(&mut self, limit: Duration) -> Option<Frame> {
-        let header = self.wire.try_read_within(limit, 9).ok()?;
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-        let (kind, flags) = (header[3], header[4]);
-        let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
-        let payload = self.read(length as usize)?;
+        let RawFrame {
+            kind,
+            stream,
+            payload,
+            ..
+        } = self.raw_within(limit)?;
         let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
         Some(match kind {
             0 => Frame::Data(stream, payload),
             1 => Frame::Head(stream, status(&payload)),
             3 => Frame::Reset(stream, code(0)),
-            4 if flags & 1 == 0 => {
-                self.send(4, 1, 0, &[]);
-                Frame::Other(kind)
-            }
             7 => Frame::GoAway(code(4)),
             _ => Frame::Other(kind),
+        })
+    }
+
+    /// The next frame as it came; settings are acknowledged. `None` once the connection is closed, or after this long.
+    pub fn raw_within(&mut self, limit: Duration) -> Option<RawFrame> {
+        let header = self.wire.try_read_within(limit, 9).ok()?;
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let (kind, flags) = (header[3], header[4]);
+        let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+        let payload = self.read(length as usize)?;
+        if kind == 4 && flags & 1 == 0 {
+            self.send(4, 1, 0, &[]);
+        }
+        Some(RawFrame {
+            kind,
+            flags,
+            stream,
+            payload,
         })
     }
 
@@ -327,6 +362,19 @@ impl Frames {
     fn read(&mut self, length: usize) -> Option<Vec<u8>> {
         self.wire.try_read(length).ok()
     }
+}
+
+/// How a client begins (RFC 9113, section 3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The bytes of a frame.
+#[must_use]
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// A header block of literals without indexing and without Huffman coding (RFC 7541, section 6.2.2).

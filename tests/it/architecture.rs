@@ -169,7 +169,12 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         "gapura-settings",
         "gapura-runtime",
     ];
-    const BELOW_TRANSPORT: [&str; 3] = ["gapura-protocol", "gapura-trust", "gapura-http"];
+    const BELOW_TRANSPORT: [&str; 4] = [
+        "gapura-protocol",
+        "gapura-trust",
+        "gapura-http",
+        "gapura-http2",
+    ];
     let ours = |name: &String| name.starts_with("gapura") || name == "lab-reporting";
     for (crate_dir, allowed) in [
         ("mesh/protocol", &[][..]),

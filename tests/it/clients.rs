@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
+use gapura_tests::PATIENCE;
+use gapura_tests::h2::{Frames, Http2};
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::Then;
 
@@ -11,7 +13,8 @@ fn run(command: &mut Command) -> Output {
     })
 }
 
-fn curl(mesh: &TestMesh, args: &[&str]) -> String {
+/// What curl says of this; it has to end well.
+pub(crate) fn curl(mesh: &TestMesh, args: &[&str]) -> String {
     let root = mesh.public_root_file();
     let output = run(Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
@@ -25,7 +28,7 @@ fn curl(mesh: &TestMesh, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn url(mesh: &TestMesh, path: &str) -> String {
+pub(crate) fn url(mesh: &TestMesh, path: &str) -> String {
     format!("https://localhost:{}{path}", mesh.public().port())
 }
 
@@ -290,6 +293,7 @@ fn an_empty_body_over_http2_is_served_once() {
     let mesh = TestMesh::new().start();
     let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
     for flag in ["--http1.1", "--http2"] {
+        // It has to be there whole, and once: a client that sees a reset instead asks again.
         let code = [
             "-o",
             "/dev/null",
@@ -353,4 +357,145 @@ fn the_gateways_own_paths_need_no_host_from_http10_and_a_plugin_does() {
     assert_eq!(ask("GET * HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
     let whole = "GET https://localhost/healthz HTTP/1.1\r\nHost: localhost:443\r\n\r\n";
     assert_eq!(ask(whole), 200);
+}
+
+#[test]
+fn a_refused_head_has_no_data_over_http2_either() {
+    let mesh = TestMesh::new().start();
+    let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+    let fields = [
+        (":method", "HEAD"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/echo/x"),
+    ];
+    frames.head(1, &fields, true);
+    let answer = std::iter::from_fn(|| frames.raw_within(PATIENCE)).find(|frame| frame.stream == 1);
+    let answer = answer.expect("an answer");
+    assert_eq!(
+        (answer.kind, answer.flags & 1),
+        (1, 1),
+        "a head, and its end: {answer:?}"
+    );
+    frames.send(6, 0, 0, &[7; 8]);
+    let behind = std::iter::from_fn(|| frames.raw_within(PATIENCE)).find(|frame| frame.kind != 4);
+    assert_eq!(
+        behind.map(|frame| frame.kind),
+        Some(6),
+        "nothing but the ping's answer"
+    );
+}
+
+#[test]
+fn curl_sends_bodies_to_methods_that_seldom_have_one() {
+    let mesh = TestMesh::new().start();
+    let token = format!("Authorization: Bearer {}", mesh.signer.token_of("7", "42"));
+    let target = url(&mesh, "/echo/odd");
+    for version in ["--http1.1", "--http2"] {
+        for method in ["GET", "DELETE", "OPTIONS"] {
+            let known = ["-X", method, "-d", "a body", "-H", &token, version, &target];
+            assert!(curl(&mesh, &known).contains("\"ok\":true"), "{method}");
+        }
+        // Of a length that nobody knows before its end.
+        let file = mesh.dir().join("body");
+        std::fs::write(&file, "a body").unwrap();
+        let unknown = format!("@{}", file.display());
+        let unknown = [
+            "-X",
+            "GET",
+            "--data-binary",
+            &unknown,
+            "-H",
+            "Transfer-Encoding: chunked",
+        ];
+        let rest = ["-H", &token, version, &target];
+        assert!(curl(&mesh, &[&unknown[..], &rest].concat()).contains("\"ok\":true"));
+    }
+    let seen = mesh.plugin.seen_at("/odd");
+    assert_eq!(seen.len(), 8, "each once");
+    assert!(
+        seen.iter()
+            .all(|seen| seen.complete && seen.text() == "a body"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_client_that_has_said_all_and_closed_its_half_is_answered() {
+    let plain = TestMesh::new().plain_public().start();
+    let tls = TestMesh::new().start();
+    for mesh in [&plain, &tls] {
+        mesh.plugin.on("/slow", |exchange| {
+            std::thread::sleep(std::time::Duration::from_millis(700)); // beyond the look after a half-closed client
+            exchange.answer("200 OK", "", b"late");
+            Then::Keep
+        });
+        let auth = mesh.authorization("7", "42");
+        let mut wire = mesh.connect();
+        wire.send(format!(
+            "POST /echo/slow HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 4\r\n\r\nbody"
+        ));
+        wire.finish();
+        let answer = wire.response();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
+        assert_eq!(mesh.plugin.seen_at("/slow").len(), 1);
+    }
+}
+
+#[test]
+fn what_health_checks_of_a_proxy_ask_is_answered() {
+    let mesh = TestMesh::new().plain_public().start();
+    // HAProxy's `option httpchk GET /healthz`, and its `http-check send` with a version and a host.
+    for check in [
+        "GET /healthz HTTP/1.0\r\n\r\n",
+        "HEAD /healthz HTTP/1.0\r\n\r\n",
+        "GET /healthz HTTP/1.0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut wire = mesh.connect();
+        wire.send(check);
+        let answer = String::from_utf8(wire.to_end().unwrap()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{check}: {answer}");
+    }
+}
+
+#[test]
+fn an_answer_has_one_date_and_its_names_in_lower_case_and_expect_ends_at_the_door() {
+    let mesh = TestMesh::new().start();
+    const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let dated = format!("HTTP/1.1 200 OK\r\nDATE: {OLD}\r\nContent-Length: 2\r\n\r\nok");
+    mesh.plugin.answer_raw("/dated", dated, Then::Keep);
+    let auth = mesh.authorization("7", "42");
+    let token = auth.trim_end().split_once(' ').unwrap().1.to_owned();
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    for (path, kept) in [("/echo/dated", true), ("/echo/undated", false)] {
+        let mut wire = mesh.connect();
+        wire.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        ));
+        assert_eq!(wire.try_response("POST").unwrap().status, 100);
+        wire.send("hi");
+        let over_h1 = wire.try_response("POST").unwrap();
+        let request = http::Request::get(format!("https://localhost{path}"))
+            .header("authorization", &token)
+            .body(())
+            .unwrap();
+        let over_h2 = client.exchange(request, None);
+        for answer in [&over_h1, &over_h2] {
+            let dates = answer.all("date");
+            assert_eq!(dates.len(), 1, "{answer:?}");
+            assert_eq!(dates[0] == OLD, kept, "{answer:?}");
+            let mixed = answer
+                .headers
+                .iter()
+                .find(|(name, _)| *name != name.to_ascii_lowercase());
+            assert_eq!(mixed, None, "{answer:?}");
+        }
+    }
+    let seen = mesh.plugin.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(
+        seen.iter().all(|seen| seen.header("expect").is_none()),
+        "{seen:?}"
+    );
 }

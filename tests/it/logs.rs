@@ -2,7 +2,9 @@
 
 use std::fs::OpenOptions;
 
+use gapura_tests::h2::Http2;
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
 use gapura_tests::wire::Wire;
 use serde_json::{Value, json};
 
@@ -227,4 +229,60 @@ fn a_log_that_can_not_be_written_stops_no_traffic() {
         }
         drop(program);
     }
+}
+
+#[test]
+fn an_answer_whose_reader_leaves_midway_is_logged_as_a_client_that_is_gone() {
+    let mesh = TestMesh::new().start();
+    mesh.plugin.on("/endless", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+        while exchange.write(&[b'a'; 1 << 16]) {}
+        Then::Close
+    });
+    let auth = mesh.authorization("7", "42");
+    let mut wire = mesh.connect();
+    wire.get("/echo/endless", &format!("{auth}X-Request-Id: over-h1\r\n"));
+    assert_eq!(wire.response_head().status, 200);
+    drop(wire);
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 16);
+    let request = |id: &str, path: &str| {
+        http::Request::get(format!("https://localhost{path}"))
+            .header("authorization", auth.trim_end().split_once(' ').unwrap().1)
+            .header("x-request-id", id)
+            .body(())
+            .unwrap()
+    };
+    let open = client.open(request("over-h2", "/echo/endless"), true);
+    assert_eq!(open.answer().head.status, 200);
+    drop(client);
+    // The same before there is any answer.
+    mesh.plugin.on("/silent", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut wire = mesh.connect();
+    wire.get(
+        "/echo/silent",
+        &format!("{auth}X-Request-Id: unanswered\r\n"),
+    );
+    let _ = mesh.plugin.wait_for("it", |seen| seen.target == "/silent");
+    drop(wire);
+    for id in ["over-h1", "over-h2", "unanswered"] {
+        for program in [&mesh.gateway, &mesh.sidecar] {
+            let line = program.wait_for_line(id, |line| line["request_id"] == id);
+            assert_eq!(line["status"], 499, "{line}");
+            assert_eq!(line["code"], "client_gone", "{line}");
+        }
+    }
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 16);
+    let whole = client.exchange(request("whole", "/echo/x"), None);
+    assert_eq!(whole.status, 200);
+    let line = mesh
+        .gateway
+        .wait_for_line("whole", |line| line["request_id"] == "whole");
+    assert_eq!(
+        (&line["status"], &line["code"]),
+        (&200.into(), &Value::Null),
+        "{line}"
+    );
 }

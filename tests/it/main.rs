@@ -12,9 +12,12 @@ mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
+mod floods; // who does too much over HTTP/2
 mod framing; // which HTTP/1.1 is unambiguous
 mod grpc; // refusals and deadlines as gRPC's clients read them
+mod h2cases; // the cases of h2spec, by number
 mod headers; // who may say what
+mod hints; // what may come before an answer
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
@@ -48,6 +51,7 @@ mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running
 mod up; // the whole mesh on one machine, as a stranger meets it
 mod upgrades; // WebSocket and nothing else
+mod uploads; // refused while they still come
 mod upstream; // which connection, for how long, and what is sent twice
 mod world; // the larger pieces of other people's software
 mod wrap; // a plugin and its sidecar as one

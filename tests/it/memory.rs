@@ -229,3 +229,35 @@ fn what_has_ended_leaves_nothing_behind() {
         (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(())
     });
 }
+
+#[test]
+fn an_idle_client_holds_little_beside_its_tls() {
+    const CLIENTS: u64 = 200;
+    let mesh = TestMesh::new().one_worker().start();
+    let auth = mesh.authorization("7", "42");
+    let connected = |count: u64| -> Vec<_> {
+        (0..count)
+            .map(|_| {
+                let mut wire = mesh.connect();
+                wire.get("/echo/x", &auth);
+                assert_eq!(wire.response().status, 200);
+                wire
+            })
+            .collect()
+    };
+    let warm = connected(30);
+    let before = mesh.gateway.resident_kib();
+    let idle = connected(CLIENTS);
+    let grown = mesh.gateway.resident_kib().saturating_sub(before);
+    println!(
+        "an idle client connection over TLS: {} bytes",
+        grown * 1024 / CLIENTS
+    );
+    // A buffer and a parser that stayed would be 16 KiB on top; what is there is the session's.
+    assert!(grown / CLIENTS < 24, "{grown} KiB for {CLIENTS} clients");
+    // They are still good.
+    for mut wire in warm.into_iter().chain(idle) {
+        wire.get("/echo/again", &auth);
+        assert_eq!(wire.response().status, 200);
+    }
+}

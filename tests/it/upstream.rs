@@ -231,6 +231,90 @@ fn a_kept_connection_that_closes_in_the_moment_of_reuse_costs_no_get_and_repeats
     assert_eq!(server.count("POST /fresh "), 1);
 }
 
+/// What was asked for, and on which connection.
+type Asked = Arc<Mutex<Vec<(usize, String)>>>;
+
+/// A sidecar by hand over HTTP/2. On its first connection it answers one request, lets two more come and goes without a word; on
+/// each later one it answers all. Out: where it is, and what it was asked for, by connection.
+fn sidecar_that_goes_once(own: &Certificate) -> (SocketAddr, Asked) {
+    let mut config = Arc::into_inner(only_http1(own)).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let asked = Asked::default();
+    let known = asked.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            for connection in 0.. {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (acceptor, known) = (acceptor.clone(), known.clone());
+                tokio::spawn(async move {
+                    let tls = acceptor.accept(tcp).await.unwrap();
+                    let mut http2 = h2::server::handshake(tls).await.unwrap();
+                    let (mut count, mut unanswered) = (0, Vec::new());
+                    while let Some(Ok((request, mut respond))) = http2.accept().await {
+                        let what = format!("{} {}", request.method(), request.uri().path());
+                        known.lock().unwrap().push((connection, what));
+                        count += 1;
+                        if connection > 0 || count == 1 {
+                            let _ = respond.send_response(http::Response::new(()), true);
+                        } else if count == 4 {
+                            return;
+                        } else {
+                            unanswered.push(respond); // dropped, it would reset its stream
+                        }
+                    }
+                });
+            }
+        });
+    });
+    (address, asked)
+}
+
+#[test]
+fn what_a_shared_connection_loses_goes_again_once_if_it_may_be_done_twice() {
+    let mesh = TestMesh::new().one_worker().start();
+    let (address, asked) = sidecar_that_goes_once(&mesh.authority.issue(&Leaf::plugin("goes")));
+    let upstream = format!("https://{address}");
+    let entry =
+        json!({"name": "goes", "mount": "/goes", "upstream": upstream, "identity": "plugin/goes"});
+    mesh.write_registry("goes", &mesh.entry(&entry));
+    gapura_tests::eventually("it is routed to", || {
+        let first = mesh.get("/goes/first").token_of("7", "42").send();
+        (first.status == 200).then_some(())
+    });
+    let (mesh, asked) = (&mesh, &asked);
+    std::thread::scope(|scope| {
+        let ask = |method: &'static str, path: &'static str| {
+            scope.spawn(move || mesh.request(method, path).token_of("7", "42").send())
+        };
+        let lost = [
+            ask("GET", "/goes/a"),
+            ask("DELETE", "/goes/b"),
+            ask("POST", "/goes/c"),
+        ];
+        let [get, delete, post] = lost.map(|asked| asked.join().unwrap());
+        assert_eq!((get.status, delete.status), (200, 200));
+        post.assert_refusal(502, "upstream_unreachable", "gateway");
+    });
+    let asked = asked.lock().unwrap().clone();
+    for (what, times) in [("GET /a", 2), ("DELETE /b", 2), ("POST /c", 1)] {
+        let came = asked.iter().filter(|(_, asked)| asked == what).count();
+        assert_eq!(came, times, "{what}: {asked:?}");
+    }
+    assert!(
+        asked.iter().all(|(connection, _)| *connection < 2),
+        "{asked:?}"
+    );
+}
+
 #[test]
 fn a_get_that_is_lost_twice_is_not_tried_for_ever() {
     let server = ByHand::new(None, |connection, request| {

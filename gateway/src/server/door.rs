@@ -12,7 +12,6 @@ use gapura_http::http1::server::{End, Service};
 use gapura_http::http1::write::HttpDate;
 use gapura_http::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
 use gapura_http2::server as http2;
-use gapura_protocol::clock::http_date;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
 use gapura_transport::shutdown::Phase;
@@ -79,7 +78,8 @@ async fn serve_http2(door: Door, io: BoxStream) {
     let settings = http2::Settings::client();
     let (share, stop) = (core.held.open(), stopping.reached(phase));
     let none = bytes::Bytes::new();
-    http2::serve(
+    let from = door.client.peer();
+    let end = http2::serve(
         io,
         none,
         Rc::new(door),
@@ -89,6 +89,9 @@ async fn serve_http2(door: Door, io: BoxStream) {
         stop,
     )
     .await;
+    if let http2::End::Protocol(reason) = end {
+        core.broke_http2("client", &from, &reason);
+    }
 }
 
 impl Service for Door {
@@ -105,7 +108,11 @@ impl Service for Door {
     }
 
     fn date(&self) -> Option<HttpDate> {
-        Some(http_date(self.pipeline.core.seed.clock.unix()))
+        Some(self.pipeline.core.date())
+    }
+
+    fn may_drain(&self) -> bool {
+        !self.pipeline.core.is_shedding()
     }
 
     fn panicked(&self) {

@@ -19,6 +19,7 @@ use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::secured::Secured;
 use gapura_transport::upstream::dial;
+use gapura_transport::upstream::kept::Opened;
 use gapura_transport::upstream::lifeline::Lifeline;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::peer::Peer;
@@ -28,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use super::instance::Address;
 use super::shared::Shared;
-use super::tied::{ConnectionState, Tied};
+use super::tied::Tied;
 
 /// The way to one address.
 pub(super) struct Dialer {
@@ -45,7 +46,7 @@ pub(super) enum Dialled {
     /// A connection for all requests.
     Shared(Shared),
     /// A stream to speak HTTP/1.1 on.
-    Alone((Tied, Rc<ConnectionState>)),
+    Alone(Opened<Tied>),
 }
 
 /// Why connecting failed; told to all who waited.
@@ -98,19 +99,21 @@ impl Dialer {
     }
 
     /// A stream to speak HTTP/1.1 on.
-    pub(super) async fn alone(&self) -> Result<(Tied, Rc<ConnectionState>), Failure> {
+    pub(super) async fn alone(&self) -> Result<Opened<Tied>, Failure> {
         let trust = self.trust.load_full();
         let (io, guard, _) = self.connect(&trust, &[HTTP1]).await?;
         Ok(self.tied(io, guard))
     }
 
-    fn tied(&self, io: BoxStream, guard: Option<LiveGuard>) -> (Tied, Rc<ConnectionState>) {
+    fn tied(&self, io: BoxStream, guard: Option<LiveGuard>) -> Opened<Tied> {
         let side = if guard.is_some() {
             Side::Hop
         } else {
             Side::Plugin
         };
-        Tied::new(io, self.core.count_open(side), guard, &self.core.tasks)
+        let open = self.core.count_open(side);
+        let (io, held) = Tied::new(io, open, guard, &self.core.tasks);
+        Opened { io, held }
     }
 
     /// A stream, and whether HTTP/2 is spoken on it.

@@ -3,8 +3,8 @@
 //! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
 //! must not share (bulk and upgrades), or for all where the sidecar offers nothing else. To a plugin without a sidecar: HTTP/1.1
 //! in plain.
-//! Invariant: a request that may have reached the other end goes again only if it may be done twice, has no body, and was lost with
-//! a connection that had been kept; and then once.
+//! Invariant: a request that may have reached the other end goes again only if it may be done twice (RFC 9110, section 9.2.2), has no
+//! body, and was lost, before a byte of an answer, with a connection that had been kept, whoever shared it; and then once.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,24 +15,24 @@ use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, BodyFault, UploadState};
 use gapura_transport::live::LiveConnections;
+use gapura_transport::upstream::kept::{Pool, Unanswered};
+use gapura_transport::upstream::{Answer, Failed, Hint, Over, Patience};
 use gapura_trust::failure::handshake_refusal;
 use gapura_trust::set::TrustStore;
 use http::Request;
 
-use super::answer::{Answer, Failed, is_repeatable};
 use super::attempt::{Attempt, Attempts};
 use super::carrier::Carrier;
 use super::dial::{Dialer, Dialled, Failure};
 use super::instance::Address;
-use super::patience::{Over, Patience};
-use super::pool::Pool;
 use super::shared::{self, Shared};
+use super::tied::{Tied, is_alert};
 
 /// The connections to one address.
 pub(crate) struct Hop {
     dialer: Rc<Dialer>,
     open: Rc<Open>,
-    pool: Rc<Pool>,
+    pool: Rc<Pool<Tied>>,
 }
 
 /// What all attempts to open a shared connection leave behind.
@@ -74,7 +74,7 @@ impl Hop {
         wanted: Option<PeerId>,
     ) -> Self {
         let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };
-        let pool = Pool::new(core.clone(), keep);
+        let pool = Pool::new(&core.timers, &core.tasks, &core.buffers, keep);
         let dialer = Rc::new(Dialer {
             core,
             trust,
@@ -98,12 +98,13 @@ impl Hop {
         request: Request<Body>,
         carrier: Carrier,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, patience).await
+            self.send_shared(request, patience, hint).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
-            Box::pin(self.send_alone(request, patience)).await
+            Box::pin(self.send_alone(request, patience, hint)).await
         }
     }
 
@@ -119,23 +120,24 @@ impl Hop {
         &self,
         mut request: Request<Body>,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
-        let mut once_more = is_repeatable(request.method());
+        let mut once_more = request.method().is_idempotent();
         loop {
             let (connection, fresh) = match self.connection(patience).await {
                 Ok(Ok(Some(found))) => found,
-                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience)).await,
+                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience, hint)).await,
                 Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
-            match shared::send(&connection, request, patience, &self.dialer.core).await {
+            match shared::send(&connection, request, patience, hint, &self.dialer.core).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
                     request = *unsent;
                 }
                 Err(Failed::Closed(Some(unanswered), error))
-                    if !fresh && once_more && !is_alert(error.as_ref()) =>
+                    if !fresh && once_more && !error.as_ref().is_some_and(is_alert) =>
                 {
                     once_more = false;
                     request = *unanswered;
@@ -147,30 +149,16 @@ impl Hop {
 
     async fn send_alone(
         &self,
-        mut request: Request<Body>,
+        request: Request<Body>,
         patience: &Patience<'_>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
-        let repeatable = is_repeatable(request.method());
-        while let Some(kept) = self.pool.take() {
-            match self.pool.send(kept, request, patience).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failed::Unsent(unsent, _)) => request = *unsent,
-                Err(Failed::Closed(Some(unanswered), error))
-                    if repeatable && !is_alert(error.as_ref()) =>
-                {
-                    request = *unanswered;
-                    break;
-                }
-                Err(failed) => return Err(self.told(failed, patience)),
-            }
-        }
-        let opened = match patience.connecting(self.dialer.alone()).await {
-            Ok(Ok(opened)) => self.pool.open(opened),
-            Ok(Err(failure)) => return Err(Error::Unsent(Box::new(request), failure.into())),
-            Err(Over) => return Err(Error::Final(super::Error::Timeout)),
-        };
-        let sent = self.pool.send(opened, request, patience).await;
-        sent.map_err(|failed| self.told(failed, patience))
+        let connect = || self.dialer.alone();
+        let sent = self.pool.send(request, patience, connect, hint).await;
+        sent.map_err(|unanswered| match unanswered {
+            Unanswered::Connect(request, failure) => Error::Unsent(request, failure.into()),
+            Unanswered::Failed(failed) => self.told(failed, patience),
+        })
     }
 
     /// A shared connection with room for one more stream, and whether it was opened for this; none where the sidecar has none.
@@ -217,7 +205,7 @@ impl Hop {
                 Dialled::Shared(connection) => open.connections.borrow_mut().push(connection),
                 Dialled::Alone(opened) => {
                     open.only_http1.set(ASK_AGAIN);
-                    pool.give_back(pool.open(opened));
+                    pool.keep(opened);
                 }
             }
             Ok(())
@@ -239,7 +227,7 @@ impl Hop {
                 None,
                 super::Error::Identity(format!("the sidecar is trusted no longer: {reason}")),
             ),
-            Failed::Protocol => (None, super::Error::Protocol),
+            Failed::Protocol(_) => (None, super::Error::Protocol),
             Failed::Over => (None, super::Error::Timeout),
             Failed::Body(fault) => (None, super::Error::Body(fault)),
         };
@@ -263,10 +251,6 @@ fn broken(cause: Option<io::Error>) -> super::Error {
     } else {
         super::Error::Unreachable(cause)
     }
-}
-
-fn is_alert(error: Option<&io::Error>) -> bool {
-    error.is_some_and(|error| handshake_refusal(error).is_peer_alert)
 }
 
 impl From<Failure> for super::Error {

@@ -6,11 +6,10 @@
 //!
 //! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is and `health` remembers; `balance`
 //! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
-//! opens them, `patience` says for how long.
+//! opens them.
 
 pub(crate) mod admission;
 mod allowance;
-mod answer;
 mod attempt;
 mod balance;
 mod budget;
@@ -26,9 +25,7 @@ mod load;
 mod lookup;
 pub(crate) mod mirror;
 mod outcome;
-mod patience;
 mod place;
-mod pool;
 pub(crate) mod prober;
 pub(crate) mod resolve;
 mod retry;
@@ -44,6 +41,7 @@ use bytes::Bytes;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
+use gapura_transport::upstream::{Answer, Hint, Patience};
 use gapura_trust::set::TrustStore;
 use http::Request;
 
@@ -54,11 +52,9 @@ use carrier::Carrier;
 use cluster::Cluster;
 use instance::Instance;
 use outcome::Watch;
-use patience::Patience;
 use place::{Place, Seat, Ways};
 use retry::{Spare, Tries};
 
-pub(crate) use answer::Answer;
 pub(crate) use error::Error;
 
 /// One worker's way to all plugins.
@@ -114,7 +110,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Where nothing was written yet, another instance or a fresh connection
+    /// Sends a request and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet, another instance or a fresh connection
     /// is tried; what may have arrived goes to another one only as `retry` allows it.
     ///
     /// # Errors
@@ -125,6 +121,7 @@ impl Upstreams {
         outgoing: Outgoing,
         body: Body,
         upload: &Rc<Upload>,
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         place.budget.request(self.second());
@@ -158,14 +155,17 @@ impl Upstreams {
         let begun = Instant::now();
         let seat = self.first(&sending, repeatable, begun)?;
         let spare = repeatable.then(|| Spare::of(&request, &small));
-        match self.try_at(&sending, &seat, request, spare, begun).await {
+        match self
+            .try_at(&sending, &seat, request, spare, begun, hint)
+            .await
+        {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
             // Boxed: nothing is wrong as a rule, and the frame would be part of every request's.
             Tried::Again(again) => {
                 let small = repeatable.then_some(small);
                 let tries = Tries::new(begun);
-                let rest = self.go_on(&sending, seat, tries, *again, small);
+                let rest = self.go_on(&sending, seat, tries, (*again, small), hint);
                 Box::pin(rest).await
             }
         }
@@ -177,8 +177,8 @@ impl Upstreams {
         sending: &Sending<'_>,
         mut seat: Seat,
         mut tries: Tries,
-        again: Again,
-        small: Option<Bytes>,
+        (again, small): (Again, Option<Bytes>),
+        hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
         let Again {
             mut request,
@@ -199,7 +199,10 @@ impl Upstreams {
             let spare = small.as_ref().map(|small| Spare::of(&request, small));
             seat = next;
             let begun = Instant::now();
-            match self.try_at(sending, &seat, request, spare, begun).await {
+            match self
+                .try_at(sending, &seat, request, spare, begun, hint)
+                .await
+            {
                 Tried::Done(answer) => return Ok(answer),
                 Tried::Over(error) => return Err(error),
                 Tried::Again(again) => (request, failed) = (again.request, again.failed),
@@ -230,12 +233,13 @@ impl Upstreams {
         request: Request<Body>,
         spare: Option<Spare>,
         begun: Instant,
+        hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
         let mut watch = Watch::new(cluster, &seat.rank, &self.core, sending.several, begun);
         let sent = seat
             .hop
-            .send(request, sending.carrier, &sending.patience)
+            .send(request, sending.carrier, &sending.patience, hint)
             .await;
         match sent {
             Ok(answer) => {
@@ -313,8 +317,9 @@ impl Upstreams {
         let begun = Instant::now();
         let seat = self.first(&sending, false, begun)?;
         let request = Request::from_parts(outgoing.head, Body::empty());
-        let tried = self.try_at(&sending, &seat, request, None, begun).await;
-        match tried {
+        let nobody = &mut |_, _| {};
+        let tried = self.try_at(&sending, &seat, request, None, begun, nobody);
+        match tried.await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
             Tried::Again(again) => again.failed.into_result(),
@@ -333,8 +338,9 @@ impl Upstreams {
         let hop = self.place(cluster).hop(instance, cluster, &self.ways);
         let hop = hop.ok_or_else(Error::nowhere)?;
         let patience = Patience::new(upload, &self.core.timers, wait);
-        let sent = hop.send(request, Carrier::Shared, &patience).await;
-        sent.map_err(|error| match error {
+        let nobody = &mut |_, _| {};
+        let sent = hop.send(request, Carrier::Shared, &patience, nobody);
+        sent.await.map_err(|error| match error {
             hop::Error::Unsent(_, error) | hop::Error::Final(error) => error,
         })
     }

@@ -13,10 +13,10 @@ use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::X_GAPURA_MADE;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, BodyFault, End};
+use gapura_transport::upstream::Answer;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-use super::answer::Answer;
 use super::balance::Rank;
 use super::cluster::Cluster;
 use super::error::Error;

@@ -9,10 +9,8 @@ use gapura_http2::client::Connection;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
 use gapura_transport::timers::Timers;
+use gapura_transport::upstream::{Answer, Failed, Hint, Patience, carry_on};
 use http::{Request, Response};
-
-use super::answer::{Answer, Failed, carry_on};
-use super::patience::Patience;
 
 /// A connection. Clones are the same.
 pub(super) type Shared = Connection<Timers>;
@@ -34,11 +32,11 @@ pub(super) async fn send(
     connection: &Shared,
     request: Request<Body>,
     patience: &Patience<'_>,
+    hint: &mut Hint<'_>,
     core: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
-    let answer = patience
-        .answered(connection.send(request, |_, _| {}))
-        .await??;
+    let sending = connection.send(request, hint);
+    let answer = patience.answered(sending).await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);
     let upload = patience.upload();

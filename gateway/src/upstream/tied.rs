@@ -14,7 +14,9 @@ use gapura_http::{BoxStream, Stream};
 use gapura_telemetry::metrics::OpenConnection;
 use gapura_transport::live::LiveGuard;
 use gapura_transport::tasks::Tasks;
+use gapura_transport::upstream::kept::Held;
 use gapura_transport::verdict::Verdict;
+use gapura_trust::failure::handshake_refusal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The stream.
@@ -57,7 +59,7 @@ impl Tied {
                     match now {
                         Verdict::Run => {}
                         Verdict::Retire => state.retired.set(true),
-                        Verdict::Cut(reason) => return state.cut(reason),
+                        Verdict::Cut(reason) => return state.end(reason),
                     }
                     drop(state);
                     if verdict.changed().await.is_err() {
@@ -75,17 +77,7 @@ impl Tied {
 }
 
 impl ConnectionState {
-    /// Whether a further request may be sent.
-    pub(super) fn takes_more(&self) -> bool {
-        !self.retired.get() && self.cut.get().is_none()
-    }
-
-    /// Why the trust in force ended it, if it did.
-    pub(super) fn reason(&self) -> Option<&'static str> {
-        self.cut.get()
-    }
-
-    fn cut(&self, reason: &'static str) {
+    fn end(&self, reason: &'static str) {
         self.cut.set(Some(reason));
         let reader = self.reader.borrow_mut().take();
         if let Some(reader) = reader {
@@ -99,6 +91,25 @@ impl ConnectionState {
             Some(_) => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }
+}
+
+impl Held for ConnectionState {
+    fn takes_more(&self) -> bool {
+        !self.retired.get() && self.cut.get().is_none()
+    }
+
+    fn cut(&self) -> Option<&'static str> {
+        self.cut.get()
+    }
+
+    fn is_final(&self, error: &io::Error) -> bool {
+        is_alert(error)
+    }
+}
+
+/// Whether the sidecar refuses us: it would again.
+pub(super) fn is_alert(error: &io::Error) -> bool {
+    handshake_refusal(error).is_peer_alert
 }
 
 impl AsyncRead for Tied {
@@ -191,10 +202,10 @@ mod tests {
                 (read, tied.write_all(b"after").await.unwrap_err().kind())
             });
             tokio::task::yield_now().await; // it waits
-            state.cut("revoked");
+            state.end("revoked");
             let broken = io::ErrorKind::ConnectionAborted;
             assert_eq!(reading.await.unwrap(), (broken, broken));
-            assert!(!state.takes_more() && state.reason() == Some("revoked"));
+            assert!(!state.takes_more() && state.cut() == Some("revoked"));
             let mut came = Vec::new();
             far.read_to_end(&mut came).await.unwrap();
             assert_eq!(came, b"before");

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::watch::Watch;
 use gapura_http::Stream;
 
 /// The half that reads and writes.
@@ -41,6 +42,7 @@ struct Shared<IO> {
     gathered: Vec<u8>,
     sent: usize,
     traffic: Rc<Traffic>,
+    watch: Option<Watch>,
     /// `h2` keeps an error's kind only; the reason a peer refused us is in the error itself.
     failure: Option<io::Error>,
 }
@@ -48,8 +50,12 @@ struct Shared<IO> {
 /// A buffer of 8 KiB costs 5 microseconds a request more; above 64 KiB nothing is gained.
 const GATHER: usize = 64 * 1024;
 
-/// Wraps `io`, of which `ahead` was read before.
-pub(super) fn gather<IO>(io: IO, ahead: Bytes) -> (Gathered<IO>, Flusher<IO>) {
+/// Wraps `io`, of which `ahead` was read before; `watch` looks at the frames that pass.
+pub(super) fn gather<IO>(
+    io: IO,
+    ahead: Bytes,
+    watch: Option<Watch>,
+) -> (Gathered<IO>, Flusher<IO>) {
     let traffic = Rc::new(Traffic::default());
     let shared = Rc::new(RefCell::new(Shared {
         io,
@@ -57,6 +63,7 @@ pub(super) fn gather<IO>(io: IO, ahead: Bytes) -> (Gathered<IO>, Flusher<IO>) {
         gathered: Vec::new(),
         sent: 0,
         traffic: traffic.clone(),
+        watch,
         failure: None,
     }));
     let gathered = Gathered {
@@ -87,6 +94,21 @@ impl<IO: Stream> Flusher<IO> {
         }
     }
 
+    /// Reads past whatever comes, `most` bytes of it; ready at the peer's end, or beyond them.
+    pub(super) fn poll_discard(&self, most: &mut usize, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = &mut *self.shared.borrow_mut();
+        let mut bytes = [0_u8; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut shared.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() && buf.filled().len() <= *most => {
+                    *most -= buf.filled().len();
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
     /// Makes the end one that nobody waits for: what the peer does not take is thrown away.
     pub(super) fn abort(&self) {
         self.shared.borrow_mut().io.abort();
@@ -96,6 +118,11 @@ impl<IO: Stream> Flusher<IO> {
 impl<IO> Flusher<IO> {
     pub(super) fn traffic(&self) -> &Rc<Traffic> {
         &self.traffic
+    }
+
+    /// Asks who watches the frames; nothing if nobody does.
+    pub(super) fn watch<R>(&self, ask: impl FnOnce(&mut Watch) -> R) -> Option<R> {
+        self.shared.borrow_mut().watch.as_mut().map(ask)
     }
 
     /// Bytes that wait for the peer to take them.
@@ -146,6 +173,13 @@ impl<IO: Stream> Shared<IO> {
 }
 
 impl<IO> Shared<IO> {
+    fn gather(&mut self, bytes: &[u8]) {
+        if let Some(watch) = &mut self.watch {
+            watch.went(bytes);
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
     /// Keeps the whole error for [`Flusher::take_failure`] and gives `h2` one of the same kind.
     fn keep(&mut self, error: io::Error) -> io::Error {
         let kind = error.kind();
@@ -170,15 +204,25 @@ impl<IO: Stream> AsyncRead for Gathered<IO> {
         if !shared.ahead.is_empty() {
             let count = shared.ahead.len().min(buf.remaining());
             buf.put_slice(&shared.ahead[..count]);
+            if let Some(watch) = &mut shared.watch {
+                watch.came(&shared.ahead[..count]);
+            }
             shared.ahead.advance(count);
             add(&shared.traffic.read, count);
             return Poll::Ready(Ok(()));
+        }
+        // Whoever floods us is not read any further: the connection's owner ends it in this turn.
+        if shared.watch.as_ref().is_some_and(Watch::is_flooded) {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         match Pin::new(&mut shared.io).poll_read(cx, buf) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(shared.keep(error))),
             Poll::Ready(Ok(())) => {
                 add(&shared.traffic.read, buf.filled().len() - before);
+                if let Some(watch) = &mut shared.watch {
+                    watch.came(&buf.filled()[before..]);
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => Poll::Pending,
@@ -194,7 +238,7 @@ impl<IO: Stream> AsyncWrite for Gathered<IO> {
     ) -> Poll<io::Result<usize>> {
         let shared = &mut *self.shared.borrow_mut();
         ready!(shared.poll_room(cx))?;
-        shared.gathered.extend_from_slice(bytes);
+        shared.gather(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -205,9 +249,7 @@ impl<IO: Stream> AsyncWrite for Gathered<IO> {
     ) -> Poll<io::Result<usize>> {
         let shared = &mut *self.shared.borrow_mut();
         ready!(shared.poll_room(cx))?;
-        slices
-            .iter()
-            .for_each(|slice| shared.gathered.extend_from_slice(slice));
+        slices.iter().for_each(|slice| shared.gather(slice));
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 
@@ -236,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_written_before_the_owner_flushes_and_then_all_at_once() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let (mut half, flusher) = gather(near, Bytes::new());
+        let (mut half, flusher) = gather(near, Bytes::new(), None);
         half.write_all(b"one ").await.unwrap();
         half.flush().await.unwrap();
         half.write_all(b"two").await.unwrap();
@@ -259,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn more_than_the_buffer_waits_for_the_reader() {
         let (near, mut far) = tokio::io::duplex(16);
-        let (mut half, flusher) = gather(near, Bytes::new());
+        let (mut half, flusher) = gather(near, Bytes::new(), None);
         let bytes = vec![7_u8; GATHER];
         half.write_all(&bytes).await.unwrap();
         assert!(
@@ -276,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_before_comes_first_and_is_counted() {
         let (near, mut far) = tokio::io::duplex(16);
-        let (mut half, flusher) = gather(near, Bytes::from_static(b"one "));
+        let (mut half, flusher) = gather(near, Bytes::from_static(b"one "), None);
         far.write_all(b"two").await.unwrap();
         let mut read = [0_u8; 7];
         half.read_exact(&mut read).await.unwrap();
@@ -288,7 +330,7 @@ mod tests {
     async fn the_reason_of_a_failure_is_kept_whole() {
         let (near, far) = tokio::io::duplex(16);
         drop(far);
-        let (mut half, flusher) = gather(near, Bytes::new());
+        let (mut half, flusher) = gather(near, Bytes::new(), None);
         half.write_all(b"x").await.unwrap();
         assert!(poll_fn(|cx| flusher.poll_flush(cx)).await.is_err());
         assert!(flusher.take_failure().is_some());

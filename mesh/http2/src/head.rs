@@ -48,7 +48,7 @@ pub(super) fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), &'s
 }
 
 /// Takes out of the head of an answer what HTTP/2 has no place for. Whether it asks for the connection's end.
-pub(super) fn tidy(status: StatusCode, headers: &mut HeaderMap) -> bool {
+pub(super) fn drop_connection_fields(status: StatusCode, headers: &mut HeaderMap) -> bool {
     let closes = headers.contains_key(CONNECTION) && ConnectionOptions::of(headers).close;
     // Where one of them is, the others may be.
     if headers.contains_key(CONNECTION)
@@ -70,6 +70,15 @@ pub(super) fn tidy(status: StatusCode, headers: &mut HeaderMap) -> bool {
 /// Whether an answer of this status never has a body.
 pub(super) fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// A refusal of a head that nobody could read.
+pub(super) fn unseen(kind: RefusalKind, reason: &'static str) -> Refusal {
+    let seen = Seen {
+        version: Some(Version::HTTP_2),
+        ..Seen::default()
+    };
+    Refusal { kind, reason, seen }
 }
 
 /// A refusal with what is known of the request.
@@ -163,9 +172,12 @@ mod tests {
         ] {
             headers.insert(name, value.parse().unwrap());
         }
-        assert!(tidy(StatusCode::OK, &mut headers));
+        assert!(drop_connection_fields(StatusCode::OK, &mut headers));
         assert_eq!(headers.len(), 2);
-        assert!(!tidy(StatusCode::NO_CONTENT, &mut headers));
+        assert!(!drop_connection_fields(
+            StatusCode::NO_CONTENT,
+            &mut headers
+        ));
         assert_eq!(headers.keys().next().unwrap(), "x-a");
         assert_eq!(headers.len(), 1);
     }

@@ -7,6 +7,7 @@
 //! Invariants: no task is detached; what one stream does or fails to do is felt by no other; nothing waits unbounded.
 
 pub mod client;
+mod frames;
 mod gather;
 mod head;
 mod held;
@@ -14,6 +15,7 @@ mod length;
 mod pump;
 mod received;
 pub mod server;
+mod watch;
 
 #[cfg(test)]
 #[path = "../../http/src/http1/testing.rs"]

@@ -97,15 +97,26 @@ impl Attachment for Exchange {
         self.record.bytes_out += count;
     }
 
-    /// An answer that broke is passed on as broken: what is recorded must not look like a good one.
+    /// An answer that broke is passed on as broken, and one that its reader left has not arrived: what is recorded must not look like a
+    /// good one.
     fn ended(&mut self, end: End) {
-        // Where nobody took it, it is not the sender that broke it off.
-        if let End::Broken(fault) = end
-            && fault != BodyFault::Stalled
-        {
-            self.record.code = Some(Code::AnswerCut);
-            self.record.reason = Some(fault.reason());
-        }
+        let (status, code, reason) = match end {
+            End::Whole | End::CutShort => return,
+            End::Unread if self.record.is_cut() => {
+                let why = "the time to drain was over";
+                (self.record.status, Code::AnswerCut, Some(why))
+            }
+            // A refusal has said why already. Where nobody took it, it is not the sender that broke it off.
+            End::Unread | End::Broken(BodyFault::Stalled) if self.record.code.is_some() => return,
+            End::Unread | End::Broken(BodyFault::Stalled) => (CLIENT_GONE, Code::ClientGone, None),
+            End::Broken(fault) => {
+                let why = fault.reason();
+                (self.record.status, Code::AnswerCut, Some(why))
+            }
+        };
+        self.record.status = status;
+        self.record.code = Some(code);
+        self.record.reason = reason.or(self.record.reason);
     }
 
     fn trailers(&mut self, taken: &Stripped) {
@@ -120,6 +131,10 @@ impl Drop for Exchange {
         }
         if let Some(traffic) = &self.traffic {
             (self.record.bytes_in, self.record.bytes_out) = traffic.bytes();
+        }
+        // It went away before there was an answer.
+        if self.record.status == CLIENT_GONE && !self.record.is_cut() {
+            self.record.code.get_or_insert(Code::ClientGone);
         }
     }
 }

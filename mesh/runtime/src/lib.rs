@@ -16,6 +16,7 @@ pub mod pages;
 pub mod program;
 pub mod reload;
 pub mod shared;
+mod shedding;
 pub mod signals;
 pub mod start;
 pub mod systemd;

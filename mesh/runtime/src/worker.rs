@@ -3,6 +3,7 @@
 //! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own, that ends with the
 //! connection, with the phase, or with a caught panic that is logged. Nothing a worker owns is ever touched by another thread.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gapura_http::Buffers;
+use gapura_http::http1::write::HttpDate;
 use gapura_http2 as http2;
-use gapura_protocol::clock::Clock;
+use gapura_protocol::clock::{Clock, http_date};
 use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
@@ -26,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::listen::{Accepted, Queue};
 use crate::program::{Alive, StartError};
+use crate::shedding::Shedding;
 
 /// What a worker is made from; crosses into its thread.
 #[derive(Clone)]
@@ -62,6 +65,8 @@ pub struct Worker {
     pub sink: Rc<Sink>,
     /// Its source of ids.
     pub random: Random,
+    date: Cell<(u64, HttpDate)>,
+    shedding: Shedding,
 }
 
 /// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
@@ -79,6 +84,42 @@ impl Worker {
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
         OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
+    /// The date for an answer that has none: made once a second.
+    #[must_use]
+    pub fn date(&self) -> HttpDate {
+        let now = self.seed.clock.unix();
+        let (second, date) = self.date.get();
+        if second == now {
+            return date;
+        }
+        let date = http_date(now);
+        self.date.set((now, date));
+        date
+    }
+
+    /// A request was turned away because there are too many.
+    pub fn shed(&self) {
+        self.shedding.begin(&self.timers);
+    }
+
+    /// Whether requests are being turned away: what then takes time and memory for a client's comfort alone has to wait.
+    #[must_use]
+    pub fn is_shedding(&self) -> bool {
+        self.shedding.lasts(&self.timers)
+    }
+
+    /// Tells of a connection over HTTP/2 that ended because `peer` broke the protocol or flooded it.
+    pub fn broke_http2(&self, side: &'static str, peer: &str, reason: &dyn std::fmt::Debug) {
+        let message = format!("the connection of {peer} is closed: it broke HTTP/2 ({reason:?})");
+        let fields = [
+            ("side", side.into()),
+            ("reason", "http2".into()),
+            ("peer", peer.into()),
+        ];
+        let log = &self.seed.log;
+        log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
     /// Ready when a connection of HTTP/1.1 is to close where it is idle.
@@ -162,6 +203,8 @@ fn spawn<S: Serve>(
             tasks: Tasks::default(),
             sink,
             random,
+            date: Cell::new((0, http_date(0))),
+            shedding: Shedding::default(),
         });
         // Inside the runtime: what is made may begin tasks.
         let serve = runtime.block_on(async { Rc::new(make(core.clone())) });
@@ -236,6 +279,7 @@ async fn work<S: Serve>(
     let told = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, told).await;
     // Dropping the set cuts whatever is left.
+    core.sink.cut();
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
         core.seed.log.event(

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gapura_http2::server::{Settings, serve as serve_http2};
+use gapura_http2::server::{End, Settings, serve as serve_http2};
 use gapura_transport::shutdown::Phase;
 
 use super::proven::Proven;
@@ -32,7 +32,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     let hop = Rc::new(Hop {
         pipeline: pipeline.clone(),
         peer,
-        name,
+        name: name.clone(),
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();
@@ -51,6 +51,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     tokio::select! {
         biased;
         () = cut(&guard) => {}
-        _ = served => {}
+        end = served => if let End::Protocol(reason) = end {
+            core.broke_http2("hop", &name, &reason);
+        },
     }
 }

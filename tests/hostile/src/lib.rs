@@ -8,6 +8,7 @@ pub mod crl;
 pub mod headers;
 pub mod http1_request;
 pub mod http1_response;
+pub mod http2_frames;
 pub mod jwks;
 pub mod mesh_dir;
 #[path = "../../../mesh/http/tests/oracle/mod.rs"]

@@ -9,6 +9,7 @@ mod notes; // a plugin on PostgreSQL, behind a pool
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
 mod schema; // a validator of JSON Schema
+mod tools; // ab, nc, node, nginx and browsers without a window
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +27,16 @@ fn python(package: &str) -> Option<PathBuf> {
     }
     println!("not tried: no Python with the package `{package}` here");
     None
+}
+
+/// Whether a program is installed; that it is not is said.
+fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if !found {
+        println!("not tried: no {program} here");
+    }
+    found
 }
 
 /// What a script said; it has to end well.

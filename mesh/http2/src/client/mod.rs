@@ -8,6 +8,7 @@
 
 mod answer;
 mod driver;
+mod spare;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use gapura_http::http1::head::{HOP_LIMITS, Limits};
 
 use answer::Answer;
 pub use driver::Driver;
+use spare::Spare;
 
 /// What one stalled stream may hold; 64 KiB would halve the speed of uploads.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
@@ -92,8 +94,8 @@ pub enum SendError<B: Body> {
     },
     /// The connection broke or the peer gave up before there was an answer. Some or all of the request was written.
     Closed {
-        /// As it was given, if it has no body, was alone on a connection that was kept, and the connection is what ended: what can
-        /// be done twice may be sent again.
+        /// As it was given, if it has no body, not a byte of an answer to it came, and the connection is what ended: what can be done
+        /// twice may be sent again.
         request: Option<Box<Request<B>>>,
         /// None if the peer closed the connection, or if others were told why.
         error: Option<io::Error>,
@@ -151,7 +153,7 @@ where
         timer: &T,
         share: &Rc<Share>,
     ) -> io::Result<(Self, Driver<IO, T>)> {
-        let (half, flusher) = gather(io, Bytes::new());
+        let (half, flusher) = gather(io, Bytes::new(), None);
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -239,10 +241,9 @@ where
         let ended = body.is_end_stream() && !left.is_short();
         let head_only = parts.method == Method::HEAD;
         let head = Request::from_parts(parts, ());
-        // A connection that was idle may have died unseen. Only then is a copy worth keeping: the head goes again, and nowhere was
-        // it written.
+        // The connection may have died unseen, or end before an answer; what can be said again is kept for that.
         let written = self.state.traffic.written.get();
-        let spare = (ended && self.state.open.get() == 0).then(|| head.clone());
+        let spare = if ended { Spare::of(&head) } else { None };
         let (answer, stream) = sender
             .send_request(head, ended)
             .map_err(|_| SendError::Protocol("the request can't be sent over HTTP/2"))?;
@@ -265,15 +266,21 @@ where
         match poll_fn(|cx| sent.poll(&mut interim, cx)).await {
             Ok(answer) => sent.answered(answer, head_only),
             Err(Failed::Upload(error)) => Err(error),
-            Err(Failed::Stream(error)) => match (spare, whole) {
-                (Some(head), Some(body)) if self.is_unsent(&error, written) => {
-                    Err(self.unsent(head.map(|()| body), &error))
+            Err(Failed::Stream(error)) => {
+                // Behind an interim answer somebody is at work on it.
+                let silent = sent.interims == self.state.settings.interims;
+                let again = spare.zip(whole).filter(|_| silent);
+                let again = again.and_then(|(spare, body)| spare.into_request(body));
+                match again {
+                    Some(again) if self.is_unsent(&error, written) => {
+                        Err(self.unsent(again, &error))
+                    }
+                    Some(again) if error.is_io() || error.is_go_away() => {
+                        Err(self.why(&error, Some(Box::new(again))))
+                    }
+                    _ => Err(self.why(&error, None)),
                 }
-                (Some(head), Some(body)) if error.is_io() || error.is_go_away() => {
-                    Err(self.why(&error, Some(Box::new(head.map(|()| body)))))
-                }
-                _ => Err(self.why(&error, None)),
-            },
+            }
         }
     }
 

@@ -225,16 +225,24 @@ async fn what_reached_nobody_comes_back_whole() {
             "{answer:?}"
         );
         assert!(!it.connection.is_open());
-        // It went with the request.
+        // It went with the requests that shared it: those that nobody has begun to answer come back, where they have no body.
         let mut it = opened().await;
-        let answer = send(&it.connection, asking());
-        it.raw.until(HEADERS).await;
+        let first = send(&it.connection, asking());
+        let hinted = send(&it.connection, asking());
+        let upload = send(&it.connection, sending(TestBody::from("abc")));
+        it.raw.until(DATA).await;
+        let hint = block(&[(":status", "103")]);
+        it.raw.send(HEADERS, END_HEADERS, 3, &hint).await;
+        it.raw.send(PING, 0, 0, &[7; 8]).await;
+        it.raw.until(PING).await;
         drop(it.raw);
-        let answer = answer.await.unwrap();
-        assert!(
-            matches!(answer, Err(SendError::Closed { .. })),
-            "{answer:?}"
-        );
+        for (answer, comes_back) in [(first, true), (hinted, false), (upload, false)] {
+            let answer = answer.await.unwrap();
+            let Err(SendError::Closed { request, .. }) = answer else {
+                panic!("{answer:?}")
+            };
+            assert_eq!(request.is_some(), comes_back);
+        }
     })
     .await;
 }

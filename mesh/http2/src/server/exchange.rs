@@ -14,7 +14,7 @@ use http_body::Body;
 
 use super::stream_task::{Stream, StreamTask};
 use super::{IDLE_STREAM_TASKS, Open, Serving};
-use crate::head::{check, is_bodiless, tidy};
+use crate::head::{check, drop_connection_fields, is_bodiless};
 use crate::length::Left;
 use crate::pump::{Pump, PumpError};
 use crate::received::Received;
@@ -119,8 +119,8 @@ where
         response: Response<S::Body>,
         head_only: bool,
     ) -> Option<S::Body> {
-        let (mut head, body) = response.into_parts();
-        if tidy(head.status, &mut head.headers) {
+        let (mut head, mut body) = response.into_parts();
+        if drop_connection_fields(head.status, &mut head.headers) {
             self.closes.set(true);
         }
         head.version = Version::HTTP_2;
@@ -137,6 +137,7 @@ where
         let ended = bodiless || (body.is_end_stream() && !left.is_short());
         let stream = task.answer(Response::from_parts(head, ()), ended)?;
         if ended {
+            body.skip();
             return Some(body);
         }
         let share = &self.share;

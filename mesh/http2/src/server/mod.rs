@@ -7,7 +7,9 @@
 //! Invariants: who takes a request back takes it from the service too; an answer is whole or its stream is reset; nothing that a
 //! client does or fails to do is waited for without bound.
 
+mod ending;
 mod exchange;
+mod settings;
 mod stream_task;
 mod times;
 
@@ -16,7 +18,6 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,107 +29,22 @@ use http::HeaderValue;
 use tokio::task::JoinSet;
 
 use super::gather::{Flusher, Gathered, gather};
+use super::head::unseen;
 use super::held::Share;
+use super::watch::{Refused, Watch};
 use super::{MAX_FRAME, SEND_BUFFER};
 use gapura_http::Stream;
-use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
-use gapura_http::http1::server::Service;
+use gapura_http::http1::RefusalKind;
+use gapura_http::http1::server::{AnswerBody, Service};
 use gapura_http::http1::write::HttpDate;
 use gapura_http::{Deadline, Timer};
 
+use ending::{ended, linger};
 use stream_task::StreamTask;
 use times::{Act, Moved, Seen, Times};
 
-/// The bounds of a connection.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Of a head, counted as HTTP/1 would write it; each crumb of a cookie is a field.
-    pub limits: Limits,
-    /// Bytes of a head as HTTP/2 counts them (RFC 9113, section 6.5.2): beyond these `h2` refuses it by itself, bare.
-    pub header_list: u32,
-    /// Streams at a time.
-    pub streams: u32,
-    /// What may be under way to us on one stream.
-    pub stream_window: u32,
-    /// What may be under way to us on all of the connection.
-    pub connection_window: u32,
-    /// For the preface and the first request.
-    pub head_within: Duration,
-    /// For the next request, while none is under way.
-    pub idle_within: Duration,
-    /// For the next byte of a body that somebody reads; not of gRPC, where silence is no fault.
-    pub body_idle: Option<Duration>,
-    /// For the client to take some of what we send, and for an upload to go on once its answer has ended.
-    pub stall_within: Duration,
-    /// For the rest of an upload that nobody reads any more.
-    pub drain_within: Duration,
-    /// And so many bytes of it.
-    pub drain_most: u64,
-    /// Silence after which a client with open streams is asked whether it is there.
-    pub ping_after: Duration,
-    /// For its answer.
-    pub pong_within: Duration,
-}
-
-impl Settings {
-    /// For clients (CONTRACT section 5).
-    #[must_use]
-    pub fn client() -> Self {
-        Self {
-            limits: CLIENT_LIMITS,
-            header_list: 64 * 1024,
-            // As Envoy's guide for the edge has it.
-            streams: 100,
-            // Enough for a fast upload over a long line.
-            stream_window: 256 * 1024,
-            connection_window: 1024 * 1024,
-            head_within: Duration::from_secs(10),
-            idle_within: Duration::from_secs(60),
-            body_idle: Some(Duration::from_secs(30)),
-            stall_within: Duration::from_secs(60),
-            drain_within: Duration::from_secs(5),
-            drain_most: 8 * 1024 * 1024,
-            ping_after: Duration::from_secs(30),
-            pong_within: Duration::from_secs(10),
-        }
-    }
-
-    /// For the gateway, at the sidecar: what the door took passes, and no stream holds up another.
-    #[must_use]
-    pub fn hop() -> Self {
-        Self {
-            limits: HOP_LIMITS,
-            header_list: super::client::HEADER_LIST,
-            // The gateway opens another connection beyond.
-            streams: 256,
-            stream_window: super::client::STREAM_WINDOW,
-            connection_window: super::client::CONNECTION_WINDOW,
-            // The gateway keeps a connection for an hour, and asks by itself whether we are there.
-            idle_within: Duration::from_secs(2 * 3600),
-            head_within: Duration::from_secs(2 * 3600),
-            ..Self::client()
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug)]
-pub enum End {
-    /// The client closed it, or it closed after it was told to stop.
-    Closed,
-    /// No request came in time.
-    Idle,
-    /// The client did not begin to speak HTTP/2 in time.
-    NoPreface,
-    /// The client took nothing for too long.
-    Stalled,
-    /// The client did not answer when asked whether it is there.
-    Silent,
-    /// The client broke the protocol, or did too much of what it costs nothing to do.
-    Protocol(h2::Reason),
-    /// The stream broke.
-    Broken(io::Error),
-}
+pub use ending::End;
+pub use settings::Settings;
 
 /// Tasks of a connection that wait for their next stream; those beyond end.
 const IDLE_STREAM_TASKS: usize = 64;
@@ -179,12 +95,15 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    let (half, flusher) = gather(io, ahead);
+    let (half, flusher) = gather(io, ahead, Some(Watch::new()));
     let deadline = timer.unset();
     deadline.reset(settings.head_within.min(PREFACE_WITHIN));
     let connection = match preface(half, &flusher, settings, &deadline).await {
         Ok(connection) => connection,
-        Err(end) => return end,
+        Err(end) => {
+            linger(&end, &flusher, &deadline).await;
+            return end;
+        }
     };
     let streams = Rc::new(Serving {
         service,
@@ -208,10 +127,15 @@ where
         stopping: false,
         idle: false,
         ping: None,
+        beats: 0,
     };
     driver.ping = driver.connection.ping_pong();
     let mut stop = pin!(stop);
-    poll_fn(|cx| driver.poll(stop.as_mut(), cx)).await
+    let end = poll_fn(|cx| driver.poll(stop.as_mut(), cx)).await;
+    let Driver { flusher, tasks, .. } = driver;
+    drop(tasks);
+    linger(&end, &flusher, &timer.unset()).await;
+    end
 }
 
 /// The preface and the settings behind it.
@@ -245,19 +169,6 @@ async fn preface<IO: Stream>(
     .await
 }
 
-/// How a connection ended that failed with this.
-fn ended<IO>(error: &h2::Error, flusher: &Flusher<IO>) -> End {
-    if let Some(failure) = flusher.take_failure() {
-        return End::Broken(failure);
-    }
-    match error.get_io() {
-        Some(error) => End::Broken(error.kind().into()),
-        // The client may say goodbye for whatever reason it has.
-        None if error.is_remote() => End::Closed,
-        None => End::Protocol(error.reason().unwrap_or(h2::Reason::PROTOCOL_ERROR)),
-    }
-}
-
 /// Sees one connection through.
 struct Driver<IO, S, T: Timer> {
     connection: Connection<Gathered<IO>, Bytes>,
@@ -271,6 +182,8 @@ struct Driver<IO, S, T: Timer> {
     /// It is to go because no request came.
     idle: bool,
     ping: Option<h2::PingPong>,
+    /// Seconds of work that the allowance of frames was filled up for.
+    beats: u32,
 }
 
 impl<IO, S, T> Driver<IO, S, T>
@@ -298,7 +211,10 @@ where
         if self.streams.nudge.take() {
             self.ask(cx);
         }
-        let end = self.accept(cx);
+        let mut end = self.accept(cx);
+        if end.is_none() && self.flusher.watch(|watch| watch.is_flooded()) == Some(true) {
+            end = Some(self.flooded(cx));
+        }
         let moved = self.moved();
         self.streams
             .share
@@ -335,18 +251,56 @@ where
         for _ in 0..TURN {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok(stream))) => {
+                    let id = stream.1.stream_id().as_u32();
+                    self.flusher.watch(|watch| watch.accepted(id));
                     if let Some(task) = self.streams.give(stream) {
                         self.tasks
                             .spawn_local(Box::pin(self.streams.clone().work(task)));
                     }
                 }
                 Poll::Ready(None) => return Some(self.closed()),
-                Poll::Ready(Some(Err(error))) => return Some(self.broken(&error)),
-                Poll::Pending => return None,
+                Poll::Ready(Some(Err(error))) => {
+                    self.tell_refused();
+                    return Some(self.broken(&error));
+                }
+                Poll::Pending => {
+                    self.tell_refused();
+                    return None;
+                }
             }
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// Words the refusals that `h2` has spoken for us, each as that of a head that is no request.
+    fn tell_refused(&mut self) {
+        let refused = self.flusher.watch(Watch::take_refused).unwrap_or_default();
+        for (_, how) in refused {
+            let (kind, reason) = match how {
+                Refused::Malformed => (
+                    RefusalKind::BadRequest,
+                    "a malformed head; its stream was reset",
+                ),
+                Refused::TooLarge => (
+                    RefusalKind::HeadersTooLarge,
+                    "the fields are far too large; their stream was answered by the status alone",
+                ),
+            };
+            // For its line: what could be said over the stream has been.
+            let refusal = unseen(kind, reason);
+            let mut worded = self.streams.service.refuse(refusal);
+            worded.body_mut().skip();
+        }
+    }
+
+    /// Ends the connection of a client that does too much of what costs it nothing.
+    fn flooded(&mut self, cx: &mut Context<'_>) -> End {
+        let reason = h2::Reason::ENHANCE_YOUR_CALM;
+        self.connection.abrupt_shutdown(reason);
+        // What comes of it is known.
+        let _ = self.connection.poll_closed(cx);
+        End::Protocol(reason)
     }
 
     /// Looks at the time.
@@ -360,6 +314,10 @@ where
             };
             let connection = &self.connection;
             let act = self.times.poll(seen, || connection.has_streams(), cx);
+            while self.beats != self.times.beats() {
+                self.beats = self.beats.wrapping_add(1);
+                self.flusher.watch(Watch::a_second_passed);
+            }
             let Poll::Ready(act) = act else {
                 return Poll::Pending;
             };

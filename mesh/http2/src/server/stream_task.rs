@@ -17,7 +17,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 
-use crate::head::tidy;
+use crate::head::drop_connection_fields;
 use crate::held::{Holds, Mark, Share};
 use crate::received::Received;
 use gapura_http::Deadline;
@@ -357,7 +357,7 @@ impl<D: Deadline + 'static> Source for StreamTask<D> {
         state.interims_left = left;
         let mut head = interim(status);
         *head.headers_mut() = headers.clone();
-        tidy(StatusCode::NO_CONTENT, head.headers_mut());
+        drop_connection_fields(StatusCode::NO_CONTENT, head.headers_mut());
         respond.send_informational(head).is_ok()
     }
 }

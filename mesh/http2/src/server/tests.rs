@@ -949,12 +949,129 @@ async fn floods_end_their_own_connection() {
         }
         let end = timeout(SECOND * 10, endless.end).await.unwrap().unwrap();
         assert!(matches!(end, End::Protocol(_) | End::Broken(_)), "{end:?}");
+        // Frames that cost nothing and bring nothing on: their sender is told to calm down.
+        let mut quiet = served(Noting::new(hasty));
+        let neighbour = quiet.client().await;
+        for (what, one) in [
+            ("pings", frame(PING, 0, 0, &[7; 8])),
+            ("answers to pings", frame(PING, ACK, 0, &[7; 8])),
+            ("settings", frame(SETTINGS, 0, 0, &[])),
+            ("priorities", frame(2, 0, 1, &[0, 0, 0, 3, 7])),
+            ("data without data", frame(DATA, 0, 1, &[])),
+            ("windows of all", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            ("windows of one", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+            ("kinds unknown", frame(0xbe, 0, 0, &[])),
+        ] {
+            let mut flooded = served(Noting::new(|_: Request<Incoming>| pending()));
+            let mut raw = flooded.raw().await;
+            raw.request(1, 0, "POST", &[]).await;
+            for _ in 0..30 {
+                if raw.0.write_all(&one.repeat(100)).await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            let code = raw.until(GOAWAY).await.code();
+            assert_eq!(code, u32::from(h2::Reason::ENHANCE_YOUR_CALM), "{what}");
+            let end = timeout(SECOND * 10, flooded.end).await.unwrap().unwrap();
+            let calm = matches!(end, End::Protocol(h2::Reason::ENHANCE_YOUR_CALM));
+            assert!(calm, "{what}: {end:?}");
+            assert_eq!(ask(&neighbour, "/").await.1, b"no", "{what}");
+        }
         // A connection that does none of it goes on.
         let mut good = served(Noting::new(hasty));
         let client = good.client().await;
         for _ in 0..500 {
             assert_eq!(ask(&client, "/").await.1, b"no");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heads_that_are_malformed_without_end_end_the_connection_and_each_is_told_of() {
+    locally(async {
+        let service = Noting::new(hasty);
+        let mut served = served(service.clone());
+        let mut raw = served.raw().await;
+        let block = request_block("GET", &[("connection", "close")]);
+        for stream in (1..2300).step_by(2) {
+            let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+            if raw.0.write_all(&head).await.is_err() {
+                break;
+            }
+        }
+        let code = raw.until(GOAWAY).await.code();
+        assert_eq!(code, u32::from(h2::Reason::ENHANCE_YOUR_CALM));
+        let end = timeout(SECOND * 10, served.end).await.unwrap().unwrap();
+        assert!(matches!(end, End::Protocol(_)), "{end:?}");
+        let told = service.refusals().borrow().len();
+        assert!((1000..=1024).contains(&told), "{told} of them");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_and_updates_as_it_should_is_no_flood() {
+    locally(async {
+        let mut served = served(Noting::new(|_: Request<Incoming>| async {
+            let pieces = (0..5000).map(|_| Ok(data("a piece")));
+            Response::new(TestBody::frames(pieces))
+        }));
+        let mut raw = served.raw().await;
+        raw.request(1, END_STREAM, "GET", &[]).await;
+        let mut came = 0;
+        while came < 5000 * 7 {
+            let data = raw.until(DATA).await;
+            came += data.payload.len();
+            let credit = u32::try_from(data.payload.len()).unwrap().to_be_bytes();
+            raw.send(WINDOW_UPDATE, 0, 0, &credit).await;
+            raw.send(WINDOW_UPDATE, 0, 1, &credit).await;
+        }
+        raw.request(3, END_STREAM, "GET", &[]).await;
+        while raw.until(DATA).await.stream != 3 {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_h2_refuses_by_itself_is_worded_for_its_line() {
+    locally(async {
+        let service = Noting::new(hasty);
+        let mut served = served(service.clone());
+        let mut raw = served.raw().await;
+        // A good one, one that is malformed, one that is far too large, and one whose body is.
+        raw.request(1, END_STREAM, "GET", &[]).await;
+        raw.request(3, END_STREAM, "GET", &[("connection", "close")])
+            .await;
+        assert_eq!(raw.until(RST_STREAM).await.stream, 3);
+        let name = "a".repeat(30_000);
+        let large = request_block("GET", &[("b", &name)]);
+        raw.send(HEADERS, END_STREAM, 5, &large).await;
+        for part in 1..10 {
+            let last = if part == 9 { END_HEADERS } else { 0 };
+            let more = block(&[("c", &name)]);
+            raw.send(CONTINUATION, last, 5, &more).await;
+        }
+        while raw.until(HEADERS).await.stream != 5 {}
+        raw.request(7, 0, "POST", &[("content-length", "1")]).await;
+        raw.send(DATA, END_STREAM, 7, b"two").await;
+        raw.request(9, END_STREAM, "GET", &[]).await;
+        while raw.until(HEADERS).await.stream != 9 {}
+        let told: Vec<_> = service
+            .refusals()
+            .borrow()
+            .iter()
+            .map(|refusal| (refusal.kind, refusal.seen.method.clone()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (RefusalKind::BadRequest, None),
+                (RefusalKind::HeadersTooLarge, None)
+            ],
+            "the last was handed on, and is told of as a request"
+        );
     })
     .await;
 }

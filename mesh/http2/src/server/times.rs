@@ -22,6 +22,8 @@ pub(super) struct Times<D> {
     silent: u32,
     /// Pulses since the last stream ended, on a connection that is to go.
     last_words: u32,
+    /// Pulses so far.
+    beats: u32,
     limits: Limits,
 }
 
@@ -90,6 +92,7 @@ impl<D: Deadline> Times<D> {
             blocked: 0,
             silent: 0,
             last_words: 0,
+            beats: 0,
             limits: Limits {
                 idle: settings.idle_within,
                 stall: pulses(settings.stall_within),
@@ -97,6 +100,11 @@ impl<D: Deadline> Times<D> {
                 pong: pulses(settings.pong_within),
             },
         }
+    }
+
+    /// Pulses so far: one for each second in which something was under way.
+    pub(super) fn beats(&self) -> u32 {
+        self.beats
     }
 
     /// Looks at a turn; `held` says whether `h2` still has streams, and is asked once a pulse.
@@ -128,6 +136,7 @@ impl<D: Deadline> Times<D> {
     }
 
     fn beat(&mut self, seen: Seen, held: &impl Fn() -> bool) -> Option<Act> {
+        self.beats = self.beats.wrapping_add(1);
         let before = std::mem::replace(&mut self.before, seen.moved);
         let (wrote, read) = (
             before.written != seen.moved.written,

@@ -19,7 +19,7 @@ pub trait Attachment {
         let _ = taken;
     }
 
-    /// The body is over. One that is dropped before is not.
+    /// The body is over.
     fn ended(&mut self, end: End) {
         let _ = end;
     }
@@ -34,6 +34,8 @@ pub enum End {
     CutShort,
     /// It broke.
     Broken(BodyFault),
+    /// Its reader left before its end.
+    Unread,
 }
 
 /// Those of one body. One is the rule and costs no list.

@@ -266,6 +266,7 @@ impl State {
         if let Some(upload) = self.upload.take() {
             upload.set(match end {
                 End::Whole | End::CutShort => UploadState::Finished,
+                End::Unread => UploadState::Failed(BodyFault::Cut),
                 End::Broken(fault) => UploadState::Failed(fault),
             });
         }
@@ -356,6 +357,12 @@ impl http_body::Body for Body {
 }
 
 impl AnswerBody for Body {
+    fn skip(&mut self) {
+        if let Some(state) = &mut self.0 {
+            state.over = true;
+        }
+    }
+
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(state) = &self.0 else {
             return Poll::Ready(());
@@ -370,6 +377,10 @@ impl AnswerBody for Body {
 impl Drop for State {
     /// A body that nobody reads any more will not be finished: who waits for that must not wait for ever.
     fn drop(&mut self) {
+        if !self.over && !self.is_ended() {
+            self.attachments
+                .each(|attachment| attachment.ended(End::Unread));
+        }
         if let Some(upload) = self.upload.take() {
             upload.set(if self.is_ended() {
                 UploadState::Finished
@@ -438,7 +449,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_breaks_says_so_and_one_that_nobody_reads_has_no_end() {
+    async fn a_body_that_breaks_says_so_and_so_does_one_that_nobody_reads() {
         let heard = Listener::default();
         let mut body = Body::full(Bytes::from_static(b"seven b"))
             .limited(Some(6))
@@ -454,7 +465,12 @@ mod tests {
                 .with(Box::new(unread.clone()))
                 .with(Box::new(Dropped(unread.clone()))),
         );
-        assert_eq!(*unread.0.borrow(), ["dropped"]);
+        assert_eq!(*unread.0.borrow(), ["Unread", "dropped"]);
+        let skipped = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"x")).with(Box::new(skipped.clone()));
+        body.skip();
+        drop(body);
+        assert!(skipped.0.borrow().is_empty(), "nobody was to read it");
     }
 
     #[tokio::test]

@@ -187,6 +187,7 @@ where
         };
         if matches!(framing, Framing::None | Framing::Described(_)) {
             writing.flow = Flow::Ended;
+            body.skip();
         }
         poll_fn(|cx| self.poll_answer(&mut writing, &mut body, after, cx)).await?;
         if writing.looking || writing.stalled_at.is_some() {

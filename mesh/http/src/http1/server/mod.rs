@@ -72,6 +72,9 @@ pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
         let _ = cx;
         Poll::Ready(())
     }
+
+    /// Nobody will read it, and nothing is lost by that: its head is all that goes out.
+    fn skip(&mut self) {}
 }
 
 impl AnswerBody for Incoming {

@@ -12,11 +12,15 @@ use std::task::Poll;
 
 use super::*;
 
+struct Nothing;
+
+impl Held for Nothing {}
+
 type Servers = mpsc::UnboundedReceiver<DuplexStream>;
 
 /// A pool, and the far ends of the connections it opens.
 struct World {
-    pool: Rc<Pool>,
+    pool: Rc<Pool<DuplexStream>>,
     crowd: Crowd,
     opened: mpsc::UnboundedSender<DuplexStream>,
     timers: Timers,
@@ -28,7 +32,7 @@ fn world() -> (World, Servers) {
     let (timers, crowd) = (Timers::new(), Crowd::new());
     let keep = Duration::from_secs(3);
     let tasks = Tasks::default();
-    let pool = Pool::new(&timers, &tasks, &Buffers::new(), crowd.clone(), keep);
+    let pool = Pool::crowded(&timers, &tasks, &Buffers::new(), keep, crowd.clone());
     let world = World {
         pool,
         crowd,
@@ -40,7 +44,7 @@ fn world() -> (World, Servers) {
 }
 
 impl World {
-    async fn send(&self, method: &str) -> Result<Answer, Error> {
+    async fn send(&self, method: &str) -> Result<Answer, Unanswered<io::Error>> {
         let request = Request::builder()
             .method(method)
             .uri("/x")
@@ -51,14 +55,14 @@ impl World {
             let (near, far) = tokio::io::duplex(4096);
             self.opened.send(far).unwrap();
             Ok(Opened {
-                io: Box::new(near) as BoxStream,
-                held: Box::new(()) as Box<dyn Any>,
+                io: near,
+                held: Rc::new(Nothing) as Rc<dyn Held>,
             })
         };
         let upload = Rc::new(Upload::finished());
-        self.pool
-            .send(request, &upload, Duration::MAX, connect, |_, _| {})
-            .await
+        let patience = Patience::new(&upload, &self.timers, Duration::MAX);
+        let hint = &mut |_, _| {};
+        self.pool.send(request, &patience, connect, hint).await
     }
 
     fn idle(&self) -> usize {
@@ -185,7 +189,10 @@ async fn a_connection_that_closes_at_reuse_costs_nothing_that_can_be_done_twice_
                 seen
             };
             let (sent, seen) = tokio::join!(world.send(method), serving);
-            assert!(matches!(sent, Err(Error::Closed(_))), "{method}");
+            assert!(
+                matches!(sent, Err(Unanswered::Failed(Failed::Closed(..)))),
+                "{method}"
+            );
             assert_eq!(seen, sends, "{method}");
             assert!(
                 servers.try_recv().is_err(),

@@ -8,36 +8,40 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::{HeaderMap, Request, Response, StatusCode};
+
+use super::patience::Over;
+use super::progress::Progress;
+use crate::body::{Body, BodyFault, Upload};
+use crate::timers::Timers;
+use crate::tunnel::TunnelEnd;
 use gapura_http::http1::Rest;
 use gapura_http::http1::client::SendError as Http1;
 use gapura_http2::client::SendError as Http2;
-use gapura_transport::body::{Body, BodyFault, Upload};
-use gapura_transport::timers::Timers;
-use gapura_transport::tunnel::TunnelEnd;
-use gapura_transport::upstream::Progress;
-use http::{Method, Request, Response};
-
-use super::patience::Over;
 
 /// An answer.
-pub(crate) struct Answer {
+pub struct Answer {
     /// Its head, and its body under way.
-    pub(crate) response: Response<Body>,
+    pub response: Response<Body>,
     /// Behind a 101: the connection, which speaks another protocol from now on.
-    pub(crate) switched: Option<TunnelEnd>,
+    pub switched: Option<TunnelEnd>,
 }
 
+/// Hears of each interim answer.
+pub type Hint<'a> = dyn FnMut(StatusCode, HeaderMap) + 'a;
+
 /// Why one connection gave no answer.
-pub(super) enum Failed {
+#[derive(Debug)]
+pub enum Failed {
     /// Nothing of the request was written; here it is.
     Unsent(Box<Request<Body>>, Option<io::Error>),
     /// The connection ended before an answer. The request is here if it has no body.
     Closed(Option<Box<Request<Body>>>, Option<io::Error>),
     /// The trust in force ended the connection, for this reason.
     Cut(&'static str),
-    /// What came is no answer.
-    Protocol,
-    /// The time is over.
+    /// What came is no answer, for this reason.
+    Protocol(&'static str),
+    /// The time is over, or nothing of the request's body was taken for too long.
     Over,
     /// The request's own body broke.
     Body(BodyFault),
@@ -58,7 +62,7 @@ impl From<Http1<Body>> for Failed {
             Http1::Unsent { request, error } => Self::Unsent(request, error),
             Http1::Closed { request, error } => Self::Closed(request, error),
             Http1::Cut(error) => Self::Closed(None, error),
-            Http1::Protocol(_) => Self::Protocol,
+            Http1::Protocol(reason) => Self::Protocol(reason),
             Http1::Upload(fault) => Self::Body(fault.unwrap_or(BodyFault::Short)),
         }
     }
@@ -70,7 +74,7 @@ impl From<Http2<Body>> for Failed {
             Http2::Unsent { request, error } => Self::Unsent(request, error),
             Http2::Closed { request, error } => Self::Closed(request, error),
             Http2::Ended(reason) => Self::Cut(reason),
-            Http2::Protocol(_) => Self::Protocol,
+            Http2::Protocol(reason) => Self::Protocol(reason),
             Http2::Stalled => Self::Over,
             Http2::Upload(fault) => Self::Body(fault),
             Http2::Short => Self::Body(BodyFault::Short),
@@ -84,16 +88,8 @@ impl From<Over> for Failed {
     }
 }
 
-/// Whether a request may be done twice (RFC 9110, section 9.2.2).
-pub(super) fn is_repeatable(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
-}
-
 /// Goes on with an upload whose answer has been read, until it is over or nobody takes of it any more.
-pub(super) async fn carry_on(rest: Rest, upload: Rc<Upload>, timers: Timers) {
+pub async fn carry_on(rest: Rest, upload: Rc<Upload>, timers: Timers) {
     let mut progress = Progress::new(&upload, &timers);
     poll_fn(|cx: &mut Context<'_>| match rest.poll(cx) {
         Poll::Ready(()) => Poll::Ready(()),

@@ -1,6 +1,6 @@
 //! How long one request waits, from its last byte to the head of its answer.
 //!
-//! In: the plugin's `timeout_ms` and how far the request's body has come. Out: what was waited for, or that the time is over. The
+//! In: how long it may take, the plugin's `timeout_ms` at the gateway, and how far the request's body has come. Out: what was waited for, or that the time is over. The
 //! time to connect and to shake hands is part of it. A body that flows stops the clock for as long as the next program takes of it;
 //! while there is no connection nobody asks the body for anything, and the clock runs.
 //! Invariant: no wait for a connection or an answer is without an end.
@@ -11,12 +11,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_transport::body::{Upload, UploadState};
-use gapura_transport::timers::{Sleep, Timers};
-use gapura_transport::upstream::Progress;
+use super::progress::Progress;
+use crate::body::{Upload, UploadState};
+use crate::timers::{Sleep, Timers};
 
 /// One request's. It is the same through all of the request's attempts.
-pub(super) struct Patience<'a> {
+pub struct Patience<'a> {
     upload: &'a Rc<Upload>,
     timers: &'a Timers,
     timeout: Duration,
@@ -27,11 +27,12 @@ pub(super) struct Patience<'a> {
 
 /// The time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Over;
+pub struct Over;
 
 impl<'a> Patience<'a> {
     /// The clock runs from now, and from the end of the body where that comes later.
-    pub(super) fn new(upload: &'a Rc<Upload>, timers: &'a Timers, timeout: Duration) -> Self {
+    #[must_use]
+    pub fn new(upload: &'a Rc<Upload>, timers: &'a Timers, timeout: Duration) -> Self {
         Self {
             upload,
             timers,
@@ -42,12 +43,16 @@ impl<'a> Patience<'a> {
     }
 
     /// How far the request's body has come.
-    pub(super) fn upload(&self) -> &'a Rc<Upload> {
+    #[must_use]
+    pub fn upload(&self) -> &'a Rc<Upload> {
         self.upload
     }
 
     /// Waits for a connection.
-    pub(super) async fn connecting<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
+    ///
+    /// # Errors
+    /// [`Over`]
+    pub async fn connecting<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             std::task::Poll::Ready(done) => std::task::Poll::Ready(Ok(done)),
@@ -57,7 +62,10 @@ impl<'a> Patience<'a> {
     }
 
     /// Waits for an answer, and for as long as the request's body still flows. A body that broke is told by whoever sends it.
-    pub(super) async fn answered<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
+    ///
+    /// # Errors
+    /// [`Over`]
+    pub async fn answered<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
         let mut work = pin!(work);
         let mut progress = None;
         poll_fn(|cx| {
@@ -132,5 +140,31 @@ mod tests {
         let patience = Patience::new(&upload, &timers, TWO);
         let step = over_after(&timers, patience.answered(pending()), 1000);
         assert!(matches!(step, Some(590..=620)), "{step:?}");
+        // One that moves is not, however long it takes.
+        let patience = Patience::new(&upload, &timers, TWO);
+        let moving = async {
+            let mut moves = 0;
+            patience
+                .answered(std::future::poll_fn(|_| {
+                    moves += 1;
+                    if moves % 140 == 0 {
+                        upload.count(1);
+                    }
+                    Poll::Pending
+                }))
+                .await
+        };
+        assert_eq!(over_after(&timers, moving, 10_000), None);
+    }
+
+    #[test]
+    fn who_has_all_the_time_waits_for_ever() {
+        let timers = Timers::new();
+        let upload = Rc::new(Upload::finished());
+        let patience = Patience::new(&upload, &timers, Duration::MAX);
+        assert_eq!(
+            over_after(&timers, patience.answered(pending()), 10_000),
+            None
+        );
     }
 }
