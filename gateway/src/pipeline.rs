@@ -25,7 +25,7 @@ use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::http1::{Incoming, Refusal};
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -115,6 +115,7 @@ impl Pipeline {
             tunnel,
         };
         let target = visit.page.is_known().then(|| head.uri.clone());
+        let hsts = self.hsts(client, &head.headers);
         let tried = self.try_handle(head, incoming, &mut visit);
         let result = catch_panic(pin!(tried))
             .await
@@ -140,6 +141,11 @@ impl Pipeline {
             Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         };
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
+        if let Some(hsts) = hsts {
+            response
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, hsts);
+        }
         if ends {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -165,7 +171,19 @@ impl Pipeline {
         let rejection = Rejection::Head(kind);
         let mut response = respond::refuse(&rejection, exchange, &self.core.seed.log);
         page.mark(response.headers_mut(), &self.standing);
+        if let Some(hsts) = self.hsts(client, &HeaderMap::new()) {
+            response
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, hsts);
+        }
         response
+    }
+
+    /// What a client that came by https is told to do from now on (RFC 6797, section 7.2: nothing is said over http).
+    fn hsts(&self, client: &Client, headers: &HeaderMap) -> Option<HeaderValue> {
+        let hsts = self.settings.hsts.as_ref()?;
+        let proto = client.proto(headers, |ip| self.settings.is_proxy(ip));
+        (proto == "https").then(|| hsts.clone())
     }
 
     /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
@@ -346,7 +364,9 @@ impl Pipeline {
             span: self.core.random.next(),
             client: found.address.header,
             is_proxy: visit.client.is_proxy(),
-            proto: visit.client.proto(&head.headers),
+            proto: visit
+                .client
+                .proto(&head.headers, |ip| self.settings.is_proxy(ip)),
             host: found.host,
             rest: found.route.path,
             websocket: found.websocket,
@@ -369,13 +389,13 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Answer, Rejection> {
         let sent = Instant::now();
-        let answer = self
+        let mut answer = self
             .upstreams
             .send(cluster, outgoing, body, upload)
             .await
             .map_err(Rejection::Forward)?;
         visit.exchange.record.upstream = Some(sent.elapsed());
-        if framing::is_sound_answer(answer.response.headers()) {
+        if framing::settle_answer(answer.response.headers_mut()) {
             Ok(answer)
         } else {
             Err(Rejection::Forward(upstream::Error::Protocol))

@@ -27,7 +27,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
 use crate::command;
-use crate::config::{Config, Question, TlsFiles};
+use crate::config::{self, Config, Question, TlsFiles};
 use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
@@ -43,6 +43,7 @@ use crate::upstream::{Upstreams, resolve};
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
     token_reasons: &TokenError::LABELS,
+    unproven: usize::MAX, // a client need not prove who it is
 };
 
 /// What each worker makes its server from.
@@ -89,6 +90,10 @@ impl Program for Config {
             alarms,
             (log, clock),
         )?;
+        let proxies = self.trusted_proxies.clone();
+        let prepared = prepared.sharing(self.connections_per_address, move |ip| {
+            proxies.iter().any(|block| block.contains(ip))
+        });
         // What the flags were judged by may differ from what was handed over.
         if self.tls.is_none() && !exposed(self.common.listen) && prepared.is_exposed() {
             let fault = "the socket public that systemd handed over would be plain HTTP beyond this machine; give --tls-cert and --tls-key, or set ListenStream=127.0.0.1:PORT";
@@ -105,6 +110,7 @@ impl Program for Config {
                 PublicStore::server_config(
                     public,
                     loaded.clients.as_ref().map(ClientTrust::verifier),
+                    self.tls_min,
                 )
             })
             .transpose();
@@ -122,6 +128,8 @@ impl Program for Config {
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
+                proxy_protocol: self.proxy_protocol,
+                hsts: self.hsts.map(config::strict_transport),
                 log_actors: self.log_actors,
             }),
             tls,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use gapura_protocol::host;
+use http::HeaderValue;
 
 use crate::cidr::Cidr;
 
@@ -13,6 +14,10 @@ pub(crate) struct Downstream {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<Cidr>,
+    /// Whether they say in front of a connection whose it is.
+    pub(crate) proxy_protocol: bool,
+    /// What browsers are told over https: to come by nothing else.
+    pub(crate) hsts: Option<HeaderValue>,
     /// Whether it is told by name who acted for whom.
     pub(crate) log_actors: bool,
 }

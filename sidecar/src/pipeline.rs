@@ -125,10 +125,10 @@ impl Pipeline {
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
         let Answer {
-            response: answer,
+            response: mut answer,
             switched,
         } = answer;
-        if !framing::is_sound_answer(answer.headers()) {
+        if !framing::settle_answer(answer.headers_mut()) {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

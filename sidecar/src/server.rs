@@ -45,21 +45,18 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted {
-            stream,
-            from,
-            slot: _slot,
-        } = accepted;
+        let Accepted { stream, from, slot } = accepted;
         let trust = self.trust.load_full();
         let proven = match self.prove(stream, &trust).await {
             Ok(proven) => proven,
             Err(error) => return self.failed(&trust.explain(&error), &from.to_string()),
         };
+        slot.proven();
         let _open = self.pipeline.core.count_open(Side::Hop);
         if proven.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            h2::serve(&self.pipeline, proven).await;
+            h2::serve(&self.pipeline, proven, slot.place()).await;
         } else {
-            h1::serve(&self.pipeline, proven).await;
+            h1::serve(&self.pipeline, proven, slot.place()).await;
         }
     }
 

@@ -8,6 +8,8 @@ mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
+mod crowds; // many clients, and silent ones, keep nobody else out
+mod door; // how clients come in
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
 mod framing; // which HTTP/1.1 is unambiguous

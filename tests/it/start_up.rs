@@ -618,6 +618,8 @@ fn a_variable_that_restricts_is_never_set_to_nothing() {
         "GAPURA_ISSUER",
         "GAPURA_AUDIENCE",
         "GAPURA_CLIENT_CA",
+        "GAPURA_DENY",
+        "GAPURA_TENANTS",
     ] {
         let check = |text: &str| {
             let gateway = files.gateway().env(name, text);
@@ -625,6 +627,17 @@ fn a_variable_that_restricts_is_never_set_to_nothing() {
         };
         assert_refused(name, &check(""), &[name, "set but empty", "unset it"]);
     }
+    let check = |text: &str| {
+        let sidecar = files.sidecar_with(&[]).env("GAPURA_ALLOW", text);
+        sidecar.arg("--check").run("gapura-sidecar")
+    };
+    let words = ["GAPURA_ALLOW", "set but empty", "unset it"];
+    assert_refused("GAPURA_ALLOW", &check(""), &words);
+    assert_refused(
+        "GAPURA_ALLOW",
+        &check(","),
+        &["GAPURA_ALLOW", "empty value"],
+    );
     // One that restricts nothing may be empty, and one that says something is taken.
     for (name, text) in [
         ("GAPURA_TRUSTED_PROXY", ""),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use gapura_runtime::config::{Effective, Layers, Origin, seconds};
+use gapura_runtime::room::Room;
 use serde_json::Value;
 
 use super::table::SETTINGS;
@@ -16,6 +17,12 @@ impl Config {
         self.common.show(&mut shown, layers);
         let mut effective = |name, value| shown.effective(layers, name, value);
         effective("leeway", seconds(self.auth.leeway));
+        effective("tls-min", self.tls_min.as_str().into());
+        let share = self.connections_per_address;
+        effective(
+            "connections-per-address",
+            share.unwrap_or_else(|| Room::found().per_address()).into(),
+        );
         effective("signature", self.signature.as_str().into());
         effective("max-body-bytes", self.max_body.into());
         effective("tenant-claim", self.auth.claims.tenant.to_string().into());

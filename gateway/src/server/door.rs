@@ -5,9 +5,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_protocol::clock::http_date;
+use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::BoxStream;
 use gapura_transport::body::Body;
@@ -27,6 +29,7 @@ use crate::pipeline::Pipeline;
 struct Door {
     pipeline: Rc<Pipeline>,
     client: Client,
+    place: Arc<Place>,
     /// Behind a 101, until the connection has told that it switched.
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -35,10 +38,17 @@ struct Door {
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub(super) async fn serve(pipeline: &Rc<Pipeline>, client: Client, io: BoxStream, http2: bool) {
+pub(super) async fn serve(
+    pipeline: &Rc<Pipeline>,
+    client: Client,
+    place: &Arc<Place>,
+    io: BoxStream,
+    http2: bool,
+) {
     let door = Door {
         pipeline: pipeline.clone(),
         client,
+        place: place.clone(),
         tunnel: RefCell::default(),
     };
     if http2 {
@@ -96,6 +106,10 @@ impl Service for Door {
     type Body = Body;
 
     async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        if !self.place.begin() {
+            // It was told to end while this came, and its task will not be polled again.
+            std::future::pending::<()>().await;
+        }
         self.pipeline
             .handle(&self.client, request, &self.tunnel)
             .await
@@ -107,6 +121,10 @@ impl Service for Door {
 
     fn date(&self) -> Option<HttpDate> {
         Some(http_date(self.pipeline.core.seed.clock.unix()))
+    }
+
+    fn idle(&self, _served: u64) {
+        self.place.rest();
     }
 
     fn panicked(&self) {

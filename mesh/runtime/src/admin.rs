@@ -2,8 +2,10 @@
 //!
 //! In: a listener and what the pages say now. Out: answers to GET and HEAD, nothing else. The `Host` must be an IP address or
 //! `localhost`, so that a web page cannot have its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
-//! Serves on the control thread and never on a worker: a slow scrape delays no request.
+//! Serves on the control thread and never on a worker: a slow scrape delays no request. Where there are as many readers as may be,
+//! the oldest of them gives up its place, so that who says nothing delays nobody.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +21,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// One page as it reads now.
 pub struct Page {
@@ -77,7 +79,7 @@ const READERS: usize = 64;
 /// A reader that says nothing is let go.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-/// So is one that does not read what it asked for: the others wait for its place.
+/// So is one that does not read what it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 impl Endpoint {
@@ -157,14 +159,21 @@ impl Listener {
 /// Serves pages until it is dropped.
 pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
     let mut readers = JoinSet::new();
+    let mut oldest_first = VecDeque::new();
     loop {
-        while readers.try_join_next().is_some() {}
-        if readers.len() >= READERS {
-            readers.join_next().await;
-        }
         match listener.accept().await {
             Ok(io) => {
-                readers.spawn_local(reader(io, rules.clone(), pages.clone()));
+                while readers.try_join_next().is_some() {}
+                oldest_first.retain(|reader: &AbortHandle| !reader.is_finished());
+                if readers.len() >= READERS {
+                    let oldest = oldest_first.pop_front();
+                    oldest.inspect(AbortHandle::abort);
+                }
+                oldest_first.push_back(readers.spawn_local(reader(
+                    io,
+                    rules.clone(),
+                    pages.clone(),
+                )));
             }
             // Out of file descriptors, most likely: others need them more.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

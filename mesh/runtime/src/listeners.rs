@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Pages, Rules};
 use crate::config::{AdminAddress, exposed};
 use crate::listen::{self, Queue};
+use crate::places::Places;
 use crate::program;
 use crate::systemd::Sockets;
 
@@ -116,11 +117,11 @@ impl Listeners {
             .collect()
     }
 
-    /// Serves them: the main one into `queues`, the others by `watchers`.
+    /// Serves them: the main one into the queues of who has a place, the others by `watchers`.
     pub fn serve(
         self,
         tasks: &mut JoinSet<()>,
-        queues: Vec<Queue>,
+        (queues, places): (Vec<Queue>, Places),
         watchers: &AdminPages,
         log: &Log,
         stop: &Stop,
@@ -150,7 +151,9 @@ impl Listeners {
         }
         match tokio::net::TcpListener::from_std(self.main) {
             Ok(listener) => {
-                tasks.spawn_local(listen::accept(listener, queues, log.clone(), stop.follow()));
+                let accepting =
+                    listen::accept(listener, queues, places, log.clone(), stop.follow());
+                tasks.spawn_local(accepting);
             }
             Err(error) => {
                 log.event(

@@ -3,8 +3,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use gapura_runtime::places::Place;
 use gapura_transport::http2::server::{Settings, serve as serve_http2};
 use gapura_transport::shutdown::Phase;
 
@@ -13,7 +15,7 @@ use super::service::{Hop, cut, told_to_go};
 use crate::pipeline::Pipeline;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<Place>) {
     let Proven {
         stream,
         peer,
@@ -32,6 +34,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
         pipeline: pipeline.clone(),
         peer,
         name,
+        place: place.clone(),
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();

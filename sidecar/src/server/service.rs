@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
+use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
 use gapura_transport::http1::server::Service;
@@ -28,6 +30,7 @@ pub(super) struct Hop {
     pub(super) pipeline: Rc<Pipeline>,
     pub(super) peer: Result<PermittedPeer, Denied>,
     pub(super) name: Rc<str>,
+    pub(super) place: Arc<Place>,
     pub(super) tunnel: RefCell<Option<TunnelEnd>>,
 }
 
@@ -35,6 +38,10 @@ impl Service for Hop {
     type Body = Body;
 
     async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        if !self.place.begin() {
+            // It was told to end while this came, and its task will not be polled again.
+            std::future::pending::<()>().await;
+        }
         let handled = self
             .pipeline
             .handle(&self.peer, &self.name, request, &self.tunnel);
@@ -43,6 +50,10 @@ impl Service for Hop {
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
         self.last(self.pipeline.refuse(&self.name, refusal))
+    }
+
+    fn idle(&self, _served: u64) {
+        self.place.rest();
     }
 
     fn panicked(&self) {
