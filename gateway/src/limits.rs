@@ -1,5 +1,5 @@
 //! How long the gateway waits for whom (CONTRACT section 5). For heads, request bodies and between requests
-//! it is `gapura_transport::http1` and `http2` that wait. Sizes of heads and targets are in `gapura_protocol::framing`, where the hop's own, wider ones stand beside them.
+//! it is `gapura_http` and `gapura_http2` that wait. Sizes of heads and targets are in `gapura_protocol::framing`, where the hop's own, wider ones stand beside them.
 
 use std::time::Duration;
 

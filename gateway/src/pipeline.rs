@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gapura_http::http1::{Incoming, Refusal};
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{Code, with_id};
 use gapura_protocol::framing::{self, CLIENT_LIMITS};
@@ -22,7 +23,6 @@ use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
-use gapura_transport::http1::{Incoming, Refusal};
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};

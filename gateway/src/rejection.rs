@@ -1,8 +1,8 @@
 //! Why a request got no answer of a plugin's, and what that means to its client: one variant a stage, matched exhaustively.
 
+use gapura_http::http1::RefusalKind;
 use gapura_protocol::envelope::Code;
 use gapura_transport::body::BodyFault;
-use gapura_transport::http1::RefusalKind;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;

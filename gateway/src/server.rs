@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_http::BoxStream;
 use gapura_runtime::listen::Accepted;
 use gapura_runtime::reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
-use gapura_transport::BoxStream;
 use gapura_trust::failure::handshake_refusal;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gapura_http::BoxStream;
+use gapura_http2::client as http2;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::Side;
-use gapura_transport::BoxStream;
 use gapura_transport::body::{Body, BodyFault, Upload};
-use gapura_transport::http2::client as http2;
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel::{self, TunnelEnd};
 use gapura_transport::upstream::crowd::Crowd;
@@ -221,7 +221,7 @@ impl Plugin {
 }
 
 impl Answer {
-    fn over_h2(answer: Response<gapura_transport::http1::Incoming>) -> Self {
+    fn over_h2(answer: Response<gapura_http::http1::Incoming>) -> Self {
         Self {
             response: answer.map(Body::answer),
             switched: None,

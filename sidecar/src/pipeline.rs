@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gapura_http::http1::{Incoming, Interim, Refusal};
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::with_id;
 use gapura_protocol::framing;
@@ -17,7 +18,6 @@ use gapura_telemetry::access::{LoggedPath, Record};
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
-use gapura_transport::http1::{Incoming, Interim, Refusal};
 use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
 use http::header::TRAILER;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};

@@ -1,8 +1,8 @@
 //! Why a request did not reach the plugin, or came back without an answer: one variant a stage, matched exhaustively.
 
+use gapura_http::http1::RefusalKind;
 use gapura_protocol::envelope::Code;
 use gapura_transport::body::BodyFault;
-use gapura_transport::http1::RefusalKind;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Denied;

@@ -8,10 +8,10 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use gapura_http::http1::Rest;
+use gapura_http::http1::client::SendError as Http1;
+use gapura_http2::client::SendError as Http2;
 use gapura_transport::body::{Body, BodyFault, Upload};
-use gapura_transport::http1::Rest;
-use gapura_transport::http1::client::SendError as Http1;
-use gapura_transport::http2::client::SendError as Http2;
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel::TunnelEnd;
 use gapura_transport::upstream::Progress;

@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use gapura_http::BoxStream;
+use gapura_http2::client::{Connection, Settings};
 use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
-use gapura_transport::BoxStream;
-use gapura_transport::http2::client::{Connection, Settings};
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::upstream::dial;
 use gapura_transport::upstream::life::Life;

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use gapura_http::http1::client::{Connection, Settings};
+use gapura_http::http1::{Incoming, Rest};
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
-use gapura_transport::http1::client::{Connection, Settings};
-use gapura_transport::http1::{Incoming, Rest};
 use gapura_transport::timers::STEP;
 use gapura_transport::tunnel::TunnelEnd;
 use http::{Request, Response, StatusCode};

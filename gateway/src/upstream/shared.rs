@@ -4,10 +4,10 @@
 
 use std::rc::Rc;
 
+use gapura_http::http1::Rest;
+use gapura_http2::client::Connection;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
-use gapura_transport::http1::Rest;
-use gapura_transport::http2::client::Connection;
 use gapura_transport::timers::Timers;
 use http::{Request, Response};
 

@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use gapura_http::{BoxStream, Stream};
 use gapura_telemetry::metrics::OpenConnection;
 use gapura_transport::live::LiveGuard;
 use gapura_transport::tasks::Tasks;
 use gapura_transport::verdict::Verdict;
-use gapura_transport::{BoxStream, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The stream.

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use gapura_http::Buffers;
+use gapura_http2 as http2;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
-use gapura_transport::Buffers;
-use gapura_transport::http2;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;

@@ -1,4 +1,5 @@
-//! Messages under way on one worker: bodies, connections in both directions, deadlines, tunnels, and how a drain reaches them.
+//! Messages under way on one worker: bodies and who is attached to them, connections that are kept, deadlines, tunnels, and how a
+//! drain reaches them.
 //!
 //! All of it lives on one thread and shares nothing with another, but for the registry of live connections ([`live`]), which the
 //! control thread sweeps. It refuses to know logs, counters and routes, and looks into no certificate: what wants to hear of a body
@@ -6,22 +7,12 @@
 
 pub mod alive;
 pub mod body;
-mod buffers;
 pub mod catch_panic;
-pub mod coalesce;
-pub mod http1;
-pub mod http2;
 pub mod io;
 pub mod live;
 pub mod shutdown;
-mod stream;
 pub mod tasks;
-mod timer;
 pub mod timers;
 pub mod tunnel;
 pub mod upstream;
 pub mod verdict;
-
-pub use buffers::Buffers;
-pub use stream::{BoxStream, Stream};
-pub use timer::{Deadline, Timer};

@@ -1,11 +1,11 @@
-//! The registry of live connections: one mechanism for revocation, expiry, age and drain.
+//! The registry of live connections: one mechanism for revocation, expiry and age.
 //!
 //! In: every connection whose peer was proven, when it begins. Out: a [`Verdict`] for each, which its owner watches: go on, retire
 //! after what is in flight, or end now. Invariant: a connection that was judged under an older set than the one in force is judged
 //! again by the next sweep, whenever it was registered; so a handshake that overlaps a swap slips through neither.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,7 +27,6 @@ pub struct LiveConnections(Arc<Registry>);
 #[derive(Default)]
 struct Registry {
     next_id: AtomicU64,
-    draining: AtomicBool,
     /// The newest generation that a sweep has judged by.
     swept: AtomicU64,
     /// Wakes the sweeper for a connection that was judged under an older one.
@@ -123,10 +122,6 @@ impl LiveConnections {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (verdict, watched) = watch::channel(Verdict::Run);
         let mut state = self.state();
-        // Read under the lock: a drain sets the flag, then walks the connections under the same lock.
-        if self.0.draining.load(Ordering::Acquire) {
-            verdict.send_replace(Verdict::Retire);
-        }
         let chain = chain.into();
         let connection = Connection {
             side,
@@ -269,32 +264,6 @@ impl LiveConnections {
         judged.collect()
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.state().connections.len()
-    }
-
-    /// How many there are of one side.
-    #[must_use]
-    pub fn count_of(&self, side: Side) -> usize {
-        self.state()
-            .connections
-            .values()
-            .filter(|connection| connection.side == side)
-            .count()
-    }
-
-    /// Drain: tells every connection, and every later one, to retire.
-    pub fn retire_all(&self) {
-        self.0.draining.store(true, Ordering::Release);
-        for connection in self.state().connections.values() {
-            connection
-                .verdict
-                .send_if_modified(|verdict| verdict.retire());
-        }
-    }
-
     /// Waits until a connection has registered that an older set than the swept one has judged.
     pub async fn late(&self) {
         self.0.late.notified().await;
@@ -316,16 +285,10 @@ impl Connection {
 }
 
 impl LiveGuard {
-    /// Where the verdict appears; it is `Run` at first, or `Retire` in a drain.
+    /// Where the verdict appears; it is `Run` at first.
     #[must_use]
     pub fn verdict(&self) -> watch::Receiver<Verdict> {
         self.verdict.clone()
-    }
-
-    /// The connection's number, unique in this program.
-    #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::timer::{Deadline, Timer};
+use gapura_http::{Deadline, Timer};
 
 /// The length of a step.
 pub const STEP: Duration = Duration::from_millis(100);

@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, Response, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::body::{Body, Timestamp};
-use crate::stream::BoxStream;
+use gapura_http::BoxStream;
 
 /// A switch that both sides have agreed on, until the client's end of it is there.
 pub struct Tunnel {

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_http::http1::server::{End, Settings, serve as serve_http1};
 use gapura_runtime::places::Place;
-use gapura_transport::http1::server::{End, Settings, serve as serve_http1};
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, TunnelEnd};
 

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gapura_http2::server::{Settings, serve as serve_http2};
 use gapura_runtime::places::Place;
-use gapura_transport::http2::server::{Settings, serve as serve_http2};
 use gapura_transport::shutdown::Phase;
 
 use super::proven::Proven;

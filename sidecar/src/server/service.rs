@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use gapura_http::http1::server::Service;
+use gapura_http::http1::{Incoming, Refusal};
 use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
-use gapura_transport::http1::server::Service;
-use gapura_transport::http1::{Incoming, Refusal};
 use gapura_transport::live::LiveGuard;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tunnel::TunnelEnd;

@@ -7,7 +7,7 @@
 pub mod headers;
 pub mod http1_request;
 pub mod http1_response;
-#[path = "../../../mesh/transport/tests/oracle/mod.rs"]
+#[path = "../../../mesh/http/tests/oracle/mod.rs"]
 mod oracle;
 pub mod path;
 pub mod peer_id;

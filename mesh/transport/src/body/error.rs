@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::http1::body::BodyError;
+use gapura_http::http1::body::BodyError;
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

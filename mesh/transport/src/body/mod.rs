@@ -20,10 +20,10 @@ use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
 use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 
-use crate::http1;
-use crate::http1::server::AnswerBody;
 use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
+use gapura_http::http1;
+use gapura_http::http1::server::AnswerBody;
 
 pub use attachment::{Attachment, End};
 pub use error::BodyFault;

@@ -23,12 +23,12 @@ use http_body::Body as _;
 use super::crowd::{Asking, Crowd, Place};
 use super::{SendError, answered};
 use crate::body::{Attachment, Body, BodyFault, End, Upload};
-use crate::buffers::Buffers;
-use crate::http1::Incoming;
-use crate::http1::client::{self, Connection, Settings};
-use crate::stream::BoxStream;
 use crate::tasks::Tasks;
 use crate::timers::{STEP, Timers};
+use gapura_http::BoxStream;
+use gapura_http::Buffers;
+use gapura_http::http1::Incoming;
+use gapura_http::http1::client::{self, Connection, Settings};
 
 /// The idle connections of one worker to one address.
 pub struct Pool {

@@ -30,11 +30,11 @@ use tokio::task::JoinSet;
 use super::gather::{Flusher, Gathered, gather};
 use super::held::Share;
 use super::{MAX_FRAME, SEND_BUFFER};
-use crate::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
-use crate::http1::server::Service;
-use crate::http1::write::HttpDate;
-use crate::stream::Stream;
-use crate::timer::{Deadline, Timer};
+use gapura_http::Stream;
+use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
+use gapura_http::http1::server::Service;
+use gapura_http::http1::write::HttpDate;
+use gapura_http::{Deadline, Timer};
 
 use stream_task::StreamTask;
 use times::{Act, Moved, Seen, Times};

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::http1::body::BodyError;
-use crate::http1::testing::{Clock, TestBody, collect, data, trailers};
-use crate::http2::held::Streams;
-use crate::http2::server;
-use crate::http2::testing::*;
+use crate::held::Streams;
+use crate::server;
+use crate::shared_testing::{Clock, TestBody, collect, data, trailers};
+use crate::testing::*;
+use gapura_http::http1::body::BodyError;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,7 +146,7 @@ async fn a_request_its_interim_answers_and_its_answer() {
         assert_eq!(trailers.unwrap().len(), 1);
         assert_eq!(*heard.borrow(), [103]);
         assert_eq!(connection.open(), 0);
-        assert_eq!(share.held(), crate::http2::Held::default());
+        assert_eq!(share.held(), crate::Held::default());
     })
     .await;
 }

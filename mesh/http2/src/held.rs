@@ -17,7 +17,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::PULSE;
-use crate::timer::{Deadline, Timer};
+use gapura_http::{Deadline, Timer};
 
 /// The table of one worker. Clones share it.
 #[derive(Clone)]

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::held::{Share, Streams};
 use super::server::{End, Settings, serve};
-use crate::http1::server::Service;
-use crate::http1::testing::{Answering, Clock, TestBody};
-use crate::http1::{Incoming, Refusal};
+use crate::shared_testing::{Answering, Clock, TestBody};
+use gapura_http::http1::server::Service;
+use gapura_http::http1::{Incoming, Refusal};
 
 /// Larger than anything that is written at once.
 pub(crate) const WIDE: usize = 1 << 20;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Settings;
-use crate::http2::{PULSE, pulses};
-use crate::timer::Deadline;
+use crate::{PULSE, pulses};
+use gapura_http::Deadline;
 
 pub(super) struct Times<D> {
     deadline: D,

@@ -7,9 +7,9 @@
 
 pub mod body;
 pub mod client;
-pub(crate) mod fields;
+pub mod fields;
 pub mod head;
-pub(crate) mod incoming;
+mod incoming;
 mod outbox;
 mod refusal;
 pub mod server;
@@ -21,8 +21,8 @@ mod round_trip;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
 
-pub use incoming::{Incoming, Interim, Rest};
+pub use incoming::{Incoming, Interim, Rest, Source};
 pub(crate) use refusal::Malformed;
 pub use refusal::{Refusal, RefusalKind, Seen};

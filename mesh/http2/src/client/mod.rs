@@ -34,10 +34,10 @@ use super::length::Left;
 use super::pump::{Pump, PumpError};
 use super::received::Received;
 use super::{MAX_FRAME, SEND_BUFFER};
-use crate::http1::Incoming;
-use crate::http1::head::{HOP_LIMITS, Limits};
-use crate::stream::Stream;
-use crate::timer::Timer;
+use gapura_http::Stream;
+use gapura_http::Timer;
+use gapura_http::http1::Incoming;
+use gapura_http::http1::head::{HOP_LIMITS, Limits};
 
 use answer::Answer;
 pub use driver::Driver;

@@ -14,13 +14,13 @@ use http_body::Body;
 
 use super::stream_task::{Stream, StreamTask};
 use super::{IDLE_STREAM_TASKS, Open, Serving};
-use crate::http1::Incoming;
-use crate::http1::server::{AnswerBody, Service};
-use crate::http2::head::{check, is_bodiless, tidy};
-use crate::http2::length::Left;
-use crate::http2::pump::{Pump, PumpError};
-use crate::http2::received::Received;
-use crate::timer::{Deadline, Timer};
+use crate::head::{check, is_bodiless, tidy};
+use crate::length::Left;
+use crate::pump::{Pump, PumpError};
+use crate::received::Received;
+use gapura_http::http1::Incoming;
+use gapura_http::http1::server::{AnswerBody, Service};
+use gapura_http::{Deadline, Timer};
 
 impl<S, T> Serving<S, T>
 where

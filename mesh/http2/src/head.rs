@@ -10,16 +10,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode, Version};
 
 use super::length::Left;
-use crate::http1::fields::ConnectionOptions;
-use crate::http1::head::Limits;
-use crate::http1::{Refusal, RefusalKind, Seen};
+use gapura_http::http1::fields::ConnectionOptions;
+use gapura_http::http1::head::Limits;
+use gapura_http::http1::{Refusal, RefusalKind, Seen};
 
 /// No more of a target is kept for the log than this.
 const TARGET_SHOWN: usize = 1024;
 
 /// The length of a request's body, if its head is one that we take.
 pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<Left, Box<Refusal>> {
-    let refused = |kind, reason| Box::new(Refusal::new(kind, reason, parts));
+    let refused = |kind, reason| Box::new(refusal(kind, reason, parts));
     let target = parts
         .uri
         .path_and_query()
@@ -72,42 +72,41 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-impl Refusal {
-    fn new(kind: RefusalKind, reason: &'static str, parts: &Parts) -> Self {
-        let target = parts.uri.path_and_query().map(|target| {
-            let text = target.as_str().as_bytes();
-            let shown = text
-                .iter()
-                .take(TARGET_SHOWN)
-                .take_while(|byte| byte.is_ascii_graphic())
-                .count();
-            Bytes::copy_from_slice(&text[..shown])
-        });
-        let only = |name| {
-            let mut values = parts.headers.get_all(name).into_iter();
-            match (values.next(), values.next()) {
-                (Some(value), None) => Some(value.clone()),
-                _ => None,
-            }
-        };
-        Self {
-            kind,
-            reason,
-            seen: Seen {
-                method: Some(parts.method.clone()),
-                target: target.filter(|target| !target.is_empty()),
-                version: Some(Version::HTTP_2),
-                request_id: only("x-request-id"),
-                origin: only("origin"),
-            },
+/// A refusal with what is known of the request.
+fn refusal(kind: RefusalKind, reason: &'static str, parts: &Parts) -> Refusal {
+    let target = parts.uri.path_and_query().map(|target| {
+        let text = target.as_str().as_bytes();
+        let shown = text
+            .iter()
+            .take(TARGET_SHOWN)
+            .take_while(|byte| byte.is_ascii_graphic())
+            .count();
+        Bytes::copy_from_slice(&text[..shown])
+    });
+    let only = |name| {
+        let mut values = parts.headers.get_all(name).into_iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(value.clone()),
+            _ => None,
         }
+    };
+    Refusal {
+        kind,
+        reason,
+        seen: Seen {
+            method: Some(parts.method.clone()),
+            target: target.filter(|target| !target.is_empty()),
+            version: Some(Version::HTTP_2),
+            request_id: only("x-request-id"),
+            origin: only("origin"),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::CLIENT_LIMITS;
+    use gapura_http::http1::head::CLIENT_LIMITS;
     use http::Request;
 
     fn verdict(target: &str, lines: &[(&str, &str)]) -> Result<Left, RefusalKind> {

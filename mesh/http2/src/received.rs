@@ -15,8 +15,8 @@ use http::header::TRAILER;
 use http_body::Frame;
 
 use super::length::Left;
-use crate::http1::body::BodyError;
-use crate::http1::fields::may_trail;
+use gapura_http::http1::body::BodyError;
+use gapura_http::http1::fields::may_trail;
 
 /// What is read.
 pub(super) struct Received {

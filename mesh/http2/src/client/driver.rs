@@ -9,9 +9,9 @@ use bytes::Bytes;
 use h2::PingPong;
 
 use super::State;
-use crate::http2::gather::{Flusher, Gathered};
-use crate::stream::Stream;
-use crate::timer::{Deadline, Timer};
+use crate::gather::{Flusher, Gathered};
+use gapura_http::Stream;
+use gapura_http::{Deadline, Timer};
 
 /// Ready when the connection is over. Dropped, it ends the connection and all that is under way on it.
 pub struct Driver<IO, T: Timer> {

@@ -17,12 +17,12 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 
-use crate::http1::body::BodyError;
-use crate::http1::incoming::Source;
-use crate::http2::head::tidy;
-use crate::http2::held::{Holds, Mark, Share};
-use crate::http2::received::Received;
-use crate::timer::Deadline;
+use crate::head::tidy;
+use crate::held::{Holds, Mark, Share};
+use crate::received::Received;
+use gapura_http::Deadline;
+use gapura_http::http1::Source;
+use gapura_http::http1::body::BodyError;
 
 pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 

@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
-use crate::http1::fields::digits;
+use gapura_http::http1::fields::digits;
 
 /// Bytes still to come, if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

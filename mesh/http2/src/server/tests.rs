@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::http1::body::BodyError;
-use crate::http1::testing::{TestBody, collect, data, trailers};
-use crate::http1::{Incoming, RefusalKind};
-use crate::http2::testing::*;
+use crate::shared_testing::{TestBody, collect, data, trailers};
+use crate::testing::*;
+use gapura_http::http1::body::BodyError;
+use gapura_http::http1::{Incoming, RefusalKind};
 use http::{Request, Response};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! HTTP/2 on the `h2` crate, for every leg: clients at the gateway, both ends of the hop, and plugins that speak h2c.
 //!
-//! In: a stream, and the same [`Service`](crate::http1::server::Service) that answers HTTP/1.1, or requests to send. Out: answers,
+//! In: a stream, and the same [`Service`](gapura_http::http1::server::Service) that answers HTTP/1.1, or requests to send. Out: answers,
 //! refusals and ends. `h2` is trusted with frames, header compression, flow control and the states of streams; what it leaves to
 //! its user is here: writes gathered into one a turn, bounds that its defaults leave wide, what an end means, who has stopped
 //! reading, and how much all of it holds.
@@ -15,6 +15,10 @@ mod pump;
 mod received;
 pub mod server;
 
+#[cfg(test)]
+#[path = "../../http/src/http1/testing.rs"]
+#[expect(dead_code, reason = "the tests of gapura-http use the rest")]
+mod shared_testing;
 #[cfg(test)]
 mod testing;
 

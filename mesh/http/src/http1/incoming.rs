@@ -33,8 +33,10 @@ pub struct Rest {
     message: u64,
 }
 
-/// What is read from, and asked while one reads.
-pub(crate) trait Source {
+/// What is read from, and asked while one reads: the connection, in either HTTP. `message` is the one that the asker belongs to; the
+/// connection answers for the one it carries now, and otherwise as for a message that is over.
+pub trait Source {
+    /// The next piece of the body.
     fn poll_frame(
         &self,
         message: u64,
@@ -50,11 +52,13 @@ pub(crate) trait Source {
     /// Goes on with what is sent the other way meanwhile.
     fn poll_upload(&self, message: u64, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Sends an interim answer; whether it goes out.
     fn send_interim(&self, message: u64, status: StatusCode, headers: &HeaderMap) -> bool;
 }
 
 impl Incoming {
-    pub(crate) fn new(source: Rc<dyn Source>, message: u64) -> Self {
+    /// The body of the message of this number.
+    pub fn new(source: Rc<dyn Source>, message: u64) -> Self {
         Self {
             source: Some(source),
             message,

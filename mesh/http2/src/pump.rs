@@ -16,7 +16,7 @@ use http_body::Body;
 
 use super::held::Share;
 use super::length::Left;
-use crate::timer::{Deadline, Timer};
+use gapura_http::{Deadline, Timer};
 
 /// One piece of DATA: with its 9 bytes of frame header it fills two TLS records to the byte, which saves a fifth of the CPU of an
 /// upload against pieces of 16 KiB.

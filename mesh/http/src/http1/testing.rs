@@ -15,12 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::body::BodyError;
-use super::incoming::Incoming;
-use super::refusal::Refusal;
-use super::server::{AnswerBody, Service};
-use crate::stream::Stream;
-use crate::timer::{Deadline, Timer};
+use gapura_http::http1::body::BodyError;
+use gapura_http::http1::server::{AnswerBody, Service};
+use gapura_http::http1::{Incoming, Refusal};
+use gapura_http::{Deadline, Stream, Timer};
 
 /// Deadlines on tokio's clock, which tests can stop.
 #[derive(Clone)]
@@ -211,7 +209,7 @@ pub(crate) async fn collect(body: Incoming) -> Result<(Bytes, Option<HeaderMap>)
 }
 
 /// A stream whose end is an error, as that of TLS is without a close_notify.
-pub(super) struct Truncated(pub(super) DuplexStream);
+pub(crate) struct Truncated(pub(crate) DuplexStream);
 
 impl Stream for Truncated {}
 

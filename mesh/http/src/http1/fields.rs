@@ -22,8 +22,9 @@ pub(super) struct Fields {
 
 /// What `Connection` lists that concerns us.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ConnectionOptions {
-    pub(crate) close: bool,
+pub struct ConnectionOptions {
+    /// The connection ends behind this message.
+    pub close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
 }
@@ -101,7 +102,9 @@ impl Fields {
 }
 
 impl ConnectionOptions {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// Of the fields of a message.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut options = Self::default();
         for value in headers.get_all(CONNECTION) {
             options.note(value.as_bytes());
@@ -123,7 +126,8 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A length: digits, and nothing but digits (RFC 9110, section 8.6).
-pub(crate) fn digits(text: &[u8]) -> Option<u64> {
+#[must_use]
+pub fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 {
         return None;
     }
@@ -135,7 +139,8 @@ pub(crate) fn digits(text: &[u8]) -> Option<u64> {
 
 /// Whether a field may stand in trailers: nothing that frames, routes or authenticates a message, or says what its body is
 /// (RFC 9110, section 6.5.1).
-pub(crate) fn may_trail(name: &HeaderName) -> bool {
+#[must_use]
+pub fn may_trail(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
         "transfer-encoding"

@@ -11,10 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use gapura_transport::http1::body::{Decoder, Piece};
-use gapura_transport::http1::head::{
-    CLIENT_LIMITS, HOP_LIMITS, Length, RequestReader, ResponseReader,
-};
+use gapura_http::http1::body::{Decoder, Piece};
+use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Length, RequestReader, ResponseReader};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;

@@ -10,12 +10,12 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
 
 use super::OpenStream;
-use crate::http1::body::BodyError;
-use crate::http1::incoming::Source;
-use crate::http2::held::{Holds, Mark, Share};
-use crate::http2::pump::{Pump, PumpError};
-use crate::http2::received::Received;
-use crate::timer::Timer;
+use crate::held::{Holds, Mark, Share};
+use crate::pump::{Pump, PumpError};
+use crate::received::Received;
+use gapura_http::Timer;
+use gapura_http::http1::Source;
+use gapura_http::http1::body::BodyError;
 
 pub(super) struct Answer<B, T: Timer> {
     share: Rc<Share>,
