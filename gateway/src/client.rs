@@ -43,6 +43,12 @@ impl Client {
         }
     }
 
+    /// The address at the other end, whatever is said in its requests.
+    #[must_use]
+    pub(crate) fn connected_from(&self) -> IpAddr {
+        self.address.ip
+    }
+
     /// Whether it is a proxy of ours, to be believed.
     #[must_use]
     pub(crate) fn is_proxy(&self) -> bool {

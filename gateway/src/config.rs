@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
+use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
 use gapura_runtime::config::{
     Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
@@ -80,6 +81,8 @@ pub struct Config {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub(crate) trusted_proxies: Vec<Cidr>,
+    /// The least that a client moves of a body; nothing, if `None`.
+    pub(crate) body_rate: Option<Rate>,
     /// How many connections one address may have; a share of what there is room for, if `None`.
     pub(crate) connections_per_address: Option<usize>,
     /// Whether they say in front of each connection whose it is.
@@ -139,6 +142,7 @@ impl Settings for Config {
             format!("--trusted-proxy {cidr} believes X-Forwarded-For from everyone: callers can choose the address they are limited by")
         }));
         let proxy_protocol = read_proxy_protocol(layers);
+        let body_rate = door::read_body_rate(layers);
         let connections_per_address = layers.parse("connections-per-address", door::count);
         let hsts = read_hsts(layers);
         let max_body = layers.parse("max-body-bytes", whole);
@@ -158,6 +162,7 @@ impl Settings for Config {
             standing,
             public_hosts,
             trusted_proxies,
+            body_rate,
             connections_per_address,
             proxy_protocol,
             signing_secret_file,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod registry;
 
 mod admin;
+mod ahead;
 mod cidr;
 mod client;
 mod command;

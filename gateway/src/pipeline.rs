@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_http::http1::{Incoming, Refusal};
+use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{Code, with_id};
 use gapura_protocol::framing::{self, CLIENT_LIMITS};
@@ -29,6 +30,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TR
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
+use crate::ahead;
 use crate::authenticate::{self, Authenticator, Caller, VerifiedCaller};
 use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
@@ -72,6 +74,8 @@ pub(crate) struct Pipeline {
 /// What goes with one request from its head to its answer.
 struct Visit<'a> {
     client: &'a Client,
+    /// For whom streams hold what its client does not take.
+    owner: &'a Rc<Owner>,
     exchange: Box<Exchange>,
     page: Page,
     /// Where the connection looks behind a 101.
@@ -96,6 +100,7 @@ struct Found<'a> {
     now: u64,
     websocket: bool,
     bodiless: bool,
+    large: bool,
 }
 
 impl Pipeline {
@@ -103,6 +108,7 @@ impl Pipeline {
     pub(crate) async fn handle(
         &self,
         client: &Client,
+        owner: &Rc<Owner>,
         request: Request<Incoming>,
         tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
@@ -110,6 +116,7 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let mut visit = Visit {
             client,
+            owner,
             exchange: self.begin(client, &head),
             page: Page::of(&head),
             tunnel,
@@ -264,7 +271,13 @@ impl Pipeline {
             visit,
         )?; // authorise.rs: may they
         let cluster = route.running.clone();
+        let rate = self
+            .settings
+            .body_rate
+            .filter(|_| !outgoing::is_grpc(&head.headers));
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
+        let mut body = body.no_slower(rate);
+        let large = ahead::is_large(&mut body, &head).await; // ahead.rs: bulk, or not
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let found = Found {
             route,
@@ -273,6 +286,7 @@ impl Pipeline {
             now,
             websocket: websocket.asked,
             bodiless: body.is_ended(),
+            large,
         };
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
@@ -371,6 +385,7 @@ impl Pipeline {
             rest: found.route.path,
             websocket: found.websocket,
             bodiless: found.bodiless,
+            large: found.large,
             now: found.now,
         };
         let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, self.signer.as_deref())
@@ -391,7 +406,7 @@ impl Pipeline {
         let sent = Instant::now();
         let mut answer = self
             .upstreams
-            .send(cluster, outgoing, body, upload)
+            .send(cluster, outgoing, body, upload, visit.owner)
             .await
             .map_err(Rejection::Forward)?;
         visit.exchange.record.upstream = Some(sent.elapsed());

@@ -129,6 +129,7 @@ impl Program for Config {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
                 proxy_protocol: self.proxy_protocol,
+                body_rate: self.body_rate,
                 hsts: self.hsts.map(config::strict_transport),
                 log_actors: self.log_actors,
             }),

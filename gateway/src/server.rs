@@ -47,12 +47,19 @@ struct Opened {
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, from, slot } = accepted;
+        let Accepted {
+            stream,
+            from,
+            mut slot,
+        } = accepted;
         let core = &self.pipeline.core;
         let (stream, from) = match self.introduced(stream, from).await {
             Ok(introduced) => introduced,
             Err(error) => return self.unintroduced(&error, &from.to_string()),
         };
+        if !slot.is_of(from.ip()) {
+            return; // its address has its share; that was told when it came to it
+        }
         let Opened { io, http2, proof } = match self.open(stream).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_http::BoxStream;
-use gapura_http2::client as http2;
+use gapura_http2::{Owner, client as http2};
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::body::{Body, BodyFault, Upload};
@@ -107,7 +107,7 @@ impl Plugin {
         self.pool.sweep();
     }
 
-    /// Sends a request; `interim` hears of interim answers.
+    /// Sends a request of `owner`; `interim` hears of interim answers.
     ///
     /// # Errors
     /// [`Error`]
@@ -116,6 +116,7 @@ impl Plugin {
         trusted: Trusted,
         body: Body,
         upload: &Rc<Upload>,
+        owner: &Rc<Owner>,
         interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Answer, Error> {
         let (websocket, trailers) = (trusted.websocket, trusted.trailers);
@@ -130,7 +131,7 @@ impl Plugin {
         }
         // Boxed, since its frame would be part of every request's and few plugins speak it.
         if over_h2 {
-            Box::pin(self.over_h2(request, interim)).await
+            Box::pin(self.over_h2(request, owner, interim)).await
         } else {
             self.over_h1(request, upload, interim).await
         }
@@ -163,6 +164,7 @@ impl Plugin {
     async fn over_h2(
         &self,
         mut request: Request<Body>,
+        owner: &Rc<Owner>,
         mut interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_2;
@@ -174,7 +176,7 @@ impl Plugin {
             .filter(|shared| shared.is_open() && shared.has_room())
             .cloned();
         if let Some(shared) = known {
-            match shared.send(request, &mut interim).await {
+            match shared.send(request, owner, &mut interim).await {
                 Err(http2::SendError::Unsent {
                     request: unsent, ..
                 }) => request = *unsent,
@@ -183,7 +185,7 @@ impl Plugin {
         }
         let fresh = self.open_h2().await.map_err(Error::Unreachable)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
-        let answer = fresh.send(request, interim).await?;
+        let answer = fresh.send(request, owner, interim).await?;
         Ok(Answer::over_h2(answer))
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_http::http1::{Incoming, Interim, Refusal};
+use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::with_id;
 use gapura_protocol::framing;
@@ -46,6 +47,7 @@ impl Pipeline {
         &self,
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
+        owner: &Rc<Owner>,
         request: Request<Incoming>,
         tunnel: &RefCell<Option<TunnelEnd>>,
     ) -> Response<Body> {
@@ -64,7 +66,8 @@ impl Pipeline {
                 .and_then(|value| Trace::parse(value.as_bytes()))
                 .map(|trace| trace.id);
         }
-        let result = catch_panic(pin!(self.try_handle(peer, request, &mut exchange, tunnel)))
+        let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
+        let result = catch_panic(pin!(tried))
             .await
             .unwrap_or(Err(Rejection::Panic));
         match result {
@@ -98,6 +101,7 @@ impl Pipeline {
     async fn try_handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
+        owner: &Rc<Owner>,
         request: Request<Incoming>,
         exchange: &mut Exchange,
         tunnel: &RefCell<Option<TunnelEnd>>,
@@ -118,7 +122,7 @@ impl Pipeline {
         let sent = Instant::now();
         let answer = self
             .plugin
-            .send(trusted, body, &upload, |status, headers| {
+            .send(trusted, body, &upload, owner, |status, headers| {
                 pass_on(interim.as_ref(), status, headers);
             })
             .await

@@ -12,6 +12,7 @@ mod crowds; // many clients, and silent ones, keep nobody else out
 mod door; // how clients come in
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
+mod floods; // the offender ends, and nobody else notices
 mod framing; // which HTTP/1.1 is unambiguous
 mod headers; // who may say what
 mod hop; // who may speak to a sidecar
@@ -33,6 +34,7 @@ mod signature; // plain http upstreams
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
+mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others

@@ -6,10 +6,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gapura_http::pace::Rate;
 use gapura_runtime::config::{Layers, duration};
 use gapura_runtime::reload::clients::ClientAuth;
 use gapura_trust::public::TlsMin;
 use http::HeaderValue;
+
+use super::decides::whole;
 
 /// The certificate of the public side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +105,19 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let count = text.parse().ok().filter(|count| digits && *count > 0);
     count.ok_or_else(|| "must be a whole number from 1 on".to_owned())
+}
+
+/// Bytes in a second, over half a minute, that a client may not fall below in a body; 0 asks for none.
+const BODY_RATE: u64 = 240;
+
+/// The least that a client moves of a body.
+pub(super) fn read_body_rate(layers: &mut Layers) -> Option<Rate> {
+    let per_second = layers.parse("body-rate", |text| {
+        whole(text)
+            .map_err(|_| "must be a whole number of bytes in a second; 0 for none".to_owned())
+    });
+    let per_second = per_second.unwrap_or(BODY_RATE);
+    (per_second > 0).then_some(Rate { per_second })
 }
 
 /// Whether trusted proxies introduce each connection.

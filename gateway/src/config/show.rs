@@ -18,6 +18,8 @@ impl Config {
         let mut effective = |name, value| shown.effective(layers, name, value);
         effective("leeway", seconds(self.auth.leeway));
         effective("tls-min", self.tls_min.as_str().into());
+        let rate = self.body_rate.map_or(0, |rate| rate.per_second);
+        effective("body-rate", rate.into());
         let share = self.connections_per_address;
         effective(
             "connections-per-address",

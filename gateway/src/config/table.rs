@@ -159,6 +159,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Believe X-Forwarded-For and X-Forwarded-Proto from there; repeatable [default: nobody]",
     ),
     Setting::one(
+        "body-rate",
+        "N",
+        "Bytes in a second, over 30s, that a client must move of a body, event streams and gRPC aside; 0 for none [default: 240]",
+    ),
+    Setting::one(
         "connections-per-address",
         "N",
         "How many connections one address may have, a trusted proxy aside [default: an eighth of all, 1024 at least]",

@@ -110,6 +110,8 @@ fn every_flag_is_read() {
         "[::1]",
         "--trusted-proxy",
         "10.0.0.0/8",
+        "--body-rate",
+        "0",
         "--connections-per-address",
         "77",
         "--proxy-protocol",
@@ -138,7 +140,10 @@ fn every_flag_is_read() {
             key: "k.pem".into()
         })
     );
-    assert_eq!(config.connections_per_address, Some(77));
+    assert_eq!(
+        (config.connections_per_address, config.body_rate),
+        (Some(77), None)
+    );
     assert!(config.proxy_protocol && config.tls_min == TlsMin::Tls13);
     assert_eq!(
         config.hsts,
@@ -287,8 +292,9 @@ fn what_the_door_is_told_needs_what_it_stands_on() {
         assert_eq!(problems(&[alone, with].concat()), "", "{alone:?} {with:?}");
     }
     for wrong in [
+        ["--body-rate", "1k"],
         ["--connections-per-address", "0"],
-        ["--connections-per-address", "-1"],
+        ["--connections-per-address", "1k"],
         ["--tls-min", "1.1"],
         ["--hsts", "1500ms"],
         ["--hsts", "365"],

@@ -12,7 +12,7 @@ use gapura_http::BoxStream;
 use gapura_http::http1::server::{End, Service};
 use gapura_http::http1::write::HttpDate;
 use gapura_http::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
-use gapura_http2::server as http2;
+use gapura_http2::{Owner, server as http2};
 use gapura_protocol::clock::http_date;
 use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
@@ -30,6 +30,7 @@ struct Door {
     pipeline: Rc<Pipeline>,
     client: Client,
     place: Arc<Place>,
+    owner: Rc<Owner>,
     /// Behind a 101, until the connection has told that it switched.
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -45,10 +46,13 @@ pub(super) async fn serve(
     io: BoxStream,
     http2: bool,
 ) {
+    // A proxy's connections carry many clients, each connection its own.
+    let address = Some(client.connected_from()).filter(|_| !client.is_proxy());
     let door = Door {
         pipeline: pipeline.clone(),
         client,
         place: place.clone(),
+        owner: pipeline.core.held.owner(address),
         tunnel: RefCell::default(),
     };
     if http2 {
@@ -63,7 +67,10 @@ async fn serve_http1(door: &Door, io: BoxStream) {
     let mut stopping = core.seed.stopping.clone();
     // Each answer says that we go as soon as we do; an idle connection closes with the listener.
     let stop = stopping.reached(Phase::Closing);
-    let settings = http1::Settings::client();
+    let settings = http1::Settings {
+        least: door.pipeline.settings.body_rate,
+        ..http1::Settings::client()
+    };
     match http1::serve(io, door, &settings, &core.timers, &core.buffers, stop).await {
         End::Closed(_) => {}
         End::Upgraded { io, read } => {
@@ -87,8 +94,11 @@ async fn serve_http2(door: Door, io: BoxStream) {
         Phase::Run => Phase::Draining,
         _ => Phase::Closing,
     };
-    let settings = http2::Settings::client();
-    let (share, stop) = (core.held.open(), stopping.reached(phase));
+    let settings = http2::Settings {
+        least: pipeline.settings.body_rate,
+        ..http2::Settings::client()
+    };
+    let (share, stop) = (core.held.open_for(&door.owner), stopping.reached(phase));
     let none = bytes::Bytes::new();
     http2::serve(
         io,
@@ -111,7 +121,7 @@ impl Service for Door {
             std::future::pending::<()>().await;
         }
         self.pipeline
-            .handle(&self.client, request, &self.tunnel)
+            .handle(&self.client, &self.owner, request, &self.tunnel)
             .await
     }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use gapura_http::http1::Rest;
 use gapura_http::http1::client::SendError as Http1;
 use gapura_http2::client::SendError as Http2;
-use gapura_transport::body::{Body, BodyFault, Upload};
+use gapura_transport::body::{Attachment, Body, BodyFault, Upload};
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel::TunnelEnd;
 use gapura_transport::upstream::Progress;
@@ -41,6 +41,18 @@ pub(super) enum Failed {
     Over,
     /// The request's own body broke.
     Body(BodyFault),
+}
+
+impl Answer {
+    /// The same, whose body carries something to its end. Behind a 101 there is none, and what it would carry is let go.
+    pub(super) fn with(self, attachment: Box<dyn Attachment>) -> Self {
+        let Self { response, switched } = self;
+        let response = response.map(|body| match switched {
+            None => body.with(attachment),
+            Some(_) => body,
+        });
+        Self { response, switched }
+    }
 }
 
 impl From<Response<Body>> for Answer {

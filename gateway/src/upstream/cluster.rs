@@ -8,11 +8,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use gapura_protocol::identity::{Name, PeerId};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
+use gapura_transport::body::Attachment;
 use tokio::sync::Notify;
 
 use crate::registry::{Host, Plugin, Upstream};
@@ -26,7 +28,17 @@ pub(crate) struct Cluster {
     name: Name,
     meters: OnceLock<Arc<PluginMeters>>,
     look_soon: LookSoon,
+    /// Requests that have a connection to themselves.
+    alone: AtomicUsize,
 }
+
+/// A request's leave to have a connection to itself, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Alone(Arc<Cluster>);
+
+/// Requests that may have a connection to themselves at a time, from this gateway to one plugin. Each costs a handshake and a
+/// connection at the plugin; more is what a few clients can ask for, and no plugin has use for.
+const ALONE_MOST: usize = 256;
 
 /// One address of a plugin. While it stays the same value its connections stay.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +98,13 @@ impl Cluster {
         self.look_soon.ask();
     }
 
+    /// Leave for one more request to have a connection to itself.
+    pub(crate) fn alone(self: &Arc<Self>) -> Option<Alone> {
+        let before = self.alone.fetch_add(1, Ordering::Relaxed);
+        let leave = Alone(self.clone());
+        (before < ALONE_MOST).then_some(leave)
+    }
+
     /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them are known, what was stays.
     pub(crate) fn found(&self, mut found: Vec<SocketAddr>, whole: bool) {
         let before = self.instances.load_full();
@@ -103,6 +122,14 @@ impl Cluster {
                 .map(|at| known(at).unwrap_or_else(|| Arc::new(Instance { at })));
             self.instances.store(Arc::new(next.collect()));
         }
+    }
+}
+
+impl Attachment for Alone {}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.alone.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -165,6 +192,7 @@ impl Clusters {
             name: plugin.name.clone(),
             meters: OnceLock::new(),
             look_soon: self.look_soon.clone(),
+            alone: AtomicUsize::new(0),
         });
         let weak = Arc::downgrade(&cluster);
         match self.seats.get_mut(seat) {

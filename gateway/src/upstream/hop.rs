@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gapura_http2::Owner;
 use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, BodyFault, UploadState};
@@ -89,7 +90,7 @@ impl Hop {
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request of `owner` and waits for the head of its answer.
     ///
     /// # Errors
     /// [`Error`]
@@ -98,9 +99,10 @@ impl Hop {
         request: Request<Body>,
         carrier: Carrier,
         patience: &Patience<'_>,
+        owner: &Rc<Owner>,
     ) -> Result<Answer, Error> {
         if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, patience).await
+            self.send_shared(request, patience, owner).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
             Box::pin(self.send_alone(request, patience)).await
@@ -119,6 +121,7 @@ impl Hop {
         &self,
         mut request: Request<Body>,
         patience: &Patience<'_>,
+        owner: &Rc<Owner>,
     ) -> Result<Answer, Error> {
         let mut once_more = is_repeatable(request.method());
         loop {
@@ -128,7 +131,7 @@ impl Hop {
                 Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
-            match shared::send(&connection, request, patience, &self.dialer.core).await {
+            match shared::send(&connection, request, patience, &self.dialer.core, owner).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {

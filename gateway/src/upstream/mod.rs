@@ -26,6 +26,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
+use gapura_http2::Owner;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
@@ -33,6 +34,7 @@ use gapura_trust::set::TrustStore;
 use http::Request;
 
 use crate::outgoing::Outgoing;
+use carrier::Carrier;
 use cluster::{Cluster, Instance};
 use hop::Hop;
 use patience::Patience;
@@ -79,7 +81,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Where nothing was written yet, another address or a fresh connection
+    /// Sends a request of `owner` and waits for the head of its answer. Where nothing was written yet, another address or a fresh connection
     /// is tried once.
     ///
     /// # Errors
@@ -90,12 +92,17 @@ impl Upstreams {
         outgoing: Outgoing,
         body: Body,
         upload: &Rc<Upload>,
+        owner: &Rc<Owner>,
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         let first = place.turn.get();
         place.turn.set(first.wrapping_add(1));
         let (carrier, timeout) = (outgoing.carrier, outgoing.plugin.timeout);
         let patience = Patience::new(upload, &self.core.timers, timeout);
+        let leave = match carrier {
+            Carrier::Shared => None,
+            Carrier::Alone => Some(cluster.alone().ok_or(Error::Overloaded)?),
+        };
         let mut request = Request::from_parts(outgoing.head, body);
         let mut failed = Error::Unreachable(io::Error::new(
             io::ErrorKind::NotFound,
@@ -105,8 +112,13 @@ impl Upstreams {
             let Some(hop) = self.hop(&place, cluster, first.wrapping_add(attempt)) else {
                 break;
             };
-            match hop.send(request, carrier, &patience).await {
-                Ok(answer) => return Ok(answer),
+            match hop.send(request, carrier, &patience, owner).await {
+                Ok(answer) => {
+                    return Ok(match leave {
+                        None => answer,
+                        Some(leave) => answer.with(Box::new(leave)),
+                    });
+                }
                 Err(hop::Error::Unsent(unsent, why)) => {
                     request = *unsent;
                     failed = why;

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use gapura_http::http1::Rest;
+use gapura_http2::Owner;
 use gapura_http2::client::Connection;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
@@ -35,9 +36,10 @@ pub(super) async fn send(
     request: Request<Body>,
     patience: &Patience<'_>,
     core: &Rc<Worker>,
+    owner: &Rc<Owner>,
 ) -> Result<Answer, Failed> {
     let answer = patience
-        .answered(connection.send(request, |_, _| {}))
+        .answered(connection.send(request, owner, |_, _| {}))
         .await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);

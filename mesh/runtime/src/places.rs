@@ -292,6 +292,23 @@ impl Table {
         was_there
     }
 
+    /// False if it was told to end.
+    fn moves(&mut self, from: Share, to: Share, id: u64) -> bool {
+        let Some(members) = self.shares.get_mut(&from) else {
+            return false;
+        };
+        let place = members.places.remove(&id);
+        if members.places.is_empty() {
+            self.shares.remove(&from);
+        }
+        let Some(place) = place else {
+            return false;
+        };
+        let members = self.shares.entry(to).or_default();
+        members.places.insert(id, place);
+        true
+    }
+
     /// Notes those that have idled longest, since `latest` at the latest.
     fn look(&mut self, latest: u64) {
         let mut idle: Vec<(u64, Share, u64)> = Vec::new();
@@ -393,6 +410,24 @@ impl Slot {
         &self.place
     }
 
+    /// The connection is another address's, as a trusted proxy says. False if that has its share, and none of these idles.
+    #[must_use]
+    pub fn is_of(&mut self, address: IpAddr) -> bool {
+        let share = Share::of(address);
+        if share == self.share {
+            return true;
+        }
+        let places = self.places.clone();
+        let mut table = places.table();
+        if !places.admits(&mut table, share, address) {
+            return false;
+        }
+        if table.moves(self.share, share, self.id) {
+            self.share = share;
+        }
+        true
+    }
+
     /// The peer has proven who it is.
     pub fn proven(&self) {
         self.places.table().unproven.remove(&self.id);
@@ -479,6 +514,22 @@ mod tests {
         assert!(busy("2001:db8:0:1::1").is_some() && busy("10.0.0.2").is_some());
         // A proxy stands for many.
         let _many = [busy("10.9.9.9").unwrap(), busy("10.9.9.9").unwrap()];
+    }
+
+    #[test]
+    fn behind_a_proxy_it_is_the_clients_share_that_counts() {
+        let places = places(100, 1, usize::MAX);
+        let introduced = || take(&places, "10.9.9.9").unwrap();
+        let [mut a, mut b, mut c] = [introduced(), introduced(), introduced()];
+        let client = "10.0.0.1".parse().unwrap();
+        assert!(a.is_of(client) && a.place().begin());
+        assert!(!b.is_of(client), "it has its share, and that is busy");
+        assert!(c.is_of("10.0.0.2".parse().unwrap()));
+        drop(a);
+        assert!(b.is_of(client));
+        drop((b, c));
+        let table = places.table();
+        assert!(table.open == 0 && table.shares.is_empty());
     }
 
     #[test]

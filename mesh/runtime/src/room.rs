@@ -30,15 +30,18 @@ const HELD_MOST: u64 = 32 * 1024 * 1024;
 /// Files that are no connections: the log, listeners, what is watched and reloaded.
 const OTHER_FILES: u64 = 64;
 
+/// What older kernels say where there is no limit: the largest number of whole pages.
+const UNLIMITED: u64 = 1 << 62;
+
 /// Fewer than this are no service.
 const LEAST: u64 = 16;
 
 impl Room {
-    /// By the limits of this process.
+    /// By the limits of this process, once it has raised that of files as far as it may.
     #[must_use]
     pub fn found() -> Self {
         let files = rlimit::getrlimit(rlimit::Resource::NOFILE);
-        Self::of(files.map_or(1024, |(soft, _)| soft), memory::limit())
+        Self::of(files.map_or(1024, |(_, hard)| hard), memory::limit())
     }
 
     /// By so many files and so much memory: of that idle connections may fill a half and streams an eighth, so that a half and
@@ -56,6 +59,22 @@ impl Room {
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
             held: usize::try_from(held).unwrap_or(usize::MAX),
         }
+    }
+
+    /// The sums in words, a line each: what there is, and what follows (`docs/limits.md` tells what happens at each).
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mib = |bytes: u64| format!("{} MiB", bytes / (1024 * 1024));
+        let memory = self.memory.filter(|bytes| *bytes < UNLIMITED);
+        let memory = memory.map_or("no limit".to_owned(), mib);
+        let rows = [
+            ("files that may be open", self.files.to_string()),
+            ("memory", memory),
+            ("connections at a time", self.connections.to_string()),
+            ("held by streams of HTTP/2", mib(self.held as u64)),
+        ];
+        rows.map(|(what, value)| format!("limit: {what:<26} {value}"))
+            .into()
     }
 
     /// What one address may have of the connections, unless the operator says otherwise.
@@ -99,6 +118,19 @@ mod tests {
             let idle = room.connections as u64 * CONNECTION;
             assert!(idle + room.held as u64 <= memory / 8 * 5, "{memory}");
         }
+    }
+
+    #[test]
+    fn the_sums_are_told() {
+        let lines = Room::of(65_536, Some(256 * MIB)).lines().join("\n");
+        for wanted in ["65536", "256 MiB", "6553", "32 MiB"] {
+            assert!(lines.contains(wanted), "{lines}");
+        }
+        let lines = Room::of(65_536, Some(u64::MAX / 2)).lines().join("\n");
+        assert!(
+            lines.contains("no limit") && lines.contains("20000"),
+            "{lines}"
+        );
     }
 
     #[test]

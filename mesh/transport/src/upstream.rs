@@ -90,8 +90,12 @@ pub(crate) async fn answered<T, E>(
         sending(cx);
         if let Poll::Ready(result) = answer.as_mut().poll(cx) {
             // A body that broke is why the answer failed, and not the other way round.
-            if let (Err(_), UploadState::Failed(fault @ (BodyFault::Idle | BodyFault::TooLarge))) =
-                (&result, upload.state())
+            if let (
+                Err(_),
+                UploadState::Failed(
+                    fault @ (BodyFault::Idle | BodyFault::Slow | BodyFault::TooLarge),
+                ),
+            ) = (&result, upload.state())
             {
                 return Poll::Ready(Err(SendError::Body(fault)));
             }

@@ -27,6 +27,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         peer,
         name,
         place: place.clone(),
+        owner: core.held.owner(None),
         tunnel: RefCell::default(),
     };
     let whole = async {

@@ -30,15 +30,17 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
     } else {
         Phase::Closing
     };
+    let owner = core.held.owner(None);
+    let share = core.held.open_for(&owner);
     let hop = Rc::new(Hop {
         pipeline: pipeline.clone(),
         peer,
         name,
         place: place.clone(),
+        owner,
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();
-    let share = core.held.open();
     let stop = told_to_go(&guard, core.seed.stopping.clone(), goes_at);
     let served = serve_http2(
         stream,

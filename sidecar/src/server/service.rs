@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use gapura_http::http1::server::Service;
 use gapura_http::http1::{Incoming, Refusal};
+use gapura_http2::Owner;
 use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
@@ -31,6 +32,8 @@ pub(super) struct Hop {
     pub(super) peer: Result<PermittedPeer, Denied>,
     pub(super) name: Rc<str>,
     pub(super) place: Arc<Place>,
+    /// For whom streams hold what the gateway does not take.
+    pub(super) owner: Rc<Owner>,
     pub(super) tunnel: RefCell<Option<TunnelEnd>>,
 }
 
@@ -42,9 +45,9 @@ impl Service for Hop {
             // It was told to end while this came, and its task will not be polled again.
             std::future::pending::<()>().await;
         }
-        let handled = self
-            .pipeline
-            .handle(&self.peer, &self.name, request, &self.tunnel);
+        let handled =
+            self.pipeline
+                .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel);
         self.last(handled.await)
     }
 

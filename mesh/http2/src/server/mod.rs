@@ -34,6 +34,7 @@ use gapura_http::Stream;
 use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
 use gapura_http::http1::server::Service;
 use gapura_http::http1::write::HttpDate;
+use gapura_http::pace::Rate;
 use gapura_http::{Deadline, Timer};
 
 use stream_task::StreamTask;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub body_idle: Option<Duration>,
     /// For the client to take some of what we send, and for an upload to go on once its answer has ended.
     pub stall_within: Duration,
+    /// The least that the client takes of an answer in the time it is waited for.
+    pub least: Option<Rate>,
     /// For the rest of an upload that nobody reads any more.
     pub drain_within: Duration,
     /// And so many bytes of it.
@@ -86,6 +89,7 @@ impl Settings {
             idle_within: Duration::from_secs(60),
             body_idle: Some(Duration::from_secs(30)),
             stall_within: Duration::from_secs(60),
+            least: None,
             drain_within: Duration::from_secs(5),
             drain_most: 8 * 1024 * 1024,
             ping_after: Duration::from_secs(30),
