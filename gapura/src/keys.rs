@@ -7,8 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use gapura_files::file;
 use gapura_protocol::clock::Clock;
-use gapura_trust::file;
 
 use crate::error::Error;
 use crate::state::{self, State};

@@ -11,11 +11,11 @@ use clap::{Parser, Subcommand};
 use gapura::Error;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
-use gapura_gateway::authenticate::{
+use gapura_gateway::inspection::{
     self, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Settings,
 };
 use gapura_protocol::clock::Clock;
-use gapura_runtime::config::{address, duration};
+use gapura_settings::{address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.
@@ -267,7 +267,7 @@ fn inspect(flags: InspectFlags) -> Result<ExitCode, Error> {
         },
         ..Settings::default()
     };
-    let found = authenticate::inspect(token, settings, Clock::system().unix());
+    let found = inspection::inspect(token, settings, Clock::system().unix());
     let found = found.map_err(|faults| Error::Refused(faults.join("\n")))?;
     let lines = found.says.iter().map(|line| format!("  {line}\n"));
     let refused = found

@@ -1,6 +1,5 @@
 //! What the gateway says for itself to its operator.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gapura_protocol::leg::Side;
@@ -16,7 +15,8 @@ use serde_json::{Value, json};
 use crate::endpoints::Endpoints;
 use crate::registry::{Found, Plugin, Registry};
 use crate::standing::Standing;
-use crate::upstream::cluster::Instance;
+use crate::upstream::cluster::{Cluster, Running};
+use crate::upstream::health::Reason;
 
 /// What the pages are made from.
 pub(crate) struct Admin {
@@ -97,18 +97,78 @@ impl Report for Admin {
             faulty,
         );
         self.shared().meters.render_shadow(text, UNROUTED);
+        self.waiting(text);
+        self.shared().meters.render_mirrored(text);
+        self.instances(text);
     }
 }
 
 impl Admin {
+    fn waiting(&self, text: &mut Text) {
+        let name = "gapura_requests_waiting";
+        let help = "Requests that wait for a place with the plugin.";
+        text.family(name, "gauge", help);
+        let table = self.registry.table();
+        let running = table.running();
+        let mut waiting: Vec<(&str, u64)> = running
+            .map(|(plugin, running)| (plugin.name.as_str(), running.waiting()))
+            .collect();
+        waiting.sort_unstable();
+        for (plugin, count) in waiting {
+            text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
+    /// How the instances of all plugins are. A canary's stand beside its plugin's own.
+    fn instances(&self, text: &mut Text) {
+        let table = self.registry.table();
+        let mut healthy = Vec::new();
+        let mut differs = Vec::new();
+        for (plugin, running) in table.running() {
+            for (at, cluster) in running.clusters().enumerate() {
+                for one in cluster.instances().iter() {
+                    let labels = (plugin.name.to_string(), one.at().to_string());
+                    healthy.push((labels.clone(), u64::from(one.health.is_in())));
+                    if let Some(said) = one.version().filter(|_| at == 0) {
+                        differs.push((labels, u64::from(*said != plugin.version)));
+                    }
+                }
+            }
+        }
+        for (name, help, mut samples) in [
+            (
+                "gapura_upstream_healthy",
+                "Whether an instance gets requests.",
+                healthy,
+            ),
+            (
+                "gapura_upstream_version_differs",
+                "Whether an instance says that it runs another version than its plugin's file.",
+                differs,
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            samples.sort_unstable();
+            samples.dedup_by(|next, kept| next.0 == kept.0);
+            for ((plugin, instance), value) in &samples {
+                text.sample(name, &[("plugin", plugin), ("instance", instance)], *value);
+            }
+        }
+    }
+
     fn plugins(&self) -> Value {
         let table = self.registry.table();
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => page_of(file, plugin, &running.instances()),
-                Found::Held | Found::NoRoute => page_of(file, plugin, &[]),
+                Found::Plugin { running, .. } => {
+                    let mut page = page_of(file, plugin, Some(running));
+                    page["in_flight"] = running.under_way().into();
+                    page["waiting"] = running.waiting().into();
+                    page
+                }
+                Found::Held | Found::NoRoute => page_of(file, plugin, None),
             })
             .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
@@ -116,17 +176,48 @@ impl Admin {
     }
 }
 
+/// Each instance of a cluster, as it is. What it runs is compared with what is `believed`.
+fn instances_of(cluster: &Cluster, believed: Option<&String>) -> Vec<Value> {
+    let of = |one: &std::sync::Arc<crate::upstream::instance::Instance>| {
+        let out = Reason::ALL.into_iter();
+        let out = out.filter(|reason| one.health.is_out_for(*reason));
+        let version = one.version();
+        let differs = believed.and_then(|believed| Some(**version.as_ref()? != **believed));
+        json!({
+            "address": one.at().to_string(),
+            "weight": one.place.weight,
+            "healthy": one.health.is_in(),
+            "out_for": out.map(Reason::as_str).collect::<Vec<_>>(),
+            "version": version.as_deref(),
+            "version_differs": differs,
+        })
+    };
+    cluster.instances().iter().map(of).collect()
+}
+
 /// One plugin as it is in force; of injected headers the names alone.
-fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
+fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
     let injected: Vec<&str> = plugin
         .inject_headers
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    let addresses: Vec<String> = instances
-        .iter()
-        .map(|instance| instance.at.to_string())
-        .collect();
+    let instances = running.map_or_else(Vec::new, |running| {
+        instances_of(&running.main, Some(&plugin.version))
+    });
+    let addresses: Vec<&Value> = instances.iter().map(|one| &one["address"]).collect();
+    let canary = plugin.canary.as_ref().map(|canary| {
+        let at = running.and_then(|running| running.canary.as_ref());
+        json!({
+            "auth_mode": canary.auth.as_str(),
+            "identity": canary.identity.to_string(),
+            "sidecar": !canary.upstream.is_plaintext(),
+            "tenants": canary.tenants().count(),
+            "percent": canary.percent(),
+            "mirror": canary.mirror,
+            "instances": at.map_or_else(Vec::new, |at| instances_of(&at.cluster, None)),
+        })
+    });
     json!({
         "name": plugin.name.as_str(),
         "version": plugin.version,
@@ -136,8 +227,13 @@ fn page_of(file: &str, plugin: &Plugin, instances: &[Arc<Instance>]) -> Value {
         "identity": plugin.identity.to_string(),
         "sidecar": !plugin.upstream.is_plaintext(),
         "addresses": addresses,
+        "instances": instances,
+        "canary": canary,
+        "min_version": plugin.min_version.as_ref().map(ToString::to_string),
         "timeout_ms": u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX),
         "max_body_bytes": plugin.max_body,
+        "max_in_flight": plugin.max_in_flight,
+        "rate_limit": plugin.rate_limit.as_ref().map(|limit| limit.to_json()),
         "keep_mount_prefix": plugin.keep_mount_prefix,
         "forward_headers": plugin.forward_headers.names().collect::<Vec<_>>(),
         "strip_headers": plugin.strip_headers.names().collect::<Vec<_>>(),

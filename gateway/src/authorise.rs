@@ -15,7 +15,7 @@ use crate::authenticate::{Caller, VerifiedCaller};
 use crate::registry::{AuthMode, Plugin, Refusal, Subject, Verdict};
 
 /// Leave to send one request to one plugin, for one caller.
-pub struct Permit {
+pub(crate) struct Permit {
     plugin: Arc<Plugin>,
     caller: Option<Rc<VerifiedCaller>>,
     auth: Auth,
@@ -24,7 +24,7 @@ pub struct Permit {
 
 /// The caller may not use the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forbidden {
+pub(crate) enum Forbidden {
     /// The route wants more of a caller than was proven.
     Unproven,
     /// The plugin's rules say no.
@@ -35,7 +35,7 @@ pub enum Forbidden {
 ///
 /// # Errors
 /// [`Forbidden`] if the route wants more of a caller than was proven, or its rules say no.
-pub fn admit(
+pub(crate) fn admit(
     plugin: &Arc<Plugin>,
     caller: Caller,
     method: &Method,
@@ -66,7 +66,7 @@ pub fn admit(
 
 /// What a plugin's rules say, whether they only watch or not.
 #[must_use]
-pub fn decide(
+pub(crate) fn decide(
     plugin: &Plugin,
     caller: Option<&VerifiedCaller>,
     method: &Method,
@@ -82,7 +82,7 @@ pub fn decide(
 
 /// Each rule as far as it was asked: its line, and what it says.
 #[must_use]
-pub fn explain(
+pub(crate) fn explain(
     plugin: &Plugin,
     caller: Option<&VerifiedCaller>,
     method: &Method,
@@ -118,37 +118,59 @@ fn with_subject<T>(
 impl Permit {
     /// The plugin it is for.
     #[must_use]
-    pub fn plugin(&self) -> &Arc<Plugin> {
+    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    /// The same leave for the plugin as it is at its canary, whose rules are the plugin's own; for any other it changes nothing.
+    #[must_use]
+    pub(crate) fn at_canary(self, plugin: &Arc<Plugin>) -> Self {
+        let is_its = self.plugin.name == plugin.name && self.plugin.auth <= plugin.auth;
+        Self {
+            plugin: if is_its { plugin.clone() } else { self.plugin },
+            ..self
+        }
+    }
+
+    /// Leave for a copy of the request, to the same plugin as it is at its canary.
+    #[must_use]
+    pub(crate) fn for_copy(&self, plugin: &Arc<Plugin>) -> Self {
+        let same = Self {
+            plugin: self.plugin.clone(),
+            caller: self.caller.clone(),
+            auth: self.auth,
+            shadowed: self.shadowed,
+        };
+        same.at_canary(plugin)
     }
 
     /// Whom the request speaks for.
     #[must_use]
-    pub fn caller(&self) -> Option<&VerifiedCaller> {
+    pub(crate) fn caller(&self) -> Option<&VerifiedCaller> {
         self.caller.as_deref()
     }
 
     /// The same, to be kept for as long as the answer lasts.
     #[must_use]
-    pub fn kept_caller(&self) -> Option<Rc<VerifiedCaller>> {
+    pub(crate) fn kept_caller(&self) -> Option<Rc<VerifiedCaller>> {
         self.caller.clone()
     }
 
     /// What was proven.
     #[must_use]
-    pub fn auth(&self) -> Auth {
+    pub(crate) fn auth(&self) -> Auth {
         self.auth
     }
 
     /// Why the plugin's rules would have refused it, where they only watch.
     #[must_use]
-    pub fn shadowed(&self) -> Option<Refusal> {
+    pub(crate) fn shadowed(&self) -> Option<Refusal> {
         self.shadowed
     }
 
     /// Whether the plugin may see the token.
     #[must_use]
-    pub fn passes_token(&self) -> bool {
+    pub(crate) fn passes_token(&self) -> bool {
         matches!(
             self.plugin.auth,
             AuthMode::ForwardJwt | AuthMode::ForwardUnverified

@@ -141,6 +141,25 @@ impl Named {
             header,
         }
     }
+
+    /// The client as far as it can be told from others.
+    #[must_use]
+    pub(crate) fn network(&self) -> IpAddr {
+        network(self.ip)
+    }
+}
+
+/// As far as one client can be told from another: an IPv4 address, or the 64 bits of an IPv6 one that are not a client's own to
+/// choose (RFC 4291, section 2.5.1).
+#[must_use]
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
 }
 
 /// An address, with or without a port, an IPv6 address with or without brackets.
@@ -201,6 +220,14 @@ mod tests {
         }
         let proto = client.proto(&headers, |ip| ip.to_string().starts_with("10."));
         proto.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_client_of_ipv6_is_its_network() {
+        let network = |ip: &str| Named::new(ip.parse().unwrap()).network().to_string();
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::1"));
     }
 
     #[test]

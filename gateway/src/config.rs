@@ -20,10 +20,10 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
-use gapura_runtime::config::{
+use gapura_runtime::reload::clients::ClientAuth;
+use gapura_settings::{
     Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
 };
-use gapura_runtime::reload::clients::ClientAuth;
 use gapura_trust::public::TlsMin;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) use door::strict_transport;
 pub use explain::Explain;
 
 /// What the program is asked to do.
-pub type Invocation = gapura_runtime::config::Invocation<Config>;
+pub type Invocation = gapura_settings::Invocation<Config>;
 
 /// What a gateway answers instead of serving.
 #[derive(Debug)]

@@ -20,8 +20,10 @@ use serde_json::{Value, json};
 
 use crate::authenticate::{Authenticator, Caller, Keys, VerifiedCaller};
 use crate::authorise;
+use crate::client::network;
 use crate::config::Explain;
 use crate::cors::Page;
+use crate::rate_limit::{Asks, Limiter};
 use crate::registry::{Built, Plugin, Rules, Snapshot, Verdict, build};
 use crate::rejection::Rejection;
 use crate::route::{self, Target};
@@ -101,6 +103,7 @@ pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<S
                 path,
                 clock,
                 standing,
+                limiter: Limiter::new(Instant::now()),
             };
             asked.explain(&built, Authenticator::new(keys), &mut told);
         }
@@ -123,6 +126,8 @@ struct Asked<'a> {
     path: CanonicalPath<'a>,
     clock: &'a Clock,
     standing: Standing,
+    /// Nothing was ever sent here: how much is left only a running gateway knows.
+    limiter: Limiter,
 }
 
 impl Asked<'_> {
@@ -204,7 +209,35 @@ impl Asked<'_> {
         if !self.rules(built, plugin, known, told) {
             return;
         }
+        if !self.limits(plugin, known, told) {
+            return;
+        }
         told.step("send", self.sent(plugin, rest, known));
+    }
+
+    /// Where it stands with each limit; whether the request goes on.
+    fn limits(
+        &self,
+        plugin: &Plugin,
+        caller: Option<&VerifiedCaller>,
+        told: &mut Explanation,
+    ) -> bool {
+        let company = caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str()));
+        let asks = Asks {
+            plugin,
+            company,
+            caller,
+            client: network(self.question.client),
+        };
+        for (over, stand) in self.limiter.look(&asks, Instant::now()) {
+            if stand.refuses() {
+                let why = format!("{}, {}", stand.in_words(), over.as_str());
+                told.refused("limits", &why, Code::RateLimited);
+                return false;
+            }
+            told.step("limits", stand.in_words());
+        }
+        true
     }
 
     /// What each rule says; whether the request goes on.

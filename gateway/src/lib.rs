@@ -1,18 +1,18 @@
 //! The front door. The path of a request, each step a file:
 //!
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
-//! `standing` (are they still welcome) → `authorise` (may they) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
+//! `standing` (are they still welcome) → `authorise` (may they) → `rate_limit` (so often) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
 //!
-//! What the programs see of it is [`config`], whose `Config` can be started and asked; the fuzzer also sees the readers of tokens and
-//! of plugin files.
+//! What the programs see of it is [`config`], whose `Config` can be started and asked, and [`inspection`] of a token; tests with
+//! hostile input see [`hostile`].
 
-pub mod authenticate;
-pub mod authorise;
 pub mod config;
-pub mod registry;
+pub mod hostile;
 
 mod admin;
 mod ahead;
+mod authenticate;
+mod authorise;
 mod cidr;
 mod client;
 mod command;
@@ -23,6 +23,8 @@ mod limits;
 mod load;
 mod outgoing;
 mod pipeline;
+mod rate_limit;
+mod registry;
 mod rejection;
 mod respond;
 mod route;
@@ -34,3 +36,11 @@ mod standing;
 mod until;
 mod upstream;
 mod ws_token;
+
+/// What can be said of a token without serving anybody.
+pub mod inspection {
+    pub use crate::authenticate::{
+        ClaimNames, ClaimPath, HmacAlgorithm, Inspection, IssuerName, IssuerSettings, KeySource,
+        Settings, inspect,
+    };
+}

@@ -6,15 +6,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gapura_files::ownership::{self, Owners};
+use gapura_files::secret;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::{Role, TrustDomain};
 use gapura_runtime::load::{Ground, Loading};
 use gapura_runtime::reload::clients::ClientTrust;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
-use gapura_trust::ownership::{self, Owners};
 use gapura_trust::public::{PublicCertificate, PublicStore};
-use gapura_trust::secret;
 
 use crate::authenticate::Keys;
 use crate::config::Config;

@@ -4,6 +4,7 @@
 //! What each step decides is its own file's; here stands their order, and nothing goes on before all of them have agreed.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
+};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -36,8 +39,10 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
+use crate::limits::PLACE_WITHIN;
 use crate::outgoing::{self, Facts, Outgoing};
-use crate::registry::{Plugin, Refusal as RuleRefusal, Registry};
+use crate::rate_limit::{self, Asks, Limiter, Stand};
+use crate::registry::{Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Route, Target};
@@ -45,7 +50,9 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
-use crate::upstream::cluster::Cluster;
+use crate::upstream::admission::{Party, Place};
+use crate::upstream::cluster::{Cluster, Running};
+use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Answer, Upstreams};
 use crate::ws_token::{self, Offered};
 
@@ -59,8 +66,10 @@ pub(crate) struct Pipeline {
     pub(crate) authenticator: Authenticator,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// Who has sent how much.
+    pub(crate) limiter: Limiter,
     /// The way to the plugins.
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Rc<Upstreams>,
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
@@ -78,6 +87,8 @@ struct Visit<'a> {
     owner: &'a Rc<Owner>,
     exchange: Box<Exchange>,
     page: Page,
+    /// Where it stands with the limits that it has passed.
+    stands: Vec<Stand>,
     /// Where the connection looks behind a 101.
     tunnel: &'a RefCell<Option<Tunnel>>,
 }
@@ -90,9 +101,10 @@ struct WebSocket {
 }
 
 /// A route with what runs for its plugin.
-type Reached<'a> = Route<'a, Arc<Cluster>>;
+type Reached<'a> = Route<'a, Running>;
 
 /// What was found out on the way to a plugin, beside the permit.
+#[derive(Clone)]
 struct Found<'a> {
     route: Reached<'a>,
     host: HeaderValue,
@@ -119,6 +131,7 @@ impl Pipeline {
             owner,
             exchange: self.begin(client, &head),
             page: Page::of(&head),
+            stands: Vec::new(),
             tunnel,
         };
         let target = visit.page.is_known().then(|| head.uri.clone());
@@ -131,7 +144,10 @@ impl Pipeline {
             self.find_page(&mut visit.page, target.path().as_bytes());
         }
         let Visit {
-            mut exchange, page, ..
+            mut exchange,
+            page,
+            stands,
+            ..
         } = visit;
         let ends = match &result {
             Ok(answer) => answer.status() != StatusCode::SWITCHING_PROTOCOLS && self.is_going(),
@@ -147,6 +163,7 @@ impl Pipeline {
             }
             Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
         };
+        rate_limit::mark(&stands, response.headers_mut());
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
         if let Some(hsts) = hsts {
             response
@@ -270,15 +287,15 @@ impl Pipeline {
             target.path.as_str(),
             visit,
         )?; // authorise.rs: may they
-        let cluster = route.running.clone();
-        let rate = self
-            .settings
-            .body_rate
-            .filter(|_| !outgoing::is_grpc(&head.headers));
+        self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
+        let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
+        let rate = self.settings.body_rate;
+        let rate = rate.filter(|_| !outgoing::is_grpc(&head.headers));
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let mut body = body.no_slower(rate);
         let large = ahead::is_large(&mut body, &head).await; // ahead.rs: bulk, or not
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
+        let network = address.network();
         let found = Found {
             route,
             host,
@@ -288,10 +305,16 @@ impl Pipeline {
             bodiless: body.is_ended(),
             large,
         };
+        let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
-        self.answered(answer, permit.plugin(), &websocket, until, visit) // respond.rs: what may leave
+        let place = self.place(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+        let mut answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        if let Some(comparison) = copied {
+            answer.response = comparison.watch(answer.response);
+        }
+        let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
+        Ok(keeping(place, answer))
     }
 
     /// The request has reached a plugin's mount.
@@ -299,7 +322,7 @@ impl Pipeline {
         visit
             .exchange
             .record
-            .belongs_to(route.running.meters(&self.core.seed.meters));
+            .belongs_to(route.running.main.meters(&self.core.seed.meters));
         visit.page.reaches(route.plugin);
     }
 
@@ -352,9 +375,54 @@ impl Pipeline {
         let permit =
             authorise::admit(plugin, caller, method, path).map_err(Rejection::Authorise)?;
         if let Some(refusal) = permit.shadowed() {
-            self.passed_in_shadow(refusal, &visit.exchange);
+            let why = format!("of rules that refuse it: {refusal}");
+            self.passed_in_shadow(&why, &visit.exchange);
         }
         Ok(permit)
+    }
+
+    /// Whether its caller has not sent too much.
+    async fn within_limits(
+        &self,
+        permit: &Permit,
+        address: &Named,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Rejection> {
+        let caller = permit.caller();
+        let asks = Asks {
+            plugin: permit.plugin(),
+            company: caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str())),
+            caller,
+            client: address.network(),
+        };
+        if !asks.is_limited() {
+            return Ok(());
+        }
+        let taken = self.limiter.take(&asks, Instant::now()).await;
+        let passed = taken.map_err(Rejection::RateLimit)?;
+        visit.stands = passed.stands;
+        if let Some(over) = passed.shadowed {
+            let why = format!("of a limit: it is {}", over.as_str());
+            self.passed_in_shadow(&why, &visit.exchange);
+        }
+        Ok(())
+    }
+
+    /// A place among the requests that are under way to a plugin, once it is this company's turn.
+    async fn place(
+        &self,
+        cluster: &Cluster,
+        permit: &Permit,
+        network: IpAddr,
+    ) -> Result<Place, Rejection> {
+        let plugin = permit.plugin();
+        let party = || match permit.caller() {
+            Some(caller) => Party::Company(caller.tenant().as_str().into()),
+            None => Party::Network(network),
+        };
+        let over = || self.core.timers.sleep(PLACE_WITHIN.min(plugin.timeout));
+        let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
+        entering.await.map_err(Rejection::Overloaded)
     }
 
     /// The request as its plugin may see it.
@@ -392,6 +460,39 @@ impl Pipeline {
             .map_err(Rejection::Forward)?;
         record.stripped = stripped;
         Ok(outgoing)
+    }
+
+    /// Sends a copy to the canary, where the plugin's file wants copies of such requests.
+    fn mirrored(
+        &self,
+        permit: &Permit,
+        head: &Parts,
+        found: &Found<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Option<Mirroring> {
+        let canary = found.route.plugin.canary.as_ref()?;
+        let at = found.route.running.canary.as_ref()?;
+        if !canary.mirror {
+            return None;
+        }
+        at.cluster.allowance().request();
+        let company = permit.caller().map(VerifiedCaller::tenant);
+        let is_read = head.method == Method::GET || head.method == Method::HEAD;
+        if !is_read || !found.bodiless || found.websocket || !canary.takes(company) {
+            return None;
+        }
+        mirror::begin(&self.upstreams, &self.core, &at.cluster, || {
+            let mut copy = Request::new(()).into_parts().0;
+            copy.method = head.method.clone();
+            copy.uri = head.uri.clone();
+            copy.version = head.version;
+            copy.headers = head.headers.clone();
+            if !canary.mirror_token {
+                copy.headers.remove(AUTHORIZATION);
+            }
+            let permit = permit.for_copy(&at.plugin);
+            self.outgoing(&permit, copy, found.clone(), visit).ok()
+        })
     }
 
     /// The plugin's answer.
@@ -453,8 +554,8 @@ impl Pipeline {
         self.core.seed.stopping.phase() != Phase::Run
     }
 
-    /// Counts and tells of a request that the plugin's rules would refuse if they did more than watch.
-    fn passed_in_shadow(&self, refusal: RuleRefusal, exchange: &Exchange) {
+    /// Counts and tells of a request that would be refused by what only watches.
+    fn passed_in_shadow(&self, why: &str, exchange: &Exchange) {
         let record = &exchange.record;
         let Some(plugin) = &record.plugin else {
             return;
@@ -464,7 +565,7 @@ impl Pipeline {
             ("request_id", record.request_id.as_str().into()),
             ("plugin", plugin.name().into()),
         ];
-        let message = format!("passed in the shadow of rules that refuse it: {refusal}");
+        let message = format!("passed in the shadow {why}");
         self.core
             .seed
             .log
@@ -518,6 +619,31 @@ impl WebSocket {
             None
         };
         Ok(Self { asked, offered })
+    }
+}
+
+/// The answer keeps its place among the requests under way until its body has gone out. An event stream gives it back with its
+/// head, as an upgraded one does: it lasts for as long as its reader likes, and a few hundred of them would shut the plugin to all.
+fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        || respond::is_event_stream(answer.headers())
+    {
+        return answer;
+    }
+    answer.map(|body| body.with(Box::new(place)))
+}
+
+/// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.
+fn bound(route: &Reached<'_>, permit: Permit) -> (Permit, Arc<Cluster>) {
+    let company = permit.caller().map(VerifiedCaller::tenant);
+    let chosen = route
+        .plugin
+        .canary
+        .as_ref()
+        .zip(route.running.canary.as_ref());
+    match chosen.filter(|(canary, _)| !canary.mirror && canary.takes(company)) {
+        Some((_, at)) => (permit.at_canary(&at.plugin), at.cluster.clone()),
+        None => (permit, route.running.main.clone()),
     }
 }
 

@@ -6,7 +6,8 @@ use gapura_transport::body::BodyFault;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
-use crate::{authenticate, route, standing, upstream, ws_token};
+use crate::upstream::admission::Overloaded;
+use crate::{authenticate, rate_limit, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub(crate) enum Rejection {
     Standing(standing::Refusal),
     /// Its caller may not.
     Authorise(Forbidden),
+    /// Its caller has sent more than a limit allows.
+    RateLimit(rate_limit::Exceeded),
+    /// Too many requests are under way to the plugin, and too many wait.
+    Overloaded(Overloaded),
     /// Its body is announced to be larger than the plugin takes.
     TooLarge,
     /// The plugin gave no answer.
@@ -61,6 +66,8 @@ impl Rejection {
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
             Self::Authorise(_) => Code::Forbidden,
+            Self::RateLimit(_) => Code::RateLimited,
+            Self::Overloaded(_) => Code::Overloaded,
             Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
                 Code::BodyTooLarge
             }
@@ -78,6 +85,7 @@ impl Rejection {
                 Code::UpstreamProtocol
             }
             Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
+            Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
             Self::Panic => Code::Internal,
@@ -89,6 +97,8 @@ impl Rejection {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Forward(upstream::Error::Body(fault)) => Some(fault.reason()),
+            Self::RateLimit(exceeded) => Some(exceeded.over.as_str()),
+            Self::Overloaded(why) => Some(why.reason()),
             Self::Switched(NotAskedFor) => Some("a switch of protocols that nobody asked for"),
             _ => None,
         }

@@ -17,6 +17,7 @@ use http::{HeaderMap, Response};
 
 use crate::limits::ANSWER_IDLE;
 use crate::outgoing::is_grpc;
+use crate::rate_limit;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
@@ -74,6 +75,10 @@ pub(crate) fn refuse(
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
+    if let Rejection::RateLimit(exceeded) = rejection {
+        headers.insert(RETRY_AFTER, HeaderValue::from(exceeded.retry_after()));
+        rate_limit::mark(std::slice::from_ref(&exceeded.stand), headers);
+    }
     if matches!(rejection, Rejection::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
@@ -109,6 +114,12 @@ pub(crate) fn pass_on(
         body = body.cut_when(denial);
     }
     Response::from_parts(head, body)
+}
+
+/// Whether an answer goes on for as long as its reader wants.
+#[must_use]
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    Kind::of(headers) == Kind::Events
 }
 
 /// What an answer's body is, as far as its end is concerned.

@@ -22,7 +22,7 @@ pub(crate) enum Target<'a, R = ()> {
 }
 
 /// The plugin that takes a path, and the path it gets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Route<'a, R = ()> {
     /// The plugin.
     pub(crate) plugin: &'a Arc<Plugin>,

@@ -5,18 +5,19 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::{Checked, Cli, Program};
-use gapura_runtime::config::exposed;
 use gapura_runtime::program::{Running, StartError};
 use gapura_runtime::reload::asked::Reloads;
 use gapura_runtime::reload::clients::ClientTrust;
-use gapura_runtime::reload::public::{self, PublicKeeper};
+use gapura_runtime::reload::public::{self, PublicReloader};
 use gapura_runtime::shared::Shared;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Worker;
+use gapura_settings::exposed;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
@@ -32,13 +33,14 @@ use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
 use crate::pipeline::Pipeline;
+use crate::rate_limit::Limiter;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
-use crate::upstream::{Upstreams, resolve};
+use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
@@ -53,6 +55,7 @@ struct Parts {
     registry: Registry,
     keys: Keys,
     standing: Standing,
+    limiter: Limiter,
     signer: Option<Arc<Signer>>,
     settings: Arc<Downstream>,
     tls: Option<Arc<ServerConfig>>,
@@ -124,6 +127,7 @@ impl Program for Config {
             registry: loaded.registry.clone(),
             keys: loaded.keys.clone(),
             standing: loaded.standing.clone(),
+            limiter: Limiter::new(Instant::now()),
             signer: loaded.signer,
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
@@ -177,7 +181,12 @@ impl Parts {
     fn server(self, core: Rc<Worker>) -> Server {
         let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let upstreams = Upstreams::new(core.clone(), trust, live);
+        let upstreams = Rc::new(Upstreams::new(core.clone(), trust, live));
+        if core.seed.index == 0 {
+            // One a program, on a worker, so that what it asks takes the ways that requests take.
+            let asking = prober::run(upstreams.clone(), core.clone(), self.registry.clone());
+            core.tasks.spawn("the prober", asking);
+        }
         let unrouted = core.seed.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -185,6 +194,7 @@ impl Parts {
                 registry: self.registry,
                 authenticator: Authenticator::new(self.keys),
                 standing: self.standing,
+                limiter: self.limiter,
                 upstreams,
                 signer: self.signer,
                 endpoints: self.endpoints,
@@ -203,16 +213,15 @@ impl Followed {
             alarms, log, clock, ..
         } = self.shared;
         if let Some((store, files)) = self.public {
-            let keeper = PublicKeeper {
+            let reloader = PublicReloader {
                 store,
                 cert: files.cert,
                 key: files.key,
                 clock: clock.clone(),
                 alarms: alarms.clone(),
                 log: log.clone(),
-                reload: reload.subscribe(),
             };
-            tasks.spawn_local(public::run(keeper, |_| {}, std::future::pending()));
+            tasks.spawn_local(public::run(reloader, reload.subscribe()));
         }
         if let Some(clients) = self.clients {
             tasks.spawn_local(clients.run(alarms.clone(), log.clone(), reload.subscribe()));

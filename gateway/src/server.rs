@@ -18,6 +18,7 @@ use gapura_runtime::reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
+use gapura_transport::secured::Secured;
 use gapura_trust::failure::handshake_refusal;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
@@ -120,7 +121,7 @@ impl Server {
         let clients = self.clients.as_ref();
         let proof = clients.and_then(|clients| clients.proof(session.peer_certificates()));
         Ok(Opened {
-            io: Box::new(stream),
+            io: Box::new(Secured::from(stream)),
             http2,
             proof,
         })

@@ -31,11 +31,11 @@ use crate::unknown::{Adopted, Evidence, Place, Unknown};
 impl Pki {
     /// Takes the lock, and takes in what our own CA signed and we do not know. `more` are directories this command is about.
     pub(crate) fn hold_to_publish(&self, more: &[(PathBuf, PeerId)]) -> Result<Change, Error> {
-        let mut held = self.hold()?;
-        self.say_clock_is_right(&mut held)?;
-        let unknown = self.unknown(&held.inventory, held.now, more)?;
-        self.take_in(&mut held, unknown)?;
-        Ok(held)
+        let mut change = self.hold()?;
+        self.say_clock_is_right(&mut change)?;
+        let unknown = self.unknown(&change.inventory, change.now, more)?;
+        self.take_in(&mut change, unknown)?;
+        Ok(change)
     }
 
     /// Looks for what our own CA signed and `inventory` does not know, and changes nothing.
@@ -142,14 +142,14 @@ impl Pki {
 
     /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less than the inventory: a run that died
     /// between a line and its CRL leaves one behind.
-    fn take_in(&self, held: &mut Change, unknown: Unknown) -> Result<(), Error> {
-        let ledger = held.inventory.ledger();
+    fn take_in(&self, change: &mut Change, unknown: Unknown) -> Result<(), Error> {
+        let ledger = change.inventory.ledger();
         let wanted: Vec<Authority> = ledger
-            .published_issuers(held.now)
-            .chain(ledger.trusted_roots(held.now))
+            .published_issuers(change.now)
+            .chain(ledger.trusted_roots(change.now))
             .filter(|authority| {
                 unknown.to_sign.contains(&authority.id)
-                    || self.crl_is_behind(ledger, authority, held.now)
+                    || self.crl_is_behind(ledger, authority, change.now)
             })
             .filter(|authority| self.key_path(authority).is_some())
             .cloned()
@@ -168,23 +168,23 @@ impl Pki {
         let mut changed = !signers.is_empty();
         for (id, der) in &unknown.higher {
             let can_sign = signers.iter().any(|signer| signer.id() == id);
-            if !can_sign && lists_all(der, ledger.revoked_by(id, held.now)) {
+            if !can_sign && lists_all(der, ledger.revoked_by(id, change.now)) {
                 let pem = pem::encode("X509 CRL", der);
                 store::replace(&self.crl_path(id), pem.as_bytes(), Access::Everyone)?;
                 changed = true;
             }
         }
         if !unknown.events.is_empty() {
-            held.append(unknown.events)?;
+            change.append(unknown.events)?;
         }
         for signer in &signers {
-            self.sign_crl(held, signer)?;
+            self.sign_crl(change, signer)?;
         }
-        held.crls_changed = changed;
+        change.crls_changed = changed;
         if unknown.adopted.iter().any(|met| met.what == "leaf") {
             // What was behind by the inventory of a moment ago is what the inventory names last by now.
-            let ledger = held.inventory.ledger();
-            held.standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
+            let ledger = change.inventory.ledger();
+            change.standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
         }
         self.remember_adopted(unknown.adopted);
         Ok(())

@@ -43,12 +43,12 @@ impl Pki {
     /// # Errors
     /// Something can't be read or written; the inventory is not sound.
     pub fn backup(&self, to: &Path) -> Result<usize, Error> {
-        let held = self.hold()?;
+        let change = self.hold()?;
         let mut files = Files::new();
         for name in ["pki.json", "inventory.jsonl", "inventory.head"] {
             files.insert(PathBuf::from(name), store::read(&self.dir().join(name))?);
         }
-        for authority in held.inventory.ledger().authorities() {
+        for authority in change.inventory.ledger().authorities() {
             let folder = Path::new("authorities").join(&authority.id);
             for name in ["cert.pem", "key.pem"] {
                 if let Some(bytes) = store::read_if_there(&self.dir().join(&folder).join(name))? {
@@ -71,7 +71,7 @@ impl Pki {
             )));
         }
         // Under its name it is whole: half a backup that looks like one is worse than none.
-        store::replace(&to, &write_tar(&files, held.now), Access::Owner)?;
+        store::replace(&to, &write_tar(&files, change.now), Access::Owner)?;
         Ok(count)
     }
 }

@@ -17,8 +17,8 @@ impl Pki {
     ///
     /// # Errors
     /// It has, and nobody said that the clock is right.
-    pub(crate) fn refuse_lines_of_the_future(&self, held: &Change) -> Result<(), Error> {
-        let (until, now) = (held.inventory.written_until(), held.now);
+    pub(crate) fn refuse_lines_of_the_future(&self, change: &Change) -> Result<(), Error> {
+        let (until, now) = (change.inventory.written_until(), change.now);
         let ahead = until.since(now);
         if ahead <= SKEW || self.clock_is_right() {
             return Ok(());
@@ -30,12 +30,12 @@ impl Pki {
     }
 
     /// Writes down that the operator insisted, so that nobody has to do so again.
-    pub(crate) fn say_clock_is_right(&self, held: &mut Change) -> Result<(), Error> {
-        let ahead = held.inventory.written_until().since(held.now);
+    pub(crate) fn say_clock_is_right(&self, change: &mut Change) -> Result<(), Error> {
+        let ahead = change.inventory.written_until().since(change.now);
         if ahead <= SKEW || !self.clock_is_right() {
             return Ok(());
         }
-        held.append(vec![Event::ClockIsRight { ahead }])
+        change.append(vec![Event::ClockIsRight { ahead }])
     }
 
     /// Seconds that the inventory's last line lies in the future, where that is more than clocks differ by.

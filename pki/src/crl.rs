@@ -34,9 +34,9 @@ impl Pki {
     /// # Errors
     /// A key can't be opened, or something can't be written.
     pub fn crl_refresh(&self) -> Result<Refreshed, Error> {
-        let mut held = self.hold_to_publish(&[])?;
-        let (made, skipped) = self.refresh_crls(&mut held)?;
-        let republished = self.republish(&held)?;
+        let mut change = self.hold_to_publish(&[])?;
+        let (made, skipped) = self.refresh_crls(&mut change)?;
+        let republished = self.republish(&change)?;
         Ok(Refreshed {
             made,
             skipped,
@@ -45,11 +45,14 @@ impl Pki {
     }
 
     /// Signs the CRL of every authority that peers may meet.
-    pub(crate) fn refresh_crls(&self, held: &mut Change) -> Result<(Vec<Crl>, Vec<String>), Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn refresh_crls(
+        &self,
+        change: &mut Change,
+    ) -> Result<(Vec<Crl>, Vec<String>), Error> {
+        let ledger = change.inventory.ledger();
         let wanted: Vec<Authority> = ledger
-            .published_issuers(held.now)
-            .chain(ledger.trusted_roots(held.now))
+            .published_issuers(change.now)
+            .chain(ledger.trusted_roots(change.now))
             .cloned()
             .collect();
         let (mut signers, mut skipped) = (Vec::new(), Vec::new());
@@ -62,18 +65,18 @@ impl Pki {
         }
         let made = signers
             .iter()
-            .map(|signer| self.sign_crl(held, signer))
+            .map(|signer| self.sign_crl(change, signer))
             .collect::<Result<_, Error>>()?;
         Ok((made, skipped))
     }
 
     /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
     /// Says whether any was.
-    pub(crate) fn freshen(&self, held: &mut Change, signer: &Signer) -> Result<bool, Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn freshen(&self, change: &mut Change, signer: &Signer) -> Result<bool, Error> {
+        let ledger = change.inventory.ledger();
         let old = |id: &str| {
             ledger.crl(id).is_none_or(|crl| {
-                crl.next_update.since(held.now) * 2 < crl.next_update.since(crl.made_at)
+                crl.next_update.since(change.now) * 2 < crl.next_update.since(crl.made_at)
             })
         };
         let root = ledger
@@ -81,11 +84,12 @@ impl Pki {
             .and_then(|issuer| issuer.parent.as_deref());
         // And those of any other CA that a run which died did not come to.
         let wanted: Vec<Authority> = ledger
-            .published_issuers(held.now)
-            .chain(ledger.trusted_roots(held.now))
+            .published_issuers(change.now)
+            .chain(ledger.trusted_roots(change.now))
             .filter(|authority| {
                 let hangs_on = authority.id == signer.id() || Some(authority.id.as_str()) == root;
-                (hangs_on && old(&authority.id)) || self.crl_is_behind(ledger, authority, held.now)
+                (hangs_on && old(&authority.id))
+                    || self.crl_is_behind(ledger, authority, change.now)
             })
             .filter(|authority| {
                 authority.kind == AuthorityKind::Issuer || self.root_key_at_hand(authority)
@@ -94,10 +98,10 @@ impl Pki {
             .collect();
         for authority in &wanted {
             if authority.id == signer.id() {
-                self.sign_crl(held, signer)?;
+                self.sign_crl(change, signer)?;
             } else {
                 let other = self.signer(authority)?;
-                self.sign_crl(held, &other)?;
+                self.sign_crl(change, &other)?;
             }
         }
         Ok(!wanted.is_empty())
@@ -132,8 +136,8 @@ impl Pki {
     }
 
     /// Signs, checks and stores the CRL of one authority.
-    pub(crate) fn sign_crl(&self, held: &mut Change, signer: &Signer) -> Result<Crl, Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn sign_crl(&self, change: &mut Change, signer: &Signer) -> Result<Crl, Error> {
+        let ledger = change.inventory.ledger();
         let missing = || Error::Failed(format!("{} is not in the inventory", signer.id()));
         let authority = ledger.authority(signer.id()).ok_or_else(missing)?;
         let ttl = if self.is_offline(authority) {
@@ -141,29 +145,29 @@ impl Pki {
         } else {
             self.settings().crl_ttl
         };
-        let revoked = ledger.revoked_by(signer.id(), held.now);
+        let revoked = ledger.revoked_by(signer.id(), change.now);
         // The time as the number: it rises even where a restored backup no longer knows the last one.
         let number = ledger
             .crl(signer.id())
             .map_or(0, |last| last.number.saturating_add(1))
-            .max(held.now.0);
+            .max(change.now.0);
         // Verifiers whose clock is behind must take it too; but no earlier than the CA itself.
-        let this_update = held
+        let this_update = change
             .now
             .minus(crate::profile::BACKDATE)
             .max(authority.not_before);
-        let life = (this_update, held.now.plus(ttl.as_secs()));
+        let life = (this_update, change.now.plus(ttl.as_secs()));
         let der = signer.sign_crl(number, life, &revoked)?;
         check(&der, signer.certificate(), number, revoked.len()).map_err(Error::SelfCheck)?;
         let record = Crl {
             issuer: signer.id().to_owned(),
             number,
-            made_at: held.now,
+            made_at: change.now,
             this_update: life.0,
             next_update: life.1,
             entries: revoked.len(),
         };
-        held.append(vec![Event::Crl(record.clone())])?;
+        change.append(vec![Event::Crl(record.clone())])?;
         let path = self.crl_path(signer.id());
         if let Some(folder) = path.parent() {
             store::make_dir(folder)?;

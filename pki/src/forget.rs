@@ -62,8 +62,8 @@ impl Pki {
         let out = out
             .map(|out| std::path::absolute(out).map_err(Error::io("find", out)))
             .transpose()?;
-        let mut held = self.hold()?;
-        let ledger = held.inventory.ledger();
+        let mut change = self.hold()?;
+        let ledger = change.inventory.ledger();
         let in_use = ledger.in_use();
         let named = match target.pick(&in_use, self.trust_domain()) {
             // Once more, after a run that died when it had written it down.
@@ -86,7 +86,7 @@ impl Pki {
         let revoked = |leaf: &Leaf| ledger.revocation(&leaf.issuer, &leaf.serial).is_some();
         if let Some(there) = leaves
             .iter()
-            .find(|leaf| !revoked(leaf) && is_there(&held.standings, leaf))
+            .find(|leaf| !revoked(leaf) && is_there(&change.standings, leaf))
         {
             return Err(Error::Refused(format!(
                 "{} is not gone: {} shows its certificate, until {}. Remove that folder, or revoke it with `gapura-pki revoke {}`, then repeat",
@@ -98,7 +98,7 @@ impl Pki {
         }
         let still_valid = leaves
             .iter()
-            .filter(|leaf| ledger.is_live(leaf, held.now))
+            .filter(|leaf| ledger.is_live(leaf, change.now))
             .cloned()
             .collect();
         let event = Event::Forgotten(Forgotten {
@@ -107,7 +107,7 @@ impl Pki {
             out,
             reason: reason.to_owned(),
         });
-        held.append(vec![event])?;
+        change.append(vec![event])?;
         Ok(ForgottenNow {
             leaves,
             still_valid,
@@ -139,8 +139,8 @@ impl Pki {
             .unwrap_or_else(|| Vec::new().into());
         let id = crate::csr::identity_of(&der);
         let more: Vec<_> = id.map(|id| (out.clone(), id)).into_iter().collect();
-        let mut held = self.hold_to_publish(&more)?; // takes in an unknown leaf by itself
-        let ledger = held.inventory.ledger();
+        let mut change = self.hold_to_publish(&more)?; // takes in an unknown leaf by itself
+        let ledger = change.inventory.ledger();
         let authorities = self.known_authorities(ledger);
         let read = read_leaf(&der, &authorities, self.trust_domain(), shown.key.is_some());
         let (_, mut leaf) = read.ok_or_else(|| {
@@ -175,7 +175,9 @@ impl Pki {
         let before = in_use
             .iter()
             .find(|known| {
-                known.fingerprint == print && known.out != out && !is_there(&held.standings, known)
+                known.fingerprint == print
+                    && known.out != out
+                    && !is_there(&change.standings, known)
             })
             .map(|known| (*known).clone());
         let mut events = Vec::new();
@@ -191,13 +193,13 @@ impl Pki {
             }));
         }
         if !events.is_empty() {
-            held.append(events)?;
+            change.append(events)?;
         }
         Ok(AdoptedDir {
             leaf,
             already: here && !just_now,
             moved_from: before.map(|before| before.out),
-            republished: self.republish(&held)?,
+            republished: self.republish(&change)?,
         })
     }
 }

@@ -145,23 +145,23 @@ impl Pki {
         requests: &[IssueRequest],
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
-        let mut held = if dry_run {
+        let mut change = if dry_run {
             self.hold()?
         } else {
             self.hold_to_publish(&self.places_of(requests)?)?
         };
-        let (issuer, signer) = self.active_issuer(&held)?;
-        let fresh_crls = !dry_run && (self.freshen(&mut held, &signer)? || held.crls_changed);
-        let issued = self.issue_held(&mut held, (&issuer, &signer), requests, dry_run)?;
+        let (issuer, signer) = self.active_issuer(&change)?;
+        let fresh_crls = !dry_run && (self.freshen(&mut change, &signer)? || change.crls_changed);
+        let issued = self.issue_held(&mut change, (&issuer, &signer), requests, dry_run)?;
         if !dry_run {
             let fresh = issued
                 .iter()
                 .map(|issued| issued.leaf.out.clone())
                 .collect();
             if fresh_crls {
-                self.republish_but(&held, &fresh)?;
+                self.republish_but(&change, &fresh)?;
             } else {
-                self.republish_behind(&held, &fresh)?;
+                self.republish_behind(&change, &fresh)?;
             }
         }
         Ok(issued)
@@ -169,13 +169,13 @@ impl Pki {
 
     pub(crate) fn issue_held(
         &self,
-        held: &mut Change,
+        change: &mut Change,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         dry_run: bool,
     ) -> Result<Vec<Issued>, Error> {
         let mut seen = HashSet::new();
-        let mut keys = KeyRules::of(held.inventory.ledger(), self.dir());
+        let mut keys = KeyRules::of(change.inventory.ledger(), self.dir());
         let mut minted = Vec::with_capacity(requests.len());
         for request in requests {
             let out = self.out_of(request)?;
@@ -185,24 +185,24 @@ impl Pki {
                     out.display()
                 )));
             }
-            minted.push(self.mint(held.now, issuer, request, out, &mut keys)?);
+            minted.push(self.mint(change.now, issuer, request, out, &mut keys)?);
         }
-        self.self_check(&minted, held)?;
+        self.self_check(&minted, change)?;
         if dry_run {
             return Ok(minted
                 .into_iter()
                 .map(|minted| minted.into_issued(0))
                 .collect());
         }
-        let mut staged = self.stage_all(&minted, held)?;
-        let appended = held.append(
+        let mut staged = self.stage_all(&minted, change)?;
+        let appended = change.append(
             minted
                 .iter()
                 .map(|minted| Event::Issued(minted.leaf.clone()))
                 .collect(),
         );
         // The line may be there although something after it failed; then the generation is what the next run needs to go on.
-        let ledger = held.inventory.ledger();
+        let ledger = change.inventory.ledger();
         for (staged, minted) in staged.iter_mut().zip(&minted) {
             if ledger.leaf(&minted.leaf.serial).is_some() {
                 staged.stays();
@@ -401,20 +401,20 @@ impl Pki {
     }
 
     /// Every leaf is judged as its peers will judge it, with the roots they will have.
-    fn self_check(&self, minted: &[Minted], held: &Change) -> Result<(), Error> {
-        let ledger = held.inventory.ledger();
+    fn self_check(&self, minted: &[Minted], change: &Change) -> Result<(), Error> {
+        let ledger = change.inventory.ledger();
         let certificate = |authority| ca::certificate(self.dir(), authority);
         let roots = ledger
-            .trusted_roots(held.now)
+            .trusted_roots(change.now)
             .map(certificate)
             .collect::<Result<Vec<_>, _>>()?;
         let issuers = ledger
-            .published_issuers(held.now)
+            .published_issuers(change.now)
             .map(certificate)
             .collect::<Result<Vec<_>, _>>()?;
         let crls = ledger
-            .published_issuers(held.now)
-            .chain(ledger.trusted_roots(held.now))
+            .published_issuers(change.now)
+            .chain(ledger.trusted_roots(change.now))
             .map(|authority| self.stored_crl(authority));
         let crls = crls.collect::<Result<Vec<_>, _>>()?;
         let court = BundleVerifier::new(&roots, Some(&crls), &issuers, self.trust_domain())
@@ -432,7 +432,7 @@ impl Pki {
                 &chain,
                 Purpose::of(minted.leaf.role),
                 Some(&minted.id),
-                held.now,
+                change.now,
             );
             judged.map_err(|why| Error::SelfCheck(format!("{}: {why}", minted.id)))?;
         }
@@ -440,12 +440,12 @@ impl Pki {
     }
 
     /// Writes all generations under hidden names.
-    fn stage_all(&self, minted: &[Minted], held: &Change) -> Result<Vec<Staged>, Error> {
-        let ledger = held.inventory.ledger();
-        let (ca, crl) = self.trust(ledger, held.now)?;
+    fn stage_all(&self, minted: &[Minted], change: &Change) -> Result<Vec<Staged>, Error> {
+        let ledger = change.inventory.ledger();
+        let (ca, crl) = self.trust(ledger, change.now)?;
         let mut contents = Vec::with_capacity(minted.len());
         for minted in minted {
-            let cert = self.chain(&minted.certificate, &minted.leaf.issuer, ledger, held.now)?;
+            let cert = self.chain(&minted.certificate, &minted.leaf.issuer, ledger, change.now)?;
             let content = Content {
                 cert,
                 key: minted.key.clone(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gapura_trust::file::{self, FileError};
+use gapura_files::file::{self, FileError};
 use zeroize::Zeroizing;
 
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gapura_trust::pem::{self, Kind};
+use gapura_files::pem::{self, Kind};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::SectionKind;
 

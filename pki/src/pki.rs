@@ -98,7 +98,7 @@ impl Pki {
         let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
         refuse_a_used(&dir)?;
         let now = Timestamp::now(clock);
-        let mut held = Change {
+        let mut change = Change {
             lock,
             inventory: Inventory::load(&dir)?,
             now,
@@ -130,13 +130,13 @@ impl Pki {
             trust_domain: this.settings.trust_domain.to_string(),
         };
         // The settings come last of the files: without them the directory counts as unused, and a second try may begin anew.
-        held.append(vec![
+        change.append(vec![
             created,
             Event::Authority(root_record),
             Event::Authority(issuer_record),
         ])?;
-        this.sign_crl(&mut held, &root)?;
-        this.sign_crl(&mut held, &issuer)?;
+        this.sign_crl(&mut change, &root)?;
+        this.sign_crl(&mut change, &issuer)?;
         this.settings.save(&this.dir)?;
         store::sync_dir(&this.dir)?;
         Ok(this)
@@ -348,8 +348,8 @@ impl Pki {
     }
 
     /// The issuing CA that signs leaves at present, open.
-    pub(crate) fn active_issuer(&self, held: &Change) -> Result<(Authority, Signer), Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn active_issuer(&self, change: &Change) -> Result<(Authority, Signer), Error> {
+        let ledger = change.inventory.ledger();
         let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active);
         let mend = "run `gapura-pki ca rotate issuer --emergency`";
         let issuer = active
@@ -366,9 +366,9 @@ impl Pki {
             (Some(&issuer), mend),
         ] {
             let Some(authority) = authority else { continue };
-            in_its_life(authority, held.now, mend)?;
+            in_its_life(authority, change.now, mend)?;
         }
-        self.refuse_lines_of_the_future(held)?;
+        self.refuse_lines_of_the_future(change)?;
         let signer = self.signer(&issuer)?;
         Ok((issuer, signer))
     }

@@ -141,37 +141,37 @@ impl Pki {
     }
 
     /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
-    pub(crate) fn republish(&self, held: &Change) -> Result<Vec<Republished>, Error> {
-        self.republish_to(held, &Which::All)
+    pub(crate) fn republish(&self, change: &Change) -> Result<Vec<Republished>, Error> {
+        self.republish_to(change, &Which::All)
     }
 
     /// The same, but for the directories that just got a new leaf.
     pub(crate) fn republish_but(
         &self,
-        held: &Change,
+        change: &Change,
         fresh: &HashSet<PathBuf>,
     ) -> Result<Vec<Republished>, Error> {
-        self.republish_to(held, &Which::AllBut(fresh))
+        self.republish_to(change, &Which::AllBut(fresh))
     }
 
     /// The same to those alone that hold others than the present ones: of a run that died before it came to them.
     pub(crate) fn republish_behind(
         &self,
-        held: &Change,
+        change: &Change,
         fresh: &HashSet<PathBuf>,
     ) -> Result<Vec<Republished>, Error> {
-        self.republish_to(held, &Which::BehindBut(fresh))
+        self.republish_to(change, &Which::BehindBut(fresh))
     }
 
-    fn republish_to(&self, held: &Change, which: &Which<'_>) -> Result<Vec<Republished>, Error> {
-        let publication = Arc::new(self.publication(held)?);
+    fn republish_to(&self, change: &Change, which: &Which<'_>) -> Result<Vec<Republished>, Error> {
+        let publication = Arc::new(self.publication(change)?);
         let only_behind = matches!(which, Which::BehindBut(_));
-        let leaves: Vec<Leaf> = held
+        let leaves: Vec<Leaf> = change
             .inventory
             .ledger()
             .by_directory()
             .into_iter()
-            .filter(|leaf| which.means(leaf, held, &publication))
+            .filter(|leaf| which.means(leaf, change, &publication))
             .cloned()
             .collect();
         let durability = store::durability_for(leaves.len());
@@ -182,7 +182,7 @@ impl Pki {
         };
         let (late, rest): (Vec<&Leaf>, Vec<&Leaf>) = leaves
             .iter()
-            .partition(|leaf| matches!(held.standings.get(&leaf.out), Some(Standing::Late(_))));
+            .partition(|leaf| matches!(change.standings.get(&leaf.out), Some(Standing::Late(_))));
         // One that did not answer when the lock was taken is not asked again.
         let mut done: HashMap<PathBuf, Republished> = late
             .into_iter()
@@ -196,7 +196,7 @@ impl Pki {
             .map(|leaf| {
                 (
                     leaf.clone(),
-                    held.inventory.ledger().is_live(leaf, held.now),
+                    change.inventory.ledger().is_live(leaf, change.now),
                 )
             })
             .collect();
@@ -227,13 +227,13 @@ impl Pki {
         Ok(done)
     }
 
-    fn publication(&self, held: &Change) -> Result<Publication, Error> {
-        let ledger = held.inventory.ledger();
-        let (ca, crl) = self.trust(ledger, held.now)?;
+    fn publication(&self, change: &Change) -> Result<Publication, Error> {
+        let ledger = change.inventory.ledger();
+        let (ca, crl) = self.trust(ledger, change.now)?;
         let mut chains = HashMap::new();
         for authority in ledger.authorities() {
             if authority.kind == AuthorityKind::Issuer
-                && let Ok(chain) = self.issuers_of(&authority.id, ledger, held.now)
+                && let Ok(chain) = self.issuers_of(&authority.id, ledger, change.now)
             {
                 chains.insert(authority.id.clone(), chain);
             }
@@ -256,12 +256,12 @@ enum Which<'a> {
 }
 
 impl Which<'_> {
-    fn means(&self, leaf: &Leaf, held: &Change, publication: &Publication) -> bool {
+    fn means(&self, leaf: &Leaf, change: &Change, publication: &Publication) -> bool {
         match self {
             Self::All => true,
             Self::AllBut(fresh) => !fresh.contains(&leaf.out),
             Self::BehindBut(fresh) => {
-                let behind = match held.standings.get(&leaf.out) {
+                let behind = match change.standings.get(&leaf.out) {
                     Some(Standing::Shows(print)) => *print != publication.print,
                     Some(Standing::Behind(_) | Standing::Keyless(_)) => true,
                     _ => false,

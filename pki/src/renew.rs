@@ -57,21 +57,21 @@ impl Pki {
     /// # Errors
     /// A name that nothing was issued to, or that was revoked; a key that can't be opened.
     pub fn renew(&self, request: &RenewRequest) -> Result<Renewed, Error> {
-        let mut held = if request.dry_run {
+        let mut change = if request.dry_run {
             self.hold()?
         } else {
             self.hold_to_publish(&[])?
         };
         let mut done = Renewed::default();
         if !request.dry_run && request.targets.is_empty() {
-            done.issuing_ca = self.roll_issuer(&mut held)?;
+            done.issuing_ca = self.roll_issuer(&mut change)?;
         }
-        let (issuer, signer) = self.active_issuer(&held)?;
+        let (issuer, signer) = self.active_issuer(&change)?;
         if !request.dry_run {
-            (done.crls, done.crls_skipped) = self.refresh_crls(&mut held)?;
+            (done.crls, done.crls_skipped) = self.refresh_crls(&mut change)?;
         }
-        let requests = self.wanted(&held, request, &mut done)?;
-        let made = self.issue_each(&mut held, (&issuer, &signer), &requests, request);
+        let requests = self.wanted(&change, request, &mut done)?;
+        let made = self.issue_each(&mut change, (&issuer, &signer), &requests, request);
         // A fault of the one that was named is told when the others have got the CRLs that were signed a moment ago.
         let fault = match made {
             Ok((issued, failed)) => {
@@ -87,8 +87,8 @@ impl Pki {
                 .iter()
                 .map(|issued| issued.leaf.out.clone())
                 .collect();
-            done.republished = self.republish_but(&held, &fresh)?;
-            self.forget_keys(&held)?;
+            done.republished = self.republish_but(&change, &fresh)?;
+            self.forget_keys(&change)?;
         }
         fault.map_or(Ok(done), Err)
     }
@@ -97,21 +97,21 @@ impl Pki {
     /// was named alone the fault is the command's.
     pub(crate) fn issue_each(
         &self,
-        held: &mut Change,
+        change: &mut Change,
         issuer: (&Authority, &Signer),
         requests: &[IssueRequest],
         renewal: &RenewRequest,
     ) -> Result<IssuedOrNot, Error> {
         let dry_run = renewal.dry_run;
         let alone = requests.len() == 1 && !renewal.targets.is_empty();
-        match self.issue_held(held, issuer, requests, dry_run) {
+        match self.issue_held(change, issuer, requests, dry_run) {
             Ok(issued) => return Ok((issued, Vec::new())),
             Err(why) if !alone && why.is_of_one_directory() => {}
             Err(why) => return Err(why),
         }
         let (mut issued, mut failed) = (Vec::new(), Vec::new());
         for one in requests {
-            match self.issue_held(held, issuer, std::slice::from_ref(one), dry_run) {
+            match self.issue_held(change, issuer, std::slice::from_ref(one), dry_run) {
                 Ok(made) => issued.extend(made),
                 Err(why) => failed.push((format!("{}/{}", one.role, one.name), why.to_string())),
             }
@@ -122,11 +122,11 @@ impl Pki {
     /// The requests that renew what was named.
     fn wanted(
         &self,
-        held: &Change,
+        change: &Change,
         request: &RenewRequest,
         done: &mut Renewed,
     ) -> Result<Vec<IssueRequest>, Error> {
-        let (ledger, now) = (held.inventory.ledger(), held.now);
+        let (ledger, now) = (change.inventory.ledger(), change.now);
         let in_use = ledger.in_use();
         let mut leaves: Vec<&Leaf> = Vec::new();
         for target in &request.targets {
@@ -160,7 +160,7 @@ impl Pki {
             }
             let place = leaf.out.display();
             let standing = if is_last_of(ledger, leaf) {
-                held.standings.get(&leaf.out)
+                change.standings.get(&leaf.out)
             } else {
                 None
             };

@@ -48,32 +48,32 @@ impl Pki {
     /// # Errors
     /// Nothing to revoke; a key that can't be opened; a CRL that does not read back.
     pub fn revoke(&self, request: &RevokeRequest, reason: Reason) -> Result<RevocationDone, Error> {
-        let mut held = self.hold_to_publish(&[])?;
-        let (revoked, already) = self.find(&held, request, reason)?;
+        let mut change = self.hold_to_publish(&[])?;
+        let (revoked, already) = self.find(&change, request, reason)?;
         // Of what was revoked before too: a run that died may not have come to the CRL.
-        let behind: Vec<&Authority> = held
+        let behind: Vec<&Authority> = change
             .inventory
             .ledger()
-            .published_issuers(held.now)
-            .filter(|issuer| self.crl_is_behind(held.inventory.ledger(), issuer, held.now))
+            .published_issuers(change.now)
+            .filter(|issuer| self.crl_is_behind(change.inventory.ledger(), issuer, change.now))
             .collect();
         let issuers: BTreeSet<String> = revoked
             .iter()
             .map(|revoked| revoked.issuer.clone())
             .chain(behind.into_iter().map(|issuer| issuer.id.clone()))
             .collect();
-        let signers = self.signers_of(&held, &issuers)?; // a wrong passphrase changes nothing
+        let signers = self.signers_of(&change, &issuers)?; // a wrong passphrase changes nothing
         if !revoked.is_empty() {
-            held.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
+            change.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
         }
         let crls: Vec<Crl> = signers
             .iter()
-            .map(|signer| self.sign_crl(&mut held, signer))
+            .map(|signer| self.sign_crl(&mut change, signer))
             .collect::<Result<_, Error>>()?;
-        let republished = if crls.is_empty() && revoked.is_empty() && !held.crls_changed {
-            self.republish_behind(&held, &HashSet::new())?
+        let republished = if crls.is_empty() && revoked.is_empty() && !change.crls_changed {
+            self.republish_behind(&change, &HashSet::new())?
         } else {
-            self.republish(&held)?
+            self.republish(&change)?
         };
         Ok(RevocationDone {
             revoked,
@@ -84,8 +84,12 @@ impl Pki {
     }
 
     /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted, needs none: all its leaves are refused.
-    fn signers_of(&self, held: &Change, issuers: &BTreeSet<String>) -> Result<Vec<Signer>, Error> {
-        let published = held.inventory.ledger().published_issuers(held.now);
+    fn signers_of(
+        &self,
+        change: &Change,
+        issuers: &BTreeSet<String>,
+    ) -> Result<Vec<Signer>, Error> {
+        let published = change.inventory.ledger().published_issuers(change.now);
         published
             .filter(|issuer| issuers.contains(&issuer.id))
             .map(|issuer| self.signer(issuer))
@@ -94,17 +98,17 @@ impl Pki {
 
     fn find(
         &self,
-        held: &Change,
+        change: &Change,
         request: &RevokeRequest,
         reason: Reason,
     ) -> Result<(Vec<Revoked>, Vec<String>), Error> {
-        let ledger = held.inventory.ledger();
+        let ledger = change.inventory.ledger();
         let mut candidates: Vec<(String, String, Timestamp)> = Vec::new();
         match request {
             RevokeRequest::Name(target) => {
                 let all: Vec<_> = ledger.leaves().iter().collect();
                 let named = target.pick(&all, self.trust_domain())?;
-                let open = named.iter().filter(|leaf| leaf.not_after > held.now);
+                let open = named.iter().filter(|leaf| leaf.not_after > change.now);
                 candidates.extend(
                     open.map(|leaf| (leaf.issuer.clone(), leaf.serial.clone(), leaf.not_after)),
                 );
@@ -148,7 +152,7 @@ impl Pki {
                 None => revoked.push(Revoked {
                     issuer,
                     serial,
-                    revoked_at: held.now,
+                    revoked_at: change.now,
                     reason,
                     not_after,
                     key: key.clone(),

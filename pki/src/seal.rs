@@ -139,9 +139,9 @@ impl Pki {
     /// # Errors
     /// A key that is in use opens with neither passphrase: then none was changed. Or one can't be written: repeat it.
     pub fn change_passphrase(&self, wanted: &PassphraseChange) -> Result<PassphraseChanged, Error> {
-        let mut held = self.hold()?;
+        let mut change = self.hold()?;
         let (mut done, mut opened) = (PassphraseChanged::default(), Vec::new());
-        for authority in held.inventory.ledger().authorities() {
+        for authority in change.inventory.ledger().authorities() {
             let new = match authority.kind {
                 AuthorityKind::Root => wanted.new_for_roots.as_ref().unwrap_or(&wanted.new),
                 AuthorityKind::Issuer => &wanted.new,
@@ -169,7 +169,7 @@ impl Pki {
             return Ok(done);
         }
         done.changed = sealed.iter().map(|(id, _, _)| id.clone()).collect();
-        held.append(vec![Event::PassphraseChanged {
+        change.append(vec![Event::PassphraseChanged {
             authorities: done.changed.clone(),
         }])?;
         for (_, path, pem) in &sealed {

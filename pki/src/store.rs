@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gapura_trust::file::{self, FileError};
+use gapura_files::file::{self, FileError};
 
 use crate::disk::{self, Operation};
 use crate::error::Error;

@@ -13,15 +13,15 @@ use crate::store;
 impl Pki {
     /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
     /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
-    pub(crate) fn roll_issuer(&self, held: &mut Change) -> Result<Vec<String>, Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn roll_issuer(&self, change: &mut Change) -> Result<Vec<String>, Error> {
+        let ledger = change.inventory.ledger();
         let Some(active) = ledger
             .in_state(AuthorityKind::Issuer, AuthorityState::Active)
             .cloned()
         else {
             return Ok(Vec::new());
         };
-        let left = active.not_after.since(held.now);
+        let left = active.not_after.since(change.now);
         if left > active.not_after.since(active.not_before) / 3 {
             return Ok(Vec::new());
         }
@@ -39,7 +39,7 @@ impl Pki {
                 active.id, active.not_after
             )]);
         }
-        if root.is_some_and(|root| held.now >= root.not_after) {
+        if root.is_some_and(|root| change.now >= root.not_after) {
             return Ok(Vec::new()); // `active_issuer` tells how to mend that
         }
         let ended = left == 0;
@@ -52,28 +52,28 @@ impl Pki {
             .cloned()
             .collect();
         if waiting.is_empty() {
-            let mut steps = self.prepare(held, AuthorityKind::Issuer)?.steps;
+            let mut steps = self.prepare(change, AuthorityKind::Issuer)?.steps;
             if ended {
                 let fresh: Vec<Authority> =
-                    prepared(held.inventory.ledger(), AuthorityKind::Issuer)
+                    prepared(change.inventory.ledger(), AuthorityKind::Issuer)
                         .into_iter()
                         .cloned()
                         .collect();
-                steps.extend(self.switch(held, &fresh, AuthorityState::Draining)?);
+                steps.extend(self.switch(change, &fresh, AuthorityState::Draining)?);
             }
             return Ok(steps);
         }
         let settled = waiting
             .iter()
             .filter_map(|authority| ledger.crl(&authority.id))
-            .all(|crl| held.now.since(crl.made_at) >= SETTLE.as_secs());
+            .all(|crl| change.now.since(crl.made_at) >= SETTLE.as_secs());
         if ended {
-            return self.switch(held, &waiting, AuthorityState::Draining);
+            return self.switch(change, &waiting, AuthorityState::Draining);
         }
         if !settled {
             return Ok(Vec::new()); // the next run of the timer will find everyone ready
         }
-        match self.activate(held, &request) {
+        match self.activate(change, &request) {
             Ok(done) => Ok(done.steps),
             Err(Error::Refused(why)) => Ok(vec![format!("the new issuing CA waits: {why}")]),
             Err(why) => Err(why),
@@ -82,10 +82,10 @@ impl Pki {
 
     /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
     /// can't be stolen.
-    pub(crate) fn forget_keys(&self, held: &Change) -> Result<(), Error> {
-        let ledger = held.inventory.ledger();
+    pub(crate) fn forget_keys(&self, change: &Change) -> Result<(), Error> {
+        let ledger = change.inventory.ledger();
         let published: HashSet<&str> = ledger
-            .published_issuers(held.now)
+            .published_issuers(change.now)
             .map(|issuer| issuer.id.as_str())
             .collect();
         for authority in ledger.authorities() {

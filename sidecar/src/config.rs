@@ -15,14 +15,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use clap::{ArgMatches, Command};
 use gapura_protocol::identity::IdPattern;
 use gapura_protocol::path::CanonicalPath;
-use gapura_runtime::config::{Common, Effective, Layers, Origin, Setting, Settings, address};
+use gapura_settings::{Common, Effective, Layers, Origin, Setting, Settings, address};
 use serde_json::Value;
 
 use crate::forward;
 use crate::sanitise::TenantRule;
 
 /// What the program is asked to do.
-pub type Invocation = gapura_runtime::config::Invocation<Config>;
+pub type Invocation = gapura_settings::Invocation<Config>;
 
 /// To serve, with the plugin as a part of this.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use gapura_files::ownership;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::{IdPattern, Role, TrustDomain};
 use gapura_runtime::cli::{Checked, Cli, Failed, Program};
@@ -17,7 +18,6 @@ use gapura_runtime::worker::Worker;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_transport::upstream::crowd::Crowd;
-use gapura_trust::ownership;
 
 use crate::admin::Admin;
 use crate::authorise::AllowList;

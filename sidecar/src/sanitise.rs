@@ -6,7 +6,7 @@
 
 use gapura_protocol::context::TenantId;
 use gapura_protocol::envelope::Code;
-use gapura_protocol::framing::{self, HOP};
+use gapura_protocol::framing::{self, HOP_LIMITS};
 use gapura_protocol::headers::{
     Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request,
 };
@@ -61,7 +61,7 @@ pub(crate) fn check(
     rule: &TenantRule,
     seen: &mut Seen,
 ) -> Result<Trusted, Code> {
-    let target = framing::check(&head, &head.uri, &HOP)?;
+    let target = framing::check(&head, &head.uri, &HOP_LIMITS)?;
     if !is_canonical(head.uri.path().as_bytes()) {
         return Err(Code::BadRequest);
     }

@@ -53,7 +53,7 @@ impl Serve for Server {
         };
         slot.proven();
         let _open = self.pipeline.core.count_open(Side::Hop);
-        if proven.stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        if proven.http2 {
             h2::serve(&self.pipeline, proven, slot.place()).await;
         } else {
             h1::serve(&self.pipeline, proven, slot.place()).await;
@@ -81,9 +81,9 @@ impl Server {
                 return Err(error);
             }
         };
-        let chain: Vec<_> = stream
-            .get_ref()
-            .1
+        let session = stream.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let chain: Vec<_> = session
             .peer_certificates()
             .unwrap_or_default()
             .iter()
@@ -96,7 +96,8 @@ impl Server {
             .live
             .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
         Ok(Proven {
-            stream,
+            stream: stream.into(),
+            http2,
             peer: permitted,
             name,
             guard,

@@ -15,13 +15,15 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 7] = [
+const LIBRARIES: [&str; 9] = [
     "mesh/protocol",
     "mesh/telemetry",
+    "mesh/files",
     "mesh/trust",
     "mesh/http",
     "mesh/http2",
     "mesh/transport",
+    "mesh/settings",
     "mesh/runtime",
 ];
 
@@ -156,13 +158,15 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
 
 #[test]
 fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
-    const ALL: [&str; 7] = [
+    const ALL: [&str; 9] = [
         "gapura-protocol",
         "gapura-telemetry",
+        "gapura-files",
         "gapura-trust",
         "gapura-http",
         "gapura-http2",
         "gapura-transport",
+        "gapura-settings",
         "gapura-runtime",
     ];
     const BELOW_TRANSPORT: [&str; 3] = ["gapura-protocol", "gapura-trust", "gapura-http"];
@@ -170,14 +174,22 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     for (crate_dir, allowed) in [
         ("mesh/protocol", &[][..]),
         ("mesh/telemetry", &["gapura-protocol"][..]),
-        ("mesh/trust", &["gapura-protocol"][..]),
-        ("mesh/http", &[][..]),
+        ("mesh/files", &[][..]),
+        ("mesh/trust", &["gapura-protocol", "gapura-files"][..]),
+        ("mesh/http", &["gapura-protocol"][..]),
         ("mesh/http2", &["gapura-http"][..]),
         ("mesh/transport", &BELOW_TRANSPORT),
-        ("mesh/runtime", &ALL[..6]),
+        (
+            "mesh/settings",
+            &["gapura-protocol", "gapura-telemetry"][..],
+        ),
+        ("mesh/runtime", &ALL[..8]),
         ("gateway", &ALL),
         ("sidecar", &ALL),
-        ("pki", &["gapura-protocol", "gapura-trust"][..]),
+        (
+            "pki",
+            &["gapura-protocol", "gapura-files", "gapura-trust"][..],
+        ),
         ("examples/lab-reporting", &[][..]),
     ] {
         let known: Vec<String> = dependencies(crate_dir).into_iter().filter(ours).collect();
@@ -194,7 +206,11 @@ fn each_library_refuses_what_it_says_it_does_not_know() {
     for (crate_dir, refused) in [
         ("mesh/protocol", running),
         ("mesh/telemetry", running),
+        ("mesh/files", &running[..3]),
         ("mesh/trust", &running[..3]),
+        ("mesh/settings", running),
+        ("mesh/http", &running[1..]),
+        ("mesh/http2", &["hyper", "rustls", "tokio-rustls"]),
     ] {
         let known = dependencies(crate_dir);
         let found: Vec<_> = known

@@ -6,6 +6,7 @@
 mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
+mod canary; // another upstream for some companies, and copies for comparison
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
 mod crowds; // many clients, and silent ones, keep nobody else out
@@ -18,15 +19,18 @@ mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
 mod inside; // several programs in one process, and other times
+mod instances; // several instances of one plugin
 mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
+mod overload; // one company floods, and no other notices
 mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
 mod plugins; // what a plugin may say, good and bad
+mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths

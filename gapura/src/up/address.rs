@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use gapura_runtime::config::exposed;
+use gapura_settings::exposed;
 
 use crate::error::Error;
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use gapura_files::ownership::{self, Owners};
 use gapura_gateway::config::Invocation as GatewayInvocation;
 use gapura_protocol::clock::Clock;
 use gapura_runtime::cli::Program as _;
@@ -15,7 +16,6 @@ use gapura_runtime::program::{Running, StartError};
 use gapura_sidecar::config::Invocation as SidecarInvocation;
 use gapura_telemetry::log::Log;
 use gapura_transport::shutdown::Phase;
-use gapura_trust::ownership::{self, Owners};
 
 use crate::error::Error;
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use gapura_protocol::clock::{Clock, unix};
 use gapura_protocol::identity::Name;
-use gapura_runtime::config::exposed;
+use gapura_settings::exposed;
 use gapura_telemetry::log::Log;
 use lab_reporting::{Config as LabConfig, Database, Listen, Log as LabLog};
 

@@ -18,7 +18,7 @@ use super::tenants::SpeaksFor;
 
 /// Who a verified token speaks for, and until when.
 #[derive(Debug)]
-pub struct VerifiedCaller {
+pub(crate) struct VerifiedCaller {
     user: UserId,
     tenant: TenantId,
     roles: Option<Roles>,
@@ -31,7 +31,7 @@ pub struct VerifiedCaller {
 
 /// What a token says of itself, for lists of tokens that no longer count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenFacts {
+pub(crate) struct TokenFacts {
     /// `iss`.
     pub issuer: Option<Box<str>>,
     /// `jti`.
@@ -68,37 +68,37 @@ const LAST_SECOND: u64 = 253_402_300_799;
 impl VerifiedCaller {
     /// The user the request acts for.
     #[must_use]
-    pub fn user(&self) -> &UserId {
+    pub(crate) fn user(&self) -> &UserId {
         &self.user
     }
 
     /// The company the request acts for.
     #[must_use]
-    pub fn tenant(&self) -> &TenantId {
+    pub(crate) fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
     /// The caller's roles; `None` if the token has none.
     #[must_use]
-    pub fn roles(&self) -> Option<&Roles> {
+    pub(crate) fn roles(&self) -> Option<&Roles> {
         self.roles.as_ref()
     }
 
     /// Who acts for the user now: the `sub` of the outermost `act` (RFC 8693, section 4.1). `None` if the user acts for itself.
     #[must_use]
-    pub fn actor(&self) -> Option<&UserId> {
+    pub(crate) fn actor(&self) -> Option<&UserId> {
         self.actor.as_ref()
     }
 
     /// What the token was granted.
     #[must_use]
-    pub fn scopes(&self) -> &Scopes {
+    pub(crate) fn scopes(&self) -> &Scopes {
         &self.scopes
     }
 
     /// What the token says of itself.
     #[must_use]
-    pub fn token(&self) -> &TokenFacts {
+    pub(crate) fn token(&self) -> &TokenFacts {
         &self.token
     }
 
@@ -128,7 +128,7 @@ impl VerifiedCaller {
 
     /// The Unix second from which the token is no longer good: `exp` and the leeway.
     #[must_use]
-    pub fn expires(&self) -> u64 {
+    pub(crate) fn expires(&self) -> u64 {
         self.term.expires
     }
 

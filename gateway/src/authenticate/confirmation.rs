@@ -11,7 +11,7 @@ use super::error::Reason;
 use super::json::Json;
 
 /// SHA-256 over a client's leaf, DER: what RFC 8705 calls `x5t#S256`.
-pub type Thumbprint = [u8; 32];
+pub(crate) type Thumbprint = [u8; 32];
 
 /// What a token is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use gapura_protocol::labelled;
 use http::HeaderValue;
 
 /// Why a request has no verified caller although its route asks for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// No `Authorization: Bearer`: 401 `token_missing`.
     TokenMissing,
     /// A token that is not good, whatever the time: 401 `token_invalid`.
@@ -22,95 +23,89 @@ pub enum Error {
     KeysUnavailable,
 }
 
-/// What is wrong with a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// Two `Authorization` headers, or more than one space after the scheme.
-    Header,
-    /// Longer than 8 KiB.
-    TooLong,
-    /// Not three parts of base64url, or not JSON within.
-    Malformed,
-    /// A member is named twice.
-    DuplicateName,
-    /// A `typ` that is neither `JWT` nor `at+jwt`.
-    Type,
-    /// A `crit` header.
-    Critical,
-    /// An `alg` that no key of the issuer takes.
-    Algorithm,
-    /// A `kid` that no key of the issuer has.
-    UnknownKid,
-    /// No `kid`, and several keys would fit.
-    AmbiguousKey,
-    /// The signature does not verify.
-    Signature,
-    /// `iss` is not one that is configured.
-    Issuer,
-    /// `aud` is not the one that is configured.
-    Audience,
-    /// No `exp`, or one that is no time.
-    Expiry,
-    /// An `nbf` that is no time.
-    NotBefore,
-    /// `nbf` has not come yet.
-    NotYetValid,
-    /// No user, or one of another form.
-    User,
-    /// A tenant of another form.
-    Tenant,
-    /// A role of another form.
-    Role,
-    /// A scope of another form.
-    Scope,
-    /// An `act` without a readable `sub`.
-    Actor,
-    /// Bound to a key that this connection has not proven.
-    BoundToken,
-    /// It has `events`: a logout token or another notice, never an access token.
-    Events,
-    /// Its issuer may not speak for its tenant.
-    TenantNotIssuers,
+labelled! {
+    /// What is wrong with a token.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Reason {
+        /// Two `Authorization` headers, or more than one space after the scheme.
+        Header = "header",
+        /// Longer than 8 KiB.
+        TooLong = "too_long",
+        /// Not three parts of base64url, or not JSON within.
+        Malformed = "malformed",
+        /// A member is named twice.
+        DuplicateName = "duplicate_name",
+        /// A `typ` that is neither `JWT` nor `at+jwt`.
+        Type = "type",
+        /// A `crit` header.
+        Critical = "critical",
+        /// An `alg` that no key of the issuer takes.
+        Algorithm = "algorithm",
+        /// A `kid` that no key of the issuer has.
+        UnknownKid = "unknown_kid",
+        /// No `kid`, and several keys would fit.
+        AmbiguousKey = "ambiguous_key",
+        /// The signature does not verify.
+        Signature = "signature",
+        /// `iss` is not one that is configured.
+        Issuer = "issuer",
+        /// `aud` is not the one that is configured.
+        Audience = "audience",
+        /// No `exp`, or one that is no time.
+        Expiry = "expiry",
+        /// An `nbf` that is no time.
+        NotBefore = "not_before",
+        /// `nbf` has not come yet.
+        NotYetValid = "not_yet_valid",
+        /// No user, or one of another form.
+        User = "user",
+        /// A tenant of another form.
+        Tenant = "tenant",
+        /// A role of another form.
+        Role = "role",
+        /// A scope of another form.
+        Scope = "scope",
+        /// An `act` without a readable `sub`.
+        Actor = "actor",
+        /// Bound to a key that this connection has not proven.
+        BoundToken = "bound_token",
+        /// It has `events`: a logout token or another notice, never an access token.
+        Events = "events",
+        /// Its issuer may not speak for its tenant.
+        TenantNotIssuers = "tenant_not_issuers",
+    }
 }
 
 impl Error {
-    /// Every label that [`Error::label`] can give, for metrics that begin at 0.
-    pub const LABELS: [&'static str; 27] = [
-        "missing",
-        "expired",
-        "tenant_missing",
-        "keys_unavailable",
-        "header",
-        "too_long",
-        "malformed",
-        "duplicate_name",
-        "type",
-        "critical",
-        "algorithm",
-        "unknown_kid",
-        "ambiguous_key",
-        "signature",
-        "issuer",
-        "audience",
-        "expiry",
-        "not_before",
-        "not_yet_valid",
-        "user",
-        "tenant",
-        "role",
-        "scope",
-        "actor",
-        "bound_token",
-        "events",
-        "tenant_not_issuers",
+    /// What is wrong with other things than the token that came.
+    const OTHERS: [Self; 4] = [
+        Self::TokenMissing,
+        Self::TokenExpired,
+        Self::TenantMissing,
+        Self::KeysUnavailable,
     ];
+
+    /// Every label that [`Error::label`] can give, for metrics that begin at 0.
+    pub(crate) const LABELS: [&'static str; Self::OTHERS.len() + Reason::ALL.len()] = {
+        let mut labels = [""; Self::OTHERS.len() + Reason::ALL.len()];
+        let mut at = 0;
+        while at < labels.len() {
+            labels[at] = if at < Self::OTHERS.len() {
+                Self::OTHERS[at].label()
+            } else {
+                Reason::ALL[at - Self::OTHERS.len()].as_str()
+            };
+            at += 1;
+        }
+        labels
+    };
 
     /// The label of `gapura_tokens_rejected_total{reason}`.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::TokenMissing => "missing",
-            Self::TokenInvalid(reason) => reason.label(),
+            Self::TokenInvalid(reason) => reason.as_str(),
             Self::TokenExpired => "expired",
             Self::TenantMissing => "tenant_missing",
             Self::KeysUnavailable => "keys_unavailable",
@@ -120,7 +115,7 @@ impl Error {
     /// The `WWW-Authenticate` of a 401 (RFC 6750, section 3): without an error code where no token came, and never with a word of
     /// the request in it. `None` for the answers that are not 401.
     #[must_use]
-    pub fn www_authenticate(self) -> Option<HeaderValue> {
+    pub(crate) fn www_authenticate(self) -> Option<HeaderValue> {
         let text = match self {
             Self::TokenMissing => r#"Bearer realm="gapura""#,
             Self::TokenInvalid(_) => {
@@ -132,38 +127,6 @@ impl Error {
             Self::TenantMissing | Self::KeysUnavailable => return None,
         };
         Some(HeaderValue::from_static(text))
-    }
-}
-
-impl Reason {
-    /// The label of `gapura_tokens_rejected_total{reason}`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Header => "header",
-            Self::TooLong => "too_long",
-            Self::Malformed => "malformed",
-            Self::DuplicateName => "duplicate_name",
-            Self::Type => "type",
-            Self::Critical => "critical",
-            Self::Algorithm => "algorithm",
-            Self::UnknownKid => "unknown_kid",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::Signature => "signature",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
-            Self::Expiry => "expiry",
-            Self::NotBefore => "not_before",
-            Self::NotYetValid => "not_yet_valid",
-            Self::User => "user",
-            Self::Tenant => "tenant",
-            Self::Role => "role",
-            Self::Scope => "scope",
-            Self::Actor => "actor",
-            Self::BoundToken => "bound_token",
-            Self::Events => "events",
-            Self::TenantNotIssuers => "tenant_not_issuers",
-        }
     }
 }
 
@@ -221,51 +184,14 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
 
-    const REASONS: [Reason; 23] = [
-        Reason::Header,
-        Reason::TooLong,
-        Reason::Malformed,
-        Reason::DuplicateName,
-        Reason::Type,
-        Reason::Critical,
-        Reason::Algorithm,
-        Reason::UnknownKid,
-        Reason::AmbiguousKey,
-        Reason::Signature,
-        Reason::Issuer,
-        Reason::Audience,
-        Reason::Expiry,
-        Reason::NotBefore,
-        Reason::NotYetValid,
-        Reason::User,
-        Reason::Tenant,
-        Reason::Role,
-        Reason::Scope,
-        Reason::Actor,
-        Reason::BoundToken,
-        Reason::Events,
-        Reason::TenantNotIssuers,
-    ];
-
     #[test]
     fn every_label_is_listed_once() {
-        let others = [
-            Error::TokenMissing,
-            Error::TokenExpired,
-            Error::TenantMissing,
-            Error::KeysUnavailable,
-        ];
-        let mut labels: Vec<_> = others
-            .into_iter()
-            .chain(REASONS.map(Error::from))
-            .map(Error::label)
-            .collect();
-        let mut listed = Error::LABELS.to_vec();
-        labels.sort_unstable();
-        listed.sort_unstable();
-        assert_eq!(labels, listed);
-        listed.dedup();
-        assert_eq!(listed.len(), Error::LABELS.len());
+        let all = Error::OTHERS.into_iter();
+        let all = all.chain(Reason::ALL.map(Error::from));
+        let labels: Vec<_> = all.map(Error::label).collect();
+        assert_eq!(labels, Error::LABELS);
+        let once: std::collections::BTreeSet<_> = labels.iter().collect();
+        assert_eq!(once.len(), labels.len());
     }
 
     #[test]

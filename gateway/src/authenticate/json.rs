@@ -4,7 +4,7 @@
 //! `serde_json::Value` keeps the last of two members of one name, other readers the first: a plugin that reads a token again
 //! could see another tenant than we did (RFC 7519, section 4, RFC 8725, section 2.4). So a repeated name is refused at any depth,
 //! compared after escapes are resolved. Nesting is bounded by serde_json, at 128.
-//! `gapura_runtime::json` is for files that a person wrote: it owns every text and places every value, which a token does not need.
+//! `gapura_settings::json` is for files that a person wrote: it owns every text and places every value, which a token does not need.
 
 use std::borrow::Cow;
 use std::fmt;

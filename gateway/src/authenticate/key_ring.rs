@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use gapura_trust::file::{self, FileError};
+use gapura_files::file::{self, FileError};
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithm, HmacAlgorithm, Verifier};
@@ -22,7 +22,7 @@ use super::settings::{ClaimNames, KeySource, Settings};
 use super::tenants::SpeaksFor;
 
 /// The keys and rules by which tokens are judged.
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     generation: u64,
     issuers: Vec<Issuer>,
     /// In seconds.
@@ -96,19 +96,19 @@ impl KeyRing {
 
     /// Each issuer with its keys, as `--check` prints them.
     #[must_use]
-    pub fn describe(&self) -> Vec<String> {
+    pub(crate) fn describe(&self) -> Vec<String> {
         self.issuers.iter().flat_map(Issuer::describe).collect()
     }
 
     /// Greater than that of every ring this one replaced.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// What is allowed but hardly meant, each a sentence.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.issuers.iter().flat_map(Issuer::warnings).collect()
     }
 

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
+use gapura_files::directory::{Stamp, hash};
 use gapura_protocol::clock::Clock;
 use gapura_runtime::fetch::Client;
 use gapura_runtime::reload::asked::Asked;
+use gapura_runtime::reload::watch::{FileWatch, Follower, Pace, Reading, Why};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::task::JoinSet;
@@ -26,13 +28,13 @@ use super::settings::{IssuerSettings, KeySource, Settings};
 
 /// The ring in force. Clones share it.
 #[derive(Clone)]
-pub struct Keys {
+pub(crate) struct Keys {
     shared: Arc<Shared>,
 }
 
 /// What a look at the files came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub(crate) enum Reload {
     /// Nothing has changed.
     Unchanged,
     /// New keys are in force.
@@ -43,7 +45,7 @@ pub enum Reload {
 
 /// What following the sources works with.
 #[derive(Clone)]
-pub struct Follow {
+pub(crate) struct Follow {
     /// The clock by which fetched keys grow old.
     pub clock: Clock,
     /// Where faults are raised, as `keys`.
@@ -84,7 +86,22 @@ struct Outcome {
 /// A digest of the contents, so that no copy of a secret lies about, or why they could not be read.
 type Seen = Result<Box<[u8]>, String>;
 
-/// How often files of keys are looked at: half of what a change may take.
+/// What one source of keys holds, or why it could not be read.
+pub(super) type Contents = Result<Zeroizing<Vec<u8>>, String>;
+
+/// The files of keys, followed.
+struct Files {
+    keys: Keys,
+    alarms: Alarms,
+}
+
+/// Half of what a change may take. Keys are few and small: they are read each time.
+const PACE: Pace = Pace {
+    look: Duration::from_secs(1),
+    read: Duration::ZERO,
+};
+
+/// How often it is looked whether fetched keys have grown old.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long keys count that can't be fetched again: a provider's bad day, and no longer.
@@ -98,7 +115,7 @@ impl Keys {
     ///
     /// # Errors
     /// All faults, each a sentence that says what is wrong, where, and what to do.
-    pub fn load(settings: Settings) -> Result<Self, Vec<String>> {
+    pub(crate) fn load(settings: Settings) -> Result<Self, Vec<String>> {
         let watch = Watch::load(settings)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -110,15 +127,20 @@ impl Keys {
 
     /// The ring in force now.
     #[must_use]
-    pub fn ring(&self) -> Guard<Arc<KeyRing>> {
+    pub(crate) fn ring(&self) -> Guard<Arc<KeyRing>> {
         self.shared.ring.load()
     }
 
-    /// Looks at every file and takes what has changed. To be called at least every two seconds, and on SIGHUP; it reads files, so
-    /// not from a thread that serves requests if the files may be on a slow disk.
-    pub fn reload_if_changed(&self, alarms: &Alarms) -> Reload {
+    /// Reads every source that is not fetched.
+    pub(super) fn reader(&self) -> impl Fn() -> Reading<Vec<Contents>> + use<> {
+        let sources = self.watch().sources();
+        move || reading(&sources)
+    }
+
+    /// Takes what has changed of what was read.
+    pub(super) fn take(&self, contents: &[Contents], alarms: &Alarms) -> Reload {
         let mut watch = self.watch();
-        let outcome = watch.look();
+        let outcome = watch.look(contents);
         if outcome == Reload::Taken {
             self.publish(&watch);
         }
@@ -129,7 +151,7 @@ impl Keys {
     }
 
     /// Follows files and providers for ever, on the program's control thread.
-    pub async fn follow(self, with: Follow) {
+    pub(crate) async fn follow(self, with: Follow) {
         let mut tasks = JoinSet::new();
         tasks.spawn_local(self.clone().look_at_files(with.clone()));
         for at in 0..self.count() {
@@ -147,7 +169,7 @@ impl Keys {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn fetch_now(&self, clock: &Clock) -> Result<(), Vec<String>> {
+    pub(crate) fn fetch_now(&self, clock: &Clock) -> Result<(), Vec<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -168,15 +190,11 @@ impl Keys {
         }
     }
 
-    async fn look_at_files(self, mut with: Follow) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = with.reload.changed() => {}
-            }
-            // Files are read here and not on a worker; what came of it is told by the alarm and by the next request.
-            let _ = self.reload_if_changed(&with.alarms);
-        }
+    async fn look_at_files(self, with: Follow) {
+        let seen = (Stamp::default(), [0; 32]);
+        let watch = FileWatch::new(PACE, seen, Stamp::default, self.reader());
+        let alarms = with.alarms;
+        watch.run(Files { keys: self, alarms }, with.reload).await;
     }
 
     /// Fetches one issuer's keys: at once, when they grow old, and when a request asks.
@@ -360,19 +378,31 @@ impl Watch {
         }
     }
 
-    fn look(&mut self) -> Reload {
+    /// Where keys come from that are not fetched.
+    fn sources(&self) -> Vec<KeySource> {
+        let sources = self.settings.issuers.iter().map(|entry| &entry.keys);
+        sources
+            .filter(|source| !source.is_fetched())
+            .cloned()
+            .collect()
+    }
+
+    /// Takes what each of [`Self::sources`] holds, where that has changed.
+    fn look(&mut self, contents: &[Contents]) -> Reload {
         let mut outcome = Reload::Unchanged;
-        for (entry, watched) in self.settings.issuers.iter().zip(&mut self.issuers) {
-            if entry.keys.is_fetched() {
-                continue;
-            }
-            let contents = key_ring::read(&entry.keys);
-            let now = seen(&contents);
+        let all = self.settings.issuers.iter().zip(&mut self.issuers);
+        let of_files = all.filter(|(entry, _)| !entry.keys.is_fetched());
+        for ((entry, watched), contents) in of_files.zip(contents) {
+            let now = seen(contents);
             if now == watched.seen {
                 continue;
             }
             watched.seen = now;
-            match contents.and_then(|bytes| IssuerKeys::build(&entry.keys, &bytes)) {
+            let built = match contents {
+                Ok(bytes) => IssuerKeys::build(&entry.keys, bytes),
+                Err(why) => Err(why.clone()),
+            };
+            match built {
                 Ok(good) => {
                     (watched.good, watched.problem) = (Arc::new(good), None);
                     outcome = Reload::Taken;
@@ -481,7 +511,23 @@ impl Watched {
     }
 }
 
-fn seen(contents: &Result<Zeroizing<Vec<u8>>, String>) -> Seen {
+impl Follower<Vec<Contents>> for Files {
+    async fn take(&mut self, contents: Vec<Contents>, _: Why) {
+        // What came of it is told by the alarm and by the next request.
+        let _ = self.keys.take(&contents, &self.alarms);
+    }
+}
+
+fn reading(sources: &[KeySource]) -> Reading<Vec<Contents>> {
+    let content: Vec<Contents> = sources.iter().map(key_ring::read).collect();
+    let digest = hash(content.iter().map(|contents| match contents {
+        Ok(bytes) => bytes.as_slice(),
+        Err(why) => why.as_bytes(),
+    }));
+    Reading { content, digest }
+}
+
+fn seen(contents: &Contents) -> Seen {
     match contents {
         Ok(bytes) => Ok(digest::digest(&digest::SHA256, bytes).as_ref().into()),
         Err(why) => Err(why.clone()),

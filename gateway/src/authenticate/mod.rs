@@ -45,19 +45,17 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{TokenFacts, VerifiedCaller};
-pub use confirmation::Thumbprint;
-pub use error::{Error, Reason};
+pub(crate) use claims::VerifiedCaller;
+pub(crate) use confirmation::Thumbprint;
+pub(crate) use error::{Error, Reason};
 pub use inspect::{Inspection, inspect};
 pub use issuer_name::IssuerName;
-pub use key_ring::KeyRing;
-pub use keys::{Follow, Keys, Reload};
-pub use rules_between::check;
-pub use scopes::Scopes;
-pub use settings::{
-    Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, LEEWAY, Settings,
-};
-pub use tenants::Tenants;
+pub(crate) use key_ring::KeyRing;
+pub(crate) use keys::{Follow, Keys};
+pub(crate) use rules_between::check;
+pub(crate) use settings::{Algorithm, LEEWAY};
+pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, Settings};
+pub(crate) use tenants::Tenants;
 
 use crate::registry::AuthMode;
 use cache::Cache;
@@ -68,7 +66,7 @@ use provider::PATIENCE;
 
 /// Who a request speaks for.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Whoever the token proved.
     Verified(Rc<VerifiedCaller>),
     /// Whoever the plugin will find the token to prove.
@@ -78,7 +76,7 @@ pub enum Caller {
 }
 
 /// Verifies tokens for one worker, and remembers those it has verified.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     keys: Keys,
     cache: RefCell<Cache>,
 }
@@ -86,7 +84,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator that remembers nothing yet.
     #[must_use]
-    pub fn new(keys: Keys) -> Self {
+    pub(crate) fn new(keys: Keys) -> Self {
         Self {
             keys,
             cache: RefCell::default(),
@@ -98,7 +96,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The code the request is to be refused with.
-    pub async fn verify(
+    pub(crate) async fn verify(
         &self,
         mode: AuthMode,
         headers: &HeaderMap,
@@ -136,7 +134,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// As [`Authenticator::verify`].
-    pub fn verify_offline(
+    pub(crate) fn verify_offline(
         &self,
         mode: AuthMode,
         headers: &HeaderMap,

@@ -8,7 +8,7 @@ use super::tenants::Tenants;
 
 /// Every fault: which issuer, from 0, and a sentence.
 #[must_use]
-pub fn check(issuers: &[IssuerSettings]) -> Vec<(usize, String)> {
+pub(crate) fn check(issuers: &[IssuerSettings]) -> Vec<(usize, String)> {
     let mut faults = Vec::new();
     let several = issuers.len() > 1;
     let mut rest: Option<usize> = None;

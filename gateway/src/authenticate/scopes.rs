@@ -8,18 +8,12 @@ use super::json::Json;
 
 /// The scopes of a token, in the order written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(Box<[Box<str>]>);
+pub(crate) struct Scopes(Box<[Box<str>]>);
 
 impl Scopes {
     /// Each scope by itself.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(AsRef::as_ref)
-    }
-
-    /// Whether the token was granted `scope`, to the letter.
-    #[must_use]
-    pub fn contains(&self, scope: &str) -> bool {
-        self.iter().any(|own| own == scope)
     }
 
     /// Bytes held, for the sum of what is remembered.

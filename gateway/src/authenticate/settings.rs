@@ -10,7 +10,8 @@ use std::time::Duration;
 use gapura_runtime::fetch::Url;
 use zeroize::Zeroizing;
 
-pub use super::algorithm::{Algorithm, HmacAlgorithm};
+pub(crate) use super::algorithm::Algorithm;
+pub use super::algorithm::HmacAlgorithm;
 use super::issuer_name::IssuerName;
 use super::json::Json;
 use super::tenants::Tenants;
@@ -90,7 +91,7 @@ pub struct ClaimNames {
 pub struct ClaimPath(Vec<Box<str>>);
 
 /// The usual leeway.
-pub const LEEWAY: Duration = Duration::from_secs(30);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(30);
 
 impl Default for Settings {
     fn default() -> Self {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gapura_protocol::host::is_name;
-use gapura_runtime::config::{Layers, duration};
+use gapura_settings::{Layers, duration};
 
 use super::issuers;
 use crate::authenticate;

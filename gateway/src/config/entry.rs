@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use gapura_protocol::context::TenantId;
 use gapura_runtime::fetch::Url;
-use gapura_runtime::json::{Fields, JsonFault, Node, Value, nearest};
+use gapura_settings::json::{Fields, JsonFault, Node, Value, nearest};
 
 use crate::authenticate::{
     Algorithm, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
-use gapura_runtime::config::{Layers, Origin, required};
+use gapura_settings::{Layers, Origin, required};
 use http::Method;
 
 use super::decides::{host, read_auth, read_standing, signing, whole};

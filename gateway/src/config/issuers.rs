@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gapura_runtime::config::{Layers, Origin, switched};
 use gapura_runtime::fetch::Url;
+use gapura_settings::{Layers, Origin, switched};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use gapura_runtime::config::{Effective, Layers, Origin, seconds};
 use gapura_runtime::room::Room;
+use gapura_settings::{Effective, Layers, Origin, seconds};
 use serde_json::Value;
 
 use super::table::SETTINGS;

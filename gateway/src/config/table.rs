@@ -1,7 +1,7 @@
 //! The table of the gateway's settings and the command line made from it.
 
 use clap::{Arg, Command};
-use gapura_runtime::config::{Setting, command as flags, rows};
+use gapura_settings::{Setting, command as flags, rows};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use gapura_runtime::config::{AccessLog, AdminAddress, NotStarted};
+use gapura_settings::{AccessLog, AdminAddress, NotStarted};
 use serde_json::json;
 
 use super::*;

@@ -5,7 +5,7 @@
 
 /// Whether a token is needed, and what the plugin gets to see of it. Weaker modes come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuthMode {
+pub(crate) enum AuthMode {
     /// No token needed; `Authorization` dropped, no context headers.
     Public,
     /// `forward_jwt` with `"verify": false`: a token of an issuer the gateway does not know, passed on unread.
@@ -19,13 +19,13 @@ pub enum AuthMode {
 impl AuthMode {
     /// Whether the gateway verifies the token.
     #[must_use]
-    pub fn is_verified(self) -> bool {
+    pub(crate) fn is_verified(self) -> bool {
         matches!(self, Self::GatewayVerified | Self::ForwardJwt)
     }
 
     /// The mode as a file and the admin side write it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::GatewayVerified => "gateway_verified",
             Self::ForwardJwt => "forward_jwt",

@@ -21,7 +21,7 @@ use super::table::Table;
 
 /// What the registry remembers from one reload to the next.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub(crate) struct State {
     files: BTreeMap<String, FileState>,
     vanished: Vec<Vanished>,
 }
@@ -49,7 +49,7 @@ struct Vanished {
 
 /// What came of a reload.
 #[derive(Debug)]
-pub struct Built {
+pub(crate) struct Built {
     /// What to route by from now on.
     pub table: Table,
     /// What to give to the next call.
@@ -88,7 +88,12 @@ enum Wanted {
 
 /// The next table and state.
 #[must_use]
-pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: Instant) -> Built {
+pub(crate) fn build(
+    previous: Option<&State>,
+    snapshot: &Snapshot,
+    rules: &Rules,
+    now: Instant,
+) -> Built {
     let files = match &snapshot.files {
         Ok(files) if !files.is_empty() => files,
         Ok(_) if previous.is_none_or(|state| state.files.is_empty()) => {
@@ -165,13 +170,13 @@ pub fn build(previous: Option<&State>, snapshot: &Snapshot, rules: &Rules, now: 
 impl State {
     /// When a hold ends and the next table should be made, if nothing else happens.
     #[must_use]
-    pub fn next_change(&self) -> Option<Instant> {
+    pub(crate) fn next_change(&self) -> Option<Instant> {
         self.vanished.iter().map(|vanished| vanished.until).min()
     }
 
     /// Whether a file of the folder is in force or was faulty.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 

@@ -3,7 +3,7 @@
 //! In: the fields of a file. Out: a [`Cors`] whose headers are written once, when the file loads, or faults. What becomes of a
 //! request or an answer is decided in `crate::cors`.
 
-use gapura_runtime::json::Fields;
+use gapura_settings::json::Fields;
 use http::{HeaderName, HeaderValue};
 
 use super::access::unknown_method;
@@ -11,7 +11,7 @@ use super::origin::OriginSet;
 
 /// Which pages may read a plugin's answers, and what they may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cors {
+pub(crate) struct Cors {
     /// Whose pages.
     pub origins: OriginSet,
     /// Whether a browser may send its own credentials along.
@@ -184,7 +184,7 @@ mod tests {
     fn read(json: &str) -> Result<Cors, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"cors\": {json}}}");
-        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
         let cors = Cors::read(&mut Fields::open(&node, "", &["cors"], &mut faults).unwrap());
         if faults.is_empty() {
             Ok(cors.unwrap())

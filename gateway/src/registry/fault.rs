@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use gapura_runtime::json::Position;
+use gapura_settings::json::Position;
 
 /// One mistake in the folder: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileFault {
+pub(crate) struct FileFault {
     /// The file, or the folder itself.
     pub file: String,
     /// Where in the file; `None` for the file or folder as a whole.

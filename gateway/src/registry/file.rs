@@ -4,7 +4,7 @@
 //! whether the file is good or not. Even a text that is not JSON is searched for them: a comma too many must not hand a
 //! plugin's paths to the one below it.
 
-use gapura_runtime::json::{self, Node, Position};
+use gapura_settings::json::{self, Node, Position};
 
 use super::fault::FileFault;
 use super::mount::Mount;

@@ -4,17 +4,19 @@
 //! nothing but symlinks into `..data`), with its bytes or the reason why there are none. Sizes and counts are bounded. Nothing
 //! here looks into a file.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+
+use gapura_files::directory::{Stamp, hash, stamp_of};
+use gapura_runtime::reload::watch::{Digest, Reading};
 
 /// The folder at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// What the folder is called in faults.
     pub folder: String,
     /// Its files in the order of their names, or why it can't be read.
@@ -23,19 +25,12 @@ pub struct Snapshot {
 
 /// One file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub(crate) struct File {
     /// Its name within the folder.
     pub name: String,
     /// Its bytes, or why there are none.
     pub content: Result<Arc<[u8]>, String>,
 }
-
-/// What `stat` says of the folder and its files: while it stays the same, nobody has written anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(BTreeMap<PathBuf, Option<Stat>>);
-
-/// Device, inode and size; modification and change, in seconds and nanoseconds.
-type Stat = ([u64; 3], [i64; 4]);
 
 /// A file is some hundred bytes; this leaves room for long lists.
 const FILE_MAX: u64 = 1 << 20;
@@ -61,7 +56,7 @@ pub(super) const PLUGINS: Bounds = Bounds {
 impl Snapshot {
     /// Reads the folder.
     #[must_use]
-    pub fn take(folder: &Path) -> Self {
+    pub(crate) fn take(folder: &Path) -> Self {
         Self::take_within(folder, &PLUGINS)
     }
 
@@ -72,36 +67,35 @@ impl Snapshot {
             files: read_all(folder, bounds),
         }
     }
+
+    /// What tells it from the next one.
+    pub(crate) fn digest(&self) -> Digest {
+        let files = match &self.files {
+            Err(why) => return hash([why.as_bytes()]),
+            Ok(files) => files,
+        };
+        hash(files.iter().flat_map(|file| {
+            let (is_read, content) = match &file.content {
+                Ok(content) => ("read", &**content),
+                Err(why) => ("not read", why.as_bytes()),
+            };
+            [file.name.as_bytes(), is_read.as_bytes(), content]
+        }))
+    }
 }
 
-impl Stamp {
-    /// Looks at the folder without reading a file.
-    pub(super) fn take(folder: &Path) -> Self {
-        Self::take_within(folder, &PLUGINS)
-    }
+/// What a stat of the folder and of its files says: while it stays the same, nobody has written anything.
+pub(crate) fn stamp(folder: &Path, bounds: &Bounds) -> Stamp {
+    let names = names(folder, bounds).unwrap_or_default();
+    let paths = names.into_iter().map(|name| folder.join(name));
+    stamp_of(paths.chain([folder.to_owned()]))
+}
 
-    /// Looks at a folder of other files.
-    pub(crate) fn take_within(folder: &Path, bounds: &Bounds) -> Self {
-        let paths = names(folder, bounds)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|name| folder.join(name));
-        let stamped = paths.chain([folder.to_owned()]).map(|path| {
-            let stat = fs::metadata(&path).ok().map(|stat| {
-                (
-                    [stat.dev(), stat.ino(), stat.size()],
-                    [
-                        stat.mtime(),
-                        stat.mtime_nsec(),
-                        stat.ctime(),
-                        stat.ctime_nsec(),
-                    ],
-                )
-            });
-            (path, stat)
-        });
-        Self(stamped.collect())
-    }
+/// A snapshot, as a watch of the folder takes it.
+pub(crate) fn reading(folder: &Path, bounds: &Bounds) -> Reading<Snapshot> {
+    let content = Snapshot::take_within(folder, bounds);
+    let digest = content.digest();
+    Reading { content, digest }
 }
 
 fn read_all(folder: &Path, bounds: &Bounds) -> Result<Vec<File>, String> {
@@ -235,12 +229,12 @@ mod tests {
         }
         symlink("..1", root.join("..data")).unwrap();
         symlink("..data/a.json", root.join("a.json")).unwrap();
-        let before = Stamp::take(root);
+        let before = stamp(root, &PLUGINS);
         assert_eq!(listed(root), [("a.json".to_owned(), Ok("..1".to_owned()))]);
-        assert_eq!(Stamp::take(root), before);
+        assert_eq!(stamp(root, &PLUGINS), before);
         symlink("..2", root.join("..tmp")).unwrap();
         fs::rename(root.join("..tmp"), root.join("..data")).unwrap();
-        assert_ne!(Stamp::take(root), before);
+        assert_ne!(stamp(root, &PLUGINS), before);
         assert_eq!(listed(root), [("a.json".to_owned(), Ok("..2".to_owned()))]);
     }
 
@@ -287,9 +281,9 @@ mod tests {
     #[test]
     fn a_stamp_changes_with_every_write_and_rename() {
         let folder = tempfile::tempdir().unwrap();
-        let mut before = Stamp::take(folder.path());
+        let mut before = stamp(folder.path(), &PLUGINS);
         let mut changed = || {
-            let now = Stamp::take(folder.path());
+            let now = stamp(folder.path(), &PLUGINS);
             std::mem::replace(&mut before, now.clone()) != now
         };
         assert!(!changed());

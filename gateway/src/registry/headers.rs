@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 
 use gapura_protocol::headers::{is_reserved, tells_who};
-use gapura_runtime::json::{Fields, Value};
+use gapura_settings::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::auth_mode::AuthMode;
 
 /// The `X-*` headers of a client that may pass to one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderPatterns {
+pub(crate) struct HeaderPatterns {
     exact: Vec<Box<str>>,
     prefixes: Vec<Box<str>>,
 }
@@ -128,7 +128,7 @@ impl HeaderPatterns {
 
     /// Whether a name, in lower case, is one of those listed.
     #[must_use]
-    pub fn names_it(&self, name: &str) -> bool {
+    pub(crate) fn names_it(&self, name: &str) -> bool {
         self.exact.iter().any(|exact| **exact == *name)
             || self
                 .prefixes
@@ -182,7 +182,7 @@ impl HeaderPatterns {
     /// Whether a client's header of this name may pass. Never a reserved name, nor one with a character that some plugins read
     /// as another.
     #[must_use]
-    pub fn takes(&self, name: &HeaderName) -> bool {
+    pub(crate) fn takes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         self.names_it(name)
             && !is_reserved(name)
@@ -193,18 +193,18 @@ impl HeaderPatterns {
 
     /// The same of a client that may be a `proxy` to believe: only such a one may tell who somebody is.
     #[must_use]
-    pub fn takes_from(&self, name: &HeaderName, is_proxy: bool) -> bool {
+    pub(crate) fn takes_from(&self, name: &HeaderName, is_proxy: bool) -> bool {
         (is_proxy || !tells_who(name.as_str())) && self.takes(name)
     }
 
     /// Whether none may pass.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
     }
 
     /// The names and, with their `*`, the beginnings of names.
-    pub fn names(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         let exact = self.exact.iter().map(ToString::to_string);
         exact.chain(self.prefixes.iter().map(|prefix| format!("{prefix}*")))
     }
@@ -292,7 +292,7 @@ mod tests {
     fn patterns(json: &str) -> Result<HeaderPatterns, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"forward_headers\": {json}}}");
-        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
         let read = HeaderPatterns::read(
             &mut Fields::open(&node, "", &["forward_headers"], &mut faults).unwrap(),
         );
@@ -306,7 +306,7 @@ mod tests {
     fn injected(json: &str, auth: AuthMode) -> Result<Vec<(HeaderName, HeaderValue)>, Vec<String>> {
         let mut faults = Vec::new();
         let text = format!("{{\"inject_headers\": {json}}}");
-        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
         let read = read_injected(
             &mut Fields::open(&node, "", &["inject_headers"], &mut faults).unwrap(),
             Some(auth),
@@ -327,7 +327,7 @@ mod tests {
         let read = |json: &str| {
             let mut faults = Vec::new();
             let text = format!("{{\"strip_headers\": {json}}}");
-            let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
+            let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
             let read = HeaderPatterns::read_stripped(
                 &mut Fields::open(&node, "", &["strip_headers"], &mut faults).unwrap(),
             );

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use gapura_trust::file;
+use gapura_files::file;
 
 use super::build::State;
 use super::folder::{Bounds, PLUGINS, Snapshot};

@@ -9,20 +9,20 @@ use gapura_protocol::path::{CanonicalPath, PathError};
 
 /// A canonical path prefix of whole segments: `/`, or `/v1/lab` without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mount(Box<str>);
+pub(crate) struct Mount(Box<str>);
 
 /// The paths the gateway answers by itself (CONTRACT section 6).
-pub const OWN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/version", "/openapi.json"];
+pub(crate) const OWN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/version", "/openapi.json"];
 
 /// A lookup tries one prefix a depth, so depth is bounded.
-pub const MAX_SEGMENTS: usize = 16;
+pub(crate) const MAX_SEGMENTS: usize = 16;
 
 impl Mount {
     /// Takes a mount as a file writes it.
     ///
     /// # Errors
     /// A clause that says what is wrong, to stand behind the field's name.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let path = CanonicalPath::parse(text.as_bytes()).map_err(|err| match err {
             PathError::NoLeadingSlash => {
                 "must begin with /, such as /v1/plugins/billing".to_owned()
@@ -48,13 +48,13 @@ impl Mount {
 
     /// The path.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// How many segments it has; `/` has none.
     #[must_use]
-    pub fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         if self.is_root() {
             0
         } else {
@@ -64,13 +64,13 @@ impl Mount {
 
     /// Whether it takes whatever no other mount takes.
     #[must_use]
-    pub fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         &*self.0 == "/"
     }
 
     /// What is left of a path below this mount, `/` where nothing is; `None` if the path is not below it.
     #[must_use]
-    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+    pub(crate) fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         if self.is_root() {
             return Some(path);
         }

@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 
 use gapura_protocol::host;
-use gapura_runtime::json::Position;
+use gapura_settings::json::Position;
 
 /// The origins of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OriginSet {
+pub(crate) struct OriginSet {
     any: bool,
     exact: HashSet<Box<str>>,
     /// What stands before and behind the one label.
@@ -44,7 +44,7 @@ impl OriginSet {
 
     /// Whether a page of this origin is meant.
     #[must_use]
-    pub fn has(&self, origin: &str) -> bool {
+    pub(crate) fn has(&self, origin: &str) -> bool {
         self.any
             || self.exact.contains(origin)
             || self.labels.iter().any(|(before, behind)| {
@@ -57,7 +57,7 @@ impl OriginSet {
 
     /// Whether every origin is meant.
     #[must_use]
-    pub fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.any
     }
 

@@ -4,24 +4,28 @@
 //! restricts and cannot be enforced by this build is refused, never ignored. Whether two plugins get in each other's way is not
 //! known here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_protocol::identity::{Name, PeerId, Role};
-use gapura_protocol::path;
-use gapura_runtime::json::{Fields, Node, Value};
+use gapura_settings::json::{Fields, Node};
 use http::{HeaderName, HeaderValue};
 
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
+use super::canary::{self, Canary, Chosen};
 use super::cors::Cors;
 use super::headers::{self, HeaderPatterns};
+use super::health::{HealthCheck, Retry, read_path};
 use super::mount::Mount;
+use super::rate_limit::{Limited, RateLimit};
 use super::rules::{Rules, Signing};
 use super::upstream::Upstream;
+use super::version::SemVer;
 
 /// A plugin the gateway may route to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     /// Its name, unique in the registry.
     pub name: Name,
     /// What the operator believes runs there.
@@ -38,6 +42,10 @@ pub struct Plugin {
     pub timeout: Duration,
     /// Who may use it.
     pub access: Access,
+    /// How much one caller may send to it.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// How many requests may be under way to it.
+    pub max_in_flight: u32,
     /// Which pages of other origins may read its answers.
     pub cors: Option<Cors>,
     /// Whether a page's WebSocket may bring its token as a subprotocol.
@@ -61,6 +69,14 @@ pub struct Plugin {
     /// Whether plain http may leave this machine. Where not, whoever connects refuses an address that is not loopback, whatever
     /// the name resolves to.
     pub plaintext_upstream: bool,
+    /// How its instances are asked whether they are well; not at all if `None`.
+    pub health: Option<HealthCheck>,
+    /// What may be sent again that may have arrived.
+    pub retry: Retry,
+    /// An instance that says that it is older gets no requests.
+    pub min_version: Option<SemVer>,
+    /// Another upstream for some of its companies.
+    pub canary: Option<Canary>,
     /// Where it serves its contract.
     pub openapi: String,
     /// Fields of the file that are checked and do nothing yet.
@@ -89,18 +105,19 @@ const KNOWN: &[&str] = &[
     "ws_token",
     "outlive_token",
     "enabled",
+    "rate_limit",
+    "max_in_flight",
     "max_body_bytes",
     "retry",
     "health",
+    "min_version",
+    "canary",
     "openapi",
     "$schema",
 ];
 
-/// Fields that restrict and do not work yet: a file that leans on one must not load.
-const RESTRICTING: &[&str] = &["rate_limit"];
-
 /// Names that are kept for later.
-const LATER: &[&str] = &["conditions", "canary", "min_version", "matrix_params"];
+const LATER: &[&str] = &["conditions", "matrix_params"];
 
 const AUTH_MODES: [(&str, AuthMode); 3] = [
     ("gateway_verified", AuthMode::GatewayVerified),
@@ -110,6 +127,11 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 
+const IN_FLIGHT_DEFAULT: u64 = 256;
+
+/// More than a program has sockets for.
+const IN_FLIGHT_MAX: u64 = 1_000_000;
+
 /// A day: whoever needs longer needs another shape of request.
 const TIMEOUT_MAX_MS: u64 = 86_400_000;
 
@@ -118,26 +140,39 @@ const VERSION_MAX: usize = 128;
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
     #[must_use]
-    pub fn gets_context(&self) -> bool {
+    pub(crate) fn gets_context(&self) -> bool {
         self.auth.is_verified() && (!self.upstream.is_plaintext() || self.signed)
     }
 
     /// Whether an address may be connected to in plain http.
     #[must_use]
-    pub fn may_leave_loopback(&self) -> bool {
+    pub(crate) fn may_leave_loopback(&self) -> bool {
         !self.upstream.is_plaintext() || self.plaintext_upstream
+    }
+
+    /// The plugin as it is at its canary: elsewhere, and all else the same.
+    #[must_use]
+    pub(crate) fn at_canary(&self) -> Option<Self> {
+        let canary = self.canary.as_ref()?;
+        Some(Self {
+            upstream: canary.upstream.clone(),
+            identity: canary.identity.clone(),
+            plaintext_upstream: canary.plaintext_upstream,
+            auth: canary.auth,
+            signed: canary.signed,
+            canary: None,
+            ..self.clone()
+        })
     }
 
     /// Reads a whole file's tree; `None` with at least one fault where it is not acceptable.
     pub(super) fn read(
         root: &Node,
         rules: &Rules,
-        faults: &mut Vec<gapura_runtime::json::JsonFault>,
+        faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
-        let refused = [RESTRICTING, LATER].concat();
-        let mut fields = Fields::open_but(root, "", KNOWN, &refused, faults)?;
-        fields.refuse(RESTRICTING, "restricts who may call and can't be enforced by this build yet; remove it, or keep the plugin out");
+        let mut fields = Fields::open_but(root, "", KNOWN, LATER, faults)?;
         fields.refuse(LATER, "is not supported by this build; remove it");
         for name in ["name", "version", "mount", "upstream", "auth_mode"] {
             fields.require(name);
@@ -146,7 +181,7 @@ impl Plugin {
         let name = read_name(&mut fields);
         let version = read_version(&mut fields);
         let mount = read_mount(&mut fields);
-        let upstream = Upstream::read(&mut fields, &mut inactive);
+        let upstream = Upstream::read(&mut fields);
         let auth = read_auth(&mut fields);
         let keep_mount_prefix = fields.flag("keep_mount_prefix").unwrap_or(false);
         let timeout = Duration::from_millis(
@@ -163,6 +198,9 @@ impl Plugin {
                     .is_none_or(|upstream| !upstream.is_plaintext()),
         };
         let access = Access::read(&mut fields, told);
+        let limited = Limited::Plugin { known: told.caller };
+        let rate_limit = RateLimit::read(&mut fields, limited);
+        let max_in_flight = read_max_in_flight(&mut fields);
         let cors = Cors::read(&mut fields);
         let ws_token = read_ws_token(&mut fields, auth);
         let outlive_token = fields.flag("outlive_token").unwrap_or(false);
@@ -176,11 +214,13 @@ impl Plugin {
             .whole("max_body_bytes", 0..=u64::MAX)
             .or(rules.max_body);
         let openapi = read_openapi(&mut fields, &mut inactive);
-        read_retry(&mut fields, &mut inactive);
-        read_health(&mut fields, &mut inactive);
+        let retry = Retry::read(&mut fields);
+        let health = HealthCheck::read(&mut fields);
+        let min_version = read_min_version(&mut fields);
         if let Some(upstream) = &upstream {
             check_plaintext(&mut fields, upstream, auth, plaintext_upstream, rules);
         }
+        let canary = read_canary(&mut fields, name.as_ref(), auth, rules);
         if faults.len() > before {
             return None;
         }
@@ -195,6 +235,8 @@ impl Plugin {
             keep_mount_prefix,
             timeout,
             access: access?,
+            rate_limit,
+            max_in_flight,
             cors,
             ws_token,
             outlive_token,
@@ -205,6 +247,10 @@ impl Plugin {
             identity: identity?,
             max_body,
             plaintext_upstream,
+            health,
+            retry,
+            min_version,
+            canary,
             openapi,
             inactive,
         })
@@ -245,12 +291,17 @@ fn read_mount(fields: &mut Fields<'_, '_>) -> Option<Mount> {
     }
 }
 
+fn read_max_in_flight(fields: &mut Fields<'_, '_>) -> u32 {
+    let most = fields.whole("max_in_flight", 1..=IN_FLIGHT_MAX);
+    u32::try_from(most.unwrap_or(IN_FLIGHT_DEFAULT)).unwrap_or(u32::MAX)
+}
+
 /// `auth_mode`, and `verify`, which narrows it.
 fn read_auth(fields: &mut Fields<'_, '_>) -> Option<AuthMode> {
     let verify = fields.flag("verify");
     let text = fields.text("auth_mode")?;
     let Some((_, mode)) = AUTH_MODES.iter().find(|(name, _)| *name == text) else {
-        let nearest = gapura_runtime::json::nearest(text, AUTH_MODES.map(|(name, _)| name))
+        let nearest = gapura_settings::json::nearest(text, AUTH_MODES.map(|(name, _)| name))
             .unwrap_or_default();
         fields.fault(
             "auth_mode",
@@ -360,55 +411,62 @@ fn read_openapi(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) -
     read_path(fields, "openapi").unwrap_or(default)
 }
 
-/// A path that the gateway asks a plugin for by itself.
-fn read_path(fields: &mut Fields<'_, '_>, name: &str) -> Option<String> {
-    let text = fields.text(name)?;
-    if path::is_canonical(text.as_bytes()) {
-        return Some(text.to_owned());
+fn read_min_version(fields: &mut Fields<'_, '_>) -> Option<SemVer> {
+    let text = fields.text("min_version")?;
+    let version = SemVer::parse(text);
+    if version.is_none() {
+        fields.fault(
+            "min_version",
+            "must be a version by semantic versioning, such as 1.4.0",
+        );
     }
-    fields.fault(
-        name,
-        "must be a path in canonical form, such as /openapi.json, without a query",
-    );
-    None
+    version
 }
 
-fn read_retry(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("retry") else {
-        return;
+/// `canary`: an upstream like the plugin's own, by the same rules, with an `auth_mode` that is not weaker.
+fn read_canary(
+    fields: &mut Fields<'_, '_>,
+    name: Option<&Name>,
+    auth: Option<AuthMode>,
+    rules: &Rules,
+) -> Option<Canary> {
+    let node = fields.node("canary")?;
+    let mut fields = Fields::open(node, "canary", canary::KNOWN, fields.faults())?;
+    fields.require("upstream");
+    let chosen = Chosen::read(&mut fields);
+    let upstream = Upstream::read(&mut fields);
+    let identity = read_identity(&mut fields, name, rules);
+    let plaintext_upstream = fields.flag("plaintext_upstream").unwrap_or(false);
+    let own = if fields.node("auth_mode").is_some() {
+        read_auth(&mut fields)
+    } else {
+        auth
     };
-    inactive.push("retry");
-    if let Some(mut retry) = Fields::open(
-        node,
-        "retry",
-        &["attempts", "budget_percent"],
-        fields.faults(),
-    ) {
-        retry.whole("attempts", 0..=10);
-        retry.whole("budget_percent", 0..=100);
+    if let (Some(own), Some(auth)) = (own, auth)
+        && (own < auth || own.is_verified() != auth.is_verified())
+    {
+        fields.fault(
+            "auth_mode",
+            format_args!(
+                "must not be weaker than the plugin's own, nor ask for a token where that asks for none: {} beside {}",
+                own.as_str(),
+                auth.as_str()
+            ),
+        );
     }
-}
-
-fn read_health(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) {
-    let Some(node) = fields.node("health") else {
-        return;
-    };
-    inactive.push("health");
-    match &node.value {
-        Value::Bool(false) => {}
-        Value::Object(_) => {
-            let known = ["path", "interval_ms", "unhealthy_after", "healthy_after"];
-            if let Some(mut health) = Fields::open(node, "health", &known, fields.faults()) {
-                read_path(&mut health, "path");
-                health.whole("interval_ms", 100..=3_600_000);
-                health.whole("unhealthy_after", 1..=1000);
-                health.whole("healthy_after", 1..=1000);
-            }
-        }
-        _ => fields
-            .wrong_kind("health", node, "an object or false")
-            .unwrap_or(()),
+    if let Some(upstream) = &upstream {
+        check_plaintext(&mut fields, upstream, own, plaintext_upstream, rules);
     }
+    let upstream = upstream?;
+    let signed = upstream.is_plaintext() && rules.signing != Signing::Off;
+    Some(Canary::new(
+        chosen,
+        upstream,
+        identity?,
+        plaintext_upstream,
+        own?,
+        signed,
+    ))
 }
 
 #[cfg(test)]

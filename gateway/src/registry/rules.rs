@@ -6,7 +6,7 @@ use gapura_protocol::identity::TrustDomain;
 
 /// What a signature on a request to a plain http upstream covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Signing {
+pub(crate) enum Signing {
     /// There is none.
     #[default]
     Off,
@@ -18,7 +18,7 @@ pub enum Signing {
 
 /// What of the gateway's own settings decides whether a plugin file is acceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// The gateway's own trust domain: no plugin of another is ever dialled.
     pub trust_domain: TrustDomain,
     /// Whether requests to plain http upstreams are signed, and whether that covers who acts.

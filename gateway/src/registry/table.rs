@@ -15,7 +15,7 @@ use super::plugin::Plugin;
 
 /// All mounts at one moment, and what was wrong with the folder then.
 #[derive(Debug)]
-pub struct Table<R = ()> {
+pub(crate) struct Table<R = ()> {
     mounts: HashMap<Box<str>, Slot<R>>,
     /// The depths at which there is a mount, deepest first, without that of `/`.
     depths: Vec<usize>,
@@ -33,7 +33,7 @@ enum Slot<R> {
 
 /// Who takes a path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found<'a, R = ()> {
+pub(crate) enum Found<'a, R = ()> {
     /// This plugin.
     Plugin {
         /// It.
@@ -106,7 +106,7 @@ impl Table {
 impl<R> Table<R> {
     /// Who takes a canonical path.
     #[must_use]
-    pub fn find<'a>(&'a self, path: &'a str) -> Found<'a, R> {
+    pub(crate) fn find<'a>(&'a self, path: &'a str) -> Found<'a, R> {
         // Where each prefix of one, two, three segments ends; deeper than the deepest mount is of no interest.
         let mut ends = [0; MAX_SEGMENTS + 1];
         let deepest = self.depths.first().copied().unwrap_or(0);
@@ -144,12 +144,12 @@ impl<R> Table<R> {
 
     /// The plugins in force with their files, in the order of their names.
     #[must_use]
-    pub fn plugins(&self) -> &[(String, Arc<Plugin>)] {
+    pub(crate) fn plugins(&self) -> &[(String, Arc<Plugin>)] {
         &self.plugins
     }
 
     /// What runs for the plugins in force, in no order.
-    pub fn running(&self) -> impl Iterator<Item = (&Arc<Plugin>, &R)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&Arc<Plugin>, &R)> {
         let slots = self.mounts.values().chain(&self.root);
         slots.filter_map(|slot| match slot {
             Slot::Plugin(plugin, running) => Some((plugin, running)),
@@ -159,7 +159,7 @@ impl<R> Table<R> {
 
     /// The mounts on hold, in their order.
     #[must_use]
-    pub fn held(&self) -> Vec<&str> {
+    pub(crate) fn held(&self) -> Vec<&str> {
         let mut held: Vec<&str> = self
             .mounts
             .iter()
@@ -175,14 +175,14 @@ impl<R> Table<R> {
 
     /// What was wrong with the folder when this table was made.
     #[must_use]
-    pub fn faults(&self) -> &[FileFault] {
+    pub(crate) fn faults(&self) -> &[FileFault] {
         &self.faults
     }
 
     /// Every mount that takes a path, the longest first, with the plugin that has it, or `None` for one on hold: what `explain`
     /// shows.
     #[must_use]
-    pub fn candidates<'a>(&'a self, path: &str) -> Vec<(&'a str, Option<&'a Arc<Plugin>>)> {
+    pub(crate) fn candidates<'a>(&'a self, path: &str) -> Vec<(&'a str, Option<&'a Arc<Plugin>>)> {
         let takes = |mount: &str| {
             path.strip_prefix(mount)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,35 +1,38 @@
 //! Where a plugin is reached: one address or several, all by mTLS or all in plain http.
 //!
-//! In: the `upstream` field in each of its shapes. Out: at least one [`Instance`] with a checked host and port. Names are not
-//! resolved here; whether a host is loopback is judged by its text, and `localhost` is judged again by whoever connects.
+//! In: the `upstream` field in each of its shapes. Out: at least one [`Instance`] with a checked host and port, or a checked path.
+//! Names are not resolved here; whether a host is loopback is judged by its text, and `localhost` is judged again by whoever
+//! connects, as is the folder of a socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Component, Path};
+use std::sync::Arc;
 
 use gapura_protocol::host;
-use gapura_runtime::json::{Fields, Node, Position, Value};
+use gapura_settings::json::{Fields, Node, Position, Value};
 
 /// Every address of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     scheme: Scheme,
     instances: Vec<Instance>,
 }
 
 /// One address of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// The host; a name may stand for several addresses.
     pub host: Host,
-    /// The port.
+    /// The port; 0 at a socket.
     pub port: u16,
-    /// Its share of the requests; not active yet.
+    /// Its share of the requests, beside those of the others; each address of a name has the same.
     pub weight: u16,
 }
 
 /// How an upstream is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// A sidecar, over mTLS.
     Https,
     /// No sidecar, in plain http.
@@ -38,11 +41,13 @@ pub enum Scheme {
 
 /// A host of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
+pub(crate) enum Host {
     /// A DNS name, in lower case.
     Name(Box<str>),
     /// An address.
     Ip(IpAddr),
+    /// A unix socket of this host: an absolute path.
+    Socket(Arc<Path>),
 }
 
 /// More addresses than this in one file are a mistake.
@@ -50,10 +55,7 @@ const INSTANCES_MAX: usize = 256;
 
 impl Upstream {
     /// Reads the field `upstream`.
-    pub(super) fn read(
-        fields: &mut Fields<'_, '_>,
-        inactive: &mut Vec<&'static str>,
-    ) -> Option<Self> {
+    pub(super) fn read(fields: &mut Fields<'_, '_>) -> Option<Self> {
         let node = fields.node("upstream")?;
         let listed: Vec<(Scheme, Instance, Position)> = match &node.value {
             Value::Text(text) => read_url(fields, text, node.position, 1)
@@ -75,10 +77,7 @@ impl Upstream {
             }
             Value::List(nodes) => {
                 // No early end: every entry has its mistakes named.
-                let read: Vec<_> = nodes
-                    .iter()
-                    .map(|node| read_entry(fields, node, inactive))
-                    .collect();
+                let read: Vec<_> = nodes.iter().map(|node| read_entry(fields, node)).collect();
                 read.into_iter().collect::<Option<Vec<_>>>()?
             }
             _ => {
@@ -130,26 +129,25 @@ impl Upstream {
     }
 
     /// How all of them are spoken to.
-    #[must_use]
-    pub fn scheme(&self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Whether nothing protects what is sent there.
     #[must_use]
-    pub fn is_plaintext(&self) -> bool {
+    pub(crate) fn is_plaintext(&self) -> bool {
         self.scheme == Scheme::Http
     }
 
     /// At least one address.
     #[must_use]
-    pub fn instances(&self) -> &[Instance] {
+    pub(crate) fn instances(&self) -> &[Instance] {
         &self.instances
     }
 
     /// Whether every address is on this machine, as far as its text tells.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.instances
             .iter()
             .all(|instance| instance.host.is_loopback())
@@ -159,12 +157,11 @@ impl Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, instance) in self.instances.iter().enumerate() {
-            write!(
-                f,
-                "{}{}://{instance}",
-                if at == 0 { "" } else { ", " },
-                self.scheme
-            )?;
+            let between = if at == 0 { "" } else { ", " };
+            match &instance.host {
+                Host::Socket(_) => write!(f, "{between}{instance}")?,
+                _ => write!(f, "{between}{}://{instance}", self.scheme)?,
+            }
         }
         Ok(())
     }
@@ -172,7 +169,10 @@ impl fmt::Display for Upstream {
 
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match &self.host {
+            Host::Socket(_) => self.host.fmt(f),
+            host => write!(f, "{host}:{}", self.port),
+        }
     }
 }
 
@@ -206,10 +206,11 @@ impl Host {
 
     /// Whether it is this machine, as far as its text tells.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => matches!(&**name, "localhost" | "localhost."),
             Self::Ip(ip) => ip.to_canonical().is_loopback(),
+            Self::Socket(_) => true,
         }
     }
 }
@@ -220,25 +221,19 @@ impl fmt::Display for Host {
             Self::Name(name) => f.write_str(name),
             Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Socket(path) => write!(f, "https+unix:{}", path.display()),
         }
     }
 }
 
 /// One entry of a list: an address, or an address with a weight.
-fn read_entry(
-    fields: &mut Fields<'_, '_>,
-    node: &Node,
-    inactive: &mut Vec<&'static str>,
-) -> Option<(Scheme, Instance, Position)> {
+fn read_entry(fields: &mut Fields<'_, '_>, node: &Node) -> Option<(Scheme, Instance, Position)> {
     match &node.value {
         Value::Text(text) => read_url(fields, text, node.position, 1),
         Value::Object(_) => {
             let mut entry = Fields::open(node, "upstream", &["url", "weight"], fields.faults())?;
             entry.require("url");
             let weight = if entry.node("weight").is_some() {
-                if !inactive.contains(&"weight") {
-                    inactive.push("weight");
-                }
                 entry
                     .whole("weight", 0..=u64::from(u16::MAX))
                     .and_then(|weight| u16::try_from(weight).ok())
@@ -274,14 +269,42 @@ fn read_url(
     }
 }
 
-/// `https://host:port` or `http://host:port`, and nothing else.
+/// The kernel's limit; a longer one could never be connected to.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The path behind `https+unix:`.
+fn parse_socket(path: &str) -> Result<Host, &'static str> {
+    if path.len() > SOCKET_PATH_MAX {
+        return Err("names a socket whose path is longer than 107 bytes; choose a shorter one");
+    }
+    let path = Path::new(path);
+    // Compared and shown as it is written, so it is written in one way.
+    let plain = path.components().all(|part| match part {
+        Component::RootDir => true,
+        Component::Normal(name) => !name.as_encoded_bytes().iter().any(u8::is_ascii_control),
+        _ => false,
+    });
+    let folders = path.components().count();
+    let whole = path.components().collect::<std::path::PathBuf>();
+    if !path.is_absolute() || !plain || folders < 2 || whole.as_os_str() != path.as_os_str() {
+        return Err("needs an absolute path after https+unix:, such as /run/gapura/lab.sock");
+    }
+    Ok(Host::Socket(path.into()))
+}
+
+/// `https://host:port`, `http://host:port` or `https+unix:PATH`, and nothing else.
 fn parse_url(text: &str) -> Result<(Scheme, Host, u16), &'static str> {
+    if let Some(path) = text.strip_prefix("https+unix:") {
+        return Ok((Scheme::Https, parse_socket(path)?, 0));
+    }
     let (scheme, rest) = if let Some(rest) = text.strip_prefix("https://") {
         (Scheme::Https, rest)
     } else if let Some(rest) = text.strip_prefix("http://") {
         (Scheme::Http, rest)
     } else {
-        return Err("must begin with https:// (a sidecar) or http:// (no sidecar)");
+        return Err(
+            "must begin with https:// (a sidecar), https+unix: (one at a socket) or http:// (no sidecar)",
+        );
     };
     if rest.contains('@') {
         return Err("must not hold a user or password; remove everything up to the @");
@@ -310,20 +333,13 @@ fn parse_url(text: &str) -> Result<(Scheme, Host, u16), &'static str> {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> (Option<Upstream>, Vec<String>, Vec<&'static str>) {
+    fn read(json: &str) -> (Option<Upstream>, Vec<String>) {
         let mut faults = Vec::new();
-        let mut inactive = Vec::new();
         let text = format!("{{\"upstream\": {json}}}");
-        let node = gapura_runtime::json::parse(text.as_bytes(), &mut faults).unwrap();
-        let upstream = Upstream::read(
-            &mut Fields::open(&node, "", &["upstream"], &mut faults).unwrap(),
-            &mut inactive,
-        );
-        (
-            upstream,
-            faults.iter().map(ToString::to_string).collect(),
-            inactive,
-        )
+        let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
+        let mut fields = Fields::open(&node, "", &["upstream"], &mut faults).unwrap();
+        let upstream = Upstream::read(&mut fields);
+        (upstream, faults.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -344,8 +360,12 @@ mod tests {
                 "[{\"url\": \"https://a:1\", \"weight\": 0}, {\"url\": \"https://b:1\"}, \"https://c:1\"]",
                 "https://a:1, https://b:1, https://c:1",
             ),
+            (
+                "[\"https+unix:/run/gapura/lab.sock\", \"https://a:1\"]",
+                "https+unix:/run/gapura/lab.sock, https://a:1",
+            ),
         ] {
-            let (upstream, faults, _) = read(json);
+            let (upstream, faults) = read(json);
             assert_eq!(
                 upstream.map(|upstream| upstream.to_string()).as_deref(),
                 Some(shown),
@@ -353,8 +373,7 @@ mod tests {
             );
             assert!(faults.is_empty());
         }
-        let (upstream, _, inactive) =
-            read("[{\"url\": \"https://a:1\", \"weight\": 3}, \"https://b:1\"]");
+        let (upstream, _) = read("[{\"url\": \"https://a:1\", \"weight\": 3}, \"https://b:1\"]");
         assert_eq!(
             upstream
                 .unwrap()
@@ -364,7 +383,6 @@ mod tests {
                 .collect::<Vec<_>>(),
             [3, 1]
         );
-        assert_eq!(inactive, ["weight"]);
     }
 
     #[test]
@@ -396,8 +414,15 @@ mod tests {
             ("http://2130706433:1", "names a host"),
             ("http://0x7f000001:1", "names a host"),
             ("http://1.2.3.4.5:1", "names a host"),
+            ("https+unix:", "an absolute path"),
+            ("https+unix:/", "an absolute path"),
+            ("https+unix:lab.sock", "an absolute path"),
+            ("https+unix://run/lab.sock", "an absolute path"),
+            ("https+unix:/run/../lab.sock", "an absolute path"),
+            ("https+unix:/run/lab.sock/", "an absolute path"),
+            ("http+unix:/run/lab.sock", "must begin with https://"),
         ] {
-            let (upstream, faults, _) = read(&format!("{url:?}"));
+            let (upstream, faults) = read(&format!("{url:?}"));
             assert!(
                 upstream.is_none() && faults.len() == 1 && faults[0].contains(why),
                 "{url}: {faults:?}"
@@ -440,7 +465,7 @@ mod tests {
                 "\"upstream.weight\" must be a whole number from 0 to 65535, found -1",
             ),
         ] {
-            let (upstream, faults, _) = read(json);
+            let (upstream, faults) = read(json);
             assert!(
                 faults.len() == 1 && faults[0].contains(why),
                 "{json}: {faults:?}"
@@ -459,6 +484,7 @@ mod tests {
             "http://[::1]:1",
             "http://[::ffff:127.0.0.1]:1",
             "http://localhost:1",
+            "https+unix:/run/a",
         ] {
             assert!(loopback(url), "{url}");
         }

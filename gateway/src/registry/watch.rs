@@ -1,9 +1,8 @@
 //! Keeps the table in step with the folder while the program runs.
 //!
-//! In: the folder, looked at twice a second, and a nudge (SIGHUP). Out: the next [`Table`] behind one pointer, a log line for each
-//! fault and change, the alarm `registry` while anything is wrong, and the numbers for the metrics. Polling sees everything:
-//! files, renames, a ConfigMap's swap, and file systems that tell nobody. What to make of the folder is decided in `build`; each
-//! plugin of the table gets its [`Cluster`] here, the same as before where it is reached as before.
+//! In: the folder, followed by a [`FileWatch`]. Out: the next [`Table`] behind one pointer, a log line for each fault and change, the
+//! alarm `registry` while anything is wrong, and the numbers for the metrics. What to make of the folder is decided in `build`; each
+//! plugin of the table gets what is [`Running`] for it here, the same as before where it is reached as before.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,21 +11,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use gapura_files::directory::Stamp;
 use gapura_runtime::reload::asked::Asked;
+use gapura_runtime::reload::watch::{Digest, FileWatch, Follower, Pace, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 
 use super::build::{Built, State, build};
 use super::fault::FileFault;
-use super::folder::{Snapshot, Stamp};
+use super::folder::{PLUGINS, Snapshot, reading, stamp};
 use super::last_good;
 use super::rules::Rules;
 use super::table::Table;
-use crate::upstream::cluster::{Cluster, Clusters};
+use crate::upstream::cluster::{Clusters, Running};
 
 /// Where the registry is read from, and what is acceptable there.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The folder.
     pub folder: PathBuf,
     /// Where a copy of what is in force is kept.
@@ -37,14 +38,14 @@ pub struct Settings {
 
 /// The registry as the rest of the gateway sees it. Cheap to clone.
 #[derive(Clone)]
-pub struct Registry {
-    table: Arc<ArcSwap<Table<Arc<Cluster>>>>,
+pub(crate) struct Registry {
+    table: Arc<ArcSwap<Table<Running>>>,
     counts: Arc<Counts>,
 }
 
 /// The registry's numbers, for the metrics.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Reloads without a fault.
     pub ok: AtomicU64,
     /// Reloads with one.
@@ -54,42 +55,23 @@ pub struct Counts {
 }
 
 /// The task that follows the folder. Dropping it, or the future of `run`, ends the following and nothing else.
-pub struct Watcher {
+pub(crate) struct Watcher {
     settings: Settings,
     registry: Registry,
     log: Log,
     alarms: Alarms,
     clusters: Clusters,
     state: State,
-    stamp: Stamp,
-    snapshot: Snapshot,
+    /// The folder as it was read first.
+    seen: (Stamp, Digest),
     faults: Vec<FileFault>,
-    /// Polls until the files are read whatever their stamps say.
-    until_full_read: u32,
 }
 
 /// Two looks and a settled reading stay well under the promised two seconds.
-const POLL: Duration = Duration::from_millis(500);
-
-/// A file is taken once two readings this far apart agree: an editor that truncates first is rarely slower.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// After so many readings that differ, the last one is taken: a folder that never rests must not be ignored.
-const SETTLE_TRIES: u32 = 8;
-
-/// Every ten seconds the files are compared byte by byte: a stamp can miss a write within one tick of the file system's clock.
-const FULL_READ_POLLS: u32 = 20;
-
-/// What a start would make of the folder, without starting anything.
-#[must_use]
-pub fn check(settings: &Settings) -> Built {
-    build(
-        None,
-        &Snapshot::take(&settings.folder),
-        &settings.rules,
-        Instant::now(),
-    )
-}
+const PACE: Pace = Pace {
+    look: Duration::from_millis(500),
+    read: Duration::from_secs(10),
+};
 
 impl Registry {
     /// Reads the folder for the first time.
@@ -102,7 +84,7 @@ impl Registry {
         log: &Log,
         alarms: &Alarms,
     ) -> Result<(Self, Watcher), Vec<FileFault>> {
-        let stamp = Stamp::take(&settings.folder);
+        let stamp = stamp(&settings.folder, &PLUGINS);
         let snapshot = Snapshot::take(&settings.folder);
         let now = Instant::now();
         let copy = settings
@@ -141,10 +123,8 @@ impl Registry {
             alarms: alarms.clone(),
             clusters,
             state: State::default(),
-            stamp,
-            snapshot,
+            seen: (stamp, snapshot.digest()),
             faults: Vec::new(),
-            until_full_read: FULL_READ_POLLS,
         };
         watcher.publish(built, true);
         if let Some(folder) = &watcher.settings.last_good {
@@ -155,96 +135,34 @@ impl Registry {
 
     /// The table in force, for as long as one look needs it.
     #[must_use]
-    pub(crate) fn load(&self) -> Guard<Arc<Table<Arc<Cluster>>>> {
+    pub(crate) fn load(&self) -> Guard<Arc<Table<Running>>> {
         self.table.load()
     }
 
     /// The table in force, to keep.
     #[must_use]
-    pub(crate) fn table(&self) -> Arc<Table<Arc<Cluster>>> {
+    pub(crate) fn table(&self) -> Arc<Table<Running>> {
         self.table.load_full()
     }
 
     /// The numbers for the metrics.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub(crate) fn counts(&self) -> &Counts {
         &self.counts
     }
 }
 
 impl Watcher {
     /// Follows the folder until it is dropped. Who asks has it read again, changed or not.
-    pub async fn run(mut self, mut reload: Asked) {
-        loop {
-            let nudged = tokio::select! {
-                () = tokio::time::sleep(POLL) => false,
-                () = reload.changed() => true,
-            };
-            self.look(nudged).await;
-        }
-    }
-
-    /// One look at the folder, and what follows from it.
-    async fn look(&mut self, nudged: bool) {
-        let folder = self.settings.folder.clone();
-        let Some(stamp) = aside(move || Stamp::take(&folder)).await else {
-            return;
-        };
-        self.until_full_read = self.until_full_read.saturating_sub(1);
-        let is_read = nudged || stamp != self.stamp || self.until_full_read == 0;
-        if is_read {
-            self.until_full_read = FULL_READ_POLLS;
-            let before = self.snapshot.clone();
-            self.stamp = stamp;
-            self.snapshot = self.settled().await;
-            if nudged || self.snapshot != before {
-                return self.rebuild(nudged, true).await;
-            }
-        }
-        if self
-            .state
-            .next_change()
-            .is_some_and(|at| at <= Instant::now())
-        {
-            self.rebuild(false, false).await;
-        }
-    }
-
-    /// The folder, once two readings agree.
-    async fn settled(&self) -> Snapshot {
-        let read = || {
-            let folder = self.settings.folder.clone();
-            aside(move || Snapshot::take(&folder))
-        };
-        let mut last = self.snapshot.clone();
-        for _ in 0..SETTLE_TRIES {
-            let Some(now) = read().await else { return last };
-            if now == last {
-                return now;
-            }
-            last = now;
-            tokio::time::sleep(SETTLE).await;
-        }
-        last
-    }
-
-    async fn rebuild(&mut self, nudged: bool, is_reload: bool) {
-        let built = build(
-            Some(&self.state),
-            &self.snapshot,
-            &self.settings.rules,
-            Instant::now(),
+    pub(crate) async fn run(self, asked: Asked) {
+        let (looked_at, folder) = (self.settings.folder.clone(), self.settings.folder.clone());
+        let watch = FileWatch::new(
+            PACE,
+            self.seen.clone(),
+            move || stamp(&looked_at, &PLUGINS),
+            move || reading(&folder, &PLUGINS),
         );
-        if nudged {
-            // Whoever asked wants to be told again.
-            self.faults.clear();
-        }
-        self.publish(built, is_reload);
-        if let Some(folder) = self.settings.last_good.clone() {
-            let state = self.state.clone();
-            let written = aside(move || last_good::write(&folder, &state)).await;
-            self.last_good_written(written.unwrap_or(Ok(())));
-        }
+        watch.run(self, asked).await;
     }
 
     /// Puts a table in force and says so.
@@ -269,7 +187,7 @@ impl Watcher {
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let table = table.run(|plugin| self.clusters.of(plugin));
+        let table = table.run(|plugin| self.clusters.running(plugin));
         self.registry.table.store(Arc::new(table));
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
@@ -318,9 +236,30 @@ impl Watcher {
     }
 }
 
-/// Runs what may wait for a disk off the worker's thread; `None` if the runtime is ending.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
+impl Follower<Snapshot> for Watcher {
+    /// A hold is over.
+    fn is_due(&self) -> bool {
+        let next = self.state.next_change();
+        next.is_some_and(|at| at <= Instant::now())
+    }
+
+    async fn take(&mut self, snapshot: Snapshot, why: Why) {
+        if why == Why::Unchanged {
+            return;
+        }
+        if why == Why::Asked {
+            // Whoever asked wants to be told again.
+            self.faults.clear();
+        }
+        let rules = &self.settings.rules;
+        let built = build(Some(&self.state), &snapshot, rules, Instant::now());
+        self.publish(built, why != Why::Due);
+        if let Some(folder) = self.settings.last_good.clone() {
+            let state = self.state.clone();
+            let written = blocking(move || last_good::write(&folder, &state)).await;
+            self.last_good_written(written.unwrap_or(Ok(())));
+        }
+    }
 }
 
 #[cfg(test)]

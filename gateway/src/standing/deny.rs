@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use gapura_runtime::json::{self, Fields, JsonFault, Node, Value};
+use gapura_settings::json::{self, Fields, JsonFault, Node, Value};
 
 use crate::authenticate::VerifiedCaller;
 

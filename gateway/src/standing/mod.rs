@@ -22,6 +22,7 @@ use gapura_transport::body::Timestamp;
 use tokio::sync::watch::Sender;
 
 use crate::authenticate::VerifiedCaller;
+use crate::registry::RateLimit;
 use deny::DenyList;
 use tenants::Tenants;
 
@@ -82,6 +83,13 @@ impl Standing {
             }
         }
         Ok(())
+    }
+
+    /// How much the company's callers may send by its own file, over all plugins.
+    #[must_use]
+    pub(crate) fn rate_limit(&self, company: &str) -> Option<Arc<RateLimit>> {
+        let tenants = self.0.tenants.as_ref()?.load();
+        tenants.of(company)?.rate_limit.clone()
     }
 
     /// The moment at which a caller's stream has to end since they are no longer welcome; `None` where nothing could bring it.

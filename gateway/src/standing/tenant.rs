@@ -4,12 +4,13 @@
 //! read must not mean that all is well.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gapura_protocol::context::TenantId;
-use gapura_runtime::json::{self, Fields, JsonFault};
+use gapura_settings::json::{self, Fields, JsonFault};
 
 use crate::cidr::Cidr;
-use crate::registry::{OriginSet, read_company, read_origins};
+use crate::registry::{Limited, OriginSet, RateLimit, read_company, read_origins};
 
 /// What holds for a company.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct Tenant {
     pub(super) suspended: bool,
     /// Where its callers must come from; anywhere, if empty.
     cidrs: Box<[Cidr]>,
+    /// How much its callers may send, over all plugins.
+    pub(super) rate_limit: Option<Arc<RateLimit>>,
     /// Whose pages may read answers to its callers.
     pub(super) origins: OriginSet,
 }
@@ -59,6 +62,9 @@ impl Tenant {
         if !self.cidrs.is_empty() {
             words.push("cidrs");
         }
+        if self.rate_limit.is_some() {
+            words.push("rate_limit");
+        }
         if self.origins != OriginSet::default() {
             words.push("cors_origins");
         }
@@ -78,15 +84,11 @@ pub(super) fn read(text: &[u8]) -> Reading {
             "company_id",
             "suspended",
             "cidrs",
+            "rate_limit",
             "cors_origins",
             "$schema",
         ];
-        let refused = ["rate_limit"];
-        let mut fields = Fields::open_but(&root, "", &known, &refused, &mut faults)?;
-        fields.refuse(
-            &refused,
-            "restricts the company and can't be enforced by this build yet; remove it",
-        );
+        let mut fields = Fields::open(&root, "", &known, &mut faults)?;
         read_fields(&mut fields)
     });
     let tenant = tenant.filter(|_| faults.is_empty());
@@ -123,6 +125,7 @@ fn read_fields(fields: &mut Fields<'_, '_>) -> Option<Tenant> {
             Err(message) => fields.fault_at(position, "cidrs", message),
         }
     }
+    let rate_limit = RateLimit::read(fields, Limited::Company);
     let origins = fields
         .node("cors_origins")
         .and_then(|_| read_origins(fields, "cors_origins", false));
@@ -130,6 +133,7 @@ fn read_fields(fields: &mut Fields<'_, '_>) -> Option<Tenant> {
         company: company?.into(),
         suspended,
         cidrs: cidrs.into(),
+        rate_limit,
         origins: origins.unwrap_or_default(),
     })
 }
@@ -185,7 +189,12 @@ mod tests {
         assert_eq!((&*plain.company, plain.suspended), ("42", false));
         assert!(plain.takes("9.9.9.9".parse().unwrap()));
         let full = tenant(
-            r#"{"$schema": "x", "company_id": 42, "suspended": true, "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "cors_origins": ["https://*.a.test"]}"#,
+            r#"{"$schema": "x", "company_id": 42, "suspended": true, "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "cors_origins": ["https://*.a.test"], "rate_limit": {"requests": 5, "per_s": 1}}"#,
+        );
+        let limit = full.rate_limit.as_ref().unwrap();
+        assert_eq!(
+            limit.to_string(),
+            "5 requests in 1 s for the company, 5 at once"
         );
         assert!(full.suspended && full.origins.has("https://b.a.test"));
         for (address, is_in) in [
@@ -196,7 +205,10 @@ mod tests {
         ] {
             assert_eq!(full.takes(address.parse().unwrap()), is_in, "{address}");
         }
-        assert_eq!(full.in_words(), "suspended, cidrs, cors_origins");
+        assert_eq!(
+            full.in_words(),
+            "suspended, cidrs, rate_limit, cors_origins"
+        );
     }
 
     #[test]
@@ -233,8 +245,8 @@ mod tests {
                 "name the origins",
             ),
             (
-                r#"{"company_id": "1", "rate_limit": {}}"#,
-                "can't be enforced by this build",
+                r#"{"company_id": "1", "rate_limit": {"per_s": 1}}"#,
+                "the field \"rate_limit.requests\" is missing",
             ),
         ] {
             assert!(said(text).contains(says), "{text}: {}", said(text));

@@ -8,15 +8,20 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use gapura_protocol::identity::{Name, PeerId};
+use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
 use gapura_transport::body::Attachment;
 use tokio::sync::Notify;
 
+use super::admission::Admission;
+use super::allowance::Allowance;
+use super::health::{Change, Reason};
+use super::instance::{Address, Epoch, Instance, Place};
 use crate::registry::{Host, Plugin, Upstream};
 
 /// The running side of one plugin.
@@ -25,8 +30,15 @@ pub(crate) struct Cluster {
     seat: usize,
     reached: Reached,
     instances: ArcSwap<Vec<Arc<Instance>>>,
+    /// Counts how often one of them came in or went out.
+    generation: AtomicU64,
+    /// An instance is out until it has said that it is new enough.
+    wary: AtomicBool,
+    epoch: Epoch,
+    allowance: Allowance,
     name: Name,
     meters: OnceLock<Arc<PluginMeters>>,
+    admission: Arc<Admission>,
     look_soon: LookSoon,
     /// Requests that have a connection to themselves.
     alone: AtomicUsize,
@@ -40,11 +52,22 @@ pub(crate) struct Alone(Arc<Cluster>);
 /// connection at the plugin; more is what a few clients can ask for, and no plugin has use for.
 const ALONE_MOST: usize = 256;
 
-/// One address of a plugin. While it stays the same value its connections stay.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Instance {
-    /// Where it is.
-    pub(crate) at: SocketAddr,
+/// What runs for one plugin: its cluster, and that of its canary.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// Where the plugin is.
+    pub(crate) main: Arc<Cluster>,
+    /// Where its canary is, if it has one.
+    pub(crate) canary: Option<AtCanary>,
+}
+
+/// A plugin as it is at its canary.
+#[derive(Clone, Debug)]
+pub(crate) struct AtCanary {
+    /// The plugin, elsewhere.
+    pub(crate) plugin: Arc<Plugin>,
+    /// Where that is.
+    pub(crate) cluster: Arc<Cluster>,
 }
 
 /// How a plugin is reached: what of its file decides which connections are its.
@@ -60,7 +83,9 @@ struct Reached {
 pub(crate) struct Clusters {
     look_soon: LookSoon,
     seats: Vec<Weak<Cluster>>,
-    known: HashMap<Name, Weak<Cluster>>,
+    /// By the plugin's name, and whether it is its canary's.
+    known: HashMap<(Name, bool), Weak<Cluster>>,
+    epoch: Epoch,
 }
 
 /// Asks for a look at the names before its time. Clones are the same.
@@ -88,6 +113,57 @@ impl Cluster {
         self.instances.load()
     }
 
+    /// How many requests are under way to it, and who waits for a place.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    /// Changes whenever one of them comes in or goes out.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    /// Since when the times of its instances count.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What it may be sent of copies.
+    pub(crate) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
+    /// Whether another instance than this is in.
+    pub(crate) fn has_another(&self, instance: &Instance) -> bool {
+        let is_another = |one: &&Arc<Instance>| !std::ptr::eq(Arc::as_ptr(one), instance);
+        let instances = self.instances();
+        let mut others = instances.iter().filter(is_another);
+        others.any(|one| one.place.weight > 0 && one.health.is_in())
+    }
+
+    /// An instance came in or went out: all workers look again, and the operator hears of it.
+    pub(crate) fn changed(&self, instance: &Instance, change: Change, log: &Log) {
+        self.generation.fetch_add(1, Relaxed);
+        let (level, event, why, what) = match change {
+            Change::Out(reason) => (Level::Warn, "instance_out", Some(reason), "is out"),
+            Change::In => (Level::Info, "instance_in", None, "is in again"),
+        };
+        let (plugin, at) = (self.name.as_str(), instance.at().to_string());
+        let because = match why {
+            Some(Reason::Failures) => ": requests to it failed five times in a row",
+            Some(Reason::Probes) => ": it does not answer when it is asked how it is",
+            Some(Reason::Version) => ": it does not say that it is as new as min_version wants",
+            None => "",
+        };
+        let message = format!("the instance of plugin {plugin} at {at} {what}{because}");
+        let fields = [
+            ("plugin", plugin.into()),
+            ("instance", at.as_str().into()),
+            ("reason", why.map(Reason::as_str).into()),
+        ];
+        log.event(level, event, &message, &fields);
+    }
+
     /// Its counters among those of the program.
     pub(crate) fn meters(&self, all: &Meters) -> &Arc<PluginMeters> {
         self.meters.get_or_init(|| all.plugin(self.name.as_str()))
@@ -100,28 +176,69 @@ impl Cluster {
 
     /// Leave for one more request to have a connection to itself.
     pub(crate) fn alone(self: &Arc<Self>) -> Option<Alone> {
-        let before = self.alone.fetch_add(1, Ordering::Relaxed);
+        let before = self.alone.fetch_add(1, Relaxed);
         let leave = Alone(self.clone());
         (before < ALONE_MOST).then_some(leave)
     }
 
     /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them are known, what was stays.
-    pub(crate) fn found(&self, mut found: Vec<SocketAddr>, whole: bool) {
+    pub(crate) fn found(&self, mut found: Vec<Place>, whole: bool) {
         let before = self.instances.load_full();
         if !whole && !before.is_empty() {
             return;
         }
-        found.retain(|at| self.reached.takes(*at));
+        found.retain(|place| match &place.at {
+            Address::Tcp(at) => self.reached.takes(*at),
+            Address::Unix(_) => true,
+        });
         found.sort_unstable();
-        found.dedup();
-        if !before.iter().map(|known| &known.at).eq(&found) {
-            // The same address is the same value, so that its connections stay.
-            let known = |at: SocketAddr| before.iter().find(|old| old.at == at).cloned();
-            let next = found
-                .into_iter()
-                .map(|at| known(at).unwrap_or_else(|| Arc::new(Instance { at })));
-            self.instances.store(Arc::new(next.collect()));
+        found.dedup_by(|next, kept| next.at == kept.at);
+        if !before.iter().map(|known| &known.place).eq(&found) {
+            // The same address is the same value, so that its connections stay. One that comes to others begins slowly.
+            let joined = (!before.is_empty()).then(|| self.epoch.now());
+            let found = found.into_iter();
+            let next = found.map(|place| Instance::known(&before, place, joined));
+            let next: Vec<_> = next.collect();
+            if self.wary.load(Relaxed) {
+                hold_out_the_unknown(&next);
+            }
+            self.instances.store(Arc::new(next));
         }
+    }
+
+    /// Whether instances have to say how new they are before they get requests.
+    fn set_wary(&self, wary: bool) {
+        if self.wary.swap(wary, Relaxed) != wary && wary {
+            hold_out_the_unknown(&self.instances.load());
+            self.generation.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What has not said what it runs may be too old.
+fn hold_out_the_unknown(instances: &[Arc<Instance>]) {
+    for instance in instances {
+        if instance.version().is_none() {
+            instance.health.version_fits(false, 1);
+        }
+    }
+}
+
+impl Running {
+    /// How many requests are under way to it, at its canary too.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.clusters().map(|one| one.admission().under_way()).sum()
+    }
+
+    /// How many requests wait for a place, at its canary too.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.clusters().map(|one| one.admission().waiting()).sum()
+    }
+
+    /// The plugin's own, and its canary's.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = Arc<Cluster>> {
+        let canary = self.canary.as_ref().map(|canary| canary.cluster.clone());
+        std::iter::once(self.main.clone()).chain(canary)
     }
 }
 
@@ -129,7 +246,7 @@ impl Attachment for Alone {}
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        self.0.alone.fetch_sub(1, Ordering::Relaxed);
+        self.0.alone.fetch_sub(1, Relaxed);
     }
 }
 
@@ -141,6 +258,11 @@ impl Reached {
             identity,
             may_leave_loopback: plugin.may_leave_loopback(),
         }
+    }
+
+    /// Whether who stands at an address is the same for both.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.upstream.scheme() == other.upstream.scheme()
     }
 
     /// Whether an address that a name stands for may be connected to. One that the file itself names was judged with the file.
@@ -163,34 +285,57 @@ impl Clusters {
             look_soon,
             seats: Vec::new(),
             known: HashMap::new(),
+            epoch: Epoch::begin(),
         }
     }
 
+    /// What runs for a plugin.
+    pub(crate) fn running(&mut self, plugin: &Plugin) -> Running {
+        let main = self.cluster(plugin, false);
+        let canary = plugin.at_canary().map(|plugin| AtCanary {
+            cluster: self.cluster(&plugin, true),
+            plugin: Arc::new(plugin),
+        });
+        let running = Running { main, canary };
+        for cluster in running.clusters() {
+            cluster.set_wary(plugin.min_version.is_some());
+        }
+        running
+    }
+
     /// The cluster of a plugin: the one it had, if it is reached as before, or a new one with the addresses that its file names.
-    pub(crate) fn of(&mut self, plugin: &Plugin) -> Arc<Cluster> {
+    fn cluster(&mut self, plugin: &Plugin, canary: bool) -> Arc<Cluster> {
         let reached = Reached::of(plugin);
-        let known = self.known.get(&plugin.name).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|known| known.reached == reached) {
-            return known;
+        let key = (plugin.name.clone(), canary);
+        let before = self.known.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = before.as_ref().filter(|known| known.reached == reached) {
+            return known.clone();
         }
         self.known.retain(|_, cluster| cluster.strong_count() > 0);
         let free = |cluster: &Weak<Cluster>| cluster.strong_count() == 0;
         let seat = self.seats.iter().position(free).unwrap_or(self.seats.len());
+        // What is known of an instance is true of it in a longer or shorter list too.
+        let before = before.filter(|known| known.reached.is_alike(&reached));
+        let before = before.map_or_else(Arc::default, |known| known.instances.load_full());
+        let joined = (!before.is_empty()).then(|| self.epoch.now());
         let mut listed = Vec::new();
         for instance in reached.upstream.instances() {
-            match &instance.host {
-                Host::Ip(ip) => listed.push(Arc::new(Instance {
-                    at: SocketAddr::new(*ip, instance.port),
-                })),
-                Host::Name(_) => self.look_soon.ask(),
+            match Place::listed(instance) {
+                Some(place) => listed.push(Instance::known(&before, place, joined)),
+                None => self.look_soon.ask(),
             }
         }
         let cluster = Arc::new(Cluster {
             seat,
             reached,
             instances: ArcSwap::from_pointee(listed),
+            generation: AtomicU64::new(0),
+            wary: AtomicBool::new(false),
+            epoch: self.epoch,
+            allowance: Allowance::default(),
             name: plugin.name.clone(),
             meters: OnceLock::new(),
+            admission: Arc::default(),
             look_soon: self.look_soon.clone(),
             alone: AtomicUsize::new(0),
         });
@@ -199,7 +344,7 @@ impl Clusters {
             Some(place) => *place = weak.clone(),
             None => self.seats.push(weak.clone()),
         }
-        self.known.insert(plugin.name.clone(), weak);
+        self.known.insert(key, weak);
         cluster
     }
 }

@@ -5,10 +5,11 @@
 //! request's business; no part of it is without an end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use gapura_files::ownership;
 use gapura_http::BoxStream;
 use gapura_http2::client::{Connection, Settings};
 use gapura_protocol::identity::PeerId;
@@ -16,6 +17,7 @@ use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
+use gapura_transport::secured::Secured;
 use gapura_transport::upstream::dial;
 use gapura_transport::upstream::life::Life;
 use gapura_trust::failure::HandshakeFailure;
@@ -24,6 +26,7 @@ use gapura_trust::set::{TrustSet, TrustStore};
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use super::instance::Address;
 use super::shared::Shared;
 use super::tied::{ConnectionState, Tied};
 
@@ -32,7 +35,7 @@ pub(super) struct Dialer {
     pub(super) core: Rc<Worker>,
     pub(super) trust: TrustStore,
     pub(super) live: LiveConnections,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// Whom the sidecar there must prove to be; plain HTTP if `None`.
     pub(super) wanted: Option<PeerId>,
 }
@@ -116,14 +119,20 @@ impl Dialer {
         trust: &TrustSet,
         offered: &[&[u8]],
     ) -> Result<(BoxStream, Option<LiveGuard>, bool), Failure> {
-        let tcp = dial::tcp(self.address)
+        let io = self
+            .open()
             .await
             .map_err(|error| Failure::Unreachable(error.kind(), error.to_string()))?;
         let Some(wanted) = &self.wanted else {
-            return Ok((Box::new(tcp), None, false));
+            return Ok((io, None, false));
         };
         let connector = TlsConnector::from(trust.client_config(wanted, offered));
-        let handshake = connector.connect(ServerName::IpAddress(self.address.ip().into()), tcp);
+        // Who it must be is in its certificate's URI; the name here is sent to nobody.
+        let host = match &self.address {
+            Address::Tcp(at) => at.ip(),
+            Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let handshake = connector.connect(ServerName::IpAddress(host.into()), io);
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -141,7 +150,19 @@ impl Dialer {
         let guard = self
             .live
             .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
-        Ok((Box::new(stream), Some(guard), http2))
+        Ok((Box::new(Secured::from(stream)), Some(guard), http2))
+    }
+
+    async fn open(&self) -> io::Result<BoxStream> {
+        match &self.address {
+            Address::Tcp(at) => Ok(Box::new(dial::tcp(*at).await?)),
+            Address::Unix(path) => {
+                // Whoever can write to the folder could put another socket there. TLS would tell, but not before it is asked.
+                let judged = ownership::check_socket(path);
+                judged.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
+                Ok(Box::new(dial::unix(path).await?))
+            }
+        }
     }
 
     fn handshake_failed(&self, error: &io::Error, failure: HandshakeFailure) -> Failure {

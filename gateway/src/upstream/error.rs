@@ -16,12 +16,22 @@ pub(crate) enum Error {
     Protocol,
     /// Too many requests are under way to one plugin.
     Overloaded,
+    /// Every instance of the plugin is out.
+    AllOut,
     /// The time ran out.
     Timeout,
     /// The request's body broke.
     Body(BodyFault),
     /// The request cannot be written as the next protocol wants it.
     Unwritable,
+}
+
+impl Error {
+    /// Nobody knows where the plugin is.
+    pub(super) fn nowhere() -> Self {
+        let text = "the upstream's name has no address";
+        Self::Unreachable(io::Error::new(io::ErrorKind::NotFound, text))
+    }
 }
 
 impl fmt::Display for Error {
@@ -31,6 +41,7 @@ impl fmt::Display for Error {
             Self::Identity(sentence) => f.write_str(sentence),
             Self::Protocol => f.write_str("what came back is no answer"),
             Self::Overloaded => f.write_str("too many requests are under way to this plugin"),
+            Self::AllOut => f.write_str("every instance of the plugin is out"),
             Self::Timeout => f.write_str("the plugin did not answer in time"),
             Self::Body(_) => f.write_str("the request's body did not come to its end"),
             Self::Unwritable => f.write_str("the request cannot be written in the next protocol"),

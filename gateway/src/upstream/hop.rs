@@ -8,7 +8,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use super::answer::{Answer, Failed, is_repeatable};
 use super::attempt::{Attempt, Attempts};
 use super::carrier::Carrier;
 use super::dial::{Dialer, Dialled, Failure};
+use super::instance::Address;
 use super::patience::{Over, Patience};
 use super::pool::Pool;
 use super::shared::{self, Shared};
@@ -71,7 +71,7 @@ impl Hop {
         core: Rc<Worker>,
         trust: TrustStore,
         live: LiveConnections,
-        address: SocketAddr,
+        address: Address,
         wanted: Option<PeerId>,
     ) -> Self {
         let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };

@@ -4,28 +4,43 @@
 //! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
 //! an address, an identity and a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `hop` keeps the connections to one address, `dial` opens them, `patience` says
-//! for how long.
+//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is and `health` remembers; `balance`
+//! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
+//! opens them, `patience` says for how long.
 
+pub(crate) mod admission;
+mod allowance;
 mod answer;
 mod attempt;
+mod balance;
+mod budget;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
 mod dial;
 pub(crate) mod error;
+mod fair_queue;
+pub(crate) mod health;
 mod hop;
+pub(crate) mod instance;
+mod load;
 mod lookup;
+pub(crate) mod mirror;
+mod outcome;
 mod patience;
+mod place;
 mod pool;
+pub(crate) mod prober;
 pub(crate) mod resolve;
+mod retry;
 mod shared;
 mod tied;
 
-use std::cell::{Cell, RefCell};
-use std::io;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gapura_http2::Owner;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
@@ -34,10 +49,15 @@ use gapura_trust::set::TrustStore;
 use http::Request;
 
 use crate::outgoing::Outgoing;
+use crate::registry::Retry;
+use balance::Choice;
 use carrier::Carrier;
-use cluster::{Cluster, Instance};
-use hop::Hop;
+use cluster::Cluster;
+use instance::Instance;
+use outcome::Watch;
 use patience::Patience;
+use place::{Place, Seat, Ways};
+use retry::{Spare, Tries};
 
 pub(crate) use answer::Answer;
 pub(crate) use error::Error;
@@ -45,44 +65,54 @@ pub(crate) use error::Error;
 /// One worker's way to all plugins.
 pub(crate) struct Upstreams {
     core: Rc<Worker>,
-    trust: TrustStore,
-    live: LiveConnections,
+    ways: Ways,
     /// By the clusters' seats.
     places: RefCell<Vec<Option<Rc<Place>>>>,
 }
 
-/// What a worker keeps for one cluster for as long as it lives.
-struct Place {
-    /// Keeps another cluster from being taken for this one.
-    cluster: Weak<Cluster>,
-    hops: RefCell<Hops>,
-    turn: Cell<usize>,
+/// One request on its way, and all that stays the same however often it is tried.
+struct Sending<'a> {
+    place: Rc<Place>,
+    cluster: &'a Arc<Cluster>,
+    /// For whom streams hold what of the answer is not taken.
+    owner: &'a Rc<Owner>,
+    patience: Patience<'a>,
+    carrier: Carrier,
+    /// Its answer is a sidecar's.
+    sidecar: bool,
+    retry: Retry,
+    /// Whether there is another instance that could do it.
+    several: bool,
 }
 
-/// The connections to each address of a cluster, in the order of the addresses.
-#[derive(Default)]
-struct Hops {
-    instances: Arc<Vec<Arc<Instance>>>,
-    hops: Vec<Rc<Hop>>,
+/// How one try ended.
+enum Tried {
+    Done(Answer),
+    /// Another may try: nothing was written, or doing it twice does no harm.
+    Again(Request<Body>, Failed),
+    Over(Error),
 }
 
-/// The request, and one more try where nothing of it was written.
-const ATTEMPTS: usize = 2;
+/// Why a request is to be tried again: the answer or the error that stands if it is not.
+enum Failed {
+    Unsent(Error),
+    Lost(Error),
+    Refused(Answer),
+}
 
 impl Upstreams {
     /// A way without any connection yet.
     #[must_use]
     pub(crate) fn new(core: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
         Self {
+            ways: Ways::new(core.clone(), trust, live),
             core,
-            trust,
-            live,
             places: RefCell::default(),
         }
     }
 
-    /// Sends a request of `owner` and waits for the head of its answer. Where nothing was written yet, another address or a fresh connection
-    /// is tried once.
+    /// Sends a request of `owner` and waits for the head of its answer. Where nothing was written yet, another instance or a fresh connection
+    /// is tried; what may have arrived goes to another one only as `retry` allows it.
     ///
     /// # Errors
     /// [`Error`]
@@ -94,53 +124,246 @@ impl Upstreams {
         upload: &Rc<Upload>,
         owner: &Rc<Owner>,
     ) -> Result<Answer, Error> {
-        let place = self.place(cluster);
-        let first = place.turn.get();
-        place.turn.set(first.wrapping_add(1));
-        let (carrier, timeout) = (outgoing.carrier, outgoing.plugin.timeout);
-        let patience = Patience::new(upload, &self.core.timers, timeout);
-        let leave = match carrier {
+        let leave = match outgoing.carrier {
             Carrier::Shared => None,
             Carrier::Alone => Some(cluster.alone().ok_or(Error::Overloaded)?),
         };
-        let mut request = Request::from_parts(outgoing.head, body);
-        let mut failed = Error::Unreachable(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the upstream's name has no address",
-        ));
-        for attempt in 0..ATTEMPTS {
-            let Some(hop) = self.hop(&place, cluster, first.wrapping_add(attempt)) else {
-                break;
-            };
-            match hop.send(request, carrier, &patience, owner).await {
-                Ok(answer) => {
-                    return Ok(match leave {
-                        None => answer,
-                        Some(leave) => answer.with(Box::new(leave)),
-                    });
-                }
-                Err(hop::Error::Unsent(unsent, why)) => {
-                    request = *unsent;
-                    failed = why;
-                    cluster.look_soon();
-                }
-                Err(hop::Error::Final(error)) => return Err(error),
+        let sent = self.send_on(cluster, outgoing, body, upload, owner).await;
+        match leave {
+            None => sent,
+            Some(leave) => sent.map(|answer| answer.with(Box::new(leave))),
+        }
+    }
+
+    async fn send_on(
+        &self,
+        cluster: &Arc<Cluster>,
+        outgoing: Outgoing,
+        body: Body,
+        upload: &Rc<Upload>,
+        owner: &Rc<Owner>,
+    ) -> Result<Answer, Error> {
+        let place = self.place(cluster);
+        place.budget.request(self.second());
+        let Outgoing {
+            plugin,
+            head,
+            carrier,
+        } = outgoing;
+        let several = place.is_several(cluster, &self.ways);
+        let repeatable = several
+            && plugin.retry.attempts > 0
+            && carrier == Carrier::Shared
+            && retry::may_repeat(&head, &body);
+        let (body, small) = match repeatable && !body.is_ended() {
+            true => {
+                let bytes = Box::pin(retry::collect(body)).await.map_err(Error::Body)?;
+                (Body::full(bytes.clone()), bytes)
+            }
+            false => (body, Bytes::new()),
+        };
+        let sending = Sending {
+            place,
+            cluster,
+            owner,
+            patience: Patience::new(upload, &self.core.timers, plugin.timeout),
+            carrier,
+            sidecar: !plugin.upstream.is_plaintext(),
+            retry: plugin.retry,
+            several,
+        };
+        let request = Request::from_parts(head, body);
+        let begun = Instant::now();
+        let seat = self.first(&sending, repeatable, begun)?;
+        let spare = repeatable.then(|| Spare::of(&request, &small));
+        match self.try_at(&sending, &seat, request, spare, begun).await {
+            Tried::Done(answer) => Ok(answer),
+            Tried::Over(error) => Err(error),
+            // Boxed: nothing is wrong as a rule, and the frame would be part of every request's.
+            Tried::Again(request, failed) => {
+                let small = repeatable.then_some(small);
+                let tries = Tries::new(begun);
+                let rest = self.go_on(&sending, seat, tries, request, failed, small);
+                Box::pin(rest).await
             }
         }
-        Err(failed)
+    }
+
+    /// Tries again, elsewhere while another is well, until one answers, nothing is allowed any more, or all have been tried.
+    async fn go_on(
+        &self,
+        sending: &Sending<'_>,
+        mut seat: Seat,
+        mut tries: Tries,
+        mut request: Request<Body>,
+        mut failed: Failed,
+        small: Option<Bytes>,
+    ) -> Result<Answer, Error> {
+        loop {
+            let unsent = matches!(failed, Failed::Unsent(_));
+            tries.tried.push(seat.rank.instance.clone());
+            let next = if self.may_go_again(sending, &mut tries, unsent) {
+                self.next(sending, &tries.tried, unsent)
+            } else {
+                None
+            };
+            let Some(next) = next else {
+                return failed.into_result();
+            };
+            tries.once_more(request.headers_mut());
+            let spare = small.as_ref().map(|small| Spare::of(&request, small));
+            seat = next;
+            let begun = Instant::now();
+            match self.try_at(sending, &seat, request, spare, begun).await {
+                Tried::Done(answer) => return Ok(answer),
+                Tried::Over(error) => return Err(error),
+                Tried::Again(same, why) => (request, failed) = (same, why),
+            }
+        }
+    }
+
+    /// Whether one more try is allowed, which counts it.
+    fn may_go_again(&self, sending: &Sending<'_>, tries: &mut Tries, unsent: bool) -> bool {
+        let Retry {
+            attempts,
+            budget_percent,
+        } = sending.retry;
+        if unsent {
+            tries.unsent += 1;
+            // In vain at a sole instance is in vain.
+            return tries.unsent <= if sending.several { attempts.max(1) } else { 1 };
+        }
+        tries.again += 1;
+        tries.again <= attempts && sending.place.budget.take(self.second(), budget_percent)
+    }
+
+    /// Tries one instance.
+    async fn try_at(
+        &self,
+        sending: &Sending<'_>,
+        seat: &Seat,
+        request: Request<Body>,
+        spare: Option<Spare>,
+        begun: Instant,
+    ) -> Tried {
+        let cluster = sending.cluster;
+        let mut watch = Watch::new(cluster, &seat.rank, &self.core, sending.several, begun);
+        let sent = seat
+            .hop
+            .send(request, sending.carrier, &sending.patience, sending.owner)
+            .await;
+        match sent {
+            Ok(answer) => {
+                let bad = watch.answered(&answer, sending.sidecar);
+                match spare.filter(|_| bad) {
+                    Some(spare) => {
+                        Tried::Again(spare.into_request(), Failed::Refused(watch.carried(answer)))
+                    }
+                    None => Tried::Done(watch.carried(answer)),
+                }
+            }
+            Err(hop::Error::Unsent(unsent, why)) => {
+                watch.unsent(&why);
+                cluster.look_soon();
+                Tried::Again(*unsent, Failed::Unsent(why))
+            }
+            Err(hop::Error::Final(error)) => {
+                watch.lost(&error);
+                let lost = matches!(error, Error::Unreachable(_) | Error::Identity(_));
+                match spare.filter(|_| lost) {
+                    Some(spare) => Tried::Again(spare.into_request(), Failed::Lost(error)),
+                    None => Tried::Over(error),
+                }
+            }
+        }
+    }
+
+    /// The instance for a request's first try. One that can be repeated may find out whether an instance is back that was out.
+    fn first(
+        &self,
+        sending: &Sending<'_>,
+        repeatable: bool,
+        begun: Instant,
+    ) -> Result<Seat, Error> {
+        let (cluster, now) = (sending.cluster, sending.cluster.epoch().at(begun));
+        let random = || self.core.random.next();
+        let choice = sending.place.with(cluster, &self.ways, |rota| {
+            rota.choose(cluster.generation(), repeatable, now, random)
+        });
+        match choice {
+            Choice::One(at) => sending.place.seat(at).ok_or_else(Error::nowhere),
+            Choice::AllOut => Err(Error::AllOut),
+            Choice::NoneKnown => Err(Error::nowhere()),
+        }
+    }
+
+    fn next(&self, sending: &Sending<'_>, tried: &[Arc<Instance>], again: bool) -> Option<Seat> {
+        let (cluster, random) = (sending.cluster, self.core.random.next());
+        let choice = sending.place.with(cluster, &self.ways, |rota| {
+            rota.choose_other(cluster.generation(), tried, again, random)
+        });
+        match choice {
+            Choice::One(at) => sending.place.seat(at),
+            Choice::AllOut | Choice::NoneKnown => None,
+        }
+    }
+
+    /// Sends the copy of a request, once and to whoever's turn it is, and waits `wait` at most for the head of its answer.
+    async fn send_once(
+        &self,
+        cluster: &Arc<Cluster>,
+        outgoing: Outgoing,
+        upload: &Rc<Upload>,
+        wait: Duration,
+    ) -> Result<Answer, Error> {
+        let place = self.place(cluster);
+        // The gateway's own: what it holds is nobody's who waits for it.
+        let owner = self.core.held.owner(None);
+        let sending = Sending {
+            owner: &owner,
+            several: place.is_several(cluster, &self.ways),
+            place,
+            cluster,
+            patience: Patience::new(upload, &self.core.timers, wait),
+            carrier: outgoing.carrier,
+            sidecar: !outgoing.plugin.upstream.is_plaintext(),
+            retry: outgoing.plugin.retry,
+        };
+        let begun = Instant::now();
+        let seat = self.first(&sending, false, begun)?;
+        let request = Request::from_parts(outgoing.head, Body::empty());
+        let tried = self.try_at(&sending, &seat, request, None, begun).await;
+        match tried {
+            Tried::Done(answer) => Ok(answer),
+            Tried::Over(error) => Err(error),
+            Tried::Again(_, failed) => failed.into_result(),
+        }
+    }
+
+    /// Asks one instance a question of the gateway's own, and waits `wait` at most for the head of its answer.
+    async fn ask(
+        &self,
+        cluster: &Arc<Cluster>,
+        instance: &Instance,
+        request: Request<Body>,
+        upload: &Rc<Upload>,
+        wait: Duration,
+    ) -> Result<Answer, Error> {
+        let hop = self.place(cluster).hop(instance, cluster, &self.ways);
+        let hop = hop.ok_or_else(Error::nowhere)?;
+        let patience = Patience::new(upload, &self.core.timers, wait);
+        let owner = self.core.held.owner(None);
+        let sent = hop.send(request, Carrier::Shared, &patience, &owner).await;
+        sent.map_err(|error| match error {
+            hop::Error::Unsent(_, error) | hop::Error::Final(error) => error,
+        })
     }
 
     /// Forgets clusters that are gone, and connections that nobody needs any more. Called about once a second.
     pub(crate) fn sweep(&self) {
         for place in self.places.borrow_mut().iter_mut() {
-            let Some(known) = place else { continue };
-            match known.cluster.upgrade() {
-                Some(cluster) => {
-                    let mut hops = known.hops.borrow_mut();
-                    self.align(&mut hops, &cluster);
-                    hops.hops.iter().for_each(|hop| hop.sweep());
-                }
-                None => *place = None,
+            if place.as_ref().is_some_and(|place| !place.sweep(&self.ways)) {
+                *place = None;
             }
         }
     }
@@ -150,52 +373,30 @@ impl Upstreams {
         if places.len() <= cluster.seat() {
             places.resize_with(cluster.seat() + 1, || None);
         }
-        let fresh = || {
-            Rc::new(Place {
-                cluster: Arc::downgrade(cluster),
-                hops: RefCell::default(),
-                turn: Cell::new(self.core.seed.index),
-            })
-        };
+        let fresh = || Rc::new(Place::new(cluster));
         let Some(place) = places.get_mut(cluster.seat()) else {
             return fresh();
         };
         // Whoever had the seat before may not be forgotten yet.
-        let is_its = |known: &Rc<Place>| std::ptr::eq(known.cluster.as_ptr(), Arc::as_ptr(cluster));
-        if let Some(known) = place.as_ref().filter(|known| is_its(known)) {
+        if let Some(known) = place.as_ref().filter(|known| known.is_of(cluster)) {
             return known.clone();
         }
         place.insert(fresh()).clone()
     }
 
-    /// The connections to one of the cluster's addresses, counted round and round.
-    fn hop(&self, place: &Place, cluster: &Cluster, turn: usize) -> Option<Rc<Hop>> {
-        let mut hops = place.hops.borrow_mut();
-        self.align(&mut hops, cluster);
-        hops.hops.get(turn % hops.hops.len().max(1)).cloned()
+    fn second(&self) -> u64 {
+        self.core.timers.now() / TICKS_A_SECOND
     }
+}
 
-    /// Takes over the addresses that the cluster has now. An address that stays keeps its connections.
-    fn align(&self, hops: &mut Hops, cluster: &Cluster) {
-        let now = cluster.instances();
-        if Arc::ptr_eq(&now, &hops.instances) {
-            return;
+/// Steps of the worker's timers.
+const TICKS_A_SECOND: u64 = 10;
+
+impl Failed {
+    fn into_result(self) -> Result<Answer, Error> {
+        match self {
+            Self::Unsent(error) | Self::Lost(error) => Err(error),
+            Self::Refused(answer) => Ok(answer),
         }
-        let next = now.iter().map(|instance| {
-            let known = |old: &Arc<Instance>| Arc::ptr_eq(old, instance);
-            let at = hops.instances.iter().position(known);
-            let kept = at.and_then(|at| hops.hops.get(at)).cloned();
-            kept.unwrap_or_else(|| {
-                Rc::new(Hop::new(
-                    self.core.clone(),
-                    self.trust.clone(),
-                    self.live.clone(),
-                    instance.at,
-                    cluster.identity().cloned(),
-                ))
-            })
-        });
-        hops.hops = next.collect();
-        hops.instances = Arc::clone(&now);
     }
 }

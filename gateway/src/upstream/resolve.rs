@@ -4,7 +4,6 @@
 //! cannot be resolved keeps the addresses it had; at start it has none, which is not fatal: its requests are answered 502 until it
 //! has. Names are asked for side by side: each cluster knows its own as soon as they are there. Runs on the control thread.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, LookSoon};
+use super::instance::{Address, Place};
 use super::lookup::Lookups;
 use crate::registry::{Host, Registry};
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(registry: Registry, look_soon: LookSoon) {
     let lookups = Rc::new(Lookups::new());
     loop {
         let table = registry.table();
-        let clusters = table.running().map(|(_, cluster)| cluster.clone());
+        let clusters = table.running().flat_map(|(_, running)| running.clusters());
         look_up(&lookups, clusters).await;
         drop(table);
         tokio::select! {
@@ -50,21 +50,28 @@ async fn look_up(lookups: &Rc<Lookups>, clusters: impl Iterator<Item = Arc<Clust
 }
 
 async fn look_up_one(lookups: &Rc<Lookups>, cluster: &Cluster) {
-    let mut found: Vec<SocketAddr> = Vec::new();
+    let mut found: Vec<Place> = Vec::new();
     let mut names = JoinSet::new();
     for instance in cluster.upstream().instances() {
-        match &instance.host {
-            Host::Ip(ip) => found.push(SocketAddr::new(*ip, instance.port)),
-            Host::Name(name) => {
-                let (lookups, name, port) = (lookups.clone(), name.clone(), instance.port);
-                names.spawn_local(async move { lookups.find(&name, port).await });
-            }
+        if let Some(place) = Place::listed(instance) {
+            found.push(place);
+        } else if let Host::Name(name) = &instance.host {
+            let (lookups, name, port) = (lookups.clone(), name.clone(), instance.port);
+            let weight = instance.weight;
+            names.spawn_local(async move {
+                let addresses = lookups.find(&name, port).await?;
+                let places = addresses.into_iter().map(|at| Place {
+                    at: Address::Tcp(at),
+                    weight,
+                });
+                Some(places.collect::<Vec<_>>())
+            });
         }
     }
     let mut whole = true;
     while let Some(answer) = names.join_next().await {
         match answer {
-            Ok(Some(addresses)) => found.extend(addresses),
+            Ok(Some(places)) => found.extend(places),
             Ok(None) | Err(_) => whole = false,
         }
     }

@@ -5,7 +5,6 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::{client, server};
 
 /// A stream that messages travel on. Whoever wraps one, in TLS say, passes both questions on to the stream inside.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {
@@ -40,27 +39,6 @@ impl Stream for tokio::io::DuplexStream {}
 
 /// Any stream. One call through a table costs less than compiling HTTP once for each kind.
 pub type BoxStream = Box<dyn Stream>;
-
-/// The end of TLS is not the end of a message: a read says so by an error where no `close_notify` came.
-impl<S: Stream> Stream for server::TlsStream<S> {
-    fn is_gone(&self) -> bool {
-        self.get_ref().0.is_gone()
-    }
-
-    fn abort(&mut self) {
-        self.get_mut().0.abort();
-    }
-}
-
-impl<S: Stream> Stream for client::TlsStream<S> {
-    fn is_gone(&self) -> bool {
-        self.get_ref().0.is_gone()
-    }
-
-    fn abort(&mut self) {
-        self.get_mut().0.abort();
-    }
-}
 
 impl<S: Stream + ?Sized> Stream for Box<S> {
     fn is_gone(&self) -> bool {

@@ -15,9 +15,9 @@ use crate::path::CanonicalPath;
 /// How much of a head is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of all names and values.
+    /// Bytes of all fields; as HTTP/1.1 writes them, line ends among them.
     pub head: usize,
-    /// Fields.
+    /// Fields, 128 at most.
     pub fields: usize,
     /// Bytes of the target.
     pub target: usize,
@@ -30,8 +30,8 @@ pub const CLIENT_LIMITS: Limits = Limits {
     target: 8 * 1024,
 };
 
-/// On the hop: what the door took and the gateway added is never refused behind it.
-pub const HOP: Limits = Limits {
+/// On the hop and on the plugin's side: what the door took and the gateway added is never refused behind it.
+pub const HOP_LIMITS: Limits = Limits {
     head: 64 * 1024,
     fields: 128,
     target: 16 * 1024,
@@ -111,7 +111,7 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
 /// goes on is of our own writing.
 #[must_use]
 pub fn settle_answer(headers: &mut HeaderMap) -> bool {
-    if check_size(headers, &HOP).is_err() || check_length(headers).is_err() {
+    if check_size(headers, &HOP_LIMITS).is_err() || check_length(headers).is_err() {
         return false;
     }
     let Some(value) = headers.get(CONTENT_LENGTH) else {

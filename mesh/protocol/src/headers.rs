@@ -42,6 +42,9 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The mount that was taken off the path.
 pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// How many milliseconds are left for the answer, as Envoy tells its upstreams.
+pub const X_ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// The proof for plugins behind plain HTTP.
 pub const X_INTERNAL_SIGNATURE: HeaderName = HeaderName::from_static("x-internal-signature");
 /// W3C Trace Context.
@@ -49,21 +52,23 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C Trace Context, the vendors' part.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Why a header was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A reserved name: it would speak for the gateway.
-    Identity,
-    /// Another `X-*` name, `Forwarded` and the like.
-    X,
-    /// For one connection only (RFC 9110, section 7.6.1).
-    HopByHop,
-    /// Named by a `Connection` line.
-    Nominated,
-    /// A character outside `[A-Za-z0-9-]` in the name.
-    Alias,
-    /// A trailer that is not let through.
-    Trailer,
+crate::labelled! {
+    /// Why a header was taken.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// A reserved name: it would speak for the gateway.
+        Identity = "identity",
+        /// Another `X-*` name, `Forwarded` and the like.
+        X = "x",
+        /// For one connection only (RFC 9110, section 7.6.1).
+        HopByHop = "hop_by_hop",
+        /// Named by a `Connection` line.
+        Nominated = "nominated",
+        /// A character outside `[A-Za-z0-9-]` in the name.
+        Alias = "alias",
+        /// A trailer that is not let through.
+        Trailer = "trailer",
+    }
 }
 
 /// How many headers were taken, by [`Kind`].
@@ -103,31 +108,6 @@ pub struct HopContext {
 /// The context headers do not have the form that rule 3 of section 4 demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadContext;
-
-impl Kind {
-    /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 6] = [
-        Self::Identity,
-        Self::X,
-        Self::HopByHop,
-        Self::Nominated,
-        Self::Alias,
-        Self::Trailer,
-    ];
-
-    /// The word in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::X => "x",
-            Self::HopByHop => "hop_by_hop",
-            Self::Nominated => "nominated",
-            Self::Alias => "alias",
-            Self::Trailer => "trailer",
-        }
-    }
-}
 
 impl Stripped {
     /// How many of one kind.
@@ -359,7 +339,12 @@ fn is_of_rule_2(name: &str) -> bool {
     };
     matches!(
         rest,
-        "request-id" | "user-id" | "company-id" | "role" | "actor-id"
+        "request-id"
+            | "user-id"
+            | "company-id"
+            | "role"
+            | "actor-id"
+            | "envoy-expected-rq-timeout-ms"
     ) || rest
         .strip_prefix("forwarded-")
         .is_some_and(|rest| matches!(rest, "for" | "proto" | "host" | "prefix"))

@@ -12,6 +12,7 @@ pub mod framing;
 pub mod headers;
 pub mod host;
 pub mod identity;
+mod labels;
 pub mod leg;
 pub mod path;
 pub mod random;

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gapura_http::BoxStream;
+use gapura_protocol::labelled;
 use gapura_transport::body::Body;
-use gapura_transport::io::BoxIo;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -33,21 +34,23 @@ pub struct Page {
     pub text: String,
 }
 
-/// What can be asked on the operator's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// It lives.
-    Healthz,
-    /// It can serve.
-    Readyz,
-    /// Its counters, for Prometheus.
-    Metrics,
-    /// What it trusts and shows.
-    Certificates,
-    /// The plugins in force, on the gateway.
-    Plugins,
-    /// The settings in force, on the gateway.
-    Config,
+labelled! {
+    /// What can be asked on the operator's side.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Endpoint {
+        /// It lives.
+        Healthz = "/healthz",
+        /// It can serve.
+        Readyz = "/readyz",
+        /// Its counters, for Prometheus.
+        Metrics = "/metrics",
+        /// What it trusts and shows.
+        Certificates = "/certificates",
+        /// The plugins in force, on the gateway.
+        Plugins = "/plugins",
+        /// The settings in force, on the gateway.
+        Config = "/config",
+    }
 }
 
 /// What a program has to say for itself.
@@ -83,27 +86,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 impl Endpoint {
-    /// Every one (CONTRACT section 6).
-    pub const ALL: [Self; 6] = [
-        Self::Healthz,
-        Self::Readyz,
-        Self::Metrics,
-        Self::Certificates,
-        Self::Plugins,
-        Self::Config,
-    ];
-
     /// Its path.
     #[must_use]
     pub const fn path(self) -> &'static str {
-        match self {
-            Self::Healthz => "/healthz",
-            Self::Readyz => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Certificates => "/certificates",
-            Self::Plugins => "/plugins",
-            Self::Config => "/config",
-        }
+        self.as_str()
     }
 
     /// The one at this path.
@@ -142,16 +128,16 @@ impl Page {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<BoxIo> {
+    async fn accept(&self) -> io::Result<BoxStream> {
         match self {
             Self::Tcp(listener) => listener
                 .accept()
                 .await
-                .map(|(stream, _)| Box::new(stream) as BoxIo),
+                .map(|(stream, _)| Box::new(stream) as BoxStream),
             Self::Unix(listener) => listener
                 .accept()
                 .await
-                .map(|(stream, _)| Box::new(stream) as BoxIo),
+                .map(|(stream, _)| Box::new(stream) as BoxStream),
         }
     }
 }
@@ -181,7 +167,7 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
     }
 }
 
-async fn reader(io: BoxIo, rules: Rules, pages: Rc<dyn Pages>) {
+async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let answer = answer(
             request.method(),

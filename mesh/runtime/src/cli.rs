@@ -12,11 +12,11 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::log::Log;
 use zeroize::Zeroize;
 
-use crate::config::{AdminSide, Invocation, NotStarted, Settings};
 use crate::healthcheck;
 use crate::program::{Running, StartError};
 use crate::signals;
 use crate::systemd::{Manager, Sockets};
+use gapura_settings::{AdminSide, Invocation, NotStarted, Settings};
 
 /// A program as it was called.
 #[derive(Debug)]

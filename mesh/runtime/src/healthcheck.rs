@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use gapura_trust::secret;
+use gapura_files::secret;
 
-use crate::config::AdminAddress;
+use gapura_settings::AdminAddress;
 
 /// A program that takes longer to say so is not well.
 const WITHIN: Duration = Duration::from_secs(3);

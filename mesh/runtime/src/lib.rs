@@ -1,15 +1,13 @@
-//! What makes a program of the libraries: its settings, its workers and listeners, how it starts, reloads and ends, the operator's side.
+//! What makes a program of the libraries: its workers and listeners, how it starts, reloads and ends, the operator's side.
 //!
 //! It brings together what the other libraries keep apart: an [`exchange`] ties a request's record to its body, a worker's tasks tell
 //! the log how they ended. It refuses to know tokens, routes and plugins: both programs run on it.
 
 pub mod admin;
 pub mod cli;
-pub mod config;
 pub mod exchange;
 pub mod fetch;
 pub mod healthcheck;
-pub mod json;
 pub mod listen;
 pub mod listeners;
 pub mod load;

@@ -13,11 +13,11 @@ use gapura_transport::shutdown::{Phase, Stop};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Pages, Rules};
-use crate::config::{AdminAddress, exposed};
 use crate::listen::{self, Queue};
 use crate::places::Places;
 use crate::program;
 use crate::systemd::Sockets;
+use gapura_settings::{AdminAddress, exposed};
 
 /// What a program listens on.
 pub struct ListenSpec<'a> {

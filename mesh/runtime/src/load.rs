@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use gapura_files::secret;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
 use gapura_trust::marks::Kept;
-use gapura_trust::secret;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 
-use crate::config::Common;
+use gapura_settings::Common;
 
 /// What a program reads before it starts, and every fault found on the way.
 pub struct Loading {

@@ -14,10 +14,11 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use gapura_files::ownership::{self, Owners};
+use gapura_settings::Drain;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stop};
-use gapura_trust::ownership::{self, Owners};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -44,15 +45,6 @@ pub enum StartError {
     Config(Vec<String>),
     /// The system refused what a program needs. Exit 1.
     System(String),
-}
-
-/// How long a drain may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Drain {
-    /// Still accepting, for load balancers that are slow to look elsewhere.
-    pub delay: Duration,
-    /// For what is in flight.
-    pub timeout: Duration,
 }
 
 /// Held by every worker; the drain is over when all are gone.

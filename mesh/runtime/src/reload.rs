@@ -2,9 +2,10 @@
 
 pub mod asked;
 pub mod clients;
+mod misfit;
 pub mod public;
 pub mod trust;
-mod watch;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

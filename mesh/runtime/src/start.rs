@@ -17,7 +17,6 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
-use crate::config::Common;
 use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
 use crate::pages::{Admin, Health, Report};
@@ -29,6 +28,7 @@ use crate::room::Room;
 use crate::shared::Shared;
 use crate::systemd::Sockets;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
+use gapura_settings::Common;
 
 /// What one program differs in before it runs.
 pub struct Blueprint {
@@ -182,10 +182,9 @@ impl Prepared {
                 alarms: shared.alarms,
                 log: shared.log.clone(),
                 counters: shared.trust_counters,
-                reload: asked.subscribe(),
                 state: begun.state,
             };
-            tasks.spawn_local(trust::run(reloader, |_| {}, std::future::pending()));
+            tasks.spawn_local(trust::run(reloader, asked.subscribe()));
             // The operator's side answers until everything else has ended.
             program::drain(common.drain, ending, shared.log, workers, tasks).await;
         };

@@ -7,34 +7,37 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::log::{Level, Log};
+use gapura_protocol::labelled;
 
-/// What may be wrong with a program; CONTRACT section 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Alarm {
-    /// Our own certificate has ended.
-    Certificate,
-    /// The CAs or CRLs of clients' certificates can't be read.
-    ClientCa,
-    /// A certificate or a CRL has not begun by our clock.
-    Clock,
-    /// A CRL is past its time, or how far it has come can't be kept.
-    Crl,
-    /// The deny list is faulty.
-    Deny,
-    /// Keys for tokens can't be read or fetched.
-    Keys,
-    /// The copy of what is in force can't be written.
-    LastGood,
-    /// The certificate that clients see does not fit or has ended.
-    PublicCertificate,
-    /// A plugin file is faulty.
-    Registry,
-    /// Our own certificate is revoked, or the CRLs are older than before the start.
-    Revoked,
-    /// A company's file is faulty.
-    Tenants,
-    /// The mesh directory does not fit.
-    Trust,
+labelled! {
+    /// What may be wrong with a program; CONTRACT section 7.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Alarm {
+        /// Our own certificate has ended.
+        Certificate = "certificate",
+        /// The CAs or CRLs of clients' certificates can't be read.
+        ClientCa = "client_ca",
+        /// A certificate or a CRL has not begun by our clock.
+        Clock = "clock",
+        /// A CRL is past its time, or how far it has come can't be kept.
+        Crl = "crl",
+        /// The deny list is faulty.
+        Deny = "deny",
+        /// Keys for tokens can't be read or fetched.
+        Keys = "keys",
+        /// The copy of what is in force can't be written.
+        LastGood = "last_good",
+        /// The certificate that clients see does not fit or has ended.
+        PublicCertificate = "public_certificate",
+        /// A plugin file is faulty.
+        Registry = "registry",
+        /// Our own certificate is revoked, or the CRLs are older than before the start.
+        Revoked = "revoked",
+        /// A company's file is faulty.
+        Tenants = "tenants",
+        /// The mesh directory does not fit.
+        Trust = "trust",
+    }
 }
 
 /// The alarms of one running program. Cheap to clone.
@@ -42,43 +45,6 @@ pub enum Alarm {
 pub struct Alarms {
     log: Log,
     raised: Arc<Mutex<BTreeMap<Alarm, String>>>,
-}
-
-impl Alarm {
-    /// Every one, in the order of their names.
-    pub const ALL: [Self; 12] = [
-        Self::Certificate,
-        Self::ClientCa,
-        Self::Clock,
-        Self::Crl,
-        Self::Deny,
-        Self::Keys,
-        Self::LastGood,
-        Self::PublicCertificate,
-        Self::Registry,
-        Self::Revoked,
-        Self::Tenants,
-        Self::Trust,
-    ];
-
-    /// Its name in logs, metrics and pages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Certificate => "certificate",
-            Self::ClientCa => "client_ca",
-            Self::Clock => "clock",
-            Self::Crl => "crl",
-            Self::Deny => "deny",
-            Self::Keys => "keys",
-            Self::LastGood => "last_good",
-            Self::PublicCertificate => "public_certificate",
-            Self::Registry => "registry",
-            Self::Revoked => "revoked",
-            Self::Tenants => "tenants",
-            Self::Trust => "trust",
-        }
-    }
 }
 
 impl Alarms {

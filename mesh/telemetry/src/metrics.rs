@@ -58,6 +58,21 @@ pub struct PluginSlot {
     pub in_flight: Counter,
     /// Requests that passed although the plugin's rules refuse them.
     pub shadow_refusals: Counter,
+    /// Requests that were or could have been copied, by [`Mirrored`].
+    mirrored: [Counter; Mirrored::ALL.len()],
+}
+
+/// What came of the copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// Its answer was like the caller's, in status and length.
+    Same,
+    /// It was not.
+    Differs,
+    /// There was none.
+    Failed,
+    /// No copy was sent, or there was nothing to compare with.
+    Skipped,
 }
 
 /// What all workers count for one plugin.
@@ -159,7 +174,13 @@ impl PluginSlot {
             upstream: Histogram::default(),
             in_flight: Counter::default(),
             shadow_refusals: Counter::default(),
+            mirrored: Default::default(),
         }
+    }
+
+    /// Counts a request that was, or could have been, copied.
+    pub fn mirrored(&self, result: Mirrored) {
+        self.mirrored[result as usize].add(1);
     }
 
     /// Enters a finished request.
@@ -173,6 +194,22 @@ impl PluginSlot {
         self.duration.observe(took);
         if let Some(upstream) = upstream {
             self.upstream.observe(upstream);
+        }
+    }
+}
+
+impl Mirrored {
+    /// Every one, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Same, Self::Differs, Self::Failed, Self::Skipped];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Differs => "differs",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -289,6 +326,33 @@ impl Meters {
             let slots = plugin.slots.iter();
             let count: u64 = slots.map(|slot| slot.shadow_refusals.get()).sum();
             text.sample(name, &[("plugin", &plugin.name)], count);
+        }
+    }
+
+    /// Writes what came of copies of requests, for the plugins of which any were or could have been made.
+    pub fn render_mirrored(&self, text: &mut Text) {
+        let name = "gapura_mirror_total";
+        text.family(
+            name,
+            "counter",
+            "Requests that a canary's mirror asks for, by what came of the copy.",
+        );
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins.values() {
+            let counts = Mirrored::ALL.map(|result| {
+                let slots = plugin.slots.iter();
+                slots.map(|slot| slot.mirrored[result as usize].get()).sum()
+            });
+            if counts.iter().sum::<u64>() == 0 {
+                continue;
+            }
+            for (result, count) in Mirrored::ALL.into_iter().zip(counts) {
+                let labels = [
+                    ("plugin", plugin.name.as_str()),
+                    ("result", result.as_str()),
+                ];
+                text.sample(name, &labels, count);
+            }
         }
     }
 

@@ -8,8 +8,8 @@
 pub mod alive;
 pub mod body;
 pub mod catch_panic;
-pub mod io;
 pub mod live;
+pub mod secured;
 pub mod shutdown;
 pub mod tasks;
 pub mod timers;

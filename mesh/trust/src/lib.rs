@@ -1,9 +1,8 @@
-//! Whom a program believes: secrets nobody else may know, files nobody else may have put there, keys that are what they seem, and
-//! which peer a certificate proves.
+//! Whom a program believes: keys that are what they seem, certificates, CRLs, and which peer a certificate proves.
 //!
 //! In: paths and bytes, the clock, and the chain a peer shows. Out: what may be relied on, or one sentence that says why not: a
 //! [`set::TrustSet`] that was built whole and checked, the rustls configurations that belong to it, a [`peer::Peer`] for each handshake
-//! that passed, a [`refusal::Refusal`] for each that did not. It reads files and never watches them; it refuses to know runtimes, logs,
+//! that passed, a [`refusal::Refusal`] for each that did not. It never watches a file; it refuses to know runtimes, logs,
 //! counters, HTTP, and which proven peer may do what.
 //!
 //! One judgement ([`verify::Verifier`]) serves the gateway, the sidecar and `gapura-pki verify`.
@@ -12,15 +11,11 @@ mod before;
 mod configs;
 pub mod crl;
 mod der;
-pub mod directory;
 pub mod ed25519;
 pub mod failure;
-pub mod file;
 pub mod form;
 pub mod marks;
-pub mod ownership;
 pub mod peer;
-pub mod pem;
 pub mod provider;
 pub mod public;
 pub mod purpose;
@@ -28,7 +23,6 @@ mod reasons;
 pub mod refusal;
 pub mod revocation;
 pub mod roots;
-pub mod secret;
 pub mod set;
 pub mod unfit;
 mod verifier;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::file;
-use crate::ownership::{self, Owners};
+use gapura_files::file;
+use gapura_files::ownership::{self, Owners};
 use gapura_protocol::text::{hex, unhex};
 
 /// The newest list of one issuer that was in force.

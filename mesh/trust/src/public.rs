@@ -17,11 +17,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::der::trim_zeros;
-use super::directory::{FileError, Stamp, hash, read_certificate, read_private_key, stamp_of};
 use super::peer::seconds;
-use super::pem::{self, PemError};
 use super::provider::public_provider;
 use super::refusal::day;
+use gapura_files::directory::{
+    FileError, Stamp, hash, read_certificate, read_private_key, stamp_of,
+};
+use gapura_files::pem::{self, PemError};
 use gapura_protocol::text::hex;
 
 /// One pair that fits.

@@ -381,7 +381,7 @@ impl List {
 fn list_id(issuer: &Issuer, points: &[&[u8]]) -> ListId {
     let mut points = points.to_vec();
     points.sort_unstable();
-    super::directory::hash([&*issuer.subject, &*issuer.key, &points.concat()])
+    gapura_files::directory::hash([&*issuer.subject, &*issuer.key, &points.concat()])
 }
 
 /// The CA of the set that signed a list.

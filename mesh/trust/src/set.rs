@@ -20,11 +20,9 @@ use x509_parser::prelude::FromDer;
 use super::before::Before;
 use super::configs::{Parts, Wall, client_config, server_config};
 use super::der::trim_zeros;
-use super::directory::{MeshFiles, Stamp};
 use super::failure::{HandshakeFailure, handshake_refusal};
 use super::marks::Marks;
 use super::peer::{self, Peer, seconds};
-use super::pem;
 use super::provider::mesh_provider;
 use super::purpose::Purpose;
 use super::refusal::{Refusal, day, shown};
@@ -33,6 +31,8 @@ use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
 use super::verifier::{PluginVerifier, RecentRefusals};
 use super::verify::Verifier;
+use gapura_files::directory::{MeshFiles, Stamp};
+use gapura_files::pem;
 use gapura_protocol::clock::{Clock, Rfc3339, unix};
 use gapura_protocol::identity::{PeerId, Role};
 use gapura_protocol::text::hex;
@@ -119,7 +119,7 @@ impl TrustSet {
         before: Before,
     ) -> Result<Self, TrustError> {
         let [cert_path, key_path, ca_path, crl_path] =
-            super::directory::FILES.map(|name| dir.join(name));
+            gapura_files::directory::FILES.map(|name| dir.join(name));
         let now = options.clock.unix();
         let provider = mesh_provider();
         let chain = pem::certificates(&files.cert)

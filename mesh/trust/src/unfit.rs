@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::directory::FileError;
-use super::pem::PemError;
 use super::refusal::{Refusal, day};
 use super::revocation::RevocationError;
 use super::roots::RootsError;
+use gapura_files::directory::FileError;
+use gapura_files::pem::PemError;
 use gapura_protocol::identity::{PeerId, Role};
 
 /// Why a mesh directory is not a set that fits.

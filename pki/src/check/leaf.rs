@@ -2,7 +2,7 @@
 //!
 //! In: the inventory, and the directories, read by handle, several at a time, each within its time limit. Out: findings.
 
-use gapura_trust::directory::{MeshFiles, Stamp};
+use gapura_files::directory::{MeshFiles, Stamp};
 use gapura_trust::set::{TrustOptions, TrustSet};
 use zeroize::Zeroizing;
 

@@ -1,6 +1,6 @@
 //! What the sidecar's own settings came to, as the admin side and `--check` show them.
 
-use gapura_runtime::config::{Effective, Layers};
+use gapura_settings::{Effective, Layers};
 use serde_json::json;
 
 use super::Config;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use gapura_runtime::config::{Setting, command as flags, rows};
+use gapura_settings::{Setting, command as flags, rows};
 
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[

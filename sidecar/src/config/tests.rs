@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use gapura_runtime::config::{AccessLog, NotStarted};
+use gapura_settings::{AccessLog, NotStarted};
 use serde_json::json;
 
 use super::*;

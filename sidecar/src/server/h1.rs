@@ -20,6 +20,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         peer,
         name,
         guard,
+        ..
     } = proven;
     let core = &pipeline.core;
     let hop = Hop {

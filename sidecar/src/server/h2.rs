@@ -21,6 +21,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         peer,
         name,
         guard,
+        ..
     } = proven;
     let core = &pipeline.core;
     // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_transport::live::LiveGuard;
+use gapura_transport::secured::Secured;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -11,7 +12,9 @@ use crate::authorise::{Denied, PermittedPeer};
 
 /// What its driver needs of it.
 pub(super) struct Proven {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: Secured<TlsStream<TcpStream>>,
+    /// Whether the gateway chose HTTP/2.
+    pub(super) http2: bool,
     pub(super) peer: Result<PermittedPeer, Denied>,
     pub(super) name: Rc<str>,
     pub(super) guard: LiveGuard,

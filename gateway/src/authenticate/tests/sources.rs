@@ -1,6 +1,12 @@
 //! Where keys come from: settings, secrets, files, and files that change.
 
 use super::*;
+use crate::authenticate::keys::Reload;
+
+/// What a look at the files comes to.
+fn reread(keys: &Keys, alarms: &Alarms) -> Reload {
+    keys.take(&keys.reader()().content, alarms)
+}
 
 #[test]
 fn a_short_secret_is_refused_with_the_command_that_makes_a_good_one() {
@@ -145,10 +151,10 @@ fn a_changed_file_is_taken_and_what_was_remembered_is_forgotten() {
         (judged(&gate, &old), judged(&gate, &new)),
         (good(), refused(Reason::Signature))
     );
-    assert_eq!(keys.reload_if_changed(&alarms), Reload::Unchanged);
+    assert_eq!(reread(&keys, &alarms), Reload::Unchanged);
     let before = keys.ring().generation();
     folder.write("jwks.json", jwks(&[theirs.jwk("ES256")]));
-    assert_eq!(keys.reload_if_changed(&alarms), Reload::Taken);
+    assert_eq!(reread(&keys, &alarms), Reload::Taken);
     assert!(keys.ring().generation() > before);
     assert_eq!(
         (judged(&gate, &old), judged(&gate, &new)),
@@ -177,22 +183,14 @@ fn a_broken_file_keeps_its_last_good_keys_under_an_alarm() {
             Some(text) => drop(folder.write("jwks.json", text)),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        assert_eq!(
-            gate.keys.reload_if_changed(&alarms),
-            Reload::Kept,
-            "{broken:?}"
-        );
-        assert_eq!(
-            gate.keys.reload_if_changed(&alarms),
-            Reload::Unchanged,
-            "{broken:?}"
-        );
+        assert_eq!(reread(&gate.keys, &alarms), Reload::Kept, "{broken:?}");
+        assert_eq!(reread(&gate.keys, &alarms), Reload::Unchanged, "{broken:?}");
         assert_eq!(raised(), ["keys"]);
         assert_eq!(judged(&gate, &token), good());
     }
     assert_eq!(gate.keys.ring().generation(), generation);
     folder.write("jwks.json", &text);
-    assert_eq!(gate.keys.reload_if_changed(&alarms), Reload::Taken);
+    assert_eq!(reread(&gate.keys, &alarms), Reload::Taken);
     assert!(raised().is_empty());
     assert_eq!(judged(&gate, &token), good());
 }
@@ -219,7 +217,7 @@ fn one_broken_file_does_not_hold_up_another() {
     .unwrap();
     folder.write("a", "broken");
     set("b", theirs);
-    assert_eq!(gate.keys.reload_if_changed(&alarms), Reload::Taken);
+    assert_eq!(reread(&gate.keys, &alarms), Reload::Taken);
     assert!(alarms.raised()[0].1.contains("not valid JSON"));
     let by = |signers: &Signers, iss: &str| {
         judged(
@@ -235,7 +233,7 @@ fn one_broken_file_does_not_hold_up_another() {
         (good(), good(), refused(Reason::Signature))
     );
     folder.write("c", "short");
-    assert_eq!(gate.keys.reload_if_changed(&alarms), Reload::Kept);
+    assert_eq!(reread(&gate.keys, &alarms), Reload::Kept);
     let both = alarms.raised()[0].1.clone();
     assert!(
         both.contains("openssl rand") && both.contains("not valid JSON"),
@@ -244,7 +242,7 @@ fn one_broken_file_does_not_hold_up_another() {
     // One mended, the other broken anew, in one look.
     set("a", theirs);
     folder.write("c", "shorter");
-    assert_eq!(gate.keys.reload_if_changed(&alarms), Reload::Taken);
+    assert_eq!(reread(&gate.keys, &alarms), Reload::Taken);
     assert!(!alarms.raised()[0].1.contains("not valid JSON"));
     assert_eq!(
         (

@@ -16,7 +16,7 @@ use super::verdict::{Refusal, Verdict};
 
 /// Who may use a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     pub(super) rules: Option<Rules>,
     pub(super) tenants: Option<Tenants>,
     pub(super) shadow: bool,
@@ -32,7 +32,12 @@ pub(super) struct Rules {
 impl Access {
     /// What the rules say, `shadow` or not. The path is below the mount.
     #[must_use]
-    pub fn decide(&self, subject: Option<&Subject<'_>>, method: &Method, path: &str) -> Verdict {
+    pub(crate) fn decide(
+        &self,
+        subject: Option<&Subject<'_>>,
+        method: &Method,
+        path: &str,
+    ) -> Verdict {
         if let Some(tenants) = &self.tenants
             && !subject.is_some_and(|subject| tenants.take(subject.company))
         {
@@ -59,19 +64,19 @@ impl Access {
 
     /// Whether what the rules refuse is only counted.
     #[must_use]
-    pub fn is_shadow(&self) -> bool {
+    pub(crate) fn is_shadow(&self) -> bool {
         self.shadow
     }
 
     /// Whether anything is asked of a request at all.
     #[must_use]
-    pub fn restricts(&self) -> bool {
+    pub(crate) fn restricts(&self) -> bool {
         self.rules.is_some() || self.tenants.is_some()
     }
 
     /// Each rule as far as it was asked, with its line and what it says: what `explain` shows.
     #[must_use]
-    pub fn explain(
+    pub(crate) fn explain(
         &self,
         subject: Option<&Subject<'_>>,
         method: &Method,

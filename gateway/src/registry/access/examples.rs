@@ -5,7 +5,7 @@
 
 use gapura_protocol::context::{Roles, UserId};
 use gapura_protocol::path::CanonicalPath;
-use gapura_runtime::json::{Fields, Node, Value};
+use gapura_settings::json::{Fields, Node, Value};
 use http::Method;
 
 use super::decide::Access;

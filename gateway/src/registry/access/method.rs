@@ -3,7 +3,7 @@
 //! In: the text of a rule, or a request's method. Out: a set of methods as bits. A name that no one has registered is a mistake of
 //! the rule's writer and never a method: in a rule that denies it would let everything through.
 
-use gapura_runtime::json::nearest;
+use gapura_settings::json::nearest;
 use http::Method;
 
 /// A set of methods.

@@ -19,9 +19,9 @@ mod tests;
 mod values;
 mod verdict;
 
-pub use decide::Access;
+pub(crate) use decide::Access;
 pub(in crate::registry) use method::known as unknown_method;
-pub use subject::Subject;
+pub(crate) use subject::Subject;
 pub(in crate::registry) use subject::Told;
 pub(crate) use values::read_company;
-pub use verdict::{Refusal, Verdict};
+pub(crate) use verdict::{Refusal, Verdict};

@@ -5,7 +5,7 @@
 //! where nobody knows, and one that asks who acts where the plugin is sent a signature that leaves it out.
 
 use gapura_protocol::context::Roles;
-use gapura_runtime::json::{Fields, Node, Value};
+use gapura_settings::json::{Fields, Node, Value};
 
 use super::decide::{Access, Rules};
 use super::examples;

@@ -4,7 +4,7 @@
 
 /// Who calls, as a verified token says.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// The company the request acts for.
     pub company: &'a str,
     /// The user.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::registry::auth_mode::AuthMode;
-use gapura_runtime::json::Fields;
+use gapura_settings::json::Fields;
 use http::Method;
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ const KNOWN: &[&str] = &["allow", "tenants", "shadow", "tests"];
 
 fn read_on(json: &str, auth: AuthMode) -> Result<Access, Vec<String>> {
     let mut faults = Vec::new();
-    let node = gapura_runtime::json::parse(json.as_bytes(), &mut faults).unwrap();
+    let node = gapura_settings::json::parse(json.as_bytes(), &mut faults).unwrap();
     let access = Access::read(
         &mut Fields::open(&node, "", KNOWN, &mut faults).unwrap(),
         Told {

@@ -3,7 +3,7 @@
 //! In: a node or a field. Out: its value, or what is wrong with it. What it is for is not known here.
 
 use gapura_protocol::context::TenantId;
-use gapura_runtime::json::{Fields, Node, Value, nearest};
+use gapura_settings::json::{Fields, Node, Value, nearest};
 
 /// A company id as a file writes it: a text or a whole number, as a token may.
 pub(crate) fn read_company(node: &Node) -> Result<String, String> {

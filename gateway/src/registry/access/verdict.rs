@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What the rules say to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It may pass; by the rule at this line, if the plugin has rules.
     Allowed(Option<usize>),
     /// It may not.
@@ -15,7 +15,7 @@ pub enum Verdict {
 
 /// Why a request may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// `tenants` does not take its company.
     Tenants,
     /// The rule at this line denies it.

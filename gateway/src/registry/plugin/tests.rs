@@ -15,7 +15,7 @@ fn rules(signing: bool) -> Rules {
 
 fn read_with(text: &str, rules: &Rules) -> Result<Plugin, Vec<String>> {
     let mut faults = Vec::new();
-    let root = gapura_runtime::json::parse(text.as_bytes(), &mut faults);
+    let root = gapura_settings::json::parse(text.as_bytes(), &mut faults);
     let is_whole = faults.is_empty();
     let plugin = root
         .and_then(|root| Plugin::read(&root, rules, &mut faults))
@@ -85,9 +85,16 @@ fn every_field_is_read() {
         "spiffe://mylab.internal/plugin/other"
     );
     assert_eq!(plugin.max_body, Some(0));
-    assert_eq!(plugin.inactive, ["openapi", "retry", "health"]);
+    assert_eq!(plugin.inactive, ["openapi"]);
     assert_eq!(plugin.openapi, "/api.json");
-    assert!(read_with(&with(", \"health\": false"), &rules(false)).is_ok());
+    let health = plugin.health.unwrap();
+    assert_eq!((health.path.as_str(), health.unhealthy_after), ("/up", 3));
+    assert_eq!(
+        (plugin.retry.attempts, plugin.retry.budget_percent),
+        (2, 20)
+    );
+    let off = read_with(&with(", \"health\": false"), &rules(false)).unwrap();
+    assert_eq!(off.health, None);
 }
 
 #[test]
@@ -176,8 +183,12 @@ fn each_wrong_value_is_named_where_it_stands() {
             "\"allow\" is an empty list, which would take nobody",
         ),
         (
-            ", \"rate_limit\": {}",
-            "\"rate_limit\" restricts who may call and can't be enforced",
+            ", \"rate_limit\": {\"requests\": 1, \"per_s\": 1}",
+            "the field \"rate_limit.key\" is missing",
+        ),
+        (
+            ", \"max_in_flight\": 0",
+            "\"max_in_flight\" must be a whole number from 1 to 1000000, found 0",
         ),
         (
             ", \"enabled\": 1",
@@ -185,7 +196,7 @@ fn each_wrong_value_is_named_where_it_stands() {
         ),
         (
             ", \"canary\": {}",
-            "\"canary\" is not supported by this build",
+            "the field \"canary.upstream\" is missing",
         ),
         (", \"cors\": {}", "the field \"cors.origins\" is missing"),
         (", \"ws_token\": true", "\"ws_token\" needs \"cors\""),
@@ -402,7 +413,7 @@ fn the_sample_registry_is_good() {
 }
 
 fn field() -> impl Strategy<Value = String> {
-    let known: Vec<&'static str> = [KNOWN, RESTRICTING, LATER, &["nmae"]].concat();
+    let known: Vec<&'static str> = [KNOWN, LATER, &["nmae"]].concat();
     let value = prop_oneof![
         Just("null".to_owned()),
         Just("true".to_owned()),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 
-use gapura_trust::pem;
+use gapura_files::pem;
 
 /// Where distributions keep their bundle: Debian, Alpine and Arch; Fedora; the BSDs and macOS; SUSE.
 const BUNDLES: [&str; 5] = [

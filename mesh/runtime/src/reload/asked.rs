@@ -53,6 +53,10 @@ impl Reloads {
     pub fn subscribe(&self) -> Asked {
         let mut asked = self.asked.subscribe();
         let heard = *asked.borrow_and_update();
+        self.follower(asked, heard)
+    }
+
+    fn follower(&self, asked: watch::Receiver<u64>, heard: u64) -> Asked {
         let mut follower = 0;
         self.seen_to.send_modify(|seen| {
             follower = seen.next;
@@ -92,9 +96,9 @@ impl Asked {
 }
 
 impl Clone for Asked {
-    /// A further follower: each is waited for.
+    /// A further follower: each is waited for, and has heard what this one has.
     fn clone(&self) -> Self {
-        self.reloads.subscribe()
+        self.reloads.follower(self.asked.clone(), self.heard)
     }
 }
 
@@ -151,6 +155,18 @@ mod tests {
         assert!(is_done(&reloads, first).await && !is_done(&reloads, second).await);
         assert!(!glance(&mut busy).await);
         assert!(is_done(&reloads, second).await);
+    }
+
+    #[tokio::test]
+    async fn a_clone_hears_of_what_was_asked_before_it_was_made() {
+        let reloads = Reloads::default();
+        let first = reloads.subscribe();
+        let generation = reloads.ask();
+        let mut clone = first.clone();
+        drop(first);
+        assert!(!is_done(&reloads, generation).await);
+        assert!(glance(&mut clone).await && !glance(&mut clone).await);
+        assert!(is_done(&reloads, generation).await);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -25,15 +25,17 @@ use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use gapura_files::directory::{Stamp, hash, stamp_of};
+use gapura_files::pem;
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_trust::directory::hash;
 use gapura_trust::peer::seconds;
-use gapura_trust::pem;
 use gapura_trust::provider::public_provider;
 
 use super::asked::Asked;
+use super::misfit::Misfit;
+use super::watch::{FileWatch, Follower, Pace, Reading, Why};
 
 /// What the operator said of clients' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,14 @@ struct Current {
     hash: [u8; 32],
 }
 
+/// The files, followed.
+struct Following {
+    trust: ClientTrust,
+    misfit: Misfit<String>,
+    alarms: Alarms,
+    log: Log,
+}
+
 /// A certificate whose key a client has proven on a connection.
 #[derive(Clone, Debug)]
 pub struct ClientProof {
@@ -81,11 +91,11 @@ pub enum Ended {
     Revoked,
 }
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Looks for which files may not fit each other before that is an alarm: they are replaced one by one.
-const PATIENCE: u32 = 5;
+/// A change is in force within two seconds.
+const PACE: Pace = Pace {
+    look: Duration::from_secs(1),
+    read: Duration::from_secs(10),
+};
 
 /// The longest sleep of a connection that waits for its certificate's end.
 const SLEEP_MOST: u64 = 30;
@@ -160,33 +170,23 @@ impl ClientTrust {
     }
 
     /// Follows the files for ever: on the program's control runtime, once.
-    pub async fn run(self, alarms: Alarms, log: Log, mut reload: Asked) {
-        let mut failed = 0_u32;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = reload.changed() => {}
-            }
-            match Current::read(&self.0.auth) {
-                Ok(next) => {
-                    failed = 0;
-                    alarms.clear(Alarm::ClientCa);
-                    if next.hash != self.0.current.load().hash {
-                        self.0.current.store(Arc::new(next));
-                        self.0.changes.send_modify(|count| *count += 1);
-                        let message = "new CAs or CRLs for clients' certificates are in force";
-                        log.event(Level::Info, "client_ca_swapped", message, &[]);
-                    }
-                }
-                Err(why) => {
-                    failed = failed.saturating_add(1);
-                    if failed >= PATIENCE {
-                        let sentence = format!("{why}; the files from before stay in force");
-                        alarms.raise(Alarm::ClientCa, &sentence);
-                    }
-                }
-            }
-        }
+    pub async fn run(self, alarms: Alarms, log: Log, asked: Asked) {
+        let known = self.0.current.load().hash;
+        let auth = self.0.auth.clone();
+        let files = [Some(auth.ca.clone()), auth.crl.clone()];
+        let watch = FileWatch::new(
+            PACE,
+            (Stamp::default(), known),
+            move || stamp_of(files.iter().flatten().cloned()),
+            move || Current::reading(&auth),
+        );
+        let following = Following {
+            trust: self,
+            misfit: Misfit::none(),
+            alarms,
+            log,
+        };
+        watch.run(following, asked).await;
     }
 
     fn clears(&self, proof: &ClientProof, now: u64) -> bool {
@@ -210,7 +210,46 @@ impl ClientProof {
     }
 }
 
+impl Follower<Result<Current, String>> for Following {
+    async fn take(&mut self, found: Result<Current, String>, _: Why) {
+        let shared = &self.trust.0;
+        match found {
+            Ok(next) => {
+                self.misfit.fits();
+                if next.hash != shared.current.load().hash {
+                    shared.current.store(Arc::new(next));
+                    shared.changes.send_modify(|count| *count += 1);
+                    let message = "new CAs or CRLs for clients' certificates are in force";
+                    self.log
+                        .event(Level::Info, "client_ca_swapped", message, &[]);
+                }
+            }
+            Err(why) => {
+                self.misfit.fails(why, Instant::now());
+            }
+        }
+    }
+
+    async fn looked(&mut self) {
+        if let Some(why) = self.misfit.alarm(Instant::now()) {
+            let sentence = format!("{why}; the files from before stay in force");
+            self.alarms.raise(Alarm::ClientCa, &sentence);
+        } else if self.misfit.is_well() {
+            self.alarms.clear(Alarm::ClientCa);
+        }
+    }
+}
+
 impl Current {
+    fn reading(auth: &ClientAuth) -> Reading<Result<Self, String>> {
+        let content = Self::read(auth);
+        let digest = match &content {
+            Ok(current) => current.hash,
+            Err(why) => hash([why.as_bytes()]),
+        };
+        Reading { content, digest }
+    }
+
     fn read(auth: &ClientAuth) -> Result<Self, String> {
         let at = |flag: &str, file: &Path, why: String| format!("{flag} {}: {why}", file.display());
         let of_ca = |why| at("--client-ca", &auth.ca, why);

@@ -1,32 +1,30 @@
 //! Keeps a program's trust current while it runs.
 //!
-//! In: the mesh directory, looked at four times a second (a stat of each file; the content when a stat has changed, on SIGHUP, and
-//! every 30 s whatever the stat says, since watchers of links and of network file systems miss changes). Out: a swap of the
+//! In: the mesh directory, followed by a [`FileWatch`]. Out: a swap of the
 //! [`TrustStore`] for each set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust` for a
 //! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate that has ended, `clock` for what
 //! has not begun, `revoked` for an own certificate that a list names and for lists older than those before the start. How far the lists
 //! have come is kept in the state directory, before a set that takes them further is in force. Invariant: what does not fit changes nothing; the last good set stays in force.
 
-use std::path::PathBuf;
-use std::pin::pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use gapura_files::directory::{FileError, MeshFiles, hash, stamp};
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_transport::live::{LiveConnections, Swept};
-use gapura_trust::directory::{MeshFiles, stamp};
+use gapura_transport::live::LiveConnections;
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 use gapura_trust::unfit::TrustError;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::asked::Asked;
-use super::watch::{Attempts, TICK};
+use super::misfit::Misfit;
+use super::watch::{FileWatch, Follower, Pace, Reading, Why, blocking};
 
 /// What the reloader works with.
 pub struct Reloader {
@@ -44,8 +42,6 @@ pub struct Reloader {
     pub log: Log,
     /// What the metrics show.
     pub counters: Arc<TrustCounters>,
-    /// Changes whenever everything is to be read again (SIGHUP).
-    pub reload: Asked,
     /// Where it is kept how far the CRLs have come.
     pub state: Option<StateDir>,
 }
@@ -61,118 +57,129 @@ pub struct TrustCounters {
     pub revoked_closed: AtomicU64,
 }
 
-/// What the reloader did.
-#[derive(Debug)]
-pub enum WatchEvent {
-    /// A set came in force.
-    Swapped {
-        /// Its generation.
-        generation: u64,
-    },
-    /// The directory does not fit.
-    Faulty(TrustError),
-    /// Connections were ended or retired.
-    Swept(Swept),
+/// Half of what a change may take is left for reading and checking; a cut is due within a second of the loading.
+const PACE: Pace = Pace {
+    look: Duration::from_millis(250),
+    read: Duration::from_secs(30),
+};
+
+/// The reloader at work.
+struct Following {
+    reloader: Reloader,
+    misfit: Misfit<TrustError>,
+    told: Told,
 }
 
-/// Runs until `stop`: on the program's control runtime, once.
-pub async fn run(
-    mut reloader: Reloader,
-    events: impl Fn(WatchEvent),
-    stop: impl Future<Output = ()>,
-) {
-    let mut stop = pin!(stop);
-    let mut attempts = Attempts::new(reloader.store.load().stamp().clone(), Instant::now());
-    let mut told = Told::default();
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    reloader.live.learn(&reloader.store.load());
-    reloader.keep_marks(reloader.marks(), &mut told).await;
-    loop {
-        let forced = tokio::select! {
-            () = &mut stop => return,
-            _ = ticks.tick() => false,
-            () = reloader.live.late() => false,
-            () = reloader.reload.changed() => true,
-        };
-        reloader
-            .refresh(&mut attempts, forced, &mut told, &events)
-            .await;
-        // A list may have begun that has been in the set all along.
-        reloader.keep_marks(reloader.marks(), &mut told).await;
-        reloader.sweep(&events);
-        reloader.raise_alarms(&attempts, &mut told);
+/// What a reading of the directory gave.
+type Found = Result<MeshFiles, FileError>;
+
+/// Follows the directory for ever: on the program's control runtime, once.
+pub async fn run(reloader: Reloader, asked: Asked) {
+    let first = reloader.store.load_full();
+    reloader.live.learn(&first);
+    let (looked_at, dir) = (reloader.dir.clone(), reloader.dir.clone());
+    let watch = FileWatch::new(
+        PACE,
+        (first.stamp().clone(), *first.hash()),
+        move || stamp(&looked_at),
+        move || read(&dir),
+    );
+    drop(first);
+    let following = Following {
+        reloader,
+        misfit: Misfit::none(),
+        told: Told::default(),
+    };
+    watch.run(following, asked).await;
+}
+
+fn read(dir: &Path) -> Reading<Found> {
+    let content = MeshFiles::read(dir);
+    let digest = match &content {
+        Ok(files) => files.hash,
+        Err(error) => hash([error.to_string().as_bytes()]),
+    };
+    Reading { content, digest }
+}
+
+impl Follower<Found> for Following {
+    /// Of what was read, or of what is in force, something has begun since.
+    fn is_due(&self) -> bool {
+        let waited_for = self.misfit.fault().and_then(TrustError::begins);
+        let again = waited_for.or_else(|| self.reloader.store.load().again_at());
+        again.is_some_and(|begins| begins <= self.reloader.options.clock.unix())
     }
-}
 
-impl Reloader {
-    /// Reads the directory if it is due and puts a new set in force if it fits.
-    async fn refresh(
-        &self,
-        attempts: &mut Attempts<TrustError>,
-        forced: bool,
-        told: &mut Told,
-        events: &impl Fn(WatchEvent),
-    ) {
-        let now = Instant::now();
-        let seen = stamp(&self.dir);
-        let waited_for = attempts.fault().and_then(TrustError::begins);
-        let again = waited_for.or_else(|| self.store.load().again_at());
-        let begun = again.is_some_and(|begins| begins <= self.options.clock.unix());
-        if forced || begun {
-            attempts.note(seen, now);
-        } else if !attempts.due(seen, now) {
-            return;
-        }
-        match self.load().await {
-            Ok(None) => attempts.fits(),
+    /// Puts a new set in force if it fits.
+    async fn take(&mut self, found: Found, _: Why) {
+        match self.reloader.build(found).await {
+            Ok(None) => self.misfit.fits(),
             Ok(Some(next)) => {
-                attempts.fits();
-                let next = Arc::new(next);
-                self.keep_marks(next.marks(self.options.clock.now()), told)
-                    .await;
-                self.live.learn(&next);
-                self.store.swap(next.clone());
-                self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
-                self.tell_swap(&next);
-                events(WatchEvent::Swapped {
-                    generation: next.generation(),
-                });
+                self.misfit.fits();
+                self.reloader.put_in_force(next, &mut self.told).await;
             }
-            Err(err) => {
-                if attempts.fails(err.clone(), now) {
-                    self.counters.reloads_faulty.fetch_add(1, Ordering::Relaxed);
-                    let sentence = format!(
-                        "the mesh directory does not fit and the last good set stays in force: {err}"
-                    );
-                    self.log.event(Level::Warn, "trust_refused", &sentence, &[]);
-                    events(WatchEvent::Faulty(err));
+            Err(error) => {
+                let sentence = format!(
+                    "the mesh directory does not fit and the last good set stays in force: {error}"
+                );
+                if self.misfit.fails(error, Instant::now()) {
+                    self.reloader.tell_misfit(&sentence);
                 }
             }
         }
     }
 
-    /// Reads and checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile.
-    /// `None` where the content is what is in force.
-    async fn load(&self) -> Result<Option<TrustSet>, TrustError> {
+    async fn looked(&mut self) {
+        let Self {
+            reloader,
+            misfit,
+            told,
+        } = self;
+        // A list may have begun that has been in the set all along.
+        reloader.keep_marks(reloader.marks(), told).await;
+        reloader.sweep();
+        reloader.raise_alarms(misfit, told);
+    }
+
+    /// A connection that an older set has judged is judged again.
+    async fn woken(&self) {
+        self.reloader.live.late().await;
+    }
+}
+
+impl Reloader {
+    /// Checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile. `None` where the
+    /// content is what is in force.
+    async fn build(&self, found: Found) -> Result<Option<TrustSet>, TrustError> {
+        let files = found?;
         let (dir, options, current) = (
             self.dir.clone(),
             self.options.clone(),
             self.store.load_full(),
         );
-        let reading = tokio::task::spawn_blocking(move || {
-            let files = MeshFiles::read(&dir)?;
-            let again = current
-                .again_at()
-                .is_some_and(|begins| begins <= options.clock.unix());
-            if files.hash == *current.hash() && !again {
-                return Ok(None);
-            }
-            TrustSet::build(&dir, &files, &options, Some(&current)).map(Some)
-        });
-        reading
+        let again = current.again_at();
+        let again = again.is_some_and(|begins| begins <= options.clock.unix());
+        if files.hash == *current.hash() && !again {
+            return Ok(None);
+        }
+        blocking(move || TrustSet::build(&dir, &files, &options, Some(&current)).map(Some))
             .await
-            .unwrap_or_else(|_| Err(TrustError::Config("the check broke off".to_owned())))
+            .unwrap_or_else(|| Err(TrustError::Config("the check broke off".to_owned())))
+    }
+
+    async fn put_in_force(&self, next: TrustSet, told: &mut Told) {
+        let next = Arc::new(next);
+        self.keep_marks(next.marks(self.options.clock.now()), told)
+            .await;
+        self.live.learn(&next);
+        self.store.swap(next.clone());
+        self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
+        self.tell_swap(&next);
+    }
+
+    fn tell_misfit(&self, sentence: &str) {
+        self.counters.reloads_faulty.fetch_add(1, Ordering::Relaxed);
+        self.log.event(Level::Warn, "trust_refused", sentence, &[]);
     }
 
     fn marks(&self) -> Marks {
@@ -189,10 +196,9 @@ impl Reloader {
             return;
         };
         let kept = marks.clone();
-        let keeping = tokio::task::spawn_blocking(move || state.keep(&kept).map(drop));
-        let kept = keeping
+        let kept = blocking(move || state.keep(&kept).map(drop))
             .await
-            .unwrap_or_else(|_| Err(std::io::Error::other("the writing broke off")));
+            .unwrap_or_else(|| Err(std::io::Error::other("the writing broke off")));
         (told.kept, told.not_kept) = match kept {
             Ok(()) => (Some(marks), None),
             Err(error) => {
@@ -204,7 +210,7 @@ impl Reloader {
         };
     }
 
-    fn sweep(&self, events: &impl Fn(WatchEvent)) {
+    fn sweep(&self) {
         let swept = self
             .live
             .sweep(&self.store.load(), self.options.clock.now());
@@ -222,9 +228,6 @@ impl Reloader {
             self.log
                 .event(Level::Warn, "connection_cut", &sentence, &fields);
         }
-        if swept.retired > 0 || !swept.cut.is_empty() {
-            events(WatchEvent::Swept(swept));
-        }
     }
 
     fn tell_swap(&self, next: &TrustSet) {
@@ -240,17 +243,17 @@ impl Reloader {
             .event(Level::Info, "trust_swapped", &sentence, &fields);
     }
 
-    fn raise_alarms(&self, attempts: &Attempts<TrustError>, told: &mut Told) {
+    fn raise_alarms(&self, misfit: &Misfit<TrustError>, told: &mut Told) {
         let trust = self.store.load();
         let now = self.options.clock.now();
-        let waiting = attempts.fault().filter(|fault| fault.begins().is_some());
-        let alarm = attempts.alarm(Instant::now()).filter(|_| waiting.is_none());
+        let waiting = misfit.fault().filter(|fault| fault.begins().is_some());
+        let alarm = misfit.alarm(Instant::now()).filter(|_| waiting.is_none());
         match alarm {
             Some(fault) => self.alarms.raise(
                 Alarm::Trust,
                 &format!("the mesh directory does not fit: {fault}"),
             ),
-            None if attempts.is_well() || waiting.is_some() => self.alarms.clear(Alarm::Trust),
+            None if misfit.is_well() || waiting.is_some() => self.alarms.clear(Alarm::Trust),
             None => {}
         }
         let clock = waiting.map(|fault| format!("the mesh directory has not begun: {fault}"));

@@ -11,8 +11,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, now, options};
-use crate::pem;
 use crate::provider::mesh_provider;
+use gapura_files::pem;
 use gapura_protocol::identity::Role;
 
 /// One whole handshake in memory, both ends on this thread.

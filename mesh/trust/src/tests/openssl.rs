@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use crate::crl::Crl;
-use crate::pem;
 use crate::purpose::Purpose;
 use crate::set::{TrustError, TrustSet};
+use gapura_files::pem;
 use gapura_protocol::identity::Role;
 
 use super::mint::options;

@@ -9,11 +9,11 @@ use rcgen::{
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, now, options, serial};
 use crate::crl::{Crl, CrlError, Part};
-use crate::pem;
 use crate::purpose::Purpose;
 use crate::refusal::Refusal;
 use crate::revocation::RevocationError;
 use crate::set::{TrustError, TrustSet};
+use gapura_files::pem;
 use gapura_protocol::identity::Role;
 
 fn judged(set: &TrustSet, leaf: &Leaf, at: i64) -> Result<(), &'static str> {

@@ -287,7 +287,7 @@ fn generations_behind_links_and_plain_files_are_the_same() {
     let files = Dir::of(&root.gateway(), &root.pem, Some(&root.crl(1, &[])));
     std::fs::rename(files.path(), base.path().join("gen-000001")).unwrap();
     symlink("gen-000001", base.path().join("current")).unwrap();
-    for name in crate::directory::FILES {
+    for name in gapura_files::directory::FILES {
         symlink(format!("current/{name}"), base.path().join(name)).unwrap();
     }
     assert!(TrustSet::load(base.path(), &options(Role::Gateway), None).is_ok());

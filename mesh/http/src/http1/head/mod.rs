@@ -8,34 +8,10 @@ mod request;
 mod response;
 mod scan;
 
+pub use gapura_protocol::framing::{CLIENT_LIMITS, HOP_LIMITS, Limits};
 pub use request::{RequestHead, RequestReader};
 pub use response::{ResponseHead, ResponseReader};
 pub(super) use scan::{Lines, Scan};
-
-/// How much of a head is taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of all fields, line ends among them.
-    pub head: usize,
-    /// Fields, 128 at most.
-    pub fields: usize,
-    /// Bytes of the target.
-    pub target: usize,
-}
-
-/// From clients: what browsers and their cookies need (CONTRACT section 5).
-pub const CLIENT_LIMITS: Limits = Limits {
-    head: 32 * 1024,
-    fields: 100,
-    target: 8 * 1024,
-};
-
-/// On the hop and on the plugin's side: what the door took and the gateway added is never refused behind it.
-pub const HOP_LIMITS: Limits = Limits {
-    head: 64 * 1024,
-    fields: 128,
-    target: 16 * 1024,
-};
 
 /// The longest registered method is `UPDATEREDIRECTREF`; twice that is no method any more.
 pub(super) const METHOD_MOST: usize = 32;

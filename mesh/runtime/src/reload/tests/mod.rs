@@ -2,6 +2,7 @@
 
 mod beginnings;
 mod clients;
+mod files;
 mod public;
 mod watching;
 

@@ -11,7 +11,7 @@ use gapura_trust::public::{PublicCertificate, PublicStore};
 use super::mint::{Ca, DAY, Leaf, valid, write_secret};
 use super::watching::{Lines, eventually};
 use crate::reload::asked::Reloads;
-use crate::reload::public::{PublicKeeper, run};
+use crate::reload::public::{PublicReloader, run};
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
     ca.leaf(
@@ -47,19 +47,15 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     let log = Log::to("gateway", clock.clone(), Box::new(lines.clone())).unwrap();
     let alarms = Alarms::new(log.clone());
     let asked = Reloads::default().subscribe();
-    let reloader = PublicKeeper {
+    let reloader = PublicReloader {
         store: store.clone(),
         cert: dir.path().join("edge.crt"),
         key: dir.path().join("edge.key"),
         clock: clock.clone(),
         alarms: alarms.clone(),
         log,
-        reload: asked,
     };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(run(reloader, |_| {}, async {
-        let _ = stopped.await;
-    }));
+    let task = tokio::spawn(run(reloader, asked));
     let next = edge(&ca, 60);
     write_secret(&dir.path().join("edge.crt"), &next.cert);
     eventually("the misfit is told", || {
@@ -95,6 +91,5 @@ async fn files_replaced_one_by_one_are_taken_once_they_fit() {
     .await;
     publish(dir.path(), &edge(&ca, 90));
     eventually("it is mended", || alarms.raised().is_empty()).await;
-    let _ = stop.send(());
-    task.await.unwrap();
+    task.abort();
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
-use tokio::sync::oneshot;
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, options, serial, valid};
 use gapura_protocol::clock::Clock;
@@ -16,13 +15,11 @@ use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::verdict::Verdict;
-use gapura_trust::directory::{Stamp, stamp};
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::set::{TrustSet, TrustStore};
 
 use crate::reload::asked::Reloads;
 use crate::reload::trust::{Reloader, TrustCounters, run};
-use crate::reload::watch::Attempts;
 
 /// What a program's log has told so far.
 #[derive(Clone, Default)]
@@ -66,7 +63,6 @@ pub(super) struct Kept {
     counters: Arc<TrustCounters>,
     pub(super) clock: Clock,
     reloads: Reloads,
-    stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -110,13 +106,9 @@ impl Kept {
             alarms: alarms.clone(),
             log,
             counters: counters.clone(),
-            reload: reloads.subscribe(),
             state,
         };
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(reloader, |_| {}, async {
-            let _ = stopped.await;
-        }));
+        let task = tokio::spawn(run(reloader, reloads.subscribe()));
         Self {
             root,
             dir,
@@ -127,7 +119,6 @@ impl Kept {
             counters,
             clock,
             reloads,
-            stop,
             task,
         }
     }
@@ -155,8 +146,8 @@ impl Kept {
     }
 
     pub(super) async fn end(self) {
-        let _ = self.stop.send(());
-        self.task.await.unwrap();
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled(), "it panicked");
     }
 }
 
@@ -297,35 +288,4 @@ async fn a_certificate_near_its_end_is_a_warning_and_no_alarm() {
     eventually("a swap", || kept.generation() == 2).await;
     assert!(!kept.lines.have("certificate_ends_soon"));
     kept.end().await;
-}
-
-#[test]
-fn a_misfit_is_an_alarm_after_five_seconds_and_not_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |millis| move |begun: Instant| begun + Duration::from_millis(millis);
-    let begun = Instant::now();
-    let mut attempts: Attempts<&str> = Attempts::new(Stamp::default(), begun);
-    assert!(attempts.due(stamp(dir.path()), at(500)(begun)));
-    assert!(attempts.fails("key", at(500)(begun)));
-    assert!(!attempts.fails("key", at(600)(begun)));
-    assert!(attempts.fails("leaf", at(700)(begun)));
-    assert_eq!(attempts.alarm(at(5400)(begun)), None);
-    assert_eq!(attempts.alarm(at(5500)(begun)).as_deref(), Some("leaf"));
-    assert!(!attempts.is_well());
-    attempts.fits();
-    assert_eq!(attempts.alarm(at(60_000)(begun)), None);
-    assert!(attempts.is_well());
-}
-
-#[test]
-fn content_is_read_when_a_stat_changes_and_every_thirty_seconds() {
-    let dir = tempfile::tempdir().unwrap();
-    let begun = Instant::now();
-    let mut attempts: Attempts<&str> = Attempts::new(stamp(dir.path()), begun);
-    assert!(!attempts.due(stamp(dir.path()), begun + Duration::from_millis(29_900)));
-    assert!(attempts.due(stamp(dir.path()), begun + Duration::from_secs(30)));
-    assert!(!attempts.due(stamp(dir.path()), begun + Duration::from_secs(31)));
-    std::fs::write(dir.path().join("ca.pem"), "x").unwrap();
-    assert!(attempts.due(stamp(dir.path()), begun + Duration::from_secs(31)));
-    assert!(!attempts.due(stamp(dir.path()), begun + Duration::from_secs(31)));
 }

@@ -82,7 +82,7 @@ impl MeshFiles {
             Err(FileError::Missing(_)) => (None, None),
             Err(err) => return Err(err),
         };
-        let hash = hash([&cert, &key, &ca, crl.as_deref().unwrap_or_default()]);
+        let hash = hash([&*cert, &key, &ca, crl.as_deref().unwrap_or_default()]);
         let stamp = Stamp(vec![
             Some(cert_stamp),
             Some(key_stamp),
@@ -120,12 +120,18 @@ pub fn stamp_of(paths: impl Iterator<Item = PathBuf>) -> Stamp {
 }
 
 /// Reads a certificate file that stands alone.
-pub(super) fn read_certificate(path: &Path) -> Result<Vec<u8>, FileError> {
+///
+/// # Errors
+/// If it cannot be read, is no file or is too large.
+pub fn read_certificate(path: &Path) -> Result<Vec<u8>, FileError> {
     read_file(path, MOST_BYTES).map(|(bytes, _)| bytes)
 }
 
 /// Reads a key that nobody but its owner can read. The target of a link is judged: a link's own mode means nothing.
-pub(super) fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+///
+/// # Errors
+/// As [`read_certificate`], and if others can read it.
+pub fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read_key(path).map(|(bytes, _)| bytes)
 }
 
@@ -140,7 +146,8 @@ fn read_file(path: &Path, most: u64) -> Result<(Vec<u8>, FileStamp), FileError> 
 }
 
 /// Each part with its length, so that no byte can wander from one file to the next unseen.
-pub fn hash<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+#[must_use]
+pub fn hash<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());

@@ -17,7 +17,8 @@ const MOST_BYTES: u64 = 64 << 10;
 /// # Errors
 /// A sentence that says what is wrong and how to make a good one.
 pub fn read(file: &Path, flag: &str, least: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let (mut bytes, _) = file::read_secret(file, MOST_BYTES).map_err(|error| told(flag, &error))?;
+    let (mut bytes, _) =
+        file::read_secret(file, MOST_BYTES).map_err(|error| sentence(flag, &error))?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
@@ -32,7 +33,7 @@ pub fn read(file: &Path, flag: &str, least: usize) -> Result<Zeroizing<Vec<u8>>,
     Ok(bytes)
 }
 
-fn told(flag: &str, error: &FileError) -> String {
+fn sentence(flag: &str, error: &FileError) -> String {
     match error {
         FileError::Missing(path) => {
             format!(

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{
     AccessLog, AdminAddress, Effective, Layers, Origin, address, duration, state, workers,
 };
-use crate::program::Drain;
 
 /// What both programs are told.
 #[derive(Clone, Debug)]
@@ -46,6 +45,15 @@ pub struct AdminSide {
     pub address: AdminAddress,
     /// The file that holds what an operator has to say; required where others could connect.
     pub token_file: Option<PathBuf>,
+}
+
+/// How long a drain may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Still accepting, for load balancers that are slow to look elsewhere.
+    pub delay: Duration,
+    /// For what is in flight.
+    pub timeout: Duration,
 }
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

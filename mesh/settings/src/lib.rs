@@ -4,12 +4,15 @@
 //! In: the program's table of [`Setting`]s, its arguments, an environment as a map, and the file the `config` setting names. Out:
 //! for each setting its text and where it came from, so that a mistake is named where it was made. The programs turn those texts
 //! into checked types; nothing here knows what any setting means. One table row makes the flag, the variable, the key of the file
-//! and the help, so that they cannot drift apart.
+//! and the help, so that they cannot drift apart. [`json`] reads the files that people write, and knows line and column.
+//!
+//! It refuses to know what runs: no runtime, no socket, no certificate. It opens the file of settings and no other.
 
 mod common;
 mod effective;
 mod flags;
 mod invocation;
+pub mod json;
 mod layers;
 pub mod rows;
 mod state;
@@ -19,7 +22,7 @@ use std::fmt;
 
 use crate::json::Position;
 
-pub use common::{AdminSide, Common, required, seconds};
+pub use common::{AdminSide, Common, Drain, required, seconds};
 pub use effective::Effective;
 pub use flags::{command, given};
 pub use gapura_telemetry::access::AccessLog;

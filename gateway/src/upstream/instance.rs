@@ -1,0 +1,153 @@
+//! One instance of a plugin: where it is, its share, and what is known of it.
+//!
+//! In: an address of the plugin's, by its file or by what a name stands for. Out: an [`Instance`] that stays the same value for as
+//! long as the address does, with its health, what it says of itself, and when it is to be asked again.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+
+use super::health::Health;
+use crate::registry;
+use crate::registry::Host;
+
+/// Where an instance is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Address {
+    /// At a port.
+    Tcp(SocketAddr),
+    /// At a socket of this host.
+    Unix(Arc<Path>),
+}
+
+/// An address, and its share beside the others'.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) at: Address,
+    pub(crate) weight: u16,
+}
+
+/// One instance of a plugin. While it stays the same value its connections stay.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// Where it is, and its share.
+    pub(crate) place: Place,
+    /// Whether it is well.
+    pub(crate) health: Health,
+    /// When it is asked how it is.
+    pub(crate) asking: Asking,
+    version: ArcSwapOption<String>,
+}
+
+/// When the prober asks an instance, which it alone reads and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    /// The next time for each of the two questions; 0 for at once.
+    pub(crate) next_health: AtomicU64,
+    pub(crate) next_version: AtomicU64,
+    /// A question is under way.
+    pub(crate) busy: AtomicBool,
+}
+
+/// The time that all instances of a registry share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch(Instant);
+
+impl Place {
+    /// What the file names as it is; none where that is a name, which has to be looked up.
+    pub(crate) fn listed(listed: &registry::Instance) -> Option<Self> {
+        let at = match &listed.host {
+            Host::Ip(ip) => Address::Tcp(SocketAddr::new(*ip, listed.port)),
+            Host::Socket(path) => Address::Unix(path.clone()),
+            Host::Name(_) => return None,
+        };
+        Some(Self {
+            at,
+            weight: listed.weight,
+        })
+    }
+}
+
+impl Epoch {
+    /// It begins now.
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Milliseconds until `at`, and never 0.
+    pub(crate) fn at(self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.0).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Milliseconds until now, and never 0.
+    pub(crate) fn now(self) -> u64 {
+        self.at(Instant::now())
+    }
+}
+
+impl Instance {
+    /// One that was there from the beginning, or that came to others at `joined`.
+    pub(crate) fn new(place: Place, joined: Option<u64>) -> Self {
+        Self {
+            place,
+            health: joined.map_or_else(Health::default, Health::joining),
+            asking: Asking::default(),
+            version: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The one of `before` at this place, or one that came to them at `joined`.
+    pub(crate) fn known(before: &[Arc<Self>], place: Place, joined: Option<u64>) -> Arc<Self> {
+        let known = before.iter().find(|old| old.place == place);
+        known.cloned().unwrap_or_else(|| {
+            // Another share is no reason to begin slowly.
+            let is_new = !before.iter().any(|old| old.place.at == place.at);
+            Arc::new(Self::new(place, joined.filter(|_| is_new)))
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn at(&self) -> &Address {
+        &self.place.at
+    }
+
+    /// What it said that it runs, when it was last asked.
+    pub(crate) fn version(&self) -> Option<Arc<String>> {
+        self.version.load_full()
+    }
+
+    /// It said what it runs, or does not say; whether that is news.
+    pub(crate) fn says_version(&self, version: Option<String>) -> bool {
+        if self.version.load().as_deref() == version.as_ref() {
+            return false;
+        }
+        self.version.store(version.map(Arc::new));
+        true
+    }
+}
+
+impl Asking {
+    /// Whether a question of which `next` says when is due; if so, it is asked again after `every`.
+    pub(crate) fn is_due(next: &AtomicU64, now: u64, every: u64) -> bool {
+        let due = next.load(Relaxed) <= now;
+        if due {
+            next.store(now + every, Relaxed);
+        }
+        due
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(at) => at.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

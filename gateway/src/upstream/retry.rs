@@ -1,0 +1,223 @@
+//! What of a request that failed may be sent again, and where it has been.
+//!
+//! In: a request before it is sent, and how sending it ended. Out: the same request for another instance, or nothing. What was not
+//! written goes again in any case. What may have arrived goes again only if doing it twice does no harm (RFC 9110, section 9.2.2),
+//! its body is empty or small, not a byte of an answer came, and the budget allows it.
+//! Invariant: a POST that may have arrived is never sent again.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use gapura_protocol::headers::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS;
+use gapura_transport::body::{Body, BodyFault};
+use http::header::{CONTENT_LENGTH, TRAILER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request};
+use http_body::Body as _;
+
+use super::instance::Instance;
+
+/// One request on its way through several instances.
+pub(super) struct Tries {
+    /// Where it has been.
+    pub(super) tried: Vec<Arc<Instance>>,
+    /// How often it was sent again that may have arrived.
+    pub(super) again: u32,
+    /// How often it was sent again of which nothing had been written.
+    pub(super) unsent: u32,
+    /// When it was sent for the first time.
+    begun: Instant,
+}
+
+/// A request as it can be made once more.
+pub(super) struct Spare {
+    head: Box<Parts>,
+    body: Bytes,
+}
+
+/// A body up to this is kept until the answer comes, so that it can be sent again.
+const SMALL: usize = 16 * 1024;
+
+/// The header in which a gRPC client says how long it waits.
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+impl Tries {
+    pub(super) fn new(begun: Instant) -> Self {
+        Self {
+            tried: Vec::new(),
+            again: 0,
+            unsent: 0,
+            begun,
+        }
+    }
+
+    /// It goes once more: what it says of the time left becomes true again.
+    pub(super) fn once_more(&self, headers: &mut HeaderMap) {
+        let passed = self.begun.elapsed();
+        if let Some(left) = headers.get(GRPC_TIMEOUT).and_then(|value| {
+            let left = timeout_of(value.as_bytes())?.saturating_sub(passed);
+            HeaderValue::from_str(&written(left)).ok()
+        }) {
+            headers.insert(GRPC_TIMEOUT, left);
+        }
+        if let Some(left) = headers
+            .get(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)
+            .and_then(|value| {
+                let left: u64 = value.to_str().ok()?.parse().ok()?;
+                let passed = u64::try_from(passed.as_millis()).ok()?;
+                Some(left.saturating_sub(passed).max(1))
+            })
+        {
+            headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, left.into());
+        }
+    }
+}
+
+impl Spare {
+    /// A second of this request, if it may be sent twice.
+    pub(super) fn of(request: &Request<Body>, body: &Bytes) -> Self {
+        let mut copy = Request::new(()).into_parts().0;
+        copy.method = request.method().clone();
+        copy.uri = request.uri().clone();
+        copy.version = request.version();
+        copy.headers = request.headers().clone();
+        Self {
+            head: Box::new(copy),
+            body: body.clone(),
+        }
+    }
+
+    /// The request.
+    pub(super) fn into_request(self) -> Request<Body> {
+        Request::from_parts(*self.head, Body::full(self.body))
+    }
+}
+
+/// Whether doing this twice does no harm, and its body is empty or small enough to be kept.
+pub(super) fn may_repeat(head: &Parts, body: &Body) -> bool {
+    if !head.method.is_idempotent() {
+        return false;
+    }
+    // Trailers would have to be kept too.
+    let is_small = || length(&head.headers).is_some_and(|length| length <= SMALL);
+    body.is_ended() || (!head.headers.contains_key(TRAILER) && is_small())
+}
+
+fn length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// All of a small body.
+///
+/// # Errors
+/// Why it broke.
+pub(super) async fn collect(mut body: Body) -> Result<Bytes, BodyFault> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame?.into_data() {
+            if all.len() + data.len() > SMALL {
+                return Err(BodyFault::TooLarge);
+            }
+            all.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(all.freeze())
+}
+
+/// The same the other way round, as exactly as eight digits can be.
+fn written(left: Duration) -> String {
+    match left.as_micros() {
+        micros @ 0..=99_999_999 => format!("{micros}u"),
+        _ => format!("{}m", left.as_millis().min(99_999_999)),
+    }
+}
+
+/// `TimeoutValue TimeoutUnit` of gRPC over HTTP/2: up to eight digits and a letter.
+fn timeout_of(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(value * 3600),
+        b'M' => Duration::from_secs(value * 60),
+        b'S' => Duration::from_secs(value),
+        b'm' => Duration::from_millis(value),
+        b'u' => Duration::from_micros(value),
+        b'n' => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn head(method: Method, length: Option<usize>) -> Parts {
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        if let Some(length) = length {
+            request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        request.into_parts().0
+    }
+
+    #[test]
+    fn only_what_can_be_done_twice_and_is_small_is_kept() {
+        let full = || Body::full(Bytes::from_static(b"x"));
+        for (method, length, body, may) in [
+            (Method::GET, None, Body::empty(), true),
+            (Method::HEAD, None, Body::empty(), true),
+            (Method::PUT, Some(1), full(), true),
+            (Method::DELETE, Some(SMALL), full(), true),
+            (Method::PUT, Some(SMALL + 1), full(), false),
+            (Method::PUT, None, full(), false),
+            (Method::POST, None, Body::empty(), false),
+            (Method::POST, Some(1), full(), false),
+            (Method::PATCH, None, Body::empty(), false),
+        ] {
+            let head = head(method.clone(), length);
+            assert_eq!(may_repeat(&head, &body), may, "{method} {length:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_left_shrinks_and_nonsense_passes_as_it_came() {
+        let tries = Tries::new(Instant::now() - Duration::from_millis(200));
+        for (text, most) in [
+            ("1S", 800_000),
+            ("1000m", 800_000),
+            ("100m", 0),
+            ("1M", 59_800_000),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
+            tries.once_more(&mut headers);
+            let left = headers[GRPC_TIMEOUT].to_str().unwrap();
+            let micros: u64 = left.strip_suffix('u').unwrap().parse().unwrap();
+            assert!(
+                micros <= most && micros + 5_000_000 >= most,
+                "{text}: {left}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, 1000_u64.into());
+        tries.once_more(&mut headers);
+        let left = headers[X_ENVOY_EXPECTED_RQ_TIMEOUT_MS].to_str().unwrap();
+        assert!((1..=800).contains(&left.parse::<u64>().unwrap()), "{left}");
+        for text in ["", "S", "1", "1x", "123456789S", "-1S"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
+            tries.once_more(&mut headers);
+            assert_eq!(headers[GRPC_TIMEOUT], text);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One company sends more than a plugin can take, and no other notices: `max_in_flight`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use gapura_tests::h2::Http2;
+use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::{Gate, Then};
+use gapura_tests::wire::Wire;
+use gapura_tests::{PATIENCE, eventually};
+use serde_json::json;
+
+/// The promise is a second; the rest is the machine's.
+const WAITED: Duration = Duration::from_secs(10);
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const SWITCHED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A plugin that takes `most` at a time; at `/hold` it answers once the gate is open.
+fn mesh(most: u32) -> (TestMesh, Gate) {
+    let mesh = TestMesh::new()
+        .fields(json!({"max_in_flight": most}))
+        .start();
+    let gate = Gate::new();
+    let until = gate.clone();
+    mesh.plugin.on("/hold", move |exchange| {
+        let _ = until.wait();
+        if exchange.answer("200 OK", "", b"held") {
+            Then::Keep
+        } else {
+            Then::Close
+        }
+    });
+    (mesh, gate)
+}
+
+/// A request that is under way until the gate opens.
+fn held(mesh: &TestMesh, company: &str) -> Wire {
+    let before = mesh.plugin.seen_at("/hold").len();
+    let mut wire = mesh.connect();
+    wire.get("/echo/hold", &mesh.authorization("7", company));
+    eventually("it is under way", || {
+        (mesh.plugin.seen_at("/hold").len() > before).then_some(())
+    });
+    wire
+}
+
+fn waiting(mesh: &TestMesh) -> f64 {
+    mesh.metric(&mesh.gateway, "gapura_requests_waiting{plugin=\"echo\"}")
+}
+
+fn under_way(mesh: &TestMesh) -> u64 {
+    let page = mesh.admin(&mesh.gateway, "/plugins").json();
+    page["plugins"][0]["in_flight"].as_u64().unwrap()
+}
+
+fn client(mesh: &TestMesh) -> Http2 {
+    Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20)
+}
+
+fn request(mesh: &TestMesh, path: &str, company: &str) -> http::Request<()> {
+    let token = mesh.signer.token_of("7", company);
+    http::Request::get(format!("https://localhost{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(())
+        .unwrap()
+}
+
+#[test]
+fn what_is_over_the_limit_waits_a_second_at_most_and_is_told_to_come_again() {
+    let (mesh, gate) = mesh(1);
+    let mut first = held(&mesh, "42");
+    let begun = Instant::now();
+    let refused = mesh.get("/echo/x").token_of("7", "43").send();
+    assert!(begun.elapsed() < WAITED, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > Duration::from_millis(500),
+        "it did not wait"
+    );
+    refused.assert_refusal(503, "overloaded", "gateway");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(
+        mesh.plugin.seen_at("/x").is_empty(),
+        "what is shed reaches no plugin"
+    );
+    let line = mesh.gateway.wait_for_line("the refusal", |line| {
+        line["event"] == "request" && line["status"] == 503
+    });
+    assert!(
+        line["reason"].as_str().unwrap().contains("max_in_flight"),
+        "{line}"
+    );
+    // The twin: it waits, and there is room in time.
+    let mut quick = client(&mesh);
+    let second = quick.open(request(&mesh, "/echo/x", "43"), true);
+    eventually("it waits", || (waiting(&mesh) == 1.0).then_some(()));
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    assert_eq!(second.answer().whole().status, 200);
+    eventually("nobody is left", || (under_way(&mesh) == 0).then_some(()));
+}
+
+#[test]
+fn a_company_that_comes_late_goes_before_most_of_one_that_floods() {
+    let (mesh, gate) = mesh(1);
+    let (mut flooding, mut quiet) = (client(&mesh), client(&mesh));
+    let _first = held(&mesh, "42");
+    let flood: Vec<_> = (0..40)
+        .map(|_| flooding.open(request(&mesh, "/echo/flood", "42"), true))
+        .collect();
+    eventually("forty wait", || (waiting(&mesh) == 40.0).then_some(()));
+    let late = quiet.open(request(&mesh, "/echo/quiet", "43"), true);
+    eventually("and one more", || (waiting(&mesh) == 41.0).then_some(()));
+    gate.open();
+    assert_eq!(late.answer().whole().status, 200);
+    for one in flood {
+        assert_eq!(one.answer().whole().status, 200);
+    }
+    let seen = mesh.plugin.seen();
+    let at = seen
+        .iter()
+        .position(|seen| seen.target == "/quiet")
+        .unwrap();
+    assert!(at <= 2, "behind {} others", at - 1);
+}
+
+#[test]
+fn a_place_is_free_again_however_its_request_ends() {
+    let (mesh, gate) = mesh(1);
+    gate.open();
+    mesh.plugin.on("/endless", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = [b"4000\r\n".to_vec(), vec![b'a'; 0x4000], b"\r\n".to_vec()].concat();
+        while exchange.write(&chunk) {}
+        Then::Close
+    });
+    mesh.plugin
+        .answer_raw("/nonsense", "nonsense\r\n\r\n", Then::Close);
+    mesh.plugin.answer_raw(
+        "/cut",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi",
+        Then::Close,
+    );
+    mesh.plugin.answer_raw("/silent", "", Then::Close);
+    mesh.plugin.on("/never", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let auth = mesh.authorization("7", "42");
+    for path in [
+        "/echo/nonsense",
+        "/echo/cut",
+        "/echo/silent",
+        "/echo/endless",
+        "/echo/never",
+        "/echo/x",
+    ] {
+        let mut wire = mesh.connect();
+        wire.get(path, &auth);
+        match path {
+            "/echo/never" => drop(mesh.plugin.wait_for("it", |seen| seen.target == "/never")),
+            _ => assert!(wire.response_head().status >= 200),
+        }
+        drop(wire); // and gone, whatever is still under way
+        let freed = Instant::now();
+        eventually(path, || (under_way(&mesh) == 0).then_some(()));
+        assert!(freed.elapsed() < PATIENCE);
+        let next = mesh.get("/echo/next").token_of("7", "43").send();
+        assert_eq!(next.status, 200, "after {path}");
+    }
+}
+
+#[test]
+fn streams_that_last_for_as_long_as_their_readers_like_hold_no_place() {
+    let (mesh, _gate) = mesh(1);
+    mesh.plugin.on("/ws", |exchange| {
+        exchange.write(SWITCHED);
+        exchange.wait_for_close();
+        Then::Close
+    });
+    mesh.plugin.on("/events", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n6\r\nhello\n\r\n");
+        exchange.wait_for_close();
+        Then::Close
+    });
+    mesh.plugin.on("/lines", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n6\r\nhello\n\r\n");
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let open = |path: &str, more: &str| {
+        let mut wire = mesh.connect();
+        wire.get(path, &(mesh.authorization("7", "42") + more));
+        let head = wire.response_head();
+        (head.status, wire)
+    };
+    let streams: Vec<_> = [("/echo/ws", UPGRADE), ("/echo/events", "")]
+        .into_iter()
+        .flat_map(|(path, more)| [open(path, more), open(path, more)])
+        .collect();
+    let statuses: Vec<u16> = streams.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [101, 101, 200, 200]);
+    assert_eq!(under_way(&mesh), 0);
+    assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    // Any other answer that goes on and on holds its place.
+    let (status, lines) = open("/echo/lines", "");
+    assert_eq!((status, under_way(&mesh)), (200, 1));
+    let refused = mesh.get("/echo/x").token_of("7", "42").send();
+    refused.assert_refusal(503, "overloaded", "gateway");
+    drop(lines);
+    eventually("it is free", || (under_way(&mesh) == 0).then_some(()));
+}
+
+#[test]
+fn a_reload_changes_the_limit_and_loses_nobody() {
+    let (mesh, gate) = mesh(1);
+    let mut first = held(&mesh, "42");
+    mesh.write_registry("echo", &mesh.entry(&json!({"max_in_flight": 2})));
+    // Its own request is what shows that it is in force: it goes on beside the first.
+    let second = eventually("two are under way", || {
+        let mut wire = mesh.connect();
+        wire.get("/echo/hold", &mesh.authorization("7", "43"));
+        let under_way = || (mesh.plugin.seen_at("/hold").len() == 2).then_some(());
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(1) {
+            if under_way().is_some() {
+                return Some(wire);
+            }
+        }
+        None
+    });
+    assert_eq!(under_way(&mesh), 2);
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    let mut second = second;
+    assert_eq!(second.response().status, 200);
+    eventually("nobody is left", || (under_way(&mesh) == 0).then_some(()));
+}
+
+/// How long each of a company's requests took, one after another on one connection, for as long as `more` says; and how many failed.
+fn send_on(
+    mesh: &TestMesh,
+    (path, company): (&str, &str),
+    mut more: impl FnMut(usize) -> bool,
+) -> (Vec<Duration>, usize) {
+    let auth = mesh.authorization("7", company);
+    let (mut wire, mut took, mut failed) = (mesh.connect(), Vec::new(), 0);
+    while more(took.len() + failed) {
+        let begun = Instant::now();
+        wire.get(path, &auth);
+        if wire.response().status == 200 {
+            took.push(begun.elapsed());
+        } else {
+            failed += 1;
+        }
+    }
+    (took, failed)
+}
+
+/// The plugin takes four at a time, 20 ms each: 200 a second. Of two companies one keeps sixty requests going, the other one.
+#[test]
+fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn_alone() {
+    let (mesh, _gate) = mesh(4);
+    mesh.plugin.on("/work", |exchange| {
+        std::thread::sleep(Duration::from_millis(20)); // what the work takes
+        if exchange.answer("200 OK", "", b"done") {
+            Then::Keep
+        } else {
+            Then::Close
+        }
+    });
+    const QUIET: usize = 50;
+    let at = |sorted: &mut Vec<Duration>, percent: usize| {
+        sorted.sort_unstable();
+        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+    };
+    let quiet = ("/echo/work", "43");
+    let (mut alone, failed) = send_on(&mesh, quiet, |count| count < QUIET);
+    assert_eq!(failed, 0);
+    let over = AtomicBool::new(false);
+    let (flood, (mut beside, failed)) = std::thread::scope(|scope| {
+        let flooding: Vec<_> = (0..60)
+            .map(|_| {
+                let flood = || {
+                    send_on(&mesh, ("/echo/work", "42"), |_| {
+                        !over.load(Ordering::Relaxed)
+                    })
+                };
+                scope.spawn(flood)
+            })
+            .collect();
+        eventually("the plugin is full", || {
+            (waiting(&mesh) > 30.0).then_some(())
+        });
+        let quiet = send_on(&mesh, quiet, |count| count < QUIET);
+        over.store(true, Ordering::Relaxed);
+        let flood: Vec<Duration> = flooding
+            .into_iter()
+            .flat_map(|one| one.join().unwrap().0)
+            .collect();
+        (flood, quiet)
+    });
+    let mut flood = flood;
+    assert_eq!(failed, 0, "the quiet company's requests");
+    let (before, beside, flooding) = (at(&mut alone, 50), at(&mut beside, 98), at(&mut flood, 50));
+    let figures = format!(
+        "alone {before:?}, beside the flood at worst {beside:?}, the flood itself {flooding:?}"
+    );
+    println!("{figures}");
+    assert!(beside < flooding, "{figures}");
+    assert!(
+        beside < before * 20,
+        "ten times what is promised: {figures}"
+    );
+}
