@@ -89,7 +89,7 @@ struct Sending<'a> {
 enum Tried {
     Done(Answer),
     /// Another may try: nothing was written, or doing it twice does no harm.
-    Again(Request<Body>, Failed),
+    Again(Box<Request<Body>>, Failed),
     Over(Error),
 }
 
@@ -183,7 +183,7 @@ impl Upstreams {
             Tried::Again(request, failed) => {
                 let small = repeatable.then_some(small);
                 let tries = Tries::new(begun);
-                let rest = self.go_on(&sending, seat, tries, request, failed, small);
+                let rest = self.go_on(&sending, seat, tries, *request, failed, small);
                 Box::pin(rest).await
             }
         }
@@ -217,7 +217,7 @@ impl Upstreams {
             match self.try_at(sending, &seat, request, spare, begun).await {
                 Tried::Done(answer) => return Ok(answer),
                 Tried::Over(error) => return Err(error),
-                Tried::Again(same, why) => (request, failed) = (same, why),
+                Tried::Again(same, why) => (request, failed) = (*same, why),
             }
         }
     }
@@ -256,22 +256,25 @@ impl Upstreams {
             Ok(answer) => {
                 let bad = watch.answered(&answer, sending.sidecar);
                 match spare.filter(|_| bad) {
-                    Some(spare) => {
-                        Tried::Again(spare.into_request(), Failed::Refused(watch.carried(answer)))
-                    }
+                    Some(spare) => Tried::Again(
+                        Box::new(spare.into_request()),
+                        Failed::Refused(watch.carried(answer)),
+                    ),
                     None => Tried::Done(watch.carried(answer)),
                 }
             }
             Err(hop::Error::Unsent(unsent, why)) => {
                 watch.unsent(&why);
                 cluster.look_soon();
-                Tried::Again(*unsent, Failed::Unsent(why))
+                Tried::Again(unsent, Failed::Unsent(why))
             }
             Err(hop::Error::Final(error)) => {
                 watch.lost(&error);
                 let lost = matches!(error, Error::Unreachable(_) | Error::Identity(_));
                 match spare.filter(|_| lost) {
-                    Some(spare) => Tried::Again(spare.into_request(), Failed::Lost(error)),
+                    Some(spare) => {
+                        Tried::Again(Box::new(spare.into_request()), Failed::Lost(error))
+                    }
                     None => Tried::Over(error),
                 }
             }
