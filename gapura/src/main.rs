@@ -9,12 +9,14 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
+use gapura::plugin_test::Caller;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::inspection::{
     self, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Settings,
 };
 use gapura_protocol::clock::Clock;
+use gapura_runtime::fetch::Url;
 use gapura_settings::{address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -45,6 +47,8 @@ enum Command {
         after_help = "Example:\n  gapura keys --state /keys --door /door; gapura keys --state /keys --ca > ca.pem"
     )]
     Keys(KeysFlags),
+    /// Tries a plugin that is being written.
+    Plugin(PluginCommand),
 }
 
 #[derive(clap::Args)]
@@ -172,6 +176,38 @@ struct TokenFlags {
 }
 
 #[derive(clap::Args)]
+struct PluginCommand {
+    #[command(subcommand)]
+    command: PluginSubcommand,
+}
+
+#[derive(Subcommand)]
+enum PluginSubcommand {
+    /// Writes as one company and reads as another over every documented route. Exit 1 if one ever met what is the other's.
+    #[command(
+        after_help = "Example:\n  gapura plugin test http://127.0.0.1:5000 --openapi openapi.json --as company=42,user=7 --as company=7,user=9\n\nIt writes to the plugin, and removes what it wrote where the document has a DELETE: give it a database for tests."
+    )]
+    Test(PluginTestFlags),
+}
+
+#[derive(clap::Args)]
+struct PluginTestFlags {
+    /// Where the plugin itself listens, behind its sidecar.
+    #[arg(value_name = "URL", value_parser = Url::parse)]
+    url: Url,
+    /// The plugin's OpenAPI document, in JSON [default: what it serves at /openapi.json].
+    #[arg(long, value_name = "FILE")]
+    openapi: Option<PathBuf>,
+    /// Whom a request acts for; give two companies or more.
+    #[arg(
+        long = "as",
+        value_name = "company=ID,user=ID[,role=ROLE]",
+        required = true
+    )]
+    callers: Vec<Caller>,
+}
+
+#[derive(clap::Args)]
 struct KeysFlags {
     /// The folder for them.
     #[arg(
@@ -204,11 +240,14 @@ fn main() -> ExitCode {
             |flags| token(&flags),
         ),
         Command::Keys(flags) => keys(&flags),
+        Command::Plugin(PluginCommand {
+            command: PluginSubcommand::Test(flags),
+        }) => plugin_test(&flags),
     };
     match done {
         Ok(code) => code,
         Err(err) => {
-            aside(&format!("gapura: {err}"));
+            print_note(&format!("gapura: {err}"));
             ExitCode::from(err.exit_code())
         }
     }
@@ -311,6 +350,34 @@ fn keys(flags: &KeysFlags) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn plugin_test(flags: &PluginTestFlags) -> Result<ExitCode, Error> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|err| Error::Refused(format!("can't read {}: {err}", path.display())))
+    };
+    let openapi = flags.openapi.as_ref().map(read).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|err| Error::Failed(format!("can't start: {err}")))?;
+    let test = gapura::plugin_test::run(&flags.url, openapi.as_deref(), &flags.callers);
+    let report = runtime.block_on(test)?;
+    let lines = |what: &str, list: &[String]| -> String {
+        list.iter().map(|line| format!("{what} {line}\n")).collect()
+    };
+    let mut text = lines("tried:    ", &report.tried);
+    text += &lines("not tried:", &report.untried);
+    text += &lines("LEAK:     ", &report.leaks);
+    text += &match report.leaks.len() {
+        0 => "no company met what is another's\n".to_owned(),
+        count => format!("{count} places where a company met what is another's\n"),
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
+    Ok(ExitCode::from(u8::from(!report.leaks.is_empty())))
+}
+
 fn up(flags: UpFlags) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -341,7 +408,7 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
         .next()
         .unwrap_or_else(|| "gapura".to_owned());
     if logs {
-        aside(&up.screen(&program, std::io::stderr().is_terminal()));
+        print_note(&up.screen(&program, std::io::stderr().is_terminal()));
     } else {
         let mut out = std::io::stdout();
         let _ = out
@@ -349,10 +416,10 @@ async fn run(flags: UpFlags) -> Result<ExitCode, Error> {
             .and_then(|()| out.flush()); // nobody may be reading
     }
     tokio::select! {
-        () = up.keep(|sentence| aside(&format!("gapura: {sentence}"))) => {}
+        () = up.keep(|sentence| print_note(&format!("gapura: {sentence}"))) => {}
         () = signals.next() => {}
     }
-    aside("\ngapura: ending; what is in flight may finish, Ctrl-C again ends at once");
+    print_note("\ngapura: ending; what is in flight may finish, Ctrl-C again ends at once");
     tokio::select! {
         () = up.stop() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::from(130)),
@@ -382,6 +449,6 @@ impl Signals {
 }
 
 /// A line on standard error, whether anybody reads it or not.
-fn aside(text: &str) {
+fn print_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,7 +1,9 @@
 //! What the gateway says for itself to its operator.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
 use gapura_runtime::pages::Report;
@@ -12,8 +14,12 @@ use gapura_telemetry::metrics::Text;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
+use crate::explain::{InForce, answer};
+use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
+use crate::settings::Downstream;
 use crate::standing::Standing;
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::health::Reason;
@@ -26,6 +32,12 @@ pub(crate) struct Admin {
     pub(crate) registry: Registry,
     /// Who is no longer welcome.
     pub(crate) standing: Standing,
+    /// The keys that tokens are verified with.
+    pub(crate) keys: Keys,
+    /// What each has left of its limits.
+    pub(crate) limiter: Limiter,
+    /// What the operator has set for the door.
+    pub(crate) settings: Arc<Downstream>,
     /// The settings in force, without secrets.
     pub(crate) config: Value,
     /// Who judges clients' certificates.
@@ -34,6 +46,8 @@ pub(crate) struct Admin {
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
+
+    const EXPLAINS: bool = true;
 
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
@@ -70,6 +84,18 @@ impl Report for Admin {
     fn revoked_clients(&self) -> Option<u64> {
         let certificates = self.clients.as_ref().map_or(0, ClientTrust::revoked_closed);
         Some(certificates.saturating_add(self.standing.streams_ended()))
+    }
+
+    fn explain(&self, question: &[u8]) -> Option<Page> {
+        let in_force = InForce {
+            registry: &self.registry,
+            keys: &self.keys,
+            standing: &self.standing,
+            limiter: &self.limiter,
+            door: &self.settings,
+            now: unix(self.shared().clock.now()),
+        };
+        Some(answer(question, in_force))
     }
 
     fn metrics(&self, text: &mut Text) {
@@ -164,7 +190,7 @@ impl Admin {
             .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
                 Found::Plugin { running, .. } => {
                     let mut page = page_of(file, plugin, Some(running));
-                    page["in_flight"] = running.under_way().into();
+                    page["in_flight"] = running.in_flight().into();
                     page["waiting"] = running.waiting().into();
                     page
                 }

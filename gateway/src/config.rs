@@ -148,7 +148,12 @@ impl Settings for Config {
         let max_body = layers.parse("max-body-bytes", whole);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
-        let standing = read_standing(layers);
+        let standing = read_standing(layers, auth.as_ref());
+        if let Some(kept) = &standing.logouts
+            && kept.state_dir.is_none()
+        {
+            warnings.push("--backchannel-logout without --state-dir: a restart forgets who has logged out, and lets them in again for as long as their tokens live".to_owned());
+        }
         let signature = layers.parse("signature", str::parse);
         let mut config = Self {
             common: common?,

@@ -55,7 +55,7 @@ impl Endpoints {
             Endpoint::Healthz => (StatusCode::OK, json!({"ok": true})),
             Endpoint::Readyz => self.ready(),
             Endpoint::Version => (StatusCode::OK, version()),
-            Endpoint::Openapi => return None,
+            Endpoint::Openapi | Endpoint::BackchannelLogout | Endpoint::Reserved => return None,
         };
         Some(page(status, &value))
     }

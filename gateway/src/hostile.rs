@@ -41,6 +41,7 @@ impl Gate {
             })],
             leeway: LEEWAY,
             claims: ClaimNames::default(),
+            logout: None,
         })?;
         Ok(Self(Authenticator::new(keys)))
     }

@@ -21,6 +21,7 @@ mod endpoints;
 mod explain;
 mod limits;
 mod load;
+mod logout;
 mod outgoing;
 mod pipeline;
 mod rate_limit;

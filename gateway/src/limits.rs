@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) const ANSWER_IDLE: Duration = Duration::from_secs(60);
 
 /// A request's wait for a place with a plugin that has as many as it takes: a second, of which a deadline may be late by a step.
-pub(crate) const PLACE_WITHIN: Duration = Duration::from_millis(900);
+pub(crate) const TURN_WITHIN: Duration = Duration::from_millis(900);
 
 /// A client's TLS handshake.
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);

@@ -109,7 +109,7 @@ impl Loaded {
         let clients = config.clients.clone().map(ClientTrust::load);
         let clients = loading.note(clients.transpose());
         let keys = loading.note_all(Keys::load(config.auth.clone()));
-        let standing = loading.note_all(Standing::open(&config.standing, log, alarms));
+        let standing = loading.note_all(Standing::open(&config.standing, clock, log, alarms));
         let signer = config
             .signing_secret_file
             .as_deref()

@@ -39,18 +39,19 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
-use crate::limits::PLACE_WITHIN;
+use crate::limits::TURN_WITHIN;
+use crate::logout;
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::rate_limit::{self, Asks, Limiter, Stand};
 use crate::registry::{Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
-use crate::route::{self, Route, Target};
+use crate::route::{self, Endpoint, Route, Target};
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
-use crate::upstream::admission::{Party, Place};
+use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Answer, Upstreams};
@@ -261,6 +262,9 @@ impl Pipeline {
         visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
+            Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
+                return self.log_out(&head, incoming, visit).await; // logout.rs: a provider tells
+            }
             Target::Endpoint(path) => return self.endpoints.answer(path, &head.method), // endpoints.rs: health, version
             Target::Plugin(route) => route, // route.rs: who answers
         };
@@ -308,13 +312,33 @@ impl Pipeline {
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let place = self.place(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+        let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
         let mut answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
-        Ok(keeping(place, answer))
+        Ok(respond::holding(in_flight, answer))
+    }
+
+    /// The logout that a provider tells of.
+    async fn log_out(
+        &self,
+        head: &Parts,
+        incoming: Incoming,
+        visit: &Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        let (body, now) = (Body::message(incoming), self.core.seed.clock.unix());
+        let answer = logout::take(head, body, &self.authenticator, &self.standing, now).await;
+        let answer = answer.map_err(Rejection::Logout)?;
+        let fields = [(
+            "request_id",
+            visit.exchange.record.request_id.as_str().into(),
+        )];
+        let message = "a provider has told of a logout, which counts from now on";
+        let log = &self.core.seed.log;
+        log.event(Level::Info, "logout", message, &fields);
+        Ok(answer)
     }
 
     /// The request has reached a plugin's mount.
@@ -409,18 +433,18 @@ impl Pipeline {
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
-    async fn place(
+    async fn admit(
         &self,
         cluster: &Cluster,
         permit: &Permit,
         network: IpAddr,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<InFlight, Rejection> {
         let plugin = permit.plugin();
         let party = || match permit.caller() {
             Some(caller) => Party::Company(caller.tenant().as_str().into()),
             None => Party::Network(network),
         };
-        let over = || self.core.timers.sleep(PLACE_WITHIN.min(plugin.timeout));
+        let over = || self.core.timers.sleep(TURN_WITHIN.min(plugin.timeout));
         let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
         entering.await.map_err(Rejection::Overloaded)
     }
@@ -620,17 +644,6 @@ impl WebSocket {
         };
         Ok(Self { asked, offered })
     }
-}
-
-/// The answer keeps its place among the requests under way until its body has gone out. An event stream gives it back with its
-/// head, as an upgraded one does: it lasts for as long as its reader likes, and a few hundred of them would shut the plugin to all.
-fn keeping(place: Place, answer: Response<Body>) -> Response<Body> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
-        || respond::is_event_stream(answer.headers())
-    {
-        return answer;
-    }
-    answer.map(|body| body.with(Box::new(place)))
 }
 
 /// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.

@@ -7,7 +7,7 @@ use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
 use crate::upstream::admission::Overloaded;
-use crate::{authenticate, rate_limit, route, standing, upstream, ws_token};
+use crate::{authenticate, logout, rate_limit, route, standing, upstream, ws_token};
 
 /// Why a request got no answer of a plugin's.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) enum Rejection {
     WsToken(ws_token::Error),
     /// Its caller is no longer welcome.
     Standing(standing::Refusal),
+    /// The logout that it tells of is not taken.
+    Logout(logout::Error),
     /// Its caller may not.
     Authorise(Forbidden),
     /// Its caller has sent more than a limit allows.
@@ -65,6 +67,7 @@ impl Rejection {
             Self::Authenticate(Token::KeysUnavailable) => Code::KeysUnavailable,
             Self::WsToken(error) => error.code(),
             Self::Standing(refusal) => refusal.code(),
+            Self::Logout(error) => error.code(),
             Self::Authorise(_) => Code::Forbidden,
             Self::RateLimit(_) => Code::RateLimited,
             Self::Overloaded(_) => Code::Overloaded,
@@ -110,6 +113,7 @@ impl Rejection {
         match self {
             Self::WsToken(error) => Some(error.to_string()),
             Self::Standing(refusal) => Some(refusal.as_str().to_owned()),
+            Self::Logout(error) => Some(error.in_words()),
             Self::Authorise(Forbidden::Rules(refusal)) => Some(refusal.to_string()),
             _ => None,
         }

@@ -13,7 +13,7 @@ use gapura_transport::timers::Timers;
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRAILER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::limits::ANSWER_IDLE;
 use crate::outgoing::is_grpc;
@@ -21,6 +21,7 @@ use crate::rate_limit;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
+use crate::upstream::admission::InFlight;
 
 /// Answers in the envelope.
 #[must_use]
@@ -75,6 +76,9 @@ pub(crate) fn refuse(
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
+    if matches!(rejection, Rejection::Logout(_)) && code == Code::MethodNotAllowed {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
     if let Rejection::RateLimit(exceeded) = rejection {
         headers.insert(RETRY_AFTER, HeaderValue::from(exceeded.retry_after()));
         rate_limit::mark(std::slice::from_ref(&exceeded.stand), headers);
@@ -116,10 +120,15 @@ pub(crate) fn pass_on(
     Response::from_parts(head, body)
 }
 
-/// Whether an answer goes on for as long as its reader wants.
+/// The answer counts as in flight until its body has gone out. An event stream does so until its head has, as an upgraded one: it
+/// lasts for as long as its reader likes, and a few hundred of them would shut the plugin to everybody.
 #[must_use]
-pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    Kind::of(headers) == Kind::Events
+pub(crate) fn holding(in_flight: InFlight, answer: Response<Body>) -> Response<Body> {
+    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched || Kind::of(answer.headers()) == Kind::Events {
+        return answer;
+    }
+    answer.map(|body| body.with(Box::new(in_flight)))
 }
 
 /// What an answer's body is, as far as its end is concerned.

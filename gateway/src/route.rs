@@ -10,7 +10,7 @@ use std::time::Duration;
 use gapura_protocol::envelope::Code;
 use gapura_protocol::path::CanonicalPath;
 
-use crate::registry::{Found, Plugin, Table};
+use crate::registry::{Found, Plugin, Table, is_reserved};
 
 /// Who answers.
 #[derive(Debug)]
@@ -43,6 +43,10 @@ pub(crate) enum Endpoint {
     Version,
     /// The plugins' contracts, merged.
     Openapi,
+    /// A provider tells of a logout.
+    BackchannelLogout,
+    /// Below `/.gapura`, where nothing is.
+    Reserved,
 }
 
 /// Why nobody answers.
@@ -65,6 +69,8 @@ impl Endpoint {
             "/readyz" => Some(Self::Readyz),
             "/version" => Some(Self::Version),
             "/openapi.json" => Some(Self::Openapi),
+            "/.gapura/backchannel-logout" => Some(Self::BackchannelLogout),
+            _ if is_reserved(path) => Some(Self::Reserved),
             _ => None,
         }
     }
@@ -130,7 +136,7 @@ pub(crate) fn find<'a, R>(
 
 /// Each step of that decision, a sentence each, for `explain`.
 #[must_use]
-pub(crate) fn explain(table: &Table, path: &CanonicalPath<'_>) -> Vec<String> {
+pub(crate) fn explain<R>(table: &Table<R>, path: &CanonicalPath<'_>) -> Vec<String> {
     let path = path.as_str();
     if Endpoint::of(path).is_some() {
         return vec![format!(

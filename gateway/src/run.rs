@@ -135,6 +135,7 @@ impl Program for Config {
                 proxy_protocol: self.proxy_protocol,
                 body_rate: self.body_rate,
                 hsts: self.hsts.map(config::strict_transport),
+                takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
             }),
             tls,
@@ -144,6 +145,9 @@ impl Program for Config {
             endpoints: parts.endpoints.clone(),
             registry: loaded.registry.clone(),
             standing: loaded.standing,
+            keys: loaded.keys.clone(),
+            limiter: parts.limiter.clone(),
+            settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
         };

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_http::BoxStream;
-use gapura_runtime::listen::Accepted;
+use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
@@ -48,11 +48,11 @@ struct Opened {
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted {
-            stream,
-            from,
-            mut slot,
-        } = accepted;
+        let Accepted { socket, mut slot } = accepted;
+        // Clients come to a port; there is no other door.
+        let Socket::Tcp(stream, from) = socket else {
+            return;
+        };
         let core = &self.pipeline.core;
         let (stream, from) = match self.introduced(stream, from).await {
             Ok(introduced) => introduced,

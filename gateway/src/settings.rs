@@ -21,6 +21,8 @@ pub(crate) struct Downstream {
     pub(crate) body_rate: Option<Rate>,
     /// What browsers are told over https: to come by nothing else.
     pub(crate) hsts: Option<HeaderValue>,
+    /// Whether providers may tell of logouts.
+    pub(crate) takes_logouts: bool,
     /// Whether it is told by name who acted for whom.
     pub(crate) log_actors: bool,
 }

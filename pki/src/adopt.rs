@@ -20,12 +20,12 @@ use crate::inspect::serial;
 use crate::inventory::Inventory;
 use crate::ledger::{Authority, AuthorityKind, Ledger, Revoked};
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::parallel;
 use crate::pem;
 use crate::pki::{Change, Pki};
 use crate::standing;
 use crate::store::{self, Access};
+use crate::timestamp::Timestamp;
 use crate::unknown::{Adopted, Evidence, Place, Unknown};
 
 impl Pki {

@@ -14,10 +14,10 @@ use crate::ca;
 use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::ledger::{Crl, Event, Ledger, Revoked};
-use crate::moment::Timestamp;
 use crate::pki::{LOCK_TIMEOUT, Pki};
 use crate::settings::Settings;
 use crate::store::{self, Access, Lock};
+use crate::timestamp::Timestamp;
 
 /// What a restore did.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::error::Error;
 use crate::keys::{self, sha256_hex, unhex};
 use crate::ledger::{Authority, Reason, Revoked};
-use crate::moment::Timestamp;
 use crate::passphrase::KeyProtection;
 use crate::pem;
 use crate::store::{self, Access};
+use crate::timestamp::Timestamp;
 
 /// An authority whose key is open.
 pub(crate) struct Signer {

@@ -16,11 +16,11 @@ use crate::error::Error;
 use crate::inspect::serial;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Ledger};
-use crate::moment::Timestamp;
 use crate::pki::Pki;
 use crate::probe;
 use crate::rotate;
 use crate::store::{self, Lock};
+use crate::timestamp::Timestamp;
 
 mod checkup;
 mod leaf;

@@ -6,8 +6,8 @@
 
 use crate::error::Error;
 use crate::ledger::Event;
-use crate::moment::for_people;
 use crate::pki::{Change, Pki};
+use crate::timestamp::for_people;
 
 /// Clocks of one installation differ by no more than this, and certificates begin so much earlier than they are made.
 const SKEW: u64 = crate::profile::BACKDATE;

@@ -11,11 +11,11 @@ use crate::ca::{self, Signer};
 use crate::error::Error;
 use crate::inspect::serial;
 use crate::ledger::{Authority, AuthorityKind, Crl, Event, Ledger};
-use crate::moment::Timestamp;
 use crate::pem;
 use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::store::{self, Access};
+use crate::timestamp::Timestamp;
 
 /// What a refresh did.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use crate::held_dir::HeldDir;
 use crate::keys::{self, sha256_hex};
 use crate::leaf_key;
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::pem;
 use crate::profile;
 use crate::store::{Access, Durability};
+use crate::timestamp::Timestamp;
 
 /// The public key (as SPKI) of a request for `wanted`.
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::parallel;
 use crate::pki::Pki;
 use crate::standing::Own;
 use crate::store::{self, Access, Lock};
+use crate::timestamp::Timestamp;
 
 /// How long one command may take before it is ended and counts as failed.
 const LIMIT: Duration = Duration::from_secs(120);

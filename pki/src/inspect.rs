@@ -16,8 +16,8 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::error::Error;
 use crate::keys::{self, sha256_hex};
-use crate::moment::{Timestamp, for_people};
 use crate::pem;
+use crate::timestamp::{Timestamp, for_people};
 
 /// One thing found in a file.
 #[derive(Clone, Debug)]

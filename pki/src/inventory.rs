@@ -16,8 +16,8 @@ use crate::disk::{self, Operation};
 use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Event, Ledger};
-use crate::moment::Timestamp;
 use crate::store::{self, Access, Lock};
+use crate::timestamp::Timestamp;
 
 /// The hash that the first line carries.
 const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";

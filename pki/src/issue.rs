@@ -24,12 +24,12 @@ use crate::key_rules::KeyRules;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, Event, Leaf};
 use crate::mesh_dir::{self, Content, Staged};
-use crate::moment::{Timestamp, for_people};
 use crate::parallel;
 use crate::pki::{Change, Pki};
 use crate::profile;
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN, is_dns_name};
 use crate::store;
+use crate::timestamp::{Timestamp, for_people};
 
 /// What is asked for.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use gapura_trust::verify::Verifier;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::leaf_key;
-use crate::moment::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// Roots and CRLs, checked and ready to judge by.
 pub(crate) struct BundleVerifier(Verifier);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 use serde::{Deserialize, Serialize};
 
-use crate::moment::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose clock is behind still sees them.
 const KEPT_AFTER_END: u64 = 86_400;

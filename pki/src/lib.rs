@@ -29,7 +29,6 @@ pub mod ledger;
 pub mod lint;
 mod mesh_dir;
 mod metrics;
-pub mod moment;
 mod parallel;
 pub mod passphrase;
 mod pem;
@@ -47,6 +46,7 @@ mod store;
 pub mod target;
 #[cfg(test)]
 mod tests;
+pub mod timestamp;
 pub mod unknown;
 mod upkeep;
 pub mod verify;

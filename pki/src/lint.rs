@@ -12,9 +12,9 @@ use x509_parser::public_key::PublicKey;
 
 use crate::error::Error;
 use crate::inspect::moment;
-use crate::moment::{Timestamp, for_people};
 use crate::pem;
 use crate::settings::LEAF_TTL_MAX;
+use crate::timestamp::{Timestamp, for_people};
 
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::check::{Checkup, EndOf, Level};
 use crate::error::Error;
 use crate::held_dir::HeldDir;
-use crate::moment::Timestamp;
 use crate::store::Access;
+use crate::timestamp::Timestamp;
 
 impl Checkup {
     /// The findings as metrics.

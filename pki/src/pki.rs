@@ -23,12 +23,12 @@ use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::keys::{self, sha256_hex};
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger};
-use crate::moment::Timestamp;
 use crate::passphrase::KeyProtection;
 use crate::profile;
 use crate::settings::Settings;
 use crate::standing::{self, Own, Standings};
 use crate::store::{self, Lock};
+use crate::timestamp::Timestamp;
 
 /// How long a command waits for another one, unless told otherwise.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -487,7 +487,7 @@ impl Change {
 /// A clock that is behind or a CA that has ended would give certificates that every peer refuses.
 fn in_its_life(authority: &Authority, now: Timestamp, mend: &str) -> Result<(), Error> {
     if now < authority.not_before {
-        let behind = crate::moment::for_people(authority.not_before.since(now));
+        let behind = crate::timestamp::for_people(authority.not_before.since(now));
         return Err(Error::Refused(format!(
             "{} is valid from {}, but this machine's clock says {now}, {behind} before that; set the clock",
             authority.id, authority.not_before

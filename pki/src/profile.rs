@@ -16,8 +16,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::Error;
 use crate::keys::{random, random_hex};
-use crate::moment::Timestamp;
 use crate::settings::Settings;
+use crate::timestamp::Timestamp;
 
 /// Certificates begin this long before they are made, for verifiers whose clock is behind.
 pub(crate) const BACKDATE: u64 = 300;

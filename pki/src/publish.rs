@@ -15,12 +15,12 @@ use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
 use crate::ledger::{AuthorityKind, Leaf, Ledger};
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::parallel;
 use crate::pem;
 use crate::pki::{Change, Pki};
 use crate::standing::{Own, Standing};
 use crate::store::{self, Durability};
+use crate::timestamp::Timestamp;
 
 /// Roots, CRLs and issuing CAs, as PEM.
 #[derive(Clone, Debug)]

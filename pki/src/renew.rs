@@ -8,11 +8,11 @@ use crate::ca::Signer;
 use crate::error::Error;
 use crate::issue::{IssueRequest, Issued, KeyWanted};
 use crate::ledger::{Authority, AuthorityState, Crl, Leaf, Ledger};
-use crate::moment::Timestamp;
 use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::standing::{Standing, Standings};
 use crate::target::Target;
+use crate::timestamp::Timestamp;
 
 /// What is to be renewed.
 #[derive(Clone, Debug, Default)]

@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::key_rules::lost_key;
 use crate::keys::unhex;
 use crate::ledger::{Authority, Crl, Event, Ledger, Reason, Revoked};
-use crate::moment::Timestamp;
 use crate::pem;
 use crate::pki::{Change, Pki};
 use crate::publish::Republished;
 use crate::target::Target;
+use crate::timestamp::Timestamp;
 
 /// What is to be revoked.
 #[derive(Clone, Debug)]

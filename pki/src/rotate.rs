@@ -21,10 +21,10 @@ use crate::error::Error;
 use crate::keys::sha256_hex;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf};
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::pki::{Change, Pki};
 use crate::publish::Outcome;
 use crate::renew;
+use crate::timestamp::Timestamp;
 use stage::draining;
 
 pub use request::{RotateRequest, Rotated, SETTLE, Step};

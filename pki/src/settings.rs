@@ -8,8 +8,8 @@ use gapura_protocol::identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::moment::parse_duration;
 use crate::store::{self, Access};
+use crate::timestamp::parse_duration;
 
 /// The shortest life of a leaf: tests and drills need seconds.
 pub const LEAF_TTL_MIN: Duration = Duration::from_secs(10);

@@ -26,9 +26,9 @@ use crate::ledger::{
     Authority, AuthorityKind, AuthorityState, Crl, Event, Leaf, Ledger, Reason, Revoked,
 };
 use crate::mesh_dir::Current;
-use crate::moment::Timestamp;
 use crate::profile::{self, BACKDATE};
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN};
+use crate::timestamp::Timestamp;
 
 /// A CRL number above this leaves no room to go on above it; ours follow the clock and never come near.
 const HIGHEST_NUMBER: u64 = u64::MAX / 2;

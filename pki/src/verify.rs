@@ -13,9 +13,9 @@ use crate::given;
 use crate::inspect::names;
 use crate::judge::BundleVerifier;
 use crate::mesh_dir;
-use crate::moment::Timestamp;
 use crate::pem;
 use crate::pki::Pki;
+use crate::timestamp::Timestamp;
 
 /// A question.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 use gapura_protocol::identity::IdPattern;
@@ -68,7 +69,7 @@ impl Settings for Config {
     }
 
     fn read(layers: &mut Layers, _: &BTreeMap<String, String>) -> Option<Self> {
-        let listen = layers.parse("listen", address).unwrap_or(LISTEN);
+        let (listen, sockets) = read_listen(layers);
         let anywhere = layers.switch("unsafe-plugin-address");
         if layers.one("plugin").is_none() {
             let message = "is missing: where the plugin is, such as http://127.0.0.1:19080 or unix:/run/plugin.sock";
@@ -80,6 +81,7 @@ impl Settings for Config {
         });
         let tenants = read_tenants(layers);
         let common = Common::read(layers, listen, "plugin", Self::ADMIN);
+        let common = common.map(|common| Common { sockets, ..common });
         let mut config = Self {
             common: common?,
             plugin: plugin?,
@@ -114,6 +116,46 @@ impl Config {
     pub(crate) fn to_json(&self) -> Value {
         self.shown.to_json()
     }
+}
+
+/// The one port, and the sockets beside it.
+fn read_listen(layers: &mut Layers) -> (SocketAddr, Vec<PathBuf>) {
+    let mut port = None;
+    let mut sockets = Vec::new();
+    for found in layers.all("listen").to_vec() {
+        let wrong = match found.text.strip_prefix("unix:").map(socket) {
+            Some(Ok(path)) if sockets.contains(&path) => "names one socket twice".to_owned(),
+            Some(Ok(path)) => {
+                sockets.push(path);
+                continue;
+            }
+            Some(Err(wrong)) => wrong,
+            None => match address(&found.text) {
+                Ok(at) if port.is_none() => {
+                    port = Some(at);
+                    continue;
+                }
+                Ok(_) => "names a second address; give one, and unix:PATH beside it".to_owned(),
+                Err(wrong) => wrong,
+            },
+        };
+        layers.problem("listen", &found.origin, wrong);
+    }
+    (port.unwrap_or(LISTEN), sockets)
+}
+
+/// The path of a socket that a gateway can be told of.
+fn socket(path: &str) -> Result<PathBuf, String> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err("needs an absolute path after unix:, such as /run/gapura/lab.sock".to_owned());
+    }
+    // The kernel's limit.
+    if path.len() > 107 {
+        return Err(
+            "names a socket whose path is longer than 107 bytes; choose a shorter one".to_owned(),
+        );
+    }
+    Ok(path.into())
 }
 
 fn read_tenants(layers: &mut Layers) -> TenantRule {

@@ -12,7 +12,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use gapura_runtime::listen::Accepted;
+use gapura_http::BoxStream;
+use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -21,7 +22,7 @@ use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authorise::AllowList;
@@ -45,11 +46,14 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, from, slot } = accepted;
+        let Accepted { socket, slot } = accepted;
+        let Ok((stream, from)) = opened(socket) else {
+            return;
+        };
         let trust = self.trust.load_full();
         let proven = match self.prove(stream, &trust).await {
             Ok(proven) => proven,
-            Err(error) => return self.failed(&trust.explain(&error), &from.to_string()),
+            Err(error) => return self.failed(&trust.explain(&error), &from),
         };
         slot.proven();
         let _open = self.pipeline.core.count_open(Side::Hop);
@@ -66,8 +70,7 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: std::net::TcpStream, trust: &TrustSet) -> io::Result<Proven> {
-        let stream = TcpStream::from_std(stream)?;
+    async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Proven> {
         let handshake = TlsAcceptor::from(trust.server_config())
             .accept(stream)
             .into_fallible();
@@ -121,8 +124,16 @@ impl Server {
     }
 }
 
+/// The socket on this worker's runtime, and who is at the other end.
+fn opened(socket: Socket) -> io::Result<(BoxStream, String)> {
+    Ok(match socket {
+        Socket::Tcp(stream, from) => (Box::new(TcpStream::from_std(stream)?), from.to_string()),
+        Socket::Unix(stream) => (Box::new(UnixStream::from_std(stream)?), "unix".to_owned()),
+    })
+}
+
 /// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: BoxStream) {
     let mut discarded = [0; 4096];
     let read = async {
         stream.shutdown().await?;

@@ -278,6 +278,76 @@ fn a_health_listener_shows_health_and_nothing_else() {
 }
 
 #[test]
+fn the_running_gateway_explains_a_request_and_to_no_foreign_page() {
+    let mesh = TestMesh::new()
+        .fields(json!({"allow": [{"methods": ["GET"], "roles": ["member"]}]}))
+        .start();
+    let token = mesh.signer.token_of("7", "42");
+    let posted = |lines: &str, body: &str| {
+        let address = mesh.gateway.address("admin");
+        let length = body.len();
+        ask(
+            &mesh.gateway,
+            &format!(
+                "POST /explain HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
+            ),
+        )
+    };
+    let asked = |question: serde_json::Value| {
+        let answer = posted("Content-Type: application/json\r\n", &question.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let allowed = asked(json!({"method": "GET", "path": "/echo/x", "token": token}));
+    assert_eq!(allowed["plugin"], "echo");
+    assert_eq!(allowed["status"], serde_json::Value::Null, "{allowed}");
+    let refused = asked(json!({"method": "POST", "path": "/echo/x", "token": token}));
+    assert_eq!(refused["code"], "forbidden", "{refused}");
+    assert!(refused.to_string().contains("echo.json:1"), "{refused}");
+    assert!(!refused.to_string().contains(&token), "no token is shown");
+    assert_eq!(
+        asked(json!({"method": "GET", "path": "/no"}))["code"],
+        "no_route"
+    );
+    // It is the running table that is asked.
+    mesh.write_registry(
+        "other",
+        &mesh.entry(&json!({"name": "other", "mount": "/no", "auth_mode": "public"})),
+    );
+    gapura_tests::eventually("the new mount is explained", || {
+        (asked(json!({"method": "GET", "path": "/no"}))["plugin"] == "other").then_some(())
+    });
+    let json_type = "Content-Type: application/json\r\n";
+    for (lines, body, status) in [
+        ("", "{}", 415),
+        ("Content-Type: text/plain\r\n", "{}", 415),
+        (json_type, "{", 400),
+        (json_type, "{\"method\": \"GET\"}", 400),
+        (
+            "Content-Type: application/json\r\nOrigin: https://evil.example\r\n",
+            "{}",
+            403,
+        ),
+    ] {
+        assert_eq!(posted(lines, body).status, status, "{lines}{body}");
+    }
+    let long = format!("{{\"method\": \"{}\"}}", "x".repeat(70_000));
+    assert_eq!(posted(json_type, &long).status, 413);
+    let address = mesh.gateway.address("admin");
+    let by_get = ask(
+        &mesh.gateway,
+        &format!("GET /explain HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+    );
+    assert_eq!((by_get.status, by_get.header("allow")), (405, Some("POST")));
+    let by_name = "POST /explain HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
+    assert_eq!(ask(&mesh.gateway, by_name).status, 403);
+    let elsewhere = mesh.sidecar.address("admin");
+    let on_sidecar =
+        format!("POST /explain HTTP/1.1\r\nHost: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(ask(&mesh.sidecar, &on_sidecar).status, 405);
+}
+
+#[test]
 fn each_alarm_stands_on_the_page_that_says_what_to_do() {
     let mesh = TestMesh::new().start();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -434,3 +434,88 @@ fn retries_have_a_budget() {
     assert!(gets <= 2 * 245, "{gets} for 200");
     assert!(came("/breaks/post") <= 20);
 }
+
+#[test]
+fn a_sidecar_at_a_socket_is_spoken_to_by_mutual_tls_and_judged_like_any_other() {
+    let mesh = TestMesh::new().start();
+    let socket = mesh.dir().join("lab.sock");
+    let plugin = Plugin::tcp();
+    let mut sidecar = Invocation::new()
+        .flag("--listen", "127.0.0.1:0")
+        .flag("--listen", format!("unix:{}", socket.display()))
+        .flag("--plugin", plugin.url())
+        .flag("--mesh-dir", mesh.sidecar_dir.path())
+        .flag("--admin", "127.0.0.1:0")
+        .start("gapura-sidecar");
+    sidecar.wait_until_started();
+    let upstream = format!("https+unix:{}", socket.display());
+    let at_socket = |more: &Value| {
+        let mut changes = more.clone();
+        changes["upstream"] = json!(upstream);
+        mesh.write_registry("echo", &mesh.entry(&changes));
+    };
+    at_socket(&json!({}));
+    eventually("it is asked there", || {
+        assert_eq!(get(&mesh, "/echo/x").status, 200);
+        (!plugin.seen_at("/x").is_empty()).then_some(())
+    });
+    let seen = plugin.seen_at("/x");
+    assert_eq!(seen[0].header("x-company-id"), Some("42"));
+    let bulk = mesh.post("/echo/bulk", vec![b'a'; 2_000_000]);
+    assert_eq!(bulk.token_of("7", "42").send().status, 200);
+    assert_eq!(
+        instances(&mesh)[0]["address"],
+        format!("unix:{}", socket.display())
+    );
+    // At its port it is the same as ever.
+    let port = json!([url(sidecar.address("hop"))]);
+    spread(&mesh, &port, &json!({}));
+    assert_eq!(get(&mesh, "/echo/x").status, 200);
+    // Who stands there has to prove it.
+    at_socket(&json!({"identity": "plugin/other"}));
+    eventually("another is not believed", || {
+        let answer = get(&mesh, "/echo/x");
+        (answer.status == 502 && answer.json()["errors"]["code"] == "upstream_identity")
+            .then_some(())
+    });
+    // In a folder that others can write to anybody could be behind the socket.
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(mesh.dir(), mode(0o777)).unwrap();
+    at_socket(&json!({"identity": "plugin/echo"}));
+    let before = plugin.seen_at("/x").len();
+    eventually("the folder is refused", || {
+        let answer = get(&mesh, "/echo/x");
+        (answer.status == 502 && answer.json()["errors"]["code"] == "upstream_unreachable")
+            .then_some(())
+    });
+    assert_eq!(plugin.seen_at("/x").len(), before);
+    std::fs::set_permissions(mesh.dir(), mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_sidecar_has_one_port_and_any_number_of_sockets() {
+    let mesh = TestMesh::new().start();
+    let check = |listen: &[&str]| {
+        let mut sidecar = Invocation::new()
+            .flag("--plugin", mesh.plugin.url())
+            .flag("--mesh-dir", mesh.sidecar_dir.path())
+            .arg("--check");
+        for at in listen {
+            sidecar = sidecar.flag("--listen", *at);
+        }
+        let ended = sidecar.run("gapura-sidecar");
+        (ended.code, ended.stdout + &ended.stderr)
+    };
+    let (code, said) = check(&["127.0.0.1:0", "unix:/run/a.sock", "unix:/run/b.sock"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("unix:/run/b.sock"), "{said}");
+    for (listen, why) in [
+        (&["127.0.0.1:0", "127.0.0.1:1"][..], "second address"),
+        (&["unix:lab.sock"], "absolute path"),
+        (&["unix:/run/a.sock", "unix:/run/a.sock"], "twice"),
+    ] {
+        let (code, said) = check(listen);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}

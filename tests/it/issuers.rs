@@ -323,3 +323,57 @@ fn a_check_fetches_and_prints_whose_keys_there_are() {
     assert_eq!(bad.code, Some(2), "{}", bad.stdout);
     assert!(bad.stderr.contains("not valid JSON"), "{}", bad.stderr);
 }
+
+#[test]
+fn a_provider_that_misbehaves_is_503_for_its_own_issuer_alone() {
+    let ours = Signer::es256("ours");
+    let theirs = Signer::es256("theirs");
+    let keys = jwks(&[&theirs]);
+    let huge = format!("{{\"keys\": [], \"x\": \"{}\"}}", "x".repeat(300 * 1024));
+    for (what, page, is_vouched_for) in [
+        (
+            "a page for people",
+            "<!doctype html><p>Sign in".to_owned(),
+            true,
+        ),
+        ("more than 256 KiB", huge, true),
+        (
+            "a certificate that nobody here vouches for",
+            keys.clone(),
+            false,
+        ),
+    ] {
+        let provider = Provider::start();
+        provider.serve("/keys", Some(page));
+        let dir = tempfile::tempdir().unwrap();
+        let stranger = Provider::start();
+        let roots = if is_vouched_for { &provider } else { &stranger }.root_pem();
+        let config = json!({"issuers": [
+            {"issuer": "https://theirs.test", "jwks": provider.url("/keys"), "audience": AUDIENCE, "tenants": [42],
+             "issuer-ca": file(dir.path(), "ca.pem", roots)},
+            {"issuer": ISSUER, "audience": AUDIENCE, "tenants": "*",
+             "jwks": file(dir.path(), "jwks.json", &jwks(&[&ours]))},
+        ]});
+        let mesh = TestMesh::new()
+            .without_keys()
+            .gateway_flag(
+                "--config",
+                &file(dir.path(), "gapura.json", &config.to_string()),
+            )
+            .start();
+        let by_them = theirs.token(&claims_with(&json!({"iss": "https://theirs.test"})));
+        let refused = mesh.get("/echo/x").token(&by_them).send();
+        assert_eq!(refused.status, 503, "{what}");
+        refused.assert_refusal(503, "keys_unavailable", "gateway");
+        assert_eq!(status(&mesh, &ours.token_of("7", "43")), 200, "{what}");
+        mesh.gateway.wait_for_line("the alarm", |line| {
+            line["event"] == "alarm" && line["name"] == "keys"
+        });
+        if is_vouched_for {
+            provider.serve("/keys", Some(keys.clone()));
+            eventually("the provider is well again", || {
+                (status(&mesh, &by_them) == 200).then_some(())
+            });
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod inside; // several programs in one process, and other times
 mod instances; // several instances of one plugin
 mod issuers; // whose keys count, and for which companies
 mod judgement; // which certificate is let in: verify, a start and a handshake agree
+mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod overload; // one company floods, and no other notices
@@ -29,6 +30,7 @@ mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what
 mod pki; // certificates over the years
+mod plugin_test; // does a plugin keep companies apart
 mod plugins; // what a plugin may say, good and bad
 mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes

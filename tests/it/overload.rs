@@ -50,7 +50,7 @@ fn waiting(mesh: &TestMesh) -> f64 {
     mesh.metric(&mesh.gateway, "gapura_requests_waiting{plugin=\"echo\"}")
 }
 
-fn under_way(mesh: &TestMesh) -> u64 {
+fn in_flight(mesh: &TestMesh) -> u64 {
     let page = mesh.admin(&mesh.gateway, "/plugins").json();
     page["plugins"][0]["in_flight"].as_u64().unwrap()
 }
@@ -98,31 +98,55 @@ fn what_is_over_the_limit_waits_a_second_at_most_and_is_told_to_come_again() {
     gate.open();
     assert_eq!(first.response().status, 200);
     assert_eq!(second.answer().whole().status, 200);
-    eventually("nobody is left", || (under_way(&mesh) == 0).then_some(()));
+    eventually("nobody is left", || (in_flight(&mesh) == 0).then_some(()));
+}
+
+/// Ten of one company wait, then one of another: how many went before that one. Nothing where the machine was too slow for it: who
+/// waits is gone after a second.
+fn before_the_late_one(mesh: &TestMesh, turn: usize) -> Option<usize> {
+    let gate = Gate::new();
+    let until = gate.clone();
+    mesh.plugin.on("/hold", move |exchange| {
+        let _ = until.wait();
+        exchange.answer("200 OK", "", b"held");
+        Then::Close
+    });
+    let (mut flooding, mut quiet) = (client(mesh), client(mesh));
+    let _first = held(mesh, "42");
+    let flood: Vec<_> = (0..10)
+        .map(|_| flooding.open(request(mesh, &format!("/echo/flood{turn}"), "42"), true))
+        .collect();
+    let soon = |count: f64| {
+        let begun = Instant::now();
+        while waiting(mesh) < count && begun.elapsed() < Duration::from_millis(500) {}
+        waiting(mesh) == count
+    };
+    let ten = soon(10.0);
+    let late = quiet.open(request(mesh, &format!("/echo/quiet{turn}"), "43"), true);
+    let all = ten && soon(11.0);
+    gate.open();
+    let late = late.answer().whole().status;
+    for one in flood {
+        let _ = one.answer().whole();
+    }
+    eventually("nobody is left", || (in_flight(mesh) == 0).then_some(()));
+    if !all || late != 200 {
+        return None;
+    }
+    let seen = mesh.plugin.seen();
+    let own = seen
+        .iter()
+        .filter(|seen| seen.target.ends_with(&turn.to_string()));
+    own.map(|seen| &seen.target)
+        .position(|target| target.starts_with("/quiet"))
 }
 
 #[test]
 fn a_company_that_comes_late_goes_before_most_of_one_that_floods() {
-    let (mesh, gate) = mesh(1);
-    let (mut flooding, mut quiet) = (client(&mesh), client(&mesh));
-    let _first = held(&mesh, "42");
-    let flood: Vec<_> = (0..40)
-        .map(|_| flooding.open(request(&mesh, "/echo/flood", "42"), true))
-        .collect();
-    eventually("forty wait", || (waiting(&mesh) == 40.0).then_some(()));
-    let late = quiet.open(request(&mesh, "/echo/quiet", "43"), true);
-    eventually("and one more", || (waiting(&mesh) == 41.0).then_some(()));
-    gate.open();
-    assert_eq!(late.answer().whole().status, 200);
-    for one in flood {
-        assert_eq!(one.answer().whole().status, 200);
-    }
-    let seen = mesh.plugin.seen();
-    let at = seen
-        .iter()
-        .position(|seen| seen.target == "/quiet")
-        .unwrap();
-    assert!(at <= 2, "behind {} others", at - 1);
+    let (mesh, _gate) = mesh(1);
+    let before = (1..10).find_map(|turn| before_the_late_one(&mesh, turn));
+    let before = before.expect("one of nine rounds is quick enough");
+    assert!(before <= 1, "behind {before} others");
 }
 
 #[test]
@@ -164,7 +188,7 @@ fn a_place_is_free_again_however_its_request_ends() {
         }
         drop(wire); // and gone, whatever is still under way
         let freed = Instant::now();
-        eventually(path, || (under_way(&mesh) == 0).then_some(()));
+        eventually(path, || (in_flight(&mesh) == 0).then_some(()));
         assert!(freed.elapsed() < PATIENCE);
         let next = mesh.get("/echo/next").token_of("7", "43").send();
         assert_eq!(next.status, 200, "after {path}");
@@ -201,15 +225,15 @@ fn streams_that_last_for_as_long_as_their_readers_like_hold_no_place() {
         .collect();
     let statuses: Vec<u16> = streams.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [101, 101, 200, 200]);
-    assert_eq!(under_way(&mesh), 0);
+    assert_eq!(in_flight(&mesh), 0);
     assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
     // Any other answer that goes on and on holds its place.
     let (status, lines) = open("/echo/lines", "");
-    assert_eq!((status, under_way(&mesh)), (200, 1));
+    assert_eq!((status, in_flight(&mesh)), (200, 1));
     let refused = mesh.get("/echo/x").token_of("7", "42").send();
     refused.assert_refusal(503, "overloaded", "gateway");
     drop(lines);
-    eventually("it is free", || (under_way(&mesh) == 0).then_some(()));
+    eventually("it is free", || (in_flight(&mesh) == 0).then_some(()));
 }
 
 #[test]
@@ -221,21 +245,21 @@ fn a_reload_changes_the_limit_and_loses_nobody() {
     let second = eventually("two are under way", || {
         let mut wire = mesh.connect();
         wire.get("/echo/hold", &mesh.authorization("7", "43"));
-        let under_way = || (mesh.plugin.seen_at("/hold").len() == 2).then_some(());
+        let in_flight = || (mesh.plugin.seen_at("/hold").len() == 2).then_some(());
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(1) {
-            if under_way().is_some() {
+            if in_flight().is_some() {
                 return Some(wire);
             }
         }
         None
     });
-    assert_eq!(under_way(&mesh), 2);
+    assert_eq!(in_flight(&mesh), 2);
     gate.open();
     assert_eq!(first.response().status, 200);
     let mut second = second;
     assert_eq!(second.response().status, 200);
-    eventually("nobody is left", || (under_way(&mesh) == 0).then_some(()));
+    eventually("nobody is left", || (in_flight(&mesh) == 0).then_some(()));
 }
 
 /// How long each of a company's requests took, one after another on one connection, for as long as `more` says; and how many failed.

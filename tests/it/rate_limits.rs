@@ -140,6 +140,7 @@ fn an_address_is_the_one_that_is_believed_and_one_client_of_ipv6_has_a_network()
     let mesh = TestMesh::new()
         .fields(limit(2, "ip"))
         .also("open", public)
+        .sidecar_args(&["--allow-no-tenant"])
         .gateway_flag("--trusted-proxy", "127.0.0.0/8")
         .start();
     let from = |path: &str, address: &str, user: &str| {

@@ -267,3 +267,129 @@ fn a_plugin_without_a_sidecar_can_not_pass_its_answer_off_as_one() {
         "{line}"
     );
 }
+
+/// What a verifier of `examples/verify-signature` is asked: the keys, and a request as its plugin saw it.
+pub(crate) struct Question {
+    mesh: TestMesh,
+    keys: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+impl Question {
+    /// A plugin without a sidecar, of whose two secrets the first signs.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("signing-secret");
+        let next = "the-next-signing-secret-of-32-bytes-and-more";
+        gapura_tests::certs::write_private(&path, &format!("{SECRET}\n{next}\n"));
+        let secret = path.display().to_string();
+        let mesh = TestMesh::new()
+            .gateway_flag("--signing-secret-file", &secret)
+            .start();
+        direct(&mesh, json!({}));
+        let soon = std::time::Duration::from_secs(5);
+        within(soon, "the plugin is reached directly", || {
+            (mesh.get("/direct/x").token_of("7", "42").send().status == 200).then_some(())
+        });
+        let printed = Invocation::new()
+            .args(&["signing-key", "direct", "--signing-secret-file", &secret])
+            .run("gapura-gateway");
+        let keys: Vec<String> = printed.stdout.lines().map(str::to_owned).collect();
+        assert_eq!(keys.len(), 2);
+        Self {
+            mesh,
+            keys,
+            _dir: dir,
+        }
+    }
+
+    /// Every question with the answer that it must get: the request as it came, and each part of it changed.
+    pub(crate) fn all(&self) -> Vec<(Value, bool)> {
+        let token = self.mesh.signer.token(&gapura_tests::tokens::claims_with(
+            &json!({"act": {"sub": "support-1"}, "role": ["admin", "lab:read"]}),
+        ));
+        let seen = self
+            .mesh
+            .get("/direct/report%73?a=%2f")
+            .token(&token)
+            .seen_by_plugin();
+        let mut headers = json!({});
+        let names = [
+            "x-request-id",
+            "x-user-id",
+            "x-company-id",
+            "x-role",
+            "x-actor-id",
+            "x-internal-signature",
+        ];
+        for name in names {
+            headers[name] = json!(seen.header(name).unwrap());
+        }
+        let asked = json!({"keys": self.keys, "plugin": "direct", "method": "GET", "target": seen.target,
+            "headers": headers, "now": unix_now()});
+        let mut all = vec![(asked.clone(), true)];
+        let mut changed = |name: &str, value: Value, is_good: bool| {
+            let mut asked = asked.clone();
+            asked[name] = value;
+            all.push((asked, is_good));
+        };
+        changed("keys", json!([self.keys[1], self.keys[0]]), true);
+        changed("keys", json!([self.keys[1]]), false);
+        changed("keys", json!([]), false);
+        changed("plugin", json!("other"), false);
+        changed("method", json!("POST"), false);
+        changed("target", json!("/reports"), false);
+        changed("now", json!(unix_now() + 120), false);
+        changed("now", json!(unix_now() - 120), false);
+        for (name, value) in [
+            ("x-user-id", json!("8")),
+            ("x-company-id", json!("43")),
+            ("x-role", json!("admin")),
+            ("x-actor-id", json!("")),
+            ("x-request-id", json!("another")),
+            ("x-internal-signature", json!("")),
+            ("x-internal-signature", json!("v2,1,")),
+            ("x-internal-signature", json!("v2,x,AAAA")),
+            (
+                "x-internal-signature",
+                json!(format!("{},", seen.header("x-internal-signature").unwrap())),
+            ),
+        ] {
+            let mut headers = headers.clone();
+            headers[name] = value;
+            changed("headers", headers, false);
+        }
+        let mut headers = headers.clone();
+        headers
+            .as_object_mut()
+            .unwrap()
+            .remove("x-internal-signature");
+        changed("headers", headers, false);
+        all
+    }
+}
+
+/// Asks a verifier everything, by a program that reads a list of questions and prints a list of answers.
+pub(crate) fn verify_all(question: &Question, mut program: std::process::Command) {
+    let all = question.all();
+    let questions: Vec<&Value> = all.iter().map(|(question, _)| question).collect();
+    let asked = json!(questions).to_string();
+    let output = program.arg(asked).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let answers: Vec<bool> = serde_json::from_str(&said)
+        .unwrap_or_else(|_| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
+    for ((question, is_good), answer) in all.iter().zip(answers) {
+        assert_eq!(answer, *is_good, "{question}");
+    }
+}
+
+#[test]
+fn the_verifier_in_python_takes_what_the_gateway_signed_and_nothing_else() {
+    let script = "import json, sys; sys.path.insert(0, sys.argv[1]); from verify import is_from_the_gateway
+print(json.dumps([is_from_the_gateway(q['keys'], q['plugin'], q['method'], q['target'], q['headers'], q['now']) for q in json.loads(sys.argv[2])]))";
+    let mut python = std::process::Command::new("python3");
+    python
+        .args(["-B", "-c", script])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/verify-signature"));
+    verify_all(&Question::new(), python);
+}

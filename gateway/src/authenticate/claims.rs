@@ -59,6 +59,8 @@ pub(super) struct Rules<'a> {
     pub(super) speaks_for: &'a SpeaksFor,
     /// In seconds.
     pub(super) leeway: u64,
+    /// How long a token may live, in seconds: where logouts are kept, none may outlive them.
+    pub(super) longest_life: Option<u64>,
 }
 
 /// The last second of the year 9999, the last that RFC 3339 can write. What lies beyond is milliseconds taken for seconds, or a token
@@ -137,6 +139,13 @@ impl VerifiedCaller {
         self.term.holds(now)
     }
 
+    /// The same with what a token says of itself.
+    #[cfg(test)]
+    pub(crate) fn with_token(mut self, token: TokenFacts) -> Self {
+        self.token = token;
+        self
+    }
+
     /// A caller without a token, for the tests of the stages behind this one.
     #[cfg(test)]
     pub(crate) fn for_test(user: &str, tenant: &str, roles: &[&str]) -> Self {
@@ -181,6 +190,7 @@ impl Rules<'_> {
         }
         let term = Term::read(claims, self.leeway)?;
         term.holds(now)?;
+        self.lives_short_enough(claims, now)?;
         let binding = Binding::read(claims.get("cnf"))?;
         let user = self.user(claims).ok_or(Reason::User)?;
         let roles = roles(self.claims.role.find(claims))?;
@@ -216,6 +226,7 @@ impl Rules<'_> {
                 .map_err(Error::from)
                 .and_then(|term| term.holds(now)),
         );
+        note(self.lives_short_enough(claims, now).map_err(Error::from));
         note(
             Binding::read(claims.get("cnf"))
                 .map(drop)
@@ -234,6 +245,21 @@ impl Rules<'_> {
         faults
     }
 
+    /// A token that outlives the memory of a logout would come back to life. One that does not say when it was issued is measured
+    /// from now.
+    fn lives_short_enough(&self, claims: &Json<'_>, now: u64) -> Result<(), Reason> {
+        let Some(longest) = self.longest_life else {
+            return Ok(());
+        };
+        let at = |name: &str| claims.get(name).and_then(|date| seconds(date, f64::floor));
+        let (begins, ends) = (at("iat").unwrap_or(now), at("exp").unwrap_or(u64::MAX));
+        if ends.saturating_sub(begins) <= longest {
+            Ok(())
+        } else {
+            Err(Reason::Lifetime)
+        }
+    }
+
     /// The company must be one of the issuer's, and of a template the very one that `iss` names.
     fn may_speak_for(&self, tenant: &TenantId, iss: Option<&str>) -> Result<(), Reason> {
         let named = match self.issuer.filter(|name| name.is_template()) {
@@ -248,7 +274,7 @@ impl Rules<'_> {
     }
 
     /// RFC 7519, section 4.1.3: one text or a list of texts; one that is ours is enough.
-    fn is_for_us(&self, aud: &Json<'_>) -> bool {
+    pub(super) fn is_for_us(&self, aud: &Json<'_>) -> bool {
         let ours = |text: &str| self.audience.iter().any(|audience| audience == text);
         match aud {
             Json::Text(text) => ours(text),
@@ -271,7 +297,7 @@ impl Rules<'_> {
 }
 
 impl TokenFacts {
-    fn read(claims: &Json<'_>) -> Self {
+    pub(super) fn read(claims: &Json<'_>) -> Self {
         let text = |name: &str| match claims.get(name)? {
             Json::Text(text) => Some(text.as_ref().into()),
             Json::Whole(number) => Some(number.to_string().into()),
@@ -326,7 +352,7 @@ impl Term {
     clippy::cast_sign_loss,
     clippy::cast_precision_loss
 )] // within the range just checked
-fn seconds(date: &Json<'_>, round: fn(f64) -> f64) -> Option<u64> {
+pub(super) fn seconds(date: &Json<'_>, round: fn(f64) -> f64) -> Option<u64> {
     match date {
         Json::Whole(whole) if *whole <= LAST_SECOND => Some(*whole),
         Json::Number(number) if (0.0..=LAST_SECOND as f64).contains(number) => {
@@ -404,6 +430,7 @@ mod tests {
             claims: names,
             speaks_for: &SpeaksFor::Any,
             leeway: 30,
+            longest_life: None,
         }
         .judge(&Json::parse(text.as_bytes()).unwrap(), NOW)
     }
@@ -818,6 +845,7 @@ b"
                 claims: &ClaimNames::default(),
                 speaks_for,
                 leeway: 30,
+                longest_life: None,
             }
             .judge(&Json::parse(claims.as_bytes()).unwrap(), NOW)
             .map(|caller| caller.tenant().as_str().to_owned())

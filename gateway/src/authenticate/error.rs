@@ -73,6 +73,8 @@ labelled! {
         Events = "events",
         /// Its issuer may not speak for its tenant.
         TenantNotIssuers = "tenant_not_issuers",
+        /// It lives longer than a logout of its user is remembered.
+        Lifetime = "lifetime",
     }
 }
 
@@ -174,6 +176,7 @@ impl fmt::Display for Reason {
             Self::BoundToken => "it is bound to a key that this connection has not proven",
             Self::Events => "it has events, so it is a notice and no access token",
             Self::TenantNotIssuers => "its issuer may not speak for its tenant",
+            Self::Lifetime => "it lives longer than a logout of its user is remembered",
         })
     }
 }

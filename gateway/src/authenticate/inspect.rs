@@ -85,6 +85,7 @@ pub fn inspect(token: &str, settings: Settings, now: u64) -> Result<Inspection, 
             claims: &claims_of,
             speaks_for: &SpeaksFor::Any,
             leeway,
+            longest_life: None,
         };
         found.add(rules.faults(&claims, now));
     }

@@ -27,8 +27,20 @@ pub(super) struct Jws<'a> {
 const KID_MAX: usize = 256;
 
 impl<'a> Jws<'a> {
-    /// Cuts the token, reads the header and decodes the signature.
+    /// Cuts the token, reads the header and decodes the signature. It must be an access token by its `typ`.
     pub(super) fn parse(token: &'a [u8]) -> Result<Self, Reason> {
+        Self::parse_typed(token, is_token_type)?.ok_or(Reason::Type)
+    }
+
+    /// The same for a logout token; `None` if its `typ` is of another kind.
+    pub(super) fn parse_logout(token: &'a [u8]) -> Result<Option<Self>, Reason> {
+        Self::parse_typed(token, is_logout_type)
+    }
+
+    fn parse_typed(
+        token: &'a [u8],
+        is_type: fn(&Json<'_>) -> bool,
+    ) -> Result<Option<Self>, Reason> {
         let mut dots = token
             .iter()
             .enumerate()
@@ -39,15 +51,17 @@ impl<'a> Jws<'a> {
         };
         let header = decode(&token[..first])?;
         let header = Json::parse(&header)?;
-        let (algorithm, kid) = read_header(&header)?;
+        let Some((algorithm, kid)) = read_header(&header, is_type)? else {
+            return Ok(None);
+        };
         let signature = decode(&token[second + 1..])?;
-        Ok(Self {
+        Ok(Some(Self {
             algorithm,
             kid,
             signed: &token[..second],
             payload: &token[first + 1..second],
             signature,
-        })
+        }))
     }
 
     /// The payload's bytes.
@@ -69,7 +83,11 @@ fn decode(part: &[u8]) -> Result<Vec<u8>, Reason> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Malformed)
 }
 
-fn read_header(header: &Json<'_>) -> Result<(Algorithm, Option<String>), Reason> {
+/// What the header says of the key; `None` if it says that this is another kind of token.
+fn read_header(
+    header: &Json<'_>,
+    is_type: fn(&Json<'_>) -> bool,
+) -> Result<Option<(Algorithm, Option<String>)>, Reason> {
     if !matches!(header, Json::Object(_)) {
         return Err(Reason::Malformed);
     }
@@ -78,8 +96,8 @@ fn read_header(header: &Json<'_>) -> Result<(Algorithm, Option<String>), Reason>
         return Err(Reason::Critical);
     }
     // RFC 8725, section 3.11: another kind of signed object, say a logout token or a DPoP proof, is not an access token.
-    if !header.get("typ").is_none_or(is_token_type) {
-        return Err(Reason::Type);
+    if !header.get("typ").is_none_or(is_type) {
+        return Ok(None);
     }
     let algorithm = header
         .get("alg")
@@ -92,14 +110,26 @@ fn read_header(header: &Json<'_>) -> Result<(Algorithm, Option<String>), Reason>
         Some(Json::Text(_)) => return Err(Reason::UnknownKid),
         Some(_) => return Err(Reason::Malformed),
     };
-    Ok((algorithm, kid))
+    Ok(Some((algorithm, kid)))
 }
 
 /// `JWT` or `at+jwt` (RFC 9068, section 2.1), in any case, with or without `application/` (RFC 7515, section 4.1.9).
 fn is_token_type(typ: &Json<'_>) -> bool {
+    is_one_of(typ, "at+jwt")
+}
+
+/// `JWT` or `logout+jwt` (Back-Channel Logout 1.0, section 2.4), likewise.
+fn is_logout_type(typ: &Json<'_>) -> bool {
+    is_one_of(typ, "logout+jwt")
+}
+
+fn is_one_of(typ: &Json<'_>, special: &str) -> bool {
     let Some(typ) = typ.text() else { return false };
-    let is = |name: &str| typ.eq_ignore_ascii_case(name);
-    is("jwt") || is("at+jwt") || is("application/jwt") || is("application/at+jwt")
+    let bare = match typ.split_at_checked(12) {
+        Some((front, rest)) if front.eq_ignore_ascii_case("application/") => rest,
+        _ => typ,
+    };
+    bare.eq_ignore_ascii_case("jwt") || bare.eq_ignore_ascii_case(special)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::jwk::KeySet;
 use super::jws::Jws;
 use super::pem_keys;
 use super::provider::Provider;
-use super::settings::{ClaimNames, KeySource, Settings};
+use super::settings::{ClaimNames, KeySource, LogoutSettings, Settings};
 use super::tenants::SpeaksFor;
 
 /// The keys and rules by which tokens are judged.
@@ -27,6 +27,8 @@ pub(crate) struct KeyRing {
     issuers: Vec<Issuer>,
     /// In seconds.
     leeway: u64,
+    /// How logout tokens are taken, if they are.
+    logout: Option<LogoutSettings>,
 }
 
 /// One issuer: what its tokens must say, and the keys they must be signed with.
@@ -91,7 +93,13 @@ impl KeyRing {
             generation,
             issuers: issuers.collect(),
             leeway: settings.leeway.as_secs(),
+            logout: settings.logout.clone(),
         }
+    }
+
+    /// How logout tokens are taken, if they are.
+    pub(super) fn logout(&self) -> Option<&LogoutSettings> {
+        self.logout.as_ref()
     }
 
     /// Each issuer with its keys, as `--check` prints them.
@@ -133,6 +141,18 @@ impl KeyRing {
         }
     }
 
+    /// Why the issuer of a verified token may speak for its company, in words, for `explain`.
+    pub(super) fn why_it_speaks(&self, iss: Option<&str>) -> &'static str {
+        let is_named = |issuer: &&Issuer| match (&issuer.name, iss) {
+            (Some(name), Some(iss)) => name.matches(iss),
+            (name, _) => name.is_none(),
+        };
+        let issuer = self.issuers.iter().find(is_named);
+        issuer.map_or("its keys are no longer known", |issuer| {
+            issuer.speaks_for.why()
+        })
+    }
+
     pub(super) fn rules<'a>(&'a self, issuer: &'a Issuer) -> Rules<'a> {
         Rules {
             issuer: issuer.name.as_ref(),
@@ -140,6 +160,7 @@ impl KeyRing {
             claims: &issuer.claims,
             speaks_for: &issuer.speaks_for,
             leeway: self.leeway,
+            longest_life: self.logout.as_ref().map(|logout| logout.keep.as_secs()),
         }
     }
 }

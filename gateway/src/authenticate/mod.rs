@@ -34,6 +34,7 @@ mod jwk;
 mod jws;
 mod key_ring;
 mod keys;
+mod logout;
 #[cfg(test)]
 mod mint;
 mod pem_keys;
@@ -45,6 +46,8 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use claims::TokenFacts;
 pub(crate) use claims::VerifiedCaller;
 pub(crate) use confirmation::Thumbprint;
 pub(crate) use error::{Error, Reason};
@@ -52,8 +55,9 @@ pub use inspect::{Inspection, inspect};
 pub use issuer_name::IssuerName;
 pub(crate) use key_ring::KeyRing;
 pub(crate) use keys::{Follow, Keys};
+pub(crate) use logout::{LOGOUT_WITHIN, LogoutFault, VerifiedLogout};
 pub(crate) use rules_between::check;
-pub(crate) use settings::{Algorithm, LEEWAY};
+pub(crate) use settings::{Algorithm, LEEWAY, LogoutSettings};
 pub use settings::{ClaimNames, ClaimPath, HmacAlgorithm, IssuerSettings, KeySource, Settings};
 pub(crate) use tenants::Tenants;
 
@@ -103,31 +107,24 @@ impl Authenticator {
         certificate: Option<&Thumbprint>,
         now: u64,
     ) -> Result<Caller, Error> {
-        match self.judge(mode, headers, certificate, now) {
-            Ok(caller) => Ok(caller),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Wait(provider, _)) => {
-                let Some(_place) = provider.place() else {
-                    return Err(Error::KeysUnavailable);
-                };
-                let judged = tokio::time::timeout(PATIENCE, async {
-                    let mut rounds = provider.rounds();
-                    loop {
-                        // Judged after `rounds` was taken: a fetch that ends in between is heard of.
-                        let kid = match self.judge(mode, headers, certificate, now) {
-                            Ok(caller) => return Ok(caller),
-                            Err(Stop::Refused(error)) => return Err(error),
-                            Err(Stop::Wait(_, kid)) => kid,
-                        };
-                        provider.ask(kid.as_deref());
-                        if rounds.changed().await.is_err() || rounds.borrow().failed {
-                            return Err(Error::KeysUnavailable);
-                        }
-                    }
-                });
-                judged.await.unwrap_or(Err(Error::KeysUnavailable))
-            }
-        }
+        patiently(|| self.judge(mode, headers, certificate, now)).await
+    }
+
+    /// The logout that a logout token tells of at `now`. Waits as [`Authenticator::verify`] does.
+    ///
+    /// # Errors
+    /// The first rule that is broken. Where logout tokens are not taken at all it is their audience.
+    pub(crate) async fn verify_logout(
+        &self,
+        token: &[u8],
+        now: u64,
+    ) -> Result<VerifiedLogout, LogoutFault> {
+        let judge = || {
+            let ring = self.keys.ring();
+            let settings = ring.logout().ok_or(Reason::Audience)?;
+            logout::judge(&ring, settings, token, now)
+        };
+        patiently(judge).await?
     }
 
     /// The same over no connection and without waiting: keys that are not here are unavailable. For programs that serve nothing.
@@ -145,6 +142,13 @@ impl Authenticator {
                 Stop::Refused(error) => error,
                 Stop::Wait(..) => Error::KeysUnavailable,
             })
+    }
+
+    /// Why the issuer of a verified token may speak for its company, in words, for `explain`.
+    #[must_use]
+    pub(crate) fn why_it_speaks(&self, caller: &VerifiedCaller) -> &'static str {
+        let iss = caller.token().issuer.as_deref();
+        self.keys.ring().why_it_speaks(iss)
     }
 
     fn judge(
@@ -185,6 +189,34 @@ impl Authenticator {
         caller.proven_by(certificate)?;
         Ok(caller)
     }
+}
+
+/// What `judge` comes to once the keys it needs are here, if they come in time.
+async fn patiently<T>(judge: impl Fn() -> Result<T, Stop>) -> Result<T, Error> {
+    let provider = match judge() {
+        Ok(judged) => return Ok(judged),
+        Err(Stop::Refused(error)) => return Err(error),
+        Err(Stop::Wait(provider, _)) => provider,
+    };
+    let Some(_place) = provider.place() else {
+        return Err(Error::KeysUnavailable);
+    };
+    let judged = tokio::time::timeout(PATIENCE, async {
+        let mut rounds = provider.rounds();
+        loop {
+            // Judged after `rounds` was taken: a fetch that ends in between is heard of.
+            let kid = match judge() {
+                Ok(judged) => return Ok(judged),
+                Err(Stop::Refused(error)) => return Err(error),
+                Err(Stop::Wait(_, kid)) => kid,
+            };
+            provider.ask(kid.as_deref());
+            if rounds.changed().await.is_err() || rounds.borrow().failed {
+                return Err(Error::KeysUnavailable);
+            }
+        }
+    });
+    judged.await.unwrap_or(Err(Error::KeysUnavailable))
 }
 
 /// Nothing the token says is believed before the line that verifies its signature, but for `iss` where several issuers are configured.

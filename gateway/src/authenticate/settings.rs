@@ -25,6 +25,17 @@ pub struct Settings {
     pub leeway: Duration,
     /// Which claims hold the facts, for issuers that say nothing else.
     pub claims: ClaimNames,
+    /// How logout tokens are taken, if they are.
+    pub logout: Option<LogoutSettings>,
+}
+
+/// How logout tokens are taken, for every issuer that is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutSettings {
+    /// What `aud` must name at least one of: our name at the provider.
+    pub audience: Vec<String>,
+    /// For how long a logout counts, in whole seconds; no token may live longer.
+    pub keep: Duration,
 }
 
 /// One issuer.
@@ -99,6 +110,7 @@ impl Default for Settings {
             issuers: Vec::new(),
             leeway: LEEWAY,
             claims: ClaimNames::default(),
+            logout: None,
         }
     }
 }

@@ -43,6 +43,15 @@ impl SpeaksFor {
         }
     }
 
+    /// Why a company that is allowed is, in words.
+    pub(super) fn why(&self) -> &'static str {
+        match self {
+            Self::Any => "it is the only issuer, and no companies are named",
+            Self::AllBut(_) => "its tenants are \"*\", and no other issuer names the company",
+            Self::Only(_) => "its tenants name the company",
+        }
+    }
+
     pub(super) fn allows(&self, tenant: &TenantId) -> bool {
         match self {
             Self::Any => true,

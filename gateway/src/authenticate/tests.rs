@@ -1,10 +1,12 @@
 //! The room as a whole, with real keys: tokens go in as headers, callers come out.
 
 mod fetched;
+mod figures;
 mod hostile;
 mod sets;
 mod sources;
 mod tokens;
+mod wycheproof;
 
 use std::path::PathBuf;
 

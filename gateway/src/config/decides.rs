@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gapura_protocol::host::is_name;
 use gapura_settings::{Layers, duration};
 
 use super::issuers;
-use crate::authenticate;
+use crate::authenticate::{self, IssuerSettings, LogoutSettings};
 use crate::registry::Signing;
 use crate::sign::SignatureForm;
-use crate::standing;
+use crate::standing::{self, LogoutsKept};
 
 /// What signatures cover.
 pub(super) fn signing(signed: bool, form: SignatureForm) -> Signing {
@@ -33,18 +34,69 @@ pub(super) fn read_auth(
     let leeway = layers
         .parse("leeway", duration)
         .unwrap_or(authenticate::LEEWAY);
+    let logout = read_logout(layers, issuers.as_deref());
     Some(authenticate::Settings {
         issuers: issuers?,
         leeway,
         claims,
+        logout,
     })
 }
 
-pub(super) fn read_standing(layers: &mut Layers) -> standing::Settings {
+/// How logout tokens are taken; what is said of them without `--backchannel-logout` says nothing.
+fn read_logout(layers: &mut Layers, issuers: Option<&[IssuerSettings]>) -> Option<LogoutSettings> {
+    let audience: Vec<String> = layers
+        .all("logout-audience")
+        .iter()
+        .map(|found| found.text.clone())
+        .collect();
+    let keep = layers.parse("logout-keep", |text| match duration(text) {
+        Ok(keep) if keep.as_secs() == 0 => Err("must be 1s or longer".to_owned()),
+        keep => keep,
+    });
+    if !layers.switch("backchannel-logout") {
+        for name in ["logout-audience", "logout-keep"] {
+            if let Some(found) = layers.one(name) {
+                layers.problem(
+                    name,
+                    &found.origin,
+                    "says nothing without --backchannel-logout",
+                );
+            }
+        }
+        return None;
+    }
+    let origin = layers.origin("backchannel-logout");
+    if audience.is_empty() || audience.iter().any(String::is_empty) {
+        layers.problem("backchannel-logout", &origin, "needs --logout-audience, our client's name at the provider: a logout that is meant for another service must not count here");
+    }
+    if issuers.is_some_and(|issuers| !issuers.iter().any(|issuer| issuer.issuer.is_some())) {
+        layers.problem("backchannel-logout", &origin, "needs an issuer: give --issuer, or --oidc-issuer; a logout is taken from one that is configured");
+    }
+    Some(LogoutSettings {
+        audience,
+        keep: keep.unwrap_or(LOGOUT_KEEP),
+    })
+}
+
+/// The usual time that a logout counts.
+const LOGOUT_KEEP: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn read_standing(
+    layers: &mut Layers,
+    auth: Option<&authenticate::Settings>,
+) -> standing::Settings {
     let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
     standing::Settings {
         deny: path("deny"),
         tenants: path("tenants"),
+        logouts: auth.and_then(|auth| {
+            Some(LogoutsKept {
+                keep: auth.logout.as_ref()?.keep,
+                leeway: auth.leeway,
+                state_dir: path("state-dir"),
+            })
+        }),
         last_good: path("last-good"),
     }
 }

@@ -84,7 +84,7 @@ impl Explain {
                 None
             }
         };
-        let standing = read_standing(layers);
+        let standing = read_standing(layers, auth.as_ref());
         let signed = layers.one("signing-secret-file").is_some();
         let signature = layers.parse("signature", str::parse);
         let public_hosts = layers.parse_all("public-host", host);

@@ -16,6 +16,9 @@ impl Config {
         let mut shown = Effective::of(SETTINGS, layers);
         self.common.show(&mut shown, layers);
         let mut effective = |name, value| shown.effective(layers, name, value);
+        if let Some(logout) = &self.auth.logout {
+            effective("logout-keep", seconds(logout.keep));
+        }
         effective("leeway", seconds(self.auth.leeway));
         effective("tls-min", self.tls_min.as_str().into());
         let rate = self.body_rate.map_or(0, |rate| rate.per_second);

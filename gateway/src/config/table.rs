@@ -116,6 +116,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The folder of companies' files, *.json: suspended, cidrs, cors_origins [default: none]",
     )
     .never_empty(),
+    Setting::switch(
+        "backchannel-logout",
+        "Take OpenID Connect back-channel logouts at POST /.gapura/backchannel-logout",
+    ),
+    Setting::many(
+        "logout-audience",
+        "TEXT",
+        "What a logout token's `aud` must name: the client that the provider knows; repeatable",
+    ),
+    Setting::one(
+        "logout-keep",
+        "TIME",
+        "How long a logout counts, and the longest that a token may live beside it [default: 24h]",
+    ),
     Setting::one("issuer", "TEXT", "What a token's `iss` must be").never_empty(),
     Setting::many(
         "audience",

@@ -37,6 +37,7 @@ pub(crate) use folder::{Bounds, reading as read_folder, stamp as stamp_folder};
 pub(crate) use folder::{File, Snapshot};
 pub(crate) use health::{HealthCheck, Retry};
 pub(crate) use last_good::keep as keep_files;
+pub(crate) use mount::is_reserved;
 pub(crate) use origin::OriginSet;
 pub(crate) use plugin::Plugin;
 pub(crate) use rate_limit::{LimitKey, Limited, RateLimit};

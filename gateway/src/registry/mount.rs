@@ -14,8 +14,18 @@ pub(crate) struct Mount(Box<str>);
 /// The paths the gateway answers by itself (CONTRACT section 6).
 pub(crate) const OWN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/version", "/openapi.json"];
 
+/// Below this the gateway has paths of its own, now or later.
+const RESERVED: &str = "/.gapura";
+
 /// A lookup tries one prefix a depth, so depth is bounded.
 pub(crate) const MAX_SEGMENTS: usize = 16;
+
+/// Whether a canonical path is `/.gapura` or below it.
+#[must_use]
+pub(crate) fn is_reserved(path: &str) -> bool {
+    path.strip_prefix(RESERVED)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 impl Mount {
     /// Takes a mount as a file writes it.
@@ -33,7 +43,7 @@ impl Mount {
             Some("") | None => path.as_str(),
             Some(trimmed) => trimmed,
         };
-        if OWN_PATHS.contains(&trimmed) {
+        if OWN_PATHS.contains(&trimmed) || is_reserved(trimmed) {
             return Err(format!(
                 "can't be {trimmed}: the gateway answers there itself; choose another mount"
             ));

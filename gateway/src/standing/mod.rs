@@ -1,11 +1,12 @@
-//! Whether a caller who has proven who they are is still welcome: the deny list and the companies' files.
+//! Whether a caller who has proven who they are is still welcome: the deny list, the logouts and the companies' files.
 //!
-//! In: the file `--deny` and the folder `--tenants`, followed while the program runs; then a verified caller and where they come
-//! from. Out: a [`Refusal`] or none, at each request, and for an open stream the moment at which there is one. Nothing here knows
-//! plugins, rules or answers. Without either setting nothing is asked and nothing is kept.
+//! In: the file `--deny` and the folder `--tenants`, followed while the program runs, and the logouts that providers tell of; then a
+//! verified caller and where they come from. Out: a [`Refusal`] or none, at each request, and for an open stream the moment at which there is one. Nothing here knows
+//! plugins, rules or answers. Without any of these settings nothing is asked and nothing is kept.
 //! Invariant: what could not be read never lets anybody in whom the last good reading kept out.
 
 mod deny;
+mod logouts;
 mod tenant;
 mod tenants;
 mod watch;
@@ -21,11 +22,13 @@ use gapura_protocol::envelope::Code;
 use gapura_transport::body::Timestamp;
 use tokio::sync::watch::Sender;
 
-use crate::authenticate::VerifiedCaller;
+use crate::authenticate::{VerifiedCaller, VerifiedLogout};
 use crate::registry::RateLimit;
 use deny::DenyList;
+use logouts::Logouts;
 use tenants::Tenants;
 
+pub(crate) use logouts::{LogoutsKept, NotTaken};
 pub(crate) use watch::Watcher;
 
 /// Where it is read from.
@@ -35,6 +38,8 @@ pub(crate) struct Settings {
     pub deny: Option<PathBuf>,
     /// The folder of companies' files.
     pub tenants: Option<PathBuf>,
+    /// How logouts are kept, if they are taken.
+    pub logouts: Option<LogoutsKept>,
     /// Where copies of what is in force are kept.
     pub last_good: Option<PathBuf>,
 }
@@ -46,6 +51,7 @@ pub(crate) struct Standing(Arc<Inner>);
 struct Inner {
     deny: Option<ArcSwap<DenyList>>,
     tenants: Option<ArcSwap<Tenants>>,
+    logouts: Option<Logouts>,
     changed: Sender<u64>,
     streams_ended: AtomicU64,
 }
@@ -55,6 +61,8 @@ struct Inner {
 pub(crate) enum Refusal {
     /// The deny list names the token, its user, its session or its company.
     Revoked,
+    /// Its provider has told of the logout of its user or session.
+    LoggedOut,
     /// The company is suspended.
     Suspended,
     /// The company's callers come from elsewhere.
@@ -71,6 +79,11 @@ impl Standing {
             && deny.load().names(caller)
         {
             return Err(Refusal::Revoked);
+        }
+        if let Some(logouts) = &self.0.logouts
+            && logouts.names(caller)
+        {
+            return Err(Refusal::LoggedOut);
         }
         if let Some(tenants) = &self.0.tenants
             && let Some(tenant) = tenants.load().of(caller.tenant().as_str())
@@ -95,7 +108,7 @@ impl Standing {
     /// The moment at which a caller's stream has to end since they are no longer welcome; `None` where nothing could bring it.
     #[must_use]
     pub(crate) fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<Timestamp> {
-        if self.0.deny.is_none() && self.0.tenants.is_none() {
+        if self.0.deny.is_none() && self.0.tenants.is_none() && self.0.logouts.is_none() {
             return None;
         }
         let standing = self.clone();
@@ -109,6 +122,27 @@ impl Standing {
             }
             standing.0.streams_ended.fetch_add(1, Ordering::Relaxed);
         }))
+    }
+
+    /// Takes a logout: tokens of its session or user count no more, and their open streams end.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: why its provider has to be told otherwise.
+    pub(crate) async fn log_out(&self, logout: VerifiedLogout) -> Result<(), NotTaken> {
+        let standing = self.clone();
+        // It waits for a disk, which no worker may.
+        let taken = tokio::task::spawn_blocking(move || {
+            let logouts = standing.0.logouts.as_ref().ok_or(NotTaken::NotKept)?;
+            let taken = logouts.take(&logout);
+            if matches!(taken, Ok(()) | Err(NotTaken::NotKept)) {
+                standing
+                    .0
+                    .changed
+                    .send_modify(|generation| *generation += 1);
+            }
+            taken
+        });
+        taken.await.unwrap_or(Err(NotTaken::NotKept))
     }
 
     /// Whether a page of `origin` may read answers to `company`'s callers by the company's own file; of any company's, if `None`.
@@ -145,7 +179,7 @@ impl Refusal {
     #[must_use]
     pub(crate) fn code(self) -> Code {
         match self {
-            Self::Revoked => Code::TokenRevoked,
+            Self::Revoked | Self::LoggedOut => Code::TokenRevoked,
             Self::Suspended => Code::TenantSuspended,
             Self::Elsewhere => Code::Forbidden,
         }
@@ -156,6 +190,7 @@ impl Refusal {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "the deny list names the token, its user, its session or its company",
+            Self::LoggedOut => "its provider has told of the logout of its user or session",
             Self::Suspended => "the company is suspended",
             Self::Elsewhere => "the company's callers must come from other addresses",
         }

@@ -1,6 +1,6 @@
 //! How many requests may be under way to one plugin, and who waits for a place.
 //!
-//! In: a request, how many may be under way, and until when it may wait. Out: a [`Place`], which is free again when it is dropped,
+//! In: a request, how many may be under way, and until when it may wait. Out: an [`InFlight`], which is free again when it is dropped,
 //! or why there is none. While nobody waits a place costs one change of one number, for whichever worker; the line behind a lock
 //! is touched by those alone who find the plugin full, and by those who leave while somebody waits.
 //!
@@ -44,7 +44,7 @@ pub(crate) enum Party {
 
 /// Leave to be under way until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Admission>);
+pub(crate) struct InFlight(Arc<Admission>);
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ const WAITING_MOST: usize = 1024;
 
 const ONE_WAITS: u64 = 1 << 32;
 
-const UNDER_WAY: u64 = ONE_WAITS - 1;
+const IN_FLIGHT: u64 = ONE_WAITS - 1;
 
 impl Default for Admission {
     fn default() -> Self {
@@ -104,17 +104,17 @@ impl Admission {
         most: u32,
         party: impl FnOnce() -> Party,
         over: impl FnOnce() -> F,
-    ) -> Result<Place, Overloaded> {
+    ) -> Result<InFlight, Overloaded> {
         if self.take_free(most.into()) {
-            return Ok(Place(self.clone()));
+            return Ok(InFlight(self.clone()));
         }
         // Boxed: it is rare, and the frame would be part of every request's.
         Box::pin(self.wait(most.into(), party(), over())).await
     }
 
     /// How many are under way.
-    pub(crate) fn under_way(&self) -> u64 {
-        self.counts.load(Ordering::Relaxed) & UNDER_WAY
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.counts.load(Ordering::Relaxed) & IN_FLIGHT
     }
 
     /// How many wait.
@@ -132,9 +132,9 @@ impl Admission {
         most: u64,
         party: Party,
         over: impl Future<Output = ()>,
-    ) -> Result<Place, Overloaded> {
+    ) -> Result<InFlight, Overloaded> {
         let Some(mut waiter) = self.join(most, party)? else {
-            return Ok(Place(self.clone()));
+            return Ok(InFlight(self.clone()));
         };
         let turn = tokio::select! {
             biased;
@@ -143,7 +143,7 @@ impl Admission {
         };
         waiter.heard = true;
         match turn {
-            Ok(Turn::Go) => Ok(Place(self.clone())),
+            Ok(Turn::Go) => Ok(InFlight(self.clone())),
             Ok(Turn::Leave) | Err(_) => Err(Overloaded::Shed),
         }
     }
@@ -218,7 +218,7 @@ impl Admission {
     /// Lets in as many as there is room for; they are to be told once the lock is free.
     fn admit(&self, line: &mut Line) -> Vec<(Sender, Turn)> {
         let mut told = Vec::new();
-        while self.under_way() < line.most
+        while self.in_flight() < line.most
             && let Some(next) = line.queue.go()
         {
             // One fewer waits and one more is under way, in one step.
@@ -272,14 +272,14 @@ impl Drop for Waiter {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.leave();
     }
 }
 
 /// Kept by the answer's body, so that a place is taken until the body has gone out or was given up.
-impl Attachment for Place {}
+impl Attachment for InFlight {}
 
 impl Overloaded {
     /// In words, for the access line.

@@ -226,8 +226,8 @@ fn hold_out_the_unknown(instances: &[Arc<Instance>]) {
 
 impl Running {
     /// How many requests are under way to it, at its canary too.
-    pub(crate) fn under_way(&self) -> u64 {
-        self.clusters().map(|one| one.admission().under_way()).sum()
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.clusters().map(|one| one.admission().in_flight()).sum()
     }
 
     /// How many requests wait for a place, at its canary too.

@@ -19,7 +19,7 @@ use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::secured::Secured;
 use gapura_transport::upstream::dial;
-use gapura_transport::upstream::life::Life;
+use gapura_transport::upstream::lifeline::Lifeline;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
@@ -85,12 +85,12 @@ impl Dialer {
         let (connection, driver) =
             handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
         let verdict = guard.as_ref().map(LiveGuard::verdict);
-        let life = Life::new((core.count_open(Side::Hop), guard), verdict);
+        let lifeline = Lifeline::new((core.count_open(Side::Hop), guard), verdict);
         let link = connection.link();
         core.tasks.spawn("a connection to a sidecar", async move {
             tokio::select! {
                 biased;
-                reason = life.cut(|| link.retire()) => link.cut(reason),
+                reason = lifeline.cut(|| link.retire()) => link.cut(reason),
                 () = driver => {}
             }
         });

@@ -1,14 +1,17 @@
 //! The operator's side: a few pages for people and machines that watch the program.
 //!
-//! In: a listener and what the pages say now. Out: answers to GET and HEAD, nothing else. The `Host` must be an IP address or
-//! `localhost`, so that a web page cannot have its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
+//! In: a listener and what the pages say now. Out: answers to GET and HEAD, and to a question that is posted as JSON where the
+//! program answers one; nothing is changed by either. The `Host` must be an IP address or `localhost`, so that a web page cannot have
+//! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
 //! Serves on the control thread and never on a worker: a slow scrape delays no request. Where there are as many readers as may be,
 //! the oldest of them gives up its place, so that who says nothing delays nobody.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +20,9 @@ use bytes::Bytes;
 use gapura_http::BoxStream;
 use gapura_protocol::labelled;
 use gapura_transport::body::Body;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
@@ -57,6 +60,16 @@ labelled! {
 pub trait Pages: 'static {
     /// The page at `path`, if there is one.
     fn page(&self, path: &str) -> Option<Page>;
+
+    /// Whether a question may be posted to `path`.
+    fn takes_questions(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// The answer to a question that was posted there: the body of a request.
+    fn answer(&self, _path: &str, _question: &[u8]) -> Option<Page> {
+        None
+    }
 }
 
 /// Who may read.
@@ -84,6 +97,9 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// So is one that does not read what it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// A token of 8 KiB in a request of any length that is served, and some room.
+const QUESTION_MAX: usize = 64 * 1024;
 
 impl Endpoint {
     /// Its path.
@@ -114,6 +130,22 @@ impl Page {
             kind: "application/json",
             text: format!("{value:#}\n"),
         }
+    }
+
+    /// A page that says in a sentence why there is no other.
+    #[must_use]
+    pub fn refusal(status: StatusCode, message: &str) -> Self {
+        Self::json(
+            status,
+            &serde_json::json!({"ok": false, "message": message}),
+        )
+    }
+
+    fn missing() -> Self {
+        Self::refusal(
+            StatusCode::NOT_FOUND,
+            "There is no such page on the admin side.",
+        )
     }
 
     /// A page of metrics.
@@ -169,14 +201,8 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
 
 async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let answer = answer(
-            request.method(),
-            request.uri().path(),
-            request.headers(),
-            &rules,
-            &*pages,
-        );
-        async move { Ok::<_, Infallible>(answer) }
+        let (rules, pages) = (rules.clone(), pages.clone());
+        async move { Ok::<_, Infallible>(serve_one(request, &rules, &*pages).await) }
     });
     // A reader that breaks off is of no interest.
     let connection = hyper::server::conn::http1::Builder::new()
@@ -187,6 +213,39 @@ async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
     let _ = tokio::time::timeout(READ_WITHIN, connection).await;
 }
 
+async fn serve_one(request: Request<Incoming>, rules: &Rules, pages: &dyn Pages) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if !pages.takes_questions(path) {
+        return answer(&head.method, path, &head.headers, rules, pages);
+    }
+    let page = match refused_question(&head.method, &head.headers, rules) {
+        Some((status, message)) => Page::refusal(status, message),
+        None => match whole(body).await {
+            Some(question) => pages.answer(path, &question).unwrap_or_else(Page::missing),
+            None => Page::refusal(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The question did not come whole, or is longer than 64 KiB.",
+            ),
+        },
+    };
+    respond(page, "POST")
+}
+
+/// A body whole, if it is as short as a question.
+async fn whole(mut body: Incoming) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            if bytes.len() + data.len() > QUESTION_MAX {
+                return None;
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Some(bytes)
+}
+
 fn answer(
     method: &Method,
     path: &str,
@@ -195,11 +254,13 @@ fn answer(
     pages: &dyn Pages,
 ) -> Response<Body> {
     let page = match refusal(method, headers, rules) {
-        Some((status, message)) => Page::json(status, &serde_json::json!({"ok": false, "message": message})),
-        None => pages.page(path).unwrap_or_else(|| {
-            Page::json(StatusCode::NOT_FOUND, &serde_json::json!({"ok": false, "message": "There is no such page on the admin side."}))
-        }),
+        Some((status, message)) => Page::refusal(status, message),
+        None => pages.page(path).unwrap_or_else(Page::missing),
     };
+    respond(page, "GET, HEAD")
+}
+
+fn respond(page: Page, allowed: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::from(page.text)));
     *response.status_mut() = page.status;
     response
@@ -211,9 +272,53 @@ fn answer(
     if page.status == StatusCode::METHOD_NOT_ALLOWED {
         response
             .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            .insert(ALLOW, HeaderValue::from_static(allowed));
     }
     response
+}
+
+/// Why a question is not answered. A form that a foreign page posts has another type, and a script's has an `Origin`.
+fn refused_question(
+    method: &Method,
+    headers: &HeaderMap,
+    rules: &Rules,
+) -> Option<(StatusCode, &'static str)> {
+    if method != Method::POST {
+        return Some((
+            StatusCode::METHOD_NOT_ALLOWED,
+            "A question is posted, as JSON.",
+        ));
+    }
+    if let Some(refused) = refusal(&Method::GET, headers, rules) {
+        return Some(refused);
+    }
+    if !is_ours(headers) {
+        return Some((
+            StatusCode::FORBIDDEN,
+            "The Origin must be the admin side's own.",
+        ));
+    }
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let bare = kind.and_then(|kind| kind.split(|byte| *byte == b';').next());
+    let is_json =
+        bare.is_some_and(|bare| bare.trim_ascii().eq_ignore_ascii_case(b"application/json"));
+    (!is_json).then_some((
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "A question is posted with Content-Type: application/json.",
+    ))
+}
+
+/// Whether no page asks, or one of our own: its origin is the host that it asks.
+fn is_ours(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).into_iter();
+    let (first, second) = (origins.next(), origins.next());
+    let Some(origin) = first else { return true };
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let origin = origin.as_bytes();
+    let bare = origin
+        .strip_prefix(b"http://")
+        .or_else(|| origin.strip_prefix(b"https://"));
+    second.is_none() && bare.is_some() && bare == host
 }
 
 fn refusal(
@@ -358,6 +463,54 @@ mod tests {
         };
         assert_eq!(allowed(Method::DELETE).unwrap(), "GET, HEAD");
         assert_eq!(allowed(Method::GET), None);
+    }
+
+    #[test]
+    fn a_question_is_posted_as_json_and_by_no_foreign_page() {
+        let rules = Rules {
+            check_host: true,
+            token: None,
+        };
+        let refused = |method: &Method, lines: &[(&'static str, &'static str)]| {
+            let host = ("host", "127.0.0.1:9901");
+            let headers = [host]
+                .iter()
+                .chain(lines)
+                .map(|(name, value)| {
+                    (
+                        http::HeaderName::from_static(name),
+                        HeaderValue::from_static(value),
+                    )
+                })
+                .collect();
+            refused_question(method, &headers, &rules).map(|(status, _)| status.as_u16())
+        };
+        let json = ("content-type", "application/json");
+        for lines in [
+            &[json][..],
+            &[("content-type", "Application/JSON; charset=utf-8")],
+            &[json, ("origin", "http://127.0.0.1:9901")],
+        ] {
+            assert_eq!(refused(&Method::POST, lines), None, "{lines:?}");
+        }
+        for (lines, status) in [
+            (&[][..], 415),
+            (&[("content-type", "text/plain")], 415),
+            (&[json, ("origin", "https://evil.example")], 403),
+            (&[json, ("origin", "null")], 403),
+            (&[json, ("origin", "http://127.0.0.1")], 403),
+            (
+                &[
+                    json,
+                    ("origin", "http://127.0.0.1:9901"),
+                    ("origin", "null"),
+                ],
+                403,
+            ),
+        ] {
+            assert_eq!(refused(&Method::POST, lines), Some(status), "{lines:?}");
+        }
+        assert_eq!(refused(&Method::GET, &[json]), Some(405));
     }
 
     #[test]

@@ -121,14 +121,14 @@ impl Client {
         reach: Reach,
         bounds: &Bounds,
     ) -> Result<Answer, FetchError> {
-        let told = |why: String| FetchError {
+        let failed = |why: String| FetchError {
             at: url.to_string(),
             why,
         };
         let fetched = tokio::time::timeout(bounds.within, self.follow(url, reach, bounds.bytes));
         match fetched.await {
-            Ok(answer) => answer.map_err(told),
-            Err(_) => Err(told(format!(
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed(format!(
                 "no whole answer within {} s",
                 bounds.within.as_secs()
             ))),

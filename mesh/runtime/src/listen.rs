@@ -5,7 +5,8 @@
 //! makes the loop wait where none does; it never spins.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,20 +14,34 @@ use std::time::{Duration, Instant};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::alive;
 use gapura_transport::shutdown::{Phase, Stopping};
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Type};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use crate::places::{Places, Slot};
 
 /// A connection that was just accepted.
 pub struct Accepted {
-    /// The socket, without Nagle's delay, non-blocking.
-    pub stream: std::net::TcpStream,
-    /// Who is at the other end.
-    pub from: SocketAddr,
+    /// Its socket, non-blocking.
+    pub socket: Socket,
     /// Counts it.
     pub slot: Slot,
+}
+
+/// The socket of a connection.
+pub enum Socket {
+    /// At a port, without Nagle's delay, and who is at the other end.
+    Tcp(std::net::TcpStream, SocketAddr),
+    /// At a socket of this host.
+    Unix(UnixStream),
+}
+
+/// Where connections are accepted.
+pub enum Door {
+    /// At a port.
+    Tcp(TcpListener),
+    /// At a socket of this host.
+    Unix(UnixListener),
 }
 
 /// The queue of one worker, as the acceptor sees it.
@@ -61,12 +76,41 @@ impl Queue {
     }
 }
 
+impl Door {
+    /// The next connection; none where it has broken already.
+    async fn accept(&self) -> io::Result<Option<Socket>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                let ready = alive::keep(&stream)
+                    .and_then(|()| stream.set_nodelay(true))
+                    .and_then(|()| stream.into_std());
+                ready.ok().map(|stream| Socket::Tcp(stream, from))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.into_std().ok().map(Socket::Unix)
+            }
+        })
+    }
+}
+
+impl Socket {
+    /// The address at the other end; none at a socket of this host.
+    fn from(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, from) => Some(from.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// Binds a listener with a long queue, so that a burst of clients is not refused.
 ///
 /// # Errors
 /// What the system says: the port is in use, the address is not ours.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As the standard library does: a port whose last connections have just ended may be taken again.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -77,7 +121,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Accepts until the program closes.
 pub async fn accept(
-    listener: TcpListener,
+    door: Door,
     queues: Vec<Queue>,
     places: Places,
     log: Log,
@@ -91,8 +135,9 @@ pub async fn accept(
             () = places.freed(), if full => {}
             // One that carried something may idle by now.
             () = tokio::time::sleep(PAUSE), if full => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, from)) => hand_over(stream, from, &queues, &places),
+            accepted = door.accept(), if !full => match accepted {
+                Ok(Some(socket)) => hand_over(socket, &queues, &places),
+                Ok(None) => {}
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     // A line a change of state, not a failure.
@@ -108,23 +153,18 @@ pub async fn accept(
     }
 }
 
-fn hand_over(stream: tokio::net::TcpStream, from: SocketAddr, queues: &[Queue], places: &Places) {
+fn hand_over(socket: Socket, queues: &[Queue], places: &Places) {
     let Some(queue) = queues
         .iter()
         .min_by_key(|queue| queue.load.load(Ordering::Relaxed))
     else {
         return;
     };
-    let Some(slot) = places.take(from.ip(), &queue.load) else {
+    let Some(slot) = places.take(socket.from(), &queue.load) else {
         return;
     };
-    let ready = alive::keep(&stream)
-        .and_then(|()| stream.set_nodelay(true))
-        .and_then(|()| stream.into_std());
-    if let Ok(stream) = ready {
-        // A worker whose queue is gone is ending, and so is the program.
-        let _ = queue.sender.send(Accepted { stream, from, slot });
-    }
+    // A worker whose queue is gone is ending, and so is the program.
+    let _ = queue.sender.send(Accepted { socket, slot });
 }
 
 /// Errors of one connection, that the next accept does not meet again.
@@ -165,7 +205,7 @@ mod tests {
         let stop = Stop::new();
         let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
         let accepting = tokio::spawn(accept(
-            TcpListener::from_std(listener).unwrap(),
+            Door::Tcp(TcpListener::from_std(listener).unwrap()),
             vec![one, two],
             Places::new(Bounds::of(100), log.clone()),
             log,

@@ -5,6 +5,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use gapura_transport::shutdown::{Phase, Stop};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Pages, Rules};
-use crate::listen::{self, Queue};
+use crate::listen::{self, Door, Queue};
 use crate::places::Places;
 use crate::program;
 use crate::systemd::Sockets;
@@ -25,6 +26,8 @@ pub struct ListenSpec<'a> {
     pub main: &'static str,
     /// Where that is.
     pub listen: SocketAddr,
+    /// And at which sockets of this host besides.
+    pub sockets: &'a [PathBuf],
     /// The operator's side.
     pub admin: &'a AdminAddress,
     /// Whether the operator's side asks for a token.
@@ -37,6 +40,7 @@ pub struct ListenSpec<'a> {
 pub struct Listeners {
     name: &'static str,
     main: TcpListener,
+    sockets: Vec<UnixListener>,
     admin: Option<TcpListener>,
     admin_socket: Option<UnixListener>,
     health: Option<TcpListener>,
@@ -80,6 +84,13 @@ impl Listeners {
                     .ok(),
             ),
         };
+        let mut beside = Vec::new();
+        for path in wanted.sockets {
+            match program::bind_open_socket(path, "--listen") {
+                Ok(socket) => beside.push(socket),
+                Err(fault) => faults.push(fault),
+            }
+        }
         faults.extend(sockets.left(&known));
         // What the flags were judged by may differ from what was handed over.
         if !wanted.guarded && admin.as_ref().is_some_and(is_exposed) {
@@ -89,6 +100,7 @@ impl Listeners {
             Some(main) if faults.is_empty() => Ok(Self {
                 name: wanted.main,
                 main,
+                sockets: beside,
                 admin,
                 admin_socket,
                 health,
@@ -149,20 +161,21 @@ impl Listeners {
                 watchers.health.clone(),
             ));
         }
-        match tokio::net::TcpListener::from_std(self.main) {
-            Ok(listener) => {
-                let accepting =
-                    listen::accept(listener, queues, places, log.clone(), stop.follow());
-                tasks.spawn_local(accepting);
-            }
-            Err(error) => {
-                log.event(
-                    Level::Error,
-                    "listen_failed",
-                    &format!("the listener {} broke: {error}", self.name),
-                    &[],
-                );
-                stop.raise(Phase::Cut);
+        let main = tokio::net::TcpListener::from_std(self.main).map(Door::Tcp);
+        let sockets = self.sockets.into_iter();
+        let sockets = sockets.map(|one| tokio::net::UnixListener::from_std(one).map(Door::Unix));
+        for door in std::iter::once(main).chain(sockets) {
+            match door {
+                Ok(door) => {
+                    let (queues, places, log) = (queues.clone(), places.clone(), log.clone());
+                    let accepting = listen::accept(door, queues, places, log, stop.follow());
+                    tasks.spawn_local(accepting);
+                }
+                Err(error) => {
+                    let message = format!("the listener {} broke: {error}", self.name);
+                    log.event(Level::Error, "listen_failed", &message, &[]);
+                    stop.raise(Phase::Cut);
+                }
             }
         }
     }
@@ -180,6 +193,7 @@ mod tests {
         ListenSpec {
             main: "public",
             listen,
+            sockets: &[],
             admin,
             guarded: false,
             health: None,

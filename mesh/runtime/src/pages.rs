@@ -20,6 +20,9 @@ pub trait Report: 'static {
     /// The sides whose connections it counts.
     const SIDES: &'static [Side];
 
+    /// Whether it explains how it would decide a request.
+    const EXPLAINS: bool = false;
+
     /// What it shares with the other.
     fn shared(&self) -> &Shared;
 
@@ -48,6 +51,11 @@ pub trait Report: 'static {
         None
     }
 
+    /// How it would decide the request that `question` describes, in JSON.
+    fn explain(&self, _question: &[u8]) -> Option<Page> {
+        None
+    }
+
     /// Counters of its own.
     fn metrics(&self, _text: &mut Text) {}
 }
@@ -62,7 +70,18 @@ impl<R: Report> Pages for Admin<R> {
     fn page(&self, path: &str) -> Option<Page> {
         page(&*self.0, Endpoint::of(path)?)
     }
+
+    fn takes_questions(&self, path: &str) -> bool {
+        R::EXPLAINS && path == EXPLAIN
+    }
+
+    fn answer(&self, path: &str, question: &[u8]) -> Option<Page> {
+        (path == EXPLAIN).then(|| self.0.explain(question))?
+    }
 }
+
+/// Where questions are posted (CONTRACT section 6).
+const EXPLAIN: &str = "/explain";
 
 impl<R: Report> Pages for Health<R> {
     fn page(&self, path: &str) -> Option<Page> {

@@ -64,6 +64,8 @@ struct Members {
 enum Share {
     V4(u32),
     V6(u64),
+    /// A socket of this host.
+    Here,
 }
 
 /// What a connection is doing.
@@ -107,7 +109,10 @@ impl Bounds {
 }
 
 impl Share {
-    fn of(address: IpAddr) -> Self {
+    fn of(address: Option<IpAddr>) -> Self {
+        let Some(address) = address else {
+            return Self::Here;
+        };
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => {
@@ -169,10 +174,10 @@ impl Places {
         self.0.freed.notified().await;
     }
 
-    /// The place of a connection from `from`, on the worker whose connections `load` counts; none where its address has its share
+    /// The place of a connection from `from`, or from this host if none, on the worker whose connections `load` counts; none where its address has its share
     /// and none of these idles.
     #[must_use]
-    pub(crate) fn take(&self, from: IpAddr, load: &Arc<AtomicUsize>) -> Option<Slot> {
+    pub(crate) fn take(&self, from: Option<IpAddr>, load: &Arc<AtomicUsize>) -> Option<Slot> {
         let share = Share::of(from);
         let mut table = self.table();
         if !self.admits(&mut table, share, from) {
@@ -205,7 +210,7 @@ impl Places {
     }
 
     /// Whether an address may have one more, if need be because one of its own that idles ends.
-    fn admits(&self, table: &mut Table, share: Share, from: IpAddr) -> bool {
+    fn admits(&self, table: &mut Table, share: Share, from: Option<IpAddr>) -> bool {
         let most = self.0.bounds.per_address;
         let Some(members) = table.shares.get_mut(&share) else {
             return true;
@@ -215,9 +220,9 @@ impl Places {
             members.is_full &= members.places.len() > most / 2;
             return true;
         }
-        if (self.0.bounds.exempt)(from.to_canonical()) {
+        let Some(from) = from.filter(|from| !(self.0.bounds.exempt)(from.to_canonical())) else {
             return true;
-        }
+        };
         let tells = !std::mem::replace(&mut members.is_full, true);
         let idle = members.places.iter();
         let idle = idle.filter_map(|(id, place)| Some((place.idles_since()?, *id)));
@@ -413,13 +418,13 @@ impl Slot {
     /// The connection is another address's, as a trusted proxy says. False if that has its share, and none of these idles.
     #[must_use]
     pub fn is_of(&mut self, address: IpAddr) -> bool {
-        let share = Share::of(address);
+        let share = Share::of(Some(address));
         if share == self.share {
             return true;
         }
         let places = self.places.clone();
         let mut table = places.table();
-        if !places.admits(&mut table, share, address) {
+        if !places.admits(&mut table, share, Some(address)) {
             return false;
         }
         if table.moves(self.share, share, self.id) {
@@ -467,7 +472,7 @@ mod tests {
     }
 
     fn take(places: &Places, from: &str) -> Option<Slot> {
-        places.take(from.parse().unwrap(), &Arc::default())
+        places.take(Some(from.parse().unwrap()), &Arc::default())
     }
 
     /// As if it had begun to idle so many milliseconds before now; the program is older than that.

@@ -208,7 +208,7 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 /// # Errors
 /// A sentence that says which path, why not, and what to do.
 pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
-    let told =
+    let sentence =
         |error: io::Error| format!("{flag} unix:{}: cannot be bound: {error}", path.display());
     let folder = path
         .parent()
@@ -225,11 +225,26 @@ pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
                 path.display()
             ));
         }
-        std::fs::remove_file(path).map_err(told)?;
+        std::fs::remove_file(path).map_err(sentence)?;
     }
-    let listener = UnixListener::bind(path).map_err(told)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(told)?;
-    listener.set_nonblocking(true).map_err(told)?;
+    let listener = UnixListener::bind(path).map_err(sentence)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(sentence)?;
+    listener.set_nonblocking(true).map_err(sentence)?;
+    Ok(listener)
+}
+
+/// The same for a socket that programs of other users connect to: its folder says who can, and TLS who may.
+///
+/// # Errors
+/// As [`bind_socket`].
+pub fn bind_open_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
+    let listener = bind_socket(path, flag)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(|error| {
+        format!(
+            "{flag} unix:{}: cannot be opened to others: {error}",
+            path.display()
+        )
+    })?;
     Ok(listener)
 }
 
@@ -258,7 +273,7 @@ pub async fn drain(
     workers: mpsc::Receiver<()>,
     mut tasks: JoinSet<()>,
 ) {
-    let told = async {
+    let reports = async {
         while let Some(ended) = tasks.join_next().await {
             if ended.is_err_and(|error| error.is_panic()) {
                 let message = "a task of the control thread ended in a panic; what it watched or served stays as it is until a restart";
@@ -268,7 +283,7 @@ pub async fn drain(
         std::future::pending().await
     };
     tokio::select! {
-        () = told => {}
+        () = reports => {}
         () = drained(drain, stop, &log, workers) => {}
     }
 }

@@ -66,6 +66,7 @@ impl Prepared {
         let wanted = ListenSpec {
             main: blueprint.main,
             listen: common.listen,
+            sockets: &common.sockets,
             admin: &common.admin.address,
             guarded: ground.admin_token.is_some(),
             health: common.health,

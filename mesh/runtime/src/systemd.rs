@@ -98,7 +98,7 @@ impl Manager {
         // Without a watchdog the branch is off, and its interval any.
         let mut beat = tokio::time::interval(half.unwrap_or(LOOK_EVERY));
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut told = status(running);
+        let mut reported = status(running);
         loop {
             tokio::select! {
                 _ = beat.tick(), if half.is_some() => {
@@ -108,9 +108,9 @@ impl Manager {
                 }
                 _ = look.tick() => {
                     let now = status(running);
-                    if now != told {
+                    if now != reported {
                         self.tell(&format!("STATUS={now}"));
-                        told = now;
+                        reported = now;
                     }
                 }
             }
@@ -185,12 +185,12 @@ impl Sockets {
     #[must_use]
     pub fn left(&self, known: &[&str]) -> Vec<String> {
         let known = known.join(", ");
-        let told = |(name, _): &(String, TcpListener)| {
+        let reported = |(name, _): &(String, TcpListener)| {
             format!(
                 "systemd handed over a socket named {name}, which is for nothing here; set FileDescriptorName= to one of {known}"
             )
         };
-        self.0.iter().map(told).collect()
+        self.0.iter().map(reported).collect()
     }
 }
 

@@ -18,6 +18,8 @@ use super::{
 pub struct Common {
     /// The main listener.
     pub listen: SocketAddr,
+    /// Sockets of this host where it listens besides.
+    pub sockets: Vec<PathBuf>,
     /// The program's identity and trust.
     pub mesh_dir: PathBuf,
     /// Whether it may run without revocation lists.
@@ -88,6 +90,7 @@ impl Common {
         let (state_dir, accept_crl_reset) = state(layers);
         Some(Self {
             listen,
+            sockets: Vec::new(),
             mesh_dir: mesh_dir?,
             no_crl,
             state_dir,

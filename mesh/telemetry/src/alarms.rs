@@ -27,6 +27,8 @@ labelled! {
         Keys = "keys",
         /// The copy of what is in force can't be written.
         LastGood = "last_good",
+        /// There is no room for more logouts, or they can't be kept.
+        Logouts = "logouts",
         /// The certificate that clients see does not fit or has ended.
         PublicCertificate = "public_certificate",
         /// A plugin file is faulty.

@@ -7,7 +7,7 @@
 pub mod crowd;
 pub mod dial;
 pub mod kept;
-pub mod life;
+pub mod lifeline;
 
 use std::fmt;
 use std::future::Future;

@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::held_dir::{self, HeldDir};
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
-use crate::moment::Timestamp;
 use crate::parallel;
 use crate::pki::Pki;
 use crate::standing::{self, Standing};
+use crate::timestamp::Timestamp;
 
 /// How a directory stands, and what it shows, if that can be read.
 type Found = (Standing, Option<Current>);

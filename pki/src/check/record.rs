@@ -3,8 +3,8 @@
 use crate::check::checkup::{Checkup, Level};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::moment::{Timestamp, for_people};
 use crate::pki::Pki;
+use crate::timestamp::{Timestamp, for_people};
 
 impl Pki {
     /// Adds what it finds to `checkup`.

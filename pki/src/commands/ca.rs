@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gapura_pki::ledger::{AuthorityKind, AuthorityState, Ledger};
-use gapura_pki::moment::for_people;
 use gapura_pki::rotate::{RotateRequest, Rotated, Step, next_step};
+use gapura_pki::timestamp::for_people;
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
 

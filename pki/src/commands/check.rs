@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gapura_pki::check::Level;
-use gapura_pki::moment::for_people;
+use gapura_pki::timestamp::for_people;
 use gapura_pki::{Error, Pki};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use gapura_pki::crl::verify as verify_crl;
 use gapura_pki::inspect::inspect;
-use gapura_pki::moment::for_people;
+use gapura_pki::timestamp::for_people;
 use gapura_pki::verify::{certificates_in, crls_in};
 use gapura_pki::{Error, Pki};
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
     let (issuers, now) = match issuer {
         Some(path) => (
             certificates_in(path)?,
-            gapura_pki::moment::Timestamp::now(&gapura_protocol::clock::Clock::system()),
+            gapura_pki::timestamp::Timestamp::now(&gapura_protocol::clock::Clock::system()),
         ),
         None => {
             let pki = global.open()?;
@@ -151,7 +151,7 @@ fn verify(global: Global, file: &Path, issuer: Option<&Path>) -> Result<Report, 
             .map_or(Value::Null, |item| item.facts);
         let next = facts["next_update"]
             .as_str()
-            .and_then(|text| text.parse::<gapura_pki::moment::Timestamp>().ok());
+            .and_then(|text| text.parse::<gapura_pki::timestamp::Timestamp>().ok());
         let current = next.is_some_and(|next| next > now);
         good &= signed && current;
         let verdict = match (signed, current) {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use gapura_pki::moment::parse_duration;
 use gapura_pki::passphrase::Source;
+use gapura_pki::timestamp::parse_duration;
 use gapura_pki::{Error, KeyProtection, Pki};
 use gapura_protocol::clock::Clock;
 

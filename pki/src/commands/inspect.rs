@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapura_pki::inspect::{Item, inspect, inspect_chain};
-use gapura_pki::moment::Timestamp;
+use gapura_pki::timestamp::Timestamp;
 use gapura_pki::{Error, probe};
 use gapura_protocol::clock::Clock;
 use serde_json::{Value, json};

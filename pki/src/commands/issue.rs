@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use gapura_pki::moment::{for_people, parse_duration};
+use gapura_pki::timestamp::{for_people, parse_duration};
 use gapura_pki::{Error, IssueRequest, Issued, KeyWanted, Pki, given};
 use gapura_protocol::identity::{Name, Role};
 use serde::Deserialize;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gapura_pki::Error;
 use gapura_pki::lint::{Finding, lint};
-use gapura_pki::moment::Timestamp;
+use gapura_pki::timestamp::Timestamp;
 use gapura_protocol::clock::Clock;
 use serde_json::json;
 

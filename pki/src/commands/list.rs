@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapura_pki::ledger::{Leaf, Ledger};
-use gapura_pki::moment::{Timestamp, for_people};
+use gapura_pki::timestamp::{Timestamp, for_people};
 use gapura_pki::{Error, Pki, Target};
 use gapura_protocol::identity::Role;
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
-use gapura_pki::moment::Timestamp;
+use gapura_pki::timestamp::Timestamp;
 use gapura_pki::verify::{
     VerifyRequest, certificates_in, crls_in, domain_of, domain_of_mesh_dir, trust_in_mesh_dir,
     verify,

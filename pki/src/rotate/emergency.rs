@@ -10,9 +10,9 @@ use super::stage::{prepared, replaced_by};
 use crate::ca::Signer;
 use crate::error::Error;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Ledger, Reason, Revoked};
-use crate::moment::Timestamp;
 use crate::pki::{Change, Pki};
 use crate::renew::{self, IssuedOrNot, RenewRequest};
+use crate::timestamp::Timestamp;
 
 impl Pki {
     /// All steps at once.

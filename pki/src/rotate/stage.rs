@@ -4,7 +4,7 @@
 
 use super::request::Step;
 use crate::ledger::{Authority, AuthorityKind, AuthorityState, Leaf, Ledger};
-use crate::moment::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// The step that comes next.
 #[must_use]

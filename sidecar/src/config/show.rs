@@ -12,6 +12,12 @@ impl Config {
     pub(super) fn effective(&self, layers: &Layers) -> Effective {
         let mut shown = Effective::of(SETTINGS, layers);
         self.common.show(&mut shown, layers);
+        if !self.common.sockets.is_empty() {
+            let sockets = self.common.sockets.iter();
+            let sockets = sockets.map(|path| format!("unix:{}", path.display()));
+            let all = std::iter::once(self.common.listen.to_string()).chain(sockets);
+            shown.effective(layers, "listen", all.collect::<Vec<_>>().into());
+        }
         shown.effective(layers, "plugin", plugin(&self.plugin).into());
         shown.effective(layers, "public-path", json!(self.tenants.public_paths));
         shown.effective(layers, "probe-path", json!(self.tenants.probe_paths));

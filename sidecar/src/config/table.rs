@@ -8,10 +8,10 @@ use gapura_settings::{Setting, command as flags, rows};
 /// Every setting; CONTRACT section 8.
 pub(super) const SETTINGS: &[Setting] = &[
     rows::CONFIG,
-    Setting::one(
+    Setting::many(
         "listen",
         "ADDR",
-        "Where gateways connect, with mTLS [default: 0.0.0.0:19443]",
+        "Where gateways connect, with mTLS: one address, and unix:PATH beside it; repeatable [default: 0.0.0.0:19443]",
     ),
     Setting::one(
         "plugin",

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gapura_pki::moment::Timestamp;
+use gapura_pki::timestamp::Timestamp;
 use gapura_pki::verify::{VerifyRequest, verify};
 use gapura_protocol::clock::{Clock, unix};
 use gapura_protocol::identity::Role;

@@ -1,7 +1,10 @@
 //! The pair beside larger pieces of other people's software. `tests/run --world` installs them and runs what is here; a piece that
 //! could not be had is one line, and its test ends there.
 
+mod browser; // a page of another origin
 mod clients; // HTTP clients of other languages
+mod node; // a plugin in another language verifies a signature
+mod notes; // a plugin on PostgreSQL, behind a pool
 mod provider; // an OpenID provider, its keys and its tokens
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 # An OpenID provider that no one here wrote (idpyoidc): its metadata, its keys, its tokens. One wish a line on standard input.
 import json, sys, threading
+import requests
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from cryptojwt.jwk.ec import new_ec_key
 from cryptojwt.jwt import JWT
@@ -26,7 +27,8 @@ issuer = f"http://127.0.0.1:{http.server_port}"
 conf = {
   "issuer": issuer,
   "keys": {"uri_path": "keys", "key_defs": [{"type": "EC", "crv": "P-256", "use": ["sig"]}]},
-  "endpoint": {"provider_config": {"path": ".well-known/openid-configuration", "class": "idpyoidc.server.oidc.provider_config.ProviderConfiguration", "kwargs": {}}},
+  "endpoint": {"session": {"path": "session", "class": "idpyoidc.server.oidc.session.Session", "kwargs": {}},
+    "provider_config": {"path": ".well-known/openid-configuration", "class": "idpyoidc.server.oidc.provider_config.ProviderConfiguration", "kwargs": {}}},
   "session_params": {"encrypter": {"kwargs": {"keys": {"key_defs": [{"type":"OCT","use":["enc"],"kid":"password"},{"type":"OCT","use":["enc"],"kid":"salt"}]},"iterations":1}}},
   "token_handler_args": {"jwks_def": {"private_path": None, "key_defs": [{"type":"oct","bytes":24,"use":["enc"],"kid":"code"}]}, "code": {"lifetime":600}, "token": {"class":"idpyoidc.server.token.jwt_token.JWTToken","kwargs":{"lifetime":600}}},
   "template_dir": ".",
@@ -41,6 +43,11 @@ for line in sys.stdin:
         kb = KeyBundle(); kb.append(key)
         server.keyjar.add_kb("", kb)
         print(json.dumps({"kid": key.kid}), flush=True)
+    elif wish["do"] == "logout":
+        client = {"client_id": wish["client"], "backchannel_logout_uri": wish["uri"], "id_token_signed_response_alg": "ES256"}
+        uri, token = server.get_endpoint("session").do_back_channel_logout(client, wish["sid"])
+        answer = requests.post(uri, data={"logout_token": token}, verify=wish["ca"], timeout=30)
+        print(json.dumps({"status": answer.status_code, "cache": answer.headers.get("Cache-Control")}), flush=True)
     else:
         jwt = JWT(key_jar=server.keyjar, iss=issuer, sign_alg="ES256", lifetime=600)
         jwt.with_jti = True

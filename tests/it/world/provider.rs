@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
 use gapura_tests::tokens::AUDIENCE;
 use serde_json::{Value, json};
 
@@ -104,4 +105,53 @@ fn a_provider_that_no_one_here_wrote_rotates_its_keys_and_no_valid_request_is_lo
     let other = provider.token(json!({"sub": "user-7"}), Some(&kid));
     let refused = mesh.get("/echo/x").token(&other).send();
     refused.assert_refusal(403, "tenant_missing", "gateway");
+}
+
+#[test]
+fn a_logout_at_the_provider_cuts_the_session_here_and_not_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut provider) = Provider::start(dir.path()) else {
+        return;
+    };
+    let state = dir.path().join("state");
+    let config = dir.path().join("gapura.json");
+    std::fs::write(&config, r#"{"backchannel-logout": true}"#).unwrap();
+    let mesh = TestMesh::new()
+        .without_keys()
+        .gateway_flag("--config", config.to_str().unwrap())
+        .gateway_flag("--oidc-issuer", &provider.issuer)
+        .gateway_flag("--audience", AUDIENCE)
+        .gateway_flag("--logout-audience", "door")
+        .gateway_flag("--state-dir", state.to_str().unwrap())
+        .start();
+    mesh.plugin.on("/events", |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n6\r\nhello\n\r\n");
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let session = |sid: &str| json!({"sub": "user-7", "company_id": 42, "sid": sid});
+    let (ended, next) = (
+        provider.token(session("s-1"), None),
+        provider.token(session("s-2"), None),
+    );
+    let mut stream = mesh.connect();
+    stream.get(
+        "/echo/events",
+        &format!("Authorization: Bearer {ended}\r\n"),
+    );
+    assert_eq!(stream.response_head().status, 200);
+    assert!(String::from_utf8_lossy(&stream.read(11)).contains("hello"));
+    let begun = std::time::Instant::now();
+    let told = provider.wish(&json!({"do": "logout", "sid": "s-1", "client": "door",
+        "uri": format!("https://localhost:{}/.gapura/backchannel-logout", mesh.public().port()),
+        "ca": mesh.public_root_file().to_str().unwrap()}));
+    assert_eq!(told, json!({"status": 200, "cache": "no-store"}));
+    assert!(stream.is_closed_within(std::time::Duration::from_secs(10)));
+    println!(
+        "from the logout at the provider to the cut: {:?}",
+        begun.elapsed()
+    );
+    let refused = mesh.get("/echo/x").token(&ended).send();
+    refused.assert_refusal(401, "token_revoked", "gateway");
+    assert_eq!(mesh.get("/echo/x").token(&next).send().status, 200);
 }

@@ -1,27 +1,26 @@
 //! Follows the file of the deny list.
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gapura_files::directory::{hash, stamp_of};
+use gapura_files::file;
 use gapura_runtime::reload::asked::Asked;
 use gapura_runtime::reload::watch::{FileWatch, Follower, Reading, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::Level;
 
-use super::known::{Common, Known, PACE, raise};
+use super::followed::{Common, Followed, PACE, raise};
 use crate::registry::{Bounds, keep_files};
 use crate::standing::deny::DenyList;
 
 pub(super) struct DenyWatch {
     pub(super) common: Common,
-    pub(super) known: KnownDeny,
+    pub(super) followed: FollowedDeny,
 }
 
 /// What is known of the deny list: its text is what is copied.
-pub(super) type KnownDeny = Known<Arc<[u8]>>;
+pub(super) type FollowedDeny = Followed<Arc<[u8]>>;
 
 /// What stands in the file of the deny list.
 type Text = Result<Arc<[u8]>, String>;
@@ -42,10 +41,10 @@ pub(super) fn open(
     file: &Path,
     copy: Option<PathBuf>,
     alarms: &Alarms,
-) -> Result<(KnownDeny, DenyList), Vec<String>> {
+) -> Result<(FollowedDeny, DenyList), Vec<String>> {
     let stamp = stamp_of([file.to_owned()].into_iter());
     let Reading { content, digest } = read_deny(file);
-    let known = |good| Known {
+    let followed = |good| Followed {
         path: file.to_owned(),
         copy: copy.clone(),
         seen: (stamp.clone(), digest),
@@ -53,7 +52,7 @@ pub(super) fn open(
         copied: false,
     };
     let faults = match judge(file, &content) {
-        Ok((list, text)) => return Ok((known(text), list)),
+        Ok((list, text)) => return Ok((followed(text), list)),
         Err(faults) => faults,
     };
     let kept = copy
@@ -67,15 +66,15 @@ pub(super) fn open(
     };
     let what = "the deny list is faulty, the last good copy is in force";
     raise(alarms, Alarm::Deny, what, &faults);
-    Ok((known(text), list))
+    Ok((followed(text), list))
 }
 
 impl DenyWatch {
     pub(super) async fn run(self, asked: Asked) {
-        let (looked_at, file) = (self.known.path.clone(), self.known.path.clone());
+        let (looked_at, file) = (self.followed.path.clone(), self.followed.path.clone());
         let watch = FileWatch::new(
             PACE,
-            self.known.seen.clone(),
+            self.followed.seen.clone(),
             move || stamp_of([looked_at.clone()].into_iter()),
             move || read_deny(&file),
         );
@@ -93,15 +92,15 @@ impl Follower<Text> for DenyWatch {
             log,
             alarms,
         } = &self.common;
-        let file = self.known.path.clone();
+        let file = self.followed.path.clone();
         match blocking(move || judge(&file, &text)).await {
             None => {}
             Some(Ok((list, text))) => {
                 alarms.clear(Alarm::Deny);
-                if text == self.known.good {
+                if text == self.followed.good {
                     return;
                 }
-                (self.known.good, self.known.copied) = (text, false);
+                (self.followed.good, self.followed.copied) = (text, false);
                 log.event(Level::Info, "deny_list", "a new deny list is in force", &[]);
                 if let Some(slot) = &standing.0.deny {
                     slot.store(Arc::new(list));
@@ -119,7 +118,7 @@ impl Follower<Text> for DenyWatch {
         let keep = |folder: &Path, text: &Arc<[u8]>| {
             keep_files(folder, [(COPY_OF_DENY, &**text)].into_iter(), &ONE)
         };
-        self.known.keep_copy(&self.common.alarms, keep).await;
+        self.followed.keep_copy(&self.common.alarms, keep).await;
     }
 }
 
@@ -133,21 +132,10 @@ fn read_deny(file: &Path) -> Reading<Text> {
 }
 
 /// The file's text, or why there is none.
-fn read_text(file: &Path) -> Text {
-    let unreadable = |error: std::io::Error| format!("can't be read: {error}");
-    let stat = fs::metadata(file).map_err(unreadable)?;
-    // Opening a pipe would wait for a writer.
-    if !stat.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    let mut text = Vec::new();
-    fs::File::open(file)
-        .and_then(|file| file.take(DENY_MAX + 1).read_to_end(&mut text))
-        .map_err(unreadable)?;
-    if text.len() as u64 > DENY_MAX {
-        return Err("is longer than 16 MiB".to_owned());
-    }
-    Ok(text.into())
+fn read_text(path: &Path) -> Text {
+    let read = file::read(path, DENY_MAX);
+    read.map(|(text, _)| text.into())
+        .map_err(|error| format!("can't be read: {error}"))
 }
 
 /// The list that a text is, or every fault with the file's name.

@@ -9,20 +9,20 @@ use gapura_runtime::reload::watch::{FileWatch, Follower, Why, blocking};
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::log::Level;
 
-use super::known::{Common, Known, PACE, raise};
+use super::followed::{Common, Followed, PACE, raise};
 use crate::registry::{Snapshot, keep_files, read_folder, stamp_folder};
 use crate::standing::tenants::{self, BOUNDS, Built, State};
 
 pub(super) struct TenantsWatch {
     pub(super) common: Common,
-    pub(super) known: Known<State>,
+    pub(super) followed: Followed<State>,
 }
 
 /// Reads the companies' files for the first time.
 pub(super) fn open(
     folder: &Path,
     copy: Option<PathBuf>,
-) -> Result<(Known<State>, Built), Vec<String>> {
+) -> Result<(Followed<State>, Built), Vec<String>> {
     let stamp = stamp_folder(folder, &BOUNDS);
     let snapshot = Snapshot::take_within(folder, &BOUNDS);
     let now = Instant::now();
@@ -41,22 +41,22 @@ pub(super) fn open(
         // As if the program had been running all along.
         built = tenants::build(Some(&kept.state), &snapshot, now);
     }
-    let known = Known {
+    let followed = Followed {
         path: folder.to_owned(),
         copy,
         seen: (stamp, snapshot.digest()),
         good: State::default(),
         copied: false,
     };
-    Ok((known, built))
+    Ok((followed, built))
 }
 
 impl TenantsWatch {
     pub(super) async fn run(self, asked: Asked) {
-        let (looked_at, folder) = (self.known.path.clone(), self.known.path.clone());
+        let (looked_at, folder) = (self.followed.path.clone(), self.followed.path.clone());
         let watch = FileWatch::new(
             PACE,
-            self.known.seen.clone(),
+            self.followed.seen.clone(),
             move || stamp_folder(&looked_at, &BOUNDS),
             move || read_folder(&folder, &BOUNDS),
         );
@@ -91,7 +91,7 @@ impl TenantsWatch {
         if let Some(slot) = &standing.0.tenants {
             slot.store(Arc::new(table));
         }
-        (self.known.good, self.known.copied) = (state, false);
+        (self.followed.good, self.followed.copied) = (state, false);
         self.common.changed();
     }
 }
@@ -99,7 +99,7 @@ impl TenantsWatch {
 impl Follower<Snapshot> for TenantsWatch {
     /// A hold is over.
     fn is_due(&self) -> bool {
-        let next = self.known.good.next_change();
+        let next = self.followed.good.next_change();
         next.is_some_and(|at| at <= Instant::now())
     }
 
@@ -107,7 +107,7 @@ impl Follower<Snapshot> for TenantsWatch {
         if why == Why::Unchanged {
             return;
         }
-        let state = self.known.good.clone();
+        let state = self.followed.good.clone();
         let built = move || tenants::build(Some(&state), &snapshot, Instant::now());
         if let Some(built) = blocking(built).await {
             self.publish(built);
@@ -116,6 +116,6 @@ impl Follower<Snapshot> for TenantsWatch {
 
     async fn looked(&mut self) {
         let keep = |folder: &Path, state: &State| keep_files(folder, state.texts(), &BOUNDS);
-        self.known.keep_copy(&self.common.alarms, keep).await;
+        self.followed.keep_copy(&self.common.alarms, keep).await;
     }
 }

@@ -21,6 +21,7 @@ impl World {
         let settings = Settings {
             deny: Some(dir.path().join("deny.json")),
             tenants: Some(dir.path().join("tenants.d")),
+            logouts: None,
             last_good: None,
         };
         fs::create_dir(dir.path().join("tenants.d")).unwrap();
@@ -42,7 +43,7 @@ impl World {
     }
 
     fn open(&self) -> Result<(Standing, Watcher), Vec<String>> {
-        Standing::open(&self.settings, &self.log, &self.alarms)
+        Standing::open(&self.settings, &Clock::system(), &self.log, &self.alarms)
     }
 
     fn raised(&self) -> Vec<&'static str> {
@@ -190,7 +191,13 @@ async fn a_fault_at_start_is_an_error_unless_a_copy_is_there() {
 #[test]
 fn without_settings_nothing_is_asked() {
     let world = World::new();
-    let (standing, _) = Standing::open(&Settings::default(), &world.log, &world.alarms).unwrap();
+    let (standing, _) = Standing::open(
+        &Settings::default(),
+        &Clock::system(),
+        &world.log,
+        &world.alarms,
+    )
+    .unwrap();
     assert_eq!(verdict(&standing), Ok(()));
     assert!(
         standing

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-type Entering = Pin<Box<dyn Future<Output = Result<Place, Overloaded>>>>;
+type Entering = Pin<Box<dyn Future<Output = Result<InFlight, Overloaded>>>>;
 
 fn company(name: &str) -> Party {
     Party::Company(name.into())
@@ -20,14 +20,14 @@ fn comes(admission: &Arc<Admission>, most: u32, name: &str) -> Entering {
     Box::pin(async move { admission.enter(most, || party, pending).await })
 }
 
-fn poll(entering: &mut Entering) -> Poll<Result<Place, Overloaded>> {
+fn poll(entering: &mut Entering) -> Poll<Result<InFlight, Overloaded>> {
     entering
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[track_caller]
-fn placed(entering: &mut Entering) -> Place {
+fn admitted(entering: &mut Entering) -> InFlight {
     match poll(entering) {
         Poll::Ready(Ok(place)) => place,
         other => panic!("{other:?}"),
@@ -40,29 +40,29 @@ fn waits(entering: &mut Entering) {
 }
 
 fn counts(admission: &Admission) -> (u64, u64) {
-    (admission.under_way(), admission.waiting())
+    (admission.in_flight(), admission.waiting())
 }
 
 #[test]
 fn a_place_is_free_again_when_it_is_dropped() {
     let admission = Arc::default();
-    let first = placed(&mut comes(&admission, 2, "a"));
-    let second = placed(&mut comes(&admission, 2, "a"));
+    let first = admitted(&mut comes(&admission, 2, "a"));
+    let second = admitted(&mut comes(&admission, 2, "a"));
     let mut third = comes(&admission, 2, "a");
     waits(&mut third);
     assert_eq!(counts(&admission), (2, 1));
     drop(first);
-    let third = placed(&mut third);
+    let third = admitted(&mut third);
     assert_eq!(counts(&admission), (2, 0));
     drop((second, third));
     assert_eq!(counts(&admission), (0, 0));
-    let _again = placed(&mut comes(&admission, 1, "a"));
+    let _again = admitted(&mut comes(&admission, 1, "a"));
 }
 
 #[test]
 fn companies_take_turns_and_nobody_goes_past_who_waits() {
     let admission = Arc::default();
-    let mut place = placed(&mut comes(&admission, 1, "flood"));
+    let mut place = admitted(&mut comes(&admission, 1, "flood"));
     let mut flood: Vec<Entering> = (0..100).map(|_| comes(&admission, 1, "flood")).collect();
     flood.iter_mut().for_each(waits);
     let mut quiet = comes(&admission, 1, "quiet");
@@ -70,22 +70,22 @@ fn companies_take_turns_and_nobody_goes_past_who_waits() {
     drop(place);
     let mut late = comes(&admission, 1, "late");
     waits(&mut late);
-    place = placed(&mut flood[0]);
+    place = admitted(&mut flood[0]);
     waits(&mut quiet);
     drop(place);
-    place = placed(&mut quiet);
+    place = admitted(&mut quiet);
     waits(&mut flood[1]);
     drop(place);
-    place = placed(&mut flood[1]);
+    place = admitted(&mut flood[1]);
     drop(place);
-    let _place = placed(&mut late);
+    let _place = admitted(&mut late);
     assert_eq!(counts(&admission), (1, 98));
 }
 
 #[test]
 fn the_company_with_most_waiting_is_shed_and_the_others_are_not() {
     let admission = Arc::default();
-    let place = placed(&mut comes(&admission, 1, "flood"));
+    let place = admitted(&mut comes(&admission, 1, "flood"));
     let mut flood: Vec<Entering> = (0..WAITING_MOST)
         .map(|_| comes(&admission, 1, "flood"))
         .collect();
@@ -98,8 +98,8 @@ fn the_company_with_most_waiting_is_shed_and_the_others_are_not() {
     assert!(matches!(last, Poll::Ready(Err(Overloaded::Shed))));
     assert_eq!(counts(&admission), (1, WAITING_MOST as u64));
     drop(place);
-    drop(placed(&mut flood[0]));
-    drop(placed(&mut quiet));
+    drop(admitted(&mut flood[0]));
+    drop(admitted(&mut quiet));
     flood.truncate(WAITING_MOST - 1);
     drop(flood);
     assert_eq!(counts(&admission), (0, 0));
@@ -108,7 +108,7 @@ fn the_company_with_most_waiting_is_shed_and_the_others_are_not() {
 #[test]
 fn who_gives_up_takes_nothing_along() {
     let admission: Arc<Admission> = Arc::default();
-    let place = placed(&mut comes(&admission, 1, "a"));
+    let place = admitted(&mut comes(&admission, 1, "a"));
     let mut gone = comes(&admission, 1, "a");
     waits(&mut gone);
     drop(gone);
@@ -121,10 +121,10 @@ fn who_gives_up_takes_nothing_along() {
     drop(place);
     assert_eq!(counts(&admission), (1, 1));
     drop(deaf);
-    let place = placed(&mut next);
+    let place = admitted(&mut next);
     drop(place);
     // One whose time is over.
-    let place = placed(&mut comes(&admission, 1, "a"));
+    let place = admitted(&mut comes(&admission, 1, "a"));
     let late = pin!(admission.enter(1, || company("a"), || ready(())));
     let over = late.poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(over, Poll::Ready(Err(Overloaded::Waited))));
@@ -136,22 +136,22 @@ fn who_gives_up_takes_nothing_along() {
 #[test]
 fn another_limit_holds_from_the_next_request_on() {
     let admission: Arc<Admission> = Arc::default();
-    let places: Vec<Place> = (0..2)
-        .map(|_| placed(&mut comes(&admission, 2, "a")))
+    let places: Vec<InFlight> = (0..2)
+        .map(|_| admitted(&mut comes(&admission, 2, "a")))
         .collect();
     let mut waiting: Vec<Entering> = (0..3).map(|_| comes(&admission, 2, "a")).collect();
     waiting.iter_mut().for_each(waits);
     // More: those who wait come in first.
     let mut next = comes(&admission, 4, "a");
     waits(&mut next);
-    let mut more: Vec<Place> = waiting.iter_mut().take(2).map(placed).collect();
+    let mut more: Vec<InFlight> = waiting.iter_mut().take(2).map(admitted).collect();
     waits(&mut waiting[2]);
     assert_eq!(counts(&admission), (4, 2));
     // All of them at once, and who asks as well.
     let mut sixth = comes(&admission, 8, "a");
-    let sixth = placed(&mut sixth);
-    more.push(placed(&mut waiting[2]));
-    more.push(placed(&mut next));
+    let sixth = admitted(&mut sixth);
+    more.push(admitted(&mut waiting[2]));
+    more.push(admitted(&mut next));
     assert_eq!(counts(&admission), (7, 0));
     // Fewer: nobody comes in before there is room.
     let mut last = comes(&admission, 1, "a");
@@ -161,7 +161,7 @@ fn another_limit_holds_from_the_next_request_on() {
     assert_eq!(counts(&admission), (1, 1));
     waits(&mut last);
     drop(sixth);
-    let _place = placed(&mut last);
+    let _place = admitted(&mut last);
     assert_eq!(counts(&admission), (1, 0));
 }
 
@@ -169,7 +169,7 @@ fn another_limit_holds_from_the_next_request_on() {
 #[derive(Default)]
 struct Seen {
     admission: Arc<Admission>,
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     highest: AtomicUsize,
     served: AtomicUsize,
 }
@@ -195,10 +195,10 @@ async fn one(seen: Arc<Seen>, worker: u64, turn: u64) {
         Some(entering.await)
     };
     if let Some(Ok(_place)) = entered {
-        let now = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         seen.highest.fetch_max(now, Ordering::SeqCst);
         tokio::task::yield_now().await;
-        seen.under_way.fetch_sub(1, Ordering::SeqCst);
+        seen.in_flight.fetch_sub(1, Ordering::SeqCst);
         seen.served.fetch_add(1, Ordering::SeqCst);
     } else {
         assert!(impatient, "only who has a deadline is ever sent away");
@@ -245,7 +245,7 @@ fn a_place_costs_little_while_nobody_waits() {
     let rounds = 100_000;
     let begun = Instant::now();
     for _ in 0..rounds {
-        drop(placed_at_once(&admission));
+        drop(admitted_at_once(&admission));
     }
     let each = begun.elapsed() / rounds;
     #[allow(clippy::print_stdout)] // that is what it is for
@@ -255,7 +255,7 @@ fn a_place_costs_little_while_nobody_waits() {
     assert!(each.as_micros() < 100, "{each:?}");
 }
 
-fn placed_at_once(admission: &Arc<Admission>) -> Place {
+fn admitted_at_once(admission: &Arc<Admission>) -> InFlight {
     let entering = pin!(admission.enter(256, || company("a"), pending));
     match entering.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(place)) => place,

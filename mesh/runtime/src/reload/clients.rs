@@ -7,8 +7,6 @@
 //! where CRLs are configured, clears nobody.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +24,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use gapura_files::directory::{Stamp, hash, stamp_of};
+use gapura_files::file;
 use gapura_files::pem;
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
@@ -253,6 +252,11 @@ impl Current {
     fn read(auth: &ClientAuth) -> Result<Self, String> {
         let at = |flag: &str, file: &Path, why: String| format!("{flag} {}: {why}", file.display());
         let of_ca = |why| at("--client-ca", &auth.ca, why);
+        let read = |file: &Path| {
+            let read = file::read(file, FILE_MAX);
+            read.map(|(text, _)| text)
+                .map_err(|error| format!("cannot be read: {error}"))
+        };
         let ca = read(&auth.ca).map_err(of_ca)?;
         let mut roots = RootCertStore::empty();
         for certificate in pem::certificates(&ca).map_err(|why| of_ca(why.to_string()))? {
@@ -300,21 +304,6 @@ fn thumbprint(leaf: &[u8]) -> Option<[u8; 32]> {
         .as_ref()
         .try_into()
         .ok()
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| format!("cannot be read: {error}");
-    if !std::fs::metadata(file).map_err(told)?.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    let mut text = Vec::new();
-    File::open(file)
-        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut text))
-        .map_err(told)?;
-    if text.len() as u64 > FILE_MAX {
-        return Err("is larger than 16 MiB".to_owned());
-    }
-    Ok(text)
 }
 
 impl ClientCertVerifier for ClientTrust {

@@ -67,7 +67,7 @@ const PACE: Pace = Pace {
 struct Following {
     reloader: Reloader,
     misfit: Misfit<TrustError>,
-    told: Told,
+    reported: Reported,
 }
 
 /// What a reading of the directory gave.
@@ -88,7 +88,7 @@ pub async fn run(reloader: Reloader, asked: Asked) {
     let following = Following {
         reloader,
         misfit: Misfit::none(),
-        told: Told::default(),
+        reported: Reported::default(),
     };
     watch.run(following, asked).await;
 }
@@ -116,7 +116,7 @@ impl Follower<Found> for Following {
             Ok(None) => self.misfit.fits(),
             Ok(Some(next)) => {
                 self.misfit.fits();
-                self.reloader.put_in_force(next, &mut self.told).await;
+                self.reloader.put_in_force(next, &mut self.reported).await;
             }
             Err(error) => {
                 let sentence = format!(
@@ -133,12 +133,12 @@ impl Follower<Found> for Following {
         let Self {
             reloader,
             misfit,
-            told,
+            reported,
         } = self;
         // A list may have begun that has been in the set all along.
-        reloader.keep_marks(reloader.marks(), told).await;
+        reloader.keep_marks(reloader.marks(), reported).await;
         reloader.sweep();
-        reloader.raise_alarms(misfit, told);
+        reloader.raise_alarms(misfit, reported);
     }
 
     /// A connection that an older set has judged is judged again.
@@ -167,9 +167,9 @@ impl Reloader {
             .unwrap_or_else(|| Err(TrustError::Config("the check broke off".to_owned())))
     }
 
-    async fn put_in_force(&self, next: TrustSet, told: &mut Told) {
+    async fn put_in_force(&self, next: TrustSet, reported: &mut Reported) {
         let next = Arc::new(next);
-        self.keep_marks(next.marks(self.options.clock.now()), told)
+        self.keep_marks(next.marks(self.options.clock.now()), reported)
             .await;
         self.live.learn(&next);
         self.store.swap(next.clone());
@@ -187,11 +187,11 @@ impl Reloader {
     }
 
     /// Keeps how far the lists have come. What cannot be kept is an alarm and changes nothing else: the newest list counts all the same.
-    async fn keep_marks(&self, marks: Marks, told: &mut Told) {
+    async fn keep_marks(&self, marks: Marks, reported: &mut Reported) {
         let Some(state) = self
             .state
             .clone()
-            .filter(|_| told.kept.as_ref() != Some(&marks))
+            .filter(|_| reported.kept.as_ref() != Some(&marks))
         else {
             return;
         };
@@ -199,7 +199,7 @@ impl Reloader {
         let kept = blocking(move || state.keep(&kept).map(drop))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the writing broke off")));
-        (told.kept, told.not_kept) = match kept {
+        (reported.kept, reported.not_kept) = match kept {
             Ok(()) => (Some(marks), None),
             Err(error) => {
                 let sentence = format!(
@@ -243,7 +243,7 @@ impl Reloader {
             .event(Level::Info, "trust_swapped", &sentence, &fields);
     }
 
-    fn raise_alarms(&self, misfit: &Misfit<TrustError>, told: &mut Told) {
+    fn raise_alarms(&self, misfit: &Misfit<TrustError>, reported: &mut Reported) {
         let trust = self.store.load();
         let now = self.options.clock.now();
         let waiting = misfit.fault().filter(|fault| fault.begins().is_some());
@@ -258,7 +258,7 @@ impl Reloader {
         }
         let clock = waiting.map(|fault| format!("the mesh directory has not begun: {fault}"));
         self.raise_or_clear(Alarm::Clock, clock.or_else(|| trust.not_begun(now)));
-        let crl = trust.crl_stale(now).or_else(|| told.not_kept.clone());
+        let crl = trust.crl_stale(now).or_else(|| reported.not_kept.clone());
         self.raise_or_clear(Alarm::Crl, crl);
         let own = trust.own();
         let seconds = unix(now);
@@ -270,8 +270,8 @@ impl Reloader {
         let in_date = out_of_date.is_none() && trust.is_in_date(now);
         self.raise_or_clear(Alarm::Certificate, out_of_date);
         // Whether a list names us changes with the set alone; the judgement costs a verification.
-        if told.revocation_of != trust.generation() {
-            told.revocation_of = trust.generation();
+        if reported.revocation_of != trust.generation() {
+            reported.revocation_of = trust.generation();
             let revoked = match trust.own_refusal(now) {
                 _ if trust.went_back().is_some() => trust.went_back(),
                 Some(Refusal::Revoked { serial, .. }) => Some(format!(
@@ -283,7 +283,7 @@ impl Reloader {
         }
         if in_date
             && let Some(third) =
-                told.life_left(trust.generation(), own.not_before, own.not_after, seconds)
+                reported.life_left(trust.generation(), own.not_before, own.not_after, seconds)
         {
             let left = Span(own.not_after - seconds);
             let sentence = format!(
@@ -308,7 +308,7 @@ impl Reloader {
 
 /// What has been said of the set in force, so that it is said once.
 #[derive(Default)]
-struct Told {
+struct Reported {
     revocation_of: u64,
     life_of: u64,
     /// The marks that were written last, and why the last writing failed.
@@ -317,7 +317,7 @@ struct Told {
     warnings: u8,
 }
 
-impl Told {
+impl Reported {
     /// The share of its life that a certificate falls short of, once for each: a third, then a tenth.
     fn life_left(
         &mut self,

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use crate::verdict::Verdict;
 
 /// Held by whoever drives a connection, and by a tunnel that took it over.
-pub struct Life {
+pub struct Lifeline {
     verdict: Option<watch::Receiver<Verdict>>,
     _held: Box<dyn Any + Send + Sync>,
 }
 
-impl Life {
+impl Lifeline {
     /// The life of a connection during which `held` is kept, and that a `verdict` may end where there is one.
     #[must_use]
     pub fn new(held: impl Any + Send + Sync, verdict: Option<watch::Receiver<Verdict>>) -> Self {

@@ -19,7 +19,7 @@ pub(super) struct Common {
 }
 
 /// What is known of a source from its first reading on.
-pub(super) struct Known<G> {
+pub(super) struct Followed<G> {
     pub(super) path: PathBuf,
     pub(super) copy: Option<PathBuf>,
     /// As it was read first.
@@ -43,7 +43,7 @@ impl Common {
     }
 }
 
-impl<G: Clone + Send + 'static> Known<G> {
+impl<G: Clone + Send + 'static> Followed<G> {
     /// Copies what is in force, to start from when its source is broken at the worst moment.
     pub(super) async fn keep_copy(
         &mut self,
