@@ -1,8 +1,8 @@
 //! The command for people: the whole mesh on this machine, with nothing set up.
 //!
 //! `gapura up` makes what is missing in a state folder (two certificate authorities, certificates, a key for tokens), starts the
-//! sample plugin or puts one's own behind a sidecar, starts the gateway, and prints lines to try. `gapura token` makes a token, and `gapura
-//! plugin test` tries whether a plugin keeps companies apart.
+//! sample plugin or puts one's own behind a sidecar, starts the gateway, and prints lines to try. `gapura token` makes a token,
+//! `gapura status` asks running programs how they are, `gapura plugin test` tries whether a plugin keeps companies apart.
 //! All of it is for development: the keys lie in plain files, so the door stays on loopback unless one insists.
 //!
 //! This crate decides nothing about a request: gateway and sidecar are the very libraries that run in production.
@@ -11,6 +11,7 @@ mod error;
 pub mod keys;
 pub mod plugin_test;
 mod state;
+pub mod status;
 pub mod token;
 pub mod up;
 

@@ -10,6 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
 use gapura::plugin_test::Caller;
+use gapura::status::{Health, Status};
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::inspection::{
@@ -17,7 +18,7 @@ use gapura_gateway::inspection::{
 };
 use gapura_protocol::clock::Clock;
 use gapura_runtime::fetch::Url;
-use gapura_settings::{address, duration};
+use gapura_settings::{AdminAddress, AdminSide, address, duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.
@@ -49,6 +50,24 @@ enum Command {
     Keys(KeysFlags),
     /// Tries a plugin that is being written.
     Plugin(PluginCommand),
+    /// Asks running programs how they are. Exit 0: well, 3: something wants to be mended, 4: not ready, or no answer.
+    #[command(
+        after_help = "Example:\n  gapura status --admin 127.0.0.1:9901 --admin 127.0.0.1:19901"
+    )]
+    Status(StatusFlags),
+}
+
+#[derive(clap::Args)]
+struct StatusFlags {
+    /// Where an operator's side listens, or unix:PATH; may be given several times.
+    #[arg(long, env = "GAPURA_ADMIN", default_value = "127.0.0.1:9901", value_delimiter = ',', value_name = "ADDR", value_parser = AdminAddress::parse)]
+    admin: Vec<AdminAddress>,
+    /// The file that holds the token they ask for.
+    #[arg(long, env = "GAPURA_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Prints one JSON object a program.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -243,6 +262,7 @@ fn main() -> ExitCode {
         Command::Plugin(PluginCommand {
             command: PluginSubcommand::Test(flags),
         }) => plugin_test(&flags),
+        Command::Status(flags) => status(flags),
     };
     match done {
         Ok(code) => code,
@@ -376,6 +396,26 @@ fn plugin_test(flags: &PluginTestFlags) -> Result<ExitCode, Error> {
         .write_all(text.as_bytes())
         .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
     Ok(ExitCode::from(u8::from(!report.leaks.is_empty())))
+}
+
+fn status(flags: StatusFlags) -> Result<ExitCode, Error> {
+    let (mut worst, mut text) = (Health::default(), String::new());
+    for address in flags.admin {
+        let status = Status::ask(&AdminSide {
+            address,
+            token_file: flags.admin_token_file.clone(),
+        });
+        worst = worst.max(status.health());
+        if flags.json {
+            text += &format!("{}\n", status.to_json());
+        } else {
+            text += &format!("{}\n", status.lines().join("\n"));
+        }
+    }
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
+    Ok(ExitCode::from(worst.exit_code()))
 }
 
 fn up(flags: UpFlags) -> Result<ExitCode, Error> {

@@ -271,5 +271,6 @@ fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
         "ws_token": plugin.ws_token,
         "outlive_token": plugin.outlive_token,
         "not_active_yet": plugin.inactive,
+        "described": serde_json::from_str::<Value>(&plugin.described).unwrap_or_default(),
     })
 }

@@ -39,17 +39,7 @@ pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
         "limit: {:<26} {share}",
         "connections of one address"
     ));
-    for (file, plugin) in loaded.registry.table().plugins() {
-        let inactive = if plugin.inactive.is_empty() {
-            String::new()
-        } else {
-            format!("; not active yet: {}", plugin.inactive.join(", "))
-        };
-        let (name, version, mount) = (&plugin.name, &plugin.version, plugin.mount.as_str());
-        lines.push(format!(
-            "{file}: plugin {name} {version} at {mount}{inactive}"
-        ));
-    }
+    lines.extend(crate::check::lines(&loaded.registry.table()));
     Ok(Checked {
         lines,
         warnings: loaded.warnings,

@@ -8,12 +8,14 @@ mod decides;
 mod door;
 mod entry;
 mod explain;
+mod folder;
 mod issuers;
 mod show;
 mod table;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use crate::standing;
 pub use door::TlsFiles;
 pub(crate) use door::strict_transport;
 pub use explain::Explain;
+pub use folder::PluginFiles;
 
 /// What the program is asked to do.
 pub type Invocation = gapura_settings::Invocation<Config>;
@@ -47,6 +50,10 @@ pub type Invocation = gapura_settings::Invocation<Config>;
 pub enum Question {
     /// Which plugin would serve a request, and why?
     Explain(Box<Explain>),
+    /// Are the plugin files good, and do they differ from what is in force?
+    Plugins(PluginFiles),
+    /// What may stand in a plugin file?
+    Schema,
     /// By which key does a plugin verify `X-Internal-Signature`?
     SigningKey {
         /// The plugin.
@@ -181,6 +188,17 @@ impl Settings for Config {
         Some(config)
     }
 
+    fn look_further(layers: &mut Layers) {
+        folder::look_further(layers);
+    }
+
+    fn instead(layers: &mut Layers, check: bool) -> ControlFlow<Option<Question>> {
+        match folder::read(layers, check, Self::ADMIN) {
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            ControlFlow::Break(files) => ControlFlow::Break(files.map(Question::Plugins)),
+        }
+    }
+
     fn subcommand(
         name: &str,
         matches: &ArgMatches,
@@ -191,6 +209,7 @@ impl Settings for Config {
             "explain" => Explain::read(layers, env, matches)
                 .map(Box::new)
                 .map(Question::Explain),
+            "schema" => Some(Question::Schema),
             _ => read_signing_key(layers, matches),
         };
         question.map(Invocation::Own)

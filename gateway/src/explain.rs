@@ -7,5 +7,5 @@ mod files;
 mod running;
 mod steps;
 
-pub(crate) use files::explain;
+pub(crate) use files::{explain, trust_domain};
 pub(crate) use running::{InForce, answer};

@@ -18,7 +18,7 @@ use gapura_trust::public::{PublicCertificate, PublicStore};
 
 use crate::authenticate::Keys;
 use crate::config::Config;
-use crate::registry::{Registry, Rules, Settings, Watcher};
+use crate::registry::{self, Registry, Rules, Settings, Watcher};
 use crate::sign::{SignatureForm, Signer};
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::{Clusters, LookSoon};
@@ -115,16 +115,20 @@ impl Loaded {
             .as_deref()
             .map(|file| read_signer(file, config.signature));
         let signer = loading.note(signer.transpose());
-        // Without the trust domain no plugin's identity can be judged: its faults come when the mesh directory is mended.
         let look_soon = LookSoon::default();
-        let registry = loading
-            .trust()
-            .map(|trust| registry_settings(config, trust.own().id.domain()))
-            .map(|settings| {
+        let registry = match loading.trust() {
+            Some(trust) => {
+                let settings = registry_settings(config, trust.own().id.domain().clone());
                 let clusters = Clusters::new(look_soon.clone());
-                Registry::open(settings, clusters, log, alarms)
-            });
-        let registry = registry.and_then(|opened| loading.note_all(opened));
+                loading.note_all(Registry::open(settings, clusters, log, alarms))
+            }
+            // The plugin files are judged all the same, but for whose identity is of the gateway's own domain.
+            None => {
+                let settings = registry_settings(config, unknown_domain()?);
+                loading.note_all::<(), _>(Err(registry::check(&settings).faults));
+                None
+            }
+        };
         let own = (|| Some((public?, clients?, keys?, standing?, signer?, registry?)))();
         let (ground, own) = loading.end(own)?;
         let (public, clients, keys, (standing, standing_watcher), signer, (registry, watcher)) =
@@ -134,6 +138,7 @@ impl Loaded {
             .iter()
             .cloned()
             .chain(keys.ring().warnings())
+            .chain(watcher.warnings().iter().cloned())
             .collect();
         Ok(Self {
             ground,
@@ -151,12 +156,21 @@ impl Loaded {
     }
 }
 
-fn registry_settings(config: &Config, trust_domain: &TrustDomain) -> Settings {
+/// In the place of the trust domain where nobody knows it.
+///
+/// # Errors
+/// Never: a test parses it.
+pub(crate) fn unknown_domain() -> Result<TrustDomain, Vec<String>> {
+    let domain = Rules::UNKNOWN_DOMAIN.parse::<TrustDomain>();
+    domain.map_err(|error| vec![format!("the trust domain is not known: {error}")])
+}
+
+fn registry_settings(config: &Config, trust_domain: TrustDomain) -> Settings {
     Settings {
         folder: config.plugin_dir.clone(),
         last_good: config.last_good.clone(),
         rules: Rules {
-            trust_domain: trust_domain.clone(),
+            trust_domain,
             signing: config.signing(),
             max_body: config.max_body,
         },

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use gapura_protocol::context::{RequestId, Roles, TenantId, UserId};
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{
     self, Kind, Stripped, TRACEPARENT, TRACESTATE, X_ACTOR_ID, X_COMPANY_ID,
     X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PREFIX,
@@ -15,7 +16,7 @@ use gapura_protocol::headers::{
 };
 use gapura_protocol::trace::Trace;
 use gapura_transport::tunnel;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TE, TRAILER};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -235,14 +236,6 @@ fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
     } else {
         Carrier::Shared
     }
-}
-
-/// Whether a message is gRPC's.
-#[must_use]
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The target below the mount, the query as it came.

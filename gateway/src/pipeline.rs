@@ -39,6 +39,7 @@ use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
 use crate::endpoints::Endpoints;
+use crate::grpc;
 use crate::limits::TURN_WITHIN;
 use crate::logout;
 use crate::outgoing::{self, Facts, Outgoing};
@@ -158,11 +159,19 @@ impl Pipeline {
         let ends = ends && (http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
             Ok(answer) => {
-                exchange.record.status = answer.status().as_u16();
+                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its code.
+                let made = exchange.record.code.map(Code::status);
+                exchange.record.status = made.unwrap_or(answer.status()).as_u16();
                 let answer = with_id(answer, &exchange.record.request_id);
-                answer.map(|body| body.with(exchange))
+                exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         };
         rate_limit::mark(&stands, response.headers_mut());
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
@@ -218,7 +227,9 @@ impl Pipeline {
         let peer = client
             .address(&head.headers, |ip| self.settings.is_proxy(ip))
             .text;
-        self.exchange(kept, head.method.clone(), peer)
+        let mut exchange = self.exchange(kept, head.method.clone(), peer);
+        exchange.answers_as_asked(head);
+        exchange
     }
 
     fn exchange(
@@ -295,6 +306,8 @@ impl Pipeline {
         let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let rate = self.settings.body_rate;
         let rate = rate.filter(|_| !outgoing::is_grpc(&head.headers));
+        let waits =
+            grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
         let mut body = body.no_slower(rate);
         let large = ahead::is_large(&mut body, &head).await; // ahead.rs: bulk, or not
@@ -312,8 +325,12 @@ impl Pipeline {
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
-        let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
-        let mut answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+        let sent = async {
+            let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+            let answer = self.send(&cluster, outgoing, body, &upload, visit).await?; // upstream/: mTLS to the sidecar
+            Ok((in_flight, answer))
+        };
+        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }

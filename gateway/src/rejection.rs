@@ -42,11 +42,22 @@ pub(crate) enum Rejection {
     Forward(upstream::Error),
     /// The plugin switched to a protocol that nobody asked for.
     Switched(NotAskedFor),
+    /// The time to drain was over before there was an answer.
+    Draining,
     /// A panic was caught.
     Panic,
 }
 
 impl Rejection {
+    /// The same at the end of the program, where every wait ends at once: no client and no plugin was slow.
+    #[must_use]
+    pub(crate) fn at_the_end(self) -> Self {
+        match self.code() {
+            Code::UpstreamTimeout | Code::RequestTimeout => Self::Draining,
+            _ => self,
+        }
+    }
+
     /// The code it is answered with.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
@@ -91,6 +102,7 @@ impl Rejection {
             Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
             Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
+            Self::Draining => Code::Draining,
             Self::Panic => Code::Internal,
         }
     }

@@ -4,6 +4,7 @@
 //! pipeline.
 
 use gapura_protocol::envelope::{By, Code};
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::Record;
@@ -16,14 +17,13 @@ use http::header::{
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::limits::ANSWER_IDLE;
-use crate::outgoing::is_grpc;
 use crate::rate_limit;
 use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
 use crate::upstream::admission::InFlight;
 
-/// Answers in the envelope.
+/// Answers in the envelope, or as gRPC's clients read it.
 #[must_use]
 pub(crate) fn refuse(
     rejection: &Rejection,

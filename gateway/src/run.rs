@@ -27,6 +27,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
+use crate::check::{self, Look};
 use crate::command;
 use crate::config::{self, Config, Question, TlsFiles};
 use crate::endpoints::Endpoints;
@@ -173,12 +174,21 @@ impl Program for Config {
 
     fn answer(question: Question, cli: &Cli) -> ExitCode {
         cli.print(match question {
+            Question::Plugins(files) => return looked(check::look(&files, &Clock::system()), cli),
+            Question::Schema => Ok(format!("{:#}", registry::schema())),
             Question::Explain(question) => explain(&question, &Clock::system()),
             Question::SigningKey { plugin, secret } => command::signing_keys(&plugin, &secret)
                 .map(|keys| keys.join("\n"))
                 .map_err(|fault| vec![fault]),
         })
     }
+}
+
+/// As `diff` has it: 1 for what differs.
+fn looked(look: Result<Look, Vec<String>>, cli: &Cli) -> ExitCode {
+    let differs = look.as_ref().is_ok_and(|look| look.differs);
+    let code = cli.checked(look.map(|look| look.checked));
+    if differs { ExitCode::from(1) } else { code }
 }
 
 impl Parts {

@@ -100,6 +100,10 @@ impl Settings for Config {
         layers: &mut Layers,
         env: &BTreeMap<String, String>,
     ) -> Option<Invocation> {
+        if let Some(found) = layers.one("takeover") {
+            let message = "can't be given with run: the plugin that this starts ends with it; start the plugin by itself";
+            layers.problem("takeover", &found.origin, message);
+        }
         Some(match Invocation::serve(layers, env)? {
             Invocation::Run(config) => Invocation::Own(Wrapped {
                 config,

@@ -74,7 +74,7 @@ pub(crate) enum Error {
     Broken(Option<io::Error>),
     /// What it said is no answer, for this reason.
     Protocol(&'static str),
-    /// It took nothing of the request's body for too long.
+    /// It took nothing of the request's body, or did not answer, for too long.
     Timeout,
     /// The request's body broke.
     Body(BodyFault),
@@ -307,7 +307,9 @@ impl fmt::Display for Error {
             Self::Unreachable(_) => "the plugin cannot be connected to",
             Self::Broken(_) => "the plugin broke off before an answer",
             Self::Protocol(reason) => return write!(f, "the plugin gave no answer: {reason}"),
-            Self::Timeout => "the plugin took nothing of the request's body",
+            Self::Timeout => {
+                "the plugin took nothing of the request's body, or gave no answer, for too long"
+            }
             Self::Body(_) => "the request's body broke",
         })
     }

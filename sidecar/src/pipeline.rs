@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gapura_http::http1::{Incoming, Interim, Refusal};
 use gapura_http2::Owner;
@@ -19,12 +19,14 @@ use gapura_telemetry::access::{LoggedPath, Record};
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
-use gapura_transport::tunnel::{self as tunnels, NotAskedFor, TunnelEnd};
+use gapura_transport::shutdown::Phase;
+use gapura_transport::tunnel::Tunnel;
 use http::header::TRAILER;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::authorise::{Denied, PermittedPeer};
-use crate::forward::{Answer, Plugin};
+use crate::forward::{Answer, Error, Plugin};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::sanitise::{self, Seen, TenantRule};
@@ -41,6 +43,9 @@ pub(crate) struct Pipeline {
     pub(crate) meters: Arc<PluginMeters>,
 }
 
+/// No gateway waits longer for an answer, whatever its `timeout_ms`.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 impl Pipeline {
     /// Answers one request; whatever happens, with one answer and one record.
     pub(crate) async fn handle(
@@ -49,30 +54,39 @@ impl Pipeline {
         name: &Rc<str>,
         owner: &Rc<Owner>,
         request: Request<Incoming>,
-        tunnel: &RefCell<Option<TunnelEnd>>,
+        tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
-        let given = request.headers().get(X_REQUEST_ID);
-        let mut exchange = self.begin(name, request.method().clone(), given);
+        let (head, incoming) = request.into_parts();
+        let given = head.headers.get(X_REQUEST_ID);
+        let mut exchange = self.begin(name, head.method.clone(), given);
+        exchange.answers_as_asked(&head);
         let record = &mut exchange.record;
         if self.core.sink.logs() {
-            record.path = request
-                .uri()
+            record.path = head
+                .uri
                 .path_and_query()
                 .cloned()
                 .map_or(LoggedPath::None, LoggedPath::Same);
-            record.trace_id = request
-                .headers()
+            record.trace_id = head
+                .headers
                 .get(TRACEPARENT)
                 .and_then(|value| Trace::parse(value.as_bytes()))
                 .map(|trace| trace.id);
         }
+        let request = (head, incoming);
         let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
         let result = catch_panic(pin!(tried))
             .await
             .unwrap_or(Err(Rejection::Panic));
         match result {
-            Ok(response) => response.map(|body| body.with(exchange)),
-            Err(rejection) => respond::refuse(&rejection, exchange, &self.core.seed.log),
+            Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
+            Err(rejection) => {
+                let rejection = match self.core.seed.stopping.phase() {
+                    Phase::Cut => rejection.at_the_end(),
+                    _ => rejection,
+                };
+                respond::refuse(&rejection, exchange, &self.core.seed.log)
+            }
         }
     }
 
@@ -102,11 +116,10 @@ impl Pipeline {
         &self,
         peer: &Result<PermittedPeer, Denied>,
         owner: &Rc<Owner>,
-        request: Request<Incoming>,
+        (head, incoming): (Parts, Incoming),
         exchange: &mut Exchange,
-        tunnel: &RefCell<Option<TunnelEnd>>,
+        tunnel: &RefCell<Option<Tunnel>>,
     ) -> Result<Response<Body>, Rejection> {
-        let (head, incoming) = request.into_parts();
         let interim = incoming.interim();
         let body = Body::message(incoming);
         let permitted = peer.as_ref().map_err(|denied| Rejection::Denied(*denied))?; // authorise.rs: what the certificate proved
@@ -120,12 +133,14 @@ impl Pipeline {
         let (body, upload) = watched(body);
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
-        let answer = self
+        let sending = self
             .plugin
             .send(trusted, body, &upload, owner, |status, headers| {
                 pass_on(interim.as_ref(), status, headers);
-            })
-            .await
+            });
+        let answer = self.core.timers.within(LONGEST, sending).await;
+        let answer = answer
+            .unwrap_or(Err(Error::Timeout))
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
         let Answer {
@@ -136,10 +151,9 @@ impl Pipeline {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let plugin = switched.filter(|_| websocket).ok_or(NotAskedFor);
-            let granted = plugin.and_then(|plugin| Ok((tunnels::granted(answer)?, plugin)));
-            let (answer, plugin) = granted.map_err(Rejection::Switched)?;
-            *tunnel.borrow_mut() = Some(plugin);
+            let granted = Tunnel::grant(answer, websocket, switched, None);
+            let (answer, granted) = granted.map_err(Rejection::Switched)?;
+            *tunnel.borrow_mut() = Some(granted);
             answer
         } else {
             scrubbed(answer, record)

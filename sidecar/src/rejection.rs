@@ -23,11 +23,22 @@ pub(crate) enum Rejection {
     Unsound,
     /// The plugin switched to a protocol that nobody asked for.
     Switched(NotAskedFor),
+    /// The time to drain was over before there was an answer.
+    Draining,
     /// A panic was caught.
     Panic,
 }
 
 impl Rejection {
+    /// The same at the end of the program, where every wait ends at once: neither gateway nor plugin was slow.
+    #[must_use]
+    pub(crate) fn at_the_end(self) -> Self {
+        match self.code() {
+            Code::UpstreamTimeout | Code::RequestTimeout => Self::Draining,
+            _ => self,
+        }
+    }
+
     /// The code it is answered with.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
@@ -52,6 +63,7 @@ impl Rejection {
             Self::Forward(Error::Broken(_) | Error::Protocol(_))
             | Self::Unsound
             | Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
+            Self::Draining => Code::Draining,
             Self::Panic => Code::Internal,
         }
     }

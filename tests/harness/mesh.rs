@@ -40,6 +40,7 @@ pub struct TestMesh {
     name: String,
     public_root: Option<String>,
     public_authority: Authority,
+    invocations: [Invocation; 2],
     dir: TempDir,
 }
 
@@ -97,6 +98,26 @@ impl TestMesh {
     #[must_use]
     pub fn hop(&self) -> SocketAddr {
         self.sidecar.address("hop")
+    }
+
+    /// Starts another gateway as the first was started; it puts itself into the first one's place, which is given back.
+    pub fn next_gateway(&mut self) -> Program {
+        let mut next = self.invocations[0].start("gapura-gateway");
+        next.wait_until_started();
+        std::mem::replace(&mut self.gateway, next)
+    }
+
+    /// The same for the sidecar.
+    pub fn next_sidecar(&mut self) -> Program {
+        let mut next = self.invocations[1].start("gapura-sidecar");
+        next.wait_until_started();
+        std::mem::replace(&mut self.sidecar, next)
+    }
+
+    /// How the gateway was started.
+    #[must_use]
+    pub fn gateway_invocation(&self) -> Invocation {
+        self.invocations[0].clone()
     }
 
     /// A folder for a test's own files.
@@ -347,14 +368,14 @@ impl Builder {
         } else {
             Plugin::tcp()
         };
-        let mut sidecar = self
+        let sidecar_invocation = self
             .sidecar
             .flag("--listen", "127.0.0.1:0")
             .flag("--plugin", plugin.url())
             .flag("--mesh-dir", sidecar_dir.path())
             .flag("--admin", "127.0.0.1:0")
-            .flag("--workers", "2")
-            .start("gapura-sidecar");
+            .flag("--workers", "2");
+        let mut sidecar = sidecar_invocation.start("gapura-sidecar");
         sidecar.wait_until_started();
 
         let plugins = path.join("plugins.d");
@@ -410,7 +431,8 @@ impl Builder {
         if let Some((_, cert, key)) = &public_root {
             gateway = gateway.flag("--tls-cert", cert).flag("--tls-key", key);
         }
-        let mut gateway = gateway.start("gapura-gateway");
+        let gateway_invocation = gateway;
+        let mut gateway = gateway_invocation.start("gapura-gateway");
         gateway.wait_until_started();
 
         TestMesh {
@@ -427,6 +449,7 @@ impl Builder {
             name: self.name,
             public_root: public_root.map(|(root, _, _)| root),
             public_authority,
+            invocations: [gateway_invocation, sidecar_invocation],
             dir,
         }
     }

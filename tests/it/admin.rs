@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use gapura_tests::eventually;
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::program::Program;
+use gapura_tests::program::{Invocation, Program};
 use gapura_tests::wire::{Response, Wire};
 use serde_json::json;
 
@@ -345,6 +346,51 @@ fn the_running_gateway_explains_a_request_and_to_no_foreign_page() {
     let on_sidecar =
         format!("POST /explain HTTP/1.1\r\nHost: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(ask(&mesh.sidecar, &on_sidecar).status, 405);
+}
+
+#[test]
+fn status_tells_what_is_well_and_what_is_not() {
+    let mesh = TestMesh::new().start();
+    let (gateway, sidecar) = (mesh.gateway.address("admin"), mesh.sidecar.address("admin"));
+    let status = |admins: &[String]| {
+        let mut invocation = Invocation::new().arg("status");
+        for admin in admins {
+            invocation = invocation.flag("--admin", admin);
+        }
+        invocation
+    };
+    let both = [gateway.to_string(), sidecar.to_string()];
+    let ended = status(&both).run("gapura");
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    for word in [
+        "/gateway/edge: well",
+        "/plugin/echo: well",
+        "echo 1.0.0 at /echo",
+        "mesh until",
+    ] {
+        assert!(ended.stdout.contains(word), "{word}: {}", ended.stdout);
+    }
+    mesh.write_registry("broken", &json!({"name": "broken"}));
+    eventually("the fault is seen", || {
+        (status(&both).run("gapura").code == Some(3)).then_some(())
+    });
+    let ended = status(&both).arg("--json").run("gapura");
+    let lines: Vec<serde_json::Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["health"], &lines[1]["health"]),
+        (&"warning".into(), &"well".into())
+    );
+    let nobody = status(&["127.0.0.1:1".to_owned()]).run("gapura");
+    assert_eq!(nobody.code, Some(4), "{}", nobody.stdout);
+    assert!(
+        nobody.stdout.contains("does not answer"),
+        "{}",
+        nobody.stdout
+    );
 }
 
 #[test]

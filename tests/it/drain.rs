@@ -7,6 +7,7 @@ use gapura_tests::eventually;
 use gapura_tests::h2::Http2;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::{Gate, Then};
+use gapura_tests::program::Invocation;
 use gapura_tests::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -118,8 +119,38 @@ fn what_does_not_finish_in_time_is_cut() {
         .plugin
         .wait_for("the request", |seen| seen.target == "/never");
     mesh.gateway.signal("TERM");
-    let _ = mesh.gateway.wait_for_end(SOON);
+    // Who would never get an answer is told so, and may ask elsewhere.
+    let response = wire.response();
+    response.assert_refusal(503, "draining", "gateway");
+    assert_eq!(response.header("retry-after"), Some("1"));
     assert!(wire.is_closed_within(SOON));
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+    let line = mesh.gateway.wait_for_line("the refusal", |line| {
+        line["event"] == "request" && line["code"] == "draining"
+    });
+    assert_eq!(line["status"], 503);
+}
+
+#[test]
+fn a_sidecar_tells_what_does_not_finish_in_time_too() {
+    let mut mesh = TestMesh::new()
+        .sidecar_args(&["--drain-timeout", "1s"])
+        .start();
+    mesh.plugin.on("/never", |exchange| {
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut wire = mesh.connect();
+    wire.send(format!(
+        "POST /echo/never HTTP/1.1\r\nHost: localhost\r\n{}Content-Length: 2\r\n\r\nhi",
+        mesh.authorization("7", "42")
+    ));
+    let _ = mesh
+        .plugin
+        .wait_for("the request", |seen| seen.target == "/never");
+    mesh.sidecar.signal("TERM");
+    wire.response().assert_refusal(503, "draining", "sidecar");
+    assert_eq!(mesh.sidecar.wait_for_end(SOON).code(), Some(0));
 }
 
 #[test]
@@ -169,6 +200,87 @@ fn idle_programs_go_at_once() {
         );
     }
     assert!(idle.is_closed_within(SOON));
+}
+
+#[test]
+fn an_idle_connection_brings_one_more_request_whose_answer_says_that_it_was_the_last() {
+    let mut mesh = TestMesh::new().start();
+    let (lines, mut wires) = (mesh.authorization("7", "42"), Vec::new());
+    for _ in 0..4 {
+        let mut wire = mesh.connect();
+        wire.get("/echo/first", &lines);
+        let response = wire.response();
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (200, None)
+        );
+        wires.push(wire);
+    }
+    let public = mesh.public();
+    mesh.gateway.signal("TERM");
+    eventually("new connections are refused", || {
+        TcpStream::connect(public).is_err().then_some(())
+    });
+    // The listener is gone; nobody could have told these clients.
+    for wire in &mut wires {
+        wire.get("/echo/last", &lines);
+    }
+    for wire in &mut wires {
+        let response = wire.response();
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (200, Some("close"))
+        );
+        assert!(wire.is_closed_within(SOON));
+    }
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+}
+
+#[test]
+fn whoever_was_in_line_when_the_listener_closed_is_served() {
+    let mut mesh = TestMesh::new().plain_public().one_worker().start();
+    let public = mesh.public();
+    // Stopped, it accepts nobody; the signal and the clients wait for it together.
+    mesh.gateway.signal("STOP");
+    let mut wires: Vec<Wire> = (0..8).map(|_| Wire::plain(public)).collect();
+    for wire in &mut wires {
+        wire.get("/healthz", "");
+    }
+    mesh.gateway.signal("TERM");
+    mesh.gateway.signal("CONT");
+    for wire in &mut wires {
+        let response = wire.response();
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (200, Some("close"))
+        );
+    }
+    assert_eq!(mesh.gateway.wait_for_end(SOON).code(), Some(0));
+}
+
+#[test]
+fn started_in_any_order_the_mesh_heals() {
+    let mut mesh = TestMesh::new().start();
+    let hop = mesh.hop().to_string();
+    let request = |mesh: &TestMesh| mesh.get("/echo/x").token_of("7", "42").send();
+    assert_eq!(request(&mesh).status, 200);
+    // The plugin's sidecar is away, and comes later than the gateway.
+    mesh.sidecar.signal("KILL");
+    let _ = mesh.sidecar.wait_for_end(SOON);
+    mesh.gateway.signal("KILL");
+    let _ = mesh.gateway.wait_for_end(SOON);
+    let _ = mesh.next_gateway();
+    request(&mesh).assert_refusal(502, "upstream_unreachable", "gateway");
+    let mut sidecar = Invocation::new()
+        .flag("--listen", &hop)
+        .flag("--plugin", mesh.plugin.url())
+        .flag("--mesh-dir", mesh.sidecar_dir.path())
+        .args(&["--admin", "127.0.0.1:0"])
+        .start("gapura-sidecar");
+    sidecar.wait_until_started();
+    let begun = Instant::now();
+    eventually("it heals", || (request(&mesh).status == 200).then_some(()));
+    assert!(begun.elapsed() < SOON, "within 2 s: {:?}", begun.elapsed());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod admin; // what the operator's side shows, and to whom
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod canary; // another upstream for some companies, and copies for comparison
+mod check; // plugin files by themselves, and beside what is in force
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
 mod crowds; // many clients, and silent ones, keep nobody else out
@@ -15,6 +16,7 @@ mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
 mod floods; // the offender ends, and nobody else notices
 mod framing; // which HTTP/1.1 is unambiguous
+mod grpc; // refusals and deadlines as gRPC's clients read them
 mod headers; // who may say what
 mod hop; // who may speak to a sidecar
 mod http2; // the same rules over HTTP/2
@@ -42,6 +44,7 @@ mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
+mod takeover; // the next program takes the listeners over
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others
 mod trust; // new certificates and CRLs while running

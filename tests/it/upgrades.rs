@@ -172,6 +172,81 @@ fn an_upgrade_without_a_token_reaches_nothing() {
 }
 
 #[test]
+fn a_websocket_leaves_a_line_when_it_begins_and_one_when_it_ends() {
+    let mesh = echoing();
+    let mut wire = open(&mesh);
+    let of = |event: &str| {
+        let event = event.to_owned();
+        move |line: &serde_json::Value| line["event"] == *event && line["path"] == "/echo/ws"
+    };
+    let begins = mesh.gateway.wait_for_line("its beginning", of("websocket"));
+    assert_eq!(
+        (&begins["status"], &begins["company_id"]),
+        (&json!(101), &json!("42"))
+    );
+    wire.send("twelve bytes");
+    assert_eq!(wire.read(12), b"twelve bytes");
+    assert!(wire.is_silent_for(Duration::from_millis(300)));
+    let line = of("request");
+    assert!(!mesh.gateway.log().iter().any(line), "it has not ended");
+    let in_flight = "gapura_requests_in_flight{plugin=\"echo\"}";
+    assert!(mesh.metric(&mesh.gateway, in_flight) > 0.5);
+    drop(wire);
+    let ends = mesh.gateway.wait_for_line("its end", of("request"));
+    assert_eq!(ends["request_id"], begins["request_id"]);
+    assert_eq!(
+        (&ends["bytes_in"], &ends["bytes_out"]),
+        (&json!(12), &json!(12)),
+        "{ends}"
+    );
+    assert_eq!(
+        (&ends["status"], &ends["code"]),
+        (&json!(101), &json!(null))
+    );
+    let lasted = ends["latency_ms"].as_f64().unwrap();
+    assert!(lasted >= 300.0, "{ends}");
+    // The sidecar tells the same of its side.
+    let ends = mesh.sidecar.wait_for_line("its end", |line| {
+        line["status"] == 101 && line["event"] == "request"
+    });
+    assert_eq!(
+        (&ends["bytes_in"], &ends["bytes_out"]),
+        (&json!(12), &json!(12)),
+        "{ends}"
+    );
+    // How long it lasted is no measure of how fast anybody answers.
+    let sum = "gapura_request_duration_seconds_sum{plugin=\"echo\"}";
+    let counted = mesh.metric(&mesh.gateway, sum) * 1000.0;
+    assert!(counted < lasted - 250.0, "{counted} of {lasted}");
+}
+
+#[test]
+fn a_websocket_that_is_cut_at_the_end_of_the_program_leaves_its_line() {
+    let mesh = TestMesh::new()
+        .gateway_flag("--drain-timeout", "1s")
+        .start();
+    mesh.plugin.on("/ws", |exchange| {
+        exchange.write(SWITCHED);
+        exchange.write(b"hello");
+        exchange.wait_for_close();
+        Then::Close
+    });
+    let mut mesh = mesh;
+    let mut wire = open(&mesh);
+    assert_eq!(wire.read(5), b"hello");
+    mesh.gateway.signal("TERM");
+    let _ = mesh.gateway.wait_for_end(Duration::from_secs(20));
+    let line = mesh
+        .gateway
+        .wait_for_line("its end", |line| line["event"] == "request");
+    assert_eq!(
+        (&line["status"], &line["bytes_out"]),
+        (&json!(101), &json!(5)),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_revoked_sidecar_is_cut_off_in_the_middle_of_a_websocket() {
     let mesh = echoing();
     let mut wire = open(&mesh);

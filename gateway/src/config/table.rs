@@ -213,7 +213,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Keep accepting so long after SIGTERM, for balancers that are slow to look away [default: 0s]",
     ),
     rows::DRAIN_TIMEOUT,
+    rows::TAKEOVER,
     rows::CHECK,
+    Setting::one(
+        "only",
+        "WHAT",
+        "With --check: look at the plugin files alone, and need nothing else; WHAT is plugins",
+    ),
+    Setting::switch(
+        "diff-running",
+        "With --check: compare the plugin files with what the running gateway has in force, by its admin side; exit 1 if they differ",
+    ),
 ];
 
 const ABOUT: &str = "The front door: verifies each token, finds the plugin by its mount and speaks mTLS to its sidecar.";
@@ -243,6 +253,11 @@ pub(super) fn command() -> Command {
                         .action(clap::ArgAction::SetTrue)
                         .help("Print one JSON object"),
                 ),
+        )
+        .subcommand(
+            Command::new("schema")
+                .about("Print the JSON Schema of a plugin file, for editors")
+                .after_help("Example:\n  gapura-gateway schema > plugin.schema.json\n\nA plugin file names it: \"$schema\": \"../plugin.schema.json\""),
         )
         .subcommand(
             Command::new("signing-key")

@@ -1,5 +1,6 @@
 //! `gapura-gateway explain`: over the files as they stand. Nothing is started.
 
+use std::path::Path;
 use std::time::Instant;
 
 use gapura_protocol::clock::Clock;
@@ -11,6 +12,7 @@ use gapura_trust::set::{TrustOptions, TrustSet};
 use super::steps::{Asked, Explanation, head};
 use crate::authenticate::{Authenticator, Keys};
 use crate::config::Explain;
+use crate::load::unknown_domain;
 use crate::rate_limit::Limiter;
 use crate::registry::{Rules, Snapshot, build};
 use crate::settings::Downstream;
@@ -23,7 +25,7 @@ use crate::standing::Standing;
 pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<String>> {
     let mut told = Explanation::default();
     let rules = Rules {
-        trust_domain: trust_domain(question, clock)?,
+        trust_domain: trust_domain(question.mesh_dir.as_deref(), clock)?,
         signing: question.signing,
         max_body: question.max_body,
     };
@@ -84,11 +86,12 @@ fn standing(question: &Explain, clock: &Clock) -> Result<Standing, Vec<String>> 
 }
 
 /// The gateway's own, from its mesh directory; without one a placeholder that no certificate has.
-fn trust_domain(question: &Explain, clock: &Clock) -> Result<TrustDomain, Vec<String>> {
-    let Some(dir) = &question.mesh_dir else {
-        return "explain.invalid"
-            .parse()
-            .map_err(|_| vec!["--mesh-dir is needed".to_owned()]);
+pub(crate) fn trust_domain(
+    mesh_dir: Option<&Path>,
+    clock: &Clock,
+) -> Result<TrustDomain, Vec<String>> {
+    let Some(dir) = mesh_dir else {
+        return unknown_domain();
     };
     let options = TrustOptions {
         own_role: Role::Gateway,

@@ -17,6 +17,7 @@ use super::folder::{File, Snapshot};
 use super::mount::Mount;
 use super::plugin::Plugin;
 use super::rules::Rules;
+use super::shadowed::{self, Placed};
 use super::table::Table;
 
 /// What the registry remembers from one reload to the next.
@@ -135,7 +136,7 @@ pub(crate) fn build(
         files: BTreeMap::new(),
         vanished: still_held(before, files, now),
     };
-    let mut warnings = Vec::new();
+    let mut warnings = shadowed::warnings(&placed(&claims, before));
     for claim in claims {
         if let Some(in_force) = &claim.chosen {
             warnings.extend(weaker(before, &in_force.plugin));
@@ -210,6 +211,24 @@ impl State {
                 .filter_map(|vanished| vanished.plugin.as_ref()),
         )
     }
+}
+
+/// Each plugin of the new state where its file places it; of a file whose last good version is in force the place may be another.
+fn placed<'a>(claims: &'a [Claim<'_>], before: &State) -> Vec<Placed<'a>> {
+    let old: BTreeSet<*const Plugin> = before
+        .in_force()
+        .map(|(_, in_force)| Arc::as_ptr(&in_force.plugin))
+        .collect();
+    let of = |claim: &'a Claim<'_>| {
+        let plugin = &claim.chosen.as_ref()?.plugin;
+        Some(Placed {
+            file: &claim.path,
+            mount_at: claim.reading.mount_at,
+            plugin,
+            is_old: old.contains(&Arc::as_ptr(plugin)),
+        })
+    };
+    claims.iter().filter_map(of).collect()
 }
 
 /// A start, or a life, without plugins.

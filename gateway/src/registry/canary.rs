@@ -43,18 +43,6 @@ pub(super) struct Chosen {
     percent: u64,
 }
 
-/// The names of the field.
-pub(super) const KNOWN: &[&str] = &[
-    "upstream",
-    "identity",
-    "plaintext_upstream",
-    "auth_mode",
-    "tenants",
-    "percent",
-    "mirror",
-    "mirror_token",
-];
-
 impl Chosen {
     /// Reads who goes there, and whether anybody does.
     pub(super) fn read(fields: &mut Fields<'_, '_>) -> Self {

@@ -7,6 +7,7 @@ use gapura_settings::json::Fields;
 use http::{HeaderName, HeaderValue};
 
 use super::access::unknown_method;
+use super::fields::{CORS, CORS_LIST_MAX, MAX_AGE_MAX, names};
 use super::origin::OriginSet;
 
 /// Which pages may read a plugin's answers, and what they may send.
@@ -33,24 +34,11 @@ const HEADERS: &str = "Authorization, Content-Type, X-Request-Id";
 /// `RateLimit*` written out: the browser's list knows no beginnings of names.
 const EXPOSE: &str = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset";
 
-/// A day: browsers forget earlier.
-const MAX_AGE_MAX: u64 = 86_400;
-
-const LIST_MAX: usize = 64;
-
 impl Cors {
     /// Reads the field `cors`.
     pub(super) fn read(fields: &mut Fields<'_, '_>) -> Option<Self> {
         let node = fields.node("cors")?;
-        let known = [
-            "origins",
-            "methods",
-            "headers",
-            "expose",
-            "max_age_s",
-            "credentials",
-        ];
-        let mut fields = Fields::open(node, "cors", &known, fields.faults())?;
+        let mut fields = Fields::open(node, "cors", &names(CORS), fields.faults())?;
         fields.require("origins");
         let credentials = fields.flag("credentials").unwrap_or(false);
         let origins = read_origins(&mut fields, "origins", true);
@@ -141,13 +129,13 @@ fn read_names(
         return Some(HeaderValue::from_static(default));
     }
     let list = fields.list(name)?;
-    if list.is_empty() || list.len() > LIST_MAX {
+    if list.is_empty() || list.len() > CORS_LIST_MAX {
         let message = if list.is_empty() {
             format!(
                 "is an empty list, which would allow nothing; fill it, or leave it out for {default}"
             )
         } else {
-            format!("holds more than {LIST_MAX} names")
+            format!("holds more than {CORS_LIST_MAX} names")
         };
         fields.fault(name, message);
         return None;

@@ -10,6 +10,7 @@ use gapura_settings::json::{Fields, Value};
 use http::{HeaderName, HeaderValue};
 
 use super::auth_mode::AuthMode;
+use super::fields::{INJECTED_MAX, PATTERNS_MAX};
 
 /// The `X-*` headers of a client that may pass to one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,15 +51,8 @@ const FRAMING: [&str; 8] = [
     "upgrade",
 ];
 
-/// The hop takes 128 fields, a client may send 100, and the gateway adds up to 14 of its own: what is let in at the door must not
-/// be refused behind it.
-const INJECTED_MAX: usize = 12;
-
 /// All injected values together; the hop takes 64 KiB of head, of which a client may use 32.
 const INJECTED_BYTES_MAX: usize = 8 * 1024;
-
-/// More patterns than this would be looked through for every header of every request.
-const PATTERNS_MAX: usize = 64;
 
 impl HeaderPatterns {
     /// Reads the field `forward_headers`.

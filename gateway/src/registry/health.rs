@@ -8,6 +8,8 @@ use std::time::Duration;
 use gapura_protocol::path;
 use gapura_settings::json::{Fields, Value};
 
+use super::fields::{HEALTH, RETRY, names};
+
 /// How each instance is asked whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthCheck {
@@ -60,7 +62,7 @@ impl HealthCheck {
         match &node.value {
             Value::Bool(false) => None,
             Value::Object(_) => {
-                let known = ["path", "interval_ms", "unhealthy_after", "healthy_after"];
+                let known = names(HEALTH);
                 let mut health = Fields::open(node, "health", &known, fields.faults())?;
                 if let Some(path) = read_path(&mut health, "path") {
                     check.path = path;
@@ -88,7 +90,7 @@ impl Retry {
         let Some(node) = fields.node("retry") else {
             return wanted;
         };
-        let known = ["attempts", "budget_percent"];
+        let known = names(RETRY);
         if let Some(mut retry) = Fields::open(node, "retry", &known, fields.faults()) {
             if let Some(attempts) = count(&mut retry, "attempts", 0..=10) {
                 wanted.attempts = attempts;

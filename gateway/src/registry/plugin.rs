@@ -10,11 +10,13 @@ use std::time::Duration;
 use gapura_protocol::identity::{Name, PeerId, Role};
 use gapura_settings::json::{Fields, Node};
 use http::{HeaderName, HeaderValue};
+use serde_json::Value as JsonValue;
 
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
-use super::canary::{self, Canary, Chosen};
+use super::canary::{Canary, Chosen};
 use super::cors::Cors;
+use super::fields::{self, IN_FLIGHT_MAX, TIMEOUT_MAX_MS, VERSION_MAX, names};
 use super::headers::{self, HeaderPatterns};
 use super::health::{HealthCheck, Retry, read_path};
 use super::mount::Mount;
@@ -81,40 +83,9 @@ pub(crate) struct Plugin {
     pub openapi: String,
     /// Fields of the file that are checked and do nothing yet.
     pub inactive: Vec<&'static str>,
+    /// The whole file as JSON, with words in the place of the values of `inject_headers`.
+    pub described: Box<str>,
 }
-
-const KNOWN: &[&str] = &[
-    "name",
-    "version",
-    "mount",
-    "upstream",
-    "auth_mode",
-    "keep_mount_prefix",
-    "timeout_ms",
-    "forward_headers",
-    "strip_headers",
-    "inject_headers",
-    "verify",
-    "identity",
-    "plaintext_upstream",
-    "allow",
-    "tests",
-    "shadow",
-    "tenants",
-    "cors",
-    "ws_token",
-    "outlive_token",
-    "enabled",
-    "rate_limit",
-    "max_in_flight",
-    "max_body_bytes",
-    "retry",
-    "health",
-    "min_version",
-    "canary",
-    "openapi",
-    "$schema",
-];
 
 /// Names that are kept for later.
 const LATER: &[&str] = &["conditions", "matrix_params"];
@@ -128,14 +99,6 @@ const AUTH_MODES: [(&str, AuthMode); 3] = [
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 
 const IN_FLIGHT_DEFAULT: u64 = 256;
-
-/// More than a program has sockets for.
-const IN_FLIGHT_MAX: u64 = 1_000_000;
-
-/// A day: whoever needs longer needs another shape of request.
-const TIMEOUT_MAX_MS: u64 = 86_400_000;
-
-const VERSION_MAX: usize = 128;
 
 impl Plugin {
     /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
@@ -172,10 +135,10 @@ impl Plugin {
         faults: &mut Vec<gapura_settings::json::JsonFault>,
     ) -> Option<Self> {
         let before = faults.len();
-        let mut fields = Fields::open_but(root, "", KNOWN, LATER, faults)?;
+        let mut fields = Fields::open_but(root, "", &names(fields::PLUGIN), LATER, faults)?;
         fields.refuse(LATER, "is not supported by this build; remove it");
-        for name in ["name", "version", "mount", "upstream", "auth_mode"] {
-            fields.require(name);
+        for field in fields::PLUGIN.iter().filter(|field| field.required) {
+            fields.require(field.name);
         }
         let mut inactive = Vec::new();
         let name = read_name(&mut fields);
@@ -253,8 +216,23 @@ impl Plugin {
             canary,
             openapi,
             inactive,
+            described: described(root),
         })
     }
+}
+
+/// What a file says, fit to be shown.
+fn described(root: &Node) -> Box<str> {
+    let mut described = root.to_json();
+    if let Some(injected) = described
+        .get_mut("inject_headers")
+        .and_then(JsonValue::as_object_mut)
+    {
+        for value in injected.values_mut() {
+            *value = "set, not shown".into();
+        }
+    }
+    described.to_string().into()
 }
 
 fn read_name(fields: &mut Fields<'_, '_>) -> Option<Name> {
@@ -357,7 +335,7 @@ fn read_identity(
     };
     let wrong = match identity {
         Err(err) => format!("must be plugin/NAME or spiffe://{domain}/plugin/NAME: {err}"),
-        Ok(identity) if identity.domain() != domain => {
+        Ok(identity) if !rules.is_own(identity.domain()) => {
             format!(
                 "must be of the gateway's own trust domain, {domain}: a sidecar of another is never dialled"
             )
@@ -431,7 +409,8 @@ fn read_canary(
     rules: &Rules,
 ) -> Option<Canary> {
     let node = fields.node("canary")?;
-    let mut fields = Fields::open(node, "canary", canary::KNOWN, fields.faults())?;
+    let known = names(fields::CANARY);
+    let mut fields = Fields::open(node, "canary", &known, fields.faults())?;
     fields.require("upstream");
     let chosen = Chosen::read(&mut fields);
     let upstream = Upstream::read(&mut fields);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gapura_settings::json::{Fields, nearest};
 use http::HeaderValue;
 
+use super::fields::{PER_S_MAX, RATE_LIMIT, REQUESTS_MAX, names};
 use crate::rate_limit::quota::Quota;
 
 /// How much one caller may send.
@@ -53,21 +54,17 @@ const KEYS: [(&str, LimitKey); 3] = [
     ("ip", LimitKey::Ip),
 ];
 
-const FIELDS: &[&str] = &["requests", "per_s", "burst", "key", "shadow"];
-
-/// More than a gateway serves.
-const REQUESTS_MAX: u64 = 1_000_000_000;
-
-/// A year.
-const PER_S_MAX: u64 = 366 * 86_400;
-
 impl RateLimit {
     /// Reads the field `rate_limit`; `None` where it is not there or something is wrong.
     pub(crate) fn read(fields: &mut Fields<'_, '_>, limited: Limited) -> Option<Arc<Self>> {
         let node = fields.node("rate_limit")?;
-        let mut fields = Fields::open(node, "rate_limit", FIELDS, fields.faults())?;
-        for name in ["requests", "per_s"] {
-            fields.require(name);
+        let mut fields = Fields::open(node, "rate_limit", &names(RATE_LIMIT), fields.faults())?;
+        // Whether the key may be left out depends on whose file it is.
+        let needed = RATE_LIMIT
+            .iter()
+            .filter(|field| field.required && field.name != "key");
+        for field in needed {
+            fields.require(field.name);
         }
         let key = read_key(&mut fields, limited);
         let requests = fields.whole("requests", 1..=REQUESTS_MAX);

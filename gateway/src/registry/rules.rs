@@ -26,3 +26,14 @@ pub(crate) struct Rules {
     /// The limit for plugins that set none.
     pub max_body: Option<u64>,
 }
+
+impl Rules {
+    /// The domain of a gateway whose own is not known: no certificate has it.
+    pub(crate) const UNKNOWN_DOMAIN: &str = "unknown.invalid";
+
+    /// Whether an identity of this domain can be dialled, as far as it is known.
+    #[must_use]
+    pub(crate) fn is_own(&self, domain: &TrustDomain) -> bool {
+        self.trust_domain.as_str() == Self::UNKNOWN_DOMAIN || *domain == self.trust_domain
+    }
+}

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use gapura_protocol::host;
 use gapura_settings::json::{Fields, Node, Position, Value};
 
+use super::fields::{INSTANCE, INSTANCES_MAX, names};
+
 /// Every address of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Upstream {
@@ -49,9 +51,6 @@ pub(crate) enum Host {
     /// A unix socket of this host: an absolute path.
     Socket(Arc<Path>),
 }
-
-/// More addresses than this in one file are a mistake.
-const INSTANCES_MAX: usize = 256;
 
 impl Upstream {
     /// Reads the field `upstream`.
@@ -231,7 +230,7 @@ fn read_entry(fields: &mut Fields<'_, '_>, node: &Node) -> Option<(Scheme, Insta
     match &node.value {
         Value::Text(text) => read_url(fields, text, node.position, 1),
         Value::Object(_) => {
-            let mut entry = Fields::open(node, "upstream", &["url", "weight"], fields.faults())?;
+            let mut entry = Fields::open(node, "upstream", &names(INSTANCE), fields.faults())?;
             entry.require("url");
             let weight = if entry.node("weight").is_some() {
                 entry

@@ -65,6 +65,7 @@ pub(crate) struct Watcher {
     /// The folder as it was read first.
     seen: (Stamp, Digest),
     faults: Vec<FileFault>,
+    warnings: Vec<String>,
 }
 
 /// Two looks and a settled reading stay well under the promised two seconds.
@@ -72,6 +73,17 @@ const PACE: Pace = Pace {
     look: Duration::from_millis(500),
     read: Duration::from_secs(10),
 };
+
+/// What a start would make of the folder, without starting anything.
+#[must_use]
+pub(crate) fn check(settings: &Settings) -> Built {
+    build(
+        None,
+        &Snapshot::take(&settings.folder),
+        &settings.rules,
+        Instant::now(),
+    )
+}
 
 impl Registry {
     /// Reads the folder for the first time.
@@ -125,6 +137,7 @@ impl Registry {
             state: State::default(),
             seen: (stamp, snapshot.digest()),
             faults: Vec::new(),
+            warnings: Vec::new(),
         };
         watcher.publish(built, true);
         if let Some(folder) = &watcher.settings.last_good {
@@ -165,6 +178,12 @@ impl Watcher {
         watch.run(self, asked).await;
     }
 
+    /// What is allowed and worth a look in what was read last.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Puts a table in force and says so.
     fn publish(&mut self, built: Built, is_reload: bool) {
         let Built {
@@ -192,10 +211,11 @@ impl Watcher {
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
         }
-        for warning in warnings {
+        for warning in &warnings {
             self.log
-                .event(Level::Warn, "registry_warning", &warning, &[]);
+                .event(Level::Warn, "registry_warning", warning, &[]);
         }
+        self.warnings = warnings;
         for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
             self.log.event(
                 Level::Error,

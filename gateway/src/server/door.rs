@@ -64,9 +64,8 @@ pub(super) async fn serve(
 
 async fn serve_http1(door: &Door, io: BoxStream) {
     let core = &door.pipeline.core;
-    let mut stopping = core.seed.stopping.clone();
-    // Each answer says that we go as soon as we do; an idle connection closes with the listener.
-    let stop = stopping.reached(Phase::Closing);
+    // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
+    let stop = core.idle_ends();
     let settings = http1::Settings {
         least: door.pipeline.settings.body_rate,
         ..http1::Settings::client()

@@ -1,6 +1,6 @@
 //! Keeps the addresses of all clusters in step with what their names stand for.
 //!
-//! In: the clusters in force. Out: each one's addresses, looked up at start, every 5 s and when a connect has failed. A name that
+//! In: the clusters in force. Out: each one's addresses, looked up at start, every 5 s (every second while one has none) and when a connect has failed. A name that
 //! cannot be resolved keeps the addresses it had; at start it has none, which is not fatal: its requests are answered 502 until it
 //! has. Names are asked for side by side: each cluster knows its own as soon as they are there. Runs on the control thread.
 
@@ -26,11 +26,17 @@ pub(crate) async fn run(registry: Registry, look_soon: LookSoon) {
     let lookups = Rc::new(Lookups::new());
     loop {
         let table = registry.table();
-        let clusters = table.running().flat_map(|(_, running)| running.clusters());
-        look_up(&lookups, clusters).await;
+        let clusters = || table.running().flat_map(|(_, running)| running.clusters());
+        look_up(&lookups, clusters()).await;
+        // A plugin that starts after us, as in containers, has a name only then.
+        let pause = if clusters().any(|cluster| cluster.instances().is_empty()) {
+            LOOK_UP_LEAST
+        } else {
+            LOOK_UP_EVERY
+        };
         drop(table);
         tokio::select! {
-            () = tokio::time::sleep(LOOK_UP_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             () = async {
                 tokio::time::sleep(LOOK_UP_LEAST).await;
                 look_soon.asked().await;

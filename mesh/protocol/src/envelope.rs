@@ -151,18 +151,23 @@ pub fn with_id<B>(mut answer: Response<B>, request_id: &RequestId) -> Response<B
     answer
 }
 
-/// Sets the headers that every refusal has; `Retry-After` where waiting helps (RFC 9110, section 10.2.3).
+/// Sets the headers that every refusal has; `Retry-After` too (RFC 9110, section 10.2.3).
 fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request_id: &RequestId) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body_len));
     headers.insert(X_REQUEST_ID, request_id.header().clone());
-    if code.status() == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
+    retry_after(headers, code);
     if code == Code::MethodNotAllowed {
         // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
         headers.insert(ALLOW, HeaderValue::from_static(SERVED));
+    }
+}
+
+/// Says when to come again, where waiting helps.
+pub(crate) fn retry_after(headers: &mut HeaderMap, code: Code) {
+    if code.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
 }
 

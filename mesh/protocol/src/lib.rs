@@ -9,6 +9,7 @@ pub mod context;
 pub mod duration;
 pub mod envelope;
 pub mod framing;
+pub mod grpc;
 pub mod headers;
 pub mod host;
 pub mod identity;

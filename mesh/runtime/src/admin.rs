@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,12 +174,22 @@ impl Listener {
     }
 }
 
-/// Serves pages until it is dropped.
-pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
+/// Serves pages until it is dropped, or the listener is another's: then whoever has connected here is still answered.
+pub async fn serve(
+    listener: Listener,
+    rules: Rules,
+    pages: Rc<dyn Pages>,
+    until: impl Future<Output = ()>,
+) {
     let mut readers = JoinSet::new();
     let mut oldest_first = VecDeque::new();
+    let mut until = pin!(until);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut until => break,
+        };
+        match accepted {
             Ok(io) => {
                 while readers.try_join_next().is_some() {}
                 oldest_first.retain(|reader: &AbortHandle| !reader.is_finished());
@@ -197,6 +207,8 @@ pub async fn serve(listener: Listener, rules: Rules, pages: Rc<dyn Pages>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
+    drop(listener);
+    while readers.join_next().await.is_some() {}
 }
 
 async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {

@@ -155,7 +155,7 @@ impl Cli {
     }
 
     /// Tells what `--check` found.
-    fn checked(&self, found: Result<Checked, Vec<String>>) -> ExitCode {
+    pub fn checked(&self, found: Result<Checked, Vec<String>>) -> ExitCode {
         match found {
             Ok(checked) => {
                 for warning in &checked.warnings {
@@ -177,7 +177,7 @@ impl Cli {
 
     /// Asks the running program behind `admin` whether it is well.
     fn healthcheck(&self, admin: &AdminSide) -> ExitCode {
-        match healthcheck::ask(&admin.address, admin.token_file.as_deref()) {
+        match healthcheck::ask(admin) {
             Ok(()) => ExitCode::SUCCESS,
             Err(sentence) => self.fail(1, &sentence),
         }

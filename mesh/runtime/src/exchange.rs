@@ -7,11 +7,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{self, By, Code};
+use gapura_protocol::grpc;
 use gapura_protocol::headers::{Kind, Stripped};
 use gapura_telemetry::access::CLIENT_GONE;
 use gapura_telemetry::access::{Record, Sink};
 use gapura_transport::body::{Attachment, Body, BodyFault, End, Upload};
-use http::{Method, Response};
+use gapura_transport::tunnel::{Traffic, Tunnel};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
 
 /// One request and its answer.
 pub struct Exchange {
@@ -19,6 +22,10 @@ pub struct Exchange {
     pub record: Record,
     /// The request's body, once somebody reads it.
     pub upload: Option<Rc<Upload>>,
+    /// Behind a 101: what has gone either way.
+    traffic: Option<Rc<Traffic>>,
+    /// The media type of a gRPC request, whose refusals have a form of their own.
+    grpc: Option<HeaderValue>,
 }
 
 impl Exchange {
@@ -33,10 +40,38 @@ impl Exchange {
         Box::new(Self {
             record: sink.begin(request_id, method, peer),
             upload: None,
+            traffic: None,
+            grpc: None,
         })
     }
 
-    /// Ends it with a refusal in the envelope. A client that broke its own request off may still read one; the record says that it
+    /// Has a refusal take the form that the client of this request reads.
+    pub fn answers_as_asked(&mut self, head: &Parts) {
+        self.grpc = grpc::content_type(&head.headers)
+            .filter(|_| head.method == Method::POST)
+            .cloned();
+    }
+
+    /// Goes with the answer's body; behind a 101 with `tunnel`, so that its line says how long that lasted and what has gone
+    /// either way.
+    #[must_use]
+    pub fn carried(
+        mut self: Box<Self>,
+        answer: Response<Body>,
+        tunnel: Option<&mut Tunnel>,
+    ) -> Response<Body> {
+        match tunnel.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            None => answer.map(|body| body.with(self)),
+            Some(tunnel) => {
+                self.record.switches();
+                self.traffic = Some(tunnel.traffic());
+                tunnel.hold(self);
+                answer
+            }
+        }
+    }
+
+    /// Ends it with a refusal in the envelope, or in gRPC's own form. The record has the status of the envelope either way. A client that broke its own request off may still read one; the record says that it
     /// is gone.
     #[must_use]
     pub fn refuse(mut self: Box<Self>, code: Code, by: By) -> Response<Body> {
@@ -49,7 +84,10 @@ impl Exchange {
             Code::ClientGone => Code::BadRequest,
             _ => code,
         };
-        let refusal: Response<Bytes> = envelope::refusal(code, by, &self.record.request_id);
+        let refusal: Response<Bytes> = match &self.grpc {
+            Some(kind) => grpc::refusal(code, kind, &self.record.request_id),
+            None => envelope::refusal(code, by, &self.record.request_id),
+        };
         refusal.map(|body| Body::full(body).with(self))
     }
 }
@@ -79,6 +117,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(upload) = &self.upload {
             self.record.bytes_in = upload.bytes();
+        }
+        if let Some(traffic) = &self.traffic {
+            (self.record.bytes_in, self.record.bytes_out) = traffic.bytes();
         }
     }
 }

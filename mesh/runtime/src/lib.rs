@@ -4,6 +4,7 @@
 //! the log how they ended. It refuses to know tokens, routes and plugins: both programs run on it.
 
 pub mod admin;
+pub mod ask;
 pub mod cli;
 pub mod exchange;
 pub mod fetch;
@@ -21,5 +22,6 @@ pub mod shared;
 pub mod signals;
 pub mod start;
 pub mod systemd;
+pub mod takeover;
 pub mod trust_metrics;
 pub mod worker;

@@ -93,6 +93,32 @@ impl Door {
             }
         })
     }
+
+    /// Whoever has connected and was not accepted yet; nobody is waited for.
+    fn in_line(self) -> Vec<Socket> {
+        let most = 0..WAITING;
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, from): (std::net::TcpStream, SocketAddr)| {
+                    let set = alive::keep(&stream).and_then(|()| stream.set_nodelay(true));
+                    set.and_then(|()| stream.set_nonblocking(true)).ok()?;
+                    Some(Socket::Tcp(stream, from))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+            Self::Unix(listener) => {
+                let listener = listener.into_std().ok();
+                let next = |_| listener.as_ref()?.accept().ok();
+                let ready = |(stream, _): (UnixStream, _)| {
+                    stream.set_nonblocking(true).ok()?;
+                    Some(Socket::Unix(stream))
+                };
+                most.map_while(next).filter_map(ready).collect()
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -119,7 +145,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the program closes.
+/// Accepts until the program closes, and then those who had connected before.
 pub async fn accept(
     door: Door,
     queues: Vec<Queue>,
@@ -131,7 +157,7 @@ pub async fn accept(
     loop {
         let full = !places.make_room();
         tokio::select! {
-            () = stopping.reached(Phase::Closing) => return,
+            () = stopping.reached(Phase::Closing) => break,
             () = places.freed(), if full => {}
             // One that carried something may idle by now.
             () = tokio::time::sleep(PAUSE), if full => {}
@@ -150,6 +176,10 @@ pub async fn accept(
                 }
             },
         }
+    }
+    // Whoever is in line already is not turned away.
+    for socket in door.in_line() {
+        hand_over(socket, &queues, &places);
     }
 }
 

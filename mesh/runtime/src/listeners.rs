@@ -1,10 +1,12 @@
 //! Every listener of a program, bound before anything runs, so that a fault leaves nothing half-started.
 //!
-//! In: the addresses that the operator chose, and the sockets that systemd handed over. Out: a [`Listeners`], or every fault, a sentence
+//! In: the addresses that the operator chose, and the sockets that systemd, or the program before this one, handed over. Out: a [`Listeners`], or every fault, a sentence
 //! each; later, on the control thread, the tasks that serve them.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +20,9 @@ use crate::listen::{self, Door, Queue};
 use crate::places::Places;
 use crate::program;
 use crate::systemd::Sockets;
+use crate::takeover::ITSELF;
+use crate::takeover::handed::Handed;
+use crate::takeover::offer::{self, Offered, Passed};
 use gapura_settings::{AdminAddress, exposed};
 
 /// What a program listens on.
@@ -34,6 +39,8 @@ pub struct ListenSpec<'a> {
     pub guarded: bool,
     /// A further listener for a kubelet or Prometheus.
     pub health: Option<SocketAddr>,
+    /// Where the next program may ask for all of them.
+    pub takeover: Option<&'a Path>,
 }
 
 /// The listeners.
@@ -44,6 +51,7 @@ pub struct Listeners {
     admin: Option<TcpListener>,
     admin_socket: Option<UnixListener>,
     health: Option<TcpListener>,
+    takeover: Option<UnixListener>,
 }
 
 /// Who answers on the listeners for people and machines that watch the program.
@@ -57,32 +65,54 @@ pub struct AdminPages {
 }
 
 impl Listeners {
-    /// Binds what systemd has not handed over.
+    /// Binds what neither systemd nor the program before us has handed over.
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn bind(wanted: &ListenSpec<'_>, mut sockets: Sockets) -> Result<Self, Vec<String>> {
+    pub fn bind(
+        wanted: &ListenSpec<'_>,
+        mut sockets: Sockets,
+        mut handed: Option<&mut Handed>,
+    ) -> Result<Self, Vec<String>> {
         // What systemd may call its sockets; the first is what one without a name is for.
         let known = [wanted.main, "admin", "health"];
         let mut faults = Vec::new();
-        let mut tcp = |name, address, flag: &str| match sockets.take(name, &known) {
-            Some(handed) => Some(handed),
-            None => program::bind(address, flag)
+        let mut unix = |name, path: &Path, flag: &str| {
+            let passed = handed
+                .as_mut()
+                .and_then(|handed| handed.take_unix(name, path));
+            passed.map_or_else(|| program::bind_socket(path, flag), Ok)
+        };
+        let takeover = wanted.takeover.map(|path| unix(ITSELF, path, "--takeover"));
+        let admin_socket = match wanted.admin {
+            AdminAddress::Unix(path) => Some(unix("admin", path, "--admin")),
+            AdminAddress::Tcp(_) => None,
+        };
+        let mut noted = |bound: Option<Result<UnixListener, String>>| {
+            bound
+                .transpose()
                 .map_err(|fault| faults.push(fault))
-                .ok(),
+                .ok()
+                .flatten()
+        };
+        let (takeover, admin_socket) = (noted(takeover), noted(admin_socket));
+        let mut tcp = |name, address, flag: &str| {
+            let passed = sockets.take(name, &known);
+            let passed = passed.or_else(|| handed.as_mut()?.take(name, address));
+            match passed {
+                Some(passed) => Some(passed),
+                None => program::bind(address, flag)
+                    .map_err(|fault| faults.push(fault))
+                    .ok(),
+            }
         };
         let main = tcp(wanted.main, wanted.listen, "--listen");
         let health = wanted
             .health
             .and_then(|address| tcp("health", address, "--health"));
-        let (admin, admin_socket) = match wanted.admin {
-            AdminAddress::Tcp(address) => (tcp("admin", *address, "--admin"), None),
-            AdminAddress::Unix(path) => (
-                None,
-                program::bind_socket(path, "--admin")
-                    .map_err(|fault| faults.push(fault))
-                    .ok(),
-            ),
+        let admin = match wanted.admin {
+            AdminAddress::Tcp(address) => tcp("admin", *address, "--admin"),
+            AdminAddress::Unix(_) => None,
         };
         let mut beside = Vec::new();
         for path in wanted.sockets {
@@ -104,6 +134,7 @@ impl Listeners {
                 admin,
                 admin_socket,
                 health,
+                takeover,
             }),
             _ => Err(faults),
         }
@@ -131,7 +162,7 @@ impl Listeners {
 
     /// Serves them: the main one into the queues of who has a place, the others by `watchers`.
     pub fn serve(
-        self,
+        mut self,
         tasks: &mut JoinSet<()>,
         (queues, places): (Vec<Queue>, Places),
         watchers: &AdminPages,
@@ -142,6 +173,7 @@ impl Listeners {
             check_host: true,
             token: watchers.token.clone(),
         };
+        let passed = self.offer(tasks, log, stop);
         for listener in self
             .admin
             .and_then(program::tcp)
@@ -152,6 +184,7 @@ impl Listeners {
                 listener,
                 rules.clone(),
                 watchers.admin.clone(),
+                passed.clone().over(),
             ));
         }
         if let Some(listener) = self.health.and_then(program::tcp) {
@@ -159,6 +192,7 @@ impl Listeners {
                 listener,
                 Rules::default(),
                 watchers.health.clone(),
+                passed.over(),
             ));
         }
         let main = tokio::net::TcpListener::from_std(self.main).map(Door::Tcp);
@@ -181,6 +215,40 @@ impl Listeners {
     }
 }
 
+impl Listeners {
+    /// Begins to offer all of them to the next program, where that is wanted. Out: where it is learnt that they have passed.
+    fn offer(&mut self, tasks: &mut JoinSet<()>, log: &Log, stop: &Stop) -> Passed {
+        let (passing, passed) = offer::passing();
+        if let Some(socket) = self.takeover.take() {
+            match self.offered() {
+                Ok(offered) => {
+                    let (stop, log) = (stop.clone(), log.clone());
+                    tasks.spawn_local(offer::run(socket, offered, passing, stop, log));
+                }
+                Err(error) => {
+                    let message = format!("no program can take over the listeners: {error}");
+                    log.event(Level::Error, "takeover_failed", &message, &[]);
+                }
+            }
+        }
+        passed
+    }
+
+    fn offered(&self) -> io::Result<Offered> {
+        let mut offered = Offered::default();
+        offered.add(self.name, &self.main)?;
+        for (name, listener) in [("admin", &self.admin), ("health", &self.health)] {
+            if let Some(listener) = listener {
+                offered.add(name, listener)?;
+            }
+        }
+        if let Some(listener) = &self.admin_socket {
+            offered.add("admin", listener)?;
+        }
+        Ok(offered)
+    }
+}
+
 fn is_exposed(listener: &TcpListener) -> bool {
     listener.local_addr().is_ok_and(exposed)
 }
@@ -197,21 +265,26 @@ mod tests {
             admin,
             guarded: false,
             health: None,
+            takeover: None,
         }
     }
 
     #[test]
     fn all_that_cannot_be_bound_is_told_at_once() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound =
-            Listeners::bind(&wanted(any, &AdminAddress::Tcp(any)), Sockets::default()).unwrap();
+        let bound = Listeners::bind(
+            &wanted(any, &AdminAddress::Tcp(any)),
+            Sockets::default(),
+            None,
+        )
+        .unwrap();
         let addresses = bound.addresses();
         assert_eq!(
             addresses.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
             ["public", "admin"]
         );
         let (taken, admin) = (addresses[0].1, AdminAddress::Tcp(addresses[1].1));
-        let faults = Listeners::bind(&wanted(taken, &admin), Sockets::default())
+        let faults = Listeners::bind(&wanted(taken, &admin), Sockets::default(), None)
             .err()
             .unwrap();
         assert_eq!(faults.len(), 2, "{faults:?}");

@@ -27,6 +27,7 @@ use crate::reload::trust::{self, Reloader};
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::systemd::Sockets;
+use crate::takeover::handed::Handed;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
 use gapura_settings::Common;
 
@@ -45,6 +46,7 @@ pub struct Prepared {
     common: Common,
     ground: Ground,
     bound: Listeners,
+    handed: Option<Handed>,
     shared: Shared,
     stop: Stop,
     room: Room,
@@ -52,7 +54,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Binds every listener that systemd has not handed over.
+    /// Binds every listener that neither systemd nor the program before this one has handed over.
     ///
     /// # Errors
     /// [`StartError`]: what the operator has to mend.
@@ -70,8 +72,17 @@ impl Prepared {
             admin: &common.admin.address,
             guarded: ground.admin_token.is_some(),
             health: common.health,
+            takeover: common.takeover.as_deref(),
         };
-        let bound = Listeners::bind(&wanted, sockets).map_err(StartError::Config)?;
+        let handed = wanted
+            .takeover
+            .map(|path| Handed::ask(path, log.service()))
+            .transpose();
+        let mut handed = handed
+            .map_err(|fault| StartError::Config(vec![fault]))?
+            .flatten();
+        let bound = Listeners::bind(&wanted, sockets, handed.as_mut());
+        let bound = bound.map_err(StartError::Config)?;
         let stop = Stop::new();
         let shared = Shared {
             trust: ground.trust.clone(),
@@ -92,6 +103,7 @@ impl Prepared {
             common,
             ground,
             bound,
+            handed,
             shared,
             stop,
             room,
@@ -137,6 +149,7 @@ impl Prepared {
             common,
             ground,
             bound,
+            handed,
             shared,
             stop,
             room,
@@ -189,8 +202,24 @@ impl Prepared {
             // The operator's side answers until everything else has ended.
             program::drain(common.drain, ending, shared.log, workers, tasks).await;
         };
-        let started = Running::start(log, stop, reloads, addresses, serve);
-        let started = started.map(|running| running.with_alarms(alarms));
-        started.map_err(|error| StartError::System(format!("no thread can be started: {error}")))
+        let started = Running::start(log.clone(), stop, reloads, addresses, serve);
+        let started = started
+            .map(|running| running.with_alarms(alarms))
+            .map_err(|error| StartError::System(format!("no thread can be started: {error}")))?;
+        if let Some(handed) = handed {
+            take_over(handed, &log);
+        }
+        Ok(started)
+    }
+}
+
+/// Tells the program before this one to go.
+fn take_over(handed: Handed, log: &Log) {
+    match handed.serves() {
+        Ok(()) => {
+            let message = "took over the listeners of the program before this one, which goes";
+            log.event(Level::Info, "took_over", message, &[]);
+        }
+        Err(why) => log.event(Level::Warn, "takeover_failed", &why, &[]),
     }
 }

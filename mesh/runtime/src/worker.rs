@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gapura_http::Buffers;
 use gapura_http2 as http2;
@@ -65,11 +66,24 @@ pub struct Worker {
     pub random: Random,
 }
 
+/// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
+/// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// For answers to go out to who still waits when the time to drain is over.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 impl Worker {
     /// Counts a connection for as long as what it returns is kept.
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
         OpenConnection::count(&self.seed.meters, self.seed.index, side)
+    }
+
+    /// Ready when a connection of HTTP/1.1 is to close where it is idle.
+    pub async fn idle_ends(&self) {
+        self.seed.stopping.clone().reached(Phase::Closing).await;
+        self.timers.sleep(LAST_REQUEST).await;
     }
 
     /// The counters this worker owns.
@@ -184,7 +198,7 @@ async fn work<S: Serve>(
     let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
     chores.spawn_local(async move {
         loop {
-            timers.sleep(std::time::Duration::from_secs(1)).await;
+            timers.sleep(Duration::from_secs(1)).await;
             let Some(serve) = tidying.upgrade() else {
                 return;
             };
@@ -214,10 +228,15 @@ async fn work<S: Serve>(
                 }
             }
         }
-        if closing && tasks.is_empty() && connections.is_empty() {
+        // Until the accepting end is gone one more connection may be on its way here.
+        if closing && tasks.is_empty() && !queued {
             return;
         }
     }
+    // Whoever still waits for an answer is told that there will be none, and what has ended by then ends whole.
+    core.timers.pass_all();
+    let told = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, told).await;
     // Dropping the set cuts whatever is left.
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);

@@ -38,6 +38,8 @@ pub struct Common {
     pub access_log: AccessLog,
     /// How the program ends.
     pub drain: Drain,
+    /// The socket at which listeners pass from one program to the next.
+    pub takeover: Option<PathBuf>,
 }
 
 /// The operator's side, as it is served or asked.
@@ -100,6 +102,7 @@ impl Common {
             workers,
             access_log,
             drain: Drain { delay, timeout },
+            takeover: layers.one("takeover").map(|found| found.text.into()),
         })
     }
 

@@ -20,7 +20,7 @@ impl Effective {
         let mut shown = Self::default();
         for setting in table {
             // What to do and where that was read is no setting in force.
-            if matches!(setting.name, "check" | "config") {
+            if matches!(setting.name, "check" | "only" | "diff-running" | "config") {
                 continue;
             }
             let mut found = layers.all(setting.name).iter().map(|found| &*found.text);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use clap::{ArgMatches, Command};
 
@@ -46,6 +47,14 @@ pub trait Settings: Sized {
 
     /// Reads them; mistakes become problems of `layers`, and `None` if without one of them there is nothing to return.
     fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self>;
+
+    /// Adds what is wrong besides, as far as that can be told although the settings are wrong: `--check` tells everything at once.
+    fn look_further(_: &mut Layers) {}
+
+    /// What the settings ask for instead of serving or a whole check; `Break(None)` if that can't be read.
+    fn instead(_: &mut Layers, _check: bool) -> ControlFlow<Option<Self::Own>> {
+        ControlFlow::Continue(())
+    }
 
     /// Reads a subcommand of the program's own.
     fn subcommand(
@@ -90,7 +99,14 @@ impl<S: Settings> Invocation<S> {
     /// To serve by these settings, or to check them if that is what they say.
     pub fn serve(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self> {
         let check = layers.switch("check");
-        let settings = S::read(layers, env).map(Box::new)?;
+        if let ControlFlow::Break(own) = S::instead(layers, check) {
+            return own.map(Self::Own);
+        }
+        let settings = S::read(layers, env).map(Box::new);
+        if check && (settings.is_none() || layers.has_problems()) {
+            S::look_further(layers);
+        }
+        let settings = settings?;
         Some(if check {
             Self::Check(settings)
         } else {

@@ -168,6 +168,17 @@ impl Layers {
             }));
     }
 
+    /// Whether there is any mistake so far.
+    #[must_use]
+    pub fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// Notes a mistake in another file than that of the settings; `at` says where in it.
+    pub fn fault_elsewhere(&mut self, at: String, message: String) {
+        self.problems.push(Problem { at, message });
+    }
+
     /// Every mistake so far.
     #[must_use]
     pub fn into_problems(self) -> Vec<Problem> {

@@ -58,6 +58,13 @@ pub const DRAIN_TIMEOUT: Setting = Setting::one(
     "Give requests in flight so long to finish [default: 30s]",
 );
 
+/// `--takeover`
+pub const TAKEOVER: Setting = Setting::one(
+    "takeover",
+    "PATH",
+    "A unix socket: take the listeners over from the program that offers them there, and offer them to the next [default: none]",
+);
+
 /// `--check`
 pub const CHECK: Setting = Setting::switch(
     "check",

@@ -5,8 +5,8 @@
 //! times a second, where a timer wheel would cost a reordering each. Belongs to one thread; nothing here locks.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,6 +17,9 @@ use gapura_http::{Deadline, Timer};
 
 /// The length of a step.
 pub const STEP: Duration = Duration::from_millis(100);
+
+/// No request waits longer than a day.
+const ALL: Duration = Duration::from_secs(2 * 86_400);
 
 /// Never fires.
 const NEVER: u64 = u64::MAX;
@@ -69,6 +72,16 @@ impl Timers {
         self.insert(NEVER)
     }
 
+    /// What `work` gives, if that comes within `limit`.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let (mut work, deadline) = (pin!(work), self.sleep(limit));
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => deadline.poll_passed(cx).map(|()| None),
+        })
+        .await
+    }
+
     fn insert(&self, deadline: u64) -> Sleep {
         let key = self.table.slots.borrow_mut().insert(Slot {
             deadline,
@@ -88,6 +101,14 @@ impl Timers {
             interval.tick().await;
             self.step();
         }
+    }
+
+    /// Lets every deadline of the next two days pass now: whoever waits ends that wait in its own words. Deadlines that are set from now
+    /// on last as long as ever.
+    pub fn pass_all(&self) {
+        let now = self.table.now.get();
+        self.table.now.set(now.saturating_add(steps(ALL)));
+        self.step();
     }
 
     /// One step on; wakes all whose deadline has come.
@@ -227,6 +248,20 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn all_that_is_set_passes_at_once_and_what_comes_later_lasts() {
+        let timers = Timers::new();
+        let (day, never) = (timers.sleep(Duration::from_secs(86_400)), timers.unset());
+        timers.step();
+        timers.pass_all();
+        assert!(day.passed() && !never.passed());
+        let later = timers.sleep(Duration::from_millis(250));
+        timers.step();
+        assert!(!later.passed());
+        (0..3).for_each(|_| timers.step());
+        assert!(later.passed() && !never.passed());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and a [`Tunnel`] for the
 //! connection's owner to carry on once that answer is out: it ends with either end, with the caller's token, and with the trust in
-//! the connection it took over, and it is dropped with the connection at the program's end.
+//! the connection it took over, and it is dropped with the connection at the program's end. What it holds is dropped with it, and the
+//! bytes are counted for whoever records them.
 //! Invariant: not a byte goes on before both sides have said 101.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use gapura_protocol::headers::{connection_has, scrub_response};
@@ -22,6 +25,15 @@ use gapura_http::BoxStream;
 pub struct Tunnel {
     plugin: TunnelEnd,
     end: Option<Timestamp>,
+    traffic: Rc<Traffic>,
+    held: Option<Box<dyn Any>>,
+}
+
+/// What has gone through a tunnel so far, in bytes that the other side took.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    of_client: Cell<u64>,
+    of_plugin: Cell<u64>,
 }
 
 /// The other side switched to a protocol that nobody asked for.
@@ -64,17 +76,48 @@ impl Tunnel {
         end: Option<Timestamp>,
     ) -> Result<(Response<Body>, Self), NotAskedFor> {
         let plugin = plugin.filter(|_| asked).ok_or(NotAskedFor)?;
-        Ok((granted(answer)?, Self { plugin, end }))
+        let tunnel = Self {
+            plugin,
+            end,
+            traffic: Rc::default(),
+            held: None,
+        };
+        Ok((granted(answer)?, tunnel))
+    }
+
+    /// Counts what goes through it.
+    #[must_use]
+    pub fn traffic(&self) -> Rc<Traffic> {
+        self.traffic.clone()
+    }
+
+    /// Keeps `held` for as long as it lasts.
+    pub fn hold(&mut self, held: Box<dyn Any>) {
+        self.held = Some(held);
     }
 
     /// Carries bytes both ways until both ends are done, one breaks, or its time is over. The trust in the plugin's end ends it by
     /// breaking that end.
     pub async fn carry(self, client: TunnelEnd) {
-        let Self { plugin, end } = self;
+        let Self {
+            plugin,
+            end,
+            traffic,
+            held,
+        } = self;
+        let _held = held;
         tokio::select! {
-            () = carry(client, plugin) => {}
+            () = carry(client, plugin, &traffic) => {}
             () = passed(end) => {}
         }
+    }
+}
+
+impl Traffic {
+    /// What came from the client, and what from the plugin.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.of_client.get(), self.of_plugin.get())
     }
 }
 
@@ -88,11 +131,7 @@ pub struct TunnelEnd {
     pub held: Box<dyn Any>,
 }
 
-/// Takes a 101 for the answer to a client who asked for a WebSocket.
-///
-/// # Errors
-/// [`NotAskedFor`] if it is for another protocol.
-pub fn granted(mut answer: Response<Body>) -> Result<Response<Body>, NotAskedFor> {
+fn granted(mut answer: Response<Body>) -> Result<Response<Body>, NotAskedFor> {
     if !names_websocket(answer.headers()) {
         return Err(NotAskedFor);
     }
@@ -102,11 +141,11 @@ pub fn granted(mut answer: Response<Body>) -> Result<Response<Body>, NotAskedFor
 }
 
 /// Carries bytes both ways until both ends are done, or one breaks.
-pub async fn carry(client: TunnelEnd, plugin: TunnelEnd) {
+async fn carry(client: TunnelEnd, plugin: TunnelEnd, traffic: &Traffic) {
     let TunnelEnd { io, read, held } = client;
     let _held = (held, plugin.held);
     // Either end may break off a WebSocket as it likes.
-    let _ = join_behind(io, read, plugin.io, plugin.read).await;
+    let _ = join_behind(io, read, plugin.io, plugin.read, traffic).await;
 }
 
 async fn passed(end: Option<Timestamp>) {
@@ -122,12 +161,13 @@ async fn join_behind(
     of_client: Bytes,
     plugin: impl AsyncRead + AsyncWrite + Unpin,
     of_plugin: Bytes,
+    traffic: &Traffic,
 ) -> io::Result<()> {
     let (client_read, client_write) = tokio::io::split(client);
     let (plugin_read, plugin_write) = tokio::io::split(plugin);
     tokio::try_join!(
-        copy(of_client, client_read, plugin_write),
-        copy(of_plugin, plugin_read, client_write)
+        copy(of_client, client_read, plugin_write, &traffic.of_client),
+        copy(of_plugin, plugin_read, client_write, &traffic.of_plugin)
     )?;
     Ok(())
 }
@@ -136,20 +176,24 @@ async fn copy(
     first: Bytes,
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    count_of: &Cell<u64>,
 ) -> io::Result<()> {
+    let count = |more: usize| count_of.set(count_of.get() + more as u64);
     if !first.is_empty() {
         to.write_all(&first).await?;
         to.flush().await?;
+        count(first.len());
     }
     drop(first);
     let mut piece = vec![0; PIECE];
     loop {
-        let count = from.read(&mut piece).await?;
-        if count == 0 {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&piece[..count]).await?;
+        to.write_all(&piece[..length]).await?;
         to.flush().await?;
+        count(length);
     }
 }
 
@@ -173,9 +217,12 @@ mod tests {
             client.read_to_end(&mut back).await.unwrap();
             (seen, back)
         };
-        let (joined, (seen, back)) =
-            tokio::join!(join_behind(near, Bytes::new(), far, Bytes::new()), ends);
+        let traffic = Traffic::default();
+        let first = Bytes::from_static(b"");
+        let joined = join_behind(near, first.clone(), far, first, &traffic);
+        let (joined, (seen, back)) = tokio::join!(joined, ends);
         joined.unwrap();
+        assert_eq!(traffic.bytes(), (4, 5));
         assert_eq!(
             (seen.as_slice(), back.as_slice()),
             (&b"ping"[..], &b"pong!"[..])

@@ -70,6 +70,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Keep accepting so long after SIGTERM, for gateways that are slow to look away [default: 0s]",
     ),
     rows::DRAIN_TIMEOUT,
+    rows::TAKEOVER,
     rows::CHECK,
 ];
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use gapura_http::http1::server::{End, Settings, serve as serve_http1};
 use gapura_runtime::places::Place;
-use gapura_transport::shutdown::Phase;
-use gapura_transport::tunnel::{self, TunnelEnd};
+use gapura_transport::tunnel::TunnelEnd;
 
 use super::proven::Proven;
 use super::service::{Hop, cut, told_to_go};
@@ -32,22 +31,22 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         tunnel: RefCell::default(),
     };
     let whole = async {
-        // Each answer says that we go as soon as we do; an idle connection closes with the listener.
-        let stop = told_to_go(&guard, core.seed.stopping.clone(), Phase::Closing);
+        // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
+        let stop = told_to_go(&guard, core.idle_ends());
         let settings = Settings::hop();
         let served = serve_http1(stream, &hop, &settings, &core.timers, &core.buffers, stop);
         let End::Upgraded { io, read } = served.await else {
             return;
         };
-        let plugin = hop.tunnel.borrow_mut().take();
-        if let Some(plugin) = plugin {
+        let tunnel = hop.tunnel.borrow_mut().take();
+        if let Some(tunnel) = tunnel {
             let client = TunnelEnd {
                 io: Box::new(io),
                 read,
                 held: Box::new(()),
             };
             // A tunnel outlives a retirement: nothing tells its ends to come again.
-            tunnel::carry(client, plugin).await;
+            tunnel.carry(client).await;
         }
     };
     tokio::select! {

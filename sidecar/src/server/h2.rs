@@ -42,7 +42,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();
-    let stop = told_to_go(&guard, core.seed.stopping.clone(), goes_at);
+    let mut stopping = core.seed.stopping.clone();
+    let stop = told_to_go(&guard, stopping.reached(goes_at));
     let served = serve_http2(
         stream,
         Bytes::new(),

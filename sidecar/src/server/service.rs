@@ -1,6 +1,6 @@
 //! What both versions of HTTP on the hop ask: the pipeline, for one connection whose peer is proven.
 //!
-//! In: requests and refused heads. Out: answers, of which the last says that it is; and, behind a 101, the plugin's end of the
+//! In: requests and refused heads. Out: answers, of which the last says that it is; and, behind a 101, the
 //! tunnel, which waits here until the connection has told that it switched.
 
 use std::cell::RefCell;
@@ -17,8 +17,8 @@ use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
 use gapura_transport::live::LiveGuard;
-use gapura_transport::shutdown::{Phase, Stopping};
-use gapura_transport::tunnel::TunnelEnd;
+use gapura_transport::shutdown::Phase;
+use gapura_transport::tunnel::Tunnel;
 use gapura_transport::verdict::Verdict;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -34,7 +34,7 @@ pub(super) struct Hop {
     pub(super) place: Arc<Place>,
     /// For whom streams hold what the gateway does not take.
     pub(super) owner: Rc<Owner>,
-    pub(super) tunnel: RefCell<Option<TunnelEnd>>,
+    pub(super) tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl Service for Hop {
@@ -79,13 +79,13 @@ impl Hop {
     }
 }
 
-/// Ready when a connection is to take no further request: the trust in force says so, or the program's end has come to `phase`.
-pub(super) async fn told_to_go(guard: &LiveGuard, mut stopping: Stopping, phase: Phase) {
+/// Ready when a connection is to take no further request: the trust in force says so, or the program's end, `going`.
+pub(super) async fn told_to_go(guard: &LiveGuard, going: impl Future<Output = ()>) {
     let mut verdict = guard.verdict();
     let retired = pin!(async {
         let _ = verdict.wait_for(|verdict| *verdict != Verdict::Run).await;
     });
-    either(retired, pin!(stopping.reached(phase))).await;
+    either(retired, pin!(going)).await;
 }
 
 /// Ready when the trust in force ends the connection.

@@ -3,9 +3,11 @@
 
 mod browser; // a page of another origin
 mod clients; // HTTP clients of other languages
+mod grpc; // gRPC's own library at both ends
 mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool
 mod provider; // an OpenID provider, its keys and its tokens
+mod schema; // a validator of JSON Schema
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -14,6 +14,9 @@ use super::subject::Subject;
 use super::tenants::Tenants;
 use super::verdict::{Refusal, Verdict};
 
+/// So many rules are compared with one another.
+const COMPARED_MOST: usize = 500;
+
 /// Who may use a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
@@ -72,6 +75,20 @@ impl Access {
     #[must_use]
     pub(crate) fn restricts(&self) -> bool {
         self.rules.is_some() || self.tenants.is_some()
+    }
+
+    /// The rules that an earlier one leaves nothing to decide: the line of each, and that of the earlier one.
+    #[must_use]
+    pub(in crate::registry) fn idle_rules(&self) -> Vec<(usize, usize)> {
+        let list = self.rules.as_ref().map(|rules| &*rules.list);
+        let list = list.unwrap_or_default();
+        let by_whom = |(at, later): (usize, &Rule)| {
+            let earlier = list.iter().take(at).find(|rule| rule.covers(later))?;
+            Some((later.line, earlier.line))
+        };
+        // Each is compared with all before it: of a list as long as this nobody reads a warning.
+        let looked_at = list.iter().enumerate().take(COMPARED_MOST);
+        looked_at.filter_map(by_whom).collect()
     }
 
     /// Each rule as far as it was asked, with its line and what it says: what `explain` shows.

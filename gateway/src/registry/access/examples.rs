@@ -13,6 +13,7 @@ use super::method;
 use super::subject::Subject;
 use super::values::{one_of, read_company};
 use super::verdict::Verdict;
+use crate::registry::fields::{CALLER, EXAMPLE, names};
 
 /// Who an example speaks for.
 enum As {
@@ -31,12 +32,11 @@ const NO_USER: &str = " ";
 /// Reads all examples and, where `access` is whole, tries them.
 pub(super) fn try_all(fields: &mut Fields<'_, '_>, access: Option<&Access>, known: bool) {
     let list = fields.list("tests").unwrap_or_default();
+    let names = names(EXAMPLE);
     for (at, node) in list.iter().enumerate() {
         let name = format!("tests[{at}]");
         let position = node.position;
-        let Some(mut inner) =
-            Fields::open(node, &name, &["as", "request", "expect"], fields.faults())
-        else {
+        let Some(mut inner) = Fields::open(node, &name, &names, fields.faults()) else {
             continue;
         };
         let Some(said) = try_one(&mut inner, access, known) else {
@@ -48,8 +48,8 @@ pub(super) fn try_all(fields: &mut Fields<'_, '_>, access: Option<&Access>, know
 
 /// What is to be said of an example that the rules answer otherwise.
 fn try_one(fields: &mut Fields<'_, '_>, access: Option<&Access>, known: bool) -> Option<String> {
-    for name in ["as", "request", "expect"] {
-        fields.require(name);
+    for field in EXAMPLE {
+        fields.require(field.name);
     }
     let expect = one_of(fields, "expect", &[("allow", true), ("deny", false)]);
     let request = read_request(fields);
@@ -135,9 +135,7 @@ fn read_as(fields: &mut Fields<'_, '_>, known: bool) -> Option<As> {
     if !matches!(node.value, Value::Object(_)) {
         return fields.wrong_kind("as", node, "an object or null");
     }
-    let names = ["company_id", "user_id", "roles", "scopes"];
-    let at = "as";
-    let mut inner = Fields::open(node, at, &names, fields.faults())?;
+    let mut inner = Fields::open(node, "as", &names(CALLER), fields.faults())?;
     let before = inner.faults().len();
     let company = match inner.node("company_id") {
         None => None,

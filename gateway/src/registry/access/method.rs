@@ -72,6 +72,11 @@ impl Methods {
         Ok(())
     }
 
+    /// Whether it has all that `other` has.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self == Self::ANY || (other != Self::ANY && other.0 & !self.0 == 0)
+    }
+
     /// Whether a request's method is one of them.
     pub(crate) fn has(self, method: Self) -> bool {
         self == Self::ANY || self.0 & method.0 != 0

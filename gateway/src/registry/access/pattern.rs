@@ -101,6 +101,27 @@ impl PathPattern {
         })
     }
 
+    /// Whether every path that fits `other` fits it too, or is refused by it because it names another caller.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let (mine, theirs) = (&self.segments, &other.segments);
+        let is_long_enough = if self.open {
+            theirs.len() >= mine.len()
+        } else {
+            theirs.len() == mine.len() && !other.open
+        };
+        is_long_enough
+            && mine.iter().zip(theirs).all(|pair| match pair {
+                (Part::Literal(mine), Part::Literal(theirs)) => mine == theirs,
+                (Part::Literal(_), _) => false,
+                (Part::Any | Part::Company | Part::User, _) => true,
+            })
+    }
+
+    /// Whether it fits every path.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.open && self.segments.is_empty()
+    }
+
     /// How a request's path fits.
     pub(crate) fn fits(&self, path: &Segments<'_>, subject: Option<&Subject<'_>>) -> Fit {
         let (mine, theirs) = (&self.segments, &path.0);
@@ -322,6 +343,33 @@ mod tests {
             assert!(said.contains(says), "{text}: {said}");
         }
         assert!(PathPattern::parse(&"/a".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn a_pattern_covers_another_that_is_no_wider() {
+        let covers = |mine: &str, theirs: &str| {
+            let parse = |text| PathPattern::parse(text).unwrap();
+            parse(mine).covers(&parse(theirs))
+        };
+        for (mine, theirs) in [
+            ("/a", "/A"),
+            ("/a/**", "/a"),
+            ("/a/**", "/a/b/**"),
+            ("/**", "/"),
+            ("/{x}", "/a"),
+            ("/{company_id}", "/{y}"),
+        ] {
+            assert!(covers(mine, theirs), "{mine} {theirs}");
+        }
+        for (mine, theirs) in [
+            ("/a", "/b"),
+            ("/a", "/{x}"),
+            ("/a", "/a/**"),
+            ("/a/b/**", "/a/**"),
+            ("/a/{x}", "/a/b/c"),
+        ] {
+            assert!(!covers(mine, theirs), "{mine} {theirs}");
+        }
     }
 
     proptest! {

@@ -16,13 +16,7 @@ use super::rule::{Effect, Rule};
 use super::subject::Told;
 use super::tenants::{TenantSet, Tenants};
 use super::values::{one_of, read_company};
-
-/// More rules than this are a program and no list.
-const RULES_MAX: usize = 2000;
-
-const RULE_FIELDS: &[&str] = &[
-    "methods", "path", "roles", "tenants", "scopes", "actors", "effect",
-];
+use crate::registry::fields::{RULE, RULES_MAX, TENANTS, names};
 
 impl Access {
     /// Reads the fields of a plugin's file, its `tests` too, which are tried at once.
@@ -79,7 +73,7 @@ fn read_tenants(fields: &mut Fields<'_, '_>, known: bool) -> Option<Tenants> {
             "{\"only\": [...]} or {\"except\": [...]} of company ids",
         );
     }
-    let mut inner = Fields::open(node, "tenants", &["only", "except"], fields.faults())?;
+    let mut inner = Fields::open(node, "tenants", &names(TENANTS), fields.faults())?;
     let (only, except) = (inner.node("only").is_some(), inner.node("except").is_some());
     match (only, except) {
         (true, false) => read_companies(&mut inner, "only").map(Tenants::Only),
@@ -102,10 +96,11 @@ fn read_rules(fields: &mut Fields<'_, '_>, told: Told) -> Option<Rules> {
         fields.fault("allow", format_args!("holds more than {RULES_MAX} rules"));
         return None;
     }
+    let known = names(RULE);
     let mut rules = Vec::new();
     for (at, node) in list.iter().enumerate() {
         let name = format!("allow[{at}]");
-        if let Some(mut fields) = Fields::open(node, &name, RULE_FIELDS, fields.faults()) {
+        if let Some(mut fields) = Fields::open(node, &name, &known, fields.faults()) {
             rules.extend(read_rule(&mut fields, node.position.line, told));
         }
     }

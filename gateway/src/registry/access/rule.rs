@@ -98,6 +98,25 @@ impl Rule {
                 .is_some_and(PathPattern::names_the_caller)
     }
 
+    /// Whether it decides every request that `later` could decide, so that one behind it is never asked.
+    pub(crate) fn covers(&self, later: &Self) -> bool {
+        let path = match (&self.path, &later.path) {
+            (None, _) => true,
+            (Some(mine), None) => mine.is_everything(),
+            (Some(mine), Some(theirs)) => mine.covers(theirs),
+        };
+        let tenants = match (&self.tenants, &later.tenants) {
+            (None, _) => true,
+            (Some(mine), Some(theirs)) => mine.covers(theirs),
+            (Some(_), None) => false,
+        };
+        path && tenants
+            && self.methods.covers(later.methods)
+            && has_all(self.roles.as_deref(), later.roles.as_deref())
+            && has_all(self.scopes.as_deref(), later.scopes.as_deref())
+            && (!self.no_actor || later.no_actor)
+    }
+
     /// What it says to a request.
     pub(crate) fn judge(&self, question: &Question<'_>) -> Outcome {
         if !self.methods.has(question.method) {
@@ -144,5 +163,14 @@ impl Rule {
             return Outcome::Another;
         }
         Outcome::Decides(self.effect)
+    }
+}
+
+/// Whether a list of which one is enough takes everybody whom the other takes; none takes all.
+fn has_all(mine: Option<&[Box<str>]>, theirs: Option<&[Box<str>]>) -> bool {
+    match (mine, theirs) {
+        (None, _) => true,
+        (Some(mine), Some(theirs)) => theirs.iter().all(|one| mine.contains(one)),
+        (Some(_), None) => false,
     }
 }

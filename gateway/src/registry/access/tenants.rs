@@ -49,6 +49,11 @@ impl TenantSet {
         self.0.contains(company)
     }
 
+    /// Whether it has all that `other` has.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        other.0.is_subset(&self.0)
+    }
+
     /// Each of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|company| &**company)

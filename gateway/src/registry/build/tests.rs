@@ -117,7 +117,14 @@ fn a_good_folder_is_a_table_without_faults() {
         (who(&built, "/a/x"), who(&built, "/a/b"), who(&built, "/c")),
         ("a".into(), "b".into(), "none".into())
     );
-    assert!(built.faults.is_empty() && built.warnings.is_empty());
+    assert!(built.faults.is_empty());
+    let [inside] = built.warnings.as_slice() else {
+        panic!("{:?}", built.warnings)
+    };
+    assert!(
+        inside.starts_with("plugins.d/b.json:1:") && inside.contains("/a of plugins.d/a.json:1:"),
+        "{inside}"
+    );
     assert_eq!(
         built.changes,
         [

@@ -413,7 +413,7 @@ fn the_sample_registry_is_good() {
 }
 
 fn field() -> impl Strategy<Value = String> {
-    let known: Vec<&'static str> = [KNOWN, LATER, &["nmae"]].concat();
+    let known: Vec<&'static str> = [&names(fields::PLUGIN), LATER, &["nmae"]].concat();
     let value = prop_oneof![
         Just("null".to_owned()),
         Just("true".to_owned()),

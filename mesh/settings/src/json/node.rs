@@ -101,6 +101,23 @@ impl Node {
         }
     }
 
+    /// The value without its places.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(flag) => (*flag).into(),
+            Value::Number(number) => number.clone().into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(nodes) => nodes.iter().map(Self::to_json).collect(),
+            Value::Object(members) => {
+                let members = members.iter();
+                let members = members.map(|member| (member.name.clone(), member.value.to_json()));
+                serde_json::Value::Object(members.collect())
+            }
+        }
+    }
+
     /// The value at a JSON pointer (RFC 6901) below this one.
     #[must_use]
     pub fn find(&self, pointer: &str) -> Option<&Self> {
