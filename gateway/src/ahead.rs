@@ -7,11 +7,10 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use gapura_protocol::grpc::is_grpc;
 use gapura_transport::body::Body;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
-
-use crate::outgoing::is_grpc;
 
 /// As much as a stream of the hop holds on its own: beyond that an upload is bulk.
 const LARGE: usize = 64 * 1024;

@@ -15,6 +15,7 @@ use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{Code, with_id};
 use gapura_protocol::framing::{self, CLIENT_LIMITS};
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID};
 use gapura_protocol::path::CanonicalPath;
 use gapura_protocol::trace::Trace;
@@ -305,7 +306,7 @@ impl Pipeline {
         self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
         let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let rate = self.settings.body_rate;
-        let rate = rate.filter(|_| !outgoing::is_grpc(&head.headers));
+        let rate = rate.filter(|_| !is_grpc(&head.headers));
         let waits =
             grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;

@@ -5,15 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gapura_tests::h2::{Answer, Http2};
-use gapura_tests::mesh::TestMesh;
+use gapura_tests::mesh::{Builder, TestMesh};
 use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::wire::Wire;
 use http::Request;
+use serde_json::json;
 
 const MIB: usize = 1 << 20;
 /// Ten times what somebody else's answer may take.
 const SOON: Duration = Duration::from_secs(5);
 const EVERYTHING: u32 = (1 << 31) - 1;
+
+/// With a second plugin behind the same programs.
+fn mesh() -> Builder {
+    TestMesh::new().also("other", json!({}))
+}
 
 /// A plugin that answers `/mib` with a mebibyte.
 fn with_mebibytes(mesh: TestMesh) -> TestMesh {
@@ -57,8 +63,9 @@ fn stalled(mesh: &TestMesh) -> Stalled {
 fn assert_prompt(mesh: &TestMesh, what: &str) {
     for _ in 0..10 {
         let begun = Instant::now();
+        // Another plugin: the places of the first are all taken, which is told apart from what is held.
         assert_eq!(
-            mesh.get("/echo/x").token_of("7", "42").send().status,
+            mesh.get("/other/x").token_of("7", "42").send().status,
             200,
             "{what}"
         );
@@ -77,7 +84,7 @@ fn grown(mesh: &TestMesh, before: [u64; 2]) -> [u64; 2] {
 
 #[test]
 fn clients_that_read_nothing_cost_one_sum_and_not_one_each() {
-    let mesh = with_mebibytes(TestMesh::new().start());
+    let mesh = with_mebibytes(mesh().start());
     let before = [&mesh.gateway, &mesh.sidecar].map(|program| {
         program.forget_peak();
         program.resident_kib()
@@ -150,7 +157,7 @@ fn both_programs_live_within_the_memory_of_their_containers() {
         println!("skipped: no control group can be made here");
         return;
     };
-    let mesh = TestMesh::new().invocations(|program, name| {
+    let mesh = mesh().invocations(|program, name| {
         program.group(if name == "gateway" {
             &gateway.0
         } else {
@@ -236,7 +243,8 @@ fn uploads_without_a_length_share_a_connection_until_they_prove_large() {
 
 #[test]
 fn connections_for_bulk_are_bounded_for_each_plugin() {
-    let mesh = TestMesh::new().start();
+    let many = json!({"max_in_flight": 1000});
+    let mesh = mesh().fields(many).start();
     mesh.plugin.on("/bulk", |exchange| {
         exchange.wait_for_close();
         Then::Close
