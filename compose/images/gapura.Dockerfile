@@ -5,7 +5,7 @@ LABEL org.opencontainers.image.title="gapura" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY gapura /gapura
 COPY --chown=65532:65532 folders/ /
-ENV GAPURA_STATE=/door
+ENV GAPURA_STATE=/keys GAPURA_DOOR=/door
 USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/gapura"]

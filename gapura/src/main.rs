@@ -46,7 +46,7 @@ enum Command {
     Token(TokenCommand),
     /// Makes the front door's development keys without starting anything: for containers, where each program runs alone.
     #[command(
-        after_help = "Example:\n  gapura keys --state /door; gapura keys --state /door --ca > ca.pem"
+        after_help = "Example:\n  gapura keys --state /keys --door /door; gapura keys --state /keys --ca > ca.pem"
     )]
     Keys(KeysFlags),
     /// Fires the known attacks at your own door and tells which of them it held; exit 1 if one did not hold.
@@ -242,6 +242,9 @@ struct KeysFlags {
         value_name = "DIR"
     )]
     state: PathBuf,
+    /// A folder for a copy of what the gateway reads, so that it never sees the key that signs tokens.
+    #[arg(long, env = "GAPURA_DOOR", value_name = "DIR")]
+    door: Option<PathBuf>,
     /// Writes the root certificate to standard output, for curl --cacert.
     #[arg(long)]
     ca: bool,
@@ -352,7 +355,7 @@ fn inspect(flags: InspectFlags) -> Result<ExitCode, Error> {
 }
 
 fn keys(flags: &KeysFlags) -> Result<ExitCode, Error> {
-    let keys = gapura::keys::ensure(&flags.state, &Clock::system())?;
+    let keys = gapura::keys::ensure(&flags.state, flags.door.as_deref(), &Clock::system())?;
     let text = if flags.ca {
         std::fs::read_to_string(&keys.root)
             .map_err(|err| Error::Failed(format!("can't read {}: {err}", keys.root.display())))?

@@ -121,6 +121,12 @@ fn refuse_anothers(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A folder outside the state that is filled like it: made if it is not there, ours, and closed to others' writing.
+pub(crate) fn prepare(root: &Path) -> Result<(), Error> {
+    make_private(root)?;
+    refuse_anothers(root)
+}
+
 fn make_private(path: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(()),

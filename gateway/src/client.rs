@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use gapura_protocol::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::authenticate::Thumbprint;
 
@@ -43,6 +43,12 @@ impl Client {
         }
     }
 
+    /// The address at the other end, whatever is said in its requests.
+    #[must_use]
+    pub(crate) fn connected_from(&self) -> IpAddr {
+        self.address.ip
+    }
+
     /// Whether it is a proxy of ours, to be believed.
     #[must_use]
     pub(crate) fn is_proxy(&self) -> bool {
@@ -74,35 +80,60 @@ impl Client {
         if !self.is_proxy {
             return self.address.clone();
         }
-        let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).into_iter().collect();
-        let listed = lines
-            .into_iter()
-            .rev()
-            .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        let mut nearest = None;
-        for entry in listed {
-            // What cannot be read was not written by a proxy of ours, nor is anything to the left of it.
-            let Some(ip) = parse(entry) else { break };
-            nearest = Some(ip);
-            if !is_proxy(ip) {
-                break;
-            }
-        }
-        nearest.map_or_else(|| self.address.clone(), Named::new)
+        nearest(headers, is_proxy).map_or_else(|| self.address.clone(), |found| Named::new(found.0))
     }
 
-    /// The scheme the client used.
+    /// The scheme the client used: the word that stands as far from the right end of `X-Forwarded-Proto` as the client's address
+    /// from that of `X-Forwarded-For`. Where the two are not of one length some proxy on the way wrote only one of them, and the
+    /// right-most word is the only one that cannot be a client's.
     #[must_use]
-    pub(crate) fn proto(&self, headers: &HeaderMap) -> HeaderValue {
-        let said = headers
-            .get(X_FORWARDED_PROTO)
-            .filter(|_| self.is_proxy)
-            .map(HeaderValue::as_bytes);
-        HeaderValue::from_static(match said {
-            Some(b"https") => "https",
-            Some(b"http") => "http",
-            _ => self.proto,
-        })
+    pub(crate) fn proto(
+        &self,
+        headers: &HeaderMap,
+        is_proxy: impl Fn(IpAddr) -> bool,
+    ) -> HeaderValue {
+        let said = || {
+            let words = entries(headers, &X_FORWARDED_PROTO).count();
+            let addresses = entries(headers, &X_FORWARDED_FOR).count();
+            let at = nearest(headers, is_proxy).filter(|_| words == addresses);
+            let word = entries(headers, &X_FORWARDED_PROTO).nth(at.map_or(0, |(_, at)| at));
+            word.and_then(scheme)
+        };
+        let said = if self.is_proxy { said() } else { None };
+        HeaderValue::from_static(said.unwrap_or(self.proto))
+    }
+}
+
+/// The entries of a list, all lines of it, the last first.
+fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(name).into_iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+}
+
+/// The right-most address that is no proxy of ours, and how many stand to the right of it; the left-most where all are.
+fn nearest(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, usize)> {
+    let mut nearest = None;
+    for (at, entry) in entries(headers, &X_FORWARDED_FOR).enumerate() {
+        // What cannot be read was not written by a proxy of ours, nor is anything to the left of it.
+        let Some(ip) = parse(entry) else { break };
+        nearest = Some((ip, at));
+        if !is_proxy(ip) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// A scheme as proxies spell it; that of a WebSocket is the one of the connection it runs on.
+fn scheme(word: &[u8]) -> Option<&'static str> {
+    let word = word.trim_ascii();
+    let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+    if is(b"https") || is(b"wss") {
+        Some("https")
+    } else if is(b"http") || is(b"ws") {
+        Some("http")
+    } else {
+        None
     }
 }
 
@@ -185,6 +216,18 @@ mod tests {
         assert_eq!(seen(true, &[]), "10.0.0.9");
     }
 
+    fn proto(is_proxy: bool, addresses: &[&str], words: &[&str]) -> String {
+        let client = Client::new("10.0.0.9:1".parse().unwrap(), true, is_proxy);
+        let mut headers = HeaderMap::new();
+        for (name, lines) in [(X_FORWARDED_FOR, addresses), (X_FORWARDED_PROTO, words)] {
+            for line in lines {
+                headers.append(&name, HeaderValue::from_str(line).unwrap());
+            }
+        }
+        let proto = client.proto(&headers, |ip| ip.to_string().starts_with("10."));
+        proto.to_str().unwrap().to_owned()
+    }
+
     #[test]
     fn a_client_of_ipv6_is_its_network() {
         let network = |ip: &str| Named::new(ip.parse().unwrap()).network().to_string();
@@ -195,9 +238,56 @@ mod tests {
 
     #[test]
     fn only_a_proxy_is_believed_about_the_scheme() {
-        let headers = HeaderMap::from_iter([(X_FORWARDED_PROTO, HeaderValue::from_static("http"))]);
-        let client = |is_proxy| Client::new("10.0.0.9:1".parse().unwrap(), true, is_proxy);
-        assert_eq!(client(true).proto(&headers), "http");
-        assert_eq!(client(false).proto(&headers), "https");
+        assert_eq!(proto(true, &[], &["http"]), "http");
+        assert_eq!(proto(false, &[], &["http"]), "https");
+        assert_eq!(proto(true, &[], &[]), "https");
+    }
+
+    #[test]
+    fn a_scheme_is_read_however_proxies_spell_it_and_nonsense_says_nothing() {
+        for (word, scheme) in [
+            ("HTTP", "http"),
+            (" Http ", "http"),
+            ("ws", "http"),
+            ("WSS", "https"),
+            ("https", "https"),
+            ("ftp", "https"),
+            ("", "https"),
+            ("http,", "https"),
+            ("http;", "https"),
+        ] {
+            assert_eq!(proto(true, &[], &[word]), scheme, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_own_word_never_wins() {
+        // What the client says stands to the left of what our proxy adds, on the same line or on one before.
+        for words in [
+            &["https", "http"][..],
+            &["https, http"],
+            &["wss,https,http"],
+        ] {
+            assert_eq!(proto(true, &[], words), "http", "{words:?}");
+            assert_eq!(proto(true, &["1.1.1.1"], words), "http", "{words:?}");
+        }
+        // Two proxies, each with its word: the first one tells how the client came.
+        assert_eq!(
+            proto(true, &["1.1.1.1, 10.0.0.1"], &["http, https"]),
+            "http"
+        );
+        assert_eq!(
+            proto(true, &["1.1.1.1", "10.0.0.1"], &["http", "https"]),
+            "http"
+        );
+        // The same, and a client that said both: what it said is past the right-most stranger.
+        let addresses = ["6.6.6.6, 1.1.1.1, 10.0.0.1"];
+        assert_eq!(proto(true, &addresses, &["https, http, https"]), "http");
+        // Only one of two proxies wrote a word.
+        assert_eq!(
+            proto(true, &["1.1.1.1, 10.0.0.1"], &["https", "https", "http"]),
+            "http"
+        );
+        assert_eq!(proto(true, &["1.1.1.1, 10.0.0.1"], &["http"]), "http");
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Name;
 use gapura_runtime::cli::Checked;
+use gapura_runtime::room::Room;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 
@@ -31,6 +32,13 @@ pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
     loaded.keys.fetch_now(&clock)?;
     let mut lines = vec![format!("{:#}", config.to_json())];
     lines.extend(loaded.keys.ring().describe());
+    let room = Room::found();
+    let share = config.connections_per_address.unwrap_or(room.per_address());
+    lines.extend(room.lines());
+    lines.push(format!(
+        "limit: {:<26} {share}",
+        "connections of one address"
+    ));
     lines.extend(crate::check::lines(&loaded.registry.table()));
     Ok(Checked {
         lines,

@@ -5,6 +5,7 @@
 //! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
 
 mod decides;
+mod door;
 mod entry;
 mod explain;
 mod folder;
@@ -16,22 +17,28 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgMatches, Command};
+use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
 use gapura_runtime::reload::clients::ClientAuth;
 use gapura_settings::{
     Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
 };
+use gapura_trust::public::TlsMin;
 use serde_json::Value;
 
 use self::decides::{host, read_auth, read_standing, signing, whole};
+use self::door::{read_clients, read_hsts, read_proxy_protocol, read_tls, read_tls_min};
 use crate::authenticate;
 use crate::cidr::Cidr;
 use crate::registry::Signing;
 use crate::sign::SignatureForm;
 use crate::standing;
 
+pub use door::TlsFiles;
+pub(crate) use door::strict_transport;
 pub use explain::Explain;
 pub use folder::PluginFiles;
 
@@ -63,6 +70,10 @@ pub struct Config {
     pub(crate) common: Common,
     /// The certificate of the public side; plain HTTP without.
     pub(crate) tls: Option<TlsFiles>,
+    /// The oldest TLS that clients may speak.
+    pub(crate) tls_min: TlsMin,
+    /// How long browsers shall come by https alone; nothing is said if `None`.
+    pub(crate) hsts: Option<Duration>,
     /// Whose certificates clients may show; `None`: they are not asked.
     pub(crate) clients: Option<ClientAuth>,
     /// The registry.
@@ -77,6 +88,12 @@ pub struct Config {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub(crate) trusted_proxies: Vec<Cidr>,
+    /// The least that a client moves of a body; nothing, if `None`.
+    pub(crate) body_rate: Option<Rate>,
+    /// How many connections one address may have; a share of what there is room for, if `None`.
+    pub(crate) connections_per_address: Option<usize>,
+    /// Whether they say in front of each connection whose it is.
+    pub(crate) proxy_protocol: bool,
     /// What requests to plain http upstreams are signed with.
     pub(crate) signing_secret_file: Option<PathBuf>,
     /// In which form.
@@ -88,15 +105,6 @@ pub struct Config {
     /// What is allowed and hardly meant, a sentence each.
     pub(crate) warnings: Vec<String>,
     shown: Effective,
-}
-
-/// The certificate of the public side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub(crate) cert: PathBuf,
-    /// Its private key.
-    pub(crate) key: PathBuf,
 }
 
 impl Settings for Config {
@@ -118,6 +126,7 @@ impl Settings for Config {
         let mut warnings = Vec::new();
         let listen = layers.parse("listen", address).unwrap_or(LISTEN);
         let tls = read_tls(layers);
+        let tls_min = read_tls_min(layers);
         let clients = read_clients(layers);
         let is_plain = layers.one("tls-cert").is_none() && layers.one("tls-key").is_none();
         if is_plain && exposed(listen) && !layers.switch("insecure-listen") {
@@ -139,6 +148,10 @@ impl Settings for Config {
         warnings.extend(trusted_proxies.iter().filter(|cidr| cidr.is_everyone()).map(|cidr| {
             format!("--trusted-proxy {cidr} believes X-Forwarded-For from everyone: callers can choose the address they are limited by")
         }));
+        let proxy_protocol = read_proxy_protocol(layers);
+        let body_rate = door::read_body_rate(layers);
+        let connections_per_address = layers.parse("connections-per-address", door::count);
+        let hsts = read_hsts(layers);
         let max_body = layers.parse("max-body-bytes", whole);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
@@ -152,6 +165,8 @@ impl Settings for Config {
         let mut config = Self {
             common: common?,
             tls,
+            tls_min,
+            hsts,
             clients,
             plugin_dir: plugin_dir?,
             last_good,
@@ -159,6 +174,9 @@ impl Settings for Config {
             standing,
             public_hosts,
             trusted_proxies,
+            body_rate,
+            connections_per_address,
+            proxy_protocol,
             signing_secret_file,
             signature: signature.unwrap_or_default(),
             max_body,
@@ -235,73 +253,6 @@ fn read_signing_key(layers: &mut Layers, matches: &ArgMatches) -> Option<Questio
         plugin: plugin?,
         secret: secret?,
     })
-}
-
-fn read_tls(layers: &mut Layers) -> Option<TlsFiles> {
-    match (layers.one("tls-cert"), layers.one("tls-key")) {
-        (Some(cert), Some(key)) => Some(TlsFiles {
-            cert: cert.text.into(),
-            key: key.text.into(),
-        }),
-        (Some(cert), None) => {
-            layers.problem(
-                "tls-cert",
-                &cert.origin,
-                "needs --tls-key, the key of that certificate",
-            );
-            None
-        }
-        (None, Some(key)) => {
-            layers.problem(
-                "tls-key",
-                &key.origin,
-                "needs --tls-cert, the certificate of that key",
-            );
-            None
-        }
-        (None, None) => None,
-    }
-}
-
-/// Clients' certificates: with a CRL, or without one in so many words.
-fn read_clients(layers: &mut Layers) -> Option<ClientAuth> {
-    let required = match layers.one("client-auth") {
-        None => false,
-        Some(_) => layers.parse("client-auth", |text| match text {
-            "optional" => Ok(false),
-            "required" => Ok(true),
-            _ => Err("must be optional or required".to_owned()),
-        })?,
-    };
-    let without = layers.switch("no-client-crl");
-    let crl = layers.one("client-crl");
-    let Some(ca) = layers.one("client-ca") else {
-        for name in ["client-crl", "no-client-crl", "client-auth"] {
-            let given = layers
-                .one(name)
-                .filter(|_| name != "no-client-crl" || without);
-            if let Some(found) = given {
-                let message = "says nothing without --client-ca, the CAs of clients' certificates";
-                layers.problem(name, &found.origin, message);
-            }
-        }
-        return None;
-    };
-    let fault = if layers.one("tls-cert").is_none() {
-        "needs --tls-cert: only over TLS can a client show a certificate"
-    } else if crl.is_some() && without {
-        "has both --client-crl and --no-client-crl; keep one"
-    } else if crl.is_none() && !without {
-        "needs --client-crl, the CRLs of these CAs, or --no-client-crl: a stolen certificate would then be good until it expires"
-    } else {
-        return Some(ClientAuth {
-            ca: ca.text.into(),
-            crl: crl.map(|crl| crl.text.into()),
-            required,
-        });
-    };
-    layers.problem("client-ca", &ca.origin, fault);
-    None
 }
 
 #[cfg(test)]

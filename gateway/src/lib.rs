@@ -10,6 +10,7 @@ pub mod config;
 pub mod hostile;
 
 mod admin;
+mod ahead;
 mod authenticate;
 mod authorise;
 mod check;

@@ -138,7 +138,9 @@ impl Error {
             Self::Method => Code::MethodNotAllowed,
             Self::NotAForm | Self::NoToken => Code::BadRequest,
             Self::Body(BodyFault::TooLarge) => Code::BodyTooLarge,
-            Self::Body(BodyFault::Idle | BodyFault::Stalled) => Code::RequestTimeout,
+            Self::Body(BodyFault::Idle | BodyFault::Slow | BodyFault::Stalled) => {
+                Code::RequestTimeout
+            }
             Self::Body(BodyFault::Cut | BodyFault::Short | BodyFault::Gone) => Code::ClientGone,
             Self::Body(BodyFault::Malformed(_)) => Code::BadRequest,
             Self::Token(LogoutFault::KeysUnavailable) => Code::KeysUnavailable,

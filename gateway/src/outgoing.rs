@@ -56,6 +56,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) websocket: bool,
     /// Not a byte of body.
     pub(crate) bodiless: bool,
+    /// The body says no length and has proven to be large.
+    pub(crate) large: bool,
     /// Unix seconds.
     pub(crate) now: u64,
 }
@@ -218,7 +220,7 @@ fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
     }
 }
 
-/// Bulk, and what has no known end, keeps off the shared connection; gRPC is many small messages, and needs trailers.
+/// Bulk keeps off the shared connection, whether it says so or proves to be; gRPC is many small messages, and needs trailers.
 fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
     if facts.websocket {
         return Carrier::Alone;
@@ -229,10 +231,10 @@ fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length < BULK) {
-        Carrier::Shared
-    } else {
+    if facts.large || length.is_some_and(|length| length >= BULK) {
         Carrier::Alone
+    } else {
+        Carrier::Shared
     }
 }
 

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_http::http1::{Incoming, Refusal};
+use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::{Code, with_id};
 use gapura_protocol::framing::{self, CLIENT_LIMITS};
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID};
 use gapura_protocol::path::CanonicalPath;
 use gapura_protocol::trace::Trace;
@@ -27,10 +29,13 @@ use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::{self, Tunnel};
 use gapura_transport::upstream::{Answer, Hint};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
+};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 
+use crate::ahead;
 use crate::authenticate::{self, Authenticator, Caller, VerifiedCaller};
 use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
@@ -82,6 +87,8 @@ pub(crate) struct Pipeline {
 /// What goes with one request from its head to its answer.
 struct Visit<'a> {
     client: &'a Client,
+    /// For whom streams hold what its client does not take.
+    owner: &'a Rc<Owner>,
     exchange: Box<Exchange>,
     page: Page,
     /// Where it stands with the limits that it has passed.
@@ -109,6 +116,7 @@ struct Found<'a> {
     now: u64,
     websocket: bool,
     bodiless: bool,
+    large: bool,
 }
 
 impl Pipeline {
@@ -116,6 +124,7 @@ impl Pipeline {
     pub(crate) async fn handle(
         &self,
         client: &Client,
+        owner: &Rc<Owner>,
         request: Request<Incoming>,
         tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
@@ -123,12 +132,14 @@ impl Pipeline {
         let http1 = head.version != Version::HTTP_2;
         let mut visit = Visit {
             client,
+            owner,
             exchange: self.begin(client, &head),
             page: Page::of(&head),
             stands: Vec::new(),
             tunnel,
         };
         let target = visit.page.is_known().then(|| head.uri.clone());
+        let hsts = self.hsts(client, &head.headers);
         let tried = self.try_handle(head, incoming, &mut visit);
         let result = catch_panic(pin!(tried))
             .await
@@ -169,6 +180,11 @@ impl Pipeline {
         };
         rate_limit::mark(&stands, response.headers_mut());
         page.mark(response.headers_mut(), &self.standing); // cors.rs: what browsers are told
+        if let Some(hsts) = hsts {
+            response
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, hsts);
+        }
         if ends {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -194,7 +210,19 @@ impl Pipeline {
         let rejection = Rejection::Head(kind);
         let mut response = respond::refuse(&rejection, exchange, &self.core.seed.log);
         page.mark(response.headers_mut(), &self.standing);
+        if let Some(hsts) = self.hsts(client, &HeaderMap::new()) {
+            response
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, hsts);
+        }
         response
+    }
+
+    /// What a client that came by https is told to do from now on (RFC 6797, section 7.2: nothing is said over http).
+    fn hsts(&self, client: &Client, headers: &HeaderMap) -> Option<HeaderValue> {
+        let hsts = self.settings.hsts.as_ref()?;
+        let proto = client.proto(headers, |ip| self.settings.is_proxy(ip));
+        (proto == "https").then(|| hsts.clone())
     }
 
     /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
@@ -281,10 +309,14 @@ impl Pipeline {
         )?; // authorise.rs: may they
         self.within_limits(&permit, &address, visit).await?; // rate_limit/: so often
         let (permit, cluster) = bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
+        let rate = self.settings.body_rate;
+        let rate = rate.filter(|_| !is_grpc(&head.headers));
         let waits =
             grpc::timeout(&head.headers).map_err(|_| Rejection::Framing(Code::BadRequest))?;
         let interim = incoming.interim();
         let (body, upload) = body(incoming, &head.headers, permit.plugin())?;
+        let mut body = body.no_slower(rate);
+        let large = ahead::is_large(&mut body, &head).await; // ahead.rs: bulk, or not
         let until = Until::of(&permit, address.ip, now); // until.rs: for how long
         let network = address.network();
         let found = Found {
@@ -294,6 +326,7 @@ impl Pipeline {
             now,
             websocket: websocket.asked,
             bodiless: body.is_ended(),
+            large,
         };
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
@@ -463,11 +496,14 @@ impl Pipeline {
             span: self.core.random.next(),
             client: found.address.header,
             is_proxy: visit.client.is_proxy(),
-            proto: visit.client.proto(&head.headers),
+            proto: visit
+                .client
+                .proto(&head.headers, |ip| self.settings.is_proxy(ip)),
             host: found.host,
             rest: found.route.path,
             websocket: found.websocket,
             bodiless: found.bodiless,
+            large: found.large,
             now: found.now,
         };
         let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, self.signer.as_deref())
@@ -518,13 +554,13 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Answer, Rejection> {
         let sent = Instant::now();
-        let answer = self
+        let mut answer = self
             .upstreams
-            .send(cluster, outgoing, body, upload, hint)
+            .send(cluster, outgoing, body, upload, (visit.owner, hint))
             .await
             .map_err(Rejection::Forward)?;
         visit.exchange.record.upstream = Some(sent.elapsed());
-        if framing::is_sound_answer(answer.response.headers()) {
+        if framing::settle_answer(answer.response.headers_mut()) {
             Ok(answer)
         } else {
             Err(Rejection::Forward(upstream::Error::Protocol))

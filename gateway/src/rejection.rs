@@ -85,9 +85,9 @@ impl Rejection {
             Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
                 Code::BodyTooLarge
             }
-            Self::Forward(upstream::Error::Body(BodyFault::Idle | BodyFault::Stalled)) => {
-                Code::RequestTimeout
-            }
+            Self::Forward(upstream::Error::Body(
+                BodyFault::Idle | BodyFault::Slow | BodyFault::Stalled,
+            )) => Code::RequestTimeout,
             Self::Forward(upstream::Error::Body(BodyFault::Malformed(_))) => Code::BadRequest,
             // It broke its own request off; whether anybody reads this is open.
             Self::Forward(upstream::Error::Body(

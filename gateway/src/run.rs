@@ -29,7 +29,7 @@ use crate::admin::Admin;
 use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
 use crate::check::{self, Look};
 use crate::command;
-use crate::config::{Config, Question, TlsFiles};
+use crate::config::{self, Config, Question, TlsFiles};
 use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
@@ -46,6 +46,7 @@ use crate::upstream::{Upstreams, prober, resolve};
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
     token_reasons: &TokenError::LABELS,
+    unproven: usize::MAX, // a client need not prove who it is
 };
 
 /// What each worker makes its server from.
@@ -93,6 +94,10 @@ impl Program for Config {
             alarms,
             (log, clock),
         )?;
+        let proxies = self.trusted_proxies.clone();
+        let prepared = prepared.sharing(self.connections_per_address, move |ip| {
+            proxies.iter().any(|block| block.contains(ip))
+        });
         // What the flags were judged by may differ from what was handed over.
         if self.tls.is_none() && !exposed(self.common.listen) && prepared.is_exposed() {
             let fault = "the socket public that systemd handed over would be plain HTTP beyond this machine; give --tls-cert and --tls-key, or set ListenStream=127.0.0.1:PORT";
@@ -109,6 +114,7 @@ impl Program for Config {
                 PublicStore::server_config(
                     public,
                     loaded.clients.as_ref().map(ClientTrust::verifier),
+                    self.tls_min,
                 )
             })
             .transpose();
@@ -127,6 +133,9 @@ impl Program for Config {
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
+                proxy_protocol: self.proxy_protocol,
+                body_rate: self.body_rate,
+                hsts: self.hsts.map(config::strict_transport),
                 takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
             }),

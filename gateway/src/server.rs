@@ -1,12 +1,14 @@
 //! The door: takes connections from clients and ends their TLS.
 //!
-//! In: accepted sockets. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, spoken by `door` until the connection ends, or until
+//! In: accepted sockets, of trusted proxies with the client's address in front where they are told to say it. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, spoken by `door` until the connection ends, or until
 //! the certificate does that its client has shown. A failed handshake leaves one line; nothing a client does to its own connection
 //! is felt on another.
 
 mod door;
+mod proxy_protocol;
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -46,15 +48,19 @@ struct Opened {
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted {
-            socket,
-            slot: _slot,
-        } = accepted;
+        let Accepted { socket, mut slot } = accepted;
         // Clients come to a port; there is no other door.
         let Socket::Tcp(stream, from) = socket else {
             return;
         };
         let core = &self.pipeline.core;
+        let (stream, from) = match self.introduced(stream, from).await {
+            Ok(introduced) => introduced,
+            Err(error) => return self.unintroduced(&error, &from.to_string()),
+        };
+        if !slot.is_of(from.ip()) {
+            return; // its address has its share; that was told when it came to it
+        }
         let Opened { io, http2, proof } = match self.open(stream).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
@@ -63,7 +69,7 @@ impl Serve for Server {
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Client::new(from, self.tls.is_some(), is_proxy)
             .proving(proof.as_ref().map(ClientProof::thumbprint));
-        let served = door::serve(&self.pipeline, client, io, http2);
+        let served = door::serve(&self.pipeline, client, slot.place(), io, http2);
         match (&self.clients, &proof) {
             (Some(clients), Some(proof)) => tokio::select! {
                 () = served => {}
@@ -80,8 +86,25 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn open(&self, stream: std::net::TcpStream) -> io::Result<Opened> {
-        let stream = TcpStream::from_std(stream)?;
+    /// The stream at its client's first byte, and who that is: whom a trusted proxy names, where it is told to.
+    async fn introduced(
+        &self,
+        stream: std::net::TcpStream,
+        from: SocketAddr,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let mut stream = TcpStream::from_std(stream)?;
+        let settings = &self.pipeline.settings;
+        if !settings.proxy_protocol || !settings.is_proxy(from.ip().to_canonical()) {
+            return Ok((stream, from));
+        }
+        let named = proxy_protocol::read(&mut stream);
+        let named = tokio::time::timeout(HANDSHAKE_WITHIN, named)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok((stream, named.unwrap_or(from)))
+    }
+
+    async fn open(&self, stream: TcpStream) -> io::Result<Opened> {
         let Some(config) = &self.tls else {
             return Ok(Opened {
                 io: Box::new(stream),
@@ -118,6 +141,25 @@ impl Server {
         ];
         let log = &self.pipeline.core.seed.log;
         log.event(Level::Warn, "connection_closed", &message, &fields);
+    }
+
+    /// One line for each trusted proxy that does not say whose connection it is.
+    fn unintroduced(&self, error: &io::Error, from: &str) {
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => "its PROXY header took too long".to_owned(),
+            io::ErrorKind::UnexpectedEof => "it ended before its PROXY header did".to_owned(),
+            _ => error.to_string(),
+        };
+        let seed = &self.pipeline.core.seed;
+        seed.meters.handshake_failed(Side::Client, "proxy_protocol");
+        let message = format!("the connection of {from} is closed: {why}");
+        let fields = [
+            ("side", "client".into()),
+            ("reason", "proxy_protocol".into()),
+            ("peer", from.into()),
+        ];
+        seed.log
+            .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 
     /// One line for each failed handshake, with the reason and the client's address.

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use gapura_http::pace::Rate;
 use gapura_protocol::host;
+use http::HeaderValue;
 
 use crate::cidr::Cidr;
 
@@ -13,6 +15,12 @@ pub(crate) struct Downstream {
     pub(crate) public_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<Cidr>,
+    /// Whether they say in front of a connection whose it is.
+    pub(crate) proxy_protocol: bool,
+    /// The least that a client moves of a body; nothing, if `None`.
+    pub(crate) body_rate: Option<Rate>,
+    /// What browsers are told over https: to come by nothing else.
+    pub(crate) hsts: Option<HeaderValue>,
     /// Whether providers may tell of logouts.
     pub(crate) takes_logouts: bool,
     /// Whether it is told by name who acted for whom.

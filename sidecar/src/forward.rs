@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gapura_http::BoxStream;
-use gapura_http2::client as http2;
+use gapura_http2::{Owner, client as http2};
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::{OpenConnection, Side};
 use gapura_transport::body::{Body, BodyFault, Upload, UploadState};
@@ -105,7 +105,7 @@ impl Plugin {
         self.pool.sweep();
     }
 
-    /// Sends a request; `hint` hears of interim answers.
+    /// Sends a request of `owner`; `hint` hears of interim answers.
     ///
     /// # Errors
     /// [`Error`]
@@ -114,7 +114,7 @@ impl Plugin {
         trusted: Trusted,
         body: Body,
         upload: &Rc<Upload>,
-        hint: &mut Hint<'_>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         let (websocket, trailers) = (trusted.websocket, trusted.trailers);
         let mut request = Request::from_parts(trusted.into_parts(), body);
@@ -128,7 +128,7 @@ impl Plugin {
         }
         // Boxed, since its frame would be part of every request's and few plugins speak it.
         if over_h2 {
-            Box::pin(self.over_h2(request, upload, hint)).await
+            Box::pin(self.over_h2(request, upload, (owner, hint))).await
         } else {
             self.over_h1(request, upload, hint).await
         }
@@ -154,7 +154,7 @@ impl Plugin {
         &self,
         mut request: Request<Body>,
         upload: &Rc<Upload>,
-        hint: &mut Hint<'_>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_2;
         to_absolute_form(&mut request);
@@ -166,7 +166,7 @@ impl Plugin {
             .cloned();
         if let Some(shared) = known {
             let repeatable = request.method().is_idempotent();
-            match shared.send(request, &mut *hint).await {
+            match shared.send(request, owner, &mut *hint).await {
                 Err(http2::SendError::Unsent {
                     request: unsent, ..
                 }) => request = *unsent,
@@ -180,7 +180,7 @@ impl Plugin {
         }
         let fresh = self.open_h2().await.map_err(Error::Unreachable)?;
         *self.shared.borrow_mut() = Some(fresh.clone());
-        over_h2(fresh.send(request, hint).await, upload)
+        over_h2(fresh.send(request, owner, hint).await, upload)
     }
 
     async fn open(&self) -> io::Result<Opened<BoxStream>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_http::http1::{Incoming, Interim, Refusal};
+use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
 use gapura_protocol::envelope::with_id;
 use gapura_protocol::framing;
@@ -20,7 +21,7 @@ use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
 use gapura_transport::tunnel::Tunnel;
-use gapura_transport::upstream::Answer;
+use gapura_transport::upstream::{Answer, Hint};
 use http::header::TRAILER;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -52,6 +53,7 @@ impl Pipeline {
         &self,
         peer: &Result<PermittedPeer, Denied>,
         name: &Rc<str>,
+        owner: &Rc<Owner>,
         request: Request<Incoming>,
         tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
@@ -73,7 +75,8 @@ impl Pipeline {
                 .map(|trace| trace.id);
         }
         let request = (head, incoming);
-        let result = catch_panic(pin!(self.try_handle(peer, request, &mut exchange, tunnel)))
+        let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
+        let result = catch_panic(pin!(tried))
             .await
             .unwrap_or(Err(Rejection::Panic));
         match result {
@@ -113,6 +116,7 @@ impl Pipeline {
     async fn try_handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
+        owner: &Rc<Owner>,
         (head, incoming): (Parts, Incoming),
         exchange: &mut Exchange,
         tunnel: &RefCell<Option<Tunnel>>,
@@ -131,17 +135,18 @@ impl Pipeline {
         exchange.upload = Some(upload.clone());
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
-        let sending = self.plugin.send(trusted, body, &upload, &mut hint);
+        let by = (owner, &mut hint as &mut Hint<'_>);
+        let sending = self.plugin.send(trusted, body, &upload, by);
         let answer = self.core.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
         record.upstream = Some(sent.elapsed());
         let Answer {
-            response: answer,
+            response: mut answer,
             switched,
         } = answer;
-        if !framing::is_sound_answer(answer.headers()) {
+        if !framing::settle_answer(answer.headers_mut()) {
             return Err(Rejection::Unsound);
         }
         let answer = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

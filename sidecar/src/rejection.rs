@@ -52,7 +52,7 @@ impl Rejection {
             Self::Forward(Error::Unreachable(_)) => Code::UpstreamUnreachable,
             Self::Forward(Error::Timeout) => Code::UpstreamTimeout,
             Self::Forward(Error::Body(BodyFault::TooLarge)) => Code::BodyTooLarge,
-            Self::Forward(Error::Body(BodyFault::Idle | BodyFault::Stalled)) => {
+            Self::Forward(Error::Body(BodyFault::Idle | BodyFault::Slow | BodyFault::Stalled)) => {
                 Code::RequestTimeout
             }
             Self::Forward(Error::Body(BodyFault::Malformed(_))) => Code::BadRequest,

@@ -11,6 +11,7 @@ use gapura_protocol::identity::{IdPattern, Role, TrustDomain};
 use gapura_runtime::cli::{Checked, Cli, Failed, Program};
 use gapura_runtime::load::{Ground, Loading};
 use gapura_runtime::program::{Running, StartError};
+use gapura_runtime::room::Room;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Worker;
@@ -29,7 +30,11 @@ use crate::wrap;
 const BLUEPRINT: Blueprint = Blueprint {
     main: "hop",
     token_reasons: &[],
+    unproven: UNPROVEN,
 };
+
+/// More handshakes than a fleet of gateways begins at once; nobody without a certificate keeps a gateway out.
+const UNPROVEN: usize = 256;
 
 /// Reads every file; the very same for `--check` as for a start.
 fn load(config: &Config, clock: &Clock) -> Result<(Ground, AllowList), Vec<String>> {
@@ -69,8 +74,11 @@ impl Program for Config {
 
     fn check(&self) -> Result<Checked, Vec<String>> {
         load(self, &Clock::system())?;
+        let mut lines = vec![format!("{:#}", self.to_json())];
+        lines.extend(Room::found().lines());
+        lines.push(format!("limit: {:<26} {UNPROVEN}", "connections unproven"));
         Ok(Checked {
-            lines: vec![format!("{:#}", self.to_json())],
+            lines,
             ..Checked::default()
         })
     }

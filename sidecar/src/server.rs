@@ -46,10 +46,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
-        let Accepted {
-            socket,
-            slot: _slot,
-        } = accepted;
+        let Accepted { socket, slot } = accepted;
         let Ok((stream, from)) = opened(socket) else {
             return;
         };
@@ -58,11 +55,12 @@ impl Serve for Server {
             Ok(proven) => proven,
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
+        slot.proven();
         let _open = self.pipeline.core.count_open(Side::Hop);
         if proven.http2 {
-            h2::serve(&self.pipeline, proven).await;
+            h2::serve(&self.pipeline, proven, slot.place()).await;
         } else {
-            h1::serve(&self.pipeline, proven).await;
+            h1::serve(&self.pipeline, proven, slot.place()).await;
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustls::SupportedProtocolVersion;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -135,6 +136,13 @@ impl TestMesh {
             "localhost",
             alpn,
         )
+    }
+
+    /// The same, speaking this version of TLS alone.
+    #[must_use]
+    pub fn client_tls_of(&self, version: &'static SupportedProtocolVersion) -> Tls {
+        let root = self.public_root.as_deref().expect("a gateway with TLS");
+        Tls::of_version(root, "localhost", &["http/1.1"], version)
     }
 
     /// The file with the root that signed the gateway's public certificate.
@@ -271,6 +279,21 @@ impl Builder {
     #[must_use]
     pub fn gateway_flag(mut self, flag: &str, value: &str) -> Self {
         self.gateway = self.gateway.flag(flag, value);
+        self
+    }
+
+    /// A switch of the gateway.
+    #[must_use]
+    pub fn gateway_arg(mut self, flag: &str) -> Self {
+        self.gateway = self.gateway.arg(flag);
+        self
+    }
+
+    /// What both programs are started with, changed.
+    #[must_use]
+    pub fn invocations(mut self, change: impl Fn(Invocation, &str) -> Invocation) -> Self {
+        self.gateway = change(self.gateway, "gateway");
+        self.sidecar = change(self.sidecar, "sidecar");
         self
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ struct Output {
 pub struct Invocation {
     args: Vec<OsString>,
     env: BTreeMap<String, String>,
+    files: Option<u32>,
+    group: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -79,10 +81,24 @@ impl Invocation {
         self
     }
 
+    /// So many open files, and no way to raise that.
+    #[must_use]
+    pub fn files(mut self, most: u32) -> Self {
+        self.files = Some(most);
+        self
+    }
+
+    /// In this control group.
+    #[must_use]
+    pub fn group(mut self, group: &Path) -> Self {
+        self.group = Some(group.to_owned());
+        self
+    }
+
     /// The command as it would be started.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(built(program));
+        let mut command = self.bare(built(program));
         command.args(&self.args).env_clear();
         for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
@@ -94,6 +110,24 @@ impl Invocation {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        command
+    }
+
+    /// The program itself, or a shell that sets its limits and becomes it.
+    fn bare(&self, program: PathBuf) -> Command {
+        let mut words = Vec::new();
+        if let Some(group) = &self.group {
+            words.push(format!("echo $$ >{}/cgroup.procs", group.display()));
+        }
+        if let Some(files) = self.files {
+            words.push(format!("ulimit -n {files}"));
+        }
+        if words.is_empty() {
+            return Command::new(program);
+        }
+        words.push("exec \"$0\" \"$@\"".to_owned());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(words.join(" && ")).arg(program);
         command
     }
 

@@ -1,13 +1,15 @@
 //! HTTP/1.1 as exact bytes: what is sent is what the test wrote, and what comes back is read without any leniency of its own.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use crate::PATIENCE;
 use crate::certs::Certificate;
@@ -49,23 +51,40 @@ impl Tls {
     /// Trusts `root`, expects the name `name`, offers `alpn`, shows no certificate.
     #[must_use]
     pub fn trusting(root: &str, name: &str, alpn: &[&str]) -> Self {
-        Self::build(root, name, alpn, None)
+        Self::build(root, name, alpn, None, rustls::ALL_VERSIONS)
+    }
+
+    /// The same, speaking this version alone.
+    #[must_use]
+    pub fn of_version(
+        root: &str,
+        name: &str,
+        alpn: &[&str],
+        version: &'static SupportedProtocolVersion,
+    ) -> Self {
+        Self::build(root, name, alpn, None, &[version])
     }
 
     /// The same, with a certificate to show.
     #[must_use]
     pub fn showing(root: &str, name: &str, alpn: &[&str], own: &Certificate) -> Self {
-        Self::build(root, name, alpn, Some(own))
+        Self::build(root, name, alpn, Some(own), rustls::ALL_VERSIONS)
     }
 
-    fn build(root: &str, name: &str, alpn: &[&str], own: Option<&Certificate>) -> Self {
+    fn build(
+        root: &str,
+        name: &str,
+        alpn: &[&str],
+        own: Option<&Certificate>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
             roots.add(root.unwrap()).unwrap();
         }
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match own {
@@ -107,15 +126,48 @@ impl Wire {
         }
     }
 
+    /// Connects without TLS from this address of loopback.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn plain_from(from: IpAddr, address: SocketAddr) -> std::io::Result<Self> {
+        Ok(Self {
+            stream: Stream::Plain(connect_from(from, address)?),
+            unread: Vec::new(),
+        })
+    }
+
+    /// Connects from this address of loopback and shakes hands.
+    ///
+    /// # Errors
+    /// As [`Wire::tls`].
+    pub fn tls_from(from: IpAddr, address: SocketAddr, tls: &Tls) -> std::io::Result<Self> {
+        Self::shaken(connect_from(from, address)?, tls)
+    }
+
     /// Connects and shakes hands.
     ///
     /// # Errors
     /// What the handshake failed with. A refusal of our certificate comes with the first reading only: TLS 1.3 lets a client
     /// finish before the server has judged it.
     pub fn tls(address: SocketAddr, tls: &Tls) -> std::io::Result<Self> {
+        Self::tls_behind(b"", address, tls)
+    }
+
+    /// The same, with these bytes in front of the handshake, as a proxy writes them.
+    ///
+    /// # Errors
+    /// As [`Wire::tls`].
+    pub fn tls_behind(preamble: &[u8], address: SocketAddr, tls: &Tls) -> std::io::Result<Self> {
+        let mut socket = connect(address);
+        socket.write_all(preamble)?;
+        Self::shaken(socket, tls)
+    }
+
+    fn shaken(socket: TcpStream, tls: &Tls) -> std::io::Result<Self> {
         let connection = ClientConnection::new(tls.config.clone(), tls.name.clone())
             .map_err(std::io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, connect(address));
+        let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
@@ -514,6 +566,19 @@ impl Response {
         );
         assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()));
     }
+}
+
+fn connect_from(from: IpAddr, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -1,10 +1,36 @@
 //! What the operator's side shows, and to whom.
 
+use std::time::{Duration, Instant};
+
 use gapura_tests::eventually;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::program::{Invocation, Program};
 use gapura_tests::wire::{Response, Wire};
 use serde_json::json;
+
+/// Ten times what an answer may take.
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn readers_that_say_nothing_delay_nobody() {
+    let mesh = TestMesh::new()
+        .gateway_flag("--health", "127.0.0.1:0")
+        .start();
+    for listener in ["admin", "health"] {
+        let address = mesh.gateway.address(listener);
+        let mut silent: Vec<Wire> = (0..200).map(|_| Wire::plain(address)).collect();
+        let begun = Instant::now();
+        let mut wire = Wire::plain(address);
+        wire.send(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+        assert_eq!(wire.response().status, 200);
+        let took = begun.elapsed();
+        assert!(took < SOON / 2, "{listener}: {took:?}");
+        // The last of them still has its place.
+        let last = silent.last_mut().unwrap();
+        last.send(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+        assert_eq!(last.response().status, 200);
+    }
+}
 
 fn ask(program: &Program, request: &str) -> Response {
     let mut wire = Wire::plain(program.address("admin"));

@@ -88,6 +88,8 @@ fn two_lengths_or_an_odd_length_are_refused() {
             "Content-Length: 2, 3\r\n\r\nhi",
         ),
         ("an empty length", "Content-Length: \r\n\r\n"),
+        ("zeros before a length", "Content-Length: 0002\r\n\r\nhi"),
+        ("two zeros", "Content-Length: 00\r\n\r\n"),
         (
             "a length beyond 64 bits",
             "Content-Length: 18446744073709551618\r\n\r\nhi",

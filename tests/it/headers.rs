@@ -160,6 +160,24 @@ fn a_client_can_not_have_our_headers_taken_away_by_nominating_them() {
 }
 
 #[test]
+fn a_client_can_not_have_its_token_taken_away_behind_the_door() {
+    let mesh = TestMesh::new()
+        .fields(json!({"auth_mode": "forward_jwt"}))
+        .start();
+    let token = mesh.signer.token_of("7", "42");
+    let seen = mesh
+        .get("/echo/x")
+        .token(&token)
+        .header("Connection", "authorization, private")
+        .header("Private", "1")
+        .seen_by_plugin();
+    assert_context_of(&seen, "7", "42", Some("member"));
+    let sent = format!("Bearer {token}");
+    assert_eq!(seen.all("authorization"), [sent.as_str()]);
+    assert!(seen.header("private").is_none());
+}
+
+#[test]
 fn hop_by_hop_headers_end_at_the_gateway() {
     let mesh = TestMesh::new().start();
     let seen = mesh

@@ -203,6 +203,14 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
             with(&[("content-length", "0"), ("content-length", "1")]),
         ),
         ("a length without a body", with(&[("content-length", "5")])),
+        ("an empty length", with(&[("content-length", "")])),
+        ("zeros before a length", with(&[("content-length", "000")])),
+        ("a list of lengths", with(&[("content-length", "0, 0")])),
+        (":path with broken text", changed(":path", "/echo/a%ff")),
+        (
+            ":path with dots and a cut",
+            changed(":path", "/echo/..%3F/x"),
+        ),
         (
             "CONNECT",
             vec![(":method", "CONNECT"), (":authority", "localhost:443")],
@@ -247,6 +255,24 @@ fn a_head_that_two_readers_could_read_differently_is_refused() {
         Some(Frame::Head(1, Some(200))),
         "a host equal to :authority is no doubt"
     );
+    // What stands behind a `#` is no part of any target, and nobody sees it.
+    let mut frames = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+    frames.head(1, &changed(":path", "/echo/y#/../z"), true);
+    match frames.outcome() {
+        Some(Frame::Head(_, Some(200))) => {
+            let seen = mesh
+                .plugin
+                .wait_for("the request", |seen| seen.target.starts_with("/y"));
+            assert_eq!(seen.target, "/y");
+        }
+        outcome => assert!(
+            matches!(
+                outcome,
+                Some(Frame::Head(_, Some(400)) | Frame::Reset(..) | Frame::GoAway(_)) | None
+            ),
+            "{outcome:?}"
+        ),
+    }
 }
 
 #[test]

@@ -10,9 +10,11 @@ mod canary; // another upstream for some companies, and copies for comparison
 mod check; // plugin files by themselves, and beside what is in force
 mod clients; // clients that no one here wrote
 mod corpora; // what fuzzing has kept
+mod crowds; // many clients, and silent ones, keep nobody else out
+mod door; // how clients come in
 mod drain; // going down without losing a request
 mod fairness; // a stalled stream delays no other
-mod floods; // who does too much over HTTP/2
+mod floods; // who does too much is ended, and nobody else notices
 mod framing; // which HTTP/1.1 is unambiguous
 mod grpc; // refusals and deadlines as gRPC's clients read them
 mod h2cases; // the cases of h2spec, by number
@@ -27,6 +29,7 @@ mod judgement; // which certificate is let in: verify, a start and a handshake a
 mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
+mod neighbours; // beside a flood all others are served, and the memory comes back
 mod overload; // one company floods, and no other notices
 mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
@@ -43,6 +46,7 @@ mod signature; // plain http upstreams
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
+mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
 mod takeover; // the next program takes the listeners over
 mod threats; // the threat model names tests that exist

@@ -84,6 +84,24 @@ fn only_a_trusted_proxy_is_believed_about_the_client() {
     );
     assert!(forwarded.starts_with("198.51.100.7"), "{forwarded}");
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
+    // The client's own word stands to the left of the proxy's, on its line or on one before; our own end speaks TLS.
+    for (lines, scheme) in [
+        (&["https", "http"][..], "http"),
+        (&["https, http"], "http"),
+        (&["http", "WSS"], "https"),
+        (&["http", "Https"], "https"),
+        (&["http", "nonsense"], "https"),
+        (&["http", ""], "https"),
+    ] {
+        let mut request = mesh.get("/echo/x").token_of("7", "42");
+        for line in lines {
+            request = request.header("X-Forwarded-Proto", line);
+        }
+        let seen = request
+            .header("X-Forwarded-For", "203.0.113.9")
+            .seen_by_plugin();
+        assert_eq!(seen.all("x-forwarded-proto"), [scheme], "{lines:?}");
+    }
     let id = seen.header("x-request-id").unwrap();
     let line = mesh.gateway.wait_for_line("the request", |line| {
         line["event"] == "request" && line["request_id"] == id
@@ -92,6 +110,22 @@ fn only_a_trusted_proxy_is_believed_about_the_client() {
         line["peer"].as_str().unwrap().starts_with("198.51.100.7"),
         "{line}"
     );
+}
+
+#[test]
+fn nobody_else_is_believed_about_the_client() {
+    let mesh = TestMesh::new()
+        .gateway_flag("--trusted-proxy", "203.0.113.0/24")
+        .start();
+    let seen = mesh
+        .get("/echo/x")
+        .token_of("7", "42")
+        .header("X-Forwarded-For", "198.51.100.7")
+        .header("X-Forwarded-Proto", "http")
+        .header("X-Forwarded-Proto", "http")
+        .seen_by_plugin();
+    assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.all("x-forwarded-proto"), ["https"]);
 }
 
 #[test]

@@ -437,6 +437,14 @@ fn every_container_is_hardened(stack: &Stack) {
             service == "pki",
             "the authority's key is in no other service's reach: {service} has {mounts}"
         );
+        let has_door_keys = mounts
+            .split_whitespace()
+            .any(|name| name.ends_with("_door-keys"));
+        assert_eq!(
+            has_door_keys,
+            service == "door-keys",
+            "the key that signs tokens is in no other service's reach: {service} has {mounts}"
+        );
     }
     for service in ["gateway", "lab-reporting-sidecar", "lab-reporting"] {
         within(LONG, &format!("{service} is healthy"), || {

@@ -611,6 +611,26 @@ fn every_fault_of_the_registry_is_listed_at_once_with_its_place() {
 }
 
 #[test]
+fn the_check_prints_the_sums_that_follow_from_the_machine() {
+    let files = Files::good();
+    for (program, invocation) in [
+        ("gapura-gateway", files.gateway()),
+        ("gapura-sidecar", files.sidecar_with(&[])),
+    ] {
+        let checked = invocation.files(1024).arg("--check").run(program);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        let limit = |what: &str| {
+            let line = checked.stdout.lines().find(|line| line.contains(what));
+            line.and_then(|line| line.split_whitespace().last())
+                .map(str::to_owned)
+        };
+        assert_eq!(limit("files that may be open").as_deref(), Some("1024"));
+        assert_eq!(limit("connections at a time").as_deref(), Some("480"));
+        assert!(limit("held by streams").is_some() && limit("memory").is_some());
+    }
+}
+
+#[test]
 fn a_variable_that_restricts_is_never_set_to_nothing() {
     let files = Files::good();
     for name in [
@@ -618,6 +638,8 @@ fn a_variable_that_restricts_is_never_set_to_nothing() {
         "GAPURA_ISSUER",
         "GAPURA_AUDIENCE",
         "GAPURA_CLIENT_CA",
+        "GAPURA_DENY",
+        "GAPURA_TENANTS",
     ] {
         let check = |text: &str| {
             let gateway = files.gateway().env(name, text);
@@ -625,6 +647,17 @@ fn a_variable_that_restricts_is_never_set_to_nothing() {
         };
         assert_refused(name, &check(""), &[name, "set but empty", "unset it"]);
     }
+    let check = |text: &str| {
+        let sidecar = files.sidecar_with(&[]).env("GAPURA_ALLOW", text);
+        sidecar.arg("--check").run("gapura-sidecar")
+    };
+    let words = ["GAPURA_ALLOW", "set but empty", "unset it"];
+    assert_refused("GAPURA_ALLOW", &check(""), &words);
+    assert_refused(
+        "GAPURA_ALLOW",
+        &check(","),
+        &["GAPURA_ALLOW", "empty value"],
+    );
     // One that restricts nothing may be empty, and one that says something is taken.
     for (name, text) in [
         ("GAPURA_TRUSTED_PROXY", ""),

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gapura_tests::certs::{Certificate, Leaf};
+use gapura_tests::h2::Http2;
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
+use http::Request;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
@@ -346,6 +349,8 @@ fn nonsense_is_upstream_protocol() {
         &b"HTTP/1.1 2x0 OK\r\n\r\n"[..],
         b"hello\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     ] {
@@ -356,6 +361,26 @@ fn nonsense_is_upstream_protocol() {
         let seen = server.count("GET /x ");
         assert_eq!(seen, 1, "{}", String::from_utf8_lossy(nonsense));
     }
+}
+
+#[test]
+fn the_length_of_an_answer_goes_on_in_our_own_writing() {
+    let mesh = TestMesh::new().start();
+    let padded = b"HTTP/1.1 200 OK\r\nContent-Length: 0002\r\n\r\nok";
+    mesh.plugin.answer_raw("/padded", padded, Then::Keep);
+    let list = b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok";
+    mesh.plugin.answer_raw("/list", list, Then::Close);
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    let token = mesh.signer.token_of("7", "42");
+    let mut get = |path: &str| {
+        let request = Request::get(format!("https://localhost/echo{path}"))
+            .header("authorization", format!("Bearer {token}"));
+        client.exchange(request.body(()).unwrap(), None)
+    };
+    let answer = get("/padded");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert_eq!(answer.all("content-length"), ["2"]);
+    get("/list").assert_refusal(502, "upstream_protocol", "sidecar");
 }
 
 #[test]

@@ -86,12 +86,6 @@ pub(super) fn read_standing(
     layers: &mut Layers,
     auth: Option<&authenticate::Settings>,
 ) -> standing::Settings {
-    for name in ["deny", "tenants"] {
-        if layers.one(name).is_some_and(|found| found.text.is_empty()) {
-            let origin = layers.origin(name);
-            layers.problem(name, &origin, "is empty; leave it out to run without");
-        }
-    }
     let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
     standing::Settings {
         deny: path("deny"),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use gapura_runtime::room::Room;
 use gapura_settings::{Effective, Layers, Origin, seconds};
 use serde_json::Value;
 
@@ -19,6 +20,14 @@ impl Config {
             effective("logout-keep", seconds(logout.keep));
         }
         effective("leeway", seconds(self.auth.leeway));
+        effective("tls-min", self.tls_min.as_str().into());
+        let rate = self.body_rate.map_or(0, |rate| rate.per_second);
+        effective("body-rate", rate.into());
+        let share = self.connections_per_address;
+        effective(
+            "connections-per-address",
+            share.unwrap_or_else(|| Room::found().per_address()).into(),
+        );
         effective("signature", self.signature.as_str().into());
         effective("max-body-bytes", self.max_body.into());
         effective("tenant-claim", self.auth.claims.tenant.to_string().into());

@@ -22,6 +22,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The private key of the public certificate",
     ),
     Setting::one(
+        "tls-min",
+        "VERSION",
+        "The oldest TLS that clients may speak: 1.2 or 1.3 [default: 1.2]",
+    ),
+    Setting::one(
+        "hsts",
+        "AGE",
+        "Tell browsers over https to come by nothing else for so long, for example 365d [default: say nothing]",
+    ),
+    Setting::one(
         "client-ca",
         "FILE",
         "Ask clients for a certificate of these CAs; tokens may be bound to it",
@@ -161,6 +171,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "trusted-proxy",
         "CIDR",
         "Believe X-Forwarded-For and X-Forwarded-Proto from there; repeatable [default: nobody]",
+    ),
+    Setting::one(
+        "body-rate",
+        "N",
+        "Bytes in a second, over 30s, that a client must move of a body, event streams and gRPC aside; 0 for none [default: 240]",
+    ),
+    Setting::one(
+        "connections-per-address",
+        "N",
+        "How many connections one address may have, a trusted proxy aside [default: an eighth of all, 1024 at least]",
+    ),
+    Setting::switch(
+        "proxy-protocol",
+        "Read from each --trusted-proxy, in front of a connection, whose it is: PROXY protocol, version 2",
     ),
     Setting::one(
         "signing-secret-file",

@@ -110,6 +110,15 @@ fn every_flag_is_read() {
         "[::1]",
         "--trusted-proxy",
         "10.0.0.0/8",
+        "--body-rate",
+        "0",
+        "--connections-per-address",
+        "77",
+        "--proxy-protocol",
+        "--tls-min",
+        "1.3",
+        "--hsts",
+        "365d",
         "--signing-secret-file",
         "s",
         "--max-body-bytes",
@@ -130,6 +139,15 @@ fn every_flag_is_read() {
             cert: "c.pem".into(),
             key: "k.pem".into()
         })
+    );
+    assert_eq!(
+        (config.connections_per_address, config.body_rate),
+        (Some(77), None)
+    );
+    assert!(config.proxy_protocol && config.tls_min == TlsMin::Tls13);
+    assert_eq!(
+        config.hsts,
+        Some(std::time::Duration::from_secs(31_536_000))
     );
     assert_eq!(config.last_good, Some("lg".into()));
     assert!(config.common.no_crl && config.common.admin.address.is_exposed());
@@ -243,6 +261,47 @@ fn all_mistakes_are_listed_together_where_they_were_made() {
         assert!(at.contains(&name), "{name}: {at:?}");
     }
     assert_eq!(NotStarted::Problems(problems).exit_code(), 2);
+}
+
+#[test]
+fn what_the_door_is_told_needs_what_it_stands_on() {
+    let problems = |more: &[&str]| {
+        let own = [
+            "--plugin-dir",
+            "p",
+            "--mesh-dir",
+            "m",
+            "--listen",
+            "127.0.0.1:1",
+        ];
+        let args = [&own[..], more].concat();
+        match load_with(&args, &[]) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let tls = ["--tls-cert", "c", "--tls-key", "k"];
+    for (alone, with) in [
+        (&["--tls-min", "1.3"][..], &tls[..]),
+        (&["--hsts", "1d"], &tls),
+        (&["--hsts", "1d"], &["--trusted-proxy", "10.0.0.1"]),
+        (&["--proxy-protocol"], &["--trusted-proxy", "10.0.0.1"]),
+    ] {
+        let said = problems(alone);
+        assert!(said.starts_with(alone[0]), "{alone:?}: {said}");
+        assert_eq!(problems(&[alone, with].concat()), "", "{alone:?} {with:?}");
+    }
+    for wrong in [
+        ["--body-rate", "1k"],
+        ["--connections-per-address", "0"],
+        ["--connections-per-address", "1k"],
+        ["--tls-min", "1.1"],
+        ["--hsts", "1500ms"],
+        ["--hsts", "365"],
+    ] {
+        let said = problems(&[&wrong[..], &tls].concat());
+        assert!(said.starts_with(wrong[0]), "{wrong:?}: {said}");
+    }
 }
 
 #[test]

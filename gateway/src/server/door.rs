@@ -5,13 +5,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_http::BoxStream;
 use gapura_http::http1::server::{End, Service};
 use gapura_http::http1::write::HttpDate;
 use gapura_http::http1::{Incoming, Refusal, RefusalKind, Seen, server as http1};
-use gapura_http2::server as http2;
+use gapura_http2::{Owner, server as http2};
+use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
 use gapura_transport::shutdown::Phase;
@@ -26,6 +28,8 @@ use crate::pipeline::Pipeline;
 struct Door {
     pipeline: Rc<Pipeline>,
     client: Client,
+    place: Arc<Place>,
+    owner: Rc<Owner>,
     /// Behind a 101, until the connection has told that it switched.
     tunnel: RefCell<Option<Tunnel>>,
 }
@@ -34,10 +38,20 @@ struct Door {
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub(super) async fn serve(pipeline: &Rc<Pipeline>, client: Client, io: BoxStream, http2: bool) {
+pub(super) async fn serve(
+    pipeline: &Rc<Pipeline>,
+    client: Client,
+    place: &Arc<Place>,
+    io: BoxStream,
+    http2: bool,
+) {
+    // A proxy's connections carry many clients, each connection its own.
+    let address = Some(client.connected_from()).filter(|_| !client.is_proxy());
     let door = Door {
         pipeline: pipeline.clone(),
         client,
+        place: place.clone(),
+        owner: pipeline.core.held.owner(address),
         tunnel: RefCell::default(),
     };
     if http2 {
@@ -51,7 +65,10 @@ async fn serve_http1(door: &Door, io: BoxStream) {
     let core = &door.pipeline.core;
     // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
     let stop = core.idle_ends();
-    let settings = http1::Settings::client();
+    let settings = http1::Settings {
+        least: door.pipeline.settings.body_rate,
+        ..http1::Settings::client()
+    };
     match http1::serve(io, door, &settings, &core.timers, &core.buffers, stop).await {
         End::Closed(_) => {}
         End::Upgraded { io, read } => {
@@ -75,8 +92,11 @@ async fn serve_http2(door: Door, io: BoxStream) {
         Phase::Run => Phase::Draining,
         _ => Phase::Closing,
     };
-    let settings = http2::Settings::client();
-    let (share, stop) = (core.held.open(), stopping.reached(phase));
+    let settings = http2::Settings {
+        least: pipeline.settings.body_rate,
+        ..http2::Settings::client()
+    };
+    let (share, stop) = (core.held.open_for(&door.owner), stopping.reached(phase));
     let none = bytes::Bytes::new();
     let from = door.client.peer();
     let end = http2::serve(
@@ -98,8 +118,12 @@ impl Service for Door {
     type Body = Body;
 
     async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        if !self.place.begin() {
+            // It was told to end while this came, and its task will not be polled again.
+            std::future::pending::<()>().await;
+        }
         self.pipeline
-            .handle(&self.client, request, &self.tunnel)
+            .handle(&self.client, &self.owner, request, &self.tunnel)
             .await
     }
 
@@ -113,6 +137,10 @@ impl Service for Door {
 
     fn may_drain(&self) -> bool {
         !self.pipeline.core.is_shedding()
+    }
+
+    fn idle(&self, _served: u64) {
+        self.place.rest();
     }
 
     fn panicked(&self) {

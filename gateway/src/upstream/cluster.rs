@@ -8,13 +8,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use gapura_protocol::identity::{Name, PeerId};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
+use gapura_transport::body::Attachment;
 use tokio::sync::Notify;
 
 use super::admission::Admission;
@@ -39,7 +40,17 @@ pub(crate) struct Cluster {
     meters: OnceLock<Arc<PluginMeters>>,
     admission: Arc<Admission>,
     look_soon: LookSoon,
+    /// Requests that have a connection to themselves.
+    alone: AtomicUsize,
 }
+
+/// A request's leave to have a connection to itself, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Alone(Arc<Cluster>);
+
+/// Requests that may have a connection to themselves at a time, from this gateway to one plugin. Each costs a handshake and a
+/// connection at the plugin; more is what a few clients can ask for, and no plugin has use for.
+const ALONE_MOST: usize = 256;
 
 /// What runs for one plugin: its cluster, and that of its canary.
 #[derive(Clone, Debug)]
@@ -163,6 +174,13 @@ impl Cluster {
         self.look_soon.ask();
     }
 
+    /// Leave for one more request to have a connection to itself.
+    pub(crate) fn alone(self: &Arc<Self>) -> Option<Alone> {
+        let before = self.alone.fetch_add(1, Relaxed);
+        let leave = Alone(self.clone());
+        (before < ALONE_MOST).then_some(leave)
+    }
+
     /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them are known, what was stays.
     pub(crate) fn found(&self, mut found: Vec<Place>, whole: bool) {
         let before = self.instances.load_full();
@@ -221,6 +239,14 @@ impl Running {
     pub(crate) fn clusters(&self) -> impl Iterator<Item = Arc<Cluster>> {
         let canary = self.canary.as_ref().map(|canary| canary.cluster.clone());
         std::iter::once(self.main.clone()).chain(canary)
+    }
+}
+
+impl Attachment for Alone {}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.alone.fetch_sub(1, Relaxed);
     }
 }
 
@@ -311,6 +337,7 @@ impl Clusters {
             meters: OnceLock::new(),
             admission: Arc::default(),
             look_soon: self.look_soon.clone(),
+            alone: AtomicUsize::new(0),
         });
         let weak = Arc::downgrade(&cluster);
         match self.seats.get_mut(seat) {

@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gapura_http2::Owner;
 use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, BodyFault, UploadState};
@@ -89,7 +90,7 @@ impl Hop {
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request of `owner` and waits for the head of its answer.
     ///
     /// # Errors
     /// [`Error`]
@@ -98,10 +99,10 @@ impl Hop {
         request: Request<Body>,
         carrier: Carrier,
         patience: &Patience<'_>,
-        hint: &mut Hint<'_>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, patience, hint).await
+            self.send_shared(request, patience, (owner, hint)).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
             Box::pin(self.send_alone(request, patience, hint)).await
@@ -120,7 +121,7 @@ impl Hop {
         &self,
         mut request: Request<Body>,
         patience: &Patience<'_>,
-        hint: &mut Hint<'_>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         let mut once_more = request.method().is_idempotent();
         loop {
@@ -130,7 +131,8 @@ impl Hop {
                 Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
-            match shared::send(&connection, request, patience, hint, &self.dialer.core).await {
+            let by = (owner, &mut *hint);
+            match shared::send(&connection, request, patience, by, &self.dialer.core).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gapura_http2::Owner;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
@@ -69,6 +70,8 @@ pub(crate) struct Upstreams {
 struct Sending<'a> {
     place: Rc<Place>,
     cluster: &'a Arc<Cluster>,
+    /// For whom streams hold what of the answer is not taken.
+    owner: &'a Rc<Owner>,
     patience: Patience<'a>,
     carrier: Carrier,
     /// Its answer is a sidecar's.
@@ -110,7 +113,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet, another instance or a fresh connection
+    /// Sends a request of `owner` and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet, another instance or a fresh connection
     /// is tried; what may have arrived goes to another one only as `retry` allows it.
     ///
     /// # Errors
@@ -121,7 +124,27 @@ impl Upstreams {
         outgoing: Outgoing,
         body: Body,
         upload: &Rc<Upload>,
-        hint: &mut Hint<'_>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
+    ) -> Result<Answer, Error> {
+        let leave = match outgoing.carrier {
+            Carrier::Shared => None,
+            Carrier::Alone => Some(cluster.alone().ok_or(Error::Overloaded)?),
+        };
+        let by = (owner, hint);
+        let sent = self.send_on(cluster, outgoing, body, upload, by).await;
+        match leave {
+            None => sent,
+            Some(leave) => sent.map(|answer| answer.with(Box::new(leave))),
+        }
+    }
+
+    async fn send_on(
+        &self,
+        cluster: &Arc<Cluster>,
+        outgoing: Outgoing,
+        body: Body,
+        upload: &Rc<Upload>,
+        (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         place.budget.request(self.second());
@@ -145,6 +168,7 @@ impl Upstreams {
         let sending = Sending {
             place,
             cluster,
+            owner,
             patience: Patience::new(upload, &self.core.timers, plugin.timeout),
             carrier,
             sidecar: !plugin.upstream.is_plaintext(),
@@ -239,7 +263,12 @@ impl Upstreams {
         let mut watch = Watch::new(cluster, &seat.rank, &self.core, sending.several, begun);
         let sent = seat
             .hop
-            .send(request, sending.carrier, &sending.patience, hint)
+            .send(
+                request,
+                sending.carrier,
+                &sending.patience,
+                (sending.owner, hint),
+            )
             .await;
         match sent {
             Ok(answer) => {
@@ -305,7 +334,10 @@ impl Upstreams {
         wait: Duration,
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
+        // The gateway's own: what it holds is nobody's who waits for it.
+        let owner = self.core.held.owner(None);
         let sending = Sending {
+            owner: &owner,
             several: place.is_several(cluster, &self.ways),
             place,
             cluster,
@@ -338,8 +370,9 @@ impl Upstreams {
         let hop = self.place(cluster).hop(instance, cluster, &self.ways);
         let hop = hop.ok_or_else(Error::nowhere)?;
         let patience = Patience::new(upload, &self.core.timers, wait);
+        let owner = self.core.held.owner(None);
         let nobody = &mut |_, _| {};
-        let sent = hop.send(request, Carrier::Shared, &patience, nobody);
+        let sent = hop.send(request, Carrier::Shared, &patience, (&owner, nobody));
         sent.await.map_err(|error| match error {
             hop::Error::Unsent(_, error) | hop::Error::Final(error) => error,
         })

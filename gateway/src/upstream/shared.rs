@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use gapura_http::http1::Rest;
+use gapura_http2::Owner;
 use gapura_http2::client::Connection;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
@@ -32,10 +33,10 @@ pub(super) async fn send(
     connection: &Shared,
     request: Request<Body>,
     patience: &Patience<'_>,
-    hint: &mut Hint<'_>,
+    (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     core: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
-    let sending = connection.send(request, hint);
+    let sending = connection.send(request, owner, hint);
     let answer = patience.answered(sending).await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);

@@ -6,6 +6,7 @@
 
 mod buffers;
 pub mod http1;
+pub mod pace;
 mod stream;
 mod timer;
 

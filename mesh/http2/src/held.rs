@@ -1,15 +1,20 @@
 //! What the HTTP/2 streams of a worker hold in memory, and the end of those that nobody takes from.
 //!
 //! A connection's window may be without practical limit, so that a stalled stream never holds up its neighbours; what such a
-//! stream can hold is its own window. In: what each connection's streams hold unread, and what was handed to `h2` to send. Out: a
-//! sum for each connection and one for the worker, plain counters that others read, and resets: a stream from which nobody takes
-//! anything for a minute, and, where the stalled ones of the worker hold more than its budget, the longest stalled first (CONTRACT
-//! section 5, "The hop").
+//! stream can hold is its own window. In: what each connection's streams hold unread and for whom, and what was handed to `h2` to
+//! send. Out: a sum for each connection, each [`Owner`] and the worker, plain counters that others read, and resets: of a stream
+//! from which nobody takes anything for a minute, and, as soon as the worker's sum is past its budget, of the longest stalled of the
+//! connection that holds most, of the address that holds most (CONTRACT section 5, "The hop"). Whoever is within its share is never
+//! reset for another's sake.
 //! Invariants: the worker's sum is that of its connections, and a connection's is that of its streams. What is taken or dropped is
-//! gone from the sums at once; what comes is in them once 32 KiB of it have come over the connection, or at the next look.
+//! gone from the sums at once; what comes is in them once 32 KiB of it have come over the connection, or at the next look; so the
+//! sum is past the budget by 32 KiB a connection at most, and by what those hold that are within their shares.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -34,9 +39,18 @@ pub struct Held {
     pub unsent: usize,
 }
 
+/// For whom streams hold bytes: a client's connection, wherever those bytes are.
+pub struct Owner {
+    table: Rc<Inner>,
+    /// Connections of one address are one client's; those without one are each their own.
+    address: Option<IpAddr>,
+    held: Cell<usize>,
+}
+
 /// One connection's part.
 pub struct Share {
     table: Rc<Inner>,
+    owner: Rc<Owner>,
     key: usize,
     unread: Cell<usize>,
     unsent: Cell<usize>,
@@ -54,7 +68,24 @@ struct Inner {
     budget: usize,
     unread: Cell<usize>,
     unsent: Cell<usize>,
+    owners: Cell<usize>,
     connections: RefCell<Slab<Weak<Share>>>,
+}
+
+/// A stream that holds bytes, as a relief sees it.
+struct Holding {
+    client: Client,
+    of_owner: usize,
+    looks: u32,
+    held: usize,
+    stream: Rc<dyn Holds>,
+}
+
+/// Whose share is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Client {
+    Address(IpAddr),
+    Owner(*const Owner),
 }
 
 /// Something that holds bytes of a stream.
@@ -69,8 +100,10 @@ pub(super) trait Holds {
 }
 
 /// What the table remembers of a stream.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Mark {
+    /// For whom it holds them; for whoever owns the connection, if none.
+    owner: Option<Rc<Owner>>,
     /// Its part in the sums.
     counted: Cell<usize>,
     /// Looks at which it held bytes, since the last were taken.
@@ -83,6 +116,12 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Streams are asked what they hold once so much has come: a fraction of the cost of reading it.
 const ASK_EVERY: u64 = 32 * 1024;
 
+/// What anybody may hold, however many there are: a slow reader of a page is no attack.
+const SHARE_LEAST: usize = 64 * 1024;
+
+/// What may be handed to `h2` of one connection and not be taken by its peer's system.
+const UNSENT_MOST: usize = 256 * 1024;
+
 impl Streams {
     /// A table whose stalled streams may hold `budget` bytes.
     #[must_use]
@@ -92,16 +131,36 @@ impl Streams {
                 budget,
                 unread: Cell::new(0),
                 unsent: Cell::new(0),
+                owners: Cell::new(0),
                 connections: RefCell::default(),
             }),
         }
     }
 
-    /// The part of a new connection.
+    /// Somebody for whom streams will hold bytes.
+    #[must_use]
+    pub fn owner(&self, address: Option<IpAddr>) -> Rc<Owner> {
+        let owners = &self.inner.owners;
+        owners.set(owners.get() + 1);
+        Rc::new(Owner {
+            table: self.inner.clone(),
+            address,
+            held: Cell::new(0),
+        })
+    }
+
+    /// The part of a new connection, whose streams hold bytes for nobody else.
     #[must_use]
     pub fn open(&self) -> Rc<Share> {
+        self.open_for(&self.owner(None))
+    }
+
+    /// The part of a new connection of `owner`.
+    #[must_use]
+    pub fn open_for(&self, owner: &Rc<Owner>) -> Rc<Share> {
         Rc::new_cyclic(|this| Share {
             table: self.inner.clone(),
+            owner: owner.clone(),
             key: self.inner.connections.borrow_mut().insert(this.clone()),
             unread: Cell::new(0),
             unsent: Cell::new(0),
@@ -134,15 +193,9 @@ impl Streams {
 
     /// Asks all streams what they hold, and ends those that have stalled. To be called once a second.
     pub fn look(&self) {
-        let connections: Vec<Rc<Share>> = {
-            let connections = self.inner.connections.borrow();
-            connections
-                .iter()
-                .filter_map(|(_, share)| share.upgrade())
-                .collect()
-        };
-        let mut stalled: Vec<(u32, usize, Rc<dyn Holds>)> = Vec::new();
-        for share in connections {
+        let limit = super::pulses(STALL_LIMIT);
+        let mut stalled: Vec<Rc<dyn Holds>> = Vec::new();
+        for share in self.inner.shares() {
             for stream in share.streams() {
                 let held = share.ask(&*stream);
                 let mark = stream.mark();
@@ -151,21 +204,105 @@ impl Streams {
                     continue;
                 }
                 mark.stalled.set(mark.stalled.get().saturating_add(1));
-                // Once is no stall: it may have come just now.
-                if mark.stalled.get() > 1 {
-                    stalled.push((mark.stalled.get(), held, stream));
+                if mark.stalled.get() > limit {
+                    stalled.push(stream);
                 }
             }
             share.came.set(0);
         }
-        stalled.sort_by_key(|(looks, ..)| std::cmp::Reverse(*looks));
-        let limit = super::pulses(STALL_LIMIT);
-        let mut held: usize = stalled.iter().map(|(_, held, _)| held).sum();
-        for (looks, bytes, stream) in stalled {
-            if held > self.inner.budget || looks > limit {
-                held -= bytes;
-                stream.give_up();
+        stalled.iter().for_each(|stream| stream.give_up());
+        self.inner.relieve();
+    }
+}
+
+impl Inner {
+    fn shares(&self) -> Vec<Rc<Share>> {
+        let connections = self.connections.borrow();
+        connections
+            .iter()
+            .filter_map(|(_, share)| share.upgrade())
+            .collect()
+    }
+
+    /// What one of so many clients may hold.
+    fn fair(&self, clients: usize) -> usize {
+        (self.budget / clients.max(1)).max(SHARE_LEAST)
+    }
+
+    /// Gives streams up until the sum is within the budget, or whoever holds anything is within its share.
+    fn relieve(&self) {
+        if self.unread.get() <= self.budget {
+            return;
+        }
+        let mut holding: Vec<Holding> = Vec::new();
+        for share in self.shares() {
+            for stream in share.streams() {
+                let held = share.ask(&*stream);
+                if held == 0 {
+                    continue;
+                }
+                let owner = stream.mark().owner.as_ref().unwrap_or(&share.owner);
+                holding.push(Holding {
+                    client: owner.client(),
+                    of_owner: owner.held.get(),
+                    looks: stream.mark().stalled.get(),
+                    held,
+                    stream: stream.clone(),
+                });
             }
+        }
+        let mut sums: HashMap<Client, usize> = HashMap::new();
+        for one in &holding {
+            *sums.entry(one.client).or_default() += one.held;
+        }
+        let fair = self.fair(self.owners.get());
+        // The heaviest client first; of its connections the heaviest, and of that the longest stalled.
+        holding.sort_by_key(|one| {
+            let sum = sums.get(&one.client).copied().unwrap_or_default();
+            Reverse((sum, one.of_owner, one.looks, one.held))
+        });
+        for one in holding {
+            if self.unread.get() <= self.budget {
+                return;
+            }
+            if let Some(sum) = sums.get_mut(&one.client).filter(|sum| **sum > fair) {
+                *sum -= one.held;
+                one.stream.give_up();
+            }
+        }
+    }
+}
+
+impl Owner {
+    fn client(&self) -> Client {
+        match self.address {
+            Some(address) => Client::Address(address),
+            None => Client::Owner(self),
+        }
+    }
+
+    /// Whether it holds more than its share while there is little room for anybody.
+    #[must_use]
+    pub fn is_greedy(&self) -> bool {
+        let table = &self.table;
+        table.unread.get() > table.budget / 4 * 3
+            && self.held.get() > table.fair(table.owners.get())
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let owners = &self.table.owners;
+        owners.set(owners.get().saturating_sub(1));
+    }
+}
+
+impl Mark {
+    /// Of a stream that holds bytes for `owner`.
+    pub(super) fn of(owner: &Rc<Owner>) -> Self {
+        Self {
+            owner: Some(owner.clone()),
+            ..Self::default()
         }
     }
 }
@@ -205,6 +342,20 @@ impl Share {
         self.count(mark, 0);
     }
 
+    /// Whether a new stream is refused: its owner holds more than its share.
+    pub(super) fn is_greedy(&self) -> bool {
+        self.owner.is_greedy()
+    }
+
+    /// Ready once more may be handed on to be sent; wakes `cx` when all of what was has gone out.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.unsent.get() < UNSENT_MOST {
+            return Poll::Ready(());
+        }
+        self.wait(cx);
+        Poll::Pending
+    }
+
     /// So many bytes have come over the connection.
     pub(super) fn came(&self, bytes: u64) {
         let came = self.came.get() + bytes;
@@ -214,6 +365,7 @@ impl Share {
             for stream in self.streams() {
                 self.ask(&*stream);
             }
+            self.table.relieve();
         }
     }
 
@@ -256,11 +408,16 @@ impl Share {
         if self.flushes.get() > since {
             return Poll::Ready(());
         }
+        self.wait(cx);
+        Poll::Pending
+    }
+
+    /// Wakes `cx` once all that was handed on has gone out.
+    fn wait(&self, cx: &Context<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             waiting.push(cx.waker().clone());
         }
-        Poll::Pending
     }
 
     fn streams(&self) -> Vec<Rc<dyn Holds>> {
@@ -281,7 +438,8 @@ impl Share {
         if before == held {
             return;
         }
-        for sum in [&self.unread, &self.table.unread] {
+        let owner = mark.owner.as_ref().unwrap_or(&self.owner);
+        for sum in [&self.unread, &self.table.unread, &owner.held] {
             sum.set((sum.get() + held).saturating_sub(before));
         }
     }
@@ -311,12 +469,16 @@ mod tests {
 
     impl Fake {
         fn new(share: &Rc<Share>, held: usize) -> Rc<Self> {
+            Self::marked(share, held, Mark::default())
+        }
+
+        fn marked(share: &Rc<Share>, held: usize, mark: Mark) -> Rc<Self> {
             let fake = Rc::new(Self {
                 share: share.clone(),
                 key: Cell::new(0),
                 held: Cell::new(held),
                 given_up: Cell::new(false),
-                mark: Mark::default(),
+                mark,
             });
             let weak: Weak<Self> = Rc::downgrade(&fake);
             fake.key.set(share.enter(weak));
@@ -390,20 +552,85 @@ mod tests {
         assert_eq!(share.held().unread, 100);
     }
 
+    const KIB: usize = 1024;
+
     #[test]
     fn beyond_the_budget_the_longest_stalled_goes_first_and_the_others_stay() {
-        let streams = Streams::new(250);
+        let streams = Streams::new(250 * KIB);
         let share = streams.open();
-        let old = Fake::new(&share, 100);
+        let old = Fake::new(&share, 100 * KIB);
         streams.look();
-        let young = Fake::new(&share, 200);
+        let young = Fake::new(&share, 150 * KIB);
         streams.look();
-        assert!(!old.given_up.get() && !young.given_up.get());
-        streams.look();
-        assert!(old.given_up.get() && !young.given_up.get());
+        assert!(
+            !old.given_up.get() && !young.given_up.get(),
+            "it is within the budget"
+        );
+        let next = Fake::new(&share, 50 * KIB);
+        share.came(ASK_EVERY);
+        assert!(old.given_up.get() && !young.given_up.get() && !next.given_up.get());
         for _ in 0..10 {
             streams.look();
         }
-        assert!(!young.given_up.get());
+        assert!(!young.given_up.get() && !next.given_up.get());
+    }
+
+    #[test]
+    fn who_holds_most_pays_by_address_and_who_is_within_its_share_never() {
+        let streams = Streams::new(1000 * KIB);
+        let hop = streams.open();
+        let of = |text: &str| streams.owner(Some(text.parse().unwrap()));
+        let (heavy, second, other, slow) = (
+            of("10.0.0.1"),
+            of("10.0.0.1"),
+            of("10.0.0.2"),
+            of("10.0.0.3"),
+        );
+        let for_owner =
+            |owner: &Rc<Owner>, held: usize| Fake::marked(&hop, held * KIB, Mark::of(owner));
+        let many: Vec<_> = (0..4).map(|_| for_owner(&heavy, 150)).collect();
+        let lesser = for_owner(&second, 200);
+        let (others, slows) = (for_owner(&other, 150), for_owner(&slow, 60));
+        hop.came(ASK_EVERY);
+        let given_up = many.iter().filter(|one| one.given_up.get()).count();
+        assert_eq!(
+            given_up, 1,
+            "as much as there was too much, of the heavier connection"
+        );
+        assert!(!lesser.given_up.get() && !others.given_up.get() && !slows.given_up.get());
+        assert_eq!(heavy.held.get(), 450 * KIB);
+        assert!(heavy.is_greedy() && !slow.is_greedy() && !other.is_greedy());
+        assert_eq!(streams.held().unread, 860 * KIB);
+    }
+
+    #[test]
+    fn a_share_is_never_less_than_a_page() {
+        let streams = Streams::new(100 * KIB);
+        let hop = streams.open();
+        let owners: Vec<_> = (0..10).map(|_| streams.owner(None)).collect();
+        let fakes: Vec<_> = owners
+            .iter()
+            .map(|owner| Fake::marked(&hop, 60 * KIB, Mark::of(owner)))
+            .collect();
+        hop.came(ASK_EVERY);
+        assert!(fakes.iter().all(|fake| !fake.given_up.get()));
+        assert!(owners.iter().all(|owner| !owner.is_greedy()));
+        let greedy = streams.owner(None);
+        let much = Fake::marked(&hop, 65 * KIB, Mark::of(&greedy));
+        hop.came(ASK_EVERY);
+        assert!(much.given_up.get());
+    }
+
+    #[test]
+    fn what_is_handed_on_waits_for_what_was() {
+        let streams = Streams::new(usize::MAX);
+        let share = streams.open();
+        let cx = Context::from_waker(Waker::noop());
+        share.handed(UNSENT_MOST - 1);
+        assert!(share.poll_room(&cx).is_ready());
+        share.handed(1);
+        assert!(share.poll_room(&cx).is_pending());
+        share.sent(0, 0);
+        assert!(share.poll_room(&cx).is_ready());
     }
 }

@@ -24,7 +24,7 @@ mod shared_testing;
 #[cfg(test)]
 mod testing;
 
-pub use held::{Held, Share, Streams};
+pub use held::{Held, Owner, Share, Streams};
 
 /// The largest frame that we take: with a piece of DATA that is cut to it, 9 bytes of frame header fill two TLS records.
 const MAX_FRAME: u32 = 32 * 1024;

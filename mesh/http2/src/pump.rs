@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -16,6 +16,7 @@ use http_body::Body;
 
 use super::held::Share;
 use super::length::Left;
+use gapura_http::pace::Pace;
 use gapura_http::{Deadline, Timer};
 
 /// One piece of DATA: with its 9 bytes of frame header it fills two TLS records to the byte, which saves a fifth of the CPU of an
@@ -36,6 +37,7 @@ pub(super) struct Pump<B, T: Timer> {
     sent: bool,
     stall: Option<T::Deadline>,
     stall_within: Duration,
+    pace: Option<Pace>,
     timer: T,
 }
 
@@ -77,8 +79,15 @@ where
             sent: false,
             stall: None,
             stall_within,
+            pace: None,
             timer: timer.clone(),
         }
+    }
+
+    /// The same, of which the receiver takes no less than this.
+    pub(super) fn paced(mut self, pace: Option<Pace>) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// Whether the receiver has to take something before the body is asked again.
@@ -169,6 +178,9 @@ where
     /// Hands what is pending to `h2`; ready when nothing is left of it.
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError<B::Error>>> {
         while !self.pending.is_empty() {
+            if self.share.poll_room(cx).is_pending() {
+                return self.poll_stall(cx);
+            }
             self.stream.reserve_capacity(self.pending.len().min(PIECE));
             let mut capacity = self.stream.capacity();
             if capacity == 0 {
@@ -188,6 +200,11 @@ where
                 .pending
                 .split_to(capacity.min(self.pending.len()).min(PIECE));
             let last = self.ended && self.trailers.is_none() && self.pending.is_empty();
+            if let Some(pace) = &mut self.pace
+                && pace.moved(piece.len() as u64, Instant::now)
+            {
+                return Poll::Ready(Err(PumpError::Stalled));
+            }
             self.share.handed(piece.len());
             self.stream
                 .send_data(piece, last)
@@ -209,6 +226,9 @@ where
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError<B::Error>>> {
         if let Poll::Ready(_reset) = self.stream.poll_reset(cx) {
             return Poll::Ready(Err(PumpError::Refused));
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.waits(Instant::now);
         }
         let (timer, within) = (&self.timer, self.stall_within);
         let stall = self.stall.get_or_insert_with(|| {

@@ -84,6 +84,10 @@ fn check_fields(head: &Parts, limits: &Limits) -> Result<(), Code> {
     }
     check_size(&head.headers, limits)?;
     check_length(&head.headers)?;
+    let stated = head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if stated.is_some_and(|stated| length(stated).is_none() || is_padded(stated)) {
+        return Err(Code::BadRequest);
+    }
     if several(&head.headers, &AUTHORIZATION) {
         return Err(Code::BadRequest);
     }
@@ -103,10 +107,38 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
     }
 }
 
-/// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is.
+/// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is. A length that
+/// goes on is of our own writing.
 #[must_use]
-pub fn is_sound_answer(headers: &HeaderMap) -> bool {
-    check_size(headers, &HOP_LIMITS).is_ok() && check_length(headers).is_ok()
+pub fn settle_answer(headers: &mut HeaderMap) -> bool {
+    if check_size(headers, &HOP_LIMITS).is_err() || check_length(headers).is_err() {
+        return false;
+    }
+    let Some(value) = headers.get(CONTENT_LENGTH) else {
+        return true;
+    };
+    let Some(length) = length(value.as_bytes()) else {
+        return false;
+    };
+    if is_padded(value.as_bytes()) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    true
+}
+
+/// A length: digits, and nothing but digits (RFC 9110, section 8.6).
+fn length(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
+/// Whether a length begins with a needless zero: some readers take it for octal.
+fn is_padded(length: &[u8]) -> bool {
+    length.len() > 1 && length.first() == Some(&b'0')
 }
 
 /// One length, or one `chunked`, or neither (RFC 9112, section 6.1).
@@ -236,6 +268,49 @@ mod tests {
         }
         for good in ["a", "a.b-c_d:1", "127.0.0.1", "[::1]:8443", "a:"] {
             assert_eq!(verdict("GET", "/", &[("host", good)]), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_has_one_spelling() {
+        let of = |length: &str| verdict("POST", "/", &[("host", "a"), ("content-length", length)]);
+        for length in ["0", "5", "10", "18446744073709551615"] {
+            assert_eq!(of(length), Ok(()), "{length}");
+        }
+        for length in [
+            "",
+            "00",
+            "0005",
+            "05",
+            "+5",
+            "5,5",
+            "5 5",
+            "0x5",
+            "5.0",
+            "18446744073709551616",
+        ] {
+            assert_eq!(of(length), Err(Code::BadRequest), "{length:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_an_answer_goes_on_in_our_own_writing() {
+        let settled = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            settle_answer(&mut headers).then(|| {
+                let length = headers.get(CONTENT_LENGTH);
+                length.map(|length| length.to_str().unwrap().to_owned())
+            })
+        };
+        assert_eq!(settled(&[]), Some(None));
+        assert_eq!(settled(&["5"]), Some(Some("5".to_owned())));
+        assert_eq!(settled(&["0005"]), Some(Some("5".to_owned())));
+        assert_eq!(settled(&["00"]), Some(Some("0".to_owned())));
+        for lines in [&["2, 2"][..], &["2", "2"], &[""], &["-1"], &["2 "]] {
+            assert_eq!(settled(lines), None, "{lines:?}");
         }
     }
 

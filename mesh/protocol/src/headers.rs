@@ -8,8 +8,8 @@
 mod proxies;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 pub use proxies::tells_who;
@@ -217,6 +217,12 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
+/// Headers whose going would change what the message is, or whose it is; they are framed, set anew or taken by who reads them. A
+/// token that was judged at the door is the one that the plugin judges again.
+fn is_never_nominated(name: &HeaderName) -> bool {
+    *name == HOST || *name == CONTENT_LENGTH || *name == AUTHORIZATION
+}
+
 /// Whether any `Connection` line holds `option`.
 #[must_use]
 pub fn connection_has(headers: &HeaderMap, option: &str) -> bool {
@@ -266,8 +272,7 @@ pub fn scrub_client_request(
             return Some(Kind::Identity);
         }
         if nominated.contains(name) {
-            // Removing these would change what the message is; they are framed and set anew anyway.
-            return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
+            return (!is_never_nominated(name)).then_some(Kind::Nominated);
         }
         let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
         (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
@@ -310,7 +315,7 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
             return Some(Kind::HopByHop);
         }
         if nominated.contains(name) {
-            return (*name != HOST && *name != CONTENT_LENGTH).then_some(Kind::Nominated);
+            return (!is_never_nominated(name)).then_some(Kind::Nominated);
         }
         if matches!(text, "forwarded" | "proxy" | "baggage") {
             return Some(Kind::X);

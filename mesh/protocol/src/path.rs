@@ -3,7 +3,7 @@
 //! In: the path of a request target as it came, without its query. Out: a [`CanonicalPath`], borrowed where the client already
 //! sent the canonical form. Unreserved characters are decoded, escapes are in upper case, `//` is merged, everything else stays
 //! byte for byte. What two readers could take for two different paths is refused, never repaired: a `.` or `..` segment in any
-//! spelling, `;`, an encoded `/`, a `\`, a NUL.
+//! spelling, `;`, an encoded `/`, a `\`, a NUL, escapes that are no UTF-8.
 //! Invariant: `CanonicalPath` is made in `parse` and nowhere else, and parsing one again changes nothing.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub struct CanonicalPath<'a>(Cow<'a, str>);
 pub enum PathError {
     /// It does not begin with `/`.
     NoLeadingSlash,
-    /// A segment is `.` or `..`, plain or encoded, alone or before a `;`.
+    /// A segment is `.` or `..`, plain or encoded, alone, beside blanks, or before a `;`, `?` or `#`.
     DotSegment,
     /// A `;`: some plugins cut a segment there, others do not.
     Semicolon,
@@ -34,6 +34,8 @@ pub enum PathError {
     BrokenEscape,
     /// A raw byte outside ASCII.
     NotAscii,
+    /// Escapes that are no UTF-8: an overlong `/` or `.` to some plugins, another character or none to others.
+    NotUtf8,
     /// A raw control character, space, `#` or `?`.
     Character,
 }
@@ -75,6 +77,8 @@ impl<'a> CanonicalPath<'a> {
         let path = Self(path);
         if path.segments().any(is_dot_segment) {
             Err(PathError::DotSegment)
+        } else if !is_utf8(path.as_str()) {
+            Err(PathError::NotUtf8)
         } else {
             Ok(path)
         }
@@ -117,6 +121,7 @@ impl PathError {
             Self::Nul => "nul",
             Self::BrokenEscape => "broken_escape",
             Self::NotAscii => "not_ascii",
+            Self::NotUtf8 => "not_utf8",
             Self::Character => "character",
         }
     }
@@ -133,6 +138,7 @@ impl fmt::Display for PathError {
             Self::Nul => "the path has an encoded NUL",
             Self::BrokenEscape => "the path has a % without two hexadecimal digits",
             Self::NotAscii => "the path has a byte outside ASCII",
+            Self::NotUtf8 => "the path has escapes that are no UTF-8",
             Self::Character => "the path has a space, #, ? or control character",
         })
     }
@@ -218,10 +224,48 @@ fn rewrite(raw: &[u8]) -> Result<Option<Vec<u8>>, PathError> {
     Ok(changed)
 }
 
-/// Whether a canonical segment climbs or stands still once a plugin has cut it at an encoded `;`.
+/// Where a plugin that decodes too early cuts a segment: an encoded `;`, `?` or `#`.
+const CUTS: [&str; 3] = ["%3B", "%3F", "%23"];
+
+/// What a plugin may take off the ends of a segment: a blank, a tab, a line's end.
+const BLANKS: [&str; 4] = ["%20", "%09", "%0A", "%0D"];
+
+/// Whether a canonical segment climbs or stands still, by itself or once a plugin has cut and trimmed it.
 fn is_dot_segment(segment: &str) -> bool {
-    let head = segment.split_once("%3B").map_or(segment, |(head, _)| head);
+    if !matches!(segment.as_bytes().first(), Some(b'.' | b'%')) {
+        return false;
+    }
+    let cut = CUTS.iter().filter_map(|cut| segment.find(cut)).min();
+    let mut head = cut.map_or(segment, |at| &segment[..at]);
+    while let Some(rest) = BLANKS
+        .iter()
+        .find_map(|blank| head.strip_prefix(blank).or(head.strip_suffix(blank)))
+    {
+        head = rest;
+    }
     head == "." || head == ".."
+}
+
+/// Whether what the escapes of a canonical path stand for is text.
+fn is_utf8(path: &str) -> bool {
+    // Only an escape from %80 on can be wrong, and a canonical one is in upper case.
+    let bytes = path.as_bytes();
+    let is_high = |pair: &[u8]| matches!(pair, [b'%', b'8' | b'9' | b'A'..=b'F']);
+    if !bytes.windows(2).any(is_high) {
+        return true;
+    }
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let value = digits.and_then(|pair| match pair {
+            [high, low] => Some(hex_value(*high)? << 4 | hex_value(*low)?),
+            _ => None,
+        });
+        decoded.push(value.unwrap_or(*byte));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    std::str::from_utf8(&decoded).is_ok()
 }
 
 fn refusal(byte: u8) -> PathError {
@@ -280,6 +324,9 @@ mod tests {
             "/a:b@c!d$e&f'g(h)i*j+k,l=m~n_o",
             "/\"<>[]^`{|}",
             "/%0A%7F",
+            "/a%3Fb/..c%23/%23..",
+            "/%20a%20/%09",
+            "/%F0%9F%9A%AA/%EF%BF%BD",
         ] {
             assert_eq!(parsed(path).as_deref(), Ok(path));
             assert!(is_canonical(path.as_bytes()), "{path}");
@@ -323,6 +370,21 @@ mod tests {
             ("/a/..%3Bx/b", PathError::DotSegment),
             ("/a/%2e%2e%3b", PathError::DotSegment),
             ("/a/.%3b/b", PathError::DotSegment),
+            ("/a/..%3F/b", PathError::DotSegment),
+            ("/a/..%3fx/b", PathError::DotSegment),
+            ("/a/..%23/b", PathError::DotSegment),
+            ("/a/%2e%2e%23x", PathError::DotSegment),
+            ("/a/.%3F%3B", PathError::DotSegment),
+            ("/a/..%20/b", PathError::DotSegment),
+            ("/a/%09../b", PathError::DotSegment),
+            ("/a/%20.%0D%0A%3Fx", PathError::DotSegment),
+            ("/a%ff", PathError::NotUtf8),
+            ("/a%80/b", PathError::NotUtf8),
+            ("/a%c0%ae%c0%ae/b", PathError::NotUtf8),
+            ("/a%c0%af", PathError::NotUtf8),
+            ("/caf%e9", PathError::NotUtf8),
+            ("/a%ED%A0%80", PathError::NotUtf8),
+            ("/a%C3/%A9", PathError::NotUtf8),
             ("/a/..;/b", PathError::Semicolon),
             ("/a;x", PathError::Semicolon),
             ("/a%2fb", PathError::EncodedSlash),
@@ -358,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_canonical_path_stays_as_it_is(raw in "/([a-e./;%\\\\]|%[0-9a-fA-F]{2}|%2[ef5]|%3b|\\.\\.){0,16}") {
+        fn a_canonical_path_stays_as_it_is(raw in "/([a-e./;%\\\\]|%[0-9a-fA-F]{2}|%2[ef5]|%3[bf]|%2[03]|/\\.\\.|%c3%a9){0,16}") {
             if let Ok(path) = CanonicalPath::parse(raw.as_bytes()) {
                 let text = path.as_str();
                 prop_assert_eq!(CanonicalPath::parse(text.as_bytes()), Ok(CanonicalPath(Cow::Borrowed(text))));
@@ -367,6 +429,9 @@ mod tests {
                     prop_assert!(!text.contains(never), "{} in {}", never, text);
                 }
                 prop_assert!(path.segments().all(|segment| segment != "." && segment != ".."));
+                for climbs in ["/..%3B", "/..%3F", "/..%23", "/..%20/"] {
+                    prop_assert!(!text.contains(climbs), "{} in {}", climbs, text);
+                }
             }
         }
 

@@ -3,8 +3,10 @@
 //! In: a listener and what the pages say now. Out: answers to GET and HEAD, and to a question that is posted as JSON where the
 //! program answers one; nothing is changed by either. The `Host` must be an IP address or `localhost`, so that a web page cannot have
 //! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
-//! Serves on the control thread and never on a worker: a slow scrape delays no request.
+//! Serves on the control thread and never on a worker: a slow scrape delays no request. Where there are as many readers as may be,
+//! the oldest of them gives up its place, so that who says nothing delays nobody.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -23,7 +25,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// One page as it reads now.
 pub struct Page {
@@ -93,7 +95,7 @@ const READERS: usize = 64;
 /// A reader that says nothing is let go.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-/// So is one that does not read what it asked for: the others wait for its place.
+/// So is one that does not read what it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// A token of 8 KiB in a request of any length that is served, and some room.
@@ -180,19 +182,26 @@ pub async fn serve(
     until: impl Future<Output = ()>,
 ) {
     let mut readers = JoinSet::new();
+    let mut oldest_first = VecDeque::new();
     let mut until = pin!(until);
     loop {
-        while readers.try_join_next().is_some() {}
-        if readers.len() >= READERS {
-            readers.join_next().await;
-        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut until => break,
         };
         match accepted {
             Ok(io) => {
-                readers.spawn_local(reader(io, rules.clone(), pages.clone()));
+                while readers.try_join_next().is_some() {}
+                oldest_first.retain(|reader: &AbortHandle| !reader.is_finished());
+                if readers.len() >= READERS {
+                    let oldest = oldest_first.pop_front();
+                    oldest.inspect(AbortHandle::abort);
+                }
+                oldest_first.push_back(readers.spawn_local(reader(
+                    io,
+                    rules.clone(),
+                    pages.clone(),
+                )));
             }
             // Out of file descriptors, most likely: others need them more.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -1,20 +1,24 @@
 //! Accepts connections and hands each to the worker that has the fewest.
 //!
-//! In: a bound listener. Out: accepted sockets in a worker's queue, each with a [`Slot`] that counts it for as long as it lives.
-//! Running out of file descriptors, or having as many connections as are allowed, makes the loop wait and never spin.
+//! In: a bound listener, and who may have a place. Out: accepted sockets in a worker's queue, each with a [`Slot`] that counts it for
+//! as long as it lives. Running out of file descriptors, or having as many connections as are allowed, ends those that idle, and
+//! makes the loop wait where none does; it never spins.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gapura_telemetry::log::{Level, Log};
+use gapura_transport::alive;
 use gapura_transport::shutdown::{Phase, Stopping};
 use socket2::{Domain, Type};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
+
+use crate::places::{Places, Slot};
 
 /// A connection that was just accepted.
 pub struct Accepted {
@@ -40,12 +44,6 @@ pub enum Door {
     Unix(UnixListener),
 }
 
-/// One place among a worker's connections; free again when dropped.
-pub struct Slot {
-    load: Arc<AtomicUsize>,
-    freed: Arc<Notify>,
-}
-
 /// The queue of one worker, as the acceptor sees it.
 #[derive(Clone)]
 pub struct Queue {
@@ -53,15 +51,15 @@ pub struct Queue {
     load: Arc<AtomicUsize>,
 }
 
-/// Client connections in all. Each costs about 20 KiB idle; the bound keeps a flood of them under half a gigabyte.
-pub const CONNECTIONS_MOST: usize = 20_000;
-
 /// Connections that may wait to be accepted. The standard library has 128 wait; of a burst of more, the system drops the rest, and
 /// each of those clients asks again a second later.
 const WAITING: i32 = 4096;
 
-/// How long a want of file descriptors is waited out: another connection must close first.
+/// How long a want of file descriptors, or of places, is waited out: another connection must close first, or begin to idle.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// For how long nothing has to fail before a want of something is over, and told again when it comes back.
+const TOLD_FOR: Duration = Duration::from_secs(10);
 
 impl Queue {
     /// A queue and the end that its worker reads. Not bounded by itself: the number of connections is.
@@ -84,7 +82,9 @@ impl Door {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
+                let ready = alive::keep(&stream)
+                    .and_then(|()| stream.set_nodelay(true))
+                    .and_then(|()| stream.into_std());
                 ready.ok().map(|stream| Socket::Tcp(stream, from))
             }
             Self::Unix(listener) => {
@@ -102,7 +102,7 @@ impl Door {
                 let listener = listener.into_std().ok();
                 let next = |_| listener.as_ref()?.accept().ok();
                 let ready = |(stream, from): (std::net::TcpStream, SocketAddr)| {
-                    let set = stream.set_nodelay(true);
+                    let set = alive::keep(&stream).and_then(|()| stream.set_nodelay(true));
                     set.and_then(|()| stream.set_nonblocking(true)).ok()?;
                     Some(Socket::Tcp(stream, from))
                 };
@@ -121,10 +121,13 @@ impl Door {
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
-        self.freed.notify_one();
+impl Socket {
+    /// The address at the other end; none at a socket of this host.
+    fn from(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, from) => Some(from.ip()),
+            Self::Unix(_) => None,
+        }
     }
 }
 
@@ -143,23 +146,32 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until the program closes, and then those who had connected before.
-pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stopping) {
-    let freed = Arc::new(Notify::new());
+pub async fn accept(
+    door: Door,
+    queues: Vec<Queue>,
+    places: Places,
+    log: Log,
+    mut stopping: Stopping,
+) {
+    let mut failed: Option<Instant> = None;
     loop {
-        let full = queues
-            .iter()
-            .map(|queue| queue.load.load(Ordering::Relaxed))
-            .sum::<usize>()
-            >= CONNECTIONS_MOST;
+        let full = !places.make_room();
         tokio::select! {
             () = stopping.reached(Phase::Closing) => break,
-            () = freed.notified(), if full => {}
+            () = places.freed(), if full => {}
+            // One that carried something may idle by now.
+            () = tokio::time::sleep(PAUSE), if full => {}
             accepted = door.accept(), if !full => match accepted {
-                Ok(Some(socket)) => hand_over(socket, &queues, &freed),
+                Ok(Some(socket)) => hand_over(socket, &queues, &places),
                 Ok(None) => {}
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
-                    log.event(Level::Error, "accept_failed", &format!("no connection can be accepted: {error}"), &[]);
+                    // A line a change of state, not a failure.
+                    if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > TOLD_FOR) {
+                        let message = format!("no connection can be accepted: {error}; those that idle longest end until one can");
+                        log.event(Level::Error, "accept_failed", &message, &[]);
+                    }
+                    places.shed();
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -167,21 +179,19 @@ pub async fn accept(door: Door, queues: Vec<Queue>, log: Log, mut stopping: Stop
     }
     // Whoever is in line already is not turned away.
     for socket in door.in_line() {
-        hand_over(socket, &queues, &freed);
+        hand_over(socket, &queues, &places);
     }
 }
 
-fn hand_over(socket: Socket, queues: &[Queue], freed: &Arc<Notify>) {
+fn hand_over(socket: Socket, queues: &[Queue], places: &Places) {
     let Some(queue) = queues
         .iter()
         .min_by_key(|queue| queue.load.load(Ordering::Relaxed))
     else {
         return;
     };
-    queue.load.fetch_add(1, Ordering::Relaxed);
-    let slot = Slot {
-        load: queue.load.clone(),
-        freed: freed.clone(),
+    let Some(slot) = places.take(socket.from(), &queue.load) else {
+        return;
     };
     // A worker whose queue is gone is ending, and so is the program.
     let _ = queue.sender.send(Accepted { socket, slot });
@@ -200,6 +210,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::Bounds;
     use gapura_protocol::clock::Clock;
     use gapura_transport::shutdown::Stop;
 
@@ -226,6 +237,7 @@ mod tests {
         let accepting = tokio::spawn(accept(
             Door::Tcp(TcpListener::from_std(listener).unwrap()),
             vec![one, two],
+            Places::new(Bounds::of(100), log.clone()),
             log,
             stop.follow(),
         ));

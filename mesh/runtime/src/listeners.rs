@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Pages, Rules};
 use crate::listen::{self, Door, Queue};
+use crate::places::Places;
 use crate::program;
 use crate::systemd::Sockets;
 use crate::takeover::ITSELF;
@@ -163,11 +164,11 @@ impl Listeners {
             .collect()
     }
 
-    /// Serves them: the main one into `queues`, the others by `watchers`.
+    /// Serves them: the main one into the queues of who has a place, the others by `watchers`.
     pub fn serve(
         mut self,
         tasks: &mut JoinSet<()>,
-        queues: Vec<Queue>,
+        (queues, places): (Vec<Queue>, Places),
         watchers: &AdminPages,
         log: &Log,
         stop: &Stop,
@@ -204,8 +205,9 @@ impl Listeners {
         for door in std::iter::once(main).chain(sockets) {
             match door {
                 Ok(door) => {
-                    let (queues, log) = (queues.clone(), log.clone());
-                    tasks.spawn_local(listen::accept(door, queues, log, stop.follow()));
+                    let (queues, places, log) = (queues.clone(), places.clone(), log.clone());
+                    let accepting = listen::accept(door, queues, places, log, stop.follow());
+                    tasks.spawn_local(accepting);
                 }
                 Err(error) => {
                     let message = format!("the listener {} broke: {error}", self.name);

@@ -5,6 +5,7 @@
 //!
 //! The control thread accepts, follows the files and serves the operator's side; the workers serve everybody else.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,9 +20,11 @@ use tokio::task::JoinSet;
 use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
 use crate::pages::{Admin, Health, Report};
+use crate::places::{Bounds, Places};
 use crate::program::{self, Running, StartError};
 use crate::reload::asked::Reloads;
 use crate::reload::trust::{self, Reloader};
+use crate::room::Room;
 use crate::shared::Shared;
 use crate::systemd::Sockets;
 use crate::takeover::handed::Handed;
@@ -34,6 +37,8 @@ pub struct Blueprint {
     pub main: &'static str,
     /// Why it may refuse a token.
     pub token_reasons: &'static [&'static str],
+    /// How many connections may stand whose peer has not proven who it is.
+    pub unproven: usize,
 }
 
 /// A program that is loaded and bound, and serves nobody yet.
@@ -44,6 +49,8 @@ pub struct Prepared {
     handed: Option<Handed>,
     shared: Shared,
     stop: Stop,
+    room: Room,
+    bounds: Bounds,
 }
 
 impl Prepared {
@@ -87,6 +94,11 @@ impl Prepared {
             clock,
             stopping: stop.follow(),
         };
+        let room = Room::found();
+        let bounds = Bounds {
+            unproven: blueprint.unproven,
+            ..Bounds::of(room.connections)
+        };
         Ok(Self {
             common,
             ground,
@@ -94,7 +106,21 @@ impl Prepared {
             handed,
             shared,
             stop,
+            room,
+            bounds,
         })
+    }
+
+    /// The same, with a share of the connections for each address but those of `exempt`; of a usual size, if `most` is none.
+    #[must_use]
+    pub fn sharing(
+        mut self,
+        most: Option<usize>,
+        exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.bounds.per_address = most.unwrap_or(self.room.per_address());
+        self.bounds.exempt = Arc::new(exempt);
+        self
     }
 
     /// What the parts of the program will share.
@@ -126,6 +152,8 @@ impl Prepared {
             handed,
             shared,
             stop,
+            room,
+            bounds,
         } = self;
         let begun = ground
             .kept
@@ -142,6 +170,7 @@ impl Prepared {
             access: common.access_log,
             meters: shared.meters.clone(),
             stopping: shared.stopping.clone(),
+            held: room.held,
         };
         let (queues, workers) = worker::spawn_all(&seed, maker)?;
         let reloads = Reloads::default();
@@ -156,7 +185,9 @@ impl Prepared {
                 health: Rc::new(Health(report)),
                 token: ground.admin_token,
             };
-            bound.serve(&mut tasks, queues, &watchers, &shared.log, &ending);
+            let places = Places::new(bounds, shared.log.clone());
+            let doors = (queues, places);
+            bound.serve(&mut tasks, doors, &watchers, &shared.log, &ending);
             let reloader = Reloader {
                 store: ground.trust,
                 dir: common.mesh_dir,

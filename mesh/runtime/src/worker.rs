@@ -47,6 +47,8 @@ pub struct WorkerSpec {
     pub meters: Arc<Meters>,
     /// The program's end.
     pub stopping: Stopping,
+    /// Bytes that the streams of all workers may hold.
+    pub held: usize,
 }
 
 /// What the connections of one worker share.
@@ -75,9 +77,6 @@ const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// For answers to go out to who still waits when the time to drain is over.
 const LAST_WORDS: Duration = Duration::from_millis(300);
-
-/// What stalled streams may hold in one program.
-const STALLED_BYTES: usize = 32 * 1024 * 1024;
 
 impl Worker {
     /// Counts a connection for as long as what it returns is kept.
@@ -188,7 +187,7 @@ fn spawn<S: Serve>(
         let random = Random::seeded()
             .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();
-        let held = http2::Streams::new(STALLED_BYTES / seed.of.max(1));
+        let held = http2::Streams::new(seed.held / seed.of.max(1));
         let sink = Sink::new(
             seed.log.clone(),
             seed.access,
@@ -260,7 +259,10 @@ async fn work<S: Serve>(
                 Phase::Cut => break,
             },
             accepted = connections.recv(), if queued => match accepted {
-                Some(accepted) => { tasks.spawn_local(serve.clone().connection(accepted)); }
+                Some(accepted) => {
+                    let place = accepted.slot.place().clone();
+                    place.runs(tasks.spawn_local(serve.clone().connection(accepted)));
+                }
                 None => (closing, queued) = (true, false),
             },
             Some(ended) = tasks.join_next() => {

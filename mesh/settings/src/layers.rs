@@ -65,6 +65,7 @@ impl Layers {
                 Err(message) => layers.problem("config", &config.origin, message),
             }
         }
+        layers.refuse_nothing(settings);
         layers
     }
 
@@ -184,6 +185,25 @@ impl Layers {
         self.problems
     }
 
+    /// Of a setting that restricts no value is empty: `GAPURA_AUDIENCE=,` and `--deny ""` say as little as an empty variable.
+    fn refuse_nothing(&mut self, settings: &[Setting]) {
+        for setting in settings.iter().filter(|setting| setting.never_empty) {
+            let Some(found) = self.found.get_mut(setting.name) else {
+                continue;
+            };
+            let is_empty = |found: &Found| found.text.trim().is_empty();
+            let empty = found.iter().find(|found| is_empty(found)).cloned();
+            found.retain(|found| !is_empty(found));
+            if found.is_empty() {
+                self.found.remove(setting.name);
+            }
+            if let Some(empty) = empty {
+                let message = "holds an empty value, and it restricts; give it one, or leave it out to run without";
+                self.problem(setting.name, &empty.origin, message);
+            }
+        }
+    }
+
     fn take_from_env(&mut self, setting: &Setting, env: &BTreeMap<String, String>) {
         let own = setting.variable();
         let names = [Some(own.as_str()), setting.also_env];
@@ -285,7 +305,7 @@ impl Layers {
                 );
             }
             match texts_of(setting.kind, node) {
-                Ok(texts) if texts.is_empty() && setting.never_empty => {
+                Ok(texts) if texts.is_empty() && setting.filled => {
                     fields.fault(key, "is an empty list, which restricts nothing: name something, or leave it out");
                 }
                 Ok(texts) => {
@@ -470,6 +490,7 @@ mod tests {
         let settings = [
             Setting::many("public-host", "NAME", "x").never_empty(),
             Setting::many("trusted-proxy", "CIDR", "x"),
+            Setting::many("public-path", "PREFIX", "x").filled(),
             Setting::one("config", "FILE", "x"),
         ];
         let dir = tempfile::tempdir().unwrap();
@@ -482,9 +503,44 @@ mod tests {
             said.collect::<Vec<_>>().join("; ")
         };
         assert_eq!(problems("{\"trusted_proxy\": []}"), "");
+        let said = problems("{\"public_path\": []}");
+        assert!(said.contains("\"public_path\" is an empty list"), "{said}");
         assert_eq!(problems("{\"public_host\": [\"a\"]}"), "");
         let said = problems("{\"public_host\": []}");
         assert!(said.contains("\"public_host\" is an empty list"), "{said}");
+    }
+
+    #[test]
+    fn a_setting_that_restricts_has_no_empty_value_whoever_gives_it() {
+        let settings = [
+            Setting::many("audience", "TEXT", "x").never_empty(),
+            Setting::many("public-path", "PREFIX", "x").filled(),
+        ];
+        let problems = |flag: Option<&str>, env: &[(&str, &str)]| {
+            let flag = flag.map(|text| ("audience", vec![text.to_owned()]));
+            let env = env
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect();
+            let layers = Layers::new(&settings, &[], flag.into_iter().collect(), &env);
+            let said = layers.into_problems();
+            said.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            problems(Some("lab"), &[("GAPURA_PUBLIC_PATH", "")]),
+            [""; 0]
+        );
+        assert_eq!(problems(None, &[("GAPURA_AUDIENCE", "a,b")]), [""; 0]);
+        for said in [
+            problems(Some(""), &[]),
+            problems(Some(" "), &[]),
+            problems(None, &[("GAPURA_AUDIENCE", ",")]),
+            problems(None, &[("GAPURA_AUDIENCE", "a, ,b")]),
+            problems(None, &[("GAPURA_AUDIENCE", " ")]),
+        ] {
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains("holds an empty value"), "{said:?}");
+        }
     }
 
     #[test]

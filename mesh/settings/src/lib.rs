@@ -44,6 +44,8 @@ pub struct Setting {
     pub also_env: Option<&'static str>,
     /// Whether it restricts, so that a variable which is set to nothing is a mistake and not the same as none.
     pub never_empty: bool,
+    /// Whether an empty list of it in the file is a mistake, whatever an empty variable is.
+    pub filled: bool,
 }
 
 /// How often a setting may be given.
@@ -102,6 +104,7 @@ impl Setting {
             help,
             also_env: None,
             never_empty: false,
+            filled: false,
         }
     }
 
@@ -114,6 +117,7 @@ impl Setting {
             help,
             also_env: None,
             never_empty: false,
+            filled: false,
         }
     }
 
@@ -126,6 +130,7 @@ impl Setting {
             help,
             also_env: None,
             never_empty: false,
+            filled: false,
         }
     }
 
@@ -133,6 +138,14 @@ impl Setting {
     #[must_use]
     pub const fn never_empty(mut self) -> Self {
         self.never_empty = true;
+        self.filled = true;
+        self
+    }
+
+    /// The same, for a list that restricts and whose variable many a compose file sets to nothing.
+    #[must_use]
+    pub const fn filled(mut self) -> Self {
+        self.filled = true;
         self
     }
 

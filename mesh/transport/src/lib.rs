@@ -5,6 +5,7 @@
 //! control thread sweeps. It refuses to know logs, counters and routes, and looks into no certificate: what wants to hear of a body
 //! attaches itself, what counts a connection is held by it, what may end one is a verdict that it watches.
 
+pub mod alive;
 pub mod body;
 pub mod catch_panic;
 pub mod live;

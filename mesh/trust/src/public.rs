@@ -41,6 +41,16 @@ pub struct PublicCertificate {
 #[derive(Clone, Debug)]
 pub struct PublicStore(Arc<ArcSwap<PublicCertificate>>);
 
+/// The oldest TLS that clients may speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMin {
+    /// 1.2, with forward secrecy alone.
+    #[default]
+    Tls12,
+    /// 1.3 and nothing else.
+    Tls13,
+}
+
 /// Why two files are not a pair that can be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicError {
@@ -165,6 +175,29 @@ impl PublicCertificate {
     }
 }
 
+impl TlsMin {
+    /// Takes `1.2` or `1.3`.
+    ///
+    /// # Errors
+    /// A sentence that says what is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::Tls12),
+            "1.3" => Ok(Self::Tls13),
+            _ => Err("must be 1.2 or 1.3; what is older is broken".to_owned()),
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
 impl PublicStore {
     /// A store with its first pair.
     #[must_use]
@@ -189,7 +222,7 @@ impl PublicStore {
         self.0.store(Arc::new(next));
     }
 
-    /// The configuration of the public listener, made once: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. One stateless ticket: two, and a
+    /// The configuration of the public listener, made once: TLS 1.3 and, unless `oldest` is that, 1.2; HTTP/2 and HTTP/1.1. One stateless ticket: two, and a
     /// session table, cost a tenth of a new connection and save a client nothing more. Where clients are asked for a certificate no
     /// session is resumed, so that none skips the judgement.
     ///
@@ -198,9 +231,14 @@ impl PublicStore {
     pub fn server_config(
         &self,
         clients: Option<Arc<dyn ClientCertVerifier>>,
+        oldest: TlsMin,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let versions: &[_] = match oldest {
+            TlsMin::Tls12 => &[&TLS13, &TLS12],
+            TlsMin::Tls13 => &[&TLS13],
+        };
         let builder = ServerConfig::builder_with_provider(public_provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])?;
+            .with_protocol_versions(versions)?;
         let asks = clients.is_some();
         let builder = match clients {
             None => builder.with_no_client_auth(),

@@ -47,12 +47,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "public-path",
         "PREFIX",
         "Narrow that to paths below this; repeatable",
-    ),
+    )
+    .filled(),
     Setting::many(
         "probe-path",
         "PATH",
         "What the gateway may ask for by itself; repeatable [default: /healthz, /version, /openapi.json]",
-    ),
+    )
+    .filled(),
     Setting::one(
         "admin",
         "ADDR",

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gapura_http::http1::server::{End, Settings, serve as serve_http1};
+use gapura_runtime::places::Place;
 use gapura_transport::tunnel::TunnelEnd;
 
 use super::proven::Proven;
@@ -11,7 +13,7 @@ use super::service::{Hop, cut, told_to_go};
 use crate::pipeline::Pipeline;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<Place>) {
     let Proven {
         stream,
         peer,
@@ -24,6 +26,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
         pipeline: pipeline.clone(),
         peer,
         name,
+        place: place.clone(),
+        owner: core.held.owner(None),
         tunnel: RefCell::default(),
     };
     let whole = async {

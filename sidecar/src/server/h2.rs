@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gapura_http2::server::{End, Settings, serve as serve_http2};
+use gapura_runtime::places::Place;
 use gapura_transport::shutdown::Phase;
 
 use super::proven::Proven;
@@ -13,7 +15,7 @@ use super::service::{Hop, cut, told_to_go};
 use crate::pipeline::Pipeline;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
+pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<Place>) {
     let Proven {
         stream,
         peer,
@@ -29,14 +31,17 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven) {
     } else {
         Phase::Closing
     };
+    let owner = core.held.owner(None);
+    let share = core.held.open_for(&owner);
     let hop = Rc::new(Hop {
         pipeline: pipeline.clone(),
         peer,
         name: name.clone(),
+        place: place.clone(),
+        owner,
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();
-    let share = core.held.open();
     let mut stopping = core.seed.stopping.clone();
     let stop = told_to_go(&guard, stopping.reached(goes_at));
     let served = serve_http2(

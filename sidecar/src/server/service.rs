@@ -7,10 +7,13 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use gapura_http::http1::server::Service;
 use gapura_http::http1::{Incoming, Refusal};
+use gapura_http2::Owner;
+use gapura_runtime::places::Place;
 use gapura_telemetry::log::Level;
 use gapura_transport::body::Body;
 use gapura_transport::live::LiveGuard;
@@ -28,6 +31,9 @@ pub(super) struct Hop {
     pub(super) pipeline: Rc<Pipeline>,
     pub(super) peer: Result<PermittedPeer, Denied>,
     pub(super) name: Rc<str>,
+    pub(super) place: Arc<Place>,
+    /// For whom streams hold what the gateway does not take.
+    pub(super) owner: Rc<Owner>,
     pub(super) tunnel: RefCell<Option<Tunnel>>,
 }
 
@@ -35,14 +41,22 @@ impl Service for Hop {
     type Body = Body;
 
     async fn call(&self, request: Request<Incoming>) -> Response<Body> {
-        let handled = self
-            .pipeline
-            .handle(&self.peer, &self.name, request, &self.tunnel);
+        if !self.place.begin() {
+            // It was told to end while this came, and its task will not be polled again.
+            std::future::pending::<()>().await;
+        }
+        let handled =
+            self.pipeline
+                .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel);
         self.last(handled.await)
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
         self.last(self.pipeline.refuse(&self.name, refusal))
+    }
+
+    fn idle(&self, _served: u64) {
+        self.place.rest();
     }
 
     fn panicked(&self) {

@@ -17,8 +17,13 @@ pub fn check(raw: &[u8]) {
         text.split('/')
             .all(|segment| segment != "." && segment != "..")
     );
-    for escape in ["%2e", "%2E", "%2f", "%2F", "%5c", "%5C", "%00"] {
+    for escape in [
+        "%2e", "%2E", "%2f", "%2F", "%5c", "%5C", "%00", "%C0", "%C1", "%FE", "%FF",
+    ] {
         assert!(!text.contains(escape), "{text}");
+    }
+    for climbs in ["/..%3B", "/..%3F", "/..%23", "/.%3F", "/..%20%23"] {
+        assert!(!text.contains(climbs), "{text}");
     }
     assert!(is_canonical(text.as_bytes()), "{text}");
     let again = CanonicalPath::parse(text.as_bytes()).expect("what is canonical parses");

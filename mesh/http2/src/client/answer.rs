@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
 
 use super::OpenStream;
-use crate::held::{Holds, Mark, Share};
+use crate::held::{Holds, Mark, Owner, Share};
 use crate::pump::{Pump, PumpError};
 use crate::received::Received;
 use gapura_http::Timer;
@@ -37,11 +37,12 @@ where
         pump: Option<Pump<B, T>>,
         open: OpenStream,
         share: &Rc<Share>,
+        owner: &Rc<Owner>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|this: &Weak<Self>| Self {
             share: share.clone(),
             key: share.enter(this.clone()),
-            mark: Mark::default(),
+            mark: Mark::of(owner),
             received: RefCell::new(Some(received)),
             pump: RefCell::new(pump),
             _open: open,

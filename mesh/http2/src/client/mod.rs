@@ -30,7 +30,7 @@ use http_body::Body;
 
 use super::gather::{Traffic, gather};
 use super::head::{check_size, is_bodiless};
-use super::held::Share;
+use super::held::{Owner, Share};
 use super::length::Left;
 use super::pump::{Pump, PumpError};
 use super::received::Received;
@@ -216,7 +216,7 @@ where
         Handle(self.state.clone())
     }
 
-    /// Sends a request and waits for the head of its answer. The request's body goes on while the answer is waited for, and then
+    /// Sends a request of `owner` and waits for the head of its answer. The request's body goes on while the answer is waited for, and then
     /// while it is read or [`Incoming::poll_upload`] is polled. `interim` hears of each interim answer but `100 Continue`. Dropped
     /// before it is ready, it takes the request back from the peer.
     ///
@@ -225,6 +225,7 @@ where
     pub async fn send<B>(
         &self,
         request: Request<B>,
+        owner: &Rc<Owner>,
         mut interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Response<Incoming>, SendError<B>>
     where
@@ -264,7 +265,7 @@ where
             None
         };
         match poll_fn(|cx| sent.poll(&mut interim, cx)).await {
-            Ok(answer) => sent.answered(answer, head_only),
+            Ok(answer) => sent.answered(answer, head_only, owner),
             Err(Failed::Upload(error)) => Err(error),
             Err(Failed::Stream(error)) => {
                 // Behind an interim answer somebody is at work on it.
@@ -398,6 +399,7 @@ where
         self,
         answer: Response<RecvStream>,
         head_only: bool,
+        owner: &Rc<Owner>,
     ) -> Result<Response<Incoming>, SendError<B>> {
         let state = &self.connection.state;
         let (parts, stream) = answer.into_parts();
@@ -411,7 +413,7 @@ where
         let body = if received.is_end() && received.is_closed() && self.pump.is_none() {
             Incoming::empty()
         } else {
-            let answer = Answer::new(received, self.pump, self.open, &state.share);
+            let answer = Answer::new(received, self.pump, self.open, &state.share, owner);
             Incoming::new(answer, 0)
         };
         Ok(Response::from_parts(parts, body))

@@ -50,6 +50,10 @@ async fn opened() -> Opened {
     }
 }
 
+fn owner() -> Rc<Owner> {
+    Streams::new(usize::MAX).owner(None)
+}
+
 fn asking() -> Request<TestBody> {
     get("/").map(|()| TestBody::empty())
 }
@@ -66,7 +70,7 @@ fn send(
     request: Request<TestBody>,
 ) -> tokio::task::JoinHandle<Answered> {
     let connection = connection.clone();
-    tokio::task::spawn_local(async move { connection.send(request, |_, _| {}).await })
+    tokio::task::spawn_local(async move { connection.send(request, &owner(), |_, _| {}).await })
 }
 
 impl Raw<DuplexStream> {
@@ -125,7 +129,7 @@ async fn a_request_its_interim_answers_and_its_answer() {
         let answer = tokio::task::spawn_local(async move {
             let body = TestBody::frames([Ok(data("abc")), Ok(trailers("x-t", "1"))]);
             let interim = |status: StatusCode, _| noted.borrow_mut().push(status.as_u16());
-            let answer = sender.send(sending(body), interim).await.unwrap();
+            let answer = sender.send(sending(body), &owner(), interim).await.unwrap();
             collect(answer.into_body()).await.unwrap()
         });
         assert_eq!(raw.until(HEADERS).await.stream, 1);
@@ -542,7 +546,7 @@ async fn a_chain_of_both_sides_moves_bulk_both_ways() {
             let connection = connection.clone();
             async move {
                 let request = request.map(TestBody::Incoming);
-                match connection.send(request, |_, _| {}).await {
+                match connection.send(request, &owner(), |_, _| {}).await {
                     Ok(answer) => answer.map(TestBody::Incoming),
                     Err(error) => panic!("{error:?}"),
                 }

@@ -64,7 +64,12 @@ where
         }
     }
 
-    async fn exchange(&self, task: &Rc<StreamTask<T::Deadline>>, (request, respond): Stream) {
+    async fn exchange(&self, task: &Rc<StreamTask<T::Deadline>>, (request, mut respond): Stream) {
+        if self.share.is_greedy() {
+            // What it has is not read; whoever is told so may ask again, and nothing was done.
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        }
         let (parts, stream) = request.into_parts();
         let head_only = parts.method == Method::HEAD;
         let checked = check(&parts, &self.settings.limits);
@@ -135,6 +140,10 @@ where
             }
         };
         let ended = bodiless || (body.is_end_stream() && !left.is_short());
+        let pace = self
+            .settings
+            .least
+            .and_then(|least| least.of(&head.headers));
         let stream = task.answer(Response::from_parts(head, ()), ended)?;
         if ended {
             body.skip();
@@ -142,7 +151,8 @@ where
         }
         let share = &self.share;
         let within = self.settings.stall_within;
-        let mut pump = Pump::new(body, left, stream, share, within, &self.timer);
+        let pump = Pump::new(body, left, stream, share, within, &self.timer);
+        let mut pump = pump.paced(pace);
         let moved = poll_fn(|cx| {
             let polled = pump.poll(cx);
             if polled.is_pending() && pump.is_blocked() {

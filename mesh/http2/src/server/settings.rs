@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gapura_http::http1::head::{CLIENT_LIMITS, HOP_LIMITS, Limits};
 use gapura_http::http1::server::Settings as Http1;
+use gapura_http::pace::Rate;
 
 /// The bounds of a connection.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub body_idle: Option<Duration>,
     /// For the client to take some of what we send, and for an upload to go on once its answer has ended.
     pub stall_within: Duration,
+    /// The least that the client takes of an answer in the time it is waited for.
+    pub least: Option<Rate>,
     /// For the rest of an upload that nobody reads any more.
     pub drain_within: Duration,
     /// And so many bytes of it.
@@ -60,6 +63,7 @@ impl Settings {
             idle_within: http1.idle_within,
             body_idle: http1.body_idle,
             stall_within: http1.stall_within,
+            least: None,
             drain_within: http1.drain_within,
             drain_most: http1.drain_most,
             ping_after: Duration::from_secs(30),

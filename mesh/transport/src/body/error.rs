@@ -9,6 +9,8 @@ use gapura_http::http1::body::BodyError;
 pub enum BodyFault {
     /// No byte came for too long.
     Idle,
+    /// Too few bytes came for too long.
+    Slow,
     /// More bytes came than are allowed.
     TooLarge,
     /// The sender ended before the end of the body, or took it back.
@@ -41,6 +43,7 @@ impl BodyFault {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Idle => "no byte of the body came for too long",
+            Self::Slow => "the body came too slowly",
             Self::TooLarge => "the body is larger than allowed",
             Self::Cut => "the body broke off before its end",
             Self::Short => "fewer bytes came than the length says",

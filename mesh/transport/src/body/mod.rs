@@ -8,12 +8,13 @@ mod attachment;
 mod error;
 mod upload;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gapura_protocol::headers::{scrub_request_trailers, scrub_response_trailers};
@@ -24,6 +25,7 @@ use crate::timers::{Sleep, Timers};
 use attachment::Attachments;
 use gapura_http::http1;
 use gapura_http::http1::server::AnswerBody;
+use gapura_http::pace::{Pace, Rate};
 
 pub use attachment::{Attachment, End};
 pub use error::BodyFault;
@@ -34,8 +36,11 @@ pub struct Body(Option<Box<State>>);
 
 struct State {
     source: Source,
+    /// What was read before anybody asked.
+    ahead: VecDeque<Result<Frame<Bytes>, BodyFault>>,
     left: Option<u64>,
     idle: Option<(Sleep, Duration)>,
+    pace: Option<Pace>,
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
     attachments: Attachments,
@@ -128,6 +133,46 @@ impl Body {
         self
     }
 
+    /// Fails when its sender, while somebody waits for it, is slower than this.
+    #[must_use]
+    pub fn no_slower(mut self, rate: Option<Rate>) -> Self {
+        if let Some(state) = &mut self.0
+            && !matches!(state.source, Source::End | Source::Full(_))
+        {
+            state.pace = rate.map(Pace::new);
+        }
+        self
+    }
+
+    /// Reads ahead until `most` bytes are there; whether there are as many, once that or the end has come. What is read so is no
+    /// less bounded, counted and scrubbed when its reader takes it.
+    pub fn poll_ahead(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(state) = &mut self.0 else {
+            return Poll::Ready(false);
+        };
+        let data = |frame: &Result<Frame<Bytes>, BodyFault>| {
+            let data = frame.as_ref().ok().and_then(Frame::data_ref);
+            data.map_or(0, Bytes::len)
+        };
+        let mut held: usize = state.ahead.iter().map(data).sum();
+        while held < most {
+            if state.source_is_ended() || state.ahead.back().is_some_and(Result::is_err) {
+                return Poll::Ready(false);
+            }
+            match state.poll_source(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    state.source = Source::End;
+                }
+                Poll::Ready(Some(frame)) => {
+                    held += data(&frame);
+                    state.ahead.push_back(frame);
+                }
+            }
+        }
+        Poll::Ready(true)
+    }
+
     /// Ends, as if the sender had, once `end` is ready.
     #[must_use]
     pub fn ending_when(mut self, end: Timestamp) -> Self {
@@ -187,8 +232,10 @@ impl State {
     fn of(source: Source) -> Self {
         Self {
             source,
+            ahead: VecDeque::new(),
             left: None,
             idle: None,
+            pace: None,
             trailers: Trailers::Response,
             upload: None,
             attachments: Attachments::default(),
@@ -200,6 +247,10 @@ impl State {
     }
 
     fn is_ended(&self) -> bool {
+        self.ahead.is_empty() && self.source_is_ended()
+    }
+
+    fn source_is_ended(&self) -> bool {
         match &self.source {
             Source::End => true,
             Source::Full(_) => false,
@@ -222,6 +273,27 @@ impl State {
                 http_body::Body::poll_frame(Pin::new(incoming), cx)
                     .map_err(|error| BodyFault::of(error, *measured))
             }
+        }
+    }
+
+    /// What was read ahead, and what the source has behind it.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_source(cx),
+        }
+    }
+
+    /// The same frame, unless its sender is too slow.
+    fn paced(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
+        let Some(pace) = &mut self.pace else {
+            return Ok(frame);
+        };
+        let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+        if pace.moved(count, Instant::now) {
+            Err(BodyFault::Slow)
+        } else {
+            Ok(frame)
         }
     }
 
@@ -255,7 +327,24 @@ impl State {
         trailers
     }
 
+    /// The length of what was read ahead, where nothing else follows.
+    fn hint_ahead(&self) -> SizeHint {
+        let data = |frame: &Result<Frame<Bytes>, BodyFault>| {
+            frame
+                .as_ref()
+                .ok()?
+                .data_ref()
+                .map(|data| data.len() as u64)
+        };
+        let whole: Option<u64> = self.ahead.iter().map(data).sum();
+        match whole.filter(|_| self.source_is_ended()) {
+            Some(length) => SizeHint::with_exact(length),
+            None => SizeHint::default(),
+        }
+    }
+
     fn finish(&mut self, end: End) {
+        self.ahead.clear();
         if let Source::Message { incoming, .. } = std::mem::replace(&mut self.source, Source::End) {
             self.carrying = Some(incoming);
         }
@@ -303,9 +392,12 @@ impl http_body::Body for Body {
             this.finish(End::CutShort);
             return Poll::Ready(None);
         }
-        let polled = match this.poll_source(cx) {
+        let polled = match this.poll_next(cx) {
             Poll::Ready(polled) => polled,
             Poll::Pending => {
+                if let Some(pace) = &mut this.pace {
+                    pace.waits(Instant::now);
+                }
                 let Some((sleep, idle)) = &this.idle else {
                     return Poll::Pending;
                 };
@@ -321,6 +413,7 @@ impl http_body::Body for Body {
         if let Some((sleep, _)) = &this.idle {
             sleep.unset();
         }
+        let polled = polled.map(|frame| frame.and_then(|frame| this.paced(frame)));
         match polled.map(|frame| frame.and_then(|frame| this.passed(frame))) {
             Some(Ok(frame)) => {
                 // Trailers are the end: whoever got them asks for nothing more.
@@ -348,6 +441,9 @@ impl http_body::Body for Body {
         let Some(state) = &self.0 else {
             return SizeHint::with_exact(0);
         };
+        if !state.ahead.is_empty() {
+            return state.hint_ahead();
+        }
         match &state.source {
             Source::End => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
@@ -446,6 +542,26 @@ mod tests {
         assert_eq!(*heard.0.borrow(), ["7 bytes", "Whole"]);
         drop(body);
         assert_eq!(heard.0.borrow().last().unwrap(), "dropped");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_bounded_and_counted_when_it_is_taken() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b")).with(Box::new(heard.clone()));
+        let large = poll_fn(|cx| body.poll_ahead(7, cx)).await;
+        assert!(large && heard.0.borrow().is_empty() && !body.is_ended());
+        assert_eq!(http_body::Body::size_hint(&body).exact(), Some(7));
+        assert!(read(&mut body).await.unwrap().unwrap().is_data());
+        assert!(read(&mut body).await.is_none());
+        assert_eq!(*heard.0.borrow(), ["7 bytes", "Whole"]);
+        let mut body = Body::full(Bytes::from_static(b"seven b")).limited(Some(6));
+        assert!(
+            !poll_fn(|cx| body.poll_ahead(8, cx)).await,
+            "it ends before"
+        );
+        let taken = read(&mut body).await.unwrap();
+        assert_eq!(taken.unwrap_err(), BodyFault::TooLarge);
+        assert!(!poll_fn(|cx| Body::empty().poll_ahead(1, cx)).await);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::patience::Over;
 use super::progress::Progress;
-use crate::body::{Body, BodyFault, Upload};
+use crate::body::{Attachment, Body, BodyFault, Upload};
 use crate::timers::Timers;
 use crate::tunnel::TunnelEnd;
 use gapura_http::http1::Rest;
@@ -45,6 +45,18 @@ pub enum Failed {
     Over,
     /// The request's own body broke.
     Body(BodyFault),
+}
+
+impl Answer {
+    /// The same, whose body carries something to its end. Behind a 101 there is none, and what it would carry is let go.
+    pub fn with(self, attachment: Box<dyn Attachment>) -> Self {
+        let Self { response, switched } = self;
+        let response = response.map(|body| match switched {
+            None => body.with(attachment),
+            Some(_) => body,
+        });
+        Self { response, switched }
+    }
 }
 
 impl From<Response<Body>> for Answer {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::alive;
+
 /// How long connecting may take: the other end is one hop away.
 pub const CONNECT: Duration = Duration::from_secs(1);
 
-/// A TCP connection, without Nagle's delay.
+/// A TCP connection, without Nagle's delay, and watched.
 ///
 /// # Errors
 /// What the system says, or `TimedOut`.
@@ -20,6 +22,7 @@ pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
+    alive::keep(&stream)?;
     Ok(stream)
 }
 

@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::mint::{Ca, DAY, Leaf, serial, valid, write_secret};
 use crate::provider::{mesh_provider, public_provider};
-use crate::public::{PublicCertificate, PublicError, PublicStore};
+use crate::public::{PublicCertificate, PublicError, PublicStore, TlsMin};
 use gapura_protocol::clock::Clock;
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
@@ -104,7 +104,7 @@ async fn visit(
     let name = ServerName::try_from("edge.test").unwrap();
     let (dialled, answered) = tokio::join!(
         TlsConnector::from(Arc::new(client)).connect(name, near),
-        TlsAcceptor::from(store.server_config(None).unwrap()).accept(far)
+        TlsAcceptor::from(store.server_config(None, TlsMin::Tls12).unwrap()).accept(far)
     );
     let (dialled, _answered) = (dialled.unwrap(), answered.unwrap());
     let (_, connection) = dialled.get_ref();

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -17,6 +17,7 @@ use crate::http1::fields::ConnectionOptions;
 use crate::http1::incoming::Incoming;
 use crate::http1::outbox::GATHERED;
 use crate::http1::write::{Encoder, Framing, Persistence, answer_head};
+use crate::pace::Pace;
 use crate::stream::Stream;
 use crate::timer::Deadline;
 
@@ -177,12 +178,17 @@ where
             );
             after
         });
+        let pace = self
+            .settings
+            .least
+            .and_then(|least| least.of(&parts.headers));
         drop(parts);
         let mut writing = Writing {
             encoder: framing.encoder(),
             flow: Flow::Running,
             trailers: asked.wants_trailers,
             stalled_at: None,
+            pace,
             looking: false,
         };
         if matches!(framing, Framing::None | Framing::Described(_)) {
@@ -241,13 +247,23 @@ where
                 None | Some((Poll::Ready(Err(_)), _)) => return Poll::Ready(Err(Why::Gone)),
                 Some((Poll::Pending, written)) => {
                     if writing.stalled_at != Some(written) {
+                        if writing.is_too_slow(written) {
+                            return Poll::Ready(Err(Why::Stalled));
+                        }
+                        if let Some(pace) = &mut writing.pace {
+                            pace.waits(Instant::now);
+                        }
                         writing.stalled_at = Some(written);
                         writing.looking = false;
                         self.deadline.reset(self.settings.stall_within);
                     }
                     return self.deadline.poll_passed(cx).map(|()| Err(Why::Stalled));
                 }
-                Some((Poll::Ready(Ok(())), _)) => {}
+                Some((Poll::Ready(Ok(())), written)) => {
+                    if writing.is_too_slow(written) {
+                        return Poll::Ready(Err(Why::Stalled));
+                    }
+                }
             }
             if writing.stalled_at.take().is_some() {
                 self.deadline.unset();
@@ -327,7 +343,18 @@ struct Writing {
     trailers: bool,
     /// Bytes written when the client took no more.
     stalled_at: Option<u64>,
+    pace: Option<Pace>,
     looking: bool,
+}
+
+impl Writing {
+    /// Whether the client, which has taken some of what it was waited for with, takes too little.
+    fn is_too_slow(&mut self, written: u64) -> bool {
+        match (&mut self.pace, self.stalled_at) {
+            (Some(pace), Some(before)) => pace.moved(written.saturating_sub(before), Instant::now),
+            _ => false,
+        }
+    }
 }
 
 fn ended<E>(result: Result<(), E>) -> Flow {

@@ -29,6 +29,7 @@ use super::incoming::Incoming;
 use super::refusal::Refusal;
 use super::write::HttpDate;
 use crate::buffers::Buffers;
+use crate::pace::Rate;
 use crate::stream::Stream;
 use crate::timer::{Deadline, Timer};
 
@@ -96,6 +97,8 @@ pub struct Settings {
     pub body_idle: Option<Duration>,
     /// For the client to take some of what we write, and for an upload to go on once its answer has ended.
     pub stall_within: Duration,
+    /// The least that it takes of an answer in the time it is waited for.
+    pub least: Option<Rate>,
     /// For the rest of an upload that nobody reads any more.
     pub drain_within: Duration,
     /// And so many bytes of it.
@@ -114,6 +117,7 @@ impl Settings {
             idle_within: Duration::from_secs(60),
             body_idle: Some(Duration::from_secs(30)),
             stall_within: Duration::from_secs(60),
+            least: None,
             drain_within: Duration::from_secs(5),
             drain_most: 8 * 1024 * 1024,
             trailers_unasked: false,

@@ -1,0 +1,54 @@
+//! Has the system ask whether the other end of a quiet connection is still there.
+//!
+//! A peer that was switched off says no goodbye: a WebSocket that carries nothing would live until its token ends. Both ends of a
+//! connection that is well answer by themselves, whatever their programs do.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// Nothing has come for so long: ask.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// And again, so often.
+const AGAIN: Duration = Duration::from_secs(10);
+const TIMES: u32 = 3;
+
+/// What was sent has not been taken by the other end's system for so long: it is gone. Together with the above a dead end is
+/// noticed within a minute, whether or not there was something to say.
+const UNTAKEN: Duration = Duration::from_secs(50);
+
+/// Has a TCP connection watched.
+///
+/// # Errors
+/// What the system says.
+pub fn keep(stream: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let ask = TcpKeepalive::new()
+        .with_time(QUIET)
+        .with_interval(AGAIN)
+        .with_retries(TIMES);
+    socket.set_tcp_keepalive(&ask)?;
+    socket.set_tcp_user_timeout(Some(UNTAKEN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_end_is_noticed_within_a_minute() {
+        assert!(
+            QUIET + AGAIN * TIMES <= Duration::from_secs(55) && UNTAKEN <= QUIET + AGAIN * TIMES
+        );
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        keep(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNTAKEN));
+    }
+}
