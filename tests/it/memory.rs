@@ -254,7 +254,7 @@ fn an_idle_client_holds_little_beside_its_tls() {
         grown * 1024 / CLIENTS
     );
     // A buffer and a parser that stayed would be 16 KiB on top; what is there is the session's.
-    assert!(grown / CLIENTS < 24, "{grown} KiB for {CLIENTS} clients");
+    assert!(grown / CLIENTS < 18, "{grown} KiB for {CLIENTS} clients");
     // They are still good.
     for mut wire in warm.into_iter().chain(idle) {
         wire.get("/echo/again", &auth);

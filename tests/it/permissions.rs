@@ -292,7 +292,7 @@ fn the_examples_of_the_page_load_and_say_what_the_page_says() {
             .flag("--audience", AUDIENCE)
             .run("gapura-gateway");
         assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
-        ended.stdout.replace("explain.invalid", "mylab.internal")
+        ended.stdout.replace("unknown.invalid", "mylab.internal")
     };
     let mut told = 0;
     let mut wrong = String::new();

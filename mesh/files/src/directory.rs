@@ -64,8 +64,11 @@ impl MeshFiles {
     /// If one is missing (other than `crl.pem`), cannot be read, is no file, is too large, or if others can read the key.
     pub fn read(dir: &Path) -> Result<Self, FileError> {
         for _ in 0..READINGS {
+            // Before and after: each file is found by its own name, and one look could meet a swap at the very places where
+            // the reading met one.
+            let before = stamp(dir);
             let files = Self::read_once(dir)?;
-            if files.stamp == stamp(dir) {
+            if files.stamp == before && before == stamp(dir) {
                 return Ok(files);
             }
         }
@@ -264,14 +267,19 @@ mod tests {
         symlink("a", dir.path().join("current")).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _stop = StopsWhenDropped(&stop);
             scope.spawn(|| {
                 let next = dir.path().join("next");
-                for generation in ["b", "a"].iter().cycle() {
+                for (swap, generation) in ["b", "a"].iter().cycle().enumerate() {
                     if stop.load(std::sync::atomic::Ordering::Relaxed) {
                         break;
                     }
                     symlink(generation, &next).unwrap();
                     std::fs::rename(&next, dir.path().join("current")).unwrap();
+                    if swap % 20 == 0 {
+                        // A quiet moment now and then.
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
                     std::thread::yield_now();
                 }
             });
@@ -290,9 +298,17 @@ mod tests {
                 );
                 read += 1;
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(read > 0);
         });
+    }
+
+    /// Ends the swaps when the test does, however it does.
+    struct StopsWhenDropped<'a>(&'a std::sync::atomic::AtomicBool);
+
+    impl Drop for StopsWhenDropped<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     #[test]
