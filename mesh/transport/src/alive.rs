@@ -20,18 +20,26 @@ const TIMES: u32 = 3;
 /// noticed within a minute, whether or not there was something to say.
 const UNTAKEN: Duration = Duration::from_secs(50);
 
-/// Has a TCP connection watched.
+/// Has a client's TCP connection watched.
 ///
 /// # Errors
 /// What the system says.
 pub fn keep(stream: &impl AsFd) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+    ask(stream)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN))
+}
+
+/// Has a TCP connection of ours to another program watched. A program that is there and reads nothing is left to whoever sends:
+/// to the system its closed window looks like an end that is gone, and it would be ended before its minute is over.
+///
+/// # Errors
+/// What the system says.
+pub fn ask(stream: &impl AsFd) -> io::Result<()> {
     let ask = TcpKeepalive::new()
         .with_time(QUIET)
         .with_interval(AGAIN)
         .with_retries(TIMES);
-    socket.set_tcp_keepalive(&ask)?;
-    socket.set_tcp_user_timeout(Some(UNTAKEN))
+    SockRef::from(stream).set_tcp_keepalive(&ask)
 }
 
 #[cfg(test)]
@@ -50,5 +58,9 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNTAKEN));
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ask(&other).unwrap();
+        let socket = SockRef::from(&other);
+        assert!(socket.keepalive().unwrap() && socket.tcp_user_timeout().unwrap().is_none());
     }
 }

@@ -22,7 +22,7 @@ pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
-    alive::keep(&stream)?;
+    alive::ask(&stream)?;
     Ok(stream)
 }
 
