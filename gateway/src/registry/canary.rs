@@ -31,6 +31,8 @@ pub(crate) struct Canary {
     pub mirror: bool,
     /// Whether copies carry the token.
     pub mirror_token: bool,
+    /// The file says whose; copies of everybody's go only where it does not.
+    chooses: bool,
     tenants: BTreeSet<String>,
     percent: u64,
 }
@@ -39,6 +41,7 @@ pub(crate) struct Canary {
 pub(super) struct Chosen {
     mirror: bool,
     mirror_token: bool,
+    chooses: bool,
     tenants: BTreeSet<String>,
     percent: u64,
 }
@@ -54,8 +57,13 @@ impl Chosen {
                 "says what copies carry, and there are none; set \"mirror\": true or remove it",
             );
         }
+        let chooses = ["tenants", "percent"].map(|name| fields.node(name).is_some());
         let mut tenants = BTreeSet::new();
-        for node in fields.list("tenants").unwrap_or_default() {
+        let listed = fields.list("tenants");
+        if listed.is_some_and(<[_]>::is_empty) {
+            fields.fault("tenants", "names no company; name one or remove it");
+        }
+        for node in listed.unwrap_or_default() {
             match read_company(node) {
                 Ok(company) => drop(tenants.insert(company)),
                 Err(message) => fields.fault_at(node.position, "tenants", message),
@@ -64,6 +72,7 @@ impl Chosen {
         Self {
             mirror,
             mirror_token,
+            chooses: chooses.contains(&true),
             tenants,
             percent: fields.whole("percent", 0..=100).unwrap_or(0),
         }
@@ -88,15 +97,17 @@ impl Canary {
             signed,
             mirror: chosen.mirror,
             mirror_token: chosen.mirror_token,
+            chooses: chosen.chooses,
             tenants: chosen.tenants,
             percent: chosen.percent,
         }
     }
 
-    /// Whether this company's requests, or copies of them, go there. Without a company none do, but copies where nobody is named.
+    /// Whether this company's requests, or copies of them, go there. Without a company none do, but copies where the file does
+    /// not say whose.
     #[must_use]
     pub(crate) fn takes(&self, company: Option<&TenantId>) -> bool {
-        if self.mirror && self.tenants.is_empty() && self.percent == 0 {
+        if self.mirror && !self.chooses {
             return true;
         }
         company.is_some_and(|company| {
@@ -144,6 +155,7 @@ mod tests {
         let chosen = Chosen {
             mirror,
             mirror_token: false,
+            chooses: !tenants.is_empty() || percent > 0,
             tenants: tenants.iter().map(|id| (*id).to_owned()).collect(),
             percent,
         };
@@ -198,5 +210,29 @@ mod tests {
         // Copies of everybody's requests, where nobody is chosen.
         assert!(canary(&[], 0, true).takes(None));
         assert!(!canary(&["42"], 0, true).takes(None));
+    }
+
+    #[test]
+    fn an_empty_choice_of_copies_is_nobody_and_never_everybody() {
+        let read = |text: &str| {
+            let mut faults = Vec::new();
+            let node = gapura_settings::json::parse(text.as_bytes(), &mut faults).unwrap();
+            let known = ["mirror", "tenants", "percent"];
+            let mut fields = Fields::open(&node, "", &known, &mut faults).unwrap();
+            let chosen = Chosen::read(&mut fields);
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let sample = canary(&[], 0, true);
+            let canary = Canary {
+                chooses: chosen.chooses,
+                tenants: chosen.tenants,
+                percent: chosen.percent,
+                ..sample
+            };
+            (canary.takes(Some(&company("42"))), faults)
+        };
+        assert_eq!(read(r#"{"mirror": true}"#), (true, vec![]));
+        assert_eq!(read(r#"{"mirror": true, "percent": 0}"#), (false, vec![]));
+        let (taken, faults) = read(r#"{"mirror": true, "tenants": []}"#);
+        assert!(!taken && faults.len() == 1 && faults[0].contains("names no company"));
     }
 }
