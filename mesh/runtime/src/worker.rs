@@ -239,9 +239,11 @@ async fn work<S: Serve>(
         log.event(Level::Error, "panic", &message, &[]);
     }));
     let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
+    let sink = core.sink.clone();
     chores.spawn_local(async move {
         loop {
             timers.sleep(Duration::from_secs(1)).await;
+            sink.tell_companies();
             let Some(serve) = tidying.upgrade() else {
                 return;
             };

@@ -5,5 +5,6 @@
 
 pub mod access;
 pub mod alarms;
+pub mod busiest;
 pub mod log;
 pub mod metrics;
