@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use gapura::Error;
+use gapura::health::Health;
 use gapura::plugin_test::Caller;
 use gapura::prove::{ProveFlags, prove};
-use gapura::status::{Health, Status};
+use gapura::status::Status;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::inspection::{

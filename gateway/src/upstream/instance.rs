@@ -13,6 +13,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 
 use super::health::Health;
+use super::loads::Loads;
 use crate::registry;
 use crate::registry::Host;
 
@@ -41,6 +42,8 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     /// When it is asked how it is.
     pub(crate) asking: Asking,
+    /// What workers have under way there.
+    pub(crate) loads: Loads,
     version: ArcSwapOption<String>,
 }
 
@@ -98,6 +101,7 @@ impl Instance {
             place,
             health: joined.map_or_else(Health::default, Health::joining),
             asking: Asking::default(),
+            loads: Loads::default(),
             version: ArcSwapOption::empty(),
         }
     }

@@ -11,64 +11,37 @@ use gapura_telemetry::metrics::{Text, render_program};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::admin::{Endpoint, Page, Pages};
-use crate::shared::{Missing, Shared};
+use crate::admin::{Endpoint, Events, Page, Pages};
+use crate::feed::{self, Feed};
+use crate::report::Report;
+use crate::shared::Missing;
 use crate::trust_metrics::render_trust;
 
-/// What one program has to say besides what both do.
-pub trait Report: 'static {
-    /// The sides whose connections it counts.
-    const SIDES: &'static [Side];
-
-    /// Whether it explains how it would decide a request.
-    const EXPLAINS: bool = false;
-
-    /// What it shares with the other.
-    fn shared(&self) -> &Shared;
-
-    /// What keeps it from being ready.
-    fn missing(&self) -> Vec<Missing> {
-        self.shared().missing()
-    }
-
-    /// A page of its own; `None` where this program has none.
-    fn page(&self, _endpoint: Endpoint) -> Option<Page> {
-        None
-    }
-
-    /// The certificate that clients see, as `/certificates` shows it, where there is a listener for clients.
-    fn public_certificate(&self) -> Option<Value> {
-        None
-    }
-
-    /// When that ends.
-    fn public_not_after(&self) -> Option<u64> {
-        None
-    }
-
-    /// How many connections of clients were ended since somebody is no longer welcome, where there are any.
-    fn revoked_clients(&self) -> Option<u64> {
-        None
-    }
-
-    /// How it would decide the request that `question` describes, in JSON.
-    fn explain(&self, _question: &[u8]) -> Option<Page> {
-        None
-    }
-
-    /// Counters of its own.
-    fn metrics(&self, _text: &mut Text) {}
+/// The operator's side.
+pub(crate) struct Admin<R> {
+    /// What the program says.
+    pub(crate) report: Rc<R>,
+    /// Who looks at the page.
+    pub(crate) feed: Feed,
 }
 
-/// The operator's side.
-pub struct Admin<R>(pub Rc<R>);
-
 /// The health listener: for a kubelet or Prometheus, and nothing else.
-pub struct Health<R>(pub Rc<R>);
+pub(crate) struct Health<R>(pub(crate) Rc<R>);
 
 impl<R: Report> Pages for Admin<R> {
     fn page(&self, path: &str) -> Option<Page> {
-        page(&*self.0, Endpoint::of(path)?)
+        match Endpoint::of(path) {
+            Some(endpoint) => page(&*self.report, endpoint),
+            None => (path == feed::DOCUMENT).then(|| self.feed.page(&*self.report)),
+        }
+    }
+
+    fn open_page(&self, path: &str) -> Option<Page> {
+        feed::asset(path)
+    }
+
+    fn events(&self, path: &str, _query: Option<&str>) -> Option<Result<Events, Page>> {
+        (path == feed::EVENTS).then(|| self.feed.look(&*self.report))
     }
 
     fn takes_questions(&self, path: &str) -> bool {
@@ -76,7 +49,7 @@ impl<R: Report> Pages for Admin<R> {
     }
 
     fn answer(&self, path: &str, question: &[u8]) -> Option<Page> {
-        (path == EXPLAIN).then(|| self.0.explain(question))?
+        (path == EXPLAIN).then(|| self.report.explain(question))?
     }
 }
 
@@ -133,7 +106,7 @@ fn metrics<R: Report>(report: &R) -> String {
         &mut text,
         &shared.trust.load(),
         &shared.trust_counters,
-        report.public_not_after(),
+        report.public_life().map(|(_, _, not_after)| not_after),
     );
     if let Some(closed) = report.revoked_clients() {
         // In the family that `render_trust` has just ended with.
