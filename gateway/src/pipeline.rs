@@ -339,7 +339,7 @@ impl Pipeline {
             let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
             Ok((in_flight, answer))
         };
-        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, sent).await?; // grpc.rs: as long as the caller waits
+        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, pin!(sent)).await?; // grpc.rs: as long as the caller waits
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,7 +137,7 @@ impl Pipeline {
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
         let by = (owner, &mut hint as &mut Hint<'_>);
-        let sending = self.plugin.send(trusted, body, &upload, by);
+        let sending = pin!(self.plugin.send(trusted, body, &upload, by));
         let answer = self.core.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))
