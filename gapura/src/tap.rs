@@ -36,13 +36,10 @@ pub fn run(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let mut events = ask::events(admin, &wanted.path()).map_err(Error::Failed)?;
+    let events = ask::events(admin, &wanted.path()).map_err(Error::Failed)?;
     let ended = |why: &str| Error::Failed(format!("the tap at {} has ended{why}", admin.address));
-    loop {
-        let event = events
-            .next()
-            .map_err(|error| ended(&format!(": {error}")))?
-            .ok_or_else(|| ended("; the program may be gone"))?;
+    for event in events {
+        let event = event.map_err(|error| ended(&format!(": {error}")))?;
         let line = if json { event.data } else { shown(&event) };
         match writeln!(out, "{line}").and_then(|()| out.flush()) {
             Ok(()) => {}
@@ -50,6 +47,7 @@ pub fn run(
             Err(error) => return Err(Error::Failed(format!("can't write: {error}"))),
         }
     }
+    Err(ended("; the program may be gone"))
 }
 
 impl Wanted {

@@ -96,13 +96,12 @@ pub struct Event {
 /// An event is a line of an access log; one that is longer than this is none.
 const EVENT_MOST: u64 = 1 << 20;
 
-impl Events {
-    /// The next one; `None` at the end.
-    ///
-    /// # Errors
-    /// The connection broke, or fell silent.
-    pub fn next(&mut self) -> std::io::Result<Option<Event>> {
-        next_event(&mut self.0)
+impl Iterator for Events {
+    type Item = std::io::Result<Event>;
+
+    /// The next one; an error where the connection broke or fell silent, and none at the end.
+    fn next(&mut self) -> Option<Self::Item> {
+        next_event(&mut self.0).transpose()
     }
 }
 
