@@ -63,7 +63,7 @@ use crate::ws_token::{self, Offered};
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
     /// The worker.
-    pub(crate) core: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// The plugins in force.
     pub(crate) registry: Registry,
     /// Who is who.
@@ -168,14 +168,14 @@ impl Pipeline {
                 exchange.carried(answer, tunnel.borrow_mut().as_mut())
             }
             Err(rejection) => {
-                let rejection = match self.core.seed.stopping.phase() {
+                let rejection = match self.worker.spec.stopping.phase() {
                     Phase::Cut => rejection.at_the_end(),
                     _ => rejection,
                 };
                 if rejection.code() == Code::Overloaded {
-                    self.core.shed();
+                    self.worker.shed();
                 }
-                respond::refuse(&rejection, exchange, &self.core.seed.log)
+                respond::refuse(&rejection, exchange, &self.worker.spec.log)
             }
         };
         rate_limit::mark(&stands, response.headers_mut());
@@ -208,7 +208,7 @@ impl Pipeline {
             self.find_page(&mut page, &target[..end.unwrap_or(target.len())]);
         }
         let rejection = Rejection::Head(kind);
-        let mut response = respond::refuse(&rejection, exchange, &self.core.seed.log);
+        let mut response = respond::refuse(&rejection, exchange, &self.worker.spec.log);
         page.mark(response.headers_mut(), &self.standing);
         if let Some(hsts) = self.hsts(client, &HeaderMap::new()) {
             response
@@ -245,7 +245,7 @@ impl Pipeline {
     ) -> Box<Exchange> {
         let kept = given.and_then(|value| RequestId::of_header(value).ok());
         let request_id = kept.unwrap_or_else(|| self.new_request_id());
-        let mut exchange = Exchange::begin(&self.core.sink, request_id, method, peer);
+        let mut exchange = Exchange::begin(&self.worker.sink, request_id, method, peer);
         exchange.record.belongs_to(&self.unrouted);
         exchange
     }
@@ -275,7 +275,7 @@ impl Pipeline {
         }
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &CLIENT_LIMITS).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
-        visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
+        visit.exchange.record.path = logged(&uri, target.path.as_str(), self.worker.sink.logs());
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
             Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
@@ -293,7 +293,7 @@ impl Pipeline {
             return Err(Rejection::Route(route::Error::Disabled));
         }
         let websocket = WebSocket::asked_for(route.plugin, &mut head)?; // ws_token.rs: a page's WebSocket
-        let now = self.core.seed.clock.unix();
+        let now = self.worker.spec.clock.unix();
         let address = visit
             .client
             .address(&head.headers, |ip| self.settings.is_proxy(ip));
@@ -339,7 +339,7 @@ impl Pipeline {
             let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
             Ok((in_flight, answer))
         };
-        let (in_flight, mut answer) = grpc::within(&self.core.timers, waits, pin!(sent)).await?; // grpc.rs: as long as the caller waits
+        let (in_flight, mut answer) = grpc::within(&self.worker.timers, waits, pin!(sent)).await?; // grpc.rs: as long as the caller waits
         if let Some(comparison) = copied {
             answer.response = comparison.watch(answer.response);
         }
@@ -354,7 +354,7 @@ impl Pipeline {
         incoming: Incoming,
         visit: &Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        let (body, now) = (Body::message(incoming), self.core.seed.clock.unix());
+        let (body, now) = (Body::message(incoming), self.worker.spec.clock.unix());
         let answer = logout::take(head, body, &self.authenticator, &self.standing, now).await;
         let answer = answer.map_err(Rejection::Logout)?;
         let fields = [(
@@ -362,7 +362,7 @@ impl Pipeline {
             visit.exchange.record.request_id.as_str().into(),
         )];
         let message = "a provider has told of a logout, which counts from now on";
-        let log = &self.core.seed.log;
+        let log = &self.worker.spec.log;
         log.event(Level::Info, "logout", message, &fields);
         Ok(answer)
     }
@@ -372,7 +372,7 @@ impl Pipeline {
         visit
             .exchange
             .record
-            .belongs_to(route.running.main.meters(&self.core.seed.meters));
+            .belongs_to(route.running.main.meters(&self.worker.spec.meters));
         visit.page.reaches(route.plugin);
     }
 
@@ -470,7 +470,7 @@ impl Pipeline {
             Some(caller) => Party::Company(caller.tenant().as_str().into()),
             None => Party::Network(network),
         };
-        let over = || self.core.timers.sleep(TURN_WITHIN.min(plugin.timeout));
+        let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
         let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
         entering.await.map_err(Rejection::Overloaded)
     }
@@ -487,13 +487,13 @@ impl Pipeline {
             .headers
             .get(TRACEPARENT)
             .and_then(|value| Trace::parse(value.as_bytes()));
-        let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
+        let trace = trace.unwrap_or_else(|| Trace::begin(self.worker.random.next_wide()));
         let record = &mut visit.exchange.record;
         record.trace_id = Some(trace.id);
         let facts = Facts {
             request_id: &record.request_id,
             trace: &trace,
-            span: self.core.random.next(),
+            span: self.worker.random.next(),
             client: found.address.header,
             is_proxy: visit.client.is_proxy(),
             proto: visit
@@ -531,7 +531,7 @@ impl Pipeline {
         if !is_read || !found.bodiless || found.websocket || !canary.takes(company) {
             return None;
         }
-        mirror::begin(&self.upstreams, &self.core, &at.cluster, || {
+        mirror::begin(&self.upstreams, &self.worker, &at.cluster, || {
             let mut copy = Request::new(()).into_parts().0;
             copy.method = head.method.clone();
             copy.uri = head.uri.clone();
@@ -576,7 +576,7 @@ impl Pipeline {
         until: Until,
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        let (timers, standing) = (&self.core.timers, &self.standing);
+        let (timers, standing) = (&self.worker.timers, &self.standing);
         let Answer {
             response: mut answer,
             switched,
@@ -600,7 +600,7 @@ impl Pipeline {
     }
 
     fn is_going(&self) -> bool {
-        self.core.seed.stopping.phase() != Phase::Run
+        self.worker.spec.stopping.phase() != Phase::Run
     }
 
     /// Counts and tells of a request that would be refused by what only watches.
@@ -609,14 +609,14 @@ impl Pipeline {
         let Some(plugin) = &record.plugin else {
             return;
         };
-        plugin.slot(self.core.seed.index).shadow_refusals.add(1);
+        plugin.slot(self.worker.spec.index).shadow_refusals.add(1);
         let fields = [
             ("request_id", record.request_id.as_str().into()),
             ("plugin", plugin.name().into()),
         ];
         let message = format!("passed in the shadow {why}");
-        self.core
-            .seed
+        self.worker
+            .spec
             .log
             .event(Level::Info, "shadow_refusal", &message, &fields);
     }
@@ -633,8 +633,8 @@ impl Pipeline {
             ("actor_id", actor.as_str().into()),
         ];
         let message = "somebody acts for a user";
-        self.core
-            .seed
+        self.worker
+            .spec
             .log
             .event(Level::Info, "actor", message, &fields);
     }
@@ -645,15 +645,15 @@ impl Pipeline {
             .iter()
             .position(|known| *known == label)
         {
-            self.core.meters().token_rejected(index);
+            self.worker.meters().token_rejected(index);
         }
         Rejection::Authenticate(error)
     }
 
     fn new_request_id(&self) -> RequestId {
         RequestId::new_v7(
-            self.core.seed.clock.unix_millis(),
-            self.core.random.next_wide(),
+            self.worker.spec.clock.unix_millis(),
+            self.worker.random.next_wide(),
         )
     }
 }

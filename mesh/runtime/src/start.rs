@@ -164,7 +164,7 @@ impl Prepared {
         for warning in &begun.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
-        let seed = WorkerSpec {
+        let spec = WorkerSpec {
             index: 0,
             of: common.workers,
             clock: shared.clock.clone(),
@@ -175,7 +175,7 @@ impl Prepared {
             stopping: shared.stopping.clone(),
             held: room.held,
         };
-        let (queues, workers) = worker::spawn_all(&seed, maker)?;
+        let (queues, workers) = worker::spawn_all(&spec, maker)?;
         let reloads = Reloads::default();
         let (log, alarms) = (shared.log.clone(), shared.alarms.clone());
         let addresses = bound.addresses();
