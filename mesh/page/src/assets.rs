@@ -31,7 +31,7 @@ pub const ASSETS: [Asset; 4] = [
     Asset {
         path: "/docs/alarms.md",
         kind: "text/plain; charset=utf-8",
-        text: include_str!("../../../docs/on-call.md"),
+        text: include_str!("../../../docs/alarms.md"),
     },
 ];
 

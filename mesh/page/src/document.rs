@@ -2,11 +2,9 @@
 //!
 //! Times are Unix seconds, lengths of time say their unit. Nothing in it is a secret, and nothing is markup: whoever shows it shows text.
 
-use std::time::SystemTime;
-
 use gapura_protocol::clock::unix;
 use gapura_protocol::envelope::Code;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarms, docs};
 use serde::Serialize;
 
 use crate::history::{History, Lately};
@@ -88,12 +86,6 @@ pub struct Handshake {
     pub total: u64,
 }
 
-/// Where it stands what an alarm or a code means, and what to do.
-#[must_use]
-pub fn docs(word: &str) -> String {
-    format!("docs/alarms.md#{word}")
-}
-
 /// The alarms that are raised.
 #[must_use]
 pub fn alarms(alarms: &Alarms) -> Vec<Alarm> {
@@ -158,10 +150,4 @@ pub fn connections(history: &History, sides: &[&'static str]) -> (Vec<Count>, Ve
         open.filter(|count| sides.contains(&count.name)).collect(),
         failed.collect(),
     )
-}
-
-/// Unix seconds of a moment that is kept as one.
-#[must_use]
-pub fn seconds(moment: SystemTime) -> u64 {
-    unix(moment)
 }

@@ -272,12 +272,14 @@ mod tests {
 
     use gapura_protocol::envelope::Code;
     use gapura_telemetry::metrics::Meters;
+    use http::Method;
 
     use super::*;
 
     fn finish(meters: &Meters, plugin: &str, status: u16, millis: u64) {
         let took = Duration::from_millis(millis);
-        meters.plugin(plugin).slot(0).finish(status, took, None);
+        let meters = meters.plugin(plugin);
+        meters.slot(0).finish(&Method::GET, status, took, None);
     }
 
     fn line(history: &History, plugin: &str) -> Option<Lines> {

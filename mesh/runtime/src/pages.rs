@@ -6,7 +6,8 @@
 use std::rc::Rc;
 
 use gapura_protocol::leg::Side;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::access::UNROUTED;
+use gapura_telemetry::alarms::{Alarms, docs};
 use gapura_telemetry::metrics::{Text, render_program};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -15,18 +16,30 @@ use crate::admin::{Endpoint, Events, Page, Pages};
 use crate::feed::{self, Feed};
 use crate::report::Report;
 use crate::shared::Missing;
+use crate::tap::{TAP, Taps};
 use crate::trust_metrics::render_trust;
 
 /// The operator's side.
 pub(crate) struct Admin<R> {
     /// What the program says.
-    pub(crate) report: Rc<R>,
+    report: Rc<R>,
     /// Who looks at the page.
-    pub(crate) feed: Feed,
+    feed: Feed,
+    /// Who looks at finished requests.
+    taps: Taps,
 }
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
 pub(crate) struct Health<R>(pub(crate) Rc<R>);
+
+impl<R: Report> Admin<R> {
+    /// Of a program that has `report` to say, whose page `feed` shows.
+    pub(crate) fn new(report: Rc<R>, feed: Feed) -> Self {
+        let shared = report.shared();
+        let taps = Taps::new(shared.tap.clone(), shared.log.clone());
+        Self { report, feed, taps }
+    }
+}
 
 impl<R: Report> Pages for Admin<R> {
     fn page(&self, path: &str) -> Option<Page> {
@@ -40,8 +53,12 @@ impl<R: Report> Pages for Admin<R> {
         feed::asset(path)
     }
 
-    fn events(&self, path: &str, _query: Option<&str>) -> Option<Result<Events, Page>> {
-        (path == feed::EVENTS).then(|| self.feed.look(&*self.report))
+    fn events(&self, path: &str, query: Option<&str>) -> Option<Result<Events, Page>> {
+        match path {
+            feed::EVENTS => Some(self.feed.look(&*self.report)),
+            TAP => Some(self.taps.events(query)),
+            _ => None,
+        }
     }
 
     fn takes_questions(&self, path: &str) -> bool {
@@ -101,6 +118,16 @@ fn certificates(report: &impl Report) -> Value {
 fn metrics<R: Report>(report: &R) -> String {
     let (shared, mut text) = (report.shared(), Text::default());
     shared.meters.render(&mut text, R::SIDES);
+    let mounts = report.mounts();
+    shared.meters.render_http_server(&mut text, |plugin| {
+        let Some(mounts) = &mounts else {
+            return Some(None);
+        };
+        match mounts.get(plugin) {
+            Some(mount) => Some(Some(mount.clone())),
+            None => (plugin == UNROUTED).then_some(None),
+        }
+    });
     report.metrics(&mut text);
     render_trust(
         &mut text,
@@ -124,6 +151,6 @@ fn raised(alarms: &Alarms) -> Value {
     alarms
         .raised()
         .into_iter()
-        .map(|(name, sentence)| json!({"name": name, "message": sentence}))
+        .map(|(name, sentence)| json!({"name": name, "message": sentence, "docs": docs(name)}))
         .collect()
 }

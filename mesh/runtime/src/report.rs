@@ -1,5 +1,7 @@
 //! What one program has to say for itself besides what both do: the seam between the operator's side and the programs.
 
+use std::collections::BTreeMap;
+
 use gapura_page::history::History;
 use gapura_protocol::leg::Side;
 use gapura_telemetry::metrics::Text;
@@ -58,6 +60,11 @@ pub trait Report: 'static {
 
     /// How it would decide the request that `question` describes, in JSON.
     fn explain(&self, _question: &[u8]) -> Option<Page> {
+        None
+    }
+
+    /// Where each plugin in force is mounted, in a program that has mounts.
+    fn mounts(&self) -> Option<BTreeMap<String, String>> {
         None
     }
 

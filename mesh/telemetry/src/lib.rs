@@ -8,3 +8,4 @@ pub mod alarms;
 pub mod busiest;
 pub mod log;
 pub mod metrics;
+pub mod tap;

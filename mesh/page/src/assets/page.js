@@ -138,7 +138,7 @@ function overview() {
       tile(`${rate(lately.failed_per_s)}/s`, "errors (5xx)", lately.failed_per_s > 0 ? "bad" : ""),
       tile(time(lately.p50_us), "half within"), tile(time(lately.p99_us), "99 % within"),
       tile(number(lately.in_flight), "in flight"),
-      connections.map(({ name, count }) => tile(number(count), `${name} connections`))));
+      connections.map(({ name, count }) => tile(number(count), { client: "clients connected", hop: "hop connections", plugin: "plain to plugins" }[name] ?? name))));
 }
 
 /** Opens to what the documentation says of an alarm or a code; it comes from the program itself. */
@@ -275,14 +275,14 @@ function trust() {
 }
 
 function counted(list, what, none) {
-  return table([`*${what}`, ">last 15 min", ">since the start"], list.map((one) => ({ key: one.name, cells: [code(one.name), number(one.lately), number(one.total)] })), none);
+  return table([`*${what}`, ">last 15 min", ">since the start"], list.map((one) => ({ key: one.name, cells: [h("div", {}, code(one.name), one.docs && help(one.docs)), number(one.lately), number(one.total)] })), none);
 }
 
 function companies(busiest) {
   const of = (title, list) => h("div", { class: "sheet" }, h("h3", {}, title),
     table(busiest.named ? ["*company", ">count"] : ["rank", ">count"], list.map((one, at) => ({ key: String(at), cells: [busiest.named ? code(one.company) : `no. ${at + 1}`, (one.over ? "≤ " : "") + number(one.count)] })), "None."));
   return [h("h3", { class: "soft" }, `Companies of the last ${Math.round(busiest.window_s / 60)} minutes`, !busiest.named && " (numbers alone: --page-tenants on names them)"),
-    h("div", { class: "grid" }, of("Most requests", busiest.requests), of("Most refusals", busiest.refusals), of("Most shed", busiest.sheds))];
+    h("div", { class: "grid three" }, of("Most requests", busiest.requests), of("Most refusals", busiest.refusals), of("Most shed", busiest.sheds))];
 }
 
 function callers() {
@@ -385,7 +385,7 @@ function tap() {
     lines.hidden = false;
     try {
       const answer = await call(`/tap?${asked}`, { signal: stop.signal });
-      if (answer.status === 404) throw new Error("There is no tap here: this program was started with --no-tap.");
+      if (answer.status === 404) throw new Error("There is no tap here: it was taken out of this program (--no-tap).");
       if (!answer.ok) throw new Error((await answer.json()).message);
       await events(answer.body, stop, (name, data) => {
         if (name === "dropped") told.textContent = `Some were left out, since there were too many to show: ${typeof data === "number" ? data : data.dropped}.`;

@@ -9,7 +9,9 @@ use std::sync::PoisonError;
 use gapura_protocol::envelope::Code;
 use gapura_protocol::leg::Side;
 
-use super::{BOUNDS, Histogram, Meters, PluginMeters, WorkerMeters};
+use super::counter::{BOUNDS, Counter};
+use super::durations::Sums;
+use super::{Meters, PluginMeters, WorkerMeters};
 
 /// How many took how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,11 +90,8 @@ impl Times {
         Some(from)
     }
 
-    fn of(histogram: &Histogram) -> Self {
-        let mut buckets = histogram.buckets.iter();
-        Self(std::array::from_fn(|_| {
-            buckets.next().map_or(0, super::Counter::get)
-        }))
+    fn of(sums: &Sums) -> Self {
+        Self(sums.buckets)
     }
 }
 
@@ -102,10 +101,10 @@ impl PluginMeters {
     pub fn read(&self) -> Reading {
         let mut sum = Reading::default();
         for slot in &self.slots {
-            sum.took = sum.took.and(&Times::of(&slot.duration));
-            sum.upstream = sum.upstream.and(&Times::of(&slot.upstream));
+            sum.took = sum.took.and(&Times::of(&slot.duration.sums()));
+            sum.upstream = sum.upstream.and(&Times::of(&Sums::of(&slot.upstream)));
             let failed = slot.statuses.iter().skip(400);
-            sum.failed += failed.map(super::Counter::get).sum::<u64>();
+            sum.failed += failed.map(Counter::get).sum::<u64>();
             sum.in_flight += slot.in_flight.get();
         }
         sum
@@ -149,6 +148,9 @@ impl Meters {
 mod tests {
     use std::time::Duration;
 
+    use http::Method;
+
+    use super::super::Histogram;
     use super::*;
 
     fn took(millis: &[u64]) -> Times {
@@ -156,7 +158,7 @@ mod tests {
         for each in millis {
             histogram.observe(Duration::from_millis(*each));
         }
-        Times::of(&histogram)
+        Times::of(&Sums::of(&histogram))
     }
 
     #[test]
@@ -179,7 +181,7 @@ mod tests {
         let plugin = meters.plugin("lab");
         let finish = |worker: usize, status| {
             let slot = plugin.slot(worker);
-            slot.finish(status, Duration::from_millis(3), None);
+            slot.finish(&Method::GET, status, Duration::from_millis(3), None);
         };
         finish(0, 200);
         let before = meters.read();
