@@ -215,7 +215,8 @@ function plugin(one) {
 }
 
 function plugins() {
-  const list = state.own.plugins;
+  const urgency = (one) => ["bad", "warn"].indexOf(STATE[one.state][0]) >>> 0;
+  const list = [...state.own.plugins].sort((one, other) => urgency(one) - urgency(other));
   return section("plugins", "Plugins", plural(list.length, "plugin"), list.length ? h("div", { class: "grid" }, list.map(plugin)) : h("p", { class: "empty" }, "No plugin is in force: put a file into the plugin folder."));
 }
 
