@@ -75,10 +75,15 @@ impl Pipeline {
                 .map(|trace| trace.id);
         }
         let request = (head, incoming);
-        let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
-        let result = catch_panic(pin!(tried))
-            .await
-            .unwrap_or(Err(Rejection::Panic));
+        let result = catch_panic(pin!(self.try_handle(
+            peer,
+            owner,
+            request,
+            &mut exchange,
+            tunnel
+        )))
+        .await
+        .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
             Err(rejection) => {
@@ -136,7 +141,7 @@ impl Pipeline {
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
         let by = (owner, &mut hint as &mut Hint<'_>);
-        let sending = self.plugin.send(trusted, body, &upload, by);
+        let sending = pin!(self.plugin.send(trusted, body, &upload, by));
         let answer = self.worker.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))

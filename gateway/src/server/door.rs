@@ -55,7 +55,8 @@ pub(super) async fn serve(
         tunnel: RefCell::default(),
     };
     if http2 {
-        serve_http2(door, io).await;
+        // Boxed: it is the larger by far, and most connections are of the other version.
+        Box::pin(serve_http2(door, io)).await;
     } else {
         serve_http1(&door, io).await;
     }
