@@ -27,7 +27,7 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, grpc::Mal
     }
 }
 
-/// What `work` gives, if that comes in time.
+/// What `work` gives, if that comes in time. Pinned by the caller, as it is large (`Timers::within`).
 ///
 /// # Errors
 /// Those of `work`, and that the time is over.

@@ -55,7 +55,7 @@ pub(super) async fn serve(
         tunnel: RefCell::default(),
     };
     if http2 {
-        // Boxed: it is the larger by far, and most connections are of the other version.
+        // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2 otherwise.
         Box::pin(serve_http2(door, io)).await;
     } else {
         serve_http1(&door, io).await;

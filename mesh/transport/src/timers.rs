@@ -72,13 +72,13 @@ impl Timers {
         self.insert(NEVER)
     }
 
-    /// What `work` gives, if that comes within `limit`. It stays where it is: handed on by value it would have room twice in the
-    /// caller's future.
-    pub async fn within<T>(
+    /// What `work` gives, if that comes within `limit`. It is pinned by the caller, since a future that is handed on by value
+    /// lies in each of those it went through, and is copied from one to the next.
+    pub async fn within<F: Future>(
         &self,
         limit: Duration,
-        mut work: Pin<&mut impl Future<Output = T>>,
-    ) -> Option<T> {
+        mut work: Pin<&mut F>,
+    ) -> Option<F::Output> {
         let deadline = self.sleep(limit);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
