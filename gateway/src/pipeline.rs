@@ -18,12 +18,13 @@ use gapura_protocol::framing::{self, CLIENT_LIMITS};
 use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID};
 use gapura_protocol::path::CanonicalPath;
-use gapura_protocol::trace::Trace;
+use gapura_protocol::trace::{SpanId, Trace};
 use gapura_runtime::exchange::Exchange;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::LoggedPath;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::PluginMeters;
+use gapura_telemetry::span::{Asked, watched};
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
@@ -90,6 +91,7 @@ struct Visit<'a> {
     /// For whom streams hold what its client does not take.
     owner: &'a Rc<Owner>,
     exchange: Box<Exchange>,
+    trace: Trace,
     page: Page,
     /// Where it stands with the limits that it has passed.
     stands: Vec<Stand>,
@@ -130,10 +132,12 @@ impl Pipeline {
     ) -> Response<Body> {
         let (head, incoming) = request.into_parts();
         let http1 = head.version != Version::HTTP_2;
+        let (exchange, trace) = self.begin(client, &head);
         let mut visit = Visit {
             client,
             owner,
-            exchange: self.begin(client, &head),
+            exchange,
+            trace,
             page: Page::of(&head),
             stands: Vec::new(),
             tunnel,
@@ -225,8 +229,9 @@ impl Pipeline {
         (proto == "https").then(|| hsts.clone())
     }
 
-    /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4).
-    fn begin(&self, client: &Client, head: &Parts) -> Box<Exchange> {
+    /// Begins an exchange, whose record carries the request's id: the client's where it is one (rule 4 of CONTRACT section 4), and its
+    /// place in its trace.
+    fn begin(&self, client: &Client, head: &Parts) -> (Box<Exchange>, Trace) {
         let mut given = head.headers.get_all(X_REQUEST_ID).into_iter();
         let kept = given.next().filter(|_| given.next().is_none());
         let peer = client
@@ -234,7 +239,16 @@ impl Pipeline {
             .text;
         let mut exchange = self.exchange(kept, head.method.clone(), peer);
         exchange.answers_as_asked(head);
-        exchange
+        let given = head.headers.get(TRACEPARENT);
+        let given = given.and_then(|value| Trace::parse(value.as_bytes()));
+        let trace = exchange.record.traced(given, &self.core.random, || {
+            let proto = client.proto(&head.headers, |ip| self.settings.is_proxy(ip));
+            Asked {
+                scheme: if proto == "https" { "https" } else { "http" },
+                version: head.version,
+            }
+        });
+        (exchange, trace)
     }
 
     fn exchange(
@@ -275,13 +289,21 @@ impl Pipeline {
         }
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &CLIENT_LIMITS).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
-        visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
+        let record = &mut visit.exchange.record;
+        let wanted = self.core.sink.logs() || record.spans.is_some();
+        record.path = logged(&uri, target.path.as_str(), wanted);
+        if let (Some(spans), Some(host)) = (&record.spans, &target.host) {
+            spans.is_for(host);
+        }
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
             Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
                 return self.log_out(&head, incoming, visit).await; // logout.rs: a provider tells
             }
-            Target::Endpoint(path) => return self.endpoints.answer(path, &head.method), // endpoints.rs: health, version
+            Target::Endpoint(path) => {
+                visit.exchange.record.untraced();
+                return self.endpoints.answer(path, &head.method); // endpoints.rs: health, version
+            }
             Target::Plugin(route) => route, // route.rs: who answers
         };
         self.reach(&route, visit);
@@ -329,13 +351,16 @@ impl Pipeline {
             large,
         };
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
-        let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
+        let mut outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
+        outgoing.spans.clone_from(&visit.exchange.record.spans);
         visit.exchange.upload = Some(upload.clone());
         let plugin = permit.plugin();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
         let sending = (outgoing, body, &upload);
         let sent = async {
-            let in_flight = self.admit(&cluster, &permit, network).await?; // upstream/admission.rs: whose turn
+            let spans = visit.exchange.record.spans.clone();
+            let turn = pin!(self.admit(&cluster, &permit, network)); // upstream/admission.rs: whose turn
+            let in_flight = watched(spans.as_ref(), "wait for a turn", turn).await?;
             let answer = self.send(&cluster, sending, &mut hint, visit).await?; // upstream/: mTLS to the sidecar
             Ok((in_flight, answer))
         };
@@ -369,10 +394,11 @@ impl Pipeline {
 
     /// The request has reached a plugin's mount.
     fn reach(&self, route: &Reached<'_>, visit: &mut Visit<'_>) {
-        visit
-            .exchange
-            .record
-            .belongs_to(route.running.main.meters(&self.core.seed.meters));
+        let record = &mut visit.exchange.record;
+        record.belongs_to(route.running.main.meters(&self.core.seed.meters));
+        if let Some(spans) = &record.spans {
+            spans.takes(route.plugin.mount.as_str());
+        }
         visit.page.reaches(route.plugin);
     }
 
@@ -396,9 +422,13 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Caller, Rejection> {
         let proven = visit.client.certificate();
-        let caller = self
-            .authenticator
-            .verify(plugin.auth, &head.headers, proven, now)
+        // The only thing that is waited for there is keys.
+        let verified = pin!(
+            self.authenticator
+                .verify(plugin.auth, &head.headers, proven, now)
+        );
+        let spans = visit.exchange.record.spans.as_ref();
+        let caller = watched(spans, "wait for keys", verified)
             .await
             .map_err(|error| self.unauthenticated(error))?;
         if let Caller::Verified(caller) = &caller {
@@ -483,17 +513,16 @@ impl Pipeline {
         found: Found<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<Outgoing, Rejection> {
-        let trace = head
-            .headers
-            .get(TRACEPARENT)
-            .and_then(|value| Trace::parse(value.as_bytes()));
-        let trace = trace.unwrap_or_else(|| Trace::begin(self.core.random.next_wide()));
         let record = &mut visit.exchange.record;
-        record.trace_id = Some(trace.id);
+        // A call of its own has one instead: upstream/mod.rs.
+        let span = match &record.spans {
+            Some(spans) => spans.id(),
+            None => SpanId::new(self.core.random.next()),
+        };
         let facts = Facts {
             request_id: &record.request_id,
-            trace: &trace,
-            span: self.core.random.next(),
+            trace: &visit.trace,
+            span,
             client: found.address.header,
             is_proxy: visit.client.is_proxy(),
             proto: visit

@@ -19,6 +19,7 @@ use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_telemetry::span::{SPANS_EVERY, TracerSpec};
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
@@ -45,6 +46,8 @@ pub struct WorkerSpec {
     pub access: AccessLog,
     /// The program's counters.
     pub meters: Arc<Meters>,
+    /// Where spans go, if anywhere.
+    pub tracer: Option<TracerSpec>,
     /// The program's end.
     pub stopping: Stopping,
     /// Bytes that the streams of all workers may hold.
@@ -191,8 +194,8 @@ fn spawn<S: Serve>(
         let sink = Sink::new(
             seed.log.clone(),
             seed.access,
-            seed.meters.clone(),
-            seed.index,
+            (seed.meters.clone(), seed.index),
+            seed.tracer.clone(),
         );
         let core = Rc::new(Worker {
             seed,
@@ -211,6 +214,7 @@ fn spawn<S: Serve>(
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
         runtime.shutdown_background();
         core.sink.flush();
+        core.sink.flush_spans();
         Ok(())
     })
 }
@@ -230,6 +234,15 @@ async fn work<S: Serve>(
             loop {
                 timers.sleep(FLUSH_EVERY).await;
                 sink.flush();
+            }
+        });
+    }
+    if core.sink.traces() {
+        let (sink, timers) = (core.sink.clone(), core.timers.clone());
+        chores.spawn_local(async move {
+            loop {
+                timers.sleep(SPANS_EVERY).await;
+                sink.flush_spans();
             }
         });
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use gapura_protocol::leg::Side;
-pub use program::render_program;
+pub use program::{render_program, render_spans};
 pub use text::Text;
 
 use gapura_protocol::envelope::Code;
