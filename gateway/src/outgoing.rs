@@ -43,7 +43,7 @@ pub(crate) struct Facts<'a> {
     /// Its name everywhere.
     pub(crate) request_id: &'a RequestId,
     /// Its trace.
-    pub(crate) trace: &'a Trace,
+    pub(crate) trace: Trace,
     /// Our own part of the trace.
     pub(crate) span: SpanId,
     /// The client's address, as text.

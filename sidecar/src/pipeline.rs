@@ -36,7 +36,7 @@ use crate::sanitise::{self, Seen, TenantRule};
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
     /// The worker.
-    pub(crate) core: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// The way to the plugin.
     pub(crate) plugin: Plugin,
     /// Who needs no tenant.
@@ -63,7 +63,7 @@ impl Pipeline {
         let mut exchange = self.begin(name, head.method.clone(), given);
         exchange.answers_as_asked(&head);
         self.trace(&mut head, &mut exchange.record);
-        if self.core.sink.logs() || exchange.record.spans.is_some() {
+        if self.worker.sink.logs() || exchange.record.spans.is_some() {
             exchange.record.path = head
                 .uri
                 .path_and_query()
@@ -78,11 +78,11 @@ impl Pipeline {
         match result {
             Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
             Err(rejection) => {
-                let rejection = match self.core.seed.stopping.phase() {
+                let rejection = match self.worker.spec.stopping.phase() {
                     Phase::Cut => rejection.at_the_end(),
                     _ => rejection,
                 };
-                respond::refuse(&rejection, exchange, &self.core.seed.log)
+                respond::refuse(&rejection, exchange, &self.worker.spec.log)
             }
         }
     }
@@ -97,13 +97,13 @@ impl Pipeline {
         exchange.record.reason = Some(reason);
         let path = seen.target.as_deref().map(LoggedPath::of_target);
         exchange.record.path = path.unwrap_or_default();
-        respond::refuse(&Rejection::Head(kind), exchange, &self.core.seed.log)
+        respond::refuse(&Rejection::Head(kind), exchange, &self.worker.spec.log)
     }
 
     fn begin(&self, name: &Rc<str>, method: Method, given: Option<&HeaderValue>) -> Box<Exchange> {
         let given = given.and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let sink = &self.core.sink;
+        let sink = &self.worker.sink;
         let mut exchange = Exchange::begin(sink, request_id, method, name.clone());
         exchange.record.belongs_to(&self.meters);
         exchange
@@ -111,7 +111,7 @@ impl Pipeline {
 
     /// Gives the request its place in its trace. None begins here: what comes without one is a gateway's own question.
     fn trace(&self, head: &mut Parts, record: &mut Record) {
-        if !self.core.sink.logs() && !self.core.sink.traces() {
+        if !self.worker.sink.logs() && !self.worker.sink.traces() {
             return;
         }
         let given = head.headers.get(TRACEPARENT);
@@ -122,7 +122,7 @@ impl Pipeline {
             scheme: "https",
             version: head.version,
         };
-        let trace = record.traced(Some(given), &self.core.random, asked);
+        let trace = record.traced(Some(given), &self.worker.random, asked);
         // The plugin is told what was decided here; where that is to record, its call says so.
         if let Some(parent) = given.parent()
             && given.is_sampled()
@@ -161,8 +161,8 @@ impl Pipeline {
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
         let by = (owner, &mut hint as &mut Hint<'_>);
-        let sending = self.plugin.send(trusted, body, &upload, by);
-        let answer = self.core.timers.within(LONGEST, sending).await;
+        let sending = pin!(self.plugin.send(trusted, body, &upload, by));
+        let answer = self.worker.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))
             .map_err(Rejection::Forward); // forward.rs: loopback or a socket
@@ -195,8 +195,8 @@ impl Pipeline {
 
     fn new_request_id(&self) -> RequestId {
         RequestId::new_v7(
-            self.core.seed.clock.unix_millis(),
-            self.core.random.next_wide(),
+            self.worker.spec.clock.unix_millis(),
+            self.worker.random.next_wide(),
         )
     }
 }

@@ -25,5 +25,6 @@ mod spans;
 pub mod start;
 pub mod systemd;
 pub mod takeover;
+mod tap;
 pub mod trust_metrics;
 pub mod worker;

@@ -8,3 +8,4 @@ pub mod alarms;
 pub mod log;
 pub mod metrics;
 pub mod span;
+pub mod tap;
