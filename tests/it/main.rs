@@ -44,6 +44,7 @@ mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
+mod spans; // where a request's time went, as a collector gets it
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
