@@ -34,7 +34,7 @@ use crate::timestamp::{Timestamp, for_people};
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct IssueRequest {
-    /// Gateway or plugin.
+    /// What it is.
     pub role: Role,
     /// Which one.
     pub name: Name,

@@ -115,7 +115,7 @@ pub enum AuthorityState {
 /// A leaf certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaf {
-    /// Gateway or plugin.
+    /// What it is.
     #[serde(with = "as_text")]
     pub role: Role,
     /// Which one.
@@ -167,7 +167,7 @@ pub struct Revoked {
 /// An identity that is gone for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
-    /// Gateway or plugin.
+    /// What it is.
     #[serde(with = "as_text")]
     pub role: Role,
     /// Which one.

@@ -85,7 +85,7 @@ impl FromStr for Target {
             Some((role, name)) => (
                 Some(
                     role.parse()
-                        .map_err(|_| refused(&"a role is `gateway` or `plugin`"))?,
+                        .map_err(|_| refused(&"a role is `gateway`, `plugin` or `pki`"))?,
                 ),
                 name,
             ),

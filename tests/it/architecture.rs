@@ -191,9 +191,15 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("mesh/runtime", &ALL[..8]),
         ("gateway", &ALL),
         ("sidecar", &ALL),
+        ("enrol/wire", &["gapura-protocol", "gapura-trust"][..]),
         (
             "pki",
-            &["gapura-protocol", "gapura-files", "gapura-trust"][..],
+            &[
+                "gapura-enrol",
+                "gapura-protocol",
+                "gapura-files",
+                "gapura-trust",
+            ][..],
         ),
         ("examples/lab-reporting", &[][..]),
     ] {
@@ -216,6 +222,7 @@ fn each_library_refuses_what_it_says_it_does_not_know() {
         ("mesh/settings", running),
         ("mesh/http", &running[1..]),
         ("mesh/http2", &["hyper", "rustls", "tokio-rustls"]),
+        ("enrol/wire", &running[..3]),
     ] {
         let known = dependencies(crate_dir);
         let found: Vec<_> = known
