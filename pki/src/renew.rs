@@ -154,6 +154,17 @@ impl Pki {
         }
         let mut wanted = Vec::new();
         for leaf in leaves {
+            if leaf.is_enrolled() {
+                let why = "its agent renews it, on its host";
+                if named {
+                    return Err(Error::Refused(format!(
+                        "{} is not renewed here: {why}; see `gapura-agent status` there",
+                        leaf.label()
+                    )));
+                }
+                done.skipped.push((leaf.label(), why.to_owned()));
+                continue;
+            }
             if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
                 done.skipped.push((leaf.label(), "revoked".to_owned()));
                 continue;

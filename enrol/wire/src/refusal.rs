@@ -58,6 +58,7 @@ codes! {
     Revoked "revoked" FORBIDDEN "The certificate is revoked and never renews.";
     Forgotten "forgotten" FORBIDDEN "The identity was said to be gone for good and never renews; if it is back, make a join token with `gapura-pki token`.";
     Expired "expired" FORBIDDEN "The certificate has expired; make a new join token with `gapura-pki token`.";
+    NotEnrolled "not_enrolled" FORBIDDEN "The certificate was issued by hand; make a join token with `gapura-pki token`.";
     Role "role" FORBIDDEN "A certificate of this role is not served here.";
     TooMany "too_many" TOO_MANY_REQUESTS "Too many requests; try again later.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much is going on; try again later.";
