@@ -170,7 +170,10 @@ fn a_certificate_that_ended_takes_a_new_token_and_says_so() {
             .filter(|why| why.contains("token_used"))
             .map(str::to_owned)
     });
-    assert!(renewal.contains("gapura-pki token plugin echo"), "{renewal}");
+    assert!(
+        renewal.contains("gapura-pki token plugin echo"),
+        "{renewal}"
+    );
     // What an operator brings is found without a restart.
     installation.token("plugin", "echo", &[]);
     within(PATIENT, "it is back", || {
