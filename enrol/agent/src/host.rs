@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) heard_at: Option<u64>,
     /// What the news call themselves.
     pub(crate) news: Option<String>,
+    /// Why no news come any more, where somebody must act before they do.
+    no_news: Option<String>,
     /// Certificates that came.
     pub(crate) certificates: u64,
     /// Generations that were written.
@@ -81,6 +83,7 @@ impl Host {
                 heard: Instant::now(),
                 heard_at: None,
                 news: None,
+                no_news: None,
                 certificates: 0,
                 generations: 0,
                 failures: BTreeMap::new(),
@@ -245,6 +248,7 @@ impl Host {
         facts.heard = Instant::now();
         facts.heard_at = Some(self.clock.unix());
         facts.news = Some(news.generation.clone());
+        facts.no_news = None;
     }
 
     /// An activity failed: counted, and told unless that was the last thing told of it.
@@ -255,6 +259,16 @@ impl Host {
             .failures
             .entry((activity, trouble.word()))
             .or_default() += 1;
+        if activity == "news" {
+            let somebody_must = matches!(
+                trouble,
+                Trouble::Distrusted(_)
+                    | Trouble::OutOfDate(_)
+                    | Trouble::Unwelcome(..)
+                    | Trouble::Refused(_)
+            ) && trouble.is_lasting();
+            facts.no_news = somebody_must.then(|| sentence.clone());
+        }
         let told = facts
             .last
             .insert(activity, (self.clock.unix(), sentence.clone()));
@@ -300,9 +314,12 @@ impl Host {
             }
             Some(_) => self.alarms.clear(Alarm::Certificate),
         }
-        let age = self.facts.borrow().heard.elapsed();
-        if held.is_some() && age > self.config.news_alarm {
-            let last = self.facts.borrow().last.get("news").cloned();
+        let facts = self.facts.borrow();
+        if let Some(why) = &facts.no_news {
+            let sentence = format!("nothing is heard of the CA any more: {why}");
+            self.alarms.raise(Alarm::News, &sentence);
+        } else if held.is_some() && facts.heard.elapsed() > self.config.news_alarm {
+            let last = facts.last.get("news");
             let why = last.map_or_else(String::new, |(_, why)| format!(": {why}"));
             let sentence = format!(
                 "nothing was heard of the CA for longer than {} s, so that nobody who was revoked since is known here{why}",

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_runtime::admin::{Endpoint, Page, Pages};
+use gapura_telemetry::alarms::docs;
 use gapura_telemetry::metrics::{Text, render_program};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ fn status(host: &Host) -> Value {
 fn alarms(host: &Host) -> Value {
     let raised = host.alarms.raised().into_iter();
     raised
-        .map(|(name, message)| json!({"name": name, "message": message}))
+        .map(|(name, message)| json!({"name": name, "message": message, "docs": docs(name)}))
         .collect()
 }
 

@@ -158,14 +158,14 @@ impl HeldDir {
         match walk(path, false, gate) {
             Ok(handle) => Self::hold(handle, path, gate).map(Some),
             Err(Astray::System(Errno::NOENT)) => Ok(None),
-            Err(astray) => Err(astray.told(path)),
+            Err(astray) => Err(astray.error(path)),
         }
     }
 
     /// The same, made where it is missing: 0700, and what is missing above it with the usual mode, since `/etc/gapura` must not lock
     /// out the sidecar whose directory is in it.
     pub fn create(path: &Path, gate: GateRef) -> Result<Self, DirError> {
-        let handle = walk(path, true, gate).map_err(|astray| astray.told(path))?;
+        let handle = walk(path, true, gate).map_err(|astray| astray.error(path))?;
         Self::hold(handle, path, gate)
     }
 
@@ -535,7 +535,7 @@ enum Astray {
 }
 
 impl Astray {
-    fn told(self, path: &Path) -> DirError {
+    fn error(self, path: &Path) -> DirError {
         match self {
             Self::System(error) => at("open", path)(error),
             Self::Gate(error) => DirError::io("create", path)(error),

@@ -7,24 +7,29 @@ use gapura_tests::within;
 
 use super::{Installation, PATIENT, Pair, serial};
 
-/// A load while `change` runs, of which no request may fail.
+/// Who asks at a time: together they make up the load, however long one request takes here.
+const CALLERS: u32 = 8;
+
+/// 200 requests a second while `change` runs, of which none may fail.
 fn under_load(pair: &Pair, change: impl FnOnce()) {
     let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failed = std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut next = Instant::now();
-            let mut failed = Vec::new();
-            while !stop.load(Ordering::SeqCst) {
-                let status = pair.get();
-                served.fetch_add(1, Ordering::SeqCst);
-                if status != 200 {
-                    failed.push(status);
-                }
-                next += Duration::from_millis(5);
-                std::thread::sleep(next.saturating_duration_since(Instant::now())); // the pace of the load
+    let began = Instant::now();
+    let caller = || {
+        let mut next = Instant::now();
+        let mut failed = Vec::new();
+        while !stop.load(Ordering::SeqCst) {
+            let status = pair.get();
+            served.fetch_add(1, Ordering::SeqCst);
+            if status != 200 {
+                failed.push(status);
             }
-            failed
-        });
+            next += Duration::from_millis(5) * CALLERS;
+            std::thread::sleep(next.saturating_duration_since(Instant::now())); // the pace of the load
+        }
+        failed
+    };
+    let failed: Vec<u16> = std::thread::scope(|scope| {
+        let load: Vec<_> = (0..CALLERS).map(|_| scope.spawn(caller)).collect();
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -37,10 +42,16 @@ fn under_load(pair: &Pair, change: impl FnOnce()) {
             (served.load(Ordering::SeqCst) > 200).then_some(())
         });
         drop(guard);
-        load.join().unwrap()
+        load.into_iter()
+            .flat_map(|caller| caller.join().unwrap())
+            .collect()
     });
     let served = served.load(Ordering::SeqCst);
-    println!("{served} requests, {} failed", failed.len());
+    println!(
+        "{served} requests in {:?}, {} failed",
+        began.elapsed(),
+        failed.len()
+    );
     assert!(
         failed.is_empty(),
         "{} of {served} failed: {failed:?}",

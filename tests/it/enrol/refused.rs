@@ -237,6 +237,44 @@ fn a_ca_that_was_put_back_to_a_backup_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn a_ca_server_whose_own_certificate_ended_is_named() {
+    let mut installation = Installation::bare();
+    installation.pki(&[
+        "issue",
+        "pki",
+        "short",
+        "--ttl",
+        "20s",
+        "--out",
+        &installation.text("short"),
+    ]);
+    let server = |name: &str, listen: &str| {
+        gapura_tests::program::Invocation::new()
+            .flag("--dir", installation.path("pki"))
+            .flag("--mesh-dir", installation.path(name))
+            .flag("--listen", listen)
+            .flag("--admin", "127.0.0.1:0")
+    };
+    let ca = server("short", "127.0.0.1:0").start("gapura-ca");
+    let next = server("ca1", &ca.address("enrol").to_string());
+    installation.serve(ca);
+    let agent = installation.joined("plugin", "echo");
+    let told = within(PATIENT, "the alarm", || alarm(&agent, "news"));
+    for wanted in [
+        "out of date by our clock",
+        "the certificate ended at",
+        "gapura-pki renew",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    drop(installation.ca.take());
+    installation.serve(next.start("gapura-ca"));
+    within(PATIENT, "it is heard again", || {
+        alarm(&agent, "news").is_none().then_some(())
+    });
+}
+
+#[test]
 fn a_clock_that_is_wrong_is_named() {
     let installation = Installation::start("24h");
     let token = installation.token("plugin", "echo", &["--ttl", "7d"]);
