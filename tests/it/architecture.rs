@@ -193,6 +193,10 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("sidecar", &ALL),
         ("enrol/wire", &["gapura-protocol", "gapura-trust"][..]),
         (
+            "enrol/ca",
+            &[&ALL[..], &["gapura-enrol", "gapura-pki"]].concat()[..],
+        ),
+        (
             "pki",
             &[
                 "gapura-enrol",

@@ -374,6 +374,7 @@ fn installed() -> (TempDir, Vec<String>) {
                 "gapura-gateway",
                 "gapura-sidecar",
                 "gapura-pki",
+                "gapura-ca",
                 "lab-reporting",
                 "systemd-cat",
             ][..],
