@@ -7,7 +7,11 @@
 mod join;
 mod news;
 mod registrar;
+mod seen;
 
 pub use join::JoinRequest;
 pub use news::Herald;
 pub use registrar::{Ask, Copied, Granted, Registrar};
+
+pub(crate) use news::print;
+pub(crate) use seen::load as hosts;

@@ -205,6 +205,10 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         ("enrol/wire", &["gapura-protocol", "gapura-trust"][..]),
         ("enrol/agent", &AGENT),
         (
+            "enrol/ca",
+            &[&ALL[..], &["gapura-enrol", "gapura-pki"]].concat()[..],
+        ),
+        (
             "pki",
             &[
                 "gapura-enrol",

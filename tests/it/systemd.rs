@@ -375,6 +375,7 @@ fn installed() -> (TempDir, Vec<String>) {
                 "gapura-sidecar",
                 "gapura-pki",
                 "gapura-agent",
+                "gapura-ca",
                 "lab-reporting",
                 "systemd-cat",
             ][..],

@@ -4,14 +4,16 @@
 //! everybody who asks, one copy of it in memory for all. A record that can't be read leaves the last answer in force, and its `as_of`
 //! where it was, so that every agent sees its news growing old.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gapura_enrol::news::TrustNews;
 use gapura_enrol::{payload, pkcs7};
+use gapura_pki::Error;
 use gapura_pki::enrol::Herald as Look;
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
@@ -36,7 +38,24 @@ pub(crate) struct Current {
 pub(crate) struct News {
     current: watch::Receiver<Arc<Current>>,
     counters: Arc<Counters>,
+    held: Arc<Mutex<HeldBy>>,
 }
+
+/// Which generation each host holds and since when that was said, by the serial of the certificate that it showed.
+#[derive(Default)]
+struct HeldBy {
+    by_serial: HashMap<String, (String, u64)>,
+    is_new: bool,
+}
+
+/// That a host still holds what it held is said again after this many seconds.
+const HELD_AGAIN: u64 = 600;
+
+/// More certificates than there are hosts: what was said by older ones may go.
+const HELD_MOST: usize = 16_384;
+
+/// What hosts hold is written down no more often than this.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The thread's own part.
 pub(crate) struct Herald {
@@ -45,6 +64,7 @@ pub(crate) struct Herald {
     clock: Clock,
     alarms: Alarms,
     counters: Arc<Counters>,
+    held: Arc<Mutex<HeldBy>>,
     ends: Arc<AtomicBool>,
 }
 
@@ -98,15 +118,22 @@ impl News {
         counters.as_of.store(first.news.as_of, Ordering::Relaxed);
         let (sender, current) = watch::channel(Arc::new(first));
         let ends = Arc::new(AtomicBool::new(false));
+        let held = Arc::<Mutex<HeldBy>>::default();
         let herald = Herald {
             look,
             current: sender,
             clock,
             alarms,
             counters: counters.clone(),
+            held: held.clone(),
             ends: ends.clone(),
         };
-        (Self { current, counters }, herald, Ends(ends))
+        let news = Self {
+            current,
+            counters,
+            held,
+        };
+        (news, herald, Ends(ends))
     }
 
     /// The answer to `cacerts`.
@@ -118,6 +145,20 @@ impl News {
     pub(crate) fn body(&self) -> Bytes {
         let current = self.current.borrow().clone();
         current.body(self.counters.as_of.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the host that showed the certificate `serial` says to hold `generation`.
+    pub(crate) fn is_held(&self, serial: String, generation: &str, now: u64) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = held.by_serial.get(&serial);
+        if known.is_some_and(|(of, at)| of == generation && now < at + HELD_AGAIN) {
+            return;
+        }
+        if held.by_serial.len() >= HELD_MOST {
+            held.by_serial.clear();
+        }
+        held.by_serial.insert(serial, (generation.to_owned(), now));
+        held.is_new = true;
     }
 
     /// Ready when there is other news than `known`.
@@ -137,25 +178,52 @@ impl News {
 impl Herald {
     /// Looks until nobody wants to know any more.
     pub(crate) fn run(mut self) {
+        let mut kept = Instant::now();
         while !self.ends.load(Ordering::Relaxed) {
-            match self.look.look() {
-                Ok(found) => {
-                    self.alarms.clear(Alarm::Record);
-                    let now = self.clock.unix();
-                    self.counters.as_of.store(now, Ordering::Relaxed);
-                    if let Some((news, certificates)) = found {
-                        self.publish(Current::new(news, &certificates));
-                    }
+            // Before the look, which then knows every certificate that was shown.
+            let held = (kept.elapsed() >= KEEP_EVERY)
+                .then(|| self.newly_held())
+                .flatten();
+            let kept_them = self.look_once().and_then(|()| match &held {
+                Some(held) => {
+                    kept = Instant::now();
+                    self.look.keep(held.iter())
                 }
+                None => Ok(()),
+            });
+            match kept_them {
+                Ok(()) => self.alarms.clear(Alarm::Record),
                 Err(why) => {
-                    let sentence = format!(
-                        "the record can't be read, so that roots and CRLs stay as they were: {why}"
-                    );
+                    if held.is_some() {
+                        self.held().is_new = true;
+                    }
+                    let sentence = format!("the record can't be read or kept up: {why}");
                     self.alarms.raise(Alarm::Record, &sentence);
                 }
             }
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    fn look_once(&mut self) -> Result<(), Error> {
+        let found = self.look.look()?;
+        self.counters
+            .as_of
+            .store(self.clock.unix(), Ordering::Relaxed);
+        if let Some((news, certificates)) = found {
+            self.publish(Current::new(news, &certificates));
+        }
+        Ok(())
+    }
+
+    /// What hosts have said to hold, if anything was said since the last time.
+    fn newly_held(&self) -> Option<HashMap<String, (String, u64)>> {
+        let mut held = self.held();
+        std::mem::take(&mut held.is_new).then(|| held.by_serial.clone())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HeldBy> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, next: Current) {

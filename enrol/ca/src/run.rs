@@ -118,6 +118,8 @@ impl Program for Config {
         );
         let ground = (self.common, ground);
         let prepared = Prepared::new(&BLUEPRINT, ground, sockets, alarms, (log, clock))?;
+        // Strangers come in too: no address takes all the places.
+        let prepared = prepared.sharing(None, |_| false);
         let shared = prepared.shared().clone();
         let limits = Arc::new(Limits::new(Instant::now()));
         let report = Admin {

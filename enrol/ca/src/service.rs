@@ -133,9 +133,13 @@ impl Desk {
                 Ok(self.grant(guest, ask).await?)
             }
             Asked::News => {
-                proven(guest)?;
+                let peer = proven(guest)?;
                 self.take(guest, What::News)?;
                 let known = known(head.uri.query().unwrap_or_default());
+                if let Some(known) = &known {
+                    let now = self.worker.spec.clock.unix();
+                    self.news.is_held(peer.serial_hex(), known, now);
+                }
                 self.wait_for_news(known).await?;
                 Ok(json(StatusCode::OK, self.news.body()))
             }

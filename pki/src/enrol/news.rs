@@ -10,11 +10,14 @@ use gapura_enrol::news::TrustNews;
 use gapura_protocol::text::hex;
 use rustls::pki_types::CertificateDer;
 
+use super::seen::{self, Held};
 use crate::ca;
 use crate::error::Error;
 use crate::inventory::Inventory;
+use crate::ledger::Ledger;
 use crate::pem;
 use crate::pki::Pki;
+use crate::timestamp::Timestamp;
 
 /// Looks for news.
 pub struct Herald {
@@ -29,6 +32,33 @@ struct Stamp {
     head: Option<Vec<u8>>,
     crls: Vec<(String, u64, u64, u128)>,
     minute: u64,
+}
+
+/// What `ledger` has to tell everybody.
+fn news(pki: &Pki, ledger: &Ledger, now: Timestamp) -> Result<News, Error> {
+    let (mut roots, crls) = pki.trust(ledger, now)?;
+    let mut all = Vec::new();
+    for root in ledger.trusted_roots(now) {
+        all.push(ca::certificate(pki.dir(), root)?);
+    }
+    for issuer in ledger.published_issuers(now) {
+        let certificate = ca::certificate(pki.dir(), issuer)?;
+        roots.push_str(&pem::encode("CERTIFICATE", &certificate));
+        all.push(certificate);
+    }
+    let print = digest(&SHA256, format!("{roots}\n{crls}").as_bytes());
+    let news = TrustNews {
+        generation: hex(print.as_ref()),
+        roots,
+        crls,
+        as_of: now.0,
+    };
+    Ok((news, all))
+}
+
+/// The generation of what `ledger` has to tell everybody.
+pub(crate) fn print(pki: &Pki, ledger: &Ledger, now: Timestamp) -> Result<String, Error> {
+    news(pki, ledger, now).map(|(news, _)| news.generation)
 }
 
 /// The news, and the certificates of the CAs as `cacerts` gives them.
@@ -55,27 +85,38 @@ impl Herald {
             return Ok(None);
         }
         let inventory = self.pki.inventory_after(self.known.take())?;
-        let (ledger, now) = (inventory.ledger(), self.pki.now());
-        let (mut roots, crls) = self.pki.trust(ledger, now)?;
-        let mut all = Vec::new();
-        for root in ledger.trusted_roots(now) {
-            all.push(ca::certificate(self.pki.dir(), root)?);
-        }
-        for issuer in ledger.published_issuers(now) {
-            let certificate = ca::certificate(self.pki.dir(), issuer)?;
-            roots.push_str(&pem::encode("CERTIFICATE", &certificate));
-            all.push(certificate);
-        }
-        let print = digest(&SHA256, format!("{roots}\n{crls}").as_bytes());
+        let news = news(&self.pki, inventory.ledger(), self.pki.now())?;
         self.known = Some(inventory);
         self.stamp = Some(stamp);
-        let news = TrustNews {
-            generation: hex(print.as_ref()),
-            roots,
-            crls,
-            as_of: now.0,
+        Ok(Some(news))
+    }
+
+    /// Keeps which generation each host holds, by the serial of the certificate that it showed.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn keep<'a>(
+        &mut self,
+        held: impl Iterator<Item = (&'a String, &'a (String, u64))>,
+    ) -> Result<(), Error> {
+        let Some(known) = &self.known else {
+            return Ok(());
         };
-        Ok(Some((news, all)))
+        let mut hosts = seen::load(self.pki.dir());
+        for (serial, (generation, at)) in held {
+            let leaf = known
+                .ledger()
+                .leaf(serial)
+                .filter(|leaf| leaf.is_enrolled());
+            if let Some(leaf) = leaf {
+                let held = Held {
+                    generation: generation.clone(),
+                    at: Timestamp(*at),
+                };
+                hosts.insert(leaf.out.clone(), held);
+            }
+        }
+        seen::save(self.pki.dir(), &hosts)
     }
 
     fn stamp(&self) -> Result<Stamp, Error> {

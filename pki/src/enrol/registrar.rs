@@ -297,20 +297,23 @@ impl Registrar {
             return Err(Refused::new(Code::TokenUnknown, why).into());
         }
         let is_late = change.now > join.expires;
-        if is_late && *state == JoinState::Open {
+        let late = || {
             let why = format!(
                 "the join token {} ended at {}; make a new one with `gapura-pki token`",
                 join.id, join.expires
             );
-            return Err(Refused::new(Code::TokenExpired, why).into());
+            Refused::new(Code::TokenExpired, why)
+        };
+        if is_late && *state == JoinState::Open {
+            return Err(late().into());
         }
         let spki = judged(csr, &id, &join.dns)?;
         // A host that never got its answer asks again, with the key that it has made.
         let same_key = |leaf: &Leaf| leaf.key == sha256_hex(&spki);
         if let JoinState::Used(serial, certificate) = state {
             let leaf = ledger.leaf(serial).filter(|leaf| same_key(leaf));
-            let leaf = leaf.filter(|leaf| !is_late && ledger.is_live(leaf, change.now));
-            return match leaf {
+            return match leaf.filter(|leaf| ledger.is_live(leaf, change.now)) {
+                Some(_) if is_late => Err(late().into()),
                 Some(leaf) => Ok(Plan::Known(self.made_before(ledger, leaf, certificate)?)),
                 None => Err(used(&join.id).into()),
             };
