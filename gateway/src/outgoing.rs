@@ -35,11 +35,12 @@ pub(crate) struct Outgoing {
 }
 
 /// What is known of a request beside its head.
+#[derive(Clone)]
 pub(crate) struct Facts<'a> {
     /// Its name everywhere.
     pub(crate) request_id: &'a RequestId,
     /// Its trace.
-    pub(crate) trace: &'a Trace,
+    pub(crate) trace: Trace,
     /// Our own part of the trace.
     pub(crate) span: u64,
     /// The client's address, as text.

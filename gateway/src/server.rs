@@ -53,7 +53,7 @@ impl Serve for Server {
         let Socket::Tcp(stream, from) = socket else {
             return;
         };
-        let core = &self.pipeline.core;
+        let worker = &self.pipeline.worker;
         let (stream, from) = match self.introduced(stream, from).await {
             Ok(introduced) => introduced,
             Err(error) => return self.unintroduced(&error, &from.to_string()),
@@ -65,7 +65,7 @@ impl Serve for Server {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
-        let _open = core.count_open(Side::Client);
+        let _open = worker.count_open(Side::Client);
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Client::new(from, self.tls.is_some(), is_proxy)
             .proving(proof.as_ref().map(ClientProof::thumbprint));
@@ -74,7 +74,7 @@ impl Serve for Server {
             (Some(clients), Some(proof)) => tokio::select! {
                 () = served => {}
                 // What is dropped here is closed, with whatever is under way on it.
-                ended = clients.ended(proof, &core.seed.clock) => self.ended(ended, &from.to_string()),
+                ended = clients.ended(proof, &worker.spec.clock) => self.ended(ended, &from.to_string()),
             },
             _ => served.await,
         }
@@ -139,7 +139,7 @@ impl Server {
             ("reason", reason.into()),
             ("peer", from.into()),
         ];
-        let log = &self.pipeline.core.seed.log;
+        let log = &self.pipeline.worker.spec.log;
         log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
@@ -150,30 +150,30 @@ impl Server {
             io::ErrorKind::UnexpectedEof => "it ended before its PROXY header did".to_owned(),
             _ => error.to_string(),
         };
-        let seed = &self.pipeline.core.seed;
-        seed.meters.handshake_failed(Side::Client, "proxy_protocol");
+        let spec = &self.pipeline.worker.spec;
+        spec.meters.handshake_failed(Side::Client, "proxy_protocol");
         let message = format!("the connection of {from} is closed: {why}");
         let fields = [
             ("side", "client".into()),
             ("reason", "proxy_protocol".into()),
             ("peer", from.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 
     /// One line for each failed handshake, with the reason and the client's address.
     fn failed(&self, error: &io::Error, from: &str) {
         let failure = handshake_refusal(error);
-        let seed = &self.pipeline.core.seed;
-        seed.meters.handshake_failed(Side::Client, failure.reason);
+        let spec = &self.pipeline.worker.spec;
+        spec.meters.handshake_failed(Side::Client, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
         let fields = [
             ("side", "client".into()),
             ("reason", failure.reason.into()),
             ("peer", from.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }

@@ -33,7 +33,7 @@ use crate::registry::{HealthCheck, Plugin, Registry, SemVer};
 /// What is asked of one instance.
 struct Question {
     upstreams: Rc<Upstreams>,
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     plugin: Arc<Plugin>,
     cluster: Arc<Cluster>,
     instance: Arc<Instance>,
@@ -65,17 +65,17 @@ const VERSION_EVERY_MS: u64 = 5_000;
 const ANSWER_MAX: usize = 64 * 1024;
 
 /// Asks the instances of all plugins of `registry`, for ever.
-pub(crate) async fn run(upstreams: Rc<Upstreams>, core: Rc<Worker>, registry: Registry) {
+pub(crate) async fn run(upstreams: Rc<Upstreams>, worker: Rc<Worker>, registry: Registry) {
     loop {
-        core.timers.sleep(LOOK_EVERY).await;
+        worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
-            look(&upstreams, &core, plugin, running);
+            look(&upstreams, &worker, plugin, running);
         }
     }
 }
 
-fn look(upstreams: &Rc<Upstreams>, core: &Rc<Worker>, plugin: &Arc<Plugin>, running: &Running) {
+fn look(upstreams: &Rc<Upstreams>, worker: &Rc<Worker>, plugin: &Arc<Plugin>, running: &Running) {
     let main = std::iter::once((plugin, &running.main, true));
     let canary = running.canary.iter();
     let all = main.chain(canary.map(|canary| (&canary.plugin, &canary.cluster, false)));
@@ -83,15 +83,15 @@ fn look(upstreams: &Rc<Upstreams>, core: &Rc<Worker>, plugin: &Arc<Plugin>, runn
         let is_asked = plugin.health.is_some() || plugin.min_version.is_some();
         let now = cluster.epoch().now();
         for instance in cluster.instances().iter() {
-            judge(plugin, cluster, instance, core);
+            judge(plugin, cluster, instance, worker);
             if !is_asked {
                 continue;
             }
-            let (health, version) = due(instance, plugin, core, now);
+            let (health, version) = due(instance, plugin, worker, now);
             if (health || version) && !instance.asking.busy.swap(true, Relaxed) {
                 let question = Question {
                     upstreams: upstreams.clone(),
-                    core: core.clone(),
+                    worker: worker.clone(),
                     plugin: plugin.clone(),
                     cluster: cluster.clone(),
                     instance: instance.clone(),
@@ -99,14 +99,14 @@ fn look(upstreams: &Rc<Upstreams>, core: &Rc<Worker>, plugin: &Arc<Plugin>, runn
                     health,
                     version,
                 };
-                core.tasks.spawn("a probe", question.ask());
+                worker.tasks.spawn("a probe", question.ask());
             }
         }
     }
 }
 
 /// Holds an instance out that does not say that it is as new as it must be, and lets it in as soon as it does, or need not.
-fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, core: &Worker) {
+fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, worker: &Worker) {
     let fits = plugin.min_version.as_ref().is_none_or(|least| {
         let said = instance.version();
         let read = said.and_then(|said| SemVer::parse(&said));
@@ -116,21 +116,21 @@ fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, core: &Worker)
     if fits == health.is_out_for(Reason::Version)
         && let Some(change) = health.version_fits(fits, cluster.epoch().now())
     {
-        cluster.changed(instance, change, &core.seed.log);
+        cluster.changed(instance, change, &worker.spec.log);
     }
 }
 
 /// Which of the two questions it is time for.
-fn due(instance: &Instance, plugin: &Plugin, core: &Worker, now: u64) -> (bool, bool) {
+fn due(instance: &Instance, plugin: &Plugin, worker: &Worker, now: u64) -> (bool, bool) {
     let asking = &instance.asking;
     let health = plugin.health.as_ref().is_some_and(|check| {
         let every = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX / 2);
         // Jittered: the first time anywhere in the interval, then by a tenth of it.
         if asking.next_health.load(Relaxed) == 0 {
-            let first = now + core.random.next() % every.max(1);
+            let first = now + worker.random.next() % every.max(1);
             asking.next_health.store(first, Relaxed);
         }
-        let spread = core.random.next() % (every / 5).max(1);
+        let spread = worker.random.next() % (every / 5).max(1);
         Asking::is_due(&asking.next_health, now, every - every / 10 + spread)
     });
     let version = Asking::is_due(&asking.next_version, now, VERSION_EVERY_MS);
@@ -188,7 +188,7 @@ impl Question {
             Ok(_) | Err(_) => return,
         };
         let is_new = self.instance.says_version(said.clone());
-        judge(&self.plugin, &self.cluster, &self.instance, &self.core);
+        judge(&self.plugin, &self.cluster, &self.instance, &self.worker);
         if is_new {
             self.compare(said.as_deref());
         }
@@ -210,13 +210,13 @@ impl Question {
             ("version", said.into()),
             ("believed", believed.into()),
         ];
-        let log = &self.core.seed.log;
+        let log = &self.worker.spec.log;
         log.event(Level::Warn, "version_mismatch", &message, &fields);
     }
 
     fn changed(&self, change: Option<Change>) {
         if let Some(change) = change {
-            let log = &self.core.seed.log;
+            let log = &self.worker.spec.log;
             self.cluster.changed(&self.instance, change, log);
         }
     }
@@ -233,7 +233,7 @@ impl Question {
         let answer = asked.await?.response;
         let (head, mut body) = answer.into_parts();
         let mut all = BytesMut::new();
-        let deadline = self.core.timers.sleep(wait);
+        let deadline = self.worker.timers.sleep(wait);
         loop {
             let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
                 std::task::Poll::Pending => deadline.poll_passed(cx).map(|()| Err(Error::Timeout)),
@@ -265,8 +265,8 @@ impl Question {
             Address::Unix(_) => "localhost".to_owned(),
         };
         let id = RequestId::new_v7(
-            self.core.seed.clock.unix_millis(),
-            self.core.random.next_wide(),
+            self.worker.spec.clock.unix_millis(),
+            self.worker.random.next_wide(),
         );
         let request = Request::builder()
             .method(Method::GET)

@@ -18,7 +18,7 @@ pub(super) type Shared = Connection<Timers>;
 
 /// Keeps the rest of an upload for as long as its answer is read, and then sees it through.
 struct Carrying {
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     upload: Rc<Upload>,
     rest: Option<Rest>,
     /// All of the answer has been read.
@@ -34,7 +34,7 @@ pub(super) async fn send(
     request: Request<Body>,
     patience: &Patience<'_>,
     (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
-    core: &Rc<Worker>,
+    worker: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
     let sending = connection.send(request, owner, hint);
     let answer = patience.answered(sending).await??;
@@ -43,7 +43,7 @@ pub(super) async fn send(
     let upload = patience.upload();
     let body = if upload.state() == UploadState::Flowing {
         let carrying = Carrying {
-            core: core.clone(),
+            worker: worker.clone(),
             upload: upload.clone(),
             rest: incoming.rest(),
             whole: is_whole,
@@ -65,8 +65,8 @@ impl Drop for Carrying {
     fn drop(&mut self) {
         let flows = self.upload.state() == UploadState::Flowing;
         if let Some(rest) = self.rest.take().filter(|_| self.whole && flows) {
-            let (upload, timers) = (self.upload.clone(), self.core.timers.clone());
-            let tasks = &self.core.tasks;
+            let (upload, timers) = (self.upload.clone(), self.worker.timers.clone());
+            let tasks = &self.worker.tasks;
             tasks.spawn("the rest of an upload", carry_on(rest, upload, timers));
         }
     }

@@ -61,7 +61,7 @@ impl Service for Hop {
 
     fn panicked(&self) {
         let message = "a request ended in a panic; all others go on";
-        let log = &self.pipeline.core.seed.log;
+        let log = &self.pipeline.worker.spec.log;
         log.event(Level::Error, "panic", message, &[]);
     }
 }
@@ -69,7 +69,7 @@ impl Service for Hop {
 impl Hop {
     /// Says of an answer that it is the last, where the peer is not to come again or we are going.
     fn last(&self, mut response: Response<Body>) -> Response<Body> {
-        let goes = self.peer.is_err() || self.pipeline.core.seed.stopping.phase() != Phase::Run;
+        let goes = self.peer.is_err() || self.pipeline.worker.spec.stopping.phase() != Phase::Run;
         if goes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response
                 .headers_mut()
