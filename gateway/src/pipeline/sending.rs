@@ -40,13 +40,13 @@ impl Pipeline {
     ) -> Result<(Outgoing, Option<Mirroring>), Rejection> {
         let (given, route) = (head.headers.get(TRACEPARENT), found.route);
         let random = &self.worker.random;
-        let trace = given
-            .and_then(|value| Trace::parse(value.as_bytes()))
-            .unwrap_or_else(|| Trace::begin(random.next_wide()));
+        let given = given.and_then(|value| Trace::parse(value.as_bytes()));
+        let trace = given.unwrap_or_else(|| Trace::begin(random.next_wide()));
         visit.exchange.record.trace_id = Some(trace.id);
         let facts = Facts {
             request_id: &visit.exchange.record.request_id,
             trace,
+            continued: given.is_some(),
             span: random.next(),
             client: visit.address.header.clone(),
             is_proxy: visit.client.is_proxy(),
@@ -126,13 +126,13 @@ impl Pipeline {
         visit.exchange.upload = Some(progress.clone());
         let plugin = permit.plugin();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
-        let sent = async {
+        let sent = pin!(async {
             let in_flight = self.admit(cluster, permit, visit).await?; // upstream/admission.rs: whose turn
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
-            let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
-            let mut answer = upstreams
-                .send(cluster, outgoing, body, &progress, by)
+            let mut answer = self
+                .upstreams
+                .send(cluster, outgoing, body, &progress, by) // upstream/: an instance, mTLS to its sidecar
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
@@ -140,8 +140,8 @@ impl Pipeline {
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }
-        };
-        grpc::within(&self.worker.timers, waits, pin!(sent)).await // grpc.rs: as long as the caller waits
+        });
+        grpc::within(&self.worker.timers, waits, sent).await // grpc.rs: as long as the caller waits
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
@@ -157,7 +157,7 @@ impl Pipeline {
             None => Party::Network(visit.address.network()),
         };
         let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
-        let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
-        Ok(entering.await?)
+        let (admission, most) = (cluster.admission(), plugin.max_in_flight);
+        Ok(admission.enter(most, party, over).await?)
     }
 }
