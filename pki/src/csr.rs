@@ -13,7 +13,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::Error;
-use crate::held_dir::HeldDir;
+use crate::held_dir;
 use crate::keys::{self, sha256_hex};
 use crate::leaf_key;
 use crate::mesh_dir;
@@ -169,7 +169,7 @@ pub struct Made {
 /// A key is there already (or, with `reuse_key`, none), or something can't be written.
 pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
     let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
-    let dir = HeldDir::create(out)?;
+    let dir = held_dir::create(out)?;
     let key = match (mesh_dir::key_that(out, |_| true)?, reuse_key) {
         (None, false) => {
             let key = keys::generate()?;

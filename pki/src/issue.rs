@@ -216,7 +216,12 @@ impl Pki {
             let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
             Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
         };
-        let generations = parallel::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
+        let generations = parallel::each_within(
+            staged,
+            mesh_dir::LIMIT,
+            |staged: Staged| Ok(staged.publish()?),
+            late,
+        )?;
         mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),

@@ -14,7 +14,7 @@ mod corpora; // what fuzzing has kept
 mod crowds; // many clients, and silent ones, keep nobody else out
 mod door; // how clients come in
 mod drain; // going down without losing a request
-mod enrol; // certificates over the network
+mod enrol; // certificates reach hosts by themselves
 mod fairness; // a stalled stream delays no other
 mod floods; // who does too much is ended, and nobody else notices
 mod framing; // which HTTP/1.1 is unambiguous

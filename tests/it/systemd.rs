@@ -375,6 +375,7 @@ fn installed() -> (TempDir, Vec<String>) {
                 "gapura-sidecar",
                 "gapura-pki",
                 "gapura-ca",
+                "gapura-agent",
                 "lab-reporting",
                 "systemd-cat",
             ][..],

@@ -165,7 +165,7 @@ impl Server {
 
     /// One line for each failed handshake, with the reason and the peer's address.
     fn failed(&self, failure: &HandshakeFailure, from: &str) {
-        let seed = &self.worker.seed;
+        let seed = &self.worker.spec;
         seed.meters.handshake_failed(Side::Client, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
         let fields = [

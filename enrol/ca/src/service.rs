@@ -89,7 +89,7 @@ impl Desk {
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let goes = self.worker.seed.stopping.phase() != Phase::Run;
+        let goes = self.worker.spec.stopping.phase() != Phase::Run;
         if goes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -190,7 +190,7 @@ impl Desk {
             ("renews", renews.into()),
             ("peer", guest.from.as_str().into()),
         ];
-        let log = &self.worker.seed.log;
+        let log = &self.worker.spec.log;
         log.event(Level::Info, "granted", &message, &fields);
     }
 
@@ -203,7 +203,7 @@ impl Desk {
             return Err(Code::Overloaded.into());
         }
         let _waits = Counted::one(&self.counters.polls);
-        let mut stopping = self.worker.seed.stopping.clone();
+        let mut stopping = self.worker.spec.stopping.clone();
         tokio::select! {
             () = self.news.other_than(&known) => {}
             () = tokio::time::sleep(LONG_POLL) => {}
@@ -230,7 +230,7 @@ impl Desk {
             ("serial", serial.into()),
             ("peer", guest.from.as_str().into()),
         ];
-        let log = &self.worker.seed.log;
+        let log = &self.worker.spec.log;
         log.event(Level::Warn, "refused", &message, &fields);
         let mut response = json(refused.code.status(), refused.to_json().into());
         let headers = response.headers_mut();

@@ -136,7 +136,8 @@ impl AdminSide {
         })
     }
 
-    fn check(&self, layers: &mut Layers) {
+    /// Refuses one that others could reach without a token.
+    pub fn check(&self, layers: &mut Layers) {
         if self.address.is_exposed() && self.token_file.is_none() {
             let origin = layers.origin("admin");
             let message = "others could connect there; give --admin-token-file, a loopback address or unix:PATH";

@@ -33,12 +33,16 @@ labelled! {
         LastGood = "last_good",
         /// There is no room for more logouts, or they can't be kept.
         Logouts = "logouts",
+        /// Nothing was heard of the CA server for too long.
+        News = "news",
         /// The certificate that clients see does not fit or has ended.
         PublicCertificate = "public_certificate",
         /// A CA server can't read its record.
         Record = "record",
         /// A plugin file is faulty.
         Registry = "registry",
+        /// Our own certificate can't be renewed.
+        Renewal = "renewal",
         /// Our own certificate is revoked, or the CRLs are older than before the start.
         Revoked = "revoked",
         /// A CA server's record is older than certificates that it issued.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::check::checkup::{Checkup, EndOf, Level};
 use crate::error::Error;
-use crate::held_dir::{self, HeldDir};
+use crate::held_dir;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
 use crate::parallel;
@@ -42,7 +42,7 @@ pub(super) fn check_all(
             }
             let standing = standing::look(&leaf, &own, false)
                 .unwrap_or_else(|why| Standing::Unreadable(why.to_string()));
-            let shown = HeldDir::open(&leaf.out).ok().flatten();
+            let shown = held_dir::open(&leaf.out).ok().flatten();
             let shown = shown.and_then(|dir| mesh_dir::shown(&dir).ok().flatten());
             (standing, shown)
         },

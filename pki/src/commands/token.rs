@@ -1,8 +1,10 @@
 //! `token`: what a new host gets its first certificate for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use gapura_files::file;
 use gapura_pki::enrol::JoinRequest;
 use gapura_pki::timestamp::Timestamp;
 use gapura_pki::{Error, Pki};
@@ -20,7 +22,7 @@ use crate::commands::report::Report;
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki token plugin lab-reporting --url https://ca.mylab.internal:9443 > lab-reporting.token
-  gapura-pki token gateway edge --ttl 15m")]
+  gapura-pki token gateway edge --ttl 15m --out edge.token")]
 pub(crate) struct Arguments {
     /// `gateway` or `plugin`.
     role: String,
@@ -32,6 +34,9 @@ pub(crate) struct Arguments {
     /// Where the CA server is, so that the agent need not be told.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// Write it to this file, which its owner alone may read, in place of one that is there; else it is printed.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// A DNS name beside NAME.plugin.TRUST-DOMAIN (may be repeated).
     #[arg(long, value_name = "NAME")]
     dns: Vec<String>,
@@ -61,11 +66,32 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
         url: arguments.url,
     })?;
     let text = token.to_text();
+    let shown = match &arguments.out {
+        None => Some(&**text),
+        Some(out) => {
+            let line = zeroize::Zeroizing::new(format!("{}\n", *text));
+            file::replace(out, line.as_bytes()).map_err(|source| Error::Io {
+                doing: "write",
+                path: out.clone(),
+                source,
+            })?;
+            None
+        }
+    };
     let facts = json!({
-        "token": *text, "id": token.id, "identity": token.identity().to_string(), "expires": Timestamp(token.expires),
+        "token": shown, "out": arguments.out, "id": token.id, "identity": token.identity().to_string(), "expires": Timestamp(token.expires),
         "root_sha256": hex(&token.root_sha256), "url": token.url,
     });
-    Ok(Report::done(facts, format!("{}\n", *text)))
+    let said = match &arguments.out {
+        None => format!("{}\n", *text),
+        Some(out) => format!(
+            "a join token for {}, good until {}: {}\n",
+            token.identity(),
+            Timestamp(token.expires),
+            out.display()
+        ),
+    };
+    Ok(Report::done(facts, said))
 }
 
 /// `https://host:port` and nothing more: the agent knows the paths.
