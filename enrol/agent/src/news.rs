@@ -65,7 +65,8 @@ pub(crate) async fn run(host: Rc<Host>, mut asked: Asked) {
                 if let Trouble::Misfit(_) | Trouble::Disk(_) = &trouble {
                     host.alarms.raise(Alarm::Trust, &trouble.to_string());
                 }
-                listening.link = None;
+                // The first answer after a failure is not to be waited for: it says that the CA is there.
+                listening = Listening::default();
                 let pause = host.pause(failures, AT_STAKE);
                 failures = failures.saturating_add(1);
                 tokio::select! {

@@ -137,7 +137,7 @@ impl Desk {
                 self.take(guest, What::News)?;
                 let known = known(head.uri.query().unwrap_or_default());
                 if let Some(known) = &known {
-                    let now = self.worker.seed.clock.unix();
+                    let now = self.worker.spec.clock.unix();
                     self.news.is_held(peer.serial_hex(), known, now);
                 }
                 self.wait_for_news(known).await?;

@@ -2,13 +2,13 @@
 //! what they write.
 
 mod ca_joins; // the first certificate, for a join token
-mod ca_limits; // what the CA server holds, and how fast it is
+mod ca_limits; // what it holds, and how fast it is
 mod ca_news; // roots and CRLs, at once
 mod ca_renewals; // the next certificate, for the one before
-mod ca_starts; // how the CA server begins and ends
+mod ca_starts; // good and bad beginnings, ends
 mod ca_strangers; // keys of other roles, and what they are told
 mod first; // a join token becomes a mesh directory, and nobody else's
-mod host; // a CA server as curl and OpenSSL see it
+mod host; // one host with a CA server, for all of `ca_`
 mod impostor; // whoever answers at the CA server's address
 mod next; // renewed, revoked, rotated, with no file copied by hand
 mod refused; // what goes wrong, and what is said about it
