@@ -36,8 +36,58 @@ impl Pki {
     /// Makes a join token.
     ///
     /// # Errors
-    /// A role that no host joins as, a life or a name that is not allowed; or the inventory can't be written.
+    /// As [`Pki::make_joins`].
     pub fn make_join(&self, request: &JoinRequest) -> Result<JoinToken, Error> {
+        let mut made = self.make_joins(std::slice::from_ref(request))?;
+        made.pop()
+            .ok_or_else(|| Error::Failed("no token was made".to_owned()))
+    }
+
+    /// Makes a join token for each of `requests`, or none.
+    ///
+    /// # Errors
+    /// A role that no host joins as, a life or a name that is not allowed; or the inventory can't be written.
+    pub fn make_joins(&self, requests: &[JoinRequest]) -> Result<Vec<JoinToken>, Error> {
+        for request in requests {
+            self.check_join(request)?;
+        }
+        let mut change = self.hold_from(None)?;
+        self.signing_issuer(&change)?; // where nothing can be issued, a token leads nowhere
+        let ledger = change.inventory.ledger();
+        let root = ledger
+            .in_state(AuthorityKind::Root, AuthorityState::Active)
+            .and_then(|root| unhex(&root.fingerprint)?.try_into().ok())
+            .ok_or_else(|| {
+                Error::Refused("no root is active; run `gapura-pki ca show`".to_owned())
+            })?;
+        let (mut tokens, mut events) = (Vec::new(), Vec::new());
+        for request in requests {
+            let expires = change.now.plus(request.ttl.as_secs());
+            let token = JoinToken {
+                id: random_hex::<6>()?,
+                role: request.role,
+                name: request.name.clone(),
+                trust_domain: self.trust_domain().clone(),
+                root_sha256: root,
+                expires: expires.0,
+                url: request.url.clone(),
+                secret: Secret::new(random::<32>()?),
+            };
+            events.push(Event::JoinMade(Join {
+                id: token.id.clone(),
+                role: token.role,
+                name: token.name.clone(),
+                dns: request.dns.clone(),
+                secret_sha256: hex(&token.secret.sha256()),
+                expires,
+            }));
+            tokens.push(token);
+        }
+        change.append(events)?;
+        Ok(tokens)
+    }
+
+    fn check_join(&self, request: &JoinRequest) -> Result<(), Error> {
         let id = PeerId::new(
             self.trust_domain().clone(),
             request.role,
@@ -57,36 +107,6 @@ impl Pki {
                 for_people(request.ttl.as_secs())
             )));
         }
-        self.check_dns(&id, &request.dns)?;
-        let mut change = self.hold_from(None)?;
-        self.signing_issuer(&change)?; // where nothing can be issued, a token leads nowhere
-        let ledger = change.inventory.ledger();
-        let root = ledger
-            .in_state(AuthorityKind::Root, AuthorityState::Active)
-            .and_then(|root| unhex(&root.fingerprint)?.try_into().ok())
-            .ok_or_else(|| {
-                Error::Refused("no root is active; run `gapura-pki ca show`".to_owned())
-            })?;
-        let secret = Secret::new(random::<32>()?);
-        let token = JoinToken {
-            id: random_hex::<6>()?,
-            role: request.role,
-            name: request.name.clone(),
-            trust_domain: self.trust_domain().clone(),
-            root_sha256: root,
-            expires: change.now.plus(request.ttl.as_secs()).0,
-            url: request.url.clone(),
-            secret,
-        };
-        let join = Join {
-            id: token.id.clone(),
-            role: token.role,
-            name: token.name.clone(),
-            dns: request.dns.clone(),
-            secret_sha256: hex(&token.secret.sha256()),
-            expires: change.now.plus(request.ttl.as_secs()),
-        };
-        change.append(vec![Event::JoinMade(join)])?;
-        Ok(token)
+        self.check_dns(&id, &request.dns)
     }
 }

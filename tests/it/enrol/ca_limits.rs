@@ -70,19 +70,19 @@ fn joined(host: &Host, count: usize) -> Vec<Agent> {
         )
         .unwrap()
     };
+    let wanted = |number| JoinRequest {
+        role: Role::Plugin,
+        name: format!("p{number}").parse().unwrap(),
+        dns: Vec::new(),
+        ttl: Duration::from_secs(3600),
+        url: None,
+    };
+    let wanted: Vec<JoinRequest> = (0..count).map(wanted).collect();
+    let tokens = pki().make_joins(&wanted).unwrap();
     let mut registrar = Registrar::new(pki(), Duration::from_secs(86_400)).unwrap();
-    let (mut agents, by_hand) = (Vec::new(), pki());
-    for first in (0..count).step_by(100) {
-        let made = (first..count.min(first + 100)).map(|number| {
-            let name = format!("p{number}");
-            let request_for = JoinRequest {
-                role: Role::Plugin,
-                name: name.parse().unwrap(),
-                dns: Vec::new(),
-                ttl: Duration::from_secs(3600),
-                url: None,
-            };
-            let token = by_hand.make_join(&request_for).unwrap();
+    let mut agents = Vec::new();
+    for some in tokens.chunks(100) {
+        let made = some.iter().map(|token| {
             let key = KeyPair::generate().unwrap();
             let ask = Ask::Join {
                 role: token.role,
