@@ -157,8 +157,11 @@ impl Plugin {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
         let patience = Patience::new(upload, &self.worker.timers, NO_TIMEOUT);
-        let sent = self.pool.send(request, &patience, || self.open(), hint);
-        sent.await.map_err(|unanswered| match unanswered {
+        let sent = self
+            .pool
+            .send(request, &patience, || self.open(), hint)
+            .await;
+        sent.map_err(|unanswered| match unanswered {
             Unanswered::Connect(_, error) => Error::Unreachable(error),
             Unanswered::Failed(failed) => meaning(failed, upload),
         })

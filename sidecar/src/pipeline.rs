@@ -71,10 +71,15 @@ impl Pipeline {
                 .map_or(LoggedPath::None, LoggedPath::Same);
         }
         let request = (head, incoming);
-        let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
-        let result = catch_panic(pin!(tried))
-            .await
-            .unwrap_or(Err(Rejection::Panic));
+        let result = catch_panic(pin!(self.try_handle(
+            peer,
+            owner,
+            request,
+            &mut exchange,
+            tunnel
+        )))
+        .await
+        .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
             Err(rejection) => {

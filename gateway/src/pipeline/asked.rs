@@ -37,7 +37,8 @@ impl Pipeline {
     ) -> Result<Response<Body>, Rejection> {
         visit.exchange.record.untraced();
         if own == Endpoint::BackchannelLogout && self.settings.takes_logouts {
-            return self.log_out(head, incoming, visit).await;
+            // Boxed: it is rare, and the frame would be part of every request's.
+            return Box::pin(self.log_out(head, incoming, visit)).await;
         }
         self.endpoints.answer(own, &head.method)
     }

@@ -123,7 +123,7 @@ impl Pipeline {
         visit.exchange.upload = Some(progress.clone());
         let plugin = permit.plugin();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
-        let sent = async {
+        let sent = pin!(async {
             let in_flight = {
                 let spans = visit.exchange.record.spans.as_ref();
                 let turn = pin!(self.admit(cluster, permit, visit)); // upstream/admission.rs: whose turn
@@ -131,9 +131,9 @@ impl Pipeline {
             };
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
-            let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
-            let mut answer = upstreams
-                .send(cluster, outgoing, body, &progress, by)
+            let mut answer = self
+                .upstreams
+                .send(cluster, outgoing, body, &progress, by) // upstream/: an instance, mTLS to its sidecar
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
@@ -141,8 +141,8 @@ impl Pipeline {
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }
-        };
-        grpc::within(&self.worker.timers, waits, pin!(sent)).await // grpc.rs: as long as the caller waits
+        });
+        grpc::within(&self.worker.timers, waits, sent).await // grpc.rs: as long as the caller waits
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
@@ -158,7 +158,7 @@ impl Pipeline {
             None => Party::Network(visit.address.network()),
         };
         let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
-        let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
-        Ok(entering.await?)
+        let (admission, most) = (cluster.admission(), plugin.max_in_flight);
+        Ok(admission.enter(most, party, over).await?)
     }
 }
