@@ -131,9 +131,9 @@ impl Pipeline {
             };
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
-            let mut answer = self
-                .upstreams
-                .send(cluster, outgoing, body, &progress, by) // upstream/: an instance, mTLS to its sidecar
+            let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
+            let mut answer = upstreams
+                .send(cluster, outgoing, body, &progress, by)
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
