@@ -16,6 +16,7 @@ use gapura_http::BoxStream;
 use gapura_http2::{Owner, client as http2};
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::{OpenConnection, Side};
+use gapura_telemetry::span::Callee;
 use gapura_transport::body::{Body, BodyFault, Upload, UploadState};
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel;
@@ -97,6 +98,19 @@ impl Plugin {
             worker,
             pool,
             shared: RefCell::default(),
+        }
+    }
+
+    /// What a span says of it.
+    pub(crate) fn callee(&self) -> Callee {
+        let (address, port) = match &self.address {
+            Address::Http(at) | Address::H2c(at) => (at.host.as_str().into(), Some(at.port)),
+            Address::Unix(path) => (path.display().to_string().into(), None),
+        };
+        Callee {
+            scheme: "http",
+            address,
+            port,
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // and how one says what it could not try
 
 mod admin; // what the operator's side shows, and to whom
+mod alarms; // what each alarm and each code means is written down
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod canary; // another upstream for some companies, and copies for comparison
@@ -43,12 +44,14 @@ mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
 mod signature; // plain http upstreams
+mod spans; // where a request's time went, as a collector gets it
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
 mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
 mod takeover; // the next program takes the listeners over
+mod tap; // finished requests, live, for who may look
 mod threats; // the threat model names tests that exist
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others

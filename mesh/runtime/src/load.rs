@@ -3,14 +3,17 @@
 //! In: checked settings. Out: a [`Ground`] together with what the program has read besides, or every fault at once, a sentence each.
 //! Nothing is bound or begun here, so that `--check`, which ends after this, finds the very faults that a start would.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gapura_files::secret;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
+use gapura_telemetry::alarms::{Alarm, docs};
 use gapura_trust::marks::Kept;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 
+use crate::spans::Collector;
 use gapura_settings::Common;
 
 /// What a program reads before it starts, and every fault found on the way.
@@ -19,7 +22,10 @@ pub struct Loading {
     options: TrustOptions,
     kept: Kept,
     admin_token: Option<Arc<[u8]>>,
+    collector: Option<Collector>,
+    warnings: Vec<String>,
     faults: Vec<String>,
+    about: BTreeSet<Alarm>,
 }
 
 /// What both programs have loaded once there is no fault.
@@ -32,6 +38,10 @@ pub struct Ground {
     pub(crate) kept: Kept,
     /// What an operator must say on the admin side.
     pub(crate) admin_token: Option<Arc<[u8]>>,
+    /// Where spans go.
+    pub(crate) collector: Option<Collector>,
+    /// What is allowed and hardly meant, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Loading {
@@ -51,18 +61,29 @@ impl Loading {
         let trust = TrustSet::start(&common.mesh_dir, &options, kept.marks())
             .map_err(|error| note(error.to_string()))
             .ok();
+        let about = trust.is_none().then_some(Alarm::Trust);
         let token = common
             .admin
             .token_file
             .as_deref()
             .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let token = token.transpose().map_err(&mut note).ok().flatten();
+        let mut warnings = Vec::new();
+        let collector = common.traces.as_ref().map(|traces| {
+            let own = trust.as_ref().map(|trust| &trust.own().id);
+            Collector::load(traces, own, |warning| warnings.push(warning))
+        });
+        let collector = collector.transpose();
+        let collector = collector.map_err(|all| faults.extend(all)).ok().flatten();
         Self {
             trust,
             options,
             kept,
             admin_token: token.map(|token| Arc::from(token.as_slice())),
+            collector,
+            warnings,
             faults,
+            about: about.into_iter().collect(),
         }
     }
 
@@ -88,6 +109,14 @@ impl Loading {
             .ok()
     }
 
+    /// What was read, or `None`: its fault would raise `alarm` in a program that runs.
+    pub fn judged<T>(&mut self, alarm: Alarm, read: Option<T>) -> Option<T> {
+        if read.is_none() {
+            self.about.insert(alarm);
+        }
+        read
+    }
+
     /// What was loaded, and what the program has read besides; nothing of it if there was any fault.
     ///
     /// # Errors
@@ -100,10 +129,26 @@ impl Loading {
                     options: self.options,
                     kept: self.kept,
                     admin_token: self.admin_token,
+                    collector: self.collector,
+                    warnings: self.warnings,
                 };
                 Ok((ground, own))
             }
-            _ => Err(self.faults),
+            _ => Err(with_docs(self.faults, &self.about)),
         }
     }
+}
+
+/// The faults, and where it is written what to do about those that a running program would raise an alarm for.
+#[must_use]
+pub fn with_docs<'a>(
+    mut faults: Vec<String>,
+    about: impl IntoIterator<Item = &'a Alarm>,
+) -> Vec<String> {
+    let pages = about.into_iter().map(|alarm| docs(alarm.as_str()));
+    let pages: Vec<String> = pages.collect();
+    if !pages.is_empty() {
+        faults.push(format!("what to do about it: {}", pages.join(", ")));
+    }
+    faults
 }
