@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -187,7 +188,7 @@ impl Hop {
                 }
                 self.attempt()
             };
-            if let Err(failure) = patience.connecting(attempt.over()).await? {
+            if let Err(failure) = patience.connecting(pin!(attempt.over())).await? {
                 return Ok(Err(failure.into()));
             }
         }

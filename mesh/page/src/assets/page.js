@@ -138,7 +138,7 @@ function overview() {
       tile(`${rate(lately.failed_per_s)}/s`, "errors (5xx)", lately.failed_per_s > 0 ? "bad" : ""),
       tile(time(lately.p50_us), "half within"), tile(time(lately.p99_us), "99 % within"),
       tile(number(lately.in_flight), "in flight"),
-      connections.map(({ name, count }) => tile(number(count), { client: "clients connected", hop: "hop connections", plugin: "plain to plugins" }[name] ?? name))));
+      connections.map(({ name, count }) => tile(number(count), { client: "clients", hop: "hop connections", plugin: "plain to plugins" }[name] ?? name))));
 }
 
 /** Opens to what the documentation says of an alarm or a code; it comes from the program itself. */
@@ -417,11 +417,13 @@ function sections() {
     const faulty = folder.faults.length + folder.files.filter((one) => one.state !== "in_force").length;
     all.push(["plugins", "Plugins", worst(list.map((one) => STATE[one.state][0])), plugins], ["files", "Files", faulty ? "bad" : "good", files],
       ["trust", "Trust", trusted, trust], ["callers", "Callers", null, callers], ["answers", "Handshakes", null, answers], ["try", "Try", null, () => made("try", trial)]);
-  } else {
+  } else if (state.service === "sidecar") {
     const { reachable } = state.own;
     all.push(["plugin", "Plugin", reachable === null ? null : reachable ? "good" : "bad", behind], ["trust", "Trust", trusted, trust], ["answers", "Refusals", null, answers]);
+  } else {
+    all.push(["trust", "Trust", trusted, trust], ["answers", "Handshakes", null, answers]);
   }
-  all.push(["tap", "Tap", null, () => made("tap", tap)]);
+  if (state.own) all.push(["tap", "Tap", null, () => made("tap", tap)]);
   return all;
 }
 
