@@ -40,13 +40,16 @@ use crate::authenticate::{self, Authenticator, Caller, VerifiedCaller};
 use crate::authorise::{self, Permit};
 use crate::client::{Client, Named};
 use crate::cors::Page;
+use crate::docs::Docs;
 use crate::endpoints::Endpoints;
+use crate::envelope;
 use crate::grpc;
 use crate::limits::TURN_WITHIN;
 use crate::logout;
+use crate::openapi::{Mode, Portal, Who};
 use crate::outgoing::{self, Facts, Outgoing};
 use crate::rate_limit::{self, Asks, Limiter, Stand};
-use crate::registry::{Plugin, Registry};
+use crate::registry::{AuthMode, Plugin, Registry};
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Endpoint, Route, Target};
@@ -54,7 +57,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::until::Until;
-use crate::upstream::admission::{InFlight, Party};
+use crate::upstream::admission::{InFlight, Overloaded, Party};
 use crate::upstream::cluster::{Cluster, Running};
 use crate::upstream::mirror::{self, Mirroring};
 use crate::upstream::{self, Upstreams};
@@ -80,6 +83,10 @@ pub(crate) struct Pipeline {
     pub(crate) endpoints: Endpoints,
     /// What the operator has set for the door.
     pub(crate) settings: Arc<Downstream>,
+    /// The plugins' contracts.
+    pub(crate) portal: Portal,
+    /// The page to read them on.
+    pub(crate) docs: Option<Arc<Docs>>,
     /// Where requests are counted that no plugin takes.
     pub(crate) unrouted: Arc<PluginMeters>,
 }
@@ -276,8 +283,16 @@ impl Pipeline {
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &CLIENT_LIMITS).map_err(Rejection::Framing)?; // mesh/protocol: one message, one target
         visit.exchange.record.path = logged(&uri, target.path.as_str(), self.core.sink.logs());
+        if let Some(docs) = &self.docs
+            && let Some(page) = docs.at(target.path.as_str())
+        {
+            return page.answer(&head); // docs.rs: a page for people
+        }
         let table = self.registry.load();
         let route = match route::find(&table, &target.path).map_err(Rejection::Route)? {
+            Target::Endpoint(Endpoint::Openapi) if self.portal.mode() != Mode::Off => {
+                return self.contracts(&head, visit).await; // openapi/: what may be asked for
+            }
             Target::Endpoint(Endpoint::BackchannelLogout) if self.settings.takes_logouts => {
                 return self.log_out(&head, incoming, visit).await; // logout.rs: a provider tells
             }
@@ -298,7 +313,7 @@ impl Pipeline {
             .client
             .address(&head.headers, |ip| self.settings.is_proxy(ip));
         let caller = self
-            .caller(route.plugin, &head, &address, now, visit)
+            .caller(route.plugin.auth, &head, &address, now, visit)
             .await?; // authenticate/, standing/: who asks
         let permit = self.permit(
             route.plugin,
@@ -328,6 +343,7 @@ impl Pipeline {
             bodiless: body.is_ended(),
             large,
         };
+        let judged = envelope::Judged::of(&permit, &head, found.route.path); // envelope.rs: does it answer as all do
         let copied = self.mirrored(&permit, &head, &found, visit); // upstream/mirror.rs: a canary may see it too
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs: headers
         visit.exchange.upload = Some(upload.clone());
@@ -344,7 +360,55 @@ impl Pipeline {
             answer.response = comparison.watch(answer.response);
         }
         let answer = self.answered(answer, permit.plugin(), &websocket, until, visit)?; // respond.rs: what may leave
+        let answer = match judged {
+            Some(judged) => Box::pin(self.enveloped(answer, judged, visit)).await,
+            None => answer,
+        };
         Ok(respond::holding(in_flight, answer))
+    }
+
+    /// The plugins' contracts, as far as who asks may see them.
+    async fn contracts(
+        &self,
+        head: &Parts,
+        visit: &mut Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        Endpoints::is_read(&head.method)?;
+        let mut who = None;
+        if self.portal.mode() == Mode::Token {
+            let address = visit
+                .client
+                .address(&head.headers, |ip| self.settings.is_proxy(ip));
+            let (mode, now) = (AuthMode::GatewayVerified, self.core.seed.clock.unix());
+            let caller = self.caller(mode, head, &address, now, visit).await?;
+            let Caller::Verified(caller) = caller else {
+                return Err(Rejection::Authorise(authorise::Forbidden::Unproven));
+            };
+            who = Some(Who::of(&caller));
+        }
+        match self.portal.view(who).await {
+            Some(view) => Ok(self.portal.answer(&view, &head.headers)),
+            None => Err(Rejection::Overloaded(Overloaded::Waited)),
+        }
+    }
+
+    /// A plugin's answer, counted or put into the envelope as its file wants.
+    async fn enveloped(
+        &self,
+        answer: Response<Body>,
+        judged: envelope::Judged,
+        visit: &mut Visit<'_>,
+    ) -> Response<Body> {
+        let record = &visit.exchange.record;
+        let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // What the sidecar made is in the envelope.
+        let (Some(meters), None, false) = (&record.plugin, record.code, switched) else {
+            return answer;
+        };
+        let count = envelope::Count::new(meters, self.core.seed.index);
+        judged
+            .answer(answer, count, &record.request_id, &self.core.timers)
+            .await
     }
 
     /// The logout that a provider tells of.
@@ -386,10 +450,10 @@ impl Pipeline {
         }
     }
 
-    /// Who asks, if they have proven it as the plugin wants and are welcome.
+    /// Who asks, if they have proven it as `mode` wants and are welcome.
     async fn caller(
         &self,
-        plugin: &Plugin,
+        mode: AuthMode,
         head: &Parts,
         address: &Named,
         now: u64,
@@ -398,7 +462,7 @@ impl Pipeline {
         let proven = visit.client.certificate();
         let caller = self
             .authenticator
-            .verify(plugin.auth, &head.headers, proven, now)
+            .verify(mode, &head.headers, proven, now)
             .await
             .map_err(|error| self.unauthenticated(error))?;
         if let Caller::Verified(caller) = &caller {
