@@ -2,7 +2,7 @@
 //!
 //! `gapura up` makes what is missing in a state folder (two certificate authorities, certificates, a key for tokens), starts the
 //! sample plugin or puts one's own behind a sidecar, starts the gateway, and prints lines to try. `gapura token` makes a token,
-//! `gapura status` asks running programs how they are, `gapura plugin test` tries whether a plugin keeps companies apart.
+//! `gapura status` asks running programs how they are, `gapura tap` shows their requests as they end, `gapura plugin test` tries whether a plugin keeps companies apart.
 //! All of that is for development: the keys lie in plain files, so the door stays on loopback unless one insists. `gapura prove`
 //! attacks one's own door, whatever it is made of.
 //!
@@ -14,6 +14,7 @@ pub mod plugin_test;
 pub mod prove;
 mod state;
 pub mod status;
+pub mod tap;
 pub mod token;
 pub mod up;
 

@@ -12,6 +12,7 @@ use gapura::Error;
 use gapura::plugin_test::Caller;
 use gapura::prove::{ProveFlags, prove};
 use gapura::status::{Health, Status};
+use gapura::tap::Wanted;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
 use gapura_gateway::inspection::{
@@ -20,6 +21,7 @@ use gapura_gateway::inspection::{
 use gapura_protocol::clock::Clock;
 use gapura_runtime::fetch::Url;
 use gapura_settings::{AdminAddress, AdminSide, address, duration};
+use gapura_telemetry::tap::Statuses;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A front door for plugins: a token goes in, a trusted tenant header comes out, over mutual TLS.
@@ -61,6 +63,39 @@ enum Command {
         after_help = "Example:\n  gapura status --admin 127.0.0.1:9901 --admin 127.0.0.1:19901"
     )]
     Status(StatusFlags),
+    /// Shows finished requests of a running program as they end, until Ctrl-C.
+    #[command(after_help = "Example:\n  gapura tap --plugin orders --status 5xx --slow 200ms")]
+    Tap(TapFlags),
+}
+
+#[derive(clap::Args)]
+struct TapFlags {
+    /// Where the operator's side listens, or unix:PATH.
+    #[arg(long, env = "GAPURA_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDR", value_parser = AdminAddress::parse)]
+    admin: AdminAddress,
+    /// The file that holds the token it asks for.
+    #[arg(long, env = "GAPURA_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Only requests for this plugin; `none` for those that no plugin takes.
+    #[arg(long, value_name = "NAME")]
+    plugin: Option<String>,
+    /// Only requests that act for this company.
+    #[arg(long, value_name = "ID")]
+    company: Option<String>,
+    /// Only requests that ended with this status, or of this class: 404 or 5xx.
+    #[arg(long, value_name = "STATUS", value_parser = status_text)]
+    status: Option<String>,
+    /// Only requests that took so long or longer, for example 200ms.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    slow: Option<Duration>,
+    /// Prints each as the JSON object that it is in the access log.
+    #[arg(long)]
+    json: bool,
+}
+
+/// As it was written, if the program will take it.
+fn status_text(text: &str) -> Result<String, String> {
+    Statuses::parse(text).map(|_| text.to_owned())
 }
 
 #[derive(clap::Args)]
@@ -270,6 +305,7 @@ fn main() -> ExitCode {
             command: PluginSubcommand::Test(flags),
         }) => plugin_test(&flags),
         Command::Status(flags) => status(flags),
+        Command::Tap(flags) => tap(flags),
     };
     match done {
         Ok(code) => code,
@@ -423,6 +459,21 @@ fn status(flags: StatusFlags) -> Result<ExitCode, Error> {
         .write_all(text.as_bytes())
         .map_err(|err| Error::Failed(format!("can't write: {err}")))?;
     Ok(ExitCode::from(worst.exit_code()))
+}
+
+fn tap(flags: TapFlags) -> Result<ExitCode, Error> {
+    let admin = AdminSide {
+        address: flags.admin,
+        token_file: flags.admin_token_file,
+    };
+    let wanted = Wanted {
+        plugin: flags.plugin,
+        company: flags.company,
+        status: flags.status,
+        slow: flags.slow,
+    };
+    gapura::tap::run(&admin, &wanted, flags.json, &mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn up(flags: UpFlags) -> Result<ExitCode, Error> {

@@ -8,7 +8,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use gapura_files::file;
+use gapura_files::{file, pem};
+use rcgen::KeyPair;
 
 use crate::error::Error;
 
@@ -125,6 +126,12 @@ fn refuse_anothers(root: &Path) -> Result<(), Error> {
 pub(crate) fn prepare(root: &Path) -> Result<(), Error> {
     make_private(root)?;
     refuse_anothers(root)
+}
+
+/// The private key that a file of the folder holds, if it is one and whole.
+pub(crate) fn key_pair(pem: &str) -> Option<KeyPair> {
+    let der = pem::private_key(pem.as_bytes()).ok()?;
+    KeyPair::try_from(&der).ok()
 }
 
 fn make_private(path: &Path) -> Result<(), Error> {

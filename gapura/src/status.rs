@@ -95,7 +95,8 @@ impl Status {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let alarms = list(&ready["alarms"], |alarm| {
             let (name, message) = (text(&alarm["name"])?, text(&alarm["message"])?);
-            Some(format!("{name}: {message}"))
+            let docs = text(&alarm["docs"]).map(|docs| format!(" ({docs})"));
+            Some(format!("{name}: {message}{}", docs.unwrap_or_default()))
         });
         let mut not_after = Vec::new();
         for (name, value) in [

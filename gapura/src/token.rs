@@ -16,7 +16,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::state::State;
+use crate::state::{self, State};
 
 /// What stands in `iss` and `aud`.
 pub const ISSUER: &str = "gapura-dev";
@@ -111,7 +111,7 @@ impl Issuer {
                 path.display()
             ))
         };
-        let pair = KeyPair::from_pem(pem).map_err(|_| broken())?;
+        let pair = state::key_pair(pem).ok_or_else(broken)?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der())
             .map_err(|_| broken())?;
         let point = pair.public_key_raw();

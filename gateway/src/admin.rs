@@ -1,5 +1,6 @@
 //! What the gateway says for itself to its operator.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -99,6 +100,13 @@ impl Report for Admin {
             now: unix(self.shared().clock.now()),
         };
         Some(answer(question, in_force))
+    }
+
+    fn mounts(&self) -> Option<BTreeMap<String, String>> {
+        let table = self.registry.table();
+        let each = table.running();
+        let mounts = each.map(|(plugin, _)| (plugin.name.to_string(), plugin.mount.to_string()));
+        Some(mounts.collect())
     }
 
     fn metrics(&self, text: &mut Text) {

@@ -9,7 +9,9 @@ use std::time::Instant;
 use gapura_protocol::clock::Clock;
 use gapura_runtime::ask;
 use gapura_runtime::cli::Checked;
+use gapura_runtime::load::with_docs;
 use gapura_settings::AdminSide;
+use gapura_telemetry::alarms::Alarm;
 use serde_json::Value;
 
 use crate::config::PluginFiles;
@@ -46,7 +48,8 @@ pub(crate) fn look(files: &PluginFiles, clock: &Clock) -> Result<Look, Vec<Strin
         ..
     } = build(None, &folder, &rules, Instant::now());
     if !faults.is_empty() {
-        return Err(faults.iter().map(ToString::to_string).collect());
+        let faults = faults.iter().map(ToString::to_string).collect();
+        return Err(with_docs(faults, &[Alarm::Registry]));
     }
     let Some(running) = &files.running else {
         let checked = Checked {

@@ -5,6 +5,7 @@
 //! is the caller's to end: a client of gRPC does so by itself.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use gapura_protocol::grpc;
@@ -26,14 +27,14 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, grpc::Mal
     }
 }
 
-/// What `work` gives, if that comes in time.
+/// What `work` gives, if that comes in time. Pinned by the caller, as it is large (`Timers::within`).
 ///
 /// # Errors
 /// Those of `work`, and that the time is over.
 pub(crate) async fn within<T>(
     timers: &Timers,
     waits: Option<Duration>,
-    work: impl Future<Output = Result<T, Rejection>>,
+    work: Pin<&mut impl Future<Output = Result<T, Rejection>>>,
 ) -> Result<T, Rejection> {
     let Some(waits) = waits else {
         return work.await;

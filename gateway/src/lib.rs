@@ -1,7 +1,7 @@
 //! The front door. The path of a request, each step a file:
 //!
 //! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
-//! `standing` (are they still welcome) → `authorise` (may they) → `rate_limit` (so often) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
+//! `standing` (are they still welcome) → `authorise` (may they) → `rate_limit` (so often) → `upload` (its body) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
 //!
 //! What the programs see of it is [`config`], whose `Config` can be started and asked, and [`inspection`] of a token; tests with
 //! hostile input see [`hostile`].
@@ -40,6 +40,7 @@ mod settings;
 mod sign;
 mod standing;
 mod until;
+mod upload;
 mod upstream;
 mod ws_token;
 

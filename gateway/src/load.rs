@@ -12,7 +12,7 @@ use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::{Role, TrustDomain};
 use gapura_runtime::load::{Ground, Loading};
 use gapura_runtime::reload::clients::ClientTrust;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::Log;
 use gapura_trust::public::{PublicCertificate, PublicStore};
 
@@ -106,10 +106,15 @@ impl Loaded {
             .as_ref()
             .map(|files| PublicCertificate::load(&files.cert, &files.key));
         let public = loading.note(public.transpose().map_err(|error| error.to_string()));
+        let public = loading.judged(Alarm::PublicCertificate, public);
         let clients = config.clients.clone().map(ClientTrust::load);
         let clients = loading.note(clients.transpose());
+        let clients = loading.judged(Alarm::ClientCa, clients);
         let keys = loading.note_all(Keys::load(config.auth.clone()));
+        let keys = loading.judged(Alarm::Keys, keys);
         let standing = loading.note_all(Standing::open(&config.standing, clock, log, alarms));
+        let standing = loading.judged(Alarm::Deny, standing);
+        let standing = loading.judged(Alarm::Tenants, standing);
         let signer = config
             .signing_secret_file
             .as_deref()
@@ -120,12 +125,15 @@ impl Loaded {
             Some(trust) => {
                 let settings = registry_settings(config, trust.own().id.domain().clone());
                 let clusters = Clusters::new(look_soon.clone());
-                loading.note_all(Registry::open(settings, clusters, log, alarms))
+                let registry = loading.note_all(Registry::open(settings, clusters, log, alarms));
+                loading.judged(Alarm::Registry, registry)
             }
             // The plugin files are judged all the same, but for whose identity is of the gateway's own domain.
             None => {
                 let settings = registry_settings(config, unknown_domain()?);
-                loading.note_all::<(), _>(Err(registry::check(&settings).faults));
+                let faults = registry::check(&settings).faults;
+                loading.judged(Alarm::Registry, faults.is_empty().then_some(()));
+                loading.note_all::<(), _>(Err(faults));
                 None
             }
         };

@@ -35,11 +35,14 @@ pub(crate) struct Outgoing {
 }
 
 /// What is known of a request beside its head.
+#[derive(Clone)]
 pub(crate) struct Facts<'a> {
     /// Its name everywhere.
     pub(crate) request_id: &'a RequestId,
     /// Its trace.
-    pub(crate) trace: &'a Trace,
+    pub(crate) trace: Trace,
+    /// Whether that is the client's: a state without a valid parent belongs to no trace of ours.
+    pub(crate) continued: bool,
     /// Our own part of the trace.
     pub(crate) span: u64,
     /// The client's address, as text.
@@ -195,11 +198,7 @@ fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
     {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
-    // A state without a valid parent belongs to no trace of ours.
-    let continued = headers
-        .get(TRACEPARENT)
-        .is_some_and(|value| Trace::parse(value.as_bytes()).is_some());
-    if !continued {
+    if !facts.continued {
         headers.remove(TRACESTATE);
     }
     headers.insert(TRACEPARENT, facts.trace.header(facts.span));

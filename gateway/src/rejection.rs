@@ -48,6 +48,29 @@ pub(crate) enum Rejection {
     Panic,
 }
 
+/// Each stage's own error, so that the pipeline reads as its order alone.
+macro_rules! rejections {
+    ($($error:ty => $variant:ident,)*) => {
+        $(impl From<$error> for Rejection {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+rejections! {
+    Code => Framing,
+    route::Error => Route,
+    ws_token::Error => WsToken,
+    standing::Refusal => Standing,
+    Forbidden => Authorise,
+    rate_limit::Exceeded => RateLimit,
+    Overloaded => Overloaded,
+    upstream::Error => Forward,
+    NotAskedFor => Switched,
+}
+
 impl Rejection {
     /// The same at the end of the program, where every wait ends at once: no client and no plugin was slow.
     #[must_use]

@@ -60,6 +60,19 @@ pub(crate) enum Error {
     Disabled,
 }
 
+impl<'a, R> Route<'a, R> {
+    /// The plugin, if its file says that it serves.
+    ///
+    /// # Errors
+    /// [`Error::Disabled`]
+    pub(crate) fn enabled(&self) -> Result<&'a Arc<Plugin>, Error> {
+        match self.plugin.enabled {
+            true => Ok(self.plugin),
+            false => Err(Error::Disabled),
+        }
+    }
+}
+
 impl Endpoint {
     /// The own path that `path` is, if it is one.
     #[must_use]

@@ -181,7 +181,7 @@ impl Program for Config {
         };
         let maker = || {
             let parts = parts.clone();
-            move |core: Rc<Worker>| parts.server(core)
+            move |worker: Rc<Worker>| parts.server(worker)
         };
         prepared.run(maker, move |tasks, reload| {
             followed.follow(tasks, reload);
@@ -209,24 +209,24 @@ fn looked(look: Result<Look, Vec<String>>, cli: &Cli) -> ExitCode {
 }
 
 impl Parts {
-    fn server(self, core: Rc<Worker>) -> Server {
+    fn server(self, worker: Rc<Worker>) -> Server {
         let shared = &self.endpoints.shared;
         let (trust, live) = (shared.trust.clone(), shared.live.clone());
-        let upstreams = Rc::new(Upstreams::new(core.clone(), trust, live));
-        if core.seed.index == 0 {
+        let upstreams = Rc::new(Upstreams::new(worker.clone(), trust, live));
+        if worker.spec.index == 0 {
             // One a program, on a worker, so that what it asks takes the ways that requests take.
             let asking = prober::run(
                 upstreams.clone(),
-                core.clone(),
+                worker.clone(),
                 self.registry.clone(),
                 self.book,
             );
-            core.tasks.spawn("the prober", asking);
+            worker.tasks.spawn("the prober", asking);
         }
-        let unrouted = core.seed.meters.plugin(UNROUTED);
+        let unrouted = worker.spec.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
-                core,
+                worker,
                 registry: self.registry,
                 authenticator: Authenticator::new(self.keys),
                 standing: self.standing,

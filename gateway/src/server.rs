@@ -9,6 +9,7 @@ mod proxy_protocol;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,7 +54,7 @@ impl Serve for Server {
         let Socket::Tcp(stream, from) = socket else {
             return;
         };
-        let core = &self.pipeline.core;
+        let worker = &self.pipeline.worker;
         let (stream, from) = match self.introduced(stream, from).await {
             Ok(introduced) => introduced,
             Err(error) => return self.unintroduced(&error, &from.to_string()),
@@ -61,20 +62,21 @@ impl Serve for Server {
         if !slot.is_of(from.ip()) {
             return; // its address has its share; that was told when it came to it
         }
-        let Opened { io, http2, proof } = match self.open(stream).await {
+        // Boxed: a handshake's frame is of no use to the connection that follows.
+        let Opened { io, http2, proof } = match Box::pin(self.open(stream)).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
-        let _open = core.count_open(Side::Client);
+        let _open = worker.count_open(Side::Client);
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Client::new(from, self.tls.is_some(), is_proxy)
             .proving(proof.as_ref().map(ClientProof::thumbprint));
-        let served = door::serve(&self.pipeline, client, slot.place(), io, http2);
+        let served = pin!(door::serve(&self.pipeline, client, slot.place(), io, http2));
         match (&self.clients, &proof) {
             (Some(clients), Some(proof)) => tokio::select! {
                 () = served => {}
                 // What is dropped here is closed, with whatever is under way on it.
-                ended = clients.ended(proof, &core.seed.clock) => self.ended(ended, &from.to_string()),
+                ended = clients.ended(proof, &worker.spec.clock) => self.ended(ended, &from.to_string()),
             },
             _ => served.await,
         }
@@ -139,7 +141,7 @@ impl Server {
             ("reason", reason.into()),
             ("peer", from.into()),
         ];
-        let log = &self.pipeline.core.seed.log;
+        let log = &self.pipeline.worker.spec.log;
         log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
@@ -150,30 +152,30 @@ impl Server {
             io::ErrorKind::UnexpectedEof => "it ended before its PROXY header did".to_owned(),
             _ => error.to_string(),
         };
-        let seed = &self.pipeline.core.seed;
-        seed.meters.handshake_failed(Side::Client, "proxy_protocol");
+        let spec = &self.pipeline.worker.spec;
+        spec.meters.handshake_failed(Side::Client, "proxy_protocol");
         let message = format!("the connection of {from} is closed: {why}");
         let fields = [
             ("side", "client".into()),
             ("reason", "proxy_protocol".into()),
             ("peer", from.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 
     /// One line for each failed handshake, with the reason and the client's address.
     fn failed(&self, error: &io::Error, from: &str) {
         let failure = handshake_refusal(error);
-        let seed = &self.pipeline.core.seed;
-        seed.meters.handshake_failed(Side::Client, failure.reason);
+        let spec = &self.pipeline.worker.spec;
+        spec.meters.handshake_failed(Side::Client, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
         let fields = [
             ("side", "client".into()),
             ("reason", failure.reason.into()),
             ("peer", from.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }

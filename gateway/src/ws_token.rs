@@ -8,8 +8,9 @@
 use std::fmt;
 
 use gapura_protocol::envelope::Code;
-use gapura_transport::tunnel::NotAskedFor;
+use gapura_transport::tunnel::{self, NotAskedFor};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use http::request::Parts;
 
 use crate::cors;
 use crate::registry::Plugin;
@@ -17,6 +18,14 @@ use crate::registry::Plugin;
 /// The first name that was offered beside the token.
 #[derive(Debug)]
 pub(crate) struct Offered(HeaderValue);
+
+/// Whether a request asks for a WebSocket, and how.
+pub(crate) struct WebSocket {
+    /// It does.
+    pub(crate) asked: bool,
+    /// The name that a 101 answers with where the plugin's names none.
+    pub(crate) offered: Option<Offered>,
+}
 
 /// Why a token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +38,26 @@ pub(crate) enum Error {
 
 const PREFIX: &[u8] = b"bearer.";
 
+impl WebSocket {
+    /// Whether `head` asks for one; where a page does, its token is moved to where every other request has it.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub(crate) fn asked_for(plugin: &Plugin, head: &mut Parts) -> Result<Self, Error> {
+        let asked = tunnel::is_asked_for(head);
+        let offered = match asked && plugin.ws_token {
+            true => take(plugin, &mut head.headers)?,
+            false => None,
+        };
+        Ok(Self { asked, offered })
+    }
+}
+
 /// Moves the token from the subprotocols of a request for a WebSocket to `Authorization`; `None` if it brings none there.
 ///
 /// # Errors
 /// [`Error`]
-pub(crate) fn take(plugin: &Plugin, headers: &mut HeaderMap) -> Result<Option<Offered>, Error> {
+fn take(plugin: &Plugin, headers: &mut HeaderMap) -> Result<Option<Offered>, Error> {
     let names = names(headers);
     let mut tokens = names.iter().filter_map(|name| name.strip_prefix(PREFIX));
     let Some(token) = tokens.next() else {

@@ -56,14 +56,14 @@ impl HeldDir {
         match walk(path, false) {
             Ok(handle) => Self::hold(handle, path).map(Some),
             Err(Astray::System(Errno::NOENT)) => Ok(None),
-            Err(astray) => Err(astray.told(path)),
+            Err(astray) => Err(astray.error(path)),
         }
     }
 
     /// The same, made where it is missing: 0700, and what is missing above it with the usual mode, since `/etc/gapura` must not lock
     /// out the sidecar whose directory is in it.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let handle = walk(path, true).map_err(|astray| astray.told(path))?;
+        let handle = walk(path, true).map_err(|astray| astray.error(path))?;
         Self::hold(handle, path)
     }
 
@@ -386,8 +386,8 @@ fn strange(path: &Path, what: &str) -> Error {
 }
 
 fn at(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Error {
-    let told = Error::io(doing, path);
-    move |error| told(error.into())
+    let named = Error::io(doing, path);
+    move |error| named(error.into())
 }
 
 /// Why the way to a folder could not be walked.
@@ -399,7 +399,7 @@ enum Astray {
 }
 
 impl Astray {
-    fn told(self, path: &Path) -> Error {
+    fn error(self, path: &Path) -> Error {
         match self {
             Self::System(error) => at("open", path)(error),
             Self::Gate(error) => Error::io("create", path)(error),

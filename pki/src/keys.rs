@@ -11,6 +11,7 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::{digest, pbkdf2};
+use gapura_files::pem::{self, Kind};
 use gapura_protocol::text;
 use pkcs8::der::pem::PemLabel;
 use pkcs8::pkcs5::{EncryptionScheme, pbes2};
@@ -80,8 +81,8 @@ pub(crate) fn examine(pem: &[u8], certificate: Option<&[u8]>) -> Result<(), Stri
     let text = std::str::from_utf8(pem).map_err(|_| "it is not a PEM file".to_owned())?;
     if is_encrypted(text) {
         let cut = "it is not a whole ENCRYPTED PRIVATE KEY block";
-        let (_, document) = SecretDocument::from_pem(text).map_err(|_| cut.to_owned())?;
-        return EncryptedPrivateKeyInfo::try_from(document.as_bytes())
+        let sealed = the_one(text, &[Kind::EncryptedKey]).ok_or_else(|| cut.to_owned())?;
+        return EncryptedPrivateKeyInfo::try_from(sealed.as_slice())
             .map(|_| ())
             .map_err(|_| cut.to_owned());
     }
@@ -100,7 +101,18 @@ pub(crate) fn examine(pem: &[u8], certificate: Option<&[u8]>) -> Result<(), Stri
 
 /// Reads a private key that is not encrypted.
 pub(crate) fn from_plain_pem(pem: &str) -> Result<KeyPair, Error> {
-    KeyPair::from_pem(pem).map_err(|_| Error::Failed("not a PKCS#8 private key in PEM".to_owned()))
+    let plain = [Kind::PrivateKey, Kind::EcPrivateKey, Kind::RsaPrivateKey];
+    the_one(pem, &plain)
+        .and_then(|der| KeyPair::try_from(der.as_slice()).ok())
+        .ok_or_else(|| Error::Failed("not one private key in PEM that is whole".to_owned()))
+}
+
+/// The content of the only block of these kinds, if the whole text can be read.
+fn the_one(pem: &str, kinds: &[Kind]) -> Option<Zeroizing<Vec<u8>>> {
+    let blocks = pem::blocks(pem.as_bytes()).ok()?.into_iter();
+    let mut found = blocks.filter(|block| kinds.contains(&block.kind));
+    let first = found.next()?;
+    found.next().is_none().then_some(first.der)
 }
 
 /// Opens an encrypted key: [`Error::Failed`] for a file that is not whole, [`Error::Passphrase`] for one that does not open.
@@ -111,8 +123,8 @@ pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair,
         )
     };
     let refused = || Error::Passphrase("the passphrase does not open the CA key".to_owned());
-    let (_, document) = SecretDocument::from_pem(pem).map_err(|_| cut())?;
-    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| cut())?;
+    let sealed = the_one(pem, &[Kind::EncryptedKey]).ok_or_else(cut)?;
+    let info = EncryptedPrivateKeyInfo::try_from(sealed.as_slice()).map_err(|_| cut())?;
     let mut der = match ours(&info.encryption_algorithm) {
         Some((salt, rounds, iv)) => {
             let mut opened = Zeroizing::new(info.encrypted_data.to_vec());

@@ -53,7 +53,7 @@ pub(crate) struct Tcp {
 /// One worker's way to the plugin.
 pub(crate) struct Plugin {
     address: Address,
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     pool: Rc<Pool<BoxStream>>,
     shared: RefCell<Option<http2::Connection<Timers>>>,
 }
@@ -90,11 +90,11 @@ const NO_TIMEOUT: Duration = Duration::MAX;
 impl Plugin {
     /// A way to `address` without any connection yet; `crowd` is what the workers share.
     #[must_use]
-    pub(crate) fn new(address: Address, core: Rc<Worker>, crowd: Crowd) -> Self {
-        let pool = Pool::crowded(&core.timers, &core.tasks, &core.buffers, KEEP, crowd);
+    pub(crate) fn new(address: Address, worker: Rc<Worker>, crowd: Crowd) -> Self {
+        let pool = Pool::crowded(&worker.timers, &worker.tasks, &worker.buffers, KEEP, crowd);
         Self {
             address,
-            core,
+            worker,
             pool,
             shared: RefCell::default(),
         }
@@ -142,11 +142,14 @@ impl Plugin {
     ) -> Result<Answer, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
-        let patience = Patience::new(upload, &self.core.timers, NO_TIMEOUT);
-        let sent = self.pool.send(request, &patience, || self.open(), hint);
-        sent.await.map_err(|unanswered| match unanswered {
+        let patience = Patience::new(upload, &self.worker.timers, NO_TIMEOUT);
+        let sent = self
+            .pool
+            .send(request, &patience, || self.open(), hint)
+            .await;
+        sent.map_err(|unanswered| match unanswered {
             Unanswered::Connect(_, error) => Error::Unreachable(error),
-            Unanswered::Failed(failed) => told(failed, upload),
+            Unanswered::Failed(failed) => meaning(failed, upload),
         })
     }
 
@@ -187,24 +190,26 @@ impl Plugin {
         let io = self.connect().await?;
         Ok(Opened {
             io,
-            held: Rc::new(Counted(self.core.count_open(Side::Plugin))),
+            held: Rc::new(Counted(self.worker.count_open(Side::Plugin))),
         })
     }
 
     async fn open_h2(&self) -> io::Result<http2::Connection<Timers>> {
-        let core = &self.core;
+        let worker = &self.worker;
         let io = self.connect().await?;
         let settings = http2::Settings::default();
-        let share = core.held.open();
-        let handshake = http2::Connection::handshake(io, settings, &core.timers, &share);
+        let share = worker.held.open();
+        let handshake = http2::Connection::handshake(io, settings, &worker.timers, &share);
         let (shared, driver) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
-        let open = self.core.count_open(Side::Plugin);
-        core.tasks.spawn("a connection to the plugin", async move {
-            driver.await;
-            drop(open);
-        });
+        let open = self.worker.count_open(Side::Plugin);
+        worker
+            .tasks
+            .spawn("a connection to the plugin", async move {
+                driver.await;
+                drop(open);
+            });
         Ok(shared)
     }
 
@@ -268,12 +273,12 @@ fn over_h2(
 ) -> Result<Answer, Error> {
     match sent {
         Ok(answer) => Ok(answer.map(Body::answer).into()),
-        Err(error) => Err(told(error.into(), upload)),
+        Err(error) => Err(meaning(error.into(), upload)),
     }
 }
 
 /// What it means that a connection gave no answer.
-fn told(failed: Failed, upload: &Upload) -> Error {
+fn meaning(failed: Failed, upload: &Upload) -> Error {
     // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
     if let UploadState::Failed(fault) = upload.state()
         && fault != BodyFault::Cut

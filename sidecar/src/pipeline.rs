@@ -35,7 +35,7 @@ use crate::sanitise::{self, Seen, TenantRule};
 /// What all requests of a worker share.
 pub(crate) struct Pipeline {
     /// The worker.
-    pub(crate) core: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// The way to the plugin.
     pub(crate) plugin: Plugin,
     /// Who needs no tenant.
@@ -62,7 +62,7 @@ impl Pipeline {
         let mut exchange = self.begin(name, head.method.clone(), given);
         exchange.answers_as_asked(&head);
         let record = &mut exchange.record;
-        if self.core.sink.logs() {
+        if self.worker.sink.logs() {
             record.path = head
                 .uri
                 .path_and_query()
@@ -75,18 +75,23 @@ impl Pipeline {
                 .map(|trace| trace.id);
         }
         let request = (head, incoming);
-        let tried = self.try_handle(peer, owner, request, &mut exchange, tunnel);
-        let result = catch_panic(pin!(tried))
-            .await
-            .unwrap_or(Err(Rejection::Panic));
+        let result = catch_panic(pin!(self.try_handle(
+            peer,
+            owner,
+            request,
+            &mut exchange,
+            tunnel
+        )))
+        .await
+        .unwrap_or(Err(Rejection::Panic));
         match result {
             Ok(response) => exchange.carried(response, tunnel.borrow_mut().as_mut()),
             Err(rejection) => {
-                let rejection = match self.core.seed.stopping.phase() {
+                let rejection = match self.worker.spec.stopping.phase() {
                     Phase::Cut => rejection.at_the_end(),
                     _ => rejection,
                 };
-                respond::refuse(&rejection, exchange, &self.core.seed.log)
+                respond::refuse(&rejection, exchange, &self.worker.spec.log)
             }
         }
     }
@@ -101,13 +106,13 @@ impl Pipeline {
         exchange.record.reason = Some(reason);
         let path = seen.target.as_deref().map(LoggedPath::of_target);
         exchange.record.path = path.unwrap_or_default();
-        respond::refuse(&Rejection::Head(kind), exchange, &self.core.seed.log)
+        respond::refuse(&Rejection::Head(kind), exchange, &self.worker.spec.log)
     }
 
     fn begin(&self, name: &Rc<str>, method: Method, given: Option<&HeaderValue>) -> Box<Exchange> {
         let given = given.and_then(|value| RequestId::of_header(value).ok());
         let request_id = given.unwrap_or_else(|| self.new_request_id());
-        let sink = &self.core.sink;
+        let sink = &self.worker.sink;
         let mut exchange = Exchange::begin(sink, request_id, method, name.clone());
         exchange.record.belongs_to(&self.meters);
         exchange
@@ -136,8 +141,8 @@ impl Pipeline {
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
         let by = (owner, &mut hint as &mut Hint<'_>);
-        let sending = self.plugin.send(trusted, body, &upload, by);
-        let answer = self.core.timers.within(LONGEST, sending).await;
+        let sending = pin!(self.plugin.send(trusted, body, &upload, by));
+        let answer = self.worker.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))
             .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
@@ -163,8 +168,8 @@ impl Pipeline {
 
     fn new_request_id(&self) -> RequestId {
         RequestId::new_v7(
-            self.core.seed.clock.unix_millis(),
-            self.core.random.next_wide(),
+            self.worker.spec.clock.unix_millis(),
+            self.worker.random.next_wide(),
         )
     }
 }

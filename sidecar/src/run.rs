@@ -97,11 +97,11 @@ impl Program for Config {
             let crowd = crowd.clone();
             let (address, rule, name) = (address.clone(), rule.clone(), name.clone());
             let (allow, trust, live) = (allow.clone(), shared.trust.clone(), shared.live.clone());
-            move |core: Rc<Worker>| {
-                let plugin = Plugin::new(address, core.clone(), crowd);
-                let meters = core.seed.meters.plugin(&name);
+            move |worker: Rc<Worker>| {
+                let plugin = Plugin::new(address, worker.clone(), crowd);
+                let meters = worker.spec.meters.plugin(&name);
                 let pipeline = Rc::new(Pipeline {
-                    core,
+                    worker,
                     plugin,
                     rule,
                     meters,

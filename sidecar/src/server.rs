@@ -56,7 +56,7 @@ impl Serve for Server {
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
         slot.proven();
-        let _open = self.pipeline.core.count_open(Side::Hop);
+        let _open = self.pipeline.worker.count_open(Side::Hop);
         if proven.http2 {
             h2::serve(&self.pipeline, proven, slot.place()).await;
         } else {
@@ -109,8 +109,8 @@ impl Server {
 
     /// One line for each failed handshake, with the reason and the peer's address.
     fn failed(&self, failure: &HandshakeFailure, from: &str) {
-        let seed = &self.pipeline.core.seed;
-        seed.meters.handshake_failed(Side::Hop, failure.reason);
+        let spec = &self.pipeline.worker.spec;
+        spec.meters.handshake_failed(Side::Hop, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
         let shown = failure.peer.clone();
         let fields = [
@@ -119,7 +119,7 @@ impl Server {
             ("peer", from.into()),
             ("certificate", shown.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }

@@ -173,7 +173,7 @@ impl Plugin {
     fn asked_to_end(
         &self,
         stage: Stage,
-        told: Signal,
+        signal: Signal,
         running: &Running,
         manager: &Manager,
     ) -> Stage {
@@ -184,7 +184,7 @@ impl Plugin {
                 Stage::Draining
             }
             Stage::Draining => {
-                self.signal(told);
+                self.signal(signal);
                 Stage::Ending(Instant::now() + LAST_WORDS)
             }
             Stage::Ending(_) => Stage::Ending(Instant::now()),

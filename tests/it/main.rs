@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // and how one says what it could not try
 
 mod admin; // what the operator's side shows, and to whom
+mod alarms; // what each alarm and each code means is written down
 mod architecture; // which room may know which
 mod bodies; // streaming, trailers, early and missing ends
 mod canary; // another upstream for some companies, and copies for comparison
@@ -51,6 +52,7 @@ mod start_up; // good and bad configuration
 mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
 mod takeover; // the next program takes the listeners over
+mod tap; // finished requests, live, for who may look
 mod threats; // the threat model names tests that exist
 mod timeouts; // every wait has an end
 mod tokens; // a good token, and all the others

@@ -130,7 +130,7 @@ pub(super) fn still_there(filling: &Filling<'_>) -> Result<(), Error> {
 }
 
 /// Everything that reached the plugin, fetched through the door.
-pub(super) fn told(filling: &Filling<'_>) -> Result<Vec<Seen>, Error> {
+pub(super) fn seen_behind(filling: &Filling<'_>) -> Result<Vec<Seen>, Error> {
     // What hides in a message reaches the plugin with it, or right behind it on a connection of the door's own.
     std::thread::sleep(Duration::from_millis(300));
     let mut all = Vec::new();

@@ -17,7 +17,7 @@ use super::exchange::{self, Outcome};
 use super::fill::{Filling, Shot, shots};
 use super::flags::ProveFlags;
 use super::floods;
-use super::good::{Witness, baseline, complete, still_there, told, witness};
+use super::good::{Witness, baseline, complete, seen_behind, still_there, witness};
 use super::judge::{Baseline, Finding, cannot_tell, held, judge, not_held};
 use super::leave;
 use super::mark::Run;
@@ -85,11 +85,11 @@ fn serve(listen: SocketAddr) -> Result<ExitCode, Error> {
         ))
     })?;
     let address = plugin.address();
-    say(&format!(
+    print(&format!(
         "the plugin of gapura prove listens on http://{address}; mount it behind the door, then run: gapura prove URL"
     ));
     if !address.ip().is_loopback() {
-        say(
+        print(
             "anybody who reaches this address can speak to the plugin without the door; row T7 will say so",
         );
     }
@@ -118,7 +118,7 @@ fn announce(flags: &ProveFlags, given: &Asked, leave: &str, plugin: bool, fillin
     } else {
         "no plugin of ours answers behind it, so less can be told"
     };
-    say(&format!(
+    print(&format!(
         "gapura prove sends up to {} requests, one connection each, to {} at {},{sidecar} within {} s; {floods}\n  {leave}; {witness}; Ctrl-C ends it",
         count + 12,
         given.target.url,
@@ -147,25 +147,25 @@ fn attack(
             (
                 attack,
                 fired,
-                aside(attack, flags, given, filling, witness.as_ref()),
+                unshot(attack, flags, given, filling, witness.as_ref()),
             )
         })
         .collect();
     let late = slow.wait();
     still_there(filling)?;
     let seen = if witness.is_some() {
-        told(filling)?
+        seen_behind(filling)?
     } else {
         Vec::new()
     };
     complete(&mut base, &seen, filling);
-    let rows = fired.into_iter().map(|(attack, fired, aside)| {
-        let aside = if matches!(attack.by, By::Slow) {
+    let rows = fired.into_iter().map(|(attack, fired, other)| {
+        let other = if matches!(attack.by, By::Slow) {
             Some(late.clone())
         } else {
-            aside
+            other
         };
-        row(attack, fired, aside, &seen, &base)
+        row(attack, fired, other, &seen, &base)
     });
     Ok(Report {
         door: given.target.url.clone(),
@@ -189,7 +189,7 @@ fn fire(target: &Target, shot: Shot, until: Instant) -> Fired {
 }
 
 /// The attacks that are no shots.
-fn aside(
+fn unshot(
     attack: &Attack,
     flags: &ProveFlags,
     given: &Asked,
@@ -230,7 +230,7 @@ fn aside(
 fn row(
     attack: &Attack,
     fired: Vec<Fired>,
-    aside: Option<Finding>,
+    other: Option<Finding>,
     seen: &[Seen],
     base: &Baseline,
 ) -> Row {
@@ -242,7 +242,7 @@ fn row(
             finding: judge(attack.expect, &fired.shot, &fired.outcome, seen, base),
         })
         .collect();
-    tried.extend(aside.map(|finding| Tried {
+    tried.extend(other.map(|finding| Tried {
         what: "",
         over: "",
         finding,
@@ -255,6 +255,6 @@ fn row(
 }
 
 /// A line for people, beside the report.
-fn say(text: &str) {
+fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -24,7 +24,7 @@ pub(crate) enum Logs {
 struct LogFile<E> {
     name: String,
     file: File,
-    aside: E,
+    stderr: E,
 }
 
 impl Logs {
@@ -55,7 +55,7 @@ impl Logs {
         Ok(Box::new(LogFile {
             name: name.to_owned(),
             file,
-            aside: std::io::stderr(),
+            stderr: std::io::stderr(),
         }))
     }
 }
@@ -63,7 +63,7 @@ impl Logs {
 impl<E: Write> Write for LogFile<E> {
     fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
         for sentence in lines.split(|byte| *byte == b'\n').filter_map(fault) {
-            let _ = writeln!(self.aside, "{} {sentence}", self.name); // nobody may be reading
+            let _ = writeln!(self.stderr, "{} {sentence}", self.name); // nobody may be reading
         }
         self.file.write_all(lines)?;
         Ok(lines.len())
@@ -97,7 +97,7 @@ mod tests {
         let mut log = LogFile {
             name: "sidecar-lab".to_owned(),
             file: tempfile::tempfile().unwrap(),
-            aside: Vec::new(),
+            stderr: Vec::new(),
         };
         let lines = concat!(
             r#"{"ts":"t","level":"error","service":"sidecar","event":"alarm","message":"the key is gone"}"#,
@@ -111,7 +111,7 @@ mod tests {
         );
         assert_eq!(log.write(lines.as_bytes()).unwrap(), lines.len());
         assert_eq!(
-            String::from_utf8(log.aside).unwrap(),
+            String::from_utf8(log.stderr).unwrap(),
             "sidecar-lab error: the key is gone\nsidecar-lab warn: no certificate\n"
         );
     }

@@ -206,18 +206,18 @@ impl Up {
         self.gateway.address
     }
 
-    /// Keeps tokens and certificates from running out, until it is dropped. What goes wrong is told to `aside`.
-    pub async fn keep(&mut self, aside: impl Fn(&str)) {
+    /// Keeps tokens and certificates from running out, until it is dropped. What goes wrong is told to `report`.
+    pub async fn keep(&mut self, report: impl Fn(&str)) {
         let mut tick = tokio::time::interval(LOOK);
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             tick.tick().await;
             let kept = self.keep_once();
             let sentence = kept.err().map(|err| err.to_string()).unwrap_or_default();
-            if !sentence.is_empty() && sentence != told {
-                aside(&sentence);
+            if !sentence.is_empty() && sentence != reported {
+                report(&sentence);
             }
-            told = sentence;
+            reported = sentence;
         }
     }
 

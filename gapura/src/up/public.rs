@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use gapura_files::pem;
 use gapura_protocol::clock::unix;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CidrSubnet, DistinguishedName, DnType,
@@ -17,11 +18,10 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
-use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::Error;
-use crate::state::State;
+use crate::state::{self, State};
 
 /// The front door's files, and when its certificate ends.
 pub(crate) struct Public {
@@ -80,10 +80,10 @@ fn standing(state: &State, names: &[IpAddr], now: SystemTime) -> Result<Option<S
     let (Some(root), Some(cert)) = (der(&root), der(&cert)) else {
         return Ok(None);
     };
-    let (Ok((_, root)), Ok((_, cert)), Ok(key)) = (
+    let (Ok((_, root)), Ok((_, cert)), Some(key)) = (
         X509Certificate::from_der(&root),
         X509Certificate::from_der(&cert),
-        KeyPair::from_pem(&key),
+        state::key_pair(&key),
     ) else {
         return Ok(None);
     };
@@ -105,9 +105,8 @@ fn standing(state: &State, names: &[IpAddr], now: SystemTime) -> Result<Option<S
 }
 
 fn der(pem: &str) -> Option<Vec<u8>> {
-    parse_x509_pem(pem.as_bytes())
-        .ok()
-        .map(|(_, block)| block.contents)
+    let mut found = pem::certificates(pem.as_bytes()).ok()?.into_iter();
+    found.next().map(|first| first.to_vec())
 }
 
 fn covers(cert: &X509Certificate<'_>, names: &[IpAddr]) -> bool {
@@ -140,8 +139,8 @@ fn make(state: &State, names: &[IpAddr], now: SystemTime) -> Result<SystemTime, 
     let failed = |err: rcgen::Error| {
         Error::Failed(format!("can't make the front door's certificate: {err}"))
     };
-    let root_key = match state.read(ROOT_KEY)?.map(|pem| KeyPair::from_pem(&pem)) {
-        Some(Ok(key)) => key, // the same key: a browser that trusts the root need not be told again
+    let root_key = match state.read(ROOT_KEY)?.and_then(|pem| state::key_pair(&pem)) {
+        Some(key) => key, // the same key: a browser that trusts the root need not be told again
         _ => {
             let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
             state.write(ROOT_KEY, key.serialize_pem().as_bytes())?;

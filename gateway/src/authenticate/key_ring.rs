@@ -307,15 +307,15 @@ pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
                 // All that is wrong with it at once.
                 (FileError::KeyOpen(..), Ok((bytes, _))) => {
                     match IssuerKeys::build(source, &Zeroizing::new(bytes)) {
-                        Ok(_) => told(source, &error),
-                        Err(also) => format!("{}; {also}", told(source, &error)),
+                        Ok(_) => unreadable(source, &error),
+                        Err(also) => format!("{}; {also}", unreadable(source, &error)),
                     }
                 }
-                _ => told(source, &error),
+                _ => unreadable(source, &error),
             }),
         KeySource::JwksFile(path) => file::read(path, FILE_MAX)
             .map(|(bytes, _)| Zeroizing::new(bytes))
-            .map_err(|error| told(source, &error)),
+            .map_err(|error| unreadable(source, &error)),
         KeySource::Url(_) | KeySource::Oidc(_) => {
             Err(format!("{} is fetched, not read", source.label()))
         }
@@ -334,7 +334,7 @@ impl From<Reason> for Stop {
     }
 }
 
-fn told(source: &KeySource, error: &FileError) -> String {
+fn unreadable(source: &KeySource, error: &FileError) -> String {
     let label = source.label();
     match error {
         FileError::Missing(_) => {

@@ -3,8 +3,7 @@
 //! In: the bytes of a file. Out: the numbers of each key (RFC 5280, section 4.1; RFC 8017, appendix A.1.1; RFC 5480; RFC 8410), for
 //! `jwk` to make ready: what a key is good for is judged in one place. A private key is refused by name: it has no business here.
 
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject;
+use gapura_files::pem::{self, Kind};
 
 /// A public key's numbers.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,21 +16,31 @@ pub(super) enum Numbers {
 
 /// Whether a file is PEM and not JSON.
 pub(super) fn is_pem(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().starts_with(b"-----BEGIN ")
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    text.trim_ascii_start().starts_with(b"-----BEGIN ")
 }
+
+const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
 /// Every key of a file; the error is a sentence without its subject.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Numbers>, String> {
-    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    if has(b"PRIVATE KEY-----") {
+    let blocks = pem::blocks(bytes);
+    let is_private = match &blocks {
+        Ok(blocks) => blocks.iter().any(|block| block.kind.is_private_key()),
+        // What is damaged as well is still called by its name.
+        Err(_) => bytes.windows(PRIVATE.len()).any(|part| part == PRIVATE),
+    };
+    if is_private {
         return Err("holds a private key, which only the issuer should have; give its public half: openssl pkey -in KEY -pubout".to_owned());
     }
     let mut keys = Vec::new();
-    for (at, block) in SubjectPublicKeyInfoDer::pem_slice_iter(bytes).enumerate() {
-        let number = at + 1;
-        let block = block.map_err(|_| format!("is damaged: block {number} is not PEM"))?;
-        let key = numbers(&block).ok_or_else(|| {
-            format!("holds a key (block {number}) that is not RSA, P-256, P-384 or Ed25519")
+    let blocks = blocks.map_err(|why| format!("cannot be used: {why}"))?;
+    for block in blocks.iter().filter(|block| block.kind == Kind::PublicKey) {
+        let key = numbers(&block.der).ok_or_else(|| {
+            format!(
+                "holds a key (line {}) that is not RSA, P-256, P-384 or Ed25519",
+                block.line
+            )
         })?;
         keys.push(key);
     }
@@ -124,6 +133,10 @@ mod tests {
         let found = read(ED.as_bytes()).unwrap();
         assert!(matches!(&found[..], [Numbers::Ed25519(x)] if x.len() == 32 && x[0] == 0xd7));
         assert_eq!(read(ED.repeat(2).as_bytes()).unwrap().len(), 2);
+        // As `cat` joins files without a last line end, and as an editor of another system saves them.
+        assert_eq!(read(ED.trim_end().repeat(2).as_bytes()).unwrap().len(), 2);
+        let marked = format!("\u{feff}{}", ED.replace('\n', "\r\n"));
+        assert!(is_pem(marked.as_bytes()) && read(marked.as_bytes()).unwrap().len() == 1);
         for (bad, says) in [
             (
                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),

@@ -212,6 +212,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     rows::WORKERS,
     rows::ACCESS_LOG,
+    rows::NO_TAP,
     Setting::switch(
         "log-actors",
         "Name in an event of its own who acted for whom; access lines never do",

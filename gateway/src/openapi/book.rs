@@ -107,6 +107,16 @@ impl Book {
         fits
     }
 
+    /// Tells why an instance's document could not be read this time, which changes nothing of what is in force.
+    pub(crate) fn in_vain(&self, plugin: &Plugin, at: &str, why: String) {
+        let terms = Terms {
+            is_believed: false,
+            keeps_out: false,
+            served: &[],
+        };
+        self.broken(plugin, at, why, terms);
+    }
+
     /// Forgets all plugins but these.
     pub(crate) fn keep_only(&self, names: &BTreeSet<&str>) {
         self.entries()

@@ -35,6 +35,7 @@ pub(crate) use access::read_company;
 pub(crate) use access::{Refusal, Subject, Verdict};
 pub(crate) use auth_mode::AuthMode;
 pub(crate) use build::{Built, build};
+pub(crate) use canary::Canary;
 pub(crate) use cors::Cors;
 pub(crate) use cors::read_origins;
 pub(crate) use envelope::Envelope;

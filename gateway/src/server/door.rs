@@ -51,25 +51,26 @@ pub(super) async fn serve(
         pipeline: pipeline.clone(),
         client,
         place: place.clone(),
-        owner: pipeline.core.held.owner(address),
+        owner: pipeline.worker.held.owner(address),
         tunnel: RefCell::default(),
     };
     if http2 {
-        serve_http2(door, io).await;
+        // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2 otherwise.
+        Box::pin(serve_http2(door, io)).await;
     } else {
         serve_http1(&door, io).await;
     }
 }
 
 async fn serve_http1(door: &Door, io: BoxStream) {
-    let core = &door.pipeline.core;
+    let worker = &door.pipeline.worker;
     // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
-    let stop = core.idle_ends();
+    let stop = worker.idle_ends();
     let settings = http1::Settings {
         least: door.pipeline.settings.body_rate,
         ..http1::Settings::client()
     };
-    match http1::serve(io, door, &settings, &core.timers, &core.buffers, stop).await {
+    match http1::serve(io, door, &settings, &worker.timers, &worker.buffers, stop).await {
         End::Closed(_) => {}
         End::Upgraded { io, read } => {
             let tunnel = door.tunnel.borrow_mut().take();
@@ -84,8 +85,8 @@ async fn serve_http1(door: &Door, io: BoxStream) {
 
 async fn serve_http2(door: Door, io: BoxStream) {
     let pipeline = door.pipeline.clone();
-    let core = &pipeline.core;
-    let mut stopping = core.seed.stopping.clone();
+    let worker = &pipeline.worker;
+    let mut stopping = worker.spec.stopping.clone();
     // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
     // closes: told at once, it would carry nothing.
     let phase = match stopping.phase() {
@@ -96,7 +97,7 @@ async fn serve_http2(door: Door, io: BoxStream) {
         least: pipeline.settings.body_rate,
         ..http2::Settings::client()
     };
-    let (share, stop) = (core.held.open_for(&door.owner), stopping.reached(phase));
+    let (share, stop) = (worker.held.open_for(&door.owner), stopping.reached(phase));
     let none = bytes::Bytes::new();
     let from = door.client.peer();
     let end = http2::serve(
@@ -104,13 +105,13 @@ async fn serve_http2(door: Door, io: BoxStream) {
         none,
         Rc::new(door),
         &settings,
-        &core.timers,
+        &worker.timers,
         &share,
         stop,
     )
     .await;
     if let http2::End::Protocol(reason) = end {
-        core.broke_http2("client", &from, &reason);
+        worker.broke_http2("client", &from, &reason);
     }
 }
 
@@ -132,11 +133,11 @@ impl Service for Door {
     }
 
     fn date(&self) -> Option<HttpDate> {
-        Some(self.pipeline.core.date())
+        Some(self.pipeline.worker.date())
     }
 
     fn may_drain(&self) -> bool {
-        !self.pipeline.core.is_shedding()
+        !self.pipeline.worker.is_shedding()
     }
 
     fn idle(&self, _served: u64) {
@@ -145,7 +146,7 @@ impl Service for Door {
 
     fn panicked(&self) {
         let message = "a request ended in a panic; all others go on";
-        let log = &self.pipeline.core.seed.log;
+        let log = &self.pipeline.worker.spec.log;
         log.event(Level::Error, "panic", message, &[]);
     }
 }

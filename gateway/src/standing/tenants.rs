@@ -390,4 +390,6 @@ fn gone(before: &State, after: &State, there: &BTreeSet<&str>) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use gapura_protocol::identity::Name;
 use gapura_runtime::worker::Worker;
 use http::StatusCode;
 
+use super::Error;
 use super::cluster::Running;
 use super::instance::{Asking, Contract, Instance};
 use super::question::{Question, judge};
@@ -91,7 +92,7 @@ impl Contracts {
     pub(super) fn look(
         &self,
         instance: &Instance,
-        core: &Worker,
+        worker: &Worker,
         now: u64,
         to: impl FnOnce() -> Question,
     ) {
@@ -99,7 +100,7 @@ impl Contracts {
         if reading.get() >= READING_MOST || asking.reading.load(Relaxed) {
             return;
         }
-        let spread = core.random.next() % (CONTRACT_EVERY_MS / 5);
+        let spread = worker.random.next() % (CONTRACT_EVERY_MS / 5);
         let every = CONTRACT_EVERY_MS - CONTRACT_EVERY_MS / 10 + spread;
         if !Asking::is_due(&asking.next_contract, now, every) {
             return;
@@ -111,7 +112,7 @@ impl Contracts {
             book: self.book.clone(),
             reading: reading.clone(),
         };
-        core.tasks.spawn("a look at a contract", question.ask());
+        worker.tasks.spawn("a look at a contract", question.ask());
     }
 }
 
@@ -125,9 +126,16 @@ impl ForContract {
             .get_within(&contract.path, CONTRACT_WAIT, MAX_BYTES)
             .await;
         let document = match told {
-            // Nobody is there, or nobody behind the sidecar: that is no word about its contract.
+            // Nobody is there, or nobody in a state to say: that is no word about its contract.
+            Err(Error::Timeout) => {
+                let seconds = CONTRACT_WAIT.as_secs();
+                return self.in_vain(format!("it does not come whole within {seconds} s"));
+            }
             Err(_) => return self.again_soon(),
-            Ok(told) if told.status.is_server_error() => return self.again_soon(),
+            Ok(told) if told.status.is_server_error() => {
+                let status = told.status.as_u16();
+                return self.in_vain(format!("it answers {status} at {}", contract.path));
+            }
             Ok(told) if told.made => Err(format!(
                 "its sidecar lets nobody ask for {} without a caller; name it there with --probe-path",
                 contract.path
@@ -160,7 +168,14 @@ impl ForContract {
             digest: served,
             fits,
         });
-        judge(&to.plugin, &to.cluster, &to.instance, &to.core);
+        judge(&to.plugin, &to.cluster, &to.instance, &to.worker);
+    }
+
+    /// Tells why it could not be read this time, which changes nothing of what is known.
+    fn in_vain(&self, why: String) {
+        let (plugin, at) = (&self.to.plugin, self.to.instance.at().to_string());
+        self.book.in_vain(plugin, &at, why);
+        self.again_soon();
     }
 
     fn again_soon(&self) {

@@ -33,7 +33,7 @@ use super::tied::Tied;
 
 /// The way to one address.
 pub(super) struct Dialer {
-    pub(super) core: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) trust: TrustStore,
     pub(super) live: LiveConnections,
     pub(super) address: Address,
@@ -77,18 +77,18 @@ impl Dialer {
         if !http2 {
             return Ok(Dialled::Alone(self.tied(io, guard)));
         }
-        let core = &self.core;
-        let share = core.held.open();
-        let handshake = Connection::handshake(io, Settings::default(), &core.timers, &share);
+        let worker = &self.worker;
+        let share = worker.held.open();
+        let handshake = Connection::handshake(io, Settings::default(), &worker.timers, &share);
         let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (connection, driver) =
             handshake.map_err(|error| self.handshake_failed(&error, trust.explain(&error)))?;
         let verdict = guard.as_ref().map(LiveGuard::verdict);
-        let lifeline = Lifeline::new((core.count_open(Side::Hop), guard), verdict);
+        let lifeline = Lifeline::new((worker.count_open(Side::Hop), guard), verdict);
         let link = connection.link();
-        core.tasks.spawn("a connection to a sidecar", async move {
+        worker.tasks.spawn("a connection to a sidecar", async move {
             tokio::select! {
                 biased;
                 reason = lifeline.cut(|| link.retire()) => link.cut(reason),
@@ -111,8 +111,8 @@ impl Dialer {
         } else {
             Side::Plugin
         };
-        let open = self.core.count_open(side);
-        let (io, held) = Tied::new(io, open, guard, &self.core.tasks);
+        let open = self.worker.count_open(side);
+        let (io, held) = Tied::new(io, open, guard, &self.worker.tasks);
         Opened { io, held }
     }
 
@@ -183,8 +183,8 @@ impl Dialer {
 
     /// One line for each failed handshake, with the reason and the peer's address.
     pub(super) fn refused(&self, reason: &'static str, sentence: &str) {
-        let seed = &self.core.seed;
-        seed.meters.handshake_failed(Side::Hop, reason);
+        let spec = &self.worker.spec;
+        spec.meters.handshake_failed(Side::Hop, reason);
         let (address, wanted) = (
             self.address.to_string(),
             self.wanted.as_ref().map(PeerId::to_string),
@@ -199,7 +199,7 @@ impl Dialer {
             ("peer", address.into()),
             ("wanted", wanted.into()),
         ];
-        seed.log
+        spec.log
             .event(Level::Warn, "handshake_failed", &message, &fields);
     }
 }

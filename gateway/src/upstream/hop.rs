@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -68,16 +69,16 @@ const ASK_AGAIN: u32 = 60;
 impl Hop {
     /// A hop to `address`, over mTLS where an identity is wanted.
     pub(super) fn new(
-        core: Rc<Worker>,
+        worker: Rc<Worker>,
         trust: TrustStore,
         live: LiveConnections,
         address: Address,
         wanted: Option<PeerId>,
     ) -> Self {
         let keep = if wanted.is_some() { KEEP } else { KEEP_PLAIN };
-        let pool = Pool::new(&core.timers, &core.tasks, &core.buffers, keep);
+        let pool = Pool::new(&worker.timers, &worker.tasks, &worker.buffers, keep);
         let dialer = Rc::new(Dialer {
-            core,
+            worker,
             trust,
             live,
             address,
@@ -132,7 +133,7 @@ impl Hop {
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
             let by = (owner, &mut *hint);
-            match shared::send(&connection, request, patience, by, &self.dialer.core).await {
+            match shared::send(&connection, request, patience, by, &self.dialer.worker).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
@@ -144,7 +145,7 @@ impl Hop {
                     once_more = false;
                     request = *unanswered;
                 }
-                Err(failed) => return Err(self.told(failed, patience)),
+                Err(failed) => return Err(self.meaning(failed, patience)),
             }
         }
     }
@@ -159,7 +160,7 @@ impl Hop {
         let sent = self.pool.send(request, patience, connect, hint).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Connect(request, failure) => Error::Unsent(request, failure.into()),
-            Unanswered::Failed(failed) => self.told(failed, patience),
+            Unanswered::Failed(failed) => self.meaning(failed, patience),
         })
     }
 
@@ -187,7 +188,7 @@ impl Hop {
                 }
                 self.attempt()
             };
-            if let Err(failure) = patience.connecting(attempt.over()).await? {
+            if let Err(failure) = patience.connecting(pin!(attempt.over())).await? {
                 return Ok(Err(failure.into()));
             }
         }
@@ -201,7 +202,7 @@ impl Hop {
             io::ErrorKind::Other,
             "the attempt to connect broke off".to_owned(),
         );
-        let tasks = &self.dialer.core.tasks;
+        let tasks = &self.dialer.worker.tasks;
         self.open.attempts.join(tasks, broken, || async move {
             match dialer.shared().await? {
                 Dialled::Shared(connection) => open.connections.borrow_mut().push(connection),
@@ -215,7 +216,7 @@ impl Hop {
     }
 
     /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
-    fn told(&self, failed: Failed, patience: &Patience<'_>) -> Error {
+    fn meaning(&self, failed: Failed, patience: &Patience<'_>) -> Error {
         // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
         if let UploadState::Failed(fault) = patience.upload().state()
             && fault != BodyFault::Cut

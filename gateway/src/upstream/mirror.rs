@@ -29,7 +29,7 @@ struct Comparison {
     ours: RefCell<Option<Known>>,
     theirs: RefCell<Option<Known>>,
     meters: Arc<PluginMeters>,
-    worker: usize,
+    slot: usize,
     told: Cell<bool>,
 }
 
@@ -83,30 +83,30 @@ impl Drop for Ticket {
 /// Sends a copy to `cluster`, if one may go, as `copy` makes it; and a place to tell of the answer that the caller gets.
 pub(crate) fn begin(
     upstreams: &Rc<Upstreams>,
-    core: &Rc<Worker>,
+    worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
     copy: impl FnOnce() -> Option<Outgoing>,
 ) -> Option<Mirroring> {
-    let meters = cluster.meters(&core.seed.meters).clone();
-    let worker = core.seed.index;
+    let meters = cluster.meters(&worker.spec.meters).clone();
+    let slot = worker.spec.index;
     let ticket = Ticket::of(cluster);
     let made = ticket.and_then(|ticket| Some((ticket, copy()?)));
     let Some((ticket, outgoing)) = made else {
-        meters.slot(worker).mirrored(Mirrored::Skipped);
+        meters.slot(slot).mirrored(Mirrored::Skipped);
         return None;
     };
     let comparison = Rc::new(Comparison {
         ours: RefCell::default(),
         theirs: RefCell::default(),
         meters,
-        worker,
+        slot,
         told: Cell::new(false),
     });
-    let (upstreams, core_) = (upstreams.clone(), core.clone());
+    let (upstreams, on) = (upstreams.clone(), worker.clone());
     let theirs = comparison.clone();
-    core.tasks.spawn("a copy of a request", async move {
+    worker.tasks.spawn("a copy of a request", async move {
         let wait = outgoing.plugin.timeout.min(WAIT_MOST);
-        let sent = send(&upstreams, &core_, &ticket.0, outgoing, wait).await;
+        let sent = send(&upstreams, &on, &ticket.0, outgoing, wait).await;
         theirs.theirs(sent.unwrap_or(Known::Broken));
     });
     Some(Mirroring(Some(comparison)))
@@ -114,7 +114,7 @@ pub(crate) fn begin(
 
 async fn send(
     upstreams: &Upstreams,
-    core: &Worker,
+    worker: &Worker,
     cluster: &Arc<Cluster>,
     outgoing: Outgoing,
     wait: Duration,
@@ -131,7 +131,7 @@ async fn send(
     if let Some(length) = length(&head.headers) {
         return Ok(Known::Whole { status, length });
     }
-    let deadline = core.timers.sleep(wait);
+    let deadline = worker.timers.sleep(wait);
     let mut length = 0;
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
@@ -198,7 +198,7 @@ impl Comparison {
         };
         if !self.told.replace(true) {
             let result = verdict(ours, theirs);
-            self.meters.slot(self.worker).mirrored(result);
+            self.meters.slot(self.slot).mirrored(result);
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) use error::Error;
 
 /// One worker's way to all plugins.
 pub(crate) struct Upstreams {
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     ways: Ways,
     /// By the clusters' seats.
     places: RefCell<Vec<Option<Rc<Place>>>>,
@@ -107,10 +107,10 @@ enum Failed {
 impl Upstreams {
     /// A way without any connection yet.
     #[must_use]
-    pub(crate) fn new(core: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
         Self {
-            ways: Ways::new(core.clone(), trust, live),
-            core,
+            ways: Ways::new(worker.clone(), trust, live),
+            worker,
             places: RefCell::default(),
         }
     }
@@ -171,7 +171,7 @@ impl Upstreams {
             place,
             cluster,
             owner,
-            patience: Patience::new(upload, &self.core.timers, plugin.timeout),
+            patience: Patience::new(upload, &self.worker.timers, plugin.timeout),
             carrier,
             sidecar: !plugin.upstream.is_plaintext(),
             retry: plugin.retry,
@@ -262,7 +262,7 @@ impl Upstreams {
         hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
-        let mut watch = Watch::new(cluster, &seat.rank, &self.core, sending.several, begun);
+        let mut watch = Watch::new(cluster, &seat.rank, &self.worker, sending.several, begun);
         let sent = seat
             .hop
             .send(
@@ -305,7 +305,7 @@ impl Upstreams {
         begun: Instant,
     ) -> Result<Seat, Error> {
         let (cluster, now) = (sending.cluster, sending.cluster.epoch().at(begun));
-        let random = || self.core.random.next();
+        let random = || self.worker.random.next();
         let choice = sending.place.with(cluster, &self.ways, |rota| {
             rota.choose(cluster.generation(), repeatable, now, random)
         });
@@ -317,7 +317,7 @@ impl Upstreams {
     }
 
     fn next(&self, sending: &Sending<'_>, tried: &[Arc<Instance>], again: bool) -> Option<Seat> {
-        let (cluster, random) = (sending.cluster, self.core.random.next());
+        let (cluster, random) = (sending.cluster, self.worker.random.next());
         let choice = sending.place.with(cluster, &self.ways, |rota| {
             rota.choose_other(cluster.generation(), tried, again, random)
         });
@@ -337,13 +337,13 @@ impl Upstreams {
     ) -> Result<Answer, Error> {
         let place = self.place(cluster);
         // The gateway's own: what it holds is nobody's who waits for it.
-        let owner = self.core.held.owner(None);
+        let owner = self.worker.held.owner(None);
         let sending = Sending {
             owner: &owner,
             several: place.is_several(cluster, &self.ways),
             place,
             cluster,
-            patience: Patience::new(upload, &self.core.timers, wait),
+            patience: Patience::new(upload, &self.worker.timers, wait),
             carrier: outgoing.carrier,
             sidecar: !outgoing.plugin.upstream.is_plaintext(),
             retry: outgoing.plugin.retry,
@@ -371,8 +371,8 @@ impl Upstreams {
     ) -> Result<Answer, Error> {
         let hop = self.place(cluster).hop(instance, cluster, &self.ways);
         let hop = hop.ok_or_else(Error::nowhere)?;
-        let patience = Patience::new(upload, &self.core.timers, wait);
-        let owner = self.core.held.owner(None);
+        let patience = Patience::new(upload, &self.worker.timers, wait);
+        let owner = self.worker.held.owner(None);
         let nobody = &mut |_, _| {};
         let sent = hop.send(request, Carrier::Shared, &patience, (&owner, nobody));
         sent.await.map_err(|error| match error {
@@ -406,7 +406,7 @@ impl Upstreams {
     }
 
     fn second(&self) -> u64 {
-        self.core.timers.now() / TICKS_A_SECOND
+        self.worker.timers.now() / TICKS_A_SECOND
     }
 }
 

@@ -26,7 +26,7 @@ use super::load::UnderWay;
 pub(super) struct Watch<'a> {
     cluster: &'a Arc<Cluster>,
     rank: Rc<Rank>,
-    core: &'a Rc<Worker>,
+    worker: &'a Rc<Worker>,
     /// None where there is nothing to choose.
     under_way: Option<UnderWay>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Watch<'a> {
 struct Rest {
     cluster: Arc<Cluster>,
     rank: Rc<Rank>,
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     under_way: UnderWay,
     begun: Instant,
     /// It counts as a good answer already.
@@ -50,7 +50,7 @@ impl<'a> Watch<'a> {
     pub(super) fn new(
         cluster: &'a Arc<Cluster>,
         rank: &Rc<Rank>,
-        core: &'a Rc<Worker>,
+        worker: &'a Rc<Worker>,
         several: bool,
         begun: Instant,
     ) -> Self {
@@ -58,7 +58,7 @@ impl<'a> Watch<'a> {
         Self {
             cluster,
             rank: rank.clone(),
-            core,
+            worker,
             under_way,
         }
     }
@@ -89,7 +89,7 @@ impl<'a> Watch<'a> {
         }
         let is_whole = answer.response.body().is_ended() || answer.switched.is_some();
         if is_whole || self.under_way.is_none() {
-            good(self.cluster, &self.rank, self.core);
+            good(self.cluster, &self.rank, self.worker);
         }
         false
     }
@@ -128,7 +128,7 @@ impl<'a> Watch<'a> {
             let rest = Rest {
                 cluster: self.cluster.clone(),
                 rank: self.rank,
-                core: self.core.clone(),
+                worker: self.worker.clone(),
                 under_way,
                 begun: Instant::now(),
                 is_good: false,
@@ -150,7 +150,8 @@ impl<'a> Watch<'a> {
         let instance = &self.rank.instance;
         let now = self.cluster.epoch().at(at);
         if let Some(change) = instance.health.failed(now, ejects) {
-            self.cluster.changed(instance, change, &self.core.seed.log);
+            self.cluster
+                .changed(instance, change, &self.worker.spec.log);
         }
     }
 }
@@ -159,14 +160,14 @@ impl Attachment for Rest {
     fn bytes(&mut self, _: u64) {
         if !self.is_good && self.begun.elapsed() > LONG {
             self.is_good = true;
-            good(&self.cluster, &self.rank, &self.core);
+            good(&self.cluster, &self.rank, &self.worker);
         }
     }
 
     fn ended(&mut self, end: End) {
         match end {
             End::Whole | End::CutShort if !self.is_good => {
-                good(&self.cluster, &self.rank, &self.core);
+                good(&self.cluster, &self.rank, &self.worker);
             }
             End::Broken(
                 BodyFault::Cut | BodyFault::Short | BodyFault::Gone | BodyFault::Malformed(_),
@@ -175,7 +176,8 @@ impl Attachment for Rest {
                 let (instance, now) = (&self.rank.instance, self.cluster.epoch().now());
                 let ejects = self.cluster.has_another(instance);
                 if let Some(change) = instance.health.failed(now, ejects) {
-                    self.cluster.changed(instance, change, &self.core.seed.log);
+                    self.cluster
+                        .changed(instance, change, &self.worker.spec.log);
                 }
             }
             // Nobody took it, or it was silent as a slow plugin is.
@@ -184,12 +186,12 @@ impl Attachment for Rest {
     }
 }
 
-fn good(cluster: &Cluster, rank: &Rank, core: &Worker) {
+fn good(cluster: &Cluster, rank: &Rank, worker: &Worker) {
     let health = &rank.instance.health;
     if !health.is_spotless()
         && let Some(change) = health.answered(cluster.epoch().now())
     {
-        cluster.changed(&rank.instance, change, &core.seed.log);
+        cluster.changed(&rank.instance, change, &worker.spec.log);
     }
 }
 

@@ -19,7 +19,7 @@ use super::instance::Instance;
 
 /// What connections are made from.
 pub(super) struct Ways {
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     trust: TrustStore,
     live: LiveConnections,
 }
@@ -48,13 +48,17 @@ struct Hops {
 }
 
 impl Ways {
-    pub(super) fn new(core: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
-        Self { core, trust, live }
+    pub(super) fn new(worker: Rc<Worker>, trust: TrustStore, live: LiveConnections) -> Self {
+        Self {
+            worker,
+            trust,
+            live,
+        }
     }
 
     fn to(&self, instance: &Instance, cluster: &Cluster) -> Rc<Hop> {
         Rc::new(Hop::new(
-            self.core.clone(),
+            self.worker.clone(),
             self.trust.clone(),
             self.live.clone(),
             instance.at().clone(),

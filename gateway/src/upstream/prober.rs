@@ -28,7 +28,7 @@ use crate::registry::{HealthCheck, Plugin, Registry};
 /// Who asks.
 struct Prober {
     upstreams: Rc<Upstreams>,
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     contracts: Contracts,
 }
 
@@ -48,17 +48,17 @@ const VERSION_EVERY_MS: u64 = 5_000;
 /// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes into the book.
 pub(crate) async fn run(
     upstreams: Rc<Upstreams>,
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     registry: Registry,
     book: Book,
 ) {
     let mut prober = Prober {
         upstreams,
-        core,
+        worker,
         contracts: Contracts::new(book),
     };
     loop {
-        prober.core.timers.sleep(LOOK_EVERY).await;
+        prober.worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
         prober.contracts.compare(&table);
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
@@ -76,29 +76,29 @@ impl Prober {
             let is_asked = plugin.health.is_some() || plugin.min_version.is_some();
             let now = cluster.epoch().now();
             for instance in cluster.instances().iter() {
-                judge(plugin, cluster, instance, &self.core);
+                judge(plugin, cluster, instance, &self.worker);
                 let to = || Question {
                     upstreams: self.upstreams.clone(),
-                    core: self.core.clone(),
+                    worker: self.worker.clone(),
                     plugin: plugin.clone(),
                     cluster: cluster.clone(),
                     instance: instance.clone(),
                     is_main,
                 };
                 if plugin.contract.is_some() {
-                    self.contracts.look(instance, &self.core, now, to);
+                    self.contracts.look(instance, &self.worker, now, to);
                 }
                 if !is_asked {
                     continue;
                 }
-                let (health, version) = due(instance, plugin, &self.core, now);
+                let (health, version) = due(instance, plugin, &self.worker, now);
                 if (health || version) && !instance.asking.busy.swap(true, Relaxed) {
                     let usual = Usual {
                         to: to(),
                         health,
                         version,
                     };
-                    self.core.tasks.spawn("a probe", usual.ask());
+                    self.worker.tasks.spawn("a probe", usual.ask());
                 }
             }
         }
@@ -106,16 +106,16 @@ impl Prober {
 }
 
 /// Which of the two questions it is time for.
-fn due(instance: &Instance, plugin: &Plugin, core: &Worker, now: u64) -> (bool, bool) {
+fn due(instance: &Instance, plugin: &Plugin, worker: &Worker, now: u64) -> (bool, bool) {
     let asking = &instance.asking;
     let health = plugin.health.as_ref().is_some_and(|check| {
         let every = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX / 2);
         // Jittered: the first time anywhere in the interval, then by a tenth of it.
         if asking.next_health.load(Relaxed) == 0 {
-            let first = now + core.random.next() % every.max(1);
+            let first = now + worker.random.next() % every.max(1);
             asking.next_health.store(first, Relaxed);
         }
-        let spread = core.random.next() % (every / 5).max(1);
+        let spread = worker.random.next() % (every / 5).max(1);
         Asking::is_due(&asking.next_health, now, every - every / 10 + spread)
     });
     let version = Asking::is_due(&asking.next_version, now, VERSION_EVERY_MS);
@@ -175,7 +175,7 @@ impl Question {
             Ok(_) | Err(_) => return,
         };
         let is_new = self.instance.says_version(said.clone());
-        judge(&self.plugin, &self.cluster, &self.instance, &self.core);
+        judge(&self.plugin, &self.cluster, &self.instance, &self.worker);
         if is_new {
             // What runs there now may serve another contract.
             self.instance.asking.next_contract.store(0, Relaxed);
@@ -199,13 +199,13 @@ impl Question {
             ("version", said.into()),
             ("believed", believed.into()),
         ];
-        let log = &self.core.seed.log;
+        let log = &self.worker.spec.log;
         log.event(Level::Warn, "version_mismatch", &message, &fields);
     }
 
     fn changed(&self, change: Option<Change>) {
         if let Some(change) = change {
-            let log = &self.core.seed.log;
+            let log = &self.worker.spec.log;
             self.cluster.changed(&self.instance, change, log);
         }
     }

@@ -28,7 +28,7 @@ use crate::registry::{Plugin, SemVer};
 /// Whom a question is for.
 pub(super) struct Question {
     pub(super) upstreams: Rc<Upstreams>,
-    pub(super) core: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) plugin: Arc<Plugin>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) instance: Arc<Instance>,
@@ -76,7 +76,7 @@ impl Question {
         let answer = asked.await?.response;
         let (head, mut body) = answer.into_parts();
         let mut all = BytesMut::new();
-        let deadline = self.core.timers.sleep(wait);
+        let deadline = self.worker.timers.sleep(wait);
         loop {
             let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
                 Poll::Pending => deadline.poll_passed(cx).map(|()| Err(Error::Timeout)),
@@ -109,8 +109,8 @@ impl Question {
             Address::Unix(_) => "localhost".to_owned(),
         };
         let id = RequestId::new_v7(
-            self.core.seed.clock.unix_millis(),
-            self.core.random.next_wide(),
+            self.worker.spec.clock.unix_millis(),
+            self.worker.random.next_wide(),
         );
         let request = Request::builder()
             .method(Method::GET)
@@ -137,7 +137,7 @@ impl Question {
 
 /// Holds an instance out that does not say that it is as new as it must be, or whose contract breaks the one in force, and lets it in
 /// as soon as that is over, or need not be.
-pub(super) fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, core: &Worker) {
+pub(super) fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, worker: &Worker) {
     let fits = plugin.min_version.as_ref().is_none_or(|least| {
         let said = instance.version();
         let read = said.and_then(|said| SemVer::parse(&said));
@@ -147,13 +147,13 @@ pub(super) fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, cor
     if fits == health.is_out_for(Reason::Version)
         && let Some(change) = health.version_fits(fits, cluster.epoch().now())
     {
-        cluster.changed(instance, change, &core.seed.log);
+        cluster.changed(instance, change, &worker.spec.log);
     }
     let contract =
         !plugin.keeps_breaking_out() || instance.contract().is_some_and(|contract| contract.fits);
     if contract == health.is_out_for(Reason::Contract)
         && let Some(change) = health.contract_fits(contract, cluster.epoch().now())
     {
-        cluster.changed(instance, change, &core.seed.log);
+        cluster.changed(instance, change, &worker.spec.log);
     }
 }

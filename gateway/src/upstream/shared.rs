@@ -2,6 +2,7 @@
 //!
 //! In: a request. Out: its answer; an upload that outlasts its answer goes on, and one whose answer is given up ends with it.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use gapura_http::http1::Rest;
@@ -18,7 +19,7 @@ pub(super) type Shared = Connection<Timers>;
 
 /// Keeps the rest of an upload for as long as its answer is read, and then sees it through.
 struct Carrying {
-    core: Rc<Worker>,
+    worker: Rc<Worker>,
     upload: Rc<Upload>,
     rest: Option<Rest>,
     /// All of the answer has been read.
@@ -34,16 +35,16 @@ pub(super) async fn send(
     request: Request<Body>,
     patience: &Patience<'_>,
     (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
-    core: &Rc<Worker>,
+    worker: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
-    let sending = connection.send(request, owner, hint);
+    let sending = pin!(connection.send(request, owner, hint));
     let answer = patience.answered(sending).await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);
     let upload = patience.upload();
     let body = if upload.state() == UploadState::Flowing {
         let carrying = Carrying {
-            core: core.clone(),
+            worker: worker.clone(),
             upload: upload.clone(),
             rest: incoming.rest(),
             whole: is_whole,
@@ -65,8 +66,8 @@ impl Drop for Carrying {
     fn drop(&mut self) {
         let flows = self.upload.state() == UploadState::Flowing;
         if let Some(rest) = self.rest.take().filter(|_| self.whole && flows) {
-            let (upload, timers) = (self.upload.clone(), self.core.timers.clone());
-            let tasks = &self.core.tasks;
+            let (upload, timers) = (self.upload.clone(), self.worker.timers.clone());
+            let tasks = &self.worker.tasks;
             tasks.spawn("the rest of an upload", carry_on(rest, upload, timers));
         }
     }

@@ -51,12 +51,23 @@ pub enum Kind {
     EcPrivateKey,
     /// `RSA PRIVATE KEY`, PKCS#1.
     RsaPrivateKey,
-    /// A private key of any of the three forms that a passphrase protects. Its content is not decoded.
+    /// A private key of any of the three forms that a passphrase protects. Of the two older ones the content is not decoded.
     EncryptedKey,
     /// `PUBLIC KEY`.
     PublicKey,
     /// Anything else.
     Other,
+}
+
+impl Kind {
+    /// Whether it is a private key, encrypted or not.
+    #[must_use]
+    pub fn is_private_key(self) -> bool {
+        matches!(
+            self,
+            Self::PrivateKey | Self::EcPrivateKey | Self::RsaPrivateKey | Self::EncryptedKey
+        )
+    }
 }
 
 /// One block.
@@ -72,6 +83,8 @@ pub struct Block {
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
+/// PKCS#8 with its encryption inside the ASN.1, so that the block itself is base64 like others.
+const SEALED: &[u8] = b"ENCRYPTED PRIVATE KEY";
 
 /// Every block of a text, in order.
 ///
@@ -144,7 +157,7 @@ impl<'a> Open<'a> {
             label,
             line,
             body: Zeroizing::default(),
-            encrypted: label == b"ENCRYPTED PRIVATE KEY",
+            encrypted: label == SEALED,
         }
     }
 
@@ -184,7 +197,7 @@ impl<'a> Open<'a> {
             }
             _ => Kind::Other,
         };
-        let der = if kind == Kind::EncryptedKey {
+        let der = if self.encrypted && self.label != SEALED {
             Zeroizing::default()
         } else {
             self.decode()?

@@ -1,11 +1,14 @@
 //! The operator's side: a few pages for people and machines that watch the program.
 //!
-//! In: a listener and what the pages say now. Out: answers to GET and HEAD, and to a question that is posted as JSON where the
-//! program answers one; nothing is changed by either. The `Host` must be an IP address or `localhost`, so that a web page cannot have
-//! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed.
+//! In: a listener and what the pages say now. Out: answers to GET and HEAD, events as they happen, and answers to a question that is
+//! posted as JSON where the program takes one; nothing is changed by any of them. The `Host` must be an IP address or `localhost`, so that a web page cannot have
+//! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed, but for what says nothing of the program.
 //! Serves on the control thread and never on a worker: a slow scrape delays no request. Where there are as many readers as may be,
 //! the oldest of them gives up its place, so that who says nothing delays nobody.
 
+mod stream;
+
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,13 +22,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use gapura_http::BoxStream;
 use gapura_protocol::labelled;
-use gapura_transport::body::Body;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+    ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
+
+use stream::{Answer, Pulse};
+pub use stream::{Events, Viewer, Viewers};
 
 /// One page as it reads now.
 pub struct Page {
@@ -34,7 +43,7 @@ pub struct Page {
     /// Its media type.
     pub kind: &'static str,
     /// Its text.
-    pub text: String,
+    pub text: Cow<'static, str>,
 }
 
 labelled! {
@@ -60,6 +69,17 @@ labelled! {
 pub trait Pages: 'static {
     /// The page at `path`, if there is one.
     fn page(&self, path: &str) -> Option<Page>;
+
+    /// A page that says nothing of the program, at `path`: whoever may connect may have it, so that a browser can show where the
+    /// token is to be entered.
+    fn open_page(&self, _path: &str) -> Option<Page> {
+        None
+    }
+
+    /// The events at `path` from now on, or why there are none for this reader.
+    fn events(&self, _path: &str, _query: Option<&str>) -> Option<Result<Events, Page>> {
+        None
+    }
 
     /// Whether a question may be posted to `path`.
     fn takes_questions(&self, _path: &str) -> bool {
@@ -98,6 +118,9 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// So is one that does not read what it asked for.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
+/// What a browser may do with a page of ours: show it, with what comes from here.
+const CSP: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// A token of 8 KiB in a request of any length that is served, and some room.
 const QUESTION_MAX: usize = 64 * 1024;
 
@@ -128,7 +151,7 @@ impl Page {
         Self {
             status,
             kind: "application/json",
-            text: format!("{value:#}\n"),
+            text: format!("{value:#}\n").into(),
         }
     }
 
@@ -138,6 +161,15 @@ impl Page {
         Self::json(
             status,
             &serde_json::json!({"ok": false, "message": message}),
+        )
+    }
+
+    /// Why somebody gets no events: all places are taken.
+    #[must_use]
+    pub fn too_many_viewers() -> Self {
+        Self::refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Eight look at this already; close a page elsewhere, or come again when one has gone.",
         )
     }
 
@@ -154,7 +186,7 @@ impl Page {
         Self {
             status: StatusCode::OK,
             kind: "text/plain; version=0.0.4",
-            text,
+            text: text.into(),
         }
     }
 }
@@ -192,16 +224,17 @@ pub async fn serve(
         match accepted {
             Ok(io) => {
                 while readers.try_join_next().is_some() {}
-                oldest_first.retain(|reader: &AbortHandle| !reader.is_finished());
+                oldest_first.retain(|(reader, _): &(AbortHandle, _)| !reader.is_finished());
                 if readers.len() >= READERS {
-                    let oldest = oldest_first.pop_front();
-                    oldest.inspect(AbortHandle::abort);
+                    // Who reads events is old by nature, and there are few of them.
+                    let waits = |(_, pulse): &(_, Pulse)| !pulse.is_there();
+                    let oldest = oldest_first.iter().position(waits);
+                    let oldest = oldest.and_then(|at| oldest_first.remove(at));
+                    oldest.inspect(|(reader, _)| reader.abort());
                 }
-                oldest_first.push_back(readers.spawn_local(reader(
-                    io,
-                    rules.clone(),
-                    pages.clone(),
-                )));
+                let pulse = Pulse::default();
+                let reader = reader(io, rules.clone(), pages.clone(), pulse.clone());
+                oldest_first.push_back((readers.spawn_local(reader), pulse));
             }
             // Out of file descriptors, most likely: others need them more.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -211,10 +244,11 @@ pub async fn serve(
     while readers.join_next().await.is_some() {}
 }
 
-async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
+async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>, pulse: Pulse) {
+    let felt = pulse.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (rules, pages) = (rules.clone(), pages.clone());
-        async move { Ok::<_, Infallible>(serve_one(request, &rules, &*pages).await) }
+        let (rules, pages, pulse) = (rules.clone(), pages.clone(), pulse.clone());
+        async move { Ok::<_, Infallible>(serve_one(request, &rules, &*pages, pulse).await) }
     });
     // A reader that breaks off is of no interest.
     let connection = hyper::server::conn::http1::Builder::new()
@@ -222,14 +256,24 @@ async fn reader(io: BoxStream, rules: Rules, pages: Rc<dyn Pages>) {
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(io), service);
-    let _ = tokio::time::timeout(READ_WITHIN, connection).await;
+    let mut connection = pin!(connection);
+    while tokio::time::timeout(READ_WITHIN, &mut connection)
+        .await
+        .is_err()
+        && felt.is_felt(READ_WITHIN)
+    {}
 }
 
-async fn serve_one(request: Request<Incoming>, rules: &Rules, pages: &dyn Pages) -> Response<Body> {
+async fn serve_one(
+    request: Request<Incoming>,
+    rules: &Rules,
+    pages: &dyn Pages,
+    pulse: Pulse,
+) -> Response<Answer> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if !pages.takes_questions(path) {
-        return answer(&head.method, path, &head.headers, rules, pages);
+        return answer(&head, rules, pages, pulse);
     }
     let page = match refused_question(&head.method, &head.headers, rules) {
         Some((status, message)) => Page::refusal(status, message),
@@ -258,33 +302,62 @@ async fn whole(mut body: Incoming) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn answer(
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    rules: &Rules,
-    pages: &dyn Pages,
-) -> Response<Body> {
-    let page = match refusal(method, headers, rules) {
-        Some((status, message)) => Page::refusal(status, message),
-        None => pages.page(path).unwrap_or_else(Page::missing),
-    };
-    respond(page, "GET, HEAD")
+fn answer(head: &Parts, rules: &Rules, pages: &dyn Pages, pulse: Pulse) -> Response<Answer> {
+    const ALLOWED: &str = "GET, HEAD";
+    let (path, query) = (head.uri.path(), head.uri.query());
+    if let Some((status, message)) = refusal(&head.method, &head.headers, rules) {
+        return respond(Page::refusal(status, message), ALLOWED);
+    }
+    if let Some(page) = pages.open_page(path) {
+        return respond(page, ALLOWED);
+    }
+    if let Some((status, message)) = token_refusal(&head.headers, rules) {
+        return respond(Page::refusal(status, message), ALLOWED);
+    }
+    match pages.events(path, query) {
+        Some(Ok(events)) => made(
+            StatusCode::OK,
+            "text/event-stream",
+            Answer::events(events, pulse),
+        ),
+        Some(Err(page)) => respond(page, ALLOWED),
+        None => respond(pages.page(path).unwrap_or_else(Page::missing), ALLOWED),
+    }
 }
 
-fn respond(page: Page, allowed: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(Bytes::from(page.text)));
-    *response.status_mut() = page.status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn respond(page: Page, allowed: &'static str) -> Response<Answer> {
+    let text = match page.text {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut response = made(page.status, page.kind, Answer::Whole(Some(text)));
     if page.status == StatusCode::METHOD_NOT_ALLOWED {
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+/// An answer with what a browser must know of all of them: it is kept nowhere, is what it says, loads nothing from elsewhere, and stands
+/// in nobody's frame.
+fn made(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, kind),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CONTENT_SECURITY_POLICY, CSP),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     response
 }
@@ -301,7 +374,8 @@ fn refused_question(
             "A question is posted, as JSON.",
         ));
     }
-    if let Some(refused) = refusal(&Method::GET, headers, rules) {
+    let refused = refusal(&Method::GET, headers, rules);
+    if let Some(refused) = refused.or_else(|| token_refusal(headers, rules)) {
         return Some(refused);
     }
     if !is_ours(headers) {
@@ -350,6 +424,10 @@ fn refusal(
             "The Host must be an IP address or localhost.",
         ));
     }
+    None
+}
+
+fn token_refusal(headers: &HeaderMap, rules: &Rules) -> Option<(StatusCode, &'static str)> {
     let token = rules.token.as_ref()?;
     let given = headers
         .get(AUTHORIZATION)
@@ -384,183 +462,4 @@ fn names_no_site(headers: &HeaderMap) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct One;
-
-    impl Pages for One {
-        fn page(&self, path: &str) -> Option<Page> {
-            (path == "/healthz")
-                .then(|| Page::json(StatusCode::OK, &serde_json::json!({"ok": true})))
-        }
-    }
-
-    fn status(
-        method: &Method,
-        path: &str,
-        lines: &[(&'static str, &'static str)],
-        rules: &Rules,
-    ) -> u16 {
-        let headers = lines
-            .iter()
-            .map(|(name, value)| {
-                (
-                    http::HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect();
-        answer(method, path, &headers, rules, &One)
-            .status()
-            .as_u16()
-    }
-
-    #[test]
-    fn a_reader_by_address_is_answered_and_one_by_a_strangers_name_is_not() {
-        let rules = Rules {
-            check_host: true,
-            token: None,
-        };
-        for host in [
-            "127.0.0.1:9901",
-            "127.0.0.1",
-            "localhost",
-            "LOCALHOST:1",
-            "[::1]:9901",
-            "[::1]",
-        ] {
-            assert_eq!(
-                status(&Method::GET, "/healthz", &[("host", host)], &rules),
-                200,
-                "{host}"
-            );
-        }
-        for host in [
-            "evil.example",
-            "evil.example:9901",
-            "localhost.evil.example",
-            "",
-            "127.0.0.1.evil.example",
-        ] {
-            assert_eq!(
-                status(&Method::GET, "/healthz", &[("host", host)], &rules),
-                403,
-                "{host}"
-            );
-        }
-        assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 403);
-        assert_eq!(
-            status(
-                &Method::GET,
-                "/healthz",
-                &[("host", "evil.example")],
-                &Rules::default()
-            ),
-            200
-        );
-    }
-
-    #[test]
-    fn only_reading_and_only_what_is_there() {
-        let rules = Rules::default();
-        assert_eq!(status(&Method::HEAD, "/healthz", &[], &rules), 200);
-        assert_eq!(status(&Method::POST, "/healthz", &[], &rules), 405);
-        assert_eq!(status(&Method::GET, "/secrets", &[], &rules), 404);
-        let allowed = |method| {
-            answer(&method, "/healthz", &HeaderMap::new(), &rules, &One)
-                .headers()
-                .get(ALLOW)
-                .cloned()
-        };
-        assert_eq!(allowed(Method::DELETE).unwrap(), "GET, HEAD");
-        assert_eq!(allowed(Method::GET), None);
-    }
-
-    #[test]
-    fn a_question_is_posted_as_json_and_by_no_foreign_page() {
-        let rules = Rules {
-            check_host: true,
-            token: None,
-        };
-        let refused = |method: &Method, lines: &[(&'static str, &'static str)]| {
-            let host = ("host", "127.0.0.1:9901");
-            let headers = [host]
-                .iter()
-                .chain(lines)
-                .map(|(name, value)| {
-                    (
-                        http::HeaderName::from_static(name),
-                        HeaderValue::from_static(value),
-                    )
-                })
-                .collect();
-            refused_question(method, &headers, &rules).map(|(status, _)| status.as_u16())
-        };
-        let json = ("content-type", "application/json");
-        for lines in [
-            &[json][..],
-            &[("content-type", "Application/JSON; charset=utf-8")],
-            &[json, ("origin", "http://127.0.0.1:9901")],
-        ] {
-            assert_eq!(refused(&Method::POST, lines), None, "{lines:?}");
-        }
-        for (lines, status) in [
-            (&[][..], 415),
-            (&[("content-type", "text/plain")], 415),
-            (&[json, ("origin", "https://evil.example")], 403),
-            (&[json, ("origin", "null")], 403),
-            (&[json, ("origin", "http://127.0.0.1")], 403),
-            (
-                &[
-                    json,
-                    ("origin", "http://127.0.0.1:9901"),
-                    ("origin", "null"),
-                ],
-                403,
-            ),
-        ] {
-            assert_eq!(refused(&Method::POST, lines), Some(status), "{lines:?}");
-        }
-        assert_eq!(refused(&Method::GET, &[json]), Some(405));
-    }
-
-    #[test]
-    fn what_needs_no_token_is_what_machines_ask_for() {
-        let open: Vec<&str> = Endpoint::ALL
-            .into_iter()
-            .filter(|endpoint| endpoint.is_for_machines())
-            .map(Endpoint::path)
-            .collect();
-        assert_eq!(open, ["/healthz", "/readyz", "/metrics"]);
-        assert_eq!(Endpoint::of("/config"), Some(Endpoint::Config));
-        assert_eq!(Endpoint::of("/healthz/"), None);
-    }
-
-    #[test]
-    fn a_token_is_asked_for_where_one_is_set() {
-        let rules = Rules {
-            check_host: false,
-            token: Some(Arc::from(&b"s3cret"[..])),
-        };
-        assert_eq!(
-            status(
-                &Method::GET,
-                "/healthz",
-                &[("authorization", "Bearer s3cret")],
-                &rules
-            ),
-            200
-        );
-        assert_eq!(
-            status(
-                &Method::GET,
-                "/healthz",
-                &[("authorization", "Bearer s3cre")],
-                &rules
-            ),
-            401
-        );
-        assert_eq!(status(&Method::GET, "/healthz", &[], &rules), 401);
-    }
-}
+mod tests;

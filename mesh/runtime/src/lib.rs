@@ -24,5 +24,6 @@ pub mod signals;
 pub mod start;
 pub mod systemd;
 pub mod takeover;
+mod tap;
 pub mod trust_metrics;
 pub mod worker;

@@ -3,11 +3,13 @@
 //! In: checked settings. Out: a [`Ground`] together with what the program has read besides, or every fault at once, a sentence each.
 //! Nothing is bound or begun here, so that `--check`, which ends after this, finds the very faults that a start would.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gapura_files::secret;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
+use gapura_telemetry::alarms::{Alarm, docs};
 use gapura_trust::marks::Kept;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 
@@ -20,6 +22,7 @@ pub struct Loading {
     kept: Kept,
     admin_token: Option<Arc<[u8]>>,
     faults: Vec<String>,
+    about: BTreeSet<Alarm>,
 }
 
 /// What both programs have loaded once there is no fault.
@@ -51,6 +54,7 @@ impl Loading {
         let trust = TrustSet::start(&common.mesh_dir, &options, kept.marks())
             .map_err(|error| note(error.to_string()))
             .ok();
+        let about = trust.is_none().then_some(Alarm::Trust);
         let token = common
             .admin
             .token_file
@@ -63,6 +67,7 @@ impl Loading {
             kept,
             admin_token: token.map(|token| Arc::from(token.as_slice())),
             faults,
+            about: about.into_iter().collect(),
         }
     }
 
@@ -88,6 +93,14 @@ impl Loading {
             .ok()
     }
 
+    /// What was read, or `None`: its fault would raise `alarm` in a program that runs.
+    pub fn judged<T>(&mut self, alarm: Alarm, read: Option<T>) -> Option<T> {
+        if read.is_none() {
+            self.about.insert(alarm);
+        }
+        read
+    }
+
     /// What was loaded, and what the program has read besides; nothing of it if there was any fault.
     ///
     /// # Errors
@@ -103,7 +116,21 @@ impl Loading {
                 };
                 Ok((ground, own))
             }
-            _ => Err(self.faults),
+            _ => Err(with_docs(self.faults, &self.about)),
         }
     }
+}
+
+/// The faults, and where it is written what to do about those that a running program would raise an alarm for.
+#[must_use]
+pub fn with_docs<'a>(
+    mut faults: Vec<String>,
+    about: impl IntoIterator<Item = &'a Alarm>,
+) -> Vec<String> {
+    let pages = about.into_iter().map(|alarm| docs(alarm.as_str()));
+    let pages: Vec<String> = pages.collect();
+    if !pages.is_empty() {
+        faults.push(format!("what to do about it: {}", pages.join(", ")));
+    }
+    faults
 }

@@ -3,16 +3,19 @@
 //! In: what all programs share, and of each program a [`Report`] of what it knows besides. Out: a page for each
 //! [`Endpoint`]. Invariant: no page shows a key, a token or a secret; what is shown of settings is made where they are read.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use gapura_protocol::leg::Side;
-use gapura_telemetry::alarms::Alarms;
+use gapura_telemetry::access::UNROUTED;
+use gapura_telemetry::alarms::{Alarms, docs};
 use gapura_telemetry::metrics::{Text, render_program};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::admin::{Endpoint, Page, Pages};
+use crate::admin::{Endpoint, Events, Page, Pages};
 use crate::shared::{Missing, Shared};
+use crate::tap::{TAP, Taps};
 use crate::trust_metrics::render_trust;
 
 /// What one program has to say besides what both do.
@@ -56,19 +59,41 @@ pub trait Report: 'static {
         None
     }
 
+    /// Where each plugin in force is mounted, in a program that has mounts.
+    fn mounts(&self) -> Option<BTreeMap<String, String>> {
+        None
+    }
+
     /// Counters of its own.
     fn metrics(&self, _text: &mut Text) {}
 }
 
 /// The operator's side.
-pub struct Admin<R>(pub Rc<R>);
+pub struct Admin<R> {
+    report: Rc<R>,
+    taps: Taps,
+}
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
 pub struct Health<R>(pub Rc<R>);
 
+impl<R: Report> Admin<R> {
+    /// Of a program that has `report` to say.
+    #[must_use]
+    pub fn new(report: Rc<R>) -> Self {
+        let shared = report.shared();
+        let taps = Taps::new(shared.tap.clone(), shared.log.clone());
+        Self { report, taps }
+    }
+}
+
 impl<R: Report> Pages for Admin<R> {
     fn page(&self, path: &str) -> Option<Page> {
-        page(&*self.0, Endpoint::of(path)?)
+        page(&*self.report, Endpoint::of(path)?)
+    }
+
+    fn events(&self, path: &str, query: Option<&str>) -> Option<Result<Events, Page>> {
+        (path == TAP).then(|| self.taps.events(query))
     }
 
     fn takes_questions(&self, path: &str) -> bool {
@@ -76,7 +101,7 @@ impl<R: Report> Pages for Admin<R> {
     }
 
     fn answer(&self, path: &str, question: &[u8]) -> Option<Page> {
-        (path == EXPLAIN).then(|| self.0.explain(question))?
+        (path == EXPLAIN).then(|| self.report.explain(question))?
     }
 }
 
@@ -128,6 +153,16 @@ fn certificates(report: &impl Report) -> Value {
 fn metrics<R: Report>(report: &R) -> String {
     let (shared, mut text) = (report.shared(), Text::default());
     shared.meters.render(&mut text, R::SIDES);
+    let mounts = report.mounts();
+    shared.meters.render_http_server(&mut text, |plugin| {
+        let Some(mounts) = &mounts else {
+            return Some(None);
+        };
+        match mounts.get(plugin) {
+            Some(mount) => Some(Some(mount.clone())),
+            None => (plugin == UNROUTED).then_some(None),
+        }
+    });
     report.metrics(&mut text);
     render_trust(
         &mut text,
@@ -151,6 +186,6 @@ fn raised(alarms: &Alarms) -> Value {
     alarms
         .raised()
         .into_iter()
-        .map(|(name, sentence)| json!({"name": name, "message": sentence}))
+        .map(|(name, sentence)| json!({"name": name, "message": sentence, "docs": docs(name)}))
         .collect()
 }

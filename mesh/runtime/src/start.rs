@@ -13,6 +13,7 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::Meters;
+use gapura_telemetry::tap::Tap;
 use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
@@ -90,6 +91,7 @@ impl Prepared {
             live: LiveConnections::new(),
             alarms,
             meters: Arc::new(Meters::new(common.workers, blueprint.token_reasons)),
+            tap: (!common.no_tap).then(Tap::default),
             log,
             clock,
             stopping: stop.follow(),
@@ -162,17 +164,18 @@ impl Prepared {
         for warning in &begun.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
-        let seed = WorkerSpec {
+        let spec = WorkerSpec {
             index: 0,
             of: common.workers,
             clock: shared.clock.clone(),
             log: shared.log.clone(),
             access: common.access_log,
             meters: shared.meters.clone(),
+            tap: shared.tap.clone(),
             stopping: shared.stopping.clone(),
             held: room.held,
         };
-        let (queues, workers) = worker::spawn_all(&seed, maker)?;
+        let (queues, workers) = worker::spawn_all(&spec, maker)?;
         let reloads = Reloads::default();
         let (log, alarms) = (shared.log.clone(), shared.alarms.clone());
         let addresses = bound.addresses();
@@ -181,7 +184,7 @@ impl Prepared {
             let mut tasks = JoinSet::new();
             let report = Rc::new(control(&mut tasks, &asked));
             let watchers = AdminPages {
-                admin: Rc::new(Admin(report.clone())),
+                admin: Rc::new(Admin::new(report.clone())),
                 health: Rc::new(Health(report)),
                 token: ground.admin_token,
             };

@@ -19,6 +19,7 @@ use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_telemetry::tap::Tap;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
@@ -45,6 +46,8 @@ pub struct WorkerSpec {
     pub access: AccessLog,
     /// The program's counters.
     pub meters: Arc<Meters>,
+    /// Where finished requests can be looked at.
+    pub tap: Option<Tap>,
     /// The program's end.
     pub stopping: Stopping,
     /// Bytes that the streams of all workers may hold.
@@ -54,7 +57,7 @@ pub struct WorkerSpec {
 /// What the connections of one worker share.
 pub struct Worker {
     /// What it was made from.
-    pub seed: WorkerSpec,
+    pub spec: WorkerSpec,
     /// Its deadlines.
     pub timers: Timers,
     /// What the streams over its own HTTP/2 connections hold.
@@ -82,13 +85,13 @@ impl Worker {
     /// Counts a connection for as long as what it returns is kept.
     #[must_use]
     pub fn count_open(&self, side: Side) -> OpenConnection {
-        OpenConnection::count(&self.seed.meters, self.seed.index, side)
+        OpenConnection::count(&self.spec.meters, self.spec.index, side)
     }
 
     /// The date for an answer that has none: made once a second.
     #[must_use]
     pub fn date(&self) -> HttpDate {
-        let now = self.seed.clock.unix();
+        let now = self.spec.clock.unix();
         let (second, date) = self.date.get();
         if second == now {
             return date;
@@ -117,20 +120,20 @@ impl Worker {
             ("reason", "http2".into()),
             ("peer", peer.into()),
         ];
-        let log = &self.seed.log;
+        let log = &self.spec.log;
         log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
     /// Ready when a connection of HTTP/1.1 is to close where it is idle.
     pub async fn idle_ends(&self) {
-        self.seed.stopping.clone().reached(Phase::Closing).await;
+        self.spec.stopping.clone().reached(Phase::Closing).await;
         self.timers.sleep(LAST_REQUEST).await;
     }
 
     /// The counters this worker owns.
     #[must_use]
     pub fn meters(&self) -> &WorkerMeters {
-        self.seed.meters.worker(self.seed.index)
+        self.spec.meters.worker(self.spec.index)
     }
 }
 
@@ -143,24 +146,24 @@ pub trait Serve: 'static {
     fn sweep(&self);
 }
 
-/// Starts `seed.of` workers, each with what `maker` makes for it; `index` of the seed does not count. Out: their queues, and what
+/// Starts `spec.of` workers, each with what `maker` makes for it; its `index` does not count. Out: their queues, and what
 /// ends when all of them have.
 ///
 /// # Errors
 /// If a thread cannot be started.
 pub fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
-    seed: &WorkerSpec,
+    spec: &WorkerSpec,
     mut maker: impl FnMut() -> M,
 ) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {
     let (alive, workers) = mpsc::channel(1);
     let mut queues = Vec::new();
-    for index in 0..seed.of {
+    for index in 0..spec.of {
         let (queue, connections) = Queue::new();
         queues.push(queue);
         spawn(
             WorkerSpec {
                 index,
-                ..seed.clone()
+                ..spec.clone()
             },
             connections,
             alive.clone(),
@@ -173,12 +176,12 @@ pub fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
 
 /// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
 fn spawn<S: Serve>(
-    seed: WorkerSpec,
+    spec: WorkerSpec,
     connections: mpsc::UnboundedReceiver<Accepted>,
     alive: Alive,
     make: impl FnOnce(Rc<Worker>) -> S + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    let name = format!("{}-{}", seed.log.service(), seed.index);
+    let name = format!("{}-{}", spec.log.service(), spec.index);
     std::thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -187,15 +190,16 @@ fn spawn<S: Serve>(
         let random = Random::seeded()
             .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
         let timers = Timers::new();
-        let held = http2::Streams::new(seed.held / seed.of.max(1));
+        let held = http2::Streams::new(spec.held / spec.of.max(1));
         let sink = Sink::new(
-            seed.log.clone(),
-            seed.access,
-            seed.meters.clone(),
-            seed.index,
+            spec.log.clone(),
+            spec.access,
+            spec.meters.clone(),
+            spec.index,
+            spec.tap.clone(),
         );
-        let core = Rc::new(Worker {
-            seed,
+        let worker = Rc::new(Worker {
+            spec,
             timers,
             held,
             buffers: Buffers::new(),
@@ -206,26 +210,26 @@ fn spawn<S: Serve>(
             shedding: Shedding::default(),
         });
         // Inside the runtime: what is made may begin tasks.
-        let serve = runtime.block_on(async { Rc::new(make(core.clone())) });
-        runtime.block_on(work(&core, &serve, connections));
+        let serve = runtime.block_on(async { Rc::new(make(worker.clone())) });
+        runtime.block_on(work(&worker, &serve, connections));
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
         runtime.shutdown_background();
-        core.sink.flush();
+        worker.sink.flush();
         Ok(())
     })
 }
 
 async fn work<S: Serve>(
-    core: &Rc<Worker>,
+    worker: &Rc<Worker>,
     serve: &Rc<S>,
     mut connections: mpsc::UnboundedReceiver<Accepted>,
 ) {
     let mut chores = JoinSet::new();
-    chores.spawn_local(core.timers.clone().run());
-    let (held, timers) = (core.held.clone(), core.timers.clone());
+    chores.spawn_local(worker.timers.clone().run());
+    let (held, timers) = (worker.held.clone(), worker.timers.clone());
     chores.spawn_local(async move { held.run(&timers).await });
-    if core.sink.logs() {
-        let (sink, timers) = (core.sink.clone(), core.timers.clone());
+    if worker.sink.gathers() {
+        let (sink, timers) = (worker.sink.clone(), worker.timers.clone());
         chores.spawn_local(async move {
             loop {
                 timers.sleep(FLUSH_EVERY).await;
@@ -233,12 +237,12 @@ async fn work<S: Serve>(
             }
         });
     }
-    let log = core.seed.log.clone();
-    chores.spawn_local(core.tasks.clone().run(move |what| {
+    let log = worker.spec.log.clone();
+    chores.spawn_local(worker.tasks.clone().run(move |what| {
         let message = format!("{what} ended in a panic; all else goes on");
         log.event(Level::Error, "panic", &message, &[]);
     }));
-    let (tidying, timers) = (Rc::downgrade(serve), core.timers.clone());
+    let (tidying, timers) = (Rc::downgrade(serve), worker.timers.clone());
     chores.spawn_local(async move {
         loop {
             timers.sleep(Duration::from_secs(1)).await;
@@ -249,7 +253,7 @@ async fn work<S: Serve>(
         }
     });
     let mut tasks = JoinSet::new();
-    let mut stopping = core.seed.stopping.clone();
+    let mut stopping = worker.spec.stopping.clone();
     let (mut closing, mut queued) = (false, true);
     loop {
         tokio::select! {
@@ -267,7 +271,7 @@ async fn work<S: Serve>(
             },
             Some(ended) = tasks.join_next() => {
                 if ended.is_err_and(|error| error.is_panic()) {
-                    core.seed.log.event(Level::Error, "panic", "a connection ended in a panic; all others go on", &[]);
+                    worker.spec.log.event(Level::Error, "panic", "a connection ended in a panic; all others go on", &[]);
                 }
             }
         }
@@ -277,14 +281,14 @@ async fn work<S: Serve>(
         }
     }
     // Whoever still waits for an answer is told that there will be none, and what has ended by then ends whole.
-    core.timers.pass_all();
+    worker.timers.pass_all();
     let told = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, told).await;
     // Dropping the set cuts whatever is left.
-    core.sink.cut();
+    worker.sink.cut();
     if !tasks.is_empty() {
         let open = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
-        core.seed.log.event(
+        worker.spec.log.event(
             Level::Warn,
             "cut",
             "the time to drain is over; connections were cut",

@@ -36,6 +36,8 @@ pub struct Common {
     pub workers: usize,
     /// Which finished requests leave a line.
     pub access_log: AccessLog,
+    /// Whether nobody may look at finished requests.
+    pub no_tap: bool,
     /// How the program ends.
     pub drain: Drain,
     /// The socket at which listeners pass from one program to the next.
@@ -88,7 +90,7 @@ impl Common {
         let timeout = layers
             .parse("drain-timeout", duration)
             .unwrap_or(DRAIN_TIMEOUT);
-        let no_crl = layers.switch("no-crl");
+        let (no_crl, no_tap) = (layers.switch("no-crl"), layers.switch("no-tap"));
         let (state_dir, accept_crl_reset) = state(layers);
         Some(Self {
             listen,
@@ -101,6 +103,7 @@ impl Common {
             health,
             workers,
             access_log,
+            no_tap,
             drain: Drain { delay, timeout },
             takeover: layers.one("takeover").map(|found| found.text.into()),
         })

@@ -51,6 +51,12 @@ pub const ACCESS_LOG: Setting = Setting::one(
     "Which requests leave a line: on, errors or off [default: on]",
 );
 
+/// `--no-tap`
+pub const NO_TAP: Setting = Setting::switch(
+    "no-tap",
+    "Take the tap out: nobody can look at finished requests on the operator's side",
+);
+
 /// `--drain-timeout`
 pub const DRAIN_TIMEOUT: Setting = Setting::one(
     "drain-timeout",

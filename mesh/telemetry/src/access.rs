@@ -19,6 +19,7 @@ use http::uri::PathAndQuery;
 
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
+use crate::tap::{Facts, Source, Tap};
 
 /// Which finished requests leave a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct Sink {
     meters: Arc<Meters>,
     worker: usize,
     batch: RefCell<Batch>,
+    tap: Source,
     /// Whatever is under way is being cut.
     cut: Cell<bool>,
 }
@@ -143,15 +145,22 @@ impl AccessLog {
 }
 
 impl Sink {
-    /// The end of worker `worker`'s records.
+    /// The end of worker `worker`'s records, which may be looked at through `tap`.
     #[must_use]
-    pub fn new(log: Log, mode: AccessLog, meters: Arc<Meters>, worker: usize) -> Rc<Self> {
+    pub fn new(
+        log: Log,
+        mode: AccessLog,
+        meters: Arc<Meters>,
+        worker: usize,
+        tap: Option<Tap>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             log,
             mode,
             meters,
             worker,
             batch: RefCell::default(),
+            tap: Source::new(tap),
             cut: Cell::new(false),
         })
     }
@@ -186,10 +195,16 @@ impl Sink {
         self.cut.set(true);
     }
 
-    /// Whether paths and the like are worth keeping.
+    /// Whether paths and the like are worth keeping: a line may be made of them.
     #[must_use]
     pub fn logs(&self) -> bool {
-        self.mode != AccessLog::Off
+        self.mode != AccessLog::Off || self.tap.is_watched()
+    }
+
+    /// Whether lines may ever gather here, for somebody to flush.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.mode != AccessLog::Off || self.tap.is_there()
     }
 
     /// Hands over what has gathered.
@@ -199,6 +214,7 @@ impl Sink {
             let full = std::mem::replace(&mut batch.lines, Vec::with_capacity(BATCH + 1024));
             self.log.send(full, std::mem::take(&mut batch.count));
         }
+        self.tap.flush();
     }
 
     fn finish(&self, record: &Record) {
@@ -213,6 +229,7 @@ impl Sink {
             slot.in_flight.less();
             // How long a WebSocket lasts says nothing of how fast anybody is.
             slot.finish(
+                &record.method,
                 record.status,
                 record.switched.unwrap_or(took),
                 record.upstream,
@@ -225,6 +242,19 @@ impl Sink {
         };
         if wanted {
             self.tell("request", record, took);
+        }
+        if self.tap.is_watched() {
+            let facts = Facts {
+                plugin: record
+                    .plugin
+                    .as_ref()
+                    .map_or(UNROUTED, |plugin| plugin.name()),
+                company: record.tenant.as_ref().map(TenantId::as_str),
+                status: record.status,
+                took,
+            };
+            self.tap
+                .offer(&facts, |line| record.write(line, "request", took));
         }
     }
 
@@ -393,7 +423,7 @@ mod tests {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
-        let sink = Sink::new(log.clone(), mode, meters.clone(), 0);
+        let sink = Sink::new(log.clone(), mode, meters.clone(), 0, None);
         let mut record = sink.begin(
             RequestId::parse(b"r-1").unwrap(),
             Method::GET,
@@ -489,5 +519,59 @@ mod tests {
         assert_eq!(written(AccessLog::Errors, 200).len(), 0);
         assert_eq!(written(AccessLog::Errors, 404).len(), 1);
         assert_eq!(written(AccessLog::Off, 500).len(), 0);
+    }
+
+    /// `cargo test --release -p gapura-telemetry -- --ignored --nocapture what_a_tap_costs`
+    #[test]
+    #[ignore = "prints figures"]
+    #[allow(clippy::print_stdout)]
+    fn what_a_tap_costs() {
+        use crate::tap::Filter;
+        const MANY: u32 = 200_000;
+        let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
+        let meters = Arc::new(Meters::new(1, &[]));
+        let (tap, peer) = (Tap::default(), Rc::<str>::from("127.0.0.1:50000"));
+        let sinks = [None, Some(tap.clone())]
+            .map(|tap| Sink::new(log.clone(), AccessLog::Off, meters.clone(), 0, tap));
+        let plugin = meters.plugin("lab");
+        let each = |what: &str, sink: &Rc<Sink>, watch: Option<&crate::tap::Watch>| {
+            let (begun, mut lines) = (Instant::now(), Vec::new());
+            for at in 0..MANY {
+                let id = RequestId::parse(b"0af7651916cd43dd8448eb211c80319c").unwrap();
+                let mut record = sink.begin(id, Method::GET, peer.clone());
+                if sink.logs() {
+                    record.path =
+                        LoggedPath::Same(PathAndQuery::from_static("/v1/plugins/lab/reports/42"));
+                }
+                record.tenant = Some(TenantId::parse(b"42").unwrap());
+                record.belongs_to(&plugin);
+                record.status = 200;
+                drop(record);
+                if let Some(watch) = watch.filter(|_| at % 1000 == 0) {
+                    sink.flush();
+                    lines.clear();
+                    watch.take(&mut lines);
+                }
+            }
+            println!("{what}: {:?} a request", begun.elapsed() / MANY);
+        };
+        for _ in 0..2 {
+            each("without a tap        ", &sinks[0], None);
+            each("nobody looks         ", &sinks[1], None);
+        }
+        let other = Filter {
+            plugin: Some("other".to_owned()),
+            ..Filter::default()
+        };
+        let one = tap.watch(other).unwrap();
+        each("one looks at others  ", &sinks[1], Some(&one));
+        let all: Vec<_> = (0..7)
+            .map(|_| tap.watch(Filter::default()).unwrap())
+            .collect();
+        each("seven, six asleep    ", &sinks[1], all.first());
+        drop(all);
+        drop(one);
+        let one = tap.watch(Filter::default()).unwrap();
+        each("one looks at all     ", &sinks[1], Some(&one));
     }
 }

@@ -42,6 +42,13 @@ labelled! {
     }
 }
 
+/// Where it is written what an alarm of this name, or an answer of ours with this code, means, and what to do about it: a path within
+/// the repository.
+#[must_use]
+pub fn docs(name: &str) -> String {
+    format!("docs/alarms.md#{name}")
+}
+
 /// The alarms of one running program. Cheap to clone.
 #[derive(Clone)]
 pub struct Alarms {
@@ -68,7 +75,10 @@ impl Alarms {
                 Level::Error,
                 "alarm",
                 sentence,
-                &[("name", alarm.as_str().into())],
+                &[
+                    ("name", alarm.as_str().into()),
+                    ("docs", docs(alarm.as_str()).into()),
+                ],
             );
         }
     }

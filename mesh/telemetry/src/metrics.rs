@@ -3,56 +3,33 @@
 //! Each worker owns its counters and is the only one to write them, so that counting costs a load and a store; a scrape adds the
 //! workers up. Labels come from the configuration and from fixed lists, never from a request: a client can't make a new series.
 
+mod counter;
+mod durations;
+mod http_server;
 mod program;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use counter::{Counter, Histogram};
 pub use gapura_protocol::leg::Side;
 pub use program::render_program;
 pub use text::Text;
 
 use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::{Kind, Stripped};
+use http::Method;
 
-/// A number that one thread writes and any reads.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-/// How long things took: upper bounds of 0.5 ms to 10 s.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [Counter; BOUNDS.len() + 1],
-    sum_micros: Counter,
-}
-
-/// Upper bounds in microseconds, each with its text in seconds. The small ones are for a hop on one machine.
-const BOUNDS: [(u64, &str); 14] = [
-    (500, "0.0005"),
-    (1_000, "0.001"),
-    (2_500, "0.0025"),
-    (5_000, "0.005"),
-    (10_000, "0.01"),
-    (25_000, "0.025"),
-    (50_000, "0.05"),
-    (100_000, "0.1"),
-    (250_000, "0.25"),
-    (500_000, "0.5"),
-    (1_000_000, "1"),
-    (2_500_000, "2.5"),
-    (5_000_000, "5"),
-    (10_000_000, "10"),
-];
+use durations::{Durations, Sums};
 
 /// What one worker counts for one plugin, or for what no plugin takes.
 #[derive(Debug)]
 pub struct PluginSlot {
     /// Finished requests, by status from 100 to 599.
     statuses: Box<[Counter]>,
-    duration: Histogram,
+    duration: Durations,
     upstream: Histogram,
     /// Requests that have begun and not finished.
     pub in_flight: Counter,
@@ -148,48 +125,11 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Counter {
-    /// Adds `more`. Only the owner calls it: between its load and its store nobody else writes.
-    pub fn add(&self, more: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(more),
-            Ordering::Relaxed,
-        );
-    }
-
-    /// Takes one off a gauge.
-    pub fn less(&self) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).saturating_sub(1),
-            Ordering::Relaxed,
-        );
-    }
-
-    /// The number now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Histogram {
-    /// Enters one duration.
-    pub fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS
-            .iter()
-            .position(|(bound, _)| micros <= *bound)
-            .unwrap_or(BOUNDS.len());
-        self.buckets[bucket].add(1);
-        self.sum_micros.add(micros);
-    }
-}
-
 impl PluginSlot {
     fn new() -> Self {
         Self {
             statuses: std::iter::repeat_with(Counter::default).take(500).collect(),
-            duration: Histogram::default(),
+            duration: Durations::new(),
             upstream: Histogram::default(),
             in_flight: Counter::default(),
             shadow_refusals: Counter::default(),
@@ -209,14 +149,14 @@ impl PluginSlot {
     }
 
     /// Enters a finished request.
-    pub fn finish(&self, status: u16, took: Duration, upstream: Option<Duration>) {
+    pub fn finish(&self, method: &Method, status: u16, took: Duration, upstream: Option<Duration>) {
         if let Some(counter) = usize::from(status)
             .checked_sub(100)
             .and_then(|index| self.statuses.get(index))
         {
             counter.add(1);
         }
-        self.duration.observe(took);
+        self.duration.observe(method, status, took);
         if let Some(upstream) = upstream {
             self.upstream.observe(upstream);
         }
@@ -463,14 +403,14 @@ impl Meters {
             &plugins,
             "gapura_request_duration_seconds",
             "From a request's head to its end.",
-            |slot| &slot.duration,
+            |slot| slot.duration.sums(),
         );
         render_histograms(
             text,
             &plugins,
             "gapura_upstream_duration_seconds",
             "From sending a request on to its answer's head.",
-            |slot| &slot.upstream,
+            |slot| Sums::of(&slot.upstream),
         );
         text.family(
             "gapura_requests_in_flight",
@@ -553,43 +493,15 @@ fn render_histograms(
     plugins: &[Arc<PluginMeters>],
     name: &str,
     help: &str,
-    pick: fn(&PluginSlot) -> &Histogram,
+    sums: fn(&PluginSlot) -> Sums,
 ) {
     text.family(name, "histogram", help);
     for plugin in plugins {
-        let bucket = |index: usize| -> u64 {
-            plugin
-                .slots
-                .iter()
-                .map(|slot| pick(slot).buckets[index].get())
-                .sum()
-        };
-        let mut count = 0;
-        for (index, (_, bound)) in BOUNDS.iter().enumerate() {
-            count += bucket(index);
-            text.sample(
-                &format!("{name}_bucket"),
-                &[("plugin", &plugin.name), ("le", bound)],
-                count,
-            );
+        let mut all = Sums::default();
+        for slot in &plugin.slots {
+            all.add(&sums(slot));
         }
-        count += bucket(BOUNDS.len());
-        text.sample(
-            &format!("{name}_bucket"),
-            &[("plugin", &plugin.name), ("le", "+Inf")],
-            count,
-        );
-        let micros: u64 = plugin
-            .slots
-            .iter()
-            .map(|slot| pick(slot).sum_micros.get())
-            .sum();
-        text.sample_text(
-            &format!("{name}_sum"),
-            &[("plugin", &plugin.name)],
-            &format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
-        );
-        text.sample(&format!("{name}_count"), &[("plugin", &plugin.name)], count);
+        text.histogram(name, &[("plugin", &plugin.name)], &all);
     }
 }
 
@@ -602,12 +514,17 @@ mod tests {
         let meters = Arc::new(Meters::new(2, &["expired", "signature"]));
         let plugin = meters.plugin("lab");
         plugin.slot(0).finish(
+            &Method::GET,
             200,
             Duration::from_micros(400),
             Some(Duration::from_micros(300)),
         );
-        plugin.slot(1).finish(200, Duration::from_secs(11), None);
-        plugin.slot(1).finish(503, Duration::from_millis(30), None);
+        plugin
+            .slot(1)
+            .finish(&Method::GET, 200, Duration::from_secs(11), None);
+        plugin
+            .slot(1)
+            .finish(&Method::GET, 503, Duration::from_millis(30), None);
         meters.worker(1).rejected(Code::Overloaded);
         meters.worker(0).token_rejected(1);
         let open = OpenConnection::count(&meters, 0, Side::Client);
@@ -642,7 +559,7 @@ mod tests {
         meters
             .plugin("lab")
             .slot(0)
-            .finish(200, Duration::ZERO, None);
+            .finish(&Method::GET, 200, Duration::ZERO, None);
         assert_eq!(meters.plugin("lab").slot(0).statuses[100].get(), 1);
     }
 }

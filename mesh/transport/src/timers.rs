@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -72,9 +72,14 @@ impl Timers {
         self.insert(NEVER)
     }
 
-    /// What `work` gives, if that comes within `limit`.
-    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let (mut work, deadline) = (pin!(work), self.sleep(limit));
+    /// What `work` gives, if that comes within `limit`. It is pinned by the caller, since a future that is handed on by value
+    /// lies in each of those it went through, and is copied from one to the next.
+    pub async fn within<F: Future>(
+        &self,
+        limit: Duration,
+        mut work: Pin<&mut F>,
+    ) -> Option<F::Output> {
+        let deadline = self.sleep(limit);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => deadline.poll_passed(cx).map(|()| None),

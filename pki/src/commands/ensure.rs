@@ -68,7 +68,7 @@ fn ensure(
         )));
     }
     let done = pki.ensure(requests)?;
-    text.push_str(&told(&done, requests.len()));
+    text.push_str(&describe_all(&done, requests.len()));
     let mut report = Report {
         exit: exit(&done),
         text,
@@ -78,7 +78,7 @@ fn ensure(
     Ok(report)
 }
 
-fn told(done: &Ensured, wanted: usize) -> String {
+fn describe_all(done: &Ensured, wanted: usize) -> String {
     let mut text = String::new();
     for one in &done.issued {
         text.push_str(&describe(one, "issued"));

@@ -64,6 +64,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     rows::HEALTH,
     rows::WORKERS,
     rows::ACCESS_LOG,
+    rows::NO_TAP,
     Setting::one(
         "drain-delay",
         "TIME",

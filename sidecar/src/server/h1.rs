@@ -21,20 +21,27 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         guard,
         ..
     } = proven;
-    let core = &pipeline.core;
+    let worker = &pipeline.worker;
     let hop = Hop {
         pipeline: pipeline.clone(),
         peer,
         name,
         place: place.clone(),
-        owner: core.held.owner(None),
+        owner: worker.held.owner(None),
         tunnel: RefCell::default(),
     };
     let whole = async {
         // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
-        let stop = told_to_go(&guard, core.idle_ends());
+        let stop = told_to_go(&guard, worker.idle_ends());
         let settings = Settings::hop();
-        let served = serve_http1(stream, &hop, &settings, &core.timers, &core.buffers, stop);
+        let served = serve_http1(
+            stream,
+            &hop,
+            &settings,
+            &worker.timers,
+            &worker.buffers,
+            stop,
+        );
         let End::Upgraded { io, read } = served.await else {
             return;
         };

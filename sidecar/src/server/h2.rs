@@ -23,16 +23,16 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         guard,
         ..
     } = proven;
-    let core = &pipeline.core;
+    let worker = &pipeline.worker;
     // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
     // closes: told at once, it would carry nothing.
-    let goes_at = if core.seed.stopping.phase() == Phase::Run {
+    let goes_at = if worker.spec.stopping.phase() == Phase::Run {
         Phase::Draining
     } else {
         Phase::Closing
     };
-    let owner = core.held.owner(None);
-    let share = core.held.open_for(&owner);
+    let owner = worker.held.owner(None);
+    let share = worker.held.open_for(&owner);
     let hop = Rc::new(Hop {
         pipeline: pipeline.clone(),
         peer,
@@ -42,14 +42,14 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         tunnel: RefCell::default(),
     });
     let settings = Settings::hop();
-    let mut stopping = core.seed.stopping.clone();
+    let mut stopping = worker.spec.stopping.clone();
     let stop = told_to_go(&guard, stopping.reached(goes_at));
     let served = serve_http2(
         stream,
         Bytes::new(),
         hop,
         &settings,
-        &core.timers,
+        &worker.timers,
         &share,
         stop,
     );
@@ -57,7 +57,7 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         biased;
         () = cut(&guard) => {}
         end = served => if let End::Protocol(reason) = end {
-            core.broke_http2("hop", &name, &reason);
+            worker.broke_http2("hop", &name, &reason);
         },
     }
 }

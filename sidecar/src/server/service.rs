@@ -45,10 +45,11 @@ impl Service for Hop {
             // It was told to end while this came, and its task will not be polled again.
             std::future::pending::<()>().await;
         }
-        let handled =
-            self.pipeline
-                .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel);
-        self.last(handled.await)
+        let answer = self
+            .pipeline
+            .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel)
+            .await;
+        self.last(answer)
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
@@ -61,7 +62,7 @@ impl Service for Hop {
 
     fn panicked(&self) {
         let message = "a request ended in a panic; all others go on";
-        let log = &self.pipeline.core.seed.log;
+        let log = &self.pipeline.worker.spec.log;
         log.event(Level::Error, "panic", message, &[]);
     }
 }
@@ -69,7 +70,7 @@ impl Service for Hop {
 impl Hop {
     /// Says of an answer that it is the last, where the peer is not to come again or we are going.
     fn last(&self, mut response: Response<Body>) -> Response<Body> {
-        let goes = self.peer.is_err() || self.pipeline.core.seed.stopping.phase() != Phase::Run;
+        let goes = self.peer.is_err() || self.pipeline.worker.spec.stopping.phase() != Phase::Run;
         if goes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response
                 .headers_mut()

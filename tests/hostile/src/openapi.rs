@@ -31,6 +31,13 @@ pub fn merged(bytes: &[u8]) -> Option<String> {
     Some(merge(&ABOUT, &[(&part, Seen::All)]))
 }
 
+/// How many breaking changes there are from one document to another; `None` if either is left out.
+#[must_use]
+pub fn breaks(old: &[u8], new: &[u8]) -> Option<usize> {
+    let (old, new) = (Document::read(old).ok()?, Document::read(new).ok()?);
+    Some(compare(&old, &new).len())
+}
+
 /// Holds the file's sentence to one input.
 pub fn check(bytes: &[u8]) {
     let document = match Document::read(bytes) {

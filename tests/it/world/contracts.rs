@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use gapura_hostile::openapi::merged;
+use gapura_hostile::openapi::{breaks, merged};
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::program::{Invocation, Program};
 use gapura_tests::within;
@@ -255,4 +255,140 @@ fn swagger_ui_shows_it_and_tries_it_within_its_policy() {
         json!([0, 0, ""]),
         "the token is nowhere but in memory"
     );
+}
+
+/// Planted changes: where, what is put there (`null`: it is taken out), whether that breaks somebody, and whether the other program
+/// sees it too.
+fn planted() -> Vec<(&'static str, Value, bool, bool)> {
+    vec![
+        ("/paths/~1b", json!(null), true, true),
+        ("/paths/~1a/post", json!(null), true, true),
+        ("/paths/~1a/get/responses/404", json!(null), true, true),
+        (
+            "/paths/~1a/get/parameters/0/required",
+            json!(true),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/get/parameters/0/schema",
+            json!({"type": "integer"}),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/get/parameters/0/schema/enum",
+            json!(["a"]),
+            true,
+            false,
+        ),
+        (
+            "/paths/~1a/get/parameters/0/schema/enum",
+            json!(["a", "b", "c"]),
+            false,
+            true,
+        ),
+        (
+            "/paths/~1a/get/parameters/1",
+            json!({"name": "r", "in": "query", "required": true, "schema": {"type": "string"}}),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/get/parameters/1",
+            json!({"name": "r", "in": "query", "schema": {"type": "string"}}),
+            false,
+            true,
+        ),
+        ("/paths/~1a/get/security", json!([{"k": []}]), true, false),
+        ("/paths/~1a/get/summary", json!("hello"), false, true),
+        (
+            "/paths/~1a/get/responses/200/content/application~1json/schema/properties/y",
+            json!(null),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/get/responses/200/content/application~1json/schema/properties/x/type",
+            json!("integer"),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/get/responses/200/content/application~1json/schema/properties/z",
+            json!({"type": "string"}),
+            false,
+            true,
+        ),
+        (
+            "/paths/~1a/post/requestBody/content/application~1json/schema/required",
+            json!(["x"]),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/post/requestBody/content/application~1json/schema/properties/x/type",
+            json!("integer"),
+            true,
+            true,
+        ),
+        (
+            "/paths/~1a/post/requestBody/content/application~1json/schema/properties/z",
+            json!({"type": "string"}),
+            false,
+            true,
+        ),
+        (
+            "/paths/~1c",
+            json!({"get": {"responses": {"200": {"description": "d"}}}}),
+            false,
+            true,
+        ),
+    ]
+}
+
+#[test]
+fn planted_changes_are_judged_as_another_program_judges_them() {
+    let Some(python) = python("api_schema_diff") else {
+        return;
+    };
+    let base = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {
+        "/a": {
+            "get": {"parameters": [{"name": "q", "in": "query", "schema": {"type": "string", "enum": ["a", "b"]}}],
+                "responses": {"404": {"description": "n"}, "200": {"description": "d", "content": {"application/json": {"schema": {"type": "object",
+                    "required": ["x"], "properties": {"x": {"type": "string"}, "y": {"type": "integer"}}}}}}}},
+            "post": {"requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": {"x": {"type": "string"}}}}}},
+                "responses": {"200": {"description": "d"}}}
+        },
+        "/b": {"get": {"responses": {"200": {"description": "d"}}}}
+    }});
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old.json"), dir.path().join("new.json"));
+    fs::write(&old, base.to_string()).unwrap();
+    for (pointer, value, harms, seen) in planted() {
+        let mut changed = base.clone();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let name = name.replace("~1", "/");
+        match changed.pointer_mut(parent).unwrap() {
+            Value::Object(members) if value.is_null() => drop(members.remove(&name)),
+            Value::Object(members) => drop(members.insert(name, value.clone())),
+            Value::Array(items) => items.push(value.clone()),
+            other => panic!("{pointer}: {other}"),
+        }
+        fs::write(&new, changed.to_string()).unwrap();
+        let found = breaks(base.to_string().as_bytes(), changed.to_string().as_bytes()).unwrap();
+        assert_eq!(found > 0, harms, "{pointer} {value}");
+        let theirs = Command::new(python.with_file_name("api-schema-diff"))
+            .arg(&old)
+            .arg(&new)
+            .output()
+            .unwrap();
+        let says = theirs.status.code() == Some(1);
+        assert_eq!(
+            says,
+            harms && seen,
+            "{pointer} {value}: {}",
+            String::from_utf8_lossy(&theirs.stdout)
+        );
+    }
 }

@@ -7,6 +7,7 @@ mod contracts; // the merged document, validated and driven; its page in a brows
 mod grpc; // gRPC's own library at both ends
 mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool
+mod prometheus; // rules, alerts and a dashboard, by what reads them
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
 mod schema; // a validator of JSON Schema

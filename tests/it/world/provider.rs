@@ -1,4 +1,5 @@
-//! idpyoidc, an OpenID provider of the identity community: discovery, its own tokens, and keys that rotate under load.
+//! Providers that no one here wrote: idpyoidc, an OpenID provider of the identity community (discovery, its own tokens, keys that rotate
+//! under load, logout), and Authlib, of another family, beside it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -20,9 +21,13 @@ struct Provider {
 impl Provider {
     /// `None` where it is not installed, which is said.
     fn start(dir: &Path) -> Option<Self> {
-        let python = super::python("idpyoidc")?;
+        Self::start_of("idpyoidc", include_str!("provider.py"), dir)
+    }
+
+    fn start_of(package: &str, script: &str, dir: &Path) -> Option<Self> {
+        let python = super::python(package)?;
         let mut child = Command::new(python)
-            .args(["-c", include_str!("provider.py")])
+            .args(["-c", script])
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -154,4 +159,39 @@ fn a_logout_at_the_provider_cuts_the_session_here_and_not_the_next_one() {
     let refused = mesh.get("/echo/x").token(&ended).send();
     refused.assert_refusal(401, "token_revoked", "gateway");
     assert_eq!(mesh.get("/echo/x").token(&next).send().status, 200);
+}
+
+#[test]
+fn two_providers_of_two_families_speak_each_for_their_own_companies() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = include_str!("second_provider.py");
+    let (Some(mut first), Some(mut second)) = (
+        Provider::start(dir.path()),
+        Provider::start_of("authlib", second, dir.path()),
+    ) else {
+        return;
+    };
+    let config = dir.path().join("gapura.json");
+    let issuers = json!({"issuers": [
+        {"oidc-issuer": first.issuer, "audience": AUDIENCE, "tenants": [42]},
+        {"oidc-issuer": second.issuer, "audience": AUDIENCE, "tenants": [7]},
+    ]});
+    std::fs::write(&config, issuers.to_string()).unwrap();
+    let mesh = TestMesh::new()
+        .without_keys()
+        .gateway_flag("--config", config.to_str().unwrap())
+        .start();
+    let mut of_first = |company: u64| first.token(json!({"sub": "u", "company_id": company}), None);
+    let mut of_second = |client: &str| {
+        let answer = second.wish(&json!({"client": client}));
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    for (token, company) in [(of_first(42), "42"), (of_second("bank"), "7")] {
+        let seen = mesh.get("/echo/x").token(&token).seen_by_plugin();
+        assert_eq!(seen.header("x-company-id"), Some(company));
+    }
+    for token in [of_first(7), of_second("clinic")] {
+        let refused = mesh.get("/echo/x").token(&token).send();
+        refused.assert_refusal(401, "token_invalid", "gateway");
+    }
 }

@@ -76,7 +76,7 @@ impl Journal {
 
     /// Writes one down; it is on the disk then.
     pub(super) fn append(&self, logout: &Logout) -> Result<(), String> {
-        self.told(self.try_append(logout))
+        self.named(self.try_append(logout))
     }
 
     /// Writes the file anew without those that count no more, if that is worth it: `left` are still needed.
@@ -96,7 +96,7 @@ impl Journal {
         if !is_long().unwrap_or(false) {
             return Ok(());
         }
-        let _lock = self.told(self.lock())?;
+        let _lock = self.named(self.lock())?;
         // Read again under the lock: another program may have written to it.
         let logouts = self.read()?;
         let text: String = logouts
@@ -104,7 +104,7 @@ impl Journal {
             .filter(|logout| logout.until > now)
             .map(line_of)
             .collect();
-        self.told(file::replace(&self.path, text.as_bytes()))
+        self.named(file::replace(&self.path, text.as_bytes()))
     }
 
     fn try_append(&self, logout: &Logout) -> io::Result<()> {
@@ -136,7 +136,7 @@ impl Journal {
         Ok(file)
     }
 
-    fn told<T>(&self, done: io::Result<T>) -> Result<T, String> {
+    fn named<T>(&self, done: io::Result<T>) -> Result<T, String> {
         done.map_err(|error| format!("{} can't be written: {error}", self.path.display()))
     }
 }

@@ -104,7 +104,7 @@ pub async fn run(
                 "process {pid} has taken over the listeners and serves; finishing what is in flight"
             );
             log.event(Level::Info, "taken_over", &message, &[("pid", pid.into())]);
-            let _ = say(&stream, GOES, &[]).await;
+            let _ = send_line(&stream, GOES, &[]).await;
         }
         Err(error) => {
             let message = format!("no program can take over the listeners any more: {error}");
@@ -124,7 +124,7 @@ async fn pass_on(stream: &UnixStream, offered: &Offered, service: &str) -> io::R
     }
     let greeting = timely(GREETED_WITHIN, hear(stream)).await?;
     if greeting != format!("{GREETING} {service}") {
-        say(
+        send_line(
             stream,
             &format!("this is a {service}, and speaks {GREETING}"),
             &[],
@@ -135,7 +135,7 @@ async fn pass_on(stream: &UnixStream, offered: &Offered, service: &str) -> io::R
         ));
     }
     let files: Vec<BorrowedFd<'_>> = offered.0.iter().map(|(_, file)| file.as_fd()).collect();
-    say(stream, &format!("listeners {}", offered.names()), &files).await?;
+    send_line(stream, &format!("listeners {}", offered.names()), &files).await?;
     if timely(WITHIN, hear(stream)).await? != SERVES {
         return Err(io::Error::other("what asked for it says something strange"));
     }
@@ -156,7 +156,7 @@ async fn hear(stream: &UnixStream) -> io::Result<String> {
     Ok(heard.await?.0)
 }
 
-async fn say(stream: &UnixStream, line: &str, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+async fn send_line(stream: &UnixStream, line: &str, files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let said = stream.async_io(Interest::WRITABLE, || pass::send(stream, line, files));
     timely(GREETED_WITHIN, said).await
 }

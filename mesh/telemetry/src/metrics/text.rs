@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use super::counter::BOUNDS;
+use super::durations::Sums;
+
 /// A page under way.
 #[derive(Default)]
 pub struct Text(String);
@@ -34,6 +37,20 @@ impl Text {
         let _ = writeln!(self.0, " {value}");
     }
 
+    /// The samples of one histogram.
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], sums: &Sums) {
+        let bucket = format!("{name}_bucket");
+        let bounds = BOUNDS.iter().map(|(_, bound)| *bound);
+        let mut count = 0;
+        for (held, bound) in sums.buckets.iter().zip(bounds.chain(["+Inf"])) {
+            count += held;
+            let labels = [labels, &[("le", bound)]].concat();
+            self.sample(&bucket, &labels, count);
+        }
+        self.sample_text(&format!("{name}_sum"), labels, &seconds(sums.micros));
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+
     /// A family of one number without labels.
     pub fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.family(name, kind, help);
@@ -45,6 +62,11 @@ impl Text {
     pub fn into_string(self) -> String {
         self.0
     }
+}
+
+/// Microseconds as seconds.
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 #[cfg(test)]

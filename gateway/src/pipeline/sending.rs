@@ -1,0 +1,163 @@
+//! What goes to the plugin: the head, a copy for a canary, and the place among those that are under way.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gapura_protocol::framing;
+use gapura_protocol::headers::TRACEPARENT;
+use gapura_protocol::trace::Trace;
+use gapura_transport::upstream::Answer;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Method, Request};
+
+use crate::authenticate::VerifiedCaller;
+use crate::authorise::Permit;
+use crate::grpc;
+use crate::limits::TURN_WITHIN;
+use crate::outgoing::{self, Facts, Outgoing};
+use crate::registry::Canary;
+use crate::rejection::Rejection;
+use crate::respond;
+use crate::upload::Upload;
+use crate::upstream;
+use crate::upstream::admission::{InFlight, Party};
+use crate::upstream::cluster::{AtCanary, Cluster};
+use crate::upstream::mirror::{self, Mirroring};
+
+use super::Pipeline;
+use super::visit::{Found, Visit};
+
+impl Pipeline {
+    /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
+    pub(super) fn outgoing(
+        &self,
+        permit: &Permit,
+        head: Parts,
+        found: Found<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Outgoing, Option<Mirroring>), Rejection> {
+        let (given, route) = (head.headers.get(TRACEPARENT), found.route);
+        let random = &self.worker.random;
+        let given = given.and_then(|value| Trace::parse(value.as_bytes()));
+        let trace = given.unwrap_or_else(|| Trace::begin(random.next_wide()));
+        visit.exchange.record.trace_id = Some(trace.id);
+        let facts = Facts {
+            request_id: &visit.exchange.record.request_id,
+            trace,
+            continued: given.is_some(),
+            span: random.next(),
+            client: visit.address.header.clone(),
+            is_proxy: visit.client.is_proxy(),
+            proto: visit
+                .client
+                .proto(&head.headers, |ip| self.settings.is_proxy(ip)),
+            host: found.host,
+            rest: route.path,
+            websocket: found.websocket,
+            bodiless: found.bodiless,
+            large: found.large,
+            now: visit.now,
+        };
+        let canary = route.plugin.canary.as_ref();
+        let copied = canary
+            .zip(route.running.canary.as_ref())
+            .and_then(|canary| self.mirrored(canary, permit, &head, &facts));
+        let signer = self.signer.as_deref();
+        let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
+        visit.exchange.record.stripped = stripped;
+        Ok((outgoing, copied))
+    }
+
+    /// Sends a copy to the canary, which takes its own place in the request's trace.
+    fn mirrored(
+        &self,
+        (canary, at): (&Canary, &AtCanary),
+        permit: &Permit,
+        head: &Parts,
+        facts: &Facts<'_>,
+    ) -> Option<Mirroring> {
+        if !canary.mirror {
+            return None;
+        }
+        at.cluster.allowance().request();
+        let company = permit.caller().map(VerifiedCaller::tenant);
+        let is_read = head.method == Method::GET || head.method == Method::HEAD;
+        if !is_read || !facts.bodiless || facts.websocket || !canary.takes(company) {
+            return None;
+        }
+        mirror::begin(&self.upstreams, &self.worker, &at.cluster, || {
+            let mut copy = Request::new(()).into_parts().0;
+            copy.method = head.method.clone();
+            copy.uri = head.uri.clone();
+            copy.version = head.version;
+            copy.headers = head.headers.clone();
+            if !canary.mirror_token {
+                copy.headers.remove(AUTHORIZATION);
+            }
+            let permit = permit.for_copy(&at.plugin);
+            let facts = Facts {
+                span: self.worker.random.next(),
+                ..facts.clone()
+            };
+            let signer = self.signer.as_deref();
+            let prepared = outgoing::prepare(&permit, copy, &facts, signer).ok()?;
+            Some(prepared.0)
+        })
+    }
+
+    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out.
+    pub(super) async fn send(
+        &self,
+        permit: &Permit,
+        cluster: &Arc<Cluster>,
+        outgoing: Outgoing,
+        upload: Upload,
+        visit: &mut Visit<'_>,
+    ) -> Result<(InFlight, Answer), Rejection> {
+        let Upload {
+            body,
+            progress,
+            interim,
+            waits,
+            ..
+        } = upload;
+        visit.exchange.upload = Some(progress.clone());
+        let plugin = permit.plugin();
+        let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
+        let sent = pin!(async {
+            let in_flight = self.admit(cluster, permit, visit).await?; // upstream/admission.rs: whose turn
+            let begun = Instant::now();
+            let by = (visit.owner, &mut hint as _);
+            let mut answer = self
+                .upstreams
+                .send(cluster, outgoing, body, &progress, by) // upstream/: an instance, mTLS to its sidecar
+                .await?;
+            visit.exchange.record.upstream = Some(begun.elapsed());
+            if framing::settle_answer(answer.response.headers_mut()) {
+                Ok((in_flight, answer))
+            } else {
+                Err(Rejection::Forward(upstream::Error::Protocol))
+            }
+        });
+        grpc::within(&self.worker.timers, waits, sent).await // grpc.rs: as long as the caller waits
+    }
+
+    /// A place among the requests that are under way to a plugin, once it is this company's turn.
+    async fn admit(
+        &self,
+        cluster: &Cluster,
+        permit: &Permit,
+        visit: &Visit<'_>,
+    ) -> Result<InFlight, Rejection> {
+        let plugin = permit.plugin();
+        let party = || match permit.caller() {
+            Some(caller) => Party::Company(caller.tenant().as_str().into()),
+            None => Party::Network(visit.address.network()),
+        };
+        let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
+        let (admission, most) = (cluster.admission(), plugin.max_in_flight);
+        Ok(admission.enter(most, party, over).await?)
+    }
+}
