@@ -349,7 +349,7 @@ fn planted() -> Vec<(&'static str, Value, bool, bool)> {
 
 #[test]
 fn planted_changes_are_judged_as_another_program_judges_them() {
-    let Some(python) = python("api_schema_diff") else {
+    let Some(python) = python("schema_diff") else {
         return;
     };
     let base = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {
