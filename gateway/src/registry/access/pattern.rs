@@ -166,27 +166,32 @@ impl PathPattern {
         if theirs.len() < mine.len() || (theirs.len() > mine.len() && !self.open) {
             return Meets::Never;
         }
-        let mut meets = Meets::Always;
+        let (mut sometimes, mut partly, mut another) = (false, false, false);
         for (part, segment) in mine.iter().zip(theirs) {
-            let own = match (part, segment) {
+            let (own, segment) = match (part, segment) {
                 (Part::Any, _) => continue,
                 (Part::Literal(text), Some(segment)) if **text == *segment.folded => continue,
                 (Part::Literal(_), Some(_)) => return Meets::Never,
+                (Part::Literal(_), None) => {
+                    partly = true;
+                    continue;
+                }
                 (_, None) => {
-                    if meets == Meets::Always {
-                        meets = Meets::Sometimes;
-                    }
+                    sometimes = true;
                     continue;
                 }
                 (Part::Company, Some(segment)) => (subject.map(|one| one.company), segment),
                 (Part::User, Some(segment)) => (subject.map(|one| one.user), segment),
             };
-            let (own, segment) = own;
-            if own.is_none_or(|own| *decoded(segment.raw) != *own.as_bytes()) {
-                meets = Meets::Another;
-            }
+            another |= own.is_none_or(|own| *decoded(segment.raw) != *own.as_bytes());
         }
-        meets
+        match (another, partly) {
+            (true, false) => Meets::Another,
+            // Some it refuses, the others it is not about: it lets none pass.
+            (true, true) => Meets::Never,
+            (false, _) if partly || sometimes => Meets::Sometimes,
+            (false, _) => Meets::Always,
+        }
     }
 }
 
