@@ -105,6 +105,7 @@ impl Program for Config {
             return Err(StartError::Config(vec![fault.to_owned()]));
         }
         let shared = prepared.shared().clone();
+        shared.meters.count_companies(self.page_tenants);
         for warning in &loaded.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }

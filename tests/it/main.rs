@@ -33,6 +33,7 @@ mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod neighbours; // beside a flood all others are served, and the memory comes back
 mod overload; // one company floods, and no other notices
+mod page; // the operator's page
 mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what

@@ -22,6 +22,7 @@ pub(crate) mod health;
 mod hop;
 pub(crate) mod instance;
 mod load;
+mod loads;
 mod lookup;
 pub(crate) mod mirror;
 mod outcome;
