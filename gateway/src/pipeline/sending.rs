@@ -24,10 +24,19 @@ use crate::upload::Upload;
 use crate::upstream;
 use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{AtCanary, Cluster};
-use crate::upstream::mirror::{self, Mirroring};
+use crate::upstream::mirror::{self, Mirroring, Prepared};
 
 use super::Pipeline;
 use super::visit::{Found, Visit};
+
+/// What became of a request that was sent.
+pub(super) struct Sent {
+    /// Its place, until its answer has gone out.
+    pub(super) in_flight: InFlight,
+    pub(super) answer: Answer,
+    /// What its copy's answer is compared with.
+    pub(super) copied: Option<Mirroring>,
+}
 
 impl Pipeline {
     /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
@@ -37,7 +46,7 @@ impl Pipeline {
         head: Parts,
         found: Found<'_>,
         visit: &mut Visit<'_>,
-    ) -> Result<(Outgoing, Option<Mirroring>), Rejection> {
+    ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
         let (given, route) = (head.headers.get(TRACEPARENT), found.route);
         let random = &self.worker.random;
         let trace = given
@@ -61,23 +70,23 @@ impl Pipeline {
             now: visit.now,
         };
         let canary = route.plugin.canary.as_ref();
-        let copied = canary
+        let copy = canary
             .zip(route.running.canary.as_ref())
-            .and_then(|canary| self.mirrored(canary, permit, &head, &facts));
+            .and_then(|canary| self.copy(canary, permit, &head, &facts));
         let signer = self.signer.as_deref();
         let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
         visit.exchange.record.stripped = stripped;
-        Ok((outgoing, copied))
+        Ok((outgoing, copy))
     }
 
-    /// Sends a copy to the canary, which takes its own place in the request's trace.
-    fn mirrored(
+    /// A copy for the canary, which takes its own place in the request's trace.
+    fn copy(
         &self,
         (canary, at): (&Canary, &AtCanary),
         permit: &Permit,
         head: &Parts,
         facts: &Facts<'_>,
-    ) -> Option<Mirroring> {
+    ) -> Option<Prepared> {
         if !canary.mirror {
             return None;
         }
@@ -87,7 +96,7 @@ impl Pipeline {
         if !is_read || !facts.bodiless || facts.websocket || !canary.takes(company) {
             return None;
         }
-        mirror::begin(&self.upstreams, &self.worker, &at.cluster, || {
+        mirror::prepare(&self.worker, &at.cluster, || {
             let mut copy = Request::new(()).into_parts().0;
             copy.method = head.method.clone();
             copy.uri = head.uri.clone();
@@ -107,15 +116,16 @@ impl Pipeline {
         })
     }
 
-    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out.
+    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out. The copy goes
+    /// when its original does: a plugin that is full costs its canary nothing.
     pub(super) async fn send(
         &self,
         permit: &Permit,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
+        (outgoing, copy): (Outgoing, Option<Prepared>),
         upload: Upload,
         visit: &mut Visit<'_>,
-    ) -> Result<(InFlight, Answer), Rejection> {
+    ) -> Result<Sent, Rejection> {
         let Upload {
             body,
             progress,
@@ -128,13 +138,20 @@ impl Pipeline {
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
         let sent = async {
             let in_flight = self.admit(cluster, permit, visit).await?; // upstream/admission.rs: whose turn
+            let copied = copy.and_then(|copy| copy.go(&self.upstreams, &self.worker));
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
             let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
-            let mut answer = upstreams.send(cluster, outgoing, body, &progress, by).await?;
+            let mut answer = upstreams
+                .send(cluster, outgoing, body, &progress, by)
+                .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
-                Ok((in_flight, answer))
+                Ok(Sent {
+                    in_flight,
+                    answer,
+                    copied,
+                })
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }
