@@ -24,7 +24,7 @@ use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
 use gapura_runtime::reload::clients::ClientAuth;
 use gapura_settings::{
-    Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
+    Common, Effective, Layers, OTEL_SECRETS, Origin, Setting, Settings, address, exposed, required,
 };
 use gapura_trust::public::TlsMin;
 use serde_json::Value;
@@ -114,7 +114,7 @@ impl Settings for Config {
 
     const STRUCTURED: &'static [&'static str] = &["issuers"];
 
-    const SECRETS: &'static [&'static str] = &["JWT_SECRET"];
+    const SECRETS: &'static [&'static str] = &["JWT_SECRET", OTEL_SECRETS[0], OTEL_SECRETS[1]];
 
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
@@ -141,7 +141,7 @@ impl Settings for Config {
             "plugin-dir",
             "the folder of plugin files, such as --plugin-dir plugins.d",
         );
-        let common = Common::read(layers, listen, "gateway", Self::ADMIN);
+        let common = Common::read(layers, env, listen, "gateway", Self::ADMIN);
         let auth = read_auth(layers, env, &mut warnings);
         let public_hosts = layers.parse_all("public-host", host);
         let trusted_proxies = layers.parse_all("trusted-proxy", Cidr::parse);

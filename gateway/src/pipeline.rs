@@ -80,8 +80,7 @@ impl Pipeline {
     ) -> Response<Body> {
         let (head, incoming) = request.into_parts();
         let mut visit = self.begin(client, owner, &head, tunnel);
-        let tried = self.try_handle(head, incoming, &mut visit);
-        let result = catch_panic(pin!(tried))
+        let result = catch_panic(pin!(self.try_handle(head, incoming, &mut visit)))
             .await
             .unwrap_or(Err(Rejection::Panic));
         self.end(result, visit)

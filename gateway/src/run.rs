@@ -46,6 +46,7 @@ use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
+    peer: "client.address",
     token_reasons: &TokenError::LABELS,
     unproven: usize::MAX, // a client need not prove who it is
 };

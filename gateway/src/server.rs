@@ -9,6 +9,7 @@ mod proxy_protocol;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ impl Serve for Server {
         if !slot.is_of(from.ip()) {
             return; // its address has its share; that was told when it came to it
         }
-        let Opened { io, http2, proof } = match self.open(stream).await {
+        // Boxed: a handshake's frame is of no use to the connection that follows.
+        let Opened { io, http2, proof } = match Box::pin(self.open(stream)).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
@@ -69,7 +71,7 @@ impl Serve for Server {
         let is_proxy = self.pipeline.settings.is_proxy(from.ip().to_canonical());
         let client = Client::new(from, self.tls.is_some(), is_proxy)
             .proving(proof.as_ref().map(ClientProof::thumbprint));
-        let served = door::serve(&self.pipeline, client, slot.place(), io, http2);
+        let served = pin!(door::serve(&self.pipeline, client, slot.place(), io, http2));
         match (&self.clients, &proof) {
             (Some(clients), Some(proof)) => tokio::select! {
                 () = served => {}

@@ -50,21 +50,25 @@ pub(crate) async fn take(
         false => None,
     };
     let interim = incoming.interim();
-    let (body, progress) = bounded(incoming, &head.headers, plugin)?;
-    let mut body = body.no_slower(rate.filter(|_| !grpc));
-    let large = ahead::is_large(&mut body, head).await;
-    Ok(Upload {
-        body,
-        progress,
+    let body = Body::message(incoming);
+    let mut upload = Upload {
+        body: Body::empty(),
+        progress: Rc::new(Progress::finished()),
         interim,
         waits,
-        large,
-    })
+        large: false,
+    };
+    if !body.is_ended() {
+        (upload.body, upload.progress) = bounded(body, &head.headers, plugin)?;
+        upload.body = upload.body.no_slower(rate.filter(|_| !grpc));
+        upload.large = ahead::is_large(&mut upload.body, head).await;
+    }
+    Ok(upload)
 }
 
 /// The body, and how far it has come.
 fn bounded(
-    incoming: Incoming,
+    body: Body,
     headers: &HeaderMap,
     plugin: &Arc<Plugin>,
 ) -> Result<(Body, Rc<Progress>), Rejection> {
@@ -75,10 +79,6 @@ fn bounded(
         && length > most
     {
         return Err(Rejection::TooLarge);
-    }
-    let body = Body::message(incoming);
-    if body.is_ended() {
-        return Ok((Body::empty(), Rc::new(Progress::finished())));
     }
     let progress = Rc::new(Progress::default());
     let owner = plugin.clone();

@@ -16,6 +16,7 @@ use gapura_http::BoxStream;
 use gapura_http2::{Owner, client as http2};
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::{OpenConnection, Side};
+use gapura_telemetry::span::Callee;
 use gapura_transport::body::{Body, BodyFault, Upload, UploadState};
 use gapura_transport::timers::Timers;
 use gapura_transport::tunnel;
@@ -100,6 +101,19 @@ impl Plugin {
         }
     }
 
+    /// What a span says of it.
+    pub(crate) fn callee(&self) -> Callee {
+        let (address, port) = match &self.address {
+            Address::Http(at) | Address::H2c(at) => (at.host.as_str().into(), Some(at.port)),
+            Address::Unix(path) => (path.display().to_string().into(), None),
+        };
+        Callee {
+            scheme: "http",
+            address,
+            port,
+        }
+    }
+
     /// Closes connections that have idled too long.
     pub(crate) fn sweep(&self) {
         self.pool.sweep();
@@ -143,8 +157,11 @@ impl Plugin {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(&mut request);
         let patience = Patience::new(upload, &self.worker.timers, NO_TIMEOUT);
-        let sent = self.pool.send(request, &patience, || self.open(), hint);
-        sent.await.map_err(|unanswered| match unanswered {
+        let sent = self
+            .pool
+            .send(request, &patience, || self.open(), hint)
+            .await;
+        sent.map_err(|unanswered| match unanswered {
             Unanswered::Connect(_, error) => Error::Unreachable(error),
             Unanswered::Failed(failed) => meaning(failed, upload),
         })

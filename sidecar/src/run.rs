@@ -29,6 +29,7 @@ use crate::wrap;
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "hop",
+    peer: "gapura.peer",
     token_reasons: &[],
     unproven: UNPROVEN,
 };
@@ -73,13 +74,13 @@ impl Program for Config {
     const SERVICE: &'static str = "sidecar";
 
     fn check(&self) -> Result<Checked, Vec<String>> {
-        load(self, &Clock::system())?;
+        let (ground, _) = load(self, &Clock::system())?;
         let mut lines = vec![format!("{:#}", self.to_json())];
         lines.extend(Room::found().lines());
         lines.push(format!("limit: {:<26} {UNPROVEN}", "connections unproven"));
         Ok(Checked {
             lines,
-            ..Checked::default()
+            warnings: ground.warnings,
         })
     }
 

@@ -14,6 +14,7 @@ mod corpora; // what fuzzing has kept
 mod crowds; // many clients, and silent ones, keep nobody else out
 mod door; // how clients come in
 mod drain; // going down without losing a request
+mod enrol; // certificates reach hosts by themselves
 mod fairness; // a stalled stream delays no other
 mod figures; // what is promised in numbers, measured by hand
 mod floods; // who does too much is ended, and nobody else notices
@@ -46,6 +47,7 @@ mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
 mod siege; // all loads at once, by hand
 mod signature; // plain http upstreams
+mod spans; // where a request's time went, as a collector gets it
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use gapura_tests::mesh::TestMesh;
@@ -250,6 +251,7 @@ fn the_tap_is_for_who_may_use_the_operators_side() {
         format!("POST /tap HTTP/1.1\r\nHost: {address}\r\n{right}Content-Length: 0\r\n\r\n");
     assert_eq!(ask(&posted), 405);
     assert_eq!(mesh.get("/tap").send().status, 404, "not at the front door");
+    let _ = mesh.gateway.wait_for_event("tap_closed");
     // In the terminal likewise.
     let tap = |token: Option<&str>| {
         let mut tap = Invocation::new()
@@ -263,8 +265,7 @@ fn the_tap_is_for_who_may_use_the_operators_side() {
     let refused = tap(None).run("gapura");
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("401"), "{}", refused.stderr);
-    let mut terminal = Terminal::start(&tap(file.to_str()));
-    terminal.is_open(&mesh.gateway);
+    let terminal = Terminal::start(&tap(file.to_str()), &mesh.gateway);
     assert_eq!(sent(&mesh, "/echo/x", "one").status, 200);
     assert!(terminal.line().contains("id=one"));
 }
@@ -354,25 +355,34 @@ fn who_looked_is_in_the_log() {
 /// `gapura tap` in a terminal; ends with the test.
 struct Terminal {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Terminal {
-    fn start(invocation: &Invocation) -> Self {
+    /// Started, and looking at `program`.
+    fn start(invocation: &Invocation, program: &Program) -> Self {
+        let opened = || {
+            let log = program.log();
+            log.iter()
+                .filter(|line| line["event"] == "tap_opened")
+                .count()
+        };
+        let before = opened();
         let mut command = invocation.command("gapura");
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (found, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = found.send(line);
+            }
+        });
+        eventually("the tap is open", || (opened() > before).then_some(()));
         Self { child, lines }
     }
 
-    fn is_open(&self, program: &Program) {
-        let _ = program.wait_for_event("tap_opened");
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).unwrap()
     }
 }
 
@@ -392,8 +402,7 @@ fn in_the_terminal_each_request_is_a_line() {
     let asked = tap
         .clone()
         .args(&["--plugin", "none", "--status", "4xx", "--slow", "0ms"]);
-    let mut people = Terminal::start(&asked);
-    people.is_open(&mesh.gateway);
+    let people = Terminal::start(&asked, &mesh.gateway);
     assert_eq!(sent(&mesh, "/echo/x", "not-this").status, 200);
     assert_eq!(sent(&mesh, "/nowhere?secret", "this").status, 404);
     let line = people.line();
@@ -405,12 +414,7 @@ fn in_the_terminal_each_request_is_a_line() {
         line.contains("code=no_route") && line.contains("id=this"),
         "{line}"
     );
-    let mut programs = Terminal::start(&tap.clone().arg("--json"));
-    eventually("it is open too", || {
-        let log = mesh.gateway.log();
-        let opened = log.iter().filter(|line| line["event"] == "tap_opened");
-        (opened.count() == 2).then_some(())
-    });
+    let mut programs = Terminal::start(&tap.clone().arg("--json"), &mesh.gateway);
     assert_eq!(sent(&mesh, "/echo/x", "json").status, 200);
     let line: Value = serde_json::from_str(&programs.line()).unwrap();
     assert_eq!(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_protocol::framing;
-use gapura_protocol::headers::TRACEPARENT;
-use gapura_protocol::trace::Trace;
+use gapura_protocol::trace::SpanId;
+use gapura_telemetry::span::watched;
 use gapura_transport::upstream::Answer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -47,16 +47,16 @@ impl Pipeline {
         found: Found<'_>,
         visit: &mut Visit<'_>,
     ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
-        let (given, route) = (head.headers.get(TRACEPARENT), found.route);
-        let random = &self.worker.random;
-        let trace = given
-            .and_then(|value| Trace::parse(value.as_bytes()))
-            .unwrap_or_else(|| Trace::begin(random.next_wide()));
-        visit.exchange.record.trace_id = Some(trace.id);
+        let (route, spans) = (found.route, visit.exchange.record.spans.clone());
+        // A call that is recorded has one of its own instead: upstream/mod.rs.
+        let span = match &spans {
+            Some(spans) => spans.id(),
+            None => SpanId::new(self.worker.random.next()),
+        };
         let facts = Facts {
             request_id: &visit.exchange.record.request_id,
-            trace,
-            span: random.next(),
+            trace: visit.trace,
+            span,
             client: visit.address.header.clone(),
             is_proxy: visit.client.is_proxy(),
             proto: visit
@@ -74,12 +74,13 @@ impl Pipeline {
             .zip(route.running.canary.as_ref())
             .and_then(|canary| self.copy(canary, permit, &head, &facts));
         let signer = self.signer.as_deref();
-        let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
+        let (mut outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
+        outgoing.spans = spans;
         visit.exchange.record.stripped = stripped;
         Ok((outgoing, copy))
     }
 
-    /// A copy for the canary, which takes its own place in the request's trace.
+    /// A copy for the canary, which stands in the request's trace beside what is sent to the plugin.
     fn copy(
         &self,
         (canary, at): (&Canary, &AtCanary),
@@ -106,12 +107,8 @@ impl Pipeline {
                 copy.headers.remove(AUTHORIZATION);
             }
             let permit = permit.for_copy(&at.plugin);
-            let facts = Facts {
-                span: self.worker.random.next(),
-                ..facts.clone()
-            };
             let signer = self.signer.as_deref();
-            let prepared = outgoing::prepare(&permit, copy, &facts, signer).ok()?;
+            let prepared = outgoing::prepare(&permit, copy, facts, signer).ok()?;
             Some(prepared.0)
         })
     }
@@ -136,8 +133,12 @@ impl Pipeline {
         visit.exchange.upload = Some(progress.clone());
         let plugin = permit.plugin();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
-        let sent = async {
-            let in_flight = self.admit(cluster, permit, visit).await?; // upstream/admission.rs: whose turn
+        let sent = pin!(async {
+            let in_flight = {
+                let spans = visit.exchange.record.spans.as_ref();
+                let turn = pin!(self.admit(cluster, permit, visit)); // upstream/admission.rs: whose turn
+                watched(spans, "wait for a turn", turn).await?
+            };
             let copied = copy.and_then(|copy| copy.go(&self.upstreams, &self.worker));
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
@@ -155,8 +156,8 @@ impl Pipeline {
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }
-        };
-        grpc::within(&self.worker.timers, waits, pin!(sent)).await // grpc.rs: as long as the caller waits
+        });
+        grpc::within(&self.worker.timers, waits, sent).await // grpc.rs: as long as the caller waits
     }
 
     /// A place among the requests that are under way to a plugin, once it is this company's turn.
@@ -172,7 +173,7 @@ impl Pipeline {
             None => Party::Network(visit.address.network()),
         };
         let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
-        let entering = cluster.admission().enter(plugin.max_in_flight, party, over);
-        Ok(entering.await?)
+        let (admission, most) = (cluster.admission(), plugin.max_in_flight);
+        Ok(admission.enter(most, party, over).await?)
     }
 }

@@ -236,8 +236,8 @@ impl Hop {
                 self.attempt()
             };
             // Boxed, since it is rare.
-            let opening = Box::pin(soon(way, attempt.over()));
-            match patience.connecting(opening).await? {
+            let mut opening = Box::pin(soon(way, attempt.over()));
+            match patience.connecting(opening.as_mut()).await? {
                 Some(Ok(())) => {}
                 Some(Err(failure)) => return Ok(Found::Failed(failure.into())),
                 None => return Ok(Found::Late),

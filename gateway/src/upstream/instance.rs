@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use gapura_telemetry::span::Callee;
 
 use super::health::Health;
 use crate::registry;
@@ -129,6 +130,21 @@ impl Instance {
         }
         self.version.store(version.map(Arc::new));
         true
+    }
+}
+
+impl Address {
+    /// What a span says of it.
+    pub(crate) fn callee(&self, tls: bool) -> Callee {
+        let (address, port) = match self {
+            Self::Tcp(at) => (at.ip().to_string(), Some(at.port())),
+            Self::Unix(path) => (path.display().to_string(), None),
+        };
+        Callee {
+            scheme: if tls { "https" } else { "http" },
+            address: address.into(),
+            port,
+        }
     }
 }
 

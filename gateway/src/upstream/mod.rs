@@ -42,7 +42,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gapura_http2::Owner;
 use gapura_protocol::grpc::is_grpc;
+use gapura_protocol::headers::TRACEPARENT;
 use gapura_runtime::worker::Worker;
+use gapura_telemetry::span::Spans;
 use gapura_transport::body::{Body, Upload};
 use gapura_transport::live::LiveConnections;
 use gapura_transport::upstream::{Answer, Hint, Patience};
@@ -84,6 +86,8 @@ struct Sending<'a> {
     retry: Retry,
     /// Whether there is another instance that could do it.
     several: bool,
+    /// Where it is told how each try went, if the request is sampled.
+    spans: Option<Rc<Spans>>,
 }
 
 /// One try, at one instance.
@@ -165,6 +169,7 @@ impl Upstreams {
             plugin,
             head,
             carrier,
+            spans,
         } = outgoing;
         let several = place.is_several(cluster, &self.ways);
         let repeatable = several
@@ -187,6 +192,7 @@ impl Upstreams {
             sidecar: !plugin.upstream.is_plaintext(),
             retry: plugin.retry,
             several,
+            spans,
         };
         let request = Request::from_parts(head, body);
         let begun = Instant::now();
@@ -275,11 +281,18 @@ impl Upstreams {
             begun,
             beyond,
         }: Try<'_>,
-        request: Request<Body>,
+        mut request: Request<Body>,
         spare: Option<Spare>,
         hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
+        let mut call = sending.spans.as_ref().map(|spans| {
+            let callee = seat.rank.instance.at().callee(sending.sidecar);
+            let path = request.uri().path_and_query();
+            let call = spans.call(callee, path, request.version());
+            request.headers_mut().insert(TRACEPARENT, call.header());
+            call
+        });
         let mut watch = Watch::new(cluster, &seat.rank, &self.worker, sending.several, begun);
         let here = &seat.rank.instance;
         let elsewhere = || {
@@ -296,6 +309,15 @@ impl Upstreams {
         };
         let by = (sending.owner, hint);
         let sent = seat.hop.send(request, way, &sending.patience, by).await;
+        if let Some(call) = &mut call {
+            match &sent {
+                Ok(Answer { response, .. }) => call.answered(response.status(), response.version()),
+                Err(hop::Error::Unsent(_, why) | hop::Error::Final(why)) => {
+                    call.failed(why.code().as_str());
+                }
+                Err(hop::Error::Late(_)) => call.failed(Error::Timeout.code().as_str()),
+            }
+        }
         match sent {
             Ok(answer) => {
                 let bad = watch.answered(&answer, sending.sidecar);
@@ -376,6 +398,7 @@ impl Upstreams {
             carrier: outgoing.carrier,
             sidecar: !outgoing.plugin.upstream.is_plaintext(),
             retry: outgoing.plugin.retry,
+            spans: None,
         };
         let begun = Instant::now();
         let seat = self.first(&sending, false, begun)?;

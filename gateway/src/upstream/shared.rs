@@ -2,6 +2,7 @@
 //!
 //! In: a request. Out: its answer; an upload that outlasts its answer goes on, and one whose answer is given up ends with it.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use gapura_http::http1::Rest;
@@ -36,7 +37,7 @@ pub(super) async fn send(
     (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     worker: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
-    let sending = connection.send(request, owner, hint);
+    let sending = pin!(connection.send(request, owner, hint));
     let answer = patience.answered(sending).await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);

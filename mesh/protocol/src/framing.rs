@@ -83,14 +83,12 @@ fn check_fields(head: &Parts, limits: &Limits) -> Result<(), Code> {
         return Err(Code::MethodNotAllowed);
     }
     check_size(&head.headers, limits)?;
-    check_length(&head.headers)?;
-    let stated = head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    if stated.is_some_and(|stated| length(stated).is_none() || is_padded(stated)) {
+    if stated_length(&head.headers)?
+        .is_some_and(|stated| length(stated).is_none() || is_padded(stated))
+    {
         return Err(Code::BadRequest);
     }
-    if several(&head.headers, &AUTHORIZATION) {
-        return Err(Code::BadRequest);
-    }
+    only(&head.headers, &AUTHORIZATION)?;
     Ok(())
 }
 
@@ -111,16 +109,18 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
 /// goes on is of our own writing.
 #[must_use]
 pub fn settle_answer(headers: &mut HeaderMap) -> bool {
-    if check_size(headers, &HOP_LIMITS).is_err() || check_length(headers).is_err() {
+    if check_size(headers, &HOP_LIMITS).is_err() {
         return false;
     }
-    let Some(value) = headers.get(CONTENT_LENGTH) else {
-        return true;
+    let stated = match stated_length(headers) {
+        Ok(Some(stated)) => stated,
+        Ok(None) => return true,
+        Err(_) => return false,
     };
-    let Some(length) = length(value.as_bytes()) else {
+    let (Some(length), padded) = (length(stated), is_padded(stated)) else {
         return false;
     };
-    if is_padded(value.as_bytes()) {
+    if padded {
         headers.insert(CONTENT_LENGTH, length.into());
     }
     true
@@ -141,29 +141,26 @@ fn is_padded(length: &[u8]) -> bool {
     length.len() > 1 && length.first() == Some(&b'0')
 }
 
-/// One length, or one `chunked`, or neither (RFC 9112, section 6.1).
-fn check_length(headers: &HeaderMap) -> Result<(), Code> {
-    let coded = headers.contains_key(TRANSFER_ENCODING);
-    let measured = headers.contains_key(CONTENT_LENGTH);
-    let chunked = || {
-        headers.get(TRANSFER_ENCODING).is_some_and(|value| {
-            value
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"chunked")
-        })
-    };
-    let ambiguous = several(headers, &CONTENT_LENGTH)
-        || (coded && (measured || several(headers, &TRANSFER_ENCODING) || !chunked()));
-    if ambiguous {
-        Err(Code::BadRequest)
-    } else {
-        Ok(())
+/// The length that a head states, in one way alone: one length, or one `chunked`, or neither (RFC 9112, section 6.1).
+fn stated_length(headers: &HeaderMap) -> Result<Option<&[u8]>, Code> {
+    let (length, coding) = (
+        only(headers, &CONTENT_LENGTH)?,
+        only(headers, &TRANSFER_ENCODING)?,
+    );
+    let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match coding {
+        Some(coding) if length.is_some() || !chunked(coding) => Err(Code::BadRequest),
+        _ => Ok(length),
     }
 }
 
-fn several(headers: &HeaderMap, name: &http::HeaderName) -> bool {
-    headers.get_all(name).into_iter().nth(1).is_some()
+/// The value of a field that may stand there once.
+fn only<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Result<Option<&'h [u8]>, Code> {
+    let mut lines = headers.get_all(name).into_iter();
+    match (lines.next(), lines.next()) {
+        (line, None) => Ok(line.map(HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(Code::BadRequest),
+    }
 }
 
 /// The one host of a request: `Host`, `:authority` and an absolute target must agree.

@@ -21,6 +21,7 @@ pub mod room;
 pub mod shared;
 mod shedding;
 pub mod signals;
+mod spans;
 pub mod start;
 pub mod systemd;
 pub mod takeover;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use gapura_protocol::leg::Side;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::{Alarms, docs};
-use gapura_telemetry::metrics::{Text, render_program};
+use gapura_telemetry::metrics::{Text, render_program, render_spans};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -177,6 +177,9 @@ fn metrics<R: Report>(report: &R) -> String {
             &[("side", Side::Client.as_str())],
             closed,
         );
+    }
+    if let Some(spans) = &shared.spans {
+        render_spans(&mut text, spans);
     }
     render_program(&mut text, &shared.alarms, &shared.log);
     text.into_string()

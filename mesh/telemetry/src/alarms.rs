@@ -19,22 +19,34 @@ labelled! {
         ClientCa = "client_ca",
         /// A certificate or a CRL has not begun by our clock.
         Clock = "clock",
+        /// A certificate was renewed for two keys, of which one is somebody else's.
+        CopiedKey = "copied_key",
         /// A CRL is past its time, or how far it has come can't be kept.
         Crl = "crl",
         /// The deny list is faulty.
         Deny = "deny",
+        /// A CA server can't issue certificates.
+        Issuing = "issuing",
         /// Keys for tokens can't be read or fetched.
         Keys = "keys",
         /// The copy of what is in force can't be written.
         LastGood = "last_good",
         /// There is no room for more logouts, or they can't be kept.
         Logouts = "logouts",
+        /// Nothing was heard of the CA server for too long.
+        News = "news",
         /// The certificate that clients see does not fit or has ended.
         PublicCertificate = "public_certificate",
+        /// A CA server can't read its record.
+        Record = "record",
         /// A plugin file is faulty.
         Registry = "registry",
+        /// Our own certificate can't be renewed.
+        Renewal = "renewal",
         /// Our own certificate is revoked, or the CRLs are older than before the start.
         Revoked = "revoked",
+        /// A CA server's record is older than certificates that it issued.
+        RolledBack = "rolled_back",
         /// A company's file is faulty.
         Tenants = "tenants",
         /// The mesh directory does not fit.

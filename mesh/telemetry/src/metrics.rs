@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use counter::{Counter, Histogram};
 pub use gapura_protocol::leg::Side;
-pub use program::render_program;
+pub use program::{render_program, render_spans};
 pub use text::Text;
 
 use gapura_protocol::envelope::Code;

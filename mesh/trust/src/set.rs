@@ -29,7 +29,7 @@ use super::refusal::{Refusal, day, shown};
 use super::revocation::RevocationSet;
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
-use super::verifier::{PluginVerifier, RecentRefusals};
+use super::verifier::{AnswerVerifier, RecentRefusals};
 use super::verify::Verifier;
 use gapura_files::directory::{MeshFiles, Stamp};
 use gapura_files::pem;
@@ -184,7 +184,7 @@ impl TrustSet {
             certified: &certified,
             provider: &provider,
         };
-        let server = server_config(&parts, time.clone())
+        let server = server_config(&parts, time.clone(), own.id.role())
             .map_err(|err| TrustError::Config(err.to_string()))?;
         let client = client_config(&parts, time, own.id.clone())
             .map_err(|err| TrustError::Config(err.to_string()))?;
@@ -319,7 +319,8 @@ impl TrustSet {
     }
 
     /// For whoever answers: TLS 1.3 only; a certificate of a gateway of our own trust domain is required; no resumption (a resumed
-    /// session would skip the judgement) and no early data.
+    /// session would skip the judgement) and no early data. Where we are a CA server: a gateway's or a plugin's certificate, or none,
+    /// from those who are still to get one.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
@@ -329,17 +330,32 @@ impl TrustSet {
     #[must_use]
     pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
-        let verifier = PluginVerifier {
+        self.dial(&mut config, Purpose::Server, Some(wanted.clone()));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of another role can pose as one. As
+    /// [`Self::client_config`] in all else.
+    #[must_use]
+    pub fn authority_config(&self) -> Arc<ClientConfig> {
+        let mut config = self.client.clone();
+        self.dial(&mut config, Purpose::Authority, None);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
+    fn dial(&self, config: &mut ClientConfig, purpose: Purpose, wanted: Option<PeerId>) {
+        let verifier = AnswerVerifier {
             judge: self.judge.clone(),
             recent: self.recent.clone(),
             provider: self.provider.clone(),
-            wanted: wanted.clone(),
+            purpose,
+            wanted,
         };
         config
             .dangerous()
             .set_certificate_verifier(Arc::new(verifier));
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Arc::new(config)
     }
 
     /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's errors have no room for that. To be

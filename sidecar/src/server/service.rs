@@ -45,10 +45,11 @@ impl Service for Hop {
             // It was told to end while this came, and its task will not be polled again.
             std::future::pending::<()>().await;
         }
-        let handled =
-            self.pipeline
-                .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel);
-        self.last(handled.await)
+        let answer = self
+            .pipeline
+            .handle(&self.peer, &self.name, &self.owner, request, &self.tunnel)
+            .await;
+        self.last(answer)
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {

@@ -10,6 +10,7 @@ mod prometheus; // rules, alerts and a dashboard, by what reads them
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
 mod schema; // a validator of JSON Schema
+mod spans; // a collector of spans
 mod tools; // ab, nc, node, nginx and browsers without a window
 
 use std::path::{Path, PathBuf};

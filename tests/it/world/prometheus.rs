@@ -169,9 +169,11 @@ fn alertmanager(dir: &Path, receiver: SocketAddr) -> Server {
     )
 }
 
-/// Whom Alertmanager tells: each alert with who was told, and whether it stands or is over.
+/// Whom Alertmanager tells: of each alert and program who was told, and what.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<BTreeMap<(String, String), (String, Value)>>>);
+struct Told(Arc<Mutex<Alerts>>);
+
+type Alerts = BTreeMap<(String, String), (String, Value)>;
 
 impl Told {
     fn listen(&self) -> SocketAddr {

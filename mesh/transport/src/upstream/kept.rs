@@ -208,14 +208,15 @@ impl<IO: Stream + 'static> Pool<IO> {
         let mut asking = self.crowd.as_ref().map(|crowd| crowd.wait(&self.timers));
         // Boxed, since its frame would be part of every request's and most need none.
         let mut connect = Box::pin(connect());
-        let opened = patience.connecting(poll_fn(|cx| {
+        let opened = pin!(poll_fn(|cx| {
             let polled = connect.as_mut().poll(cx);
             if let (Poll::Pending, Some(asking)) = (&polled, &mut asking) {
                 asking.look(cx);
             }
             polled
         }));
-        Ok(opened.await?.map(|opened| (self.kept(opened), asking)))
+        let opened = patience.connecting(opened).await?;
+        Ok(opened.map(|opened| (self.kept(opened), asking)))
     }
 
     fn kept(&self, opened: Opened<IO>) -> Kept<IO> {
@@ -246,18 +247,17 @@ impl<IO: Stream + 'static> Pool<IO> {
     ) -> Result<Answer, Failed> {
         let answer = {
             let place = kept.place.as_ref();
-            let sending = kept.connection.send(request, |status, headers| {
+            let mut sending = pin!(kept.connection.send(request, |status, headers| {
                 serve(place);
                 hint(status, headers);
-            });
-            let mut sending = pin!(sending);
-            let answered = patience.answered(poll_fn(|cx| {
+            }));
+            let answered = pin!(poll_fn(|cx| {
                 if let Some(asking) = &mut asking {
                     asking.look(cx);
                 }
                 sending.as_mut().poll(cx)
             }));
-            answered.await?
+            patience.answered(answered).await?
         };
         let answer = answer.map_err(|error| match kept.held.cut() {
             Some(reason) => Failed::Cut(reason),

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -48,12 +48,15 @@ impl<'a> Patience<'a> {
         self.upload
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection. The work stays where it is, since handed on by value it would have room twice in every request's
+    /// future; so it is with an answer.
     ///
     /// # Errors
     /// [`Over`]
-    pub async fn connecting<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
-        let mut work = pin!(work);
+    pub async fn connecting<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Over> {
         poll_fn(|cx| match work.as_mut().poll(cx) {
             std::task::Poll::Ready(done) => std::task::Poll::Ready(Ok(done)),
             std::task::Poll::Pending => self.deadline.poll_passed(cx).map(|()| Err(Over)),
@@ -65,8 +68,10 @@ impl<'a> Patience<'a> {
     ///
     /// # Errors
     /// [`Over`]
-    pub async fn answered<T>(&self, work: impl Future<Output = T>) -> Result<T, Over> {
-        let mut work = pin!(work);
+    pub async fn answered<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Over> {
         let mut progress = None;
         poll_fn(|cx| {
             if let std::task::Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -96,6 +101,7 @@ impl<'a> Patience<'a> {
 mod tests {
     use super::*;
     use std::future::pending;
+    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     /// Polls `waiting` after each of `steps` steps of 100 ms; the step at which it was over.
@@ -120,16 +126,16 @@ mod tests {
         for upload in [Upload::finished(), Upload::default()] {
             let upload = Rc::new(upload);
             let patience = Patience::new(&upload, &timers, TWO);
-            let step = over_after(&timers, patience.connecting(pending()), 100);
+            let step = over_after(&timers, patience.connecting(pin!(pending())), 100);
             assert!(matches!(step, Some(19..=21)), "{step:?}");
         }
         let upload = Rc::new(Upload::finished());
         let patience = Patience::new(&upload, &timers, TWO);
         assert_eq!(
-            over_after(&timers, patience.connecting(pending()), 10),
+            over_after(&timers, patience.connecting(pin!(pending())), 10),
             None
         );
-        let step = over_after(&timers, patience.answered(pending()), 100);
+        let step = over_after(&timers, patience.answered(pin!(pending())), 100);
         assert!(matches!(step, Some(9..=11)), "what was left: {step:?}");
     }
 
@@ -138,20 +144,20 @@ mod tests {
         let timers = Timers::new();
         let upload = Rc::new(Upload::default());
         let patience = Patience::new(&upload, &timers, TWO);
-        let step = over_after(&timers, patience.answered(pending()), 1000);
+        let step = over_after(&timers, patience.answered(pin!(pending())), 1000);
         assert!(matches!(step, Some(590..=620)), "{step:?}");
         // One that moves is not, however long it takes.
         let patience = Patience::new(&upload, &timers, TWO);
         let moving = async {
             let mut moves = 0;
             patience
-                .answered(std::future::poll_fn(|_| {
+                .answered(pin!(std::future::poll_fn(|_| {
                     moves += 1;
                     if moves % 140 == 0 {
                         upload.count(1);
                     }
                     Poll::Pending
-                }))
+                })))
                 .await
         };
         assert_eq!(over_after(&timers, moving, 10_000), None);
@@ -163,7 +169,7 @@ mod tests {
         let upload = Rc::new(Upload::finished());
         let patience = Patience::new(&upload, &timers, Duration::MAX);
         assert_eq!(
-            over_after(&timers, patience.answered(pending()), 10_000),
+            over_after(&timers, patience.answered(pin!(pending())), 10_000),
             None
         );
     }

@@ -4,7 +4,7 @@
 //! that no reader takes for the end of the message.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -59,8 +59,7 @@ where
         request: Request<Incoming>,
     ) -> Result<Response<S::Body>, Why> {
         let service = self.service;
-        // Boxed, so that a connection at rest holds no room for a request under way: what one frees, the next takes.
-        let mut call = Box::pin(service.call(request));
+        let mut call = pin!(service.call(request));
         let mut looking = false;
         let answer = poll_fn(|cx| {
             if let Poll::Ready(response) = self.connection.inside(|| call.as_mut().poll(cx)) {

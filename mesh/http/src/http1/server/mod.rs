@@ -293,7 +293,10 @@ where
             };
             match next {
                 Next::Request(head) => {
-                    if let Some(switch) = self.exchange(head).await? {
+                    // Boxed, so that a connection at rest holds no room for a request under way: what one frees, the next
+                    // takes. Made where it stays, since it is kilobytes.
+                    let exchange = Box::write(Box::new_uninit(), self.exchange(head));
+                    if let Some(switch) = Box::into_pin(exchange).await? {
                         return Ok(switch);
                     }
                 }
