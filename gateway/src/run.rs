@@ -41,6 +41,7 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
+use crate::upstream::holding::Holdings;
 use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
@@ -203,6 +204,10 @@ impl Parts {
             let asking = prober::run(upstreams.clone(), worker.clone(), self.registry.clone());
             worker.tasks.spawn("the prober", asking);
         }
+        let holdings = Rc::new(Holdings::new(&worker.timers));
+        worker
+            .tasks
+            .spawn("a look at who holds places", holdings.clone().run());
         let unrouted = worker.spec.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -212,6 +217,7 @@ impl Parts {
                 standing: self.standing,
                 limiter: self.limiter,
                 upstreams,
+                holdings,
                 signer: self.signer,
                 endpoints: self.endpoints,
                 settings: self.settings,
