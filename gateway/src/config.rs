@@ -100,6 +100,8 @@ pub struct Config {
     pub(crate) signature: SignatureForm,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
+    /// Whether the operator's page names companies.
+    pub(crate) page_tenants: bool,
     /// Whether an event of its own names who acted for whom.
     pub(crate) log_actors: bool,
     /// What is allowed and hardly meant, a sentence each.
@@ -153,6 +155,7 @@ impl Settings for Config {
         let connections_per_address = layers.parse("connections-per-address", door::count);
         let hsts = read_hsts(layers);
         let max_body = layers.parse("max-body-bytes", whole);
+        let page_tenants = layers.parse("page-tenants", door::on_or_off);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let standing = read_standing(layers, auth.as_ref());
@@ -180,6 +183,7 @@ impl Settings for Config {
             signing_secret_file,
             signature: signature.unwrap_or_default(),
             max_body,
+            page_tenants: page_tenants.unwrap_or(false),
             log_actors: layers.switch("log-actors"),
             warnings,
             shown: Effective::default(),

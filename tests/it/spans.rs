@@ -6,6 +6,8 @@ use gapura_tests::collector::{Collector, Span};
 use gapura_tests::mesh::{Builder, TestMesh};
 use gapura_tests::plugin::Then;
 use gapura_tests::program::{Invocation, Program};
+use gapura_tests::provider::Provider;
+use gapura_tests::tokens::{AUDIENCE, ISSUER, Signer, jwks};
 use gapura_tests::{eventually, within};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};
@@ -442,6 +444,45 @@ fn a_wait_for_a_turn_is_a_child() {
         (&wait.json["name"], wait.parent()),
         (&json!("wait for a turn"), Some(door.id()))
     );
+}
+
+#[test]
+fn a_wait_for_keys_is_a_child() {
+    let (collector, provider) = (Collector::start(), Provider::start());
+    let known = Signer::es256("known");
+    provider.serve("/keys", Some(jwks(&[&known])));
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("provider-ca.pem");
+    std::fs::write(&roots, provider.root_pem()).unwrap();
+    let mesh = traced(&collector, &[])
+        .without_keys()
+        .gateway_flag("--jwks", &provider.url("/keys"))
+        .gateway_flag("--issuer", ISSUER)
+        .gateway_flag("--audience", AUDIENCE)
+        .gateway_flag("--issuer-ca", roots.to_str().unwrap())
+        .start();
+    let ask = |signer: &Signer, trace: &str| {
+        let request = mesh.get("/echo/x").token(&signer.token_of("7", "42"));
+        let given = format!("00-{trace}-{CALLER}-01");
+        request.header("traceparent", &given).send().status
+    };
+    let first = "0af7651916cd43dd8448eb211c80319c";
+    assert_eq!(ask(&known, first), 200);
+    let second = "1af7651916cd43dd8448eb211c80319c";
+    assert_eq!(ask(&known, second), 200);
+    // Signed by a key that nobody has: the provider is asked first.
+    assert_ne!(ask(&Signer::es256("stranger"), TRACE), 200);
+    let spans = collector.trace(TRACE, 2);
+    let door = one(&spans, "gapura-gateway", "server");
+    let wait = one(&spans, "gapura-gateway", "internal");
+    let name = &wait.json["name"];
+    assert_eq!(
+        (name, wait.parent()),
+        (&json!("wait for keys"), Some(door.id()))
+    );
+    // Its twin found the keys there.
+    let spans = collector.trace(second, 4);
+    assert!(spans.iter().all(|span| span.kind() != "internal"));
 }
 
 #[test]

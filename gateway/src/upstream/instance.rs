@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use gapura_telemetry::span::Callee;
 
 use super::health::Health;
+use super::loads::Loads;
 use crate::registry;
 use crate::registry::Host;
 
@@ -42,6 +43,8 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     /// When it is asked how it is.
     pub(crate) asking: Asking,
+    /// What workers have under way there.
+    pub(crate) loads: Loads,
     version: ArcSwapOption<String>,
 }
 
@@ -99,6 +102,7 @@ impl Instance {
             place,
             health: joined.map_or_else(Health::default, Health::joining),
             asking: Asking::default(),
+            loads: Loads::default(),
             version: ArcSwapOption::empty(),
         }
     }

@@ -77,7 +77,11 @@ impl Common {
         role: &str,
         admin: SocketAddr,
     ) -> Option<Self> {
-        let service = if role == "plugin" { "sidecar" } else { role };
+        let service = match role {
+            "plugin" => "sidecar",
+            "pki" => "ca",
+            other => other,
+        };
         let traces = Traces::read(layers, env, service);
         let issued = format!("the directory that `gapura-pki issue {role} NAME --out DIR` wrote");
         let mesh_dir = required(layers, "mesh-dir", &issued);
@@ -144,7 +148,8 @@ impl AdminSide {
         })
     }
 
-    fn check(&self, layers: &mut Layers) {
+    /// Refuses one that others could reach without a token.
+    pub fn check(&self, layers: &mut Layers) {
         if self.address.is_exposed() && self.token_file.is_none() {
             let origin = layers.origin("admin");
             let message = "others could connect there; give --admin-token-file, a loopback address or unix:PATH";

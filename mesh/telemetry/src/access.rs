@@ -18,6 +18,7 @@ use gapura_protocol::trace::{Trace, TraceId};
 use http::Method;
 use http::uri::PathAndQuery;
 
+use crate::busiest::Busiest;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
 use crate::span::{Asked, Served, Spans, Tracer, TracerSpec};
@@ -41,6 +42,7 @@ pub struct Sink {
     meters: Arc<Meters>,
     worker: usize,
     batch: RefCell<Batch>,
+    busiest: RefCell<Busiest>,
     tap: Source,
     tracer: Option<Tracer>,
     /// Whatever is under way is being cut.
@@ -176,6 +178,7 @@ impl Sink {
             meters,
             worker,
             batch: RefCell::default(),
+            busiest: RefCell::new(Busiest::new(Instant::now())),
             tap: Source::new(tap),
             tracer: tracer.map(Tracer::new),
             cut: Cell::new(false),
@@ -248,6 +251,14 @@ impl Sink {
         self.tap.flush();
     }
 
+    /// Hands over what has been counted of companies; to be called about once a second.
+    pub fn tell_companies(&self) {
+        if let Some(companies) = self.meters.companies() {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.hand_over(companies, self.worker, Instant::now());
+        }
+    }
+
     fn finish(&self, record: &Record) {
         let took = record.started.elapsed();
         let worker = self.meters.worker(self.worker);
@@ -265,6 +276,10 @@ impl Sink {
                 record.switched.unwrap_or(took),
                 record.upstream,
             );
+        }
+        if let (Some(company), Some(companies)) = (&record.tenant, self.meters.companies()) {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.count(companies, company, record.code);
         }
         let wanted = match self.mode {
             AccessLog::On => true,

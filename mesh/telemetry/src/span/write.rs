@@ -4,14 +4,13 @@
 //!
 //! Written by hand into a buffer that is reused, as access lines are. Texts of others are cut where they get long.
 
-use std::io::Write;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gapura_protocol::envelope::Code;
 use http::{Method, Version};
 
 use super::live::{Called, Child, Outcome, Spans, What};
-use crate::log::push_json_text;
+use crate::log::{push_decimal, push_json_inner, push_json_text};
 
 /// What is known of a finished request that was served here.
 pub(crate) struct Served<'a> {
@@ -60,7 +59,7 @@ pub(super) fn write(
     json: &mut Vec<u8>,
     served: &Served<'_>,
     spans: &Spans,
-    peer: &str,
+    peer: &'static str,
     now: SystemTime,
 ) -> u64 {
     let wall = now.duration_since(UNIX_EPOCH).map_or(0, |since| {
@@ -80,7 +79,13 @@ pub(super) fn write(
     count
 }
 
-fn write_served(json: &mut Vec<u8>, served: &Served<'_>, spans: &Spans, peer: &str, now: Moment) {
+fn write_served(
+    json: &mut Vec<u8>,
+    served: &Served<'_>,
+    spans: &Spans,
+    peer: &'static str,
+    now: Moment,
+) {
     let (method, route) = (known(served.method), spans.route());
     let (trace, asked) = (spans.trace(), spans.asked());
     json.extend_from_slice(br#"{"traceId":"#);
@@ -97,37 +102,37 @@ fn write_served(json: &mut Vec<u8>, served: &Served<'_>, spans: &Spans, peer: &s
     json.extend_from_slice(method.unwrap_or("HTTP").as_bytes());
     if let Some(route) = &route {
         json.push(b' ');
-        push_escaped(json, route);
+        push_json_inner(json, route);
     }
     json.push(b'"');
     push_frame(json, flags, Kind::Server, (now.of(served.began), now.wall));
-    push_attribute(json, "http.request.method", method.unwrap_or("_OTHER"));
-    push_attribute(json, "url.scheme", asked.scheme);
+    push_text(json, "http.request.method", method.unwrap_or("_OTHER"));
+    push_text(json, "url.scheme", asked.scheme);
     if let Some(path) = served.path {
-        push_attribute(json, "url.path", path);
+        push_text(json, "url.path", path);
     }
     if let Some(route) = &route {
-        push_attribute(json, "http.route", route);
+        push_text(json, "http.route", route);
     }
     if let Some(host) = spans.host().as_ref().and_then(|host| host.to_str().ok()) {
         push_host(json, host);
     }
-    push_attribute(json, "network.protocol.version", number(asked.version));
+    push_text(json, "network.protocol.version", number(asked.version));
     if let Some(status) = served.status {
         push_number(json, "http.response.status_code", u64::from(status));
     }
     push_number(json, "http.request.body.size", served.bytes_in);
     push_number(json, "http.response.body.size", served.bytes_out);
-    push_attribute(json, peer, served.peer);
-    push_attribute(json, "gapura.request_id", served.request_id);
+    push_text(json, peer, served.peer);
+    push_text(json, "gapura.request_id", served.request_id);
     if let Some(plugin) = served.plugin {
-        push_attribute(json, "gapura.plugin", plugin);
+        push_text(json, "gapura.plugin", plugin);
     }
     if let Some(company) = served.company {
-        push_attribute(json, "gapura.company_id", company);
+        push_text(json, "gapura.company_id", company);
     }
     if let Some(code) = served.code {
-        push_attribute(json, "gapura.code", code.as_str());
+        push_text(json, "gapura.code", code.as_str());
     }
     // What is wrong with a request is its sender's fault (semantic conventions: 4xx leaves a SERVER span's status unset).
     let is_cut = served.code == Some(Code::AnswerCut);
@@ -159,10 +164,10 @@ fn write_child(json: &mut Vec<u8>, child: &Child, served: &Served<'_>, spans: &S
             json.extend_from_slice(method.unwrap_or("HTTP").as_bytes());
             json.push(b'"');
             push_frame(json, PARENT_IS_HERE, Kind::Client, times);
-            push_attribute(json, "http.request.method", method.unwrap_or("_OTHER"));
+            push_text(json, "http.request.method", method.unwrap_or("_OTHER"));
             let is_error = push_called(json, called);
             if let Some(plugin) = served.plugin {
-                push_attribute(json, "gapura.plugin", plugin);
+                push_text(json, "gapura.plugin", plugin);
             }
             push_end(json, is_error);
         }
@@ -172,15 +177,15 @@ fn write_child(json: &mut Vec<u8>, child: &Child, served: &Served<'_>, spans: &S
 /// Whether the call failed.
 fn push_called(json: &mut Vec<u8>, called: &Called) -> bool {
     let callee = &called.callee;
-    push_attribute(json, "server.address", &callee.address);
+    push_text(json, "server.address", &callee.address);
     match callee.port {
         Some(port) => {
             push_number(json, "server.port", u64::from(port));
             push_url(json, called, port);
         }
-        None => push_attribute(json, "network.transport", "unix"),
+        None => push_text(json, "network.transport", "unix"),
     }
-    push_attribute(json, "network.protocol.version", number(called.version));
+    push_text(json, "network.protocol.version", number(called.version));
     if called.again > 0 {
         let again = u64::from(called.again);
         push_number(json, "http.request.resend_count", again);
@@ -196,7 +201,7 @@ fn push_called(json: &mut Vec<u8>, called: &Called) -> bool {
             is_error
         }
         Outcome::Failed(why) => {
-            push_attribute(json, "error.type", why);
+            push_text(json, "error.type", why);
             true
         }
     }
@@ -213,10 +218,11 @@ fn push_url(json: &mut Vec<u8>, called: &Called, port: u16) {
     json.extend_from_slice(b"://");
     let is_v6 = callee.address.contains(':');
     json.extend_from_slice(if is_v6 { b"[" } else { b"" });
-    push_escaped(json, &callee.address);
+    push_json_inner(json, &callee.address);
     json.extend_from_slice(if is_v6 { b"]" } else { b"" });
-    let _ = write!(json, ":{port}");
-    push_escaped(json, cut(path.path()));
+    json.push(b':');
+    push_decimal(json, u64::from(port));
+    push_json_inner(json, cut(path.path()));
     json.extend_from_slice(br#""}},"#);
 }
 
@@ -232,7 +238,7 @@ fn push_host(json: &mut Vec<u8>, host: &str) {
         None => (Some(host), None),
     };
     let name = name.unwrap_or_default();
-    push_attribute(json, "server.address", name.trim_matches(['[', ']']));
+    push_text(json, "server.address", name.trim_matches(['[', ']']));
     if let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) {
         push_number(json, "server.port", u64::from(port));
     }
@@ -240,12 +246,11 @@ fn push_host(json: &mut Vec<u8>, host: &str) {
 
 fn push_error_type(json: &mut Vec<u8>, code: Option<&str>, status: u16) {
     match code {
-        Some(code) => push_attribute(json, "error.type", code),
+        Some(code) => push_text(json, "error.type", code),
         None => {
-            let _ = write!(
-                json,
-                r#"{{"key":"error.type","value":{{"stringValue":"{status}"}}}},"#
-            );
+            json.extend_from_slice(br#"{"key":"error.type","value":{"stringValue":""#);
+            push_decimal(json, u64::from(status));
+            json.extend_from_slice(br#""}},"#);
         }
     }
 }
@@ -253,11 +258,15 @@ fn push_error_type(json: &mut Vec<u8>, code: Option<&str>, status: u16) {
 /// What stands between a span's name and its attributes.
 fn push_frame(json: &mut Vec<u8>, flags: u32, kind: Kind, (began, ended): (u64, u64)) {
     // Whatever has spans is sampled.
-    let (flags, kind) = (flags | 1, kind as u8);
-    let _ = write!(
-        json,
-        r#","flags":{flags},"kind":{kind},"startTimeUnixNano":"{began}","endTimeUnixNano":"{ended}","attributes":["#
-    );
+    json.extend_from_slice(br#","flags":"#);
+    push_decimal(json, u64::from(flags | 1));
+    json.extend_from_slice(br#","kind":"#);
+    push_decimal(json, kind as u64);
+    json.extend_from_slice(br#","startTimeUnixNano":""#);
+    push_decimal(json, began);
+    json.extend_from_slice(br#"","endTimeUnixNano":""#);
+    push_decimal(json, ended);
+    json.extend_from_slice(br#"","attributes":["#);
 }
 
 fn push_end(json: &mut Vec<u8>, is_error: bool) {
@@ -271,7 +280,7 @@ fn push_end(json: &mut Vec<u8>, is_error: bool) {
     });
 }
 
-/// Writes an attribute with a text, and a comma.
+/// Writes an attribute with a text, and a comma, whatever either holds.
 pub fn push_attribute(json: &mut Vec<u8>, key: &str, text: &str) {
     json.extend_from_slice(br#"{"key":"#);
     push_json_text(json, key);
@@ -280,19 +289,21 @@ pub fn push_attribute(json: &mut Vec<u8>, key: &str, text: &str) {
     json.extend_from_slice(b"}},");
 }
 
-fn push_number(json: &mut Vec<u8>, key: &str, number: u64) {
-    let _ = write!(
-        json,
-        r#"{{"key":"{key}","value":{{"intValue":"{number}"}}}},"#
-    );
+/// The same for a name of ours, which needs no escape.
+fn push_text(json: &mut Vec<u8>, key: &'static str, text: &str) {
+    json.extend_from_slice(br#"{"key":""#);
+    json.extend_from_slice(key.as_bytes());
+    json.extend_from_slice(br#"","value":{"stringValue":""#);
+    push_json_inner(json, cut(text));
+    json.extend_from_slice(br#""}},"#);
 }
 
-/// The inside of a JSON string.
-fn push_escaped(json: &mut Vec<u8>, text: &str) {
-    let from = json.len();
-    push_json_text(json, text);
-    json.pop();
-    json.remove(from);
+fn push_number(json: &mut Vec<u8>, key: &'static str, number: u64) {
+    json.extend_from_slice(br#"{"key":""#);
+    json.extend_from_slice(key.as_bytes());
+    json.extend_from_slice(br#"","value":{"intValue":""#);
+    push_decimal(json, number);
+    json.extend_from_slice(br#""}},"#);
 }
 
 fn cut(text: &str) -> &str {
