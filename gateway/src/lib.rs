@@ -25,6 +25,7 @@ mod limits;
 mod load;
 mod logout;
 mod outgoing;
+mod page;
 mod pipeline;
 mod rate_limit;
 mod registry;

@@ -38,6 +38,7 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::upload;
 use crate::upstream::Upstreams;
+use crate::upstream::holding::Holdings;
 use crate::ws_token::WebSocket;
 
 use visit::{Found, Visit};
@@ -56,6 +57,8 @@ pub(crate) struct Pipeline {
     pub(crate) limiter: Limiter,
     /// The way to the plugins.
     pub(crate) upstreams: Rc<Upstreams>,
+    /// Who holds a place there.
+    pub(crate) holdings: Rc<Holdings>,
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
@@ -113,10 +116,10 @@ impl Pipeline {
         let upload =
             upload::take(incoming, &head, permit.plugin(), self.settings.body_rate).await?; // upload.rs: its body
         let found = Found::of(route, host, &websocket, &upload);
-        let (outgoing, copied) = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
+        let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
         let sent = self
             .send(&permit, &cluster, outgoing, upload, visit)
             .await?; // upstream/: whose turn, mTLS to the sidecar
-        self.answered(sent, copied, &permit, &websocket, visit) // respond.rs: what may leave
+        self.answered(sent, &permit, &websocket, visit) // respond.rs: what may leave
     }
 }

@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 9] = [
+const LIBRARIES: [&str; 10] = [
     "mesh/protocol",
     "mesh/telemetry",
     "mesh/files",
@@ -24,6 +24,7 @@ const LIBRARIES: [&str; 9] = [
     "mesh/http2",
     "mesh/transport",
     "mesh/settings",
+    "mesh/page",
     "mesh/runtime",
 ];
 
@@ -158,7 +159,7 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
 
 #[test]
 fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
-    const ALL: [&str; 9] = [
+    const ALL: [&str; 10] = [
         "gapura-protocol",
         "gapura-telemetry",
         "gapura-files",
@@ -167,6 +168,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         "gapura-http2",
         "gapura-transport",
         "gapura-settings",
+        "gapura-page",
         "gapura-runtime",
     ];
     const BELOW_TRANSPORT: [&str; 4] = [
@@ -199,7 +201,16 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
             "mesh/settings",
             &["gapura-protocol", "gapura-telemetry"][..],
         ),
-        ("mesh/runtime", &ALL[..8]),
+        (
+            "mesh/page",
+            &[
+                "gapura-protocol",
+                "gapura-telemetry",
+                "gapura-transport",
+                "gapura-trust",
+            ][..],
+        ),
+        ("mesh/runtime", &ALL[..9]),
         ("gateway", &ALL),
         ("sidecar", &ALL),
         ("enrol/wire", &["gapura-protocol", "gapura-trust"][..]),
@@ -236,6 +247,7 @@ fn each_library_refuses_what_it_says_it_does_not_know() {
         ("mesh/files", &running[..3]),
         ("mesh/trust", &running[..3]),
         ("mesh/settings", running),
+        ("mesh/page", running),
         ("mesh/http", &running[1..]),
         ("mesh/http2", &["hyper", "rustls", "tokio-rustls"]),
         ("enrol/wire", &running[..3]),

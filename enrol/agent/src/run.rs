@@ -218,7 +218,8 @@ impl Program for Config {
                 timeout: Duration::ZERO,
             };
             let (_, nobody) = mpsc::channel(1);
-            program::drain(at_once, ending, own_log, nobody, tasks).await;
+            let last = std::future::ready(());
+            program::drain(at_once, ending, own_log, nobody, (tasks, last)).await;
         };
         Running::start(log, stop, reloads, addresses, serve)
             .map(|running| running.with_alarms(raised))

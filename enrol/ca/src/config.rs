@@ -119,7 +119,7 @@ impl Settings for Config {
         )
     }
 
-    fn read(layers: &mut Layers, _: &BTreeMap<String, String>) -> Option<Self> {
+    fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self> {
         let listen = layers.parse("listen", address).unwrap_or(LISTEN);
         let dir = match layers.one("dir") {
             None => Some(PathBuf::from("/var/lib/gapura/pki")),
@@ -127,7 +127,7 @@ impl Settings for Config {
         };
         let ttl = layers.parse("ttl", life).unwrap_or(TTL);
         let passphrase_file = layers.one("passphrase-file").map(|found| found.text.into());
-        let common = Common::read(layers, listen, "pki", Self::ADMIN);
+        let common = Common::read(layers, env, listen, "pki", Self::ADMIN);
         let mut config = Self {
             common: common?,
             dir: dir?,

@@ -33,6 +33,7 @@ use crate::service::Desk;
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "enrol",
+    peer: "client.address",
     token_reasons: &[],
     unproven: UNPROVEN,
 };

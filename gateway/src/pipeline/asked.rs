@@ -1,5 +1,6 @@
 //! Who asks, and whether they may: the stages between a request's path and its permit, with what is recorded and told of them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use gapura_protocol::envelope::Code;
 use gapura_protocol::path::CanonicalPath;
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::log::Level;
+use gapura_telemetry::span::watched;
 use gapura_transport::body::Body;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
@@ -31,8 +33,9 @@ impl Pipeline {
         own: Endpoint,
         head: &Parts,
         incoming: Incoming,
-        visit: &Visit<'_>,
+        visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
+        visit.exchange.record.untraced();
         if own == Endpoint::BackchannelLogout && self.settings.takes_logouts {
             // Boxed: it is rare, and the frame would be part of every request's.
             return Box::pin(self.log_out(head, incoming, visit)).await;
@@ -76,9 +79,11 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Caller, Rejection> {
         let proven = visit.client.certificate();
-        let caller = self
-            .authenticator
-            .verify(plugin.auth, &head.headers, proven, visit.now)
+        let authenticator = &self.authenticator;
+        let verified = pin!(authenticator.verify(plugin.auth, &head.headers, proven, visit.now));
+        let spans = visit.exchange.record.spans.as_ref();
+        // The only thing that is waited for there is keys.
+        let caller = watched(spans, "wait for keys", verified)
             .await
             .map_err(|error| self.unauthenticated(error))?;
         if let Caller::Verified(caller) = &caller {
