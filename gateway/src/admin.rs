@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_page::history::History;
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
-use gapura_runtime::pages::Report;
 use gapura_runtime::reload::clients::ClientTrust;
+use gapura_runtime::report::Report;
 use gapura_runtime::shared::{Missing, Shared};
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::metrics::Text;
@@ -19,6 +20,7 @@ use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
 use crate::explain::{InForce, answer};
 use crate::openapi::Book;
+use crate::page::{Facts, Sources};
 use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
 use crate::settings::Downstream;
@@ -53,6 +55,21 @@ impl Report for Admin {
 
     const EXPLAINS: bool = true;
 
+    type Facts = Facts;
+
+    fn facts(&self, history: &History) -> Facts {
+        let shared = self.shared();
+        Facts::now(&Sources {
+            registry: &self.registry,
+            standing: &self.standing,
+            keys: &self.keys,
+            limiter: &self.limiter,
+            meters: &shared.meters,
+            history,
+            now: shared.clock.now(),
+        })
+    }
+
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
     }
@@ -79,9 +96,10 @@ impl Report for Admin {
         Some(public.unwrap_or(Value::Null))
     }
 
-    fn public_not_after(&self) -> Option<u64> {
-        let public = self.endpoints.public.as_ref()?;
-        Some(public.load().not_after())
+    fn public_life(&self) -> Option<(String, u64, u64)> {
+        let public = self.endpoints.public.as_ref()?.load();
+        let serial = public.serial_hex().to_owned();
+        Some((serial, public.not_before(), public.not_after()))
     }
 
     /// A client's connection ends early for its certificate, a stream of it for its token.

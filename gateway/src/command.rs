@@ -42,7 +42,7 @@ pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
     lines.extend(crate::check::lines(&loaded.registry.table()));
     Ok(Checked {
         lines,
-        warnings: loaded.warnings,
+        warnings: [loaded.ground.warnings, loaded.warnings].concat(),
     })
 }
 

@@ -24,7 +24,7 @@ use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
 use gapura_runtime::reload::clients::ClientAuth;
 use gapura_settings::{
-    Common, Effective, Layers, Origin, Setting, Settings, address, exposed, required,
+    Common, Effective, Layers, OTEL_SECRETS, Origin, Setting, Settings, address, exposed, required,
 };
 use gapura_trust::public::TlsMin;
 use serde_json::Value;
@@ -105,6 +105,8 @@ pub struct Config {
     pub(crate) openapi: openapi::Mode,
     /// Whether there is a page to read them on.
     pub(crate) docs: bool,
+    /// Whether the operator's page names companies.
+    pub(crate) page_tenants: bool,
     /// Whether an event of its own names who acted for whom.
     pub(crate) log_actors: bool,
     /// What is allowed and hardly meant, a sentence each.
@@ -119,7 +121,7 @@ impl Settings for Config {
 
     const STRUCTURED: &'static [&'static str] = &["issuers"];
 
-    const SECRETS: &'static [&'static str] = &["JWT_SECRET"];
+    const SECRETS: &'static [&'static str] = &["JWT_SECRET", OTEL_SECRETS[0], OTEL_SECRETS[1]];
 
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
@@ -146,7 +148,7 @@ impl Settings for Config {
             "plugin-dir",
             "the folder of plugin files, such as --plugin-dir plugins.d",
         );
-        let common = Common::read(layers, listen, "gateway", Self::ADMIN);
+        let common = Common::read(layers, env, listen, "gateway", Self::ADMIN);
         let auth = read_auth(layers, env, &mut warnings);
         let public_hosts = layers.parse_all("public-host", host);
         let trusted_proxies = layers.parse_all("trusted-proxy", Cidr::parse);
@@ -158,6 +160,7 @@ impl Settings for Config {
         let connections_per_address = layers.parse("connections-per-address", door::count);
         let hsts = read_hsts(layers);
         let max_body = layers.parse("max-body-bytes", whole);
+        let page_tenants = layers.parse("page-tenants", door::on_or_off);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let standing = read_standing(layers, auth.as_ref());
@@ -188,6 +191,7 @@ impl Settings for Config {
             max_body,
             openapi,
             docs,
+            page_tenants: page_tenants.unwrap_or(false),
             log_actors: layers.switch("log-actors"),
             warnings,
             shown: Effective::default(),

@@ -28,6 +28,7 @@ mod load;
 mod logout;
 mod openapi;
 mod outgoing;
+mod page;
 mod pipeline;
 mod rate_limit;
 mod registry;

@@ -4,6 +4,7 @@
 //! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a request that has not passed
 //! authentication, authorisation and the header rule cannot be sent on, it does not compile.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_protocol::context::{RequestId, Roles, TenantId, UserId};
@@ -14,7 +15,8 @@ use gapura_protocol::headers::{
     X_FORWARDED_PROTO, X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_INTERNAL_SIGNATURE, X_REQUEST_ID, X_ROLE,
     X_USER_ID,
 };
-use gapura_protocol::trace::Trace;
+use gapura_protocol::trace::{SpanId, Trace};
+use gapura_telemetry::span::Spans;
 use gapura_transport::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TE, TRAILER};
 use http::request::Parts;
@@ -32,19 +34,18 @@ pub(crate) struct Outgoing {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) head: Parts,
     pub(crate) carrier: Carrier,
+    /// Where it is told how it went, if the request is sampled.
+    pub(crate) spans: Option<Rc<Spans>>,
 }
 
 /// What is known of a request beside its head.
-#[derive(Clone)]
 pub(crate) struct Facts<'a> {
     /// Its name everywhere.
     pub(crate) request_id: &'a RequestId,
     /// Its trace.
     pub(crate) trace: Trace,
-    /// Whether that is the client's: a state without a valid parent belongs to no trace of ours.
-    pub(crate) continued: bool,
     /// Our own part of the trace.
-    pub(crate) span: u64,
+    pub(crate) span: SpanId,
     /// The client's address, as text.
     pub(crate) client: HeaderValue,
     /// Whether it came from a proxy to believe.
@@ -143,6 +144,7 @@ pub(crate) fn prepare(
             plugin: plugin.clone(),
             head,
             carrier,
+            spans: None,
         },
         stripped,
     ))
@@ -190,15 +192,15 @@ fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
     headers.insert(X_FORWARDED_PROTO, facts.proto.clone());
     headers.insert(X_FORWARDED_HOST, facts.host.clone());
     // The rest of its way takes next to nothing; where it is tried again there is less left.
-    let millis = u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, millis.into());
-    if !plugin.keep_mount_prefix
-        && !plugin.mount.is_root()
-        && let Ok(prefix) = HeaderValue::from_str(plugin.mount.as_str())
-    {
-        headers.insert(X_FORWARDED_PREFIX, prefix);
+    headers.insert(
+        X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+        plugin.timeout_header.clone(),
+    );
+    if let Some(prefix) = &plugin.prefix_header {
+        headers.insert(X_FORWARDED_PREFIX, prefix.clone());
     }
-    if !facts.continued {
+    // A state without a valid parent belongs to no trace of ours.
+    if facts.trace.parent().is_none() {
         headers.remove(TRACESTATE);
     }
     headers.insert(TRACEPARENT, facts.trace.header(facts.span));

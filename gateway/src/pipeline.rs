@@ -41,6 +41,7 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::upload;
 use crate::upstream::Upstreams;
+use crate::upstream::holding::Holdings;
 use crate::ws_token::WebSocket;
 
 use visit::{Found, Visit};
@@ -59,6 +60,8 @@ pub(crate) struct Pipeline {
     pub(crate) limiter: Limiter,
     /// The way to the plugins.
     pub(crate) upstreams: Rc<Upstreams>,
+    /// Who holds a place there.
+    pub(crate) holdings: Rc<Holdings>,
     /// Signs the context for plugins that have no sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The gateway's own paths.
@@ -126,11 +129,11 @@ impl Pipeline {
             upload::take(incoming, &head, permit.plugin(), self.settings.body_rate).await?; // upload.rs: its body
         let judged = Judged::of(&permit, &head, route.path); // envelope.rs: does it answer as all do
         let found = Found::of(route, host, &websocket, &upload);
-        let (outgoing, copied) = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
+        let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
         let sent = self
             .send(&permit, &cluster, outgoing, upload, visit)
             .await?; // upstream/: whose turn, mTLS to the sidecar
-        let answer = self.answered(sent, copied, &permit, &websocket, visit)?; // respond.rs: what may leave
+        let answer = self.answered(sent, &permit, &websocket, visit)?; // respond.rs: what may leave
         match judged {
             None => Ok(answer),
             // Boxed: few plugins want it, and the frame would be part of every request's.

@@ -2,7 +2,6 @@
 
 use gapura_http::http1::RefusalKind;
 use gapura_protocol::envelope::Code;
-use gapura_transport::body::BodyFault;
 use gapura_transport::tunnel::NotAskedFor;
 
 use crate::authorise::Forbidden;
@@ -105,26 +104,9 @@ impl Rejection {
             Self::Authorise(_) => Code::Forbidden,
             Self::RateLimit(_) => Code::RateLimited,
             Self::Overloaded(_) => Code::Overloaded,
-            Self::TooLarge | Self::Forward(upstream::Error::Body(BodyFault::TooLarge)) => {
-                Code::BodyTooLarge
-            }
-            Self::Forward(upstream::Error::Body(
-                BodyFault::Idle | BodyFault::Slow | BodyFault::Stalled,
-            )) => Code::RequestTimeout,
-            Self::Forward(upstream::Error::Body(BodyFault::Malformed(_))) => Code::BadRequest,
-            // It broke its own request off; whether anybody reads this is open.
-            Self::Forward(upstream::Error::Body(
-                BodyFault::Cut | BodyFault::Short | BodyFault::Gone,
-            )) => Code::ClientGone,
-            Self::Forward(upstream::Error::Unreachable(_)) => Code::UpstreamUnreachable,
-            Self::Forward(upstream::Error::Identity(_)) => Code::UpstreamIdentity,
-            Self::Forward(upstream::Error::Protocol) | Self::Switched(NotAskedFor) => {
-                Code::UpstreamProtocol
-            }
-            Self::Forward(upstream::Error::Overloaded) => Code::Overloaded,
-            Self::Forward(upstream::Error::AllOut) => Code::UpstreamUnavailable,
-            Self::Forward(upstream::Error::Timeout) => Code::UpstreamTimeout,
-            Self::Forward(upstream::Error::Unwritable) => Code::BadRequest,
+            Self::TooLarge => Code::BodyTooLarge,
+            Self::Switched(NotAskedFor) => Code::UpstreamProtocol,
+            Self::Forward(error) => error.code(),
             Self::Draining => Code::Draining,
             Self::Panic => Code::Internal,
         }

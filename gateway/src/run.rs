@@ -43,10 +43,12 @@ use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::{self, Standing};
 use crate::upstream::cluster::LookSoon;
+use crate::upstream::holding::Holdings;
 use crate::upstream::{Upstreams, prober, resolve};
 
 const BLUEPRINT: Blueprint = Blueprint {
     main: "public",
+    peer: "client.address",
     token_reasons: &TokenError::LABELS,
     unproven: usize::MAX, // a client need not prove who it is
 };
@@ -109,6 +111,7 @@ impl Program for Config {
             return Err(StartError::Config(vec![fault.to_owned()]));
         }
         let shared = prepared.shared().clone();
+        shared.meters.count_companies(self.page_tenants);
         for warning in &loaded.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
@@ -223,6 +226,10 @@ impl Parts {
             );
             worker.tasks.spawn("the prober", asking);
         }
+        let holdings = Rc::new(Holdings::new(&worker.timers));
+        worker
+            .tasks
+            .spawn("a look at who holds places", holdings.clone().run());
         let unrouted = worker.spec.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -232,6 +239,7 @@ impl Parts {
                 standing: self.standing,
                 limiter: self.limiter,
                 upstreams,
+                holdings,
                 signer: self.signer,
                 endpoints: self.endpoints,
                 settings: self.settings,

@@ -15,7 +15,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::ca;
 use crate::error::Error;
-use crate::held_dir::HeldDir;
+use crate::held_dir;
 use crate::inspect::serial;
 use crate::inventory::Inventory;
 use crate::ledger::{Authority, AuthorityKind, Ledger, Revoked};
@@ -84,7 +84,7 @@ impl Pki {
             |(path, owner)| {
                 let look = |dir| mesh_dir::shown(&dir).ok().flatten();
                 Some(Place {
-                    shown: HeldDir::open(&path).ok().flatten().and_then(look),
+                    shown: held_dir::open(&path).ok().flatten().and_then(look),
                     owner,
                     path,
                 })

@@ -13,7 +13,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::Error;
-use crate::held_dir::HeldDir;
+use crate::held_dir;
 use crate::keys::{self, sha256_hex};
 use crate::leaf_key;
 use crate::mesh_dir;
@@ -22,9 +22,27 @@ use crate::profile;
 use crate::store::{Access, Durability};
 use crate::timestamp::Timestamp;
 
+/// What is wrong with a request.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It asks for another name than the one it is made for.
+    OtherName(String),
+    /// Anything else.
+    Form(String),
+}
+
 /// The public key (as SPKI) of a request for `wanted`.
 pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Error> {
-    let refused = |why: String| Error::Refused(format!("the request is refused: {why}"));
+    judge(bytes, wanted, dns).map_err(|unfit| match unfit {
+        Unfit::OtherName(why) | Unfit::Form(why) => {
+            Error::Refused(format!("the request is refused: {why}"))
+        }
+    })
+}
+
+/// The same, with the sort of what is wrong.
+pub(crate) fn judge(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Result<Vec<u8>, Unfit> {
+    let refused = Unfit::Form;
     let der = to_der(bytes).map_err(refused)?;
     let (rest, request) = X509CertificationRequest::from_der(&der).map_err(|_| {
         refused(
@@ -41,7 +59,8 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
     names.extend(profile::default_dns(wanted));
     names.extend(dns.iter().cloned());
     let other = |what: &str, found: &str| {
-        refused(format!(
+        let found = shown(found);
+        Unfit::OtherName(format!(
             "it asks for the {what} `{found}`, but the certificate will speak for {wanted}; make the request for that name"
         ))
     };
@@ -84,6 +103,12 @@ pub(crate) fn public_key(bytes: &[u8], wanted: &PeerId, dns: &[String]) -> Resul
         }
     }
     Ok(info.subject_pki.raw.to_vec())
+}
+
+/// A name from a stranger's request, fit for a line of a log.
+fn shown(name: &str) -> String {
+    let plain = name.chars().filter(|c| !c.is_control());
+    plain.take(200).collect()
 }
 
 /// Whether the request `der` was signed by the key it asks for.
@@ -144,7 +169,7 @@ pub struct Made {
 /// A key is there already (or, with `reuse_key`, none), or something can't be written.
 pub fn create(id: &PeerId, out: &Path, reuse_key: bool) -> Result<Made, Error> {
     let (key_path, request_path) = (out.join("key.pem"), out.join("request.csr"));
-    let dir = HeldDir::create(out)?;
+    let dir = held_dir::create(out)?;
     let key = match (mesh_dir::key_that(out, |_| true)?, reuse_key) {
         (None, false) => {
             let key = keys::generate()?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gapura_protocol::words;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -102,7 +103,7 @@ impl Hook {
     /// # Errors
     /// An open quote, or no word at all.
     pub fn new(kind: HookKind, text: &str) -> Result<Self, Error> {
-        let mut words = words(text)
+        let mut words = words::split(text)
             .map_err(|why| Error::Usage(format!("--{kind} {text:?}: {why}")))?
             .into_iter();
         let program = words.next().ok_or_else(|| {
@@ -320,49 +321,12 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("runs.json")
 }
 
-fn words(text: &str) -> Result<Vec<String>, String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        match (char, quote) {
-            ('\\', None | Some('"')) => match chars.next() {
-                Some(next) => word.get_or_insert_default().push(next),
-                None => return Err("it ends with a \\".to_owned()),
-            },
-            ('\'' | '"', None) => {
-                quote = Some(char);
-                word.get_or_insert_default();
-            }
-            (_, Some(open)) if char == open => quote = None,
-            (_, None) if char.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(char),
-        }
-    }
-    match quote {
-        Some(open) => Err(format!("the quote {open} is never closed")),
-        None => {
-            words.extend(word);
-            Ok(words)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_words_and_nothing_else() {
-        let split = |text| words(text).unwrap();
-        assert_eq!(split("  rsync -a  'a b' "), ["rsync", "-a", "a b"]);
-        assert_eq!(
-            split(r#"x "a 'b' \" c" d\ e ''"#),
-            ["x", "a 'b' \" c", "d e", ""]
-        );
-        assert_eq!(split("x $HOME; rm *"), ["x", "$HOME;", "rm", "*"]);
-        for bad in ["x 'a", "x \"a", "x \\"] {
-            assert!(words(bad).is_err(), "{bad}");
-        }
+    fn a_command_has_at_least_one_word() {
         assert!(Hook::new(HookKind::Push, "  ").is_err());
         assert!(Hook::new(HookKind::Push, "true").is_ok());
     }

@@ -8,21 +8,28 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// What is about to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// A file, folder or link is made.
-    Create,
-    /// Bytes are written.
-    Write,
-    /// Bytes or names are made to outlive a power cut.
-    Sync,
-    /// One name takes the place of another.
-    Rename,
-    /// Another user gets it.
-    Owner,
-    /// A name goes.
-    Remove,
+use gapura_files::gate::{Gate, GateRef};
+
+pub(crate) use gapura_files::gate::Operation;
+
+/// This gate, for the mesh directories that `gapura_files` writes.
+pub(crate) const GATE: GateRef = &Disk;
+
+#[derive(Debug)]
+struct Disk;
+
+impl Gate for Disk {
+    fn before(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        before(operation, path)
+    }
+
+    fn write_all(&self, file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        write_all(file, path, bytes)
+    }
+
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        sync(file, path)
+    }
 }
 
 /// Asks for leave.

@@ -60,7 +60,10 @@ impl Pki {
             )));
         }
         let out = out
-            .map(|out| std::path::absolute(out).map_err(Error::io("find", out)))
+            .map(|out| match out.to_str() {
+                Some(text) if text.starts_with("join:") => Ok(out.to_owned()),
+                _ => std::path::absolute(out).map_err(Error::io("find", out)),
+            })
             .transpose()?;
         let mut change = self.hold()?;
         let ledger = change.inventory.ledger();
@@ -107,7 +110,9 @@ impl Pki {
             out,
             reason: reason.to_owned(),
         });
-        change.append(vec![event])?;
+        let mut events = vec![event];
+        events.extend(target.void_joins(change.inventory.ledger(), change.now));
+        change.append(events)?;
         Ok(ForgottenNow {
             leaves,
             still_valid,

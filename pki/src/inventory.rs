@@ -6,7 +6,7 @@
 //! line, was cut by a crash before anyone could rely on it: readers pass over it and the next writer takes it off.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -54,16 +54,10 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// Reads and checks the whole file in `dir`; an absent one is empty.
     pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("inventory.jsonl");
         // The head first: a writer that comes between the two readings makes the file longer than the head, never shorter.
         let head = read_head(dir)?;
-        let bytes = store::read_if_there(&path)?.unwrap_or_default();
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
         let mut this = Self {
-            path,
+            path: dir.join("inventory.jsonl"),
             lines: 0,
             last: NOTHING_BEFORE.to_owned(),
             whole: 0,
@@ -72,27 +66,56 @@ impl Inventory {
             restored_at: None,
             open: Vec::new(),
         };
+        let bytes = store::read_if_there(&this.path)?.unwrap_or_default();
+        this.read_on(&bytes, head.as_ref())?;
+        Ok(this)
+    }
+
+    /// The same file later: reads what was appended since, and everything anew where it is not the file that was read.
+    pub(crate) fn follow(mut self, dir: &Path) -> Result<Self, Error> {
+        let head = read_head(dir)?;
+        let (path, length) = (self.path.clone(), self.whole);
+        let io = || Error::io("read", &path);
+        let mut file = File::open(&path).map_err(io())?;
+        let now = file.metadata().map_err(io())?.len();
+        let is_known = |(lines, last): &(u64, String)| *lines == self.lines && *last == self.last;
+        if now == length && head.as_ref().is_some_and(is_known) {
+            return Ok(self);
+        }
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(length)).map_err(io())?;
+        file.read_to_end(&mut bytes).map_err(io())?;
+        match self.read_on(&bytes, head.as_ref()) {
+            Ok(()) if now >= length => Ok(self),
+            _ => Self::load(dir),
+        }
+    }
+
+    /// Reads and checks the lines in `bytes`, which follow what was read already.
+    fn read_on(&mut self, bytes: &[u8], head: Option<&(u64, String)>) -> Result<(), Error> {
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         let complete = bytes.get(..whole).unwrap_or_default();
-        let (mut read, mut batch) = (0, (0, this.last.clone()));
+        let (mut read, mut batch) = (self.whole, (self.lines, self.last.clone()));
         for raw in complete.split_inclusive(|byte| *byte == b'\n') {
-            this.take(raw.strip_suffix(b"\n").unwrap_or(raw), head.as_ref())?;
+            self.take(raw.strip_suffix(b"\n").unwrap_or(raw), head)?;
             read += raw.len() as u64;
-            if this.open.is_empty() {
-                (this.whole, batch) = (read, (this.lines, this.last.clone()));
+            if self.open.is_empty() {
+                (self.whole, batch) = (read, (self.lines, self.last.clone()));
             }
         }
         // A batch that a crash cut between two lines counts as little as a cut line.
-        (this.lines, this.last) = batch;
-        this.open.clear();
-        if let Some((lines, _)) = head
-            && lines > this.lines
-        {
-            return Err(this.damaged(&format!(
+        (self.lines, self.last) = batch;
+        self.open.clear();
+        match head {
+            Some((lines, _)) if *lines > self.lines => Err(self.damaged(&format!(
                 "it ends after line {}, but {lines} lines were written; lines were removed",
-                this.lines
-            )));
+                self.lines
+            ))),
+            _ => Ok(()),
         }
-        Ok(this)
     }
 
     /// What the file says.
@@ -137,10 +160,14 @@ impl Inventory {
         now: Timestamp,
         events: Vec<Event>,
     ) -> Result<(), Error> {
+        let refused =
+            |why: String| Error::Failed(format!("the inventory refuses the event: {why}"));
         let mut text = Vec::new();
         let noted: Vec<Event> = events.clone();
-        let (mut lines, mut last, mut ledger) =
-            (self.lines, self.last.clone(), self.ledger.clone());
+        // Tried on a copy, unless nothing can be wrong with them: of years of leaves a copy takes longer than the rest.
+        let simple = events.iter().all(|event| self.ledger.simply_takes(event));
+        let mut tried = (!simple).then(|| self.ledger.clone());
+        let (mut lines, mut last) = (self.lines, self.last.clone());
         let count = events.len();
         for (at, event) in events.into_iter().enumerate() {
             lines += 1;
@@ -162,9 +189,9 @@ impl Inventory {
             })?;
             last = sha256_hex(raw);
             text.push(b'\n');
-            ledger
-                .apply(line.event)
-                .map_err(|why| Error::Failed(format!("the inventory refuses the event: {why}")))?;
+            if let Some(ledger) = &mut tried {
+                ledger.apply(line.event).map_err(refused)?;
+            }
         }
         let existed = self.lines > 0;
         let mut file = OpenOptions::new()
@@ -185,7 +212,14 @@ impl Inventory {
                     .inspect_err(|_| give_back(file, &self.path, self.whole))
             });
         written.map_err(Error::io("append to", &self.path))?;
-        (self.lines, self.last, self.ledger) = (lines, last, ledger);
+        (self.lines, self.last) = (lines, last);
+        match tried {
+            Some(ledger) => self.ledger = ledger,
+            None => noted
+                .iter()
+                .try_for_each(|event| self.ledger.apply(event.clone()))
+                .map_err(refused)?,
+        }
         for event in &noted {
             self.note(now, event);
         }
@@ -369,6 +403,49 @@ mod tests {
         for inventory in [inventory, read] {
             assert_eq!(inventory.written_until(), Timestamp(5));
         }
+    }
+
+    /// What `follow` and `load` say of the same file.
+    fn both(known: Inventory, dir: &Path) -> [(u64, String, usize); 2] {
+        [known.follow(dir).unwrap(), Inventory::load(dir).unwrap()].map(|inventory| {
+            let last = inventory.last_hash().to_owned();
+            let authorities = inventory.ledger().authorities().len();
+            (inventory.lines(), last, authorities)
+        })
+    }
+
+    #[test]
+    fn one_who_follows_knows_what_one_who_reads_anew_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = three_lines(dir.path());
+        let known = || Inventory::load(dir.path()).unwrap();
+        let [followed, read] = both(known(), dir.path());
+        assert_eq!(followed, read);
+        // Lines of another program, then half a line.
+        let before = known();
+        let restored = || vec![Event::Restored { lines: 1 }];
+        known().append(&lock, Timestamp(3), restored()).unwrap();
+        let [followed, read] = both(before, dir.path());
+        assert_eq!((followed.0, &followed), (4, &read));
+        let before = known();
+        let path = dir.path().join("inventory.jsonl");
+        let text = fs::read(&path).unwrap();
+        fs::write(&path, [&text[..], b"{\"n\":5,"].concat()).unwrap();
+        let [followed, read] = both(before, dir.path());
+        assert_eq!((followed.0, &followed), (4, &read));
+        // Another file in its place: of a backup that was restored.
+        let long = known();
+        let other = tempfile::tempdir().unwrap();
+        let _other_lock = three_lines(other.path());
+        for name in ["inventory.jsonl", "inventory.head"] {
+            fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
+        }
+        let [followed, read] = both(long, dir.path());
+        assert_eq!((followed.0, &followed), (3, &read));
+        // And one that was damaged is named.
+        let known = known();
+        fs::write(&path, &text[..20]).unwrap();
+        assert!(known.follow(dir.path()).is_err());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::timestamp::{Timestamp, for_people};
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct IssueRequest {
-    /// Gateway or plugin.
+    /// What it is.
     pub role: Role,
     /// Which one.
     pub name: Name,
@@ -60,6 +60,8 @@ pub enum KeyWanted {
     Kept,
     /// A public key we signed before (base64 of the SPKI).
     Known(String),
+    /// A public key (SPKI) that a host sent over the network, out of a request that was judged; that host publishes the leaf.
+    Enrolled(Vec<u8>),
 }
 
 /// A leaf that was made.
@@ -116,10 +118,10 @@ type KeyFound = (
 );
 
 /// A leaf in memory.
-struct Minted {
-    leaf: Leaf,
-    id: PeerId,
-    certificate: CertificateDer<'static>,
+pub(crate) struct Minted {
+    pub(crate) leaf: Leaf,
+    pub(crate) id: PeerId,
+    pub(crate) certificate: CertificateDer<'static>,
     key: Option<Zeroizing<Vec<u8>>>,
     notes: Vec<String>,
 }
@@ -214,7 +216,12 @@ impl Pki {
             let leaf = minted.get(at).map(|minted: &Minted| &minted.leaf);
             Err(held_dir::late(leaf.map_or(Path::new(""), |leaf| &leaf.out)))
         };
-        let generations = parallel::each_within(staged, mesh_dir::LIMIT, Staged::publish, late)?;
+        let generations = parallel::each_within(
+            staged,
+            mesh_dir::LIMIT,
+            |staged: Staged| Ok(staged.publish()?),
+            late,
+        )?;
         mesh_dir::sync_batch(
             durability,
             minted.iter().map(|minted| minted.leaf.out.as_path()),
@@ -251,7 +258,8 @@ impl Pki {
         requests.iter().map(place).collect()
     }
 
-    fn mint(
+    /// Signs a leaf in memory.
+    pub(crate) fn mint(
         &self,
         now: Timestamp,
         (authority, signer): (&Authority, &Signer),
@@ -276,7 +284,9 @@ impl Pki {
             )));
         }
         self.check_dns(&id, &request.dns)?;
-        refuse_another_identity(&out, &id)?;
+        if !matches!(request.key, KeyWanted::Enrolled(_)) {
+            refuse_another_identity(&out, &id)?;
+        }
         let mut notes = Vec::new();
         let life = profile::life(
             now,
@@ -309,6 +319,7 @@ impl Pki {
             csr_key,
             fingerprint: sha256_hex(certificate.der()),
             out,
+            renews: None,
         };
         Ok(Minted {
             leaf,
@@ -363,6 +374,7 @@ impl Pki {
                 }
                 Ok((public(&spki)?, key, Some(STANDARD.encode(&spki))))
             }
+            KeyWanted::Enrolled(spki) => Ok((public(spki)?, None, None)),
             KeyWanted::Known(text) => {
                 let spki = STANDARD
                     .decode(text)
@@ -373,7 +385,7 @@ impl Pki {
         }
     }
 
-    fn check_dns(&self, id: &PeerId, dns: &[String]) -> Result<(), Error> {
+    pub(crate) fn check_dns(&self, id: &PeerId, dns: &[String]) -> Result<(), Error> {
         let domains: Vec<&str> = std::iter::once(self.trust_domain().as_str())
             .chain(self.settings().permitted_dns.iter().map(String::as_str))
             .collect();
@@ -401,7 +413,7 @@ impl Pki {
     }
 
     /// Every leaf is judged as its peers will judge it, with the roots they will have.
-    fn self_check(&self, minted: &[Minted], change: &Change) -> Result<(), Error> {
+    pub(crate) fn self_check(&self, minted: &[Minted], change: &Change) -> Result<(), Error> {
         let ledger = change.inventory.ledger();
         let certificate = |authority| ca::certificate(self.dir(), authority);
         let roots = ledger

@@ -57,6 +57,22 @@ pub enum Event {
         /// How many seconds the last line lay in the future.
         ahead: u64,
     },
+    /// A join token was made. Its secret is in the token and nowhere else.
+    JoinMade(Join),
+    /// A join token was used: written together with the leaf that it was used for.
+    JoinUsed {
+        /// Which one.
+        id: String,
+        /// Of the leaf.
+        serial: String,
+        /// The leaf's certificate (base64 of the DER), for a host that never got the answer.
+        certificate: String,
+    },
+    /// A join token that was not used counts no more.
+    JoinVoid {
+        /// Which one.
+        id: String,
+    },
     /// The keys of these CAs are kept under another passphrase from now on.
     PassphraseChanged {
         /// Which ones.
@@ -115,7 +131,7 @@ pub enum AuthorityState {
 /// A leaf certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaf {
-    /// Gateway or plugin.
+    /// What it is.
     #[serde(with = "as_text")]
     pub role: Role,
     /// Which one.
@@ -141,8 +157,42 @@ pub struct Leaf {
     pub csr_key: Option<String>,
     /// SHA-256 of its certificate.
     pub fingerprint: String,
-    /// The mesh directory it was published in.
+    /// The mesh directory it was published in; of a leaf that a host got over the network, `join:ID` of the token it joined by.
     pub out: PathBuf,
+    /// The serial of the leaf that the host renewed it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<String>,
+}
+
+/// A join token, as far as the CA knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// Which one.
+    pub id: String,
+    /// What its bearer may become.
+    #[serde(with = "as_text")]
+    pub role: Role,
+    /// Which one.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// Further DNS names of the certificates it leads to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// SHA-256 of its secret.
+    pub secret_sha256: String,
+    /// Its last second.
+    pub expires: Timestamp,
+}
+
+/// What became of a join token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinState {
+    /// Nothing yet.
+    Open,
+    /// The leaf that it was used for: its serial and its certificate (base64).
+    Used(String, String),
+    /// It counts no more.
+    Void,
 }
 
 /// A revocation.
@@ -167,7 +217,7 @@ pub struct Revoked {
 /// An identity that is gone for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
-    /// Gateway or plugin.
+    /// What it is.
     #[serde(with = "as_text")]
     pub role: Role,
     /// Which one.
@@ -222,6 +272,9 @@ pub struct Ledger {
     crls: HashMap<String, Crl>,
     /// What was forgotten, and how many leaves there were by then: a later one of that name counts again.
     forgotten: Vec<(Forgotten, usize)>,
+    joins: Vec<(Join, JoinState)>,
+    /// Where each serial stands among the leaves, the last of them where a directory was moved.
+    by_serial: HashMap<String, usize>,
 }
 
 /// What tells two certificates in use apart: the same identity may serve from several mesh directories.
@@ -262,7 +315,11 @@ impl Ledger {
                     .find(|authority| authority.id == id);
                 known.ok_or_else(|| format!("{id} was never made"))?.state = state;
             }
-            Event::Issued(leaf) | Event::LeafAdopted(leaf) => self.leaves.push(leaf),
+            Event::Issued(leaf) | Event::LeafAdopted(leaf) => {
+                self.by_serial
+                    .insert(leaf.serial.clone(), self.leaves.len());
+                self.leaves.push(leaf);
+            }
             Event::Revoked(revoked) | Event::RevocationAdopted(revoked) => {
                 self.revoked
                     .insert((revoked.issuer.clone(), revoked.serial.clone()), revoked);
@@ -278,11 +335,76 @@ impl Ledger {
                 self.crls.insert(crl.issuer.clone(), crl);
             }
             Event::Forgotten(forgotten) => self.forgotten.push((forgotten, self.leaves.len())),
+            Event::JoinMade(join) => self.joins.push((join, JoinState::Open)),
+            Event::JoinUsed {
+                id,
+                serial,
+                certificate,
+            } => self.join_becomes(&id, JoinState::Used(serial, certificate))?,
+            Event::JoinVoid { id } => self.join_becomes(&id, JoinState::Void)?,
             Event::Restored { .. }
             | Event::ClockIsRight { .. }
             | Event::PassphraseChanged { .. } => {}
         }
         Ok(())
+    }
+
+    fn join_becomes(&mut self, id: &str, state: JoinState) -> Result<(), String> {
+        let mut all = self.joins.iter_mut().rev();
+        let known = all.find(|(join, _)| join.id == id);
+        known
+            .ok_or_else(|| format!("join token {id} was never made"))?
+            .1 = state;
+        Ok(())
+    }
+
+    /// All join tokens, oldest first, with what became of each.
+    #[must_use]
+    pub fn joins(&self) -> &[(Join, JoinState)] {
+        &self.joins
+    }
+
+    /// The join token of which this is the SHA-256 of the secret.
+    #[must_use]
+    pub fn join_of(&self, secret_sha256: &str) -> Option<&(Join, JoinState)> {
+        let mut all = self.joins.iter().rev();
+        all.find(|(join, _)| join.secret_sha256 == secret_sha256)
+    }
+
+    /// The join tokens that may still be used at `now`.
+    pub fn open_joins(&self, now: Timestamp) -> impl Iterator<Item = &Join> {
+        let open = move |(join, state): &&(Join, JoinState)| {
+            *state == JoinState::Open && join.expires >= now
+        };
+        self.joins.iter().filter(open).map(|(join, _)| join)
+    }
+
+    /// Leaves that work at `now` and were renewed from one and the same leaf, for different keys: a host that never got its answer asks
+    /// again with the key that it has made, so somebody else holds the key of that leaf. Each with the serial of what both renew.
+    #[must_use]
+    pub fn copied(&self, now: Timestamp) -> Vec<(&str, Vec<&Leaf>)> {
+        let mut heirs: HashMap<&str, Vec<&Leaf>> = HashMap::new();
+        for leaf in self.leaves.iter().filter(|leaf| self.is_live(leaf, now)) {
+            if let Some(renews) = leaf.renews.as_deref() {
+                heirs.entry(renews).or_default().push(leaf);
+            }
+        }
+        heirs.retain(|_, heirs| {
+            let first = heirs.first().map(|heir| &heir.key);
+            heirs.iter().any(|heir| Some(&heir.key) != first)
+        });
+        let mut copied: Vec<_> = heirs.into_iter().collect();
+        copied.sort_by_key(|(renewed, _)| *renewed);
+        copied
+    }
+
+    /// Whether an event is taken whatever else happens with it, so that no copy is needed to try it on.
+    pub(crate) fn simply_takes(&self, event: &Event) -> bool {
+        match event {
+            Event::Issued(_) => true,
+            Event::JoinUsed { id, .. } => self.joins.iter().any(|(join, _)| join.id == *id),
+            _ => false,
+        }
     }
 
     /// The name all identities live under; `None` before `init`.
@@ -356,7 +478,8 @@ impl Ledger {
         &self.leaves
     }
 
-    /// The newest leaf of each identity in each mesh directory: what is in use, be it expired or revoked, but not forgotten.
+    /// The newest leaf of each identity in each mesh directory and by each join token: what is in use, be it expired or revoked, but
+    /// not forgotten.
     #[must_use]
     pub fn in_use(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<Slot, usize> = HashMap::new();
@@ -382,7 +505,7 @@ impl Ledger {
     #[must_use]
     pub fn by_directory(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<&PathBuf, usize> = HashMap::new();
-        for (at, leaf) in self.remembered() {
+        for (at, leaf) in self.remembered().filter(|(_, leaf)| !leaf.is_enrolled()) {
             newest.insert(&leaf.out, at);
         }
         let mut places: Vec<usize> = newest.into_values().collect();
@@ -424,7 +547,9 @@ impl Ledger {
     /// The leaf with that serial.
     #[must_use]
     pub fn leaf(&self, serial: &str) -> Option<&Leaf> {
-        self.leaves.iter().rev().find(|leaf| leaf.serial == serial)
+        self.by_serial
+            .get(serial)
+            .and_then(|at| self.leaves.get(*at))
     }
 
     /// The revocation of a serial of an issuer.
@@ -460,6 +585,20 @@ impl Ledger {
 }
 
 impl Leaf {
+    /// Where the leaves of the host that joined by the token `id` are, in place of a mesh directory.
+    #[must_use]
+    pub fn place_of_join(id: &str) -> PathBuf {
+        PathBuf::from(format!("join:{id}"))
+    }
+
+    /// Whether a host got it over the network, and it is published by that host's agent.
+    #[must_use]
+    pub fn is_enrolled(&self) -> bool {
+        self.out
+            .to_str()
+            .is_some_and(|out| out.starts_with("join:"))
+    }
+
     /// `plugin/billing`.
     #[must_use]
     pub fn label(&self) -> String {

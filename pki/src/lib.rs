@@ -13,6 +13,7 @@ pub mod crl;
 pub mod csr;
 pub mod deliver;
 mod disk;
+pub mod enrol;
 pub mod ensure;
 pub mod error;
 pub mod forget;

@@ -296,6 +296,10 @@ fn leaf(parsed: &X509Certificate<'_>, facts: &Facts, note: &mut Note<'_>) {
                     "E012",
                     "a plugin's certificate without serverAuth".to_owned(),
                 ),
+                Some(Role::Pki) if !server => note(
+                    "E012",
+                    "a CA server's certificate without serverAuth".to_owned(),
+                ),
                 Some(_) if client && server => note(
                     "W013",
                     "clientAuth and serverAuth in one; a stolen key could do both".to_owned(),

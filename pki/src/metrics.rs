@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::check::{Checkup, EndOf, Level};
 use crate::error::Error;
-use crate::held_dir::HeldDir;
+use crate::held_dir;
 use crate::store::Access;
 use crate::timestamp::Timestamp;
 
@@ -108,14 +108,14 @@ impl Checkup {
                 file.display()
             )));
         };
-        let dir = HeldDir::open(folder)?.ok_or_else(|| {
+        let dir = held_dir::open(folder)?.ok_or_else(|| {
             Error::Usage(format!(
                 "--metrics {}: there is no folder {}; make it, or name the one the node exporter reads",
                 file.display(),
                 folder.display()
             ))
         })?;
-        dir.replace(name, self.exposition(now).as_bytes(), Access::Everyone)
+        Ok(dir.replace(name, self.exposition(now).as_bytes(), Access::Everyone)?)
     }
 }
 

@@ -1,10 +1,10 @@
-//! PEM blocks as this program wants them. They are read by the reader that gateway and sidecar use, and written here.
+//! PEM blocks as this program wants them. They are read and written as gateway and sidecar do it.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use gapura_files::pem::{self, Kind};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::SectionKind;
+
+pub(crate) use gapura_files::pem::encode;
 
 /// One block as DER.
 pub(crate) struct Block {
@@ -67,18 +67,6 @@ fn of_kind(bytes: &[u8], kind: SectionKind) -> Result<Vec<Vec<u8>>, String> {
         .filter(|block| block.kind == kind)
         .map(|block| block.der)
         .collect())
-}
-
-/// Writes one block.
-pub(crate) fn encode(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in body.as_bytes().chunks(64) {
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
-    }
-    text.push_str(&format!("-----END {label}-----\n"));
-    text
 }
 
 #[cfg(test)]

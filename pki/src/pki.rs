@@ -268,7 +268,15 @@ impl Pki {
     }
 
     fn inventory(&self) -> Result<Inventory, Error> {
-        let inventory = Inventory::load(&self.dir)?;
+        self.inventory_after(None)
+    }
+
+    /// The inventory as it is now, read from where `known` ends.
+    pub(crate) fn inventory_after(&self, known: Option<Inventory>) -> Result<Inventory, Error> {
+        let inventory = match known {
+            Some(known) => known.follow(&self.dir)?,
+            None => Inventory::load(&self.dir)?,
+        };
         self.fits(&inventory)?;
         Ok(inventory)
     }
@@ -299,6 +307,18 @@ impl Pki {
             lock,
             crls_changed: false,
             standings,
+        })
+    }
+
+    /// Takes the lock and reads the inventory from where `known` ends, for a change that touches no mesh directory.
+    pub(crate) fn hold_from(&self, known: Option<Inventory>) -> Result<Change, Error> {
+        let lock = Lock::take(&self.dir, self.patience)?;
+        Ok(Change {
+            inventory: self.inventory_after(known)?,
+            now: self.now(),
+            lock,
+            crls_changed: false,
+            standings: Standings::new(),
         })
     }
 
@@ -349,6 +369,13 @@ impl Pki {
 
     /// The issuing CA that signs leaves at present, open.
     pub(crate) fn active_issuer(&self, change: &Change) -> Result<(Authority, Signer), Error> {
+        let issuer = self.signing_issuer(change)?;
+        let signer = self.signer(&issuer)?;
+        Ok((issuer, signer))
+    }
+
+    /// The issuing CA that signs leaves at present, closed.
+    pub(crate) fn signing_issuer(&self, change: &Change) -> Result<Authority, Error> {
         let ledger = change.inventory.ledger();
         let active = ledger.in_state(AuthorityKind::Issuer, AuthorityState::Active);
         let mend = "run `gapura-pki ca rotate issuer --emergency`";
@@ -369,8 +396,7 @@ impl Pki {
             in_its_life(authority, change.now, mend)?;
         }
         self.refuse_lines_of_the_future(change)?;
-        let signer = self.signer(&issuer)?;
-        Ok((issuer, signer))
+        Ok(issuer)
     }
 
     /// How a new CA's key is kept: as was said, and where nothing was said like those that are there.

@@ -93,7 +93,7 @@ pub(crate) fn leaf(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![match id.role() {
         Role::Gateway => ExtendedKeyUsagePurpose::ClientAuth,
-        Role::Plugin => ExtendedKeyUsagePurpose::ServerAuth,
+        Role::Plugin | Role::Pki => ExtendedKeyUsagePurpose::ServerAuth,
     }];
     params
         .subject_alt_names
@@ -104,9 +104,10 @@ pub(crate) fn leaf(
     Ok(params)
 }
 
-/// The DNS name every plugin's leaf carries, for tools that know no SPIFFE.
+/// The DNS name that every leaf of one who answers carries, for tools that know no SPIFFE.
 pub(crate) fn default_dns(id: &PeerId) -> Option<String> {
-    (id.role() == Role::Plugin).then(|| format!("{}.plugin.{}", id.name(), id.domain()))
+    let answers = matches!(id.role(), Role::Plugin | Role::Pki);
+    answers.then(|| format!("{}.{}.{}", id.name(), id.role(), id.domain()))
 }
 
 fn authority(

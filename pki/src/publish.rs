@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::ca;
 use crate::error::Error;
-use crate::held_dir::{self, HeldDir};
+use crate::held_dir;
 use crate::ledger::{AuthorityKind, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::parallel;
@@ -294,7 +294,7 @@ fn republish_one(
     } else {
         Outcome::Gone
     };
-    let Some(dir) = HeldDir::open(&leaf.out)? else {
+    let Some(dir) = held_dir::open(&leaf.out)? else {
         return Ok(gone);
     };
     let Some(shown) = mesh_dir::shown(&dir)? else {
@@ -342,7 +342,7 @@ fn republish_one(
     };
     let mut staged = mesh_dir::stage_in(&dir, &content, durability)?;
     staged.stays();
-    staged.publish().map(Outcome::Published)
+    Ok(Outcome::Published(staged.publish()?))
 }
 
 impl Bundle {
@@ -351,7 +351,7 @@ impl Bundle {
     /// # Errors
     /// Something can't be written.
     pub fn write(&self, out: &Path) -> Result<(), Error> {
-        let dir = HeldDir::create(out)?;
+        let dir = held_dir::create(out)?;
         for (name, text) in [
             ("ca.pem", &self.ca),
             ("crl.pem", &self.crl),
@@ -359,6 +359,6 @@ impl Bundle {
         ] {
             dir.replace(name, text.as_bytes(), store::Access::Everyone)?;
         }
-        dir.sync()
+        Ok(dir.sync()?)
     }
 }

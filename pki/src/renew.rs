@@ -67,10 +67,11 @@ impl Pki {
             done.issuing_ca = self.roll_issuer(&mut change)?;
         }
         let (issuer, signer) = self.active_issuer(&change)?;
+        // What is refused is refused before CRLs are signed, which everybody would have to get.
+        let requests = self.wanted(&change, request, &mut done)?;
         if !request.dry_run {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut change)?;
         }
-        let requests = self.wanted(&change, request, &mut done)?;
         let made = self.issue_each(&mut change, (&issuer, &signer), &requests, request);
         // A fault of the one that was named is told when the others have got the CRLs that were signed a moment ago.
         let fault = match made {
@@ -154,6 +155,17 @@ impl Pki {
         }
         let mut wanted = Vec::new();
         for leaf in leaves {
+            if leaf.is_enrolled() {
+                let why = "its agent renews it, on its host";
+                if named {
+                    return Err(Error::Refused(format!(
+                        "{} is not renewed here: {why}; see `gapura-agent status` there",
+                        leaf.label()
+                    )));
+                }
+                done.skipped.push((leaf.label(), why.to_owned()));
+                continue;
+            }
             if ledger.revocation(&leaf.issuer, &leaf.serial).is_some() {
                 done.skipped.push((leaf.label(), "revoked".to_owned()));
                 continue;

@@ -63,8 +63,12 @@ impl Pki {
             .chain(behind.into_iter().map(|issuer| issuer.id.clone()))
             .collect();
         let signers = self.signers_of(&change, &issuers)?; // a wrong passphrase changes nothing
-        if !revoked.is_empty() {
-            change.append(revoked.iter().cloned().map(Event::Revoked).collect())?;
+        let mut events: Vec<Event> = revoked.iter().cloned().map(Event::Revoked).collect();
+        if let RevokeRequest::Name(target) = request {
+            events.extend(target.void_joins(change.inventory.ledger(), change.now));
+        }
+        if !events.is_empty() {
+            change.append(events)?;
         }
         let crls: Vec<Crl> = signers
             .iter()

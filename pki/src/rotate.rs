@@ -17,9 +17,10 @@ mod stage;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::enrol;
 use crate::error::Error;
 use crate::keys::sha256_hex;
-use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf};
+use crate::ledger::{Authority, AuthorityKind, AuthorityState, Event, Leaf, Ledger};
 use crate::mesh_dir;
 use crate::pki::{Change, Pki};
 use crate::publish::Outcome;
@@ -400,7 +401,7 @@ impl Pki {
             .iter()
             .filter(|authority| authority.kind == AuthorityKind::Root)
             .collect();
-        let (mut behind, mut unseen) = (Vec::new(), Vec::new());
+        let (mut behind, mut unseen) = self.adoption_by_agents(ledger, change.now)?;
         for leaf in ledger
             .by_directory()
             .into_iter()
@@ -426,6 +427,33 @@ impl Pki {
         Ok((behind, unseen))
     }
 
+    /// Which hosts with agents do not hold what everybody has to know at `now`, and of which nobody has heard for long.
+    fn adoption_by_agents(
+        &self,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
+        let (mut behind, mut unseen) = (Vec::new(), Vec::new());
+        let enrolled: Vec<&Leaf> = ledger
+            .in_use()
+            .into_iter()
+            .filter(|leaf| leaf.is_enrolled() && ledger.is_live(leaf, now))
+            .collect();
+        if enrolled.is_empty() {
+            return Ok((behind, unseen));
+        }
+        let (wanted, hosts) = (enrol::print(self, ledger, now)?, enrol::hosts(self.dir()));
+        for leaf in enrolled {
+            let place = format!("the agent of {} ({})", leaf.label(), leaf.out.display());
+            match hosts.get(&leaf.out) {
+                Some(held) if held.generation == wanted => {}
+                Some(held) if now.since(held.at) < AGENT_SILENT => behind.push(place),
+                _ => unseen.push(place),
+            }
+        }
+        Ok((behind, unseen))
+    }
+
     /// Waits until everyone has had `settle` to read the CRLs of `prepared`.
     fn settle(
         &self,
@@ -445,6 +473,9 @@ impl Pki {
         Ok(())
     }
 }
+
+/// An agent asks once a minute, and what it says is kept every ten: one that was not heard of for this long is away, in seconds.
+const AGENT_SILENT: u64 = 1200;
 
 /// Sleeps until `settle` after `since`, by the wall clock, but never longer than `settle`.
 fn wait(since: Timestamp, now: Timestamp, settle: Duration) {

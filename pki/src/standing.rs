@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::ca;
 use crate::csr;
 use crate::error::Error;
-use crate::held_dir::{self, HeldDir};
+use crate::held_dir;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
 use crate::parallel;
@@ -121,7 +121,7 @@ pub(crate) fn look_within(leaf: &Leaf, own: &Own) -> Standing {
 
 /// Looks at one directory.
 pub(crate) fn look(leaf: &Leaf, own: &Own, mend: bool) -> Result<Standing, Error> {
-    let Some(dir) = HeldDir::open(&leaf.out)? else {
+    let Some(dir) = held_dir::open(&leaf.out)? else {
         return Ok(Standing::Gone);
     };
     let by_csr = leaf.csr_key.is_some();
@@ -190,7 +190,7 @@ pub(crate) fn look(leaf: &Leaf, own: &Own, mend: bool) -> Result<Standing, Error
 
 /// Whether what a directory shows may be replaced by a generation that was not finished: nothing, or a certificate of the same identity.
 /// Plain files of another CA do too, which is how a directory comes into our hands; but not those of another identity.
-fn may_give_way(shown: &Result<Option<Current>, Error>, leaf: &Leaf, own: &Own) -> bool {
+fn may_give_way<E>(shown: &Result<Option<Current>, E>, leaf: &Leaf, own: &Own) -> bool {
     match shown {
         Ok(Some(shown)) => shown
             .chain

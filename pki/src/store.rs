@@ -15,39 +15,10 @@ use crate::disk::{self, Operation};
 use crate::error::Error;
 use crate::keys::random_hex;
 
-/// What unfinished files and folders are called.
-pub(crate) const UNFINISHED: &str = ".new-";
+pub(crate) use gapura_files::held_dir::{Access, Durability, UNFINISHED};
 
 /// An inventory of a thousand plugins grows by ten megabytes a year.
 const MOST_OF_OURS: u64 = 2 << 30;
-
-/// Who may read a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// 0600: private keys, inventories.
-    Owner,
-    /// 0644: certificates, CRLs.
-    Everyone,
-}
-
-impl Access {
-    /// The mode of such a file, from its first byte.
-    pub(crate) fn mode(self) -> u32 {
-        match self {
-            Self::Owner => 0o600,
-            Self::Everyone => 0o644,
-        }
-    }
-}
-
-/// When what was written has to be on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// At once.
-    Now,
-    /// When the whole batch is written, all at once: a disk takes a thousand files in one go far sooner than one by one.
-    Later,
-}
 
 /// Writes a new file that must not exist yet, with its final mode from the start, and syncs it.
 pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), Error> {

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 
 use crate::error::Error;
-use crate::ledger::Leaf;
+use crate::ledger::{Event, Join, Leaf, Ledger};
+use crate::timestamp::Timestamp;
 
 /// An identity, or a name that may be of either role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,17 @@ impl Target {
     #[must_use]
     pub fn takes(&self, leaf: &Leaf) -> bool {
         self.name == leaf.name && self.role.is_none_or(|role| role == leaf.role)
+    }
+
+    /// The end of the join tokens for it that were not used: whoever holds one must not bring back what was revoked or is gone.
+    pub(crate) fn void_joins(&self, ledger: &Ledger, now: Timestamp) -> Vec<Event> {
+        let meant =
+            |join: &&Join| self.name == join.name && self.role.is_none_or(|role| role == join.role);
+        let open = ledger.open_joins(now).filter(meant);
+        open.map(|join| Event::JoinVoid {
+            id: join.id.clone(),
+        })
+        .collect()
     }
 
     /// Those of `leaves` that it means.
@@ -85,7 +97,7 @@ impl FromStr for Target {
             Some((role, name)) => (
                 Some(
                     role.parse()
-                        .map_err(|_| refused(&"a role is `gateway` or `plugin`"))?,
+                        .map_err(|_| refused(&"a role is `gateway`, `plugin` or `pki`"))?,
                 ),
                 name,
             ),

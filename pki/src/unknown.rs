@@ -325,6 +325,7 @@ pub(crate) fn read_leaf(
         csr_key: (!has_key).then(|| STANDARD.encode(spki)),
         fingerprint: sha256_hex(der),
         out: PathBuf::new(),
+        renews: None,
     };
     Some((id, leaf))
 }

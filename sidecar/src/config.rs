@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Command};
 use gapura_protocol::identity::IdPattern;
 use gapura_protocol::path::CanonicalPath;
-use gapura_settings::{Common, Effective, Layers, Origin, Setting, Settings, address};
+use gapura_settings::{
+    Common, Effective, Layers, OTEL_SECRETS, Origin, Setting, Settings, address,
+};
 use serde_json::Value;
 
 use crate::forward;
@@ -60,7 +62,7 @@ impl Settings for Config {
 
     const STRUCTURED: &'static [&'static str] = &[];
 
-    const SECRETS: &'static [&'static str] = &[];
+    const SECRETS: &'static [&'static str] = &OTEL_SECRETS;
 
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 19901);
 
@@ -68,7 +70,7 @@ impl Settings for Config {
         table::command()
     }
 
-    fn read(layers: &mut Layers, _: &BTreeMap<String, String>) -> Option<Self> {
+    fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self> {
         let (listen, sockets) = read_listen(layers);
         let anywhere = layers.switch("unsafe-plugin-address");
         if layers.one("plugin").is_none() {
@@ -80,7 +82,7 @@ impl Settings for Config {
             text.parse::<IdPattern>().map_err(|err| err.to_string())
         });
         let tenants = read_tenants(layers);
-        let common = Common::read(layers, listen, "plugin", Self::ADMIN);
+        let common = Common::read(layers, env, listen, "plugin", Self::ADMIN);
         let common = common.map(|common| Common { sockets, ..common });
         let mut config = Self {
             common: common?,

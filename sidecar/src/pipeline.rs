@@ -17,6 +17,7 @@ use gapura_runtime::exchange::Exchange;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::{LoggedPath, Record};
 use gapura_telemetry::metrics::PluginMeters;
+use gapura_telemetry::span::Asked;
 use gapura_transport::body::{Body, Trailers, Upload};
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::shutdown::Phase;
@@ -24,7 +25,7 @@ use gapura_transport::tunnel::Tunnel;
 use gapura_transport::upstream::{Answer, Hint};
 use http::header::TRAILER;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use crate::authorise::{Denied, PermittedPeer};
 use crate::forward::{Error, Plugin};
@@ -57,22 +58,17 @@ impl Pipeline {
         request: Request<Incoming>,
         tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let given = head.headers.get(X_REQUEST_ID);
         let mut exchange = self.begin(name, head.method.clone(), given);
         exchange.answers_as_asked(&head);
-        let record = &mut exchange.record;
-        if self.worker.sink.logs() {
-            record.path = head
+        self.trace(&mut head, &mut exchange.record);
+        if self.worker.sink.logs() || exchange.record.spans.is_some() {
+            exchange.record.path = head
                 .uri
                 .path_and_query()
                 .cloned()
                 .map_or(LoggedPath::None, LoggedPath::Same);
-            record.trace_id = head
-                .headers
-                .get(TRACEPARENT)
-                .and_then(|value| Trace::parse(value.as_bytes()))
-                .map(|trace| trace.id);
         }
         let request = (head, incoming);
         let result = catch_panic(pin!(self.try_handle(
@@ -118,6 +114,29 @@ impl Pipeline {
         exchange
     }
 
+    /// Gives the request its place in its trace. None begins here: what comes without one is a gateway's own question.
+    fn trace(&self, head: &mut Parts, record: &mut Record) {
+        if !self.worker.sink.logs() && !self.worker.sink.traces() {
+            return;
+        }
+        let given = head.headers.get(TRACEPARENT);
+        let Some(given) = given.and_then(|value| Trace::parse(value.as_bytes())) else {
+            return;
+        };
+        let asked = || Asked {
+            scheme: "https",
+            version: head.version,
+        };
+        let trace = record.traced(Some(given), &self.worker.random, asked);
+        // The plugin is told what was decided here; where that is to record, its call says so.
+        if let Some(parent) = given.parent()
+            && given.is_sampled()
+            && !trace.is_sampled()
+        {
+            head.headers.insert(TRACEPARENT, trace.header(parent));
+        }
+    }
+
     async fn try_handle(
         &self,
         peer: &Result<PermittedPeer, Denied>,
@@ -134,10 +153,16 @@ impl Pipeline {
         let record = &mut exchange.record;
         (record.tenant, record.stripped) = (seen.tenant, seen.stripped);
         record.actor = seen.actor;
-        let trusted = trusted.map_err(Rejection::Sanitise)?;
+        let mut trusted = trusted.map_err(Rejection::Sanitise)?;
         let websocket = trusted.websocket;
         let (body, upload) = watched(body);
         exchange.upload = Some(upload.clone());
+        let mut call = record.spans.as_ref().map(|spans| {
+            let callee = self.plugin.callee();
+            let call = spans.call(callee, trusted.path(), Version::HTTP_11);
+            trusted.belongs_to(call.header());
+            call
+        });
         let sent = Instant::now();
         let mut hint = |status, headers| pass_on(interim.as_ref(), status, headers);
         let by = (owner, &mut hint as &mut Hint<'_>);
@@ -145,7 +170,14 @@ impl Pipeline {
         let answer = self.worker.timers.within(LONGEST, sending).await;
         let answer = answer
             .unwrap_or(Err(Error::Timeout))
-            .map_err(Rejection::Forward)?; // forward.rs: loopback or a socket
+            .map_err(Rejection::Forward); // forward.rs: loopback or a socket
+        if let Some(mut call) = call.take() {
+            match &answer {
+                Ok(Answer { response, .. }) => call.answered(response.status(), response.version()),
+                Err(rejection) => call.failed(rejection.code().as_str()),
+            }
+        }
+        let answer = answer?;
         record.upstream = Some(sent.elapsed());
         let Answer {
             response: mut answer,

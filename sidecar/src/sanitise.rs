@@ -8,12 +8,16 @@ use gapura_protocol::context::TenantId;
 use gapura_protocol::envelope::Code;
 use gapura_protocol::framing::{self, HOP_LIMITS};
 use gapura_protocol::headers::{
-    Auth, HopContext, Stripped, announced_by_request, hop_context, join_cookies, scrub_hop_request,
+    Auth, HopContext, Stripped, TRACEPARENT, announced_by_request, hop_context, join_cookies,
+    scrub_hop_request,
 };
 use gapura_protocol::path::is_canonical;
 use gapura_transport::tunnel;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Version};
 
 use crate::authorise::PermittedPeer;
@@ -110,6 +114,16 @@ impl TenantRule {
 }
 
 impl Trusted {
+    /// Its path and query.
+    pub(crate) fn path(&self) -> Option<&PathAndQuery> {
+        self.head.uri.path_and_query()
+    }
+
+    /// Which call of ours it is, as `traceparent` says it.
+    pub(crate) fn belongs_to(&mut self, call: HeaderValue) {
+        self.head.headers.insert(TRACEPARENT, call);
+    }
+
     /// The request for the plugin, with `body`.
     #[must_use]
     pub(crate) fn into_parts(self) -> Parts {

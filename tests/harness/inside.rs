@@ -1,4 +1,4 @@
-//! A gateway or a sidecar inside the test's own process, with a clock that the test can move.
+//! A gateway, a sidecar or an agent inside the test's own process, with a clock that the test can move.
 //!
 //! Started from the same words as the built program, so that what is tested is what an operator gets but for the clock.
 
@@ -56,6 +56,19 @@ impl Inside {
     pub fn sidecar(args: &[(&str, &str)]) -> Self {
         use gapura_sidecar::config::Invocation;
         Self::start("sidecar", |log, clock| {
+            match Invocation::load(words(args), &BTreeMap::new()) {
+                Ok(Invocation::Run(config)) => config.start(log, clock),
+                _ => panic!("no good command line: {args:?}"),
+            }
+        })
+    }
+
+    /// An agent with these words on its command line, whose clock is off by `seconds` from the start.
+    #[must_use]
+    pub fn agent(args: &[(&str, &str)], seconds: i64) -> Self {
+        use gapura_agent::config::Invocation;
+        Self::start("agent", |log, clock| {
+            clock.shift(seconds);
             match Invocation::load(words(args), &BTreeMap::new()) {
                 Ok(Invocation::Run(config)) => config.start(log, clock),
                 _ => panic!("no good command line: {args:?}"),

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod certs; // authorities, leaves, CRLs; mesh directories on disk
+pub mod collector; // where spans are sent
 pub mod h2; // HTTP/2: a well-behaved client, and one that writes any frame
 pub mod inside; // programs inside the test's own process, with a clock to move
 pub mod mesh; // gateway + sidecar + plugin, put together

@@ -45,6 +45,7 @@ pub struct Invocation {
     env: BTreeMap<String, String>,
     files: Option<u32>,
     group: Option<PathBuf>,
+    space: Option<String>,
 }
 
 impl Invocation {
@@ -95,6 +96,13 @@ impl Invocation {
         self
     }
 
+    /// In this network namespace.
+    #[must_use]
+    pub fn space(mut self, name: &str) -> Self {
+        self.space = Some(name.to_owned());
+        self
+    }
+
     /// The command as it would be started.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
@@ -122,10 +130,13 @@ impl Invocation {
         if let Some(files) = self.files {
             words.push(format!("ulimit -n {files}"));
         }
-        if words.is_empty() {
+        if words.is_empty() && self.space.is_none() {
             return Command::new(program);
         }
-        words.push("exec \"$0\" \"$@\"".to_owned());
+        match &self.space {
+            Some(space) => words.push(format!("exec ip netns exec {space} \"$0\" \"$@\"")),
+            None => words.push("exec \"$0\" \"$@\"".to_owned()),
+        }
         let mut command = Command::new("sh");
         command.arg("-c").arg(words.join(" && ")).arg(program);
         command

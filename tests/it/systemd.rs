@@ -374,6 +374,8 @@ fn installed() -> (TempDir, Vec<String>) {
                 "gapura-gateway",
                 "gapura-sidecar",
                 "gapura-pki",
+                "gapura-agent",
+                "gapura-ca",
                 "lab-reporting",
                 "systemd-cat",
             ][..],

@@ -6,6 +6,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use memchr::memchr2;
 
 use super::error::{Error, Reason};
 
@@ -30,9 +31,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&[u8], Error> {
     }
     match rest {
         [] | [b' '] => Err(Error::TokenMissing),
-        [b' ', token @ ..] if token.contains(&b' ') || token.contains(&b'\t') => {
-            Err(Reason::Header.into())
-        }
+        [b' ', token @ ..] if memchr2(b' ', b'\t', token).is_some() => Err(Reason::Header.into()),
         [b' ', token @ ..] if token.len() > TOKEN_MAX => Err(Reason::TooLong.into()),
         [b' ', token @ ..] => Ok(token),
         _ => Err(Reason::Header.into()),

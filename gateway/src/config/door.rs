@@ -165,3 +165,12 @@ pub(crate) fn strict_transport(age: Duration) -> HeaderValue {
     let text = format!("max-age={}", age.as_secs());
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("max-age=0"))
 }
+
+/// Whether something is wanted.
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
+    }
+}

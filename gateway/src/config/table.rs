@@ -218,6 +218,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Name in an event of its own who acted for whom; access lines never do",
     ),
     Setting::one(
+        "page-tenants",
+        "on|off",
+        "Name companies on the operator's page; off: only how much they ask [default: off]",
+    ),
+    Setting::one(
         "drain-delay",
         "TIME",
         "Keep accepting so long after SIGTERM, for balancers that are slow to look away [default: 0s]",

@@ -6,10 +6,12 @@ use std::rc::Rc;
 use gapura_http::http1::Refusal;
 use gapura_http2::Owner;
 use gapura_protocol::context::RequestId;
-use gapura_protocol::headers::X_REQUEST_ID;
+use gapura_protocol::headers::{TRACEPARENT, X_REQUEST_ID};
 use gapura_protocol::path::CanonicalPath;
+use gapura_protocol::trace::Trace;
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::LoggedPath;
+use gapura_telemetry::span::Asked;
 use gapura_transport::body::Body;
 use gapura_transport::tunnel::Tunnel;
 use http::header::{HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
@@ -26,7 +28,8 @@ use super::Pipeline;
 use super::visit::Visit;
 
 impl Pipeline {
-    /// Begins a request's way; its record carries its id: the client's where it is one (rule 4 of CONTRACT section 4).
+    /// Begins a request's way; its record carries its id: the client's where it is one (rule 4 of CONTRACT section 4), and its place in
+    /// its trace.
     pub(super) fn begin<'a>(
         &self,
         client: &'a Client,
@@ -40,11 +43,21 @@ impl Pipeline {
         let millis = self.worker.spec.clock.unix_millis();
         let mut exchange = self.exchange(kept, head.method.clone(), address.text.clone(), millis);
         exchange.answers_as_asked(head);
+        let given = head.headers.get(TRACEPARENT);
+        let given = given.and_then(|value| Trace::parse(value.as_bytes()));
+        let trace = exchange.record.traced(given, &self.worker.random, || {
+            let proto = client.proto(&head.headers, |ip| self.settings.is_proxy(ip));
+            Asked {
+                scheme: if proto == "https" { "https" } else { "http" },
+                version: head.version,
+            }
+        });
         let page = Page::of(head);
         Visit {
             client,
             owner,
             exchange,
+            trace,
             address,
             now: millis / 1000,
             http1: head.version != Version::HTTP_2,

@@ -1,5 +1,6 @@
 //! Who asks, and whether they may: the stages between a request's path and its permit, with what is recorded and told of them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use gapura_protocol::envelope::Code;
 use gapura_protocol::path::CanonicalPath;
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::log::Level;
+use gapura_telemetry::span::watched;
 use gapura_transport::body::Body;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
@@ -36,6 +38,7 @@ impl Pipeline {
         incoming: Incoming,
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
+        visit.exchange.record.untraced();
         if own == Endpoint::Openapi && self.portal.mode() != Mode::Off {
             return Box::pin(self.contracts(head, visit)).await;
         }
@@ -103,9 +106,11 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Caller, Rejection> {
         let proven = visit.client.certificate();
-        let caller = self
-            .authenticator
-            .verify(mode, &head.headers, proven, visit.now)
+        let authenticator = &self.authenticator;
+        let verified = pin!(authenticator.verify(mode, &head.headers, proven, visit.now));
+        let spans = visit.exchange.record.spans.as_ref();
+        // The only thing that is waited for there is keys.
+        let caller = watched(spans, "wait for keys", verified)
             .await
             .map_err(|error| self.unauthenticated(error))?;
         if let Caller::Verified(caller) = &caller {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gapura_protocol::framing;
-use gapura_protocol::headers::TRACEPARENT;
-use gapura_protocol::trace::Trace;
+use gapura_protocol::trace::SpanId;
+use gapura_telemetry::span::watched;
 use gapura_transport::upstream::Answer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -24,10 +24,19 @@ use crate::upload::Upload;
 use crate::upstream;
 use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{AtCanary, Cluster};
-use crate::upstream::mirror::{self, Mirroring};
+use crate::upstream::mirror::{self, Mirroring, Prepared};
 
 use super::Pipeline;
 use super::visit::{Found, Visit};
+
+/// What became of a request that was sent.
+pub(super) struct Sent {
+    /// Its place, until its answer has gone out.
+    pub(super) in_flight: InFlight,
+    pub(super) answer: Answer,
+    /// What its copy's answer is compared with.
+    pub(super) copied: Option<Mirroring>,
+}
 
 impl Pipeline {
     /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
@@ -37,17 +46,17 @@ impl Pipeline {
         head: Parts,
         found: Found<'_>,
         visit: &mut Visit<'_>,
-    ) -> Result<(Outgoing, Option<Mirroring>), Rejection> {
-        let (given, route) = (head.headers.get(TRACEPARENT), found.route);
-        let random = &self.worker.random;
-        let given = given.and_then(|value| Trace::parse(value.as_bytes()));
-        let trace = given.unwrap_or_else(|| Trace::begin(random.next_wide()));
-        visit.exchange.record.trace_id = Some(trace.id);
+    ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
+        let (route, spans) = (found.route, visit.exchange.record.spans.clone());
+        // A call that is recorded has one of its own instead: upstream/mod.rs.
+        let span = match &spans {
+            Some(spans) => spans.id(),
+            None => SpanId::new(self.worker.random.next()),
+        };
         let facts = Facts {
             request_id: &visit.exchange.record.request_id,
-            trace,
-            continued: given.is_some(),
-            span: random.next(),
+            trace: visit.trace,
+            span,
             client: visit.address.header.clone(),
             is_proxy: visit.client.is_proxy(),
             proto: visit
@@ -61,23 +70,24 @@ impl Pipeline {
             now: visit.now,
         };
         let canary = route.plugin.canary.as_ref();
-        let copied = canary
+        let copy = canary
             .zip(route.running.canary.as_ref())
-            .and_then(|canary| self.mirrored(canary, permit, &head, &facts));
+            .and_then(|canary| self.copy(canary, permit, &head, &facts));
         let signer = self.signer.as_deref();
-        let (outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
+        let (mut outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
+        outgoing.spans = spans;
         visit.exchange.record.stripped = stripped;
-        Ok((outgoing, copied))
+        Ok((outgoing, copy))
     }
 
-    /// Sends a copy to the canary, which takes its own place in the request's trace.
-    fn mirrored(
+    /// A copy for the canary, which stands in the request's trace beside what is sent to the plugin.
+    fn copy(
         &self,
         (canary, at): (&Canary, &AtCanary),
         permit: &Permit,
         head: &Parts,
         facts: &Facts<'_>,
-    ) -> Option<Mirroring> {
+    ) -> Option<Prepared> {
         if !canary.mirror {
             return None;
         }
@@ -87,7 +97,7 @@ impl Pipeline {
         if !is_read || !facts.bodiless || facts.websocket || !canary.takes(company) {
             return None;
         }
-        mirror::begin(&self.upstreams, &self.worker, &at.cluster, || {
+        mirror::prepare(&self.worker, &at.cluster, || {
             let mut copy = Request::new(()).into_parts().0;
             copy.method = head.method.clone();
             copy.uri = head.uri.clone();
@@ -97,25 +107,22 @@ impl Pipeline {
                 copy.headers.remove(AUTHORIZATION);
             }
             let permit = permit.for_copy(&at.plugin);
-            let facts = Facts {
-                span: self.worker.random.next(),
-                ..facts.clone()
-            };
             let signer = self.signer.as_deref();
-            let prepared = outgoing::prepare(&permit, copy, &facts, signer).ok()?;
+            let prepared = outgoing::prepare(&permit, copy, facts, signer).ok()?;
             Some(prepared.0)
         })
     }
 
-    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out.
+    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out. The copy goes
+    /// when its original does: a plugin that is full costs its canary nothing.
     pub(super) async fn send(
         &self,
         permit: &Permit,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
+        (outgoing, copy): (Outgoing, Option<Prepared>),
         upload: Upload,
         visit: &mut Visit<'_>,
-    ) -> Result<(InFlight, Answer), Rejection> {
+    ) -> Result<Sent, Rejection> {
         let Upload {
             body,
             progress,
@@ -127,16 +134,25 @@ impl Pipeline {
         let plugin = permit.plugin();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
         let sent = pin!(async {
-            let in_flight = self.admit(cluster, permit, visit).await?; // upstream/admission.rs: whose turn
+            let in_flight = {
+                let spans = visit.exchange.record.spans.as_ref();
+                let turn = pin!(self.admit(cluster, permit, visit)); // upstream/admission.rs: whose turn
+                watched(spans, "wait for a turn", turn).await?
+            };
+            let copied = copy.and_then(|copy| copy.go(&self.upstreams, &self.worker));
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
-            let mut answer = self
-                .upstreams
-                .send(cluster, outgoing, body, &progress, by) // upstream/: an instance, mTLS to its sidecar
+            let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
+            let mut answer = upstreams
+                .send(cluster, outgoing, body, &progress, by)
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
-                Ok((in_flight, answer))
+                Ok(Sent {
+                    in_flight,
+                    answer,
+                    copied,
+                })
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gapura_http2::Owner;
 use gapura_protocol::framing::Target;
+use gapura_protocol::trace::Trace;
 use gapura_runtime::exchange::Exchange;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::access::LoggedPath;
@@ -28,6 +29,7 @@ pub(super) struct Visit<'a> {
     /// For whom streams hold what its client does not take.
     pub(super) owner: &'a Rc<Owner>,
     pub(super) exchange: Box<Exchange>,
+    pub(super) trace: Trace,
     /// Where the client is, whatever proxies of ours stand between.
     pub(super) address: Named,
     /// Unix seconds at its arrival.
@@ -58,11 +60,14 @@ pub(super) struct Found<'a> {
 }
 
 impl Visit<'_> {
-    /// Its target is known; the line names it where there is one.
+    /// Its target is known; the line and the span name it where there is one.
     pub(super) fn is_for(&mut self, uri: &Uri, target: &Target<'_>, logs: bool) {
-        let path = target.path.as_str();
-        self.exchange.record.path = match uri.path_and_query() {
-            _ if !logs => LoggedPath::None,
+        let (path, record) = (target.path.as_str(), &mut self.exchange.record);
+        if let (Some(spans), Some(host)) = (&record.spans, &target.host) {
+            spans.is_for(host);
+        }
+        record.path = match uri.path_and_query() {
+            _ if !logs && record.spans.is_none() => LoggedPath::None,
             Some(known) if known.path() == path => LoggedPath::Same(known.clone()),
             _ => LoggedPath::Changed(path.into()),
         };
@@ -71,7 +76,11 @@ impl Visit<'_> {
     /// It has reached a plugin's mount.
     pub(super) fn reaches(&mut self, route: &Reached<'_>, worker: &Worker) {
         let meters = route.running.main.meters(&worker.spec.meters);
-        self.exchange.record.belongs_to(meters);
+        let record = &mut self.exchange.record;
+        record.belongs_to(meters);
+        if let Some(spans) = &record.spans {
+            spans.takes(route.plugin.mount.as_str());
+        }
         self.page.reaches(route.plugin);
     }
 }

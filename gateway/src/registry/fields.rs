@@ -45,6 +45,15 @@ pub(super) fn names(fields: &[Field]) -> Vec<&'static str> {
     fields.iter().map(|field| field.name).collect()
 }
 
+/// Whether a word is the name of a field of any table.
+pub(super) fn is_word(word: &str) -> bool {
+    let tables = [
+        PLUGIN, INSTANCE, RULE, EXAMPLE, CALLER, TENANTS, CORS, RATE_LIMIT, CANARY, RETRY, HEALTH,
+    ];
+    let mut all = tables.into_iter().flatten();
+    all.any(|field| field.name == word)
+}
+
 /// A day: whoever needs longer needs another shape of request.
 pub(super) const TIMEOUT_MAX_MS: u64 = 86_400_000;
 

@@ -42,8 +42,12 @@ pub(crate) struct Plugin {
     pub auth: AuthMode,
     /// Whether the plugin gets the path with the mount still on it.
     pub keep_mount_prefix: bool,
+    /// What its requests say was taken off their path, where that is something.
+    pub prefix_header: Option<HeaderValue>,
     /// From a request's last byte to the response's last header.
     pub timeout: Duration,
+    /// The same in milliseconds, as its requests say it.
+    pub timeout_header: HeaderValue,
     /// Who may use it.
     pub access: Access,
     /// How much one caller may send to it.
@@ -157,11 +161,9 @@ impl Plugin {
         let upstream = Upstream::read(&mut fields);
         let auth = read_auth(&mut fields);
         let keep_mount_prefix = fields.flag("keep_mount_prefix").unwrap_or(false);
-        let timeout = Duration::from_millis(
-            fields
-                .whole("timeout_ms", 1..=TIMEOUT_MAX_MS)
-                .unwrap_or(TIMEOUT_DEFAULT_MS),
-        );
+        let timeout_ms = fields
+            .whole("timeout_ms", 1..=TIMEOUT_MAX_MS)
+            .unwrap_or(TIMEOUT_DEFAULT_MS);
         // A mode that is wrong is a fault of its own, and no reason to find others.
         let told = Told {
             caller: auth.is_none_or(AuthMode::is_verified),
@@ -198,16 +200,20 @@ impl Plugin {
         if faults.len() > before {
             return None;
         }
-        let upstream = upstream?;
+        let (upstream, mount) = (upstream?, mount?);
+        let taken_off = !keep_mount_prefix && !mount.is_root();
+        let prefix = HeaderValue::from_str(mount.as_str()).ok();
         Some(Self {
             name: name?,
             version: version?,
-            mount: mount?,
+            prefix_header: prefix.filter(|_| taken_off),
+            mount,
             signed: upstream.is_plaintext() && rules.signing != Signing::Off,
             upstream,
             auth: auth?,
             keep_mount_prefix,
-            timeout,
+            timeout: Duration::from_millis(timeout_ms),
+            timeout_header: timeout_ms.into(),
             access: access?,
             rate_limit,
             max_in_flight,

@@ -135,11 +135,10 @@ impl Cluster {
         &self.allowance
     }
 
-    /// Whether another instance than this is in.
-    pub(crate) fn has_another(&self, instance: &Instance) -> bool {
-        let is_another = |one: &&Arc<Instance>| !std::ptr::eq(Arc::as_ptr(one), instance);
+    /// Whether another instance than those that are `known` is in.
+    pub(crate) fn has_another(&self, known: impl Fn(&Arc<Instance>) -> bool) -> bool {
         let instances = self.instances();
-        let mut others = instances.iter().filter(is_another);
+        let mut others = instances.iter().filter(|one| !known(one));
         others.any(|one| one.place.weight > 0 && one.health.is_in())
     }
 

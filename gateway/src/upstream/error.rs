@@ -1,8 +1,9 @@
-//! Why a plugin gave no answer, as far as it concerns the request: what of it the client may know, `rejection` decides.
+//! Why a plugin gave no answer, as far as it concerns the request: with which code its client is told; what else of it that may know, `rejection` decides.
 
 use std::fmt;
 use std::io;
 
+use gapura_protocol::envelope::Code;
 use gapura_transport::body::BodyFault;
 
 /// Why a request got no answer.
@@ -31,6 +32,25 @@ impl Error {
     pub(super) fn nowhere() -> Self {
         let text = "the upstream's name has no address";
         Self::Unreachable(io::Error::new(io::ErrorKind::NotFound, text))
+    }
+
+    /// The code that a request is answered with which it befell.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Body(BodyFault::TooLarge) => Code::BodyTooLarge,
+            Self::Body(BodyFault::Idle | BodyFault::Slow | BodyFault::Stalled) => {
+                Code::RequestTimeout
+            }
+            Self::Body(BodyFault::Malformed(_)) | Self::Unwritable => Code::BadRequest,
+            // It broke its own request off; whether anybody reads this is open.
+            Self::Body(BodyFault::Cut | BodyFault::Short | BodyFault::Gone) => Code::ClientGone,
+            Self::Unreachable(_) => Code::UpstreamUnreachable,
+            Self::Identity(_) => Code::UpstreamIdentity,
+            Self::Protocol => Code::UpstreamProtocol,
+            Self::Overloaded => Code::Overloaded,
+            Self::AllOut => Code::UpstreamUnavailable,
+            Self::Timeout => Code::UpstreamTimeout,
+        }
     }
 }
 

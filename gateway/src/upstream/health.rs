@@ -149,6 +149,12 @@ impl Health {
         self.hold_out(Reason::Failures)
     }
 
+    /// Until when it is out for its failures; none if it is not.
+    pub(crate) fn ejected_until(&self) -> Option<u64> {
+        self.is_out_for(Reason::Failures)
+            .then(|| self.ejected_until.load(Relaxed))
+    }
+
     /// When one request may be tried there, for it is out for its failures alone; none if it is not.
     pub(crate) fn trial_at(&self) -> Option<u64> {
         let alone = self.out.load(Relaxed) == Reason::Failures as u8;

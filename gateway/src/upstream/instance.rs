@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use gapura_telemetry::span::Callee;
 
 use super::health::Health;
+use super::loads::Loads;
 use crate::openapi::Digest;
 use crate::registry;
 use crate::registry::Host;
@@ -42,6 +44,8 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     /// When it is asked how it is.
     pub(crate) asking: Asking,
+    /// What workers have under way there.
+    pub(crate) loads: Loads,
     version: ArcSwapOption<String>,
     contract: ArcSwapOption<Contract>,
 }
@@ -113,6 +117,7 @@ impl Instance {
             place,
             health: joined.map_or_else(Health::default, Health::joining),
             asking: Asking::default(),
+            loads: Loads::default(),
             version: ArcSwapOption::empty(),
             contract: ArcSwapOption::empty(),
         }
@@ -155,6 +160,21 @@ impl Instance {
         }
         self.version.store(version.map(Arc::new));
         true
+    }
+}
+
+impl Address {
+    /// What a span says of it.
+    pub(crate) fn callee(&self, tls: bool) -> Callee {
+        let (address, port) = match self {
+            Self::Tcp(at) => (at.ip().to_string(), Some(at.port())),
+            Self::Unix(path) => (path.display().to_string(), None),
+        };
+        Callee {
+            scheme: if tls { "https" } else { "http" },
+            address: address.into(),
+            port,
+        }
     }
 }
 

@@ -8,14 +8,15 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use gapura_protocol::grpc::{GRPC_TIMEOUT, format_timeout, parse_timeout};
 use gapura_protocol::headers::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS;
 use gapura_transport::body::{Body, BodyFault};
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, Request};
 use http_body::Body as _;
 
 use super::instance::Instance;
@@ -41,9 +42,6 @@ pub(super) struct Spare {
 /// A body up to this is kept until the answer comes, so that it can be sent again.
 const SMALL: usize = 16 * 1024;
 
-/// The header in which a gRPC client says how long it waits.
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-
 impl Tries {
     pub(super) fn new(begun: Instant) -> Self {
         Self {
@@ -57,11 +55,9 @@ impl Tries {
     /// It goes once more: what it says of the time left becomes true again.
     pub(super) fn once_more(&self, headers: &mut HeaderMap) {
         let passed = self.begun.elapsed();
-        if let Some(left) = headers.get(GRPC_TIMEOUT).and_then(|value| {
-            let left = timeout_of(value.as_bytes())?.saturating_sub(passed);
-            HeaderValue::from_str(&written(left)).ok()
-        }) {
-            headers.insert(GRPC_TIMEOUT, left);
+        let said = headers.get(GRPC_TIMEOUT);
+        if let Some(wait) = said.and_then(|said| parse_timeout(said.as_bytes())) {
+            headers.insert(GRPC_TIMEOUT, format_timeout(wait.saturating_sub(passed)));
         }
         if let Some(left) = headers
             .get(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)
@@ -130,36 +126,12 @@ pub(super) async fn collect(mut body: Body) -> Result<Bytes, BodyFault> {
     Ok(all.freeze())
 }
 
-/// The same the other way round, as exactly as eight digits can be.
-fn written(left: Duration) -> String {
-    match left.as_micros() {
-        micros @ 0..=99_999_999 => format!("{micros}u"),
-        _ => format!("{}m", left.as_millis().min(99_999_999)),
-    }
-}
-
-/// `TimeoutValue TimeoutUnit` of gRPC over HTTP/2: up to eight digits and a letter.
-fn timeout_of(text: &[u8]) -> Option<Duration> {
-    let (unit, digits) = text.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(value * 3600),
-        b'M' => Duration::from_secs(value * 60),
-        b'S' => Duration::from_secs(value),
-        b'm' => Duration::from_millis(value),
-        b'u' => Duration::from_micros(value),
-        b'n' => Duration::from_nanos(value),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use http::Method;
+    use http::{HeaderValue, Method};
 
     fn head(method: Method, length: Option<usize>) -> Parts {
         let mut request = Request::new(());
@@ -201,12 +173,10 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
             tries.once_more(&mut headers);
-            let left = headers[GRPC_TIMEOUT].to_str().unwrap();
-            let micros: u64 = left.strip_suffix('u').unwrap().parse().unwrap();
-            assert!(
-                micros <= most && micros + 5_000_000 >= most,
-                "{text}: {left}"
-            );
+            let left = parse_timeout(headers[GRPC_TIMEOUT].as_bytes()).unwrap();
+            let most = Duration::from_micros(most);
+            let least = most.saturating_sub(Duration::from_secs(5));
+            assert!((least..=most).contains(&left), "{text}: {left:?}");
         }
         let mut headers = HeaderMap::new();
         headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, 1000_u64.into());

@@ -1,4 +1,4 @@
-//! Reads PEM: the one reader of the programs and of the CA tool.
+//! Reads and writes PEM: the one reader of the programs and of the CA tool.
 //!
 //! Lenient to what editors and tools do around the blocks: CRLF, blanks, a byte order mark, text between blocks, blocks of another
 //! kind, an end and a begin on one line where two files were joined. Strict to what is in them: a block that is cut off, has no
@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
@@ -291,6 +293,19 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     found.ok_or(PemError::Nothing {
         wanted: "-----BEGIN PRIVATE KEY-----",
     })
+}
+
+/// Writes one block.
+#[must_use]
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
 }
 
 /// The content of every block of one kind.

@@ -79,6 +79,65 @@ impl std::fmt::Display for Rfc3339 {
     }
 }
 
+/// The moment that many seconds after 1970; one that no clock could show is 1970.
+#[must_use]
+pub fn from_unix(seconds: u64) -> SystemTime {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+/// Reads a moment of RFC 3339 in UTC, `2024-02-29T12:00:00Z`; fractions of a second count for nothing. `None` for all else, for
+/// days that no month has, and for years outside 1970 to 9999.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, rest) = text.split_at_checked("2024-02-29".len())?;
+    let (time, rest) = rest.strip_prefix('T')?.split_at_checked("12:00:00".len())?;
+    let fraction = rest.strip_suffix('Z')?;
+    let is_fraction = |digits: &str| {
+        (1..=9).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    if !fraction.is_empty() && !fraction.strip_prefix('.').is_some_and(is_fraction) {
+        return None;
+    }
+    let number = |digits: &str| {
+        let all = digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|_| all)
+    };
+    let three = |text: &str, between: char| {
+        let mut parts = text.splitn(3, between);
+        let mut next = |length: usize| {
+            parts
+                .next()
+                .filter(|part| part.len() == length)
+                .and_then(number)
+        };
+        Some((next(text.len() - 6)?, next(2)?, next(2)?))
+    };
+    let (year, month, day) = three(date, '-')?;
+    let (hour, minute, second) = three(time, ':')?;
+    if year < 1970 || !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_from_civil(year, month, day);
+    // A day that its month has not comes back as another.
+    (civil_from_days(days) == (year, month, day))
+        .then(|| from_unix(days * 86_400 + hour * 3600 + minute * 60 + second))
+}
+
+/// The day counted from 1970-01-01, of a Gregorian date from then on: the way back of [`civil_from_days`].
+fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// A moment as HTTP messages carry it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
 #[must_use]
 pub fn http_date(unix_seconds: u64) -> [u8; 29] {
@@ -142,6 +201,35 @@ mod tests {
         assert_eq!(printed(1_709_164_799), "2024-02-28T23:59:59.000Z");
         assert_eq!(printed(1_709_208_000), "2024-02-29T12:00:00.000Z");
         assert_eq!(printed(4_102_444_799), "2099-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_and_nothing_else_is() {
+        for seconds in [0, 1_709_164_799, 1_709_208_000, 4_102_444_799] {
+            assert_eq!(parse_rfc3339(&printed(seconds)), Some(from_unix(seconds)));
+        }
+        for text in ["2024-02-29T12:00:00Z", "2024-02-29T12:00:00.25Z"] {
+            assert_eq!(parse_rfc3339(text).map(unix), Some(1_709_208_000));
+        }
+        for bad in [
+            "",
+            "2024-02-29",
+            "2023-02-29T12:00:00Z",
+            "2024-13-01T12:00:00Z",
+            "2024-00-01T12:00:00Z",
+            "2024-02-00T12:00:00Z",
+            "2024-02-29T24:00:00Z",
+            "2024-02-29T12:60:00Z",
+            "2024-02-29T12:00:00",
+            "2024-02-29T12:00:00.Z",
+            "2024-02-29T12:00:00+01:00",
+            "2024-02-29 12:00:00Z",
+            "+024-02-29T12:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "２024-02-29T12:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who a certificate speaks for: `spiffe://TRUST-DOMAIN/gateway/NAME` or `spiffe://TRUST-DOMAIN/plugin/NAME`.
+//! Who a certificate speaks for: `spiffe://TRUST-DOMAIN/gateway/NAME`, `spiffe://TRUST-DOMAIN/plugin/NAME`, or
+//! `spiffe://TRUST-DOMAIN/pki/NAME`.
 //!
 //! In: text, from a flag, a registry file or a certificate's URI SAN. Out: a [`PeerId`] whose every part has been checked, so
 //! that no later code meets an empty segment, an escape or an upper-case domain (SPIFFE-ID, sections 2.1 and 2.2). Nothing here
@@ -18,6 +19,8 @@ pub enum Role {
     Gateway,
     /// Answers for one plugin.
     Plugin,
+    /// Serves certificates to hosts; good for nothing on the hop.
+    Pki,
 }
 
 /// The last segment of an identity, and a plugin's name: `[a-z0-9][a-z0-9-]{0,62}`.
@@ -47,7 +50,7 @@ pub enum InvalidId {
     Scheme,
     /// The trust domain is empty, too long or has a character outside `[a-z0-9._-]`.
     TrustDomain,
-    /// The path is not `/gateway/NAME` or `/plugin/NAME`.
+    /// The path is not `/gateway/NAME`, `/plugin/NAME` or `/pki/NAME`.
     Path,
     /// The name is not `[a-z0-9][a-z0-9-]{0,62}`.
     Name,
@@ -88,6 +91,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Plugin => "plugin",
+            Self::Pki => "pki",
         }
     }
 }
@@ -99,6 +103,7 @@ impl FromStr for Role {
         match text {
             "gateway" => Ok(Self::Gateway),
             "plugin" => Ok(Self::Plugin),
+            "pki" => Ok(Self::Pki),
             _ => Err(InvalidId::Path),
         }
     }
@@ -240,7 +245,7 @@ impl fmt::Display for InvalidId {
         f.write_str(match self {
             Self::Scheme => "an identity begins with `spiffe://`",
             Self::TrustDomain => "a trust domain is 1 to 255 of a-z 0-9 . - _",
-            Self::Path => "an identity ends in `/gateway/NAME` or `/plugin/NAME`",
+            Self::Path => "an identity ends in `/gateway/NAME`, `/plugin/NAME` or `/pki/NAME`",
             Self::Name => "a name is 1 to 63 of a-z 0-9 -, and does not begin with -",
         })
     }
@@ -267,6 +272,7 @@ mod tests {
             "spiffe://mylab.internal/gateway/edge",
             "spiffe://a/plugin/lab-reporting",
             "spiffe://a_b.c-d/plugin/9",
+            "spiffe://mylab.internal/pki/ca-1",
         ] {
             assert_eq!(text.parse::<PeerId>().unwrap().to_string(), text);
         }
@@ -336,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_parses_prints_back(text in "spiffe://[a-z./_-]{0,9}(gateway|plugin)/[a-z0-9*/-]{0,9}") {
+        fn whatever_parses_prints_back(text in "spiffe://[a-z./_-]{0,9}(gateway|plugin|pki)/[a-z0-9*/-]{0,9}") {
             if let Ok(id) = text.parse::<PeerId>() {
                 prop_assert_eq!(id.to_string(), text);
             }

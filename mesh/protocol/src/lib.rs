@@ -19,3 +19,4 @@ pub mod path;
 pub mod random;
 pub mod text;
 pub mod trace;
+pub mod words;

@@ -19,6 +19,12 @@ impl Random {
         Ok(Self(Cell::new(u64::from_be_bytes(seed))))
     }
 
+    /// One that goes on from a number of another.
+    #[must_use]
+    pub fn continued(number: u64) -> Self {
+        Self(Cell::new(number))
+    }
+
     /// The next 64 bits.
     pub fn next(&self) -> u64 {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

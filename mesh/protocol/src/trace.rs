@@ -10,13 +10,24 @@ use crate::text::hex_digits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId([u8; 32]);
 
+/// The 16 lower-case hex digits of one part of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanId([u8; 16]);
+
 /// A request's place in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The trace.
     pub id: TraceId,
-    flags: [u8; 2],
+    parent: Option<SpanId>,
+    flags: u8,
 }
+
+/// Somebody before us may have recorded this trace.
+const SAMPLED: u8 = 0b01;
+
+/// The flags that have a meaning in level 2; others must not be passed on (Trace Context, section 3.2.2.5).
+const KNOWN: u8 = 0b11;
 
 impl TraceId {
     /// As a JSON string.
@@ -24,6 +35,32 @@ impl TraceId {
     pub fn quoted(&self) -> [u8; 34] {
         let mut quoted = [b'"'; 34];
         quoted[1..33].copy_from_slice(&self.0);
+        quoted
+    }
+
+    /// Its last 63 bits, which are random whoever made it, as a fraction of 2^63.
+    #[must_use]
+    pub fn fraction(&self) -> u64 {
+        let digits = self.0[16..].iter();
+        let low = digits.fold(0, |sum, hex| sum << 4 | u64::from(digit(*hex)));
+        low >> 1
+    }
+}
+
+impl SpanId {
+    /// One of these random bits; never the invalid one of zeros.
+    #[must_use]
+    pub fn new(random: u64) -> Self {
+        let mut id = [0; 16];
+        push_hex(&mut id, &(random | 1).to_be_bytes());
+        Self(id)
+    }
+
+    /// As a JSON string.
+    #[must_use]
+    pub fn quoted(&self) -> [u8; 18] {
+        let mut quoted = [b'"'; 18];
+        quoted[1..17].copy_from_slice(&self.0);
         quoted
     }
 }
@@ -48,11 +85,13 @@ impl Trace {
         if !fits || zero(&known[3..35]) || zero(&known[36..52]) {
             return None;
         }
-        let mut id = [0; 32];
+        let (mut id, mut parent) = ([0; 32], [0; 16]);
         id.copy_from_slice(&known[3..35]);
+        parent.copy_from_slice(&known[36..52]);
         Some(Self {
             id: TraceId(id),
-            flags: [known[53], known[54]],
+            parent: Some(SpanId(parent)),
+            flags: digit(known[54]) & KNOWN,
         })
     }
 
@@ -63,18 +102,46 @@ impl Trace {
         push_hex(&mut id, &(random | 1).to_be_bytes());
         Self {
             id: TraceId(id),
-            flags: *b"00",
+            parent: None,
+            flags: 0,
         }
+    }
+
+    /// The part that the request came from; none where the trace begins here.
+    #[must_use]
+    pub fn parent(&self) -> Option<SpanId> {
+        self.parent
+    }
+
+    /// Whether somebody before us may have recorded it, or we do.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The same, recorded by us or not.
+    #[must_use]
+    pub fn sampled(mut self, sampled: bool) -> Self {
+        self.flags = self.flags & !SAMPLED | u8::from(sampled);
+        self
     }
 
     /// The header for the next hop, with `parent` naming our own part.
     #[must_use]
-    pub fn header(&self, parent: u64) -> HeaderValue {
+    pub fn header(&self, parent: SpanId) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[3..35].copy_from_slice(&self.id.0);
-        push_hex(&mut text[36..52], &(parent | 1).to_be_bytes());
-        text[53..].copy_from_slice(&self.flags);
+        text[36..52].copy_from_slice(&parent.0);
+        text[53..].copy_from_slice(&hex_digits(self.flags));
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// What a hex digit of a valid id stands for.
+fn digit(hex: u8) -> u8 {
+    match hex {
+        b'0'..=b'9' => hex - b'0',
+        _ => hex.wrapping_sub(b'a' - 10) & 0xf,
     }
 }
 
@@ -100,7 +167,7 @@ mod tests {
     fn a_valid_trace_is_continued_with_our_own_parent() {
         let trace = Trace::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(
-            trace.header(0xff).to_str().unwrap(),
+            trace.header(SpanId::new(0xff)).to_str().unwrap(),
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ff-01"
         );
         assert_eq!(&trace.id.quoted(), b"\"4bf92f3577b34da6a3ce929d0e0e4736\"");
@@ -126,8 +193,42 @@ mod tests {
     #[test]
     fn a_new_trace_is_a_valid_one() {
         for random in [0, u128::MAX, 1 << 77] {
-            let header = Trace::begin(random).header(0);
+            let header = Trace::begin(random).header(SpanId::new(0));
             assert!(Trace::parse(header.as_bytes()).is_some(), "{header:?}");
         }
+    }
+
+    #[test]
+    fn who_sent_it_and_whether_it_is_sampled_is_known() {
+        let trace = Trace::parse(GOOD.as_bytes()).unwrap();
+        let parent = trace.parent().unwrap();
+        assert_eq!(&parent.quoted(), b"\"00f067aa0ba902b7\"");
+        for (flags, sampled, passed_on) in [
+            ("00", false, "00"),
+            ("01", true, "01"),
+            ("02", false, "02"),
+            ("03", true, "03"),
+            ("fe", false, "02"),
+            ("ff", true, "03"),
+        ] {
+            let trace = Trace::parse(format!("{}{flags}", &GOOD[..53]).as_bytes()).unwrap();
+            assert_eq!(trace.is_sampled(), sampled, "{flags}");
+            let header = trace.header(parent);
+            assert!(header.to_str().unwrap().ends_with(passed_on), "{flags}");
+            assert!(trace.sampled(true).is_sampled() && !trace.sampled(false).is_sampled());
+        }
+        assert_eq!(Trace::begin(7).parent(), None);
+    }
+
+    #[test]
+    fn the_fraction_of_a_trace_is_that_of_its_last_digits() {
+        let of = |last: &str| {
+            let text = format!("00-4bf92f3577b34da6{last}-00f067aa0ba902b7-00");
+            Trace::parse(text.as_bytes()).unwrap().id.fraction()
+        };
+        assert_eq!(of("0000000000000001"), 0);
+        assert_eq!(of("8000000000000000"), 1 << 62);
+        assert_eq!(of("ffffffffffffffff"), u64::MAX >> 1);
+        assert_eq!(of("a3ce929d0e0e4736"), 0xa3ce_929d_0e0e_4736 >> 1);
     }
 }

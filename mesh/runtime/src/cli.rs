@@ -175,6 +175,14 @@ impl Cli {
         }))
     }
 
+    /// Prints what was done, or says why it was not.
+    pub fn done(&self, done: Result<String, Failed>) -> ExitCode {
+        match done {
+            Ok(text) => print(&text),
+            Err(Failed(code, sentences)) => self.fail(code, &sentences),
+        }
+    }
+
     /// Asks the running program behind `admin` whether it is well.
     fn healthcheck(&self, admin: &AdminSide) -> ExitCode {
         match healthcheck::ask(admin) {

@@ -7,25 +7,23 @@
 //! that was judged is the one that was connected to.
 
 mod address;
+mod once;
+mod post;
+mod read;
 mod roots;
 mod url;
 
-use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST,
-    LOCATION, USER_AGENT,
-};
-use http::{HeaderMap, Request, Response};
-use http_body::{Body, Frame};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, USER_AGENT};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -35,9 +33,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+pub use post::Posted;
+pub use read::Answer;
 pub use url::Url;
 
 use gapura_trust::provider::public_provider;
+
+use once::Once;
+use read::Asked;
 
 /// Fetches documents. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub enum Reach {
     Anywhere,
     /// To public addresses alone: somebody else wrote the host.
     Public,
+    /// To any address, and in plain http too: the operator has been told what that means.
+    Plain,
 }
 
 /// What a fetch may take.
@@ -62,15 +67,6 @@ pub struct Bounds {
     pub bytes: usize,
     /// From the first look-up of the name to the body's last byte, redirects included.
     pub within: Duration,
-}
-
-/// A document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// All of it.
-    pub body: Vec<u8>,
-    /// For how long it may be kept, as `Cache-Control` says; `None` where it says nothing.
-    pub keep: Option<Duration>,
 }
 
 /// Why a document was not fetched: a sentence about the address, for the operator.
@@ -95,8 +91,14 @@ impl Client {
     /// alone.
     #[must_use]
     pub fn new(roots: Option<&Path>) -> Self {
+        Self::trusting(roots, "--issuer-ca")
+    }
+
+    /// The same, with `roots` from another setting, which sentences are to name.
+    #[must_use]
+    pub fn trusting(roots: Option<&Path>, setting: &str) -> Self {
         Self {
-            tls: client_config(roots),
+            tls: client_config(roots, setting),
         }
     }
 
@@ -135,6 +137,32 @@ impl Client {
         }
     }
 
+    /// Posts `body` to `url` with these headers, and waits for what is said to that. It is redirected nowhere.
+    ///
+    /// # Errors
+    /// If it can't be reached in time, is not who it should be, or speaks no HTTP.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Posted, FetchError> {
+        let failed = |why: String| FetchError {
+            at: url.without_query(),
+            why,
+        };
+        let request = post::request(url, headers, body).map_err(failed)?;
+        let posted = self.exchange(url, Reach::Plain, request, post::read);
+        match tokio::time::timeout(within, posted).await {
+            Ok(posted) => posted.map_err(failed),
+            Err(_) => Err(failed(format!(
+                "no whole answer within {} ms",
+                within.as_millis()
+            ))),
+        }
+    }
+
     async fn follow(&self, url: &Url, reach: Reach, most: usize) -> Result<Answer, String> {
         let mut at = url.clone();
         for _ in 0..=REDIRECTS {
@@ -154,22 +182,35 @@ impl Client {
     }
 
     async fn ask(&self, url: &Url, reach: Reach, most: usize) -> Result<Asked, String> {
+        let request = request(url)?;
+        let read = |response| read::read(response, most);
+        self.exchange(url, reach, request, read).await
+    }
+
+    /// One request and what `read` makes of its answer, on a connection that is closed afterwards.
+    async fn exchange<T, R: Future<Output = Result<T, String>>>(
+        &self,
+        url: &Url,
+        reach: Reach,
+        request: Request<Once>,
+        read: impl FnOnce(Response<Incoming>) -> R,
+    ) -> Result<T, String> {
         self.check(url)?;
         let stream = connect(url, reach).await?;
         if !url.is_tls() {
-            return exchange(stream, url, most).await;
+            return exchange(stream, request, read).await;
         }
         let name = ServerName::try_from(url.host().to_owned())
             .map_err(|_| "its host is no name that a certificate could have".to_owned())?;
         let connector = TlsConnector::from(self.tls.clone()?);
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|error| format!("TLS failed: {error}"))?;
-        exchange(stream, url, most).await
+        exchange(stream, request, read).await
     }
 }
 
-fn client_config(roots: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let roots = roots::load(roots)?;
+fn client_config(roots: Option<&Path>, setting: &str) -> Result<Arc<ClientConfig>, String> {
+    let roots = roots::load(roots, setting)?;
     let builder = ClientConfig::builder_with_provider(public_provider());
     let mut tls = builder
         .with_safe_default_protocol_versions()
@@ -179,11 +220,6 @@ fn client_config(roots: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     tls.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(tls))
-}
-
-enum Asked {
-    Answer(Answer),
-    Moved(String),
 }
 
 /// Connects to the first address that answers, of those that may be connected to.
@@ -210,7 +246,7 @@ fn may_connect(ip: IpAddr, url: &Url, reach: Reach) -> Result<(), String> {
     if reach == Reach::Public && !address::is_public(ip) {
         return Err("it resolves to an address that is not public, and its host is not one that you configured".to_owned());
     }
-    if !url.is_tls() && !ip.to_canonical().is_loopback() {
+    if reach != Reach::Plain && !url.is_tls() && !ip.to_canonical().is_loopback() {
         return Err("it is plain http and resolves to another machine".to_owned());
     }
     Ok(())
@@ -220,10 +256,26 @@ fn shown(address: SocketAddr) -> String {
     address.to_string()
 }
 
-/// One request and its answer on a connection that is closed afterwards.
-async fn exchange<S>(stream: S, url: &Url, most: usize) -> Result<Asked, String>
+/// The request for a document.
+fn request(url: &Url) -> Result<Request<Once>, String> {
+    Request::get(url.target())
+        .header(HOST, url.authority())
+        .header(ACCEPT, "application/json, application/jwk-set+json")
+        .header(ACCEPT_ENCODING, "identity")
+        .header(USER_AGENT, concat!("gapura/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close")
+        .body(Once::default())
+        .map_err(|_| "its address cannot be written in a request".to_owned())
+}
+
+async fn exchange<S, T, R>(
+    stream: S,
+    request: Request<Once>,
+    read: impl FnOnce(Response<Incoming>) -> R,
+) -> Result<T, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Future<Output = Result<T, String>>,
 {
     let broken = |error: hyper::Error| format!("it speaks no HTTP that we understand: {error}");
     let (mut sender, connection) = http1::Builder::new()
@@ -231,17 +283,9 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let request = Request::get(url.target())
-        .header(HOST, url.authority())
-        .header(ACCEPT, "application/json, application/jwk-set+json")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(USER_AGENT, concat!("gapura/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Nothing)
-        .map_err(|_| "its address cannot be written in a request".to_owned())?;
     let mut answer = pin!(async move {
         let response = sender.send_request(request).await.map_err(broken)?;
-        read(response, most).await
+        read(response).await
     });
     // The connection is driven here and by no task of its own, so that it ends with the fetch.
     let mut connection = pin!(connection);
@@ -252,96 +296,6 @@ where
             answered = &mut answer => return answered,
             _ = &mut connection, if driven => driven = false,
         }
-    }
-}
-
-async fn read(response: Response<Incoming>, most: usize) -> Result<Asked, String> {
-    let (head, mut body) = response.into_parts();
-    if head.status.is_redirection()
-        && let Some(location) = head.headers.get(LOCATION)
-    {
-        let location = location.to_str().map(str::to_owned);
-        return location
-            .map(Asked::Moved)
-            .map_err(|_| "it redirects to what is no address".to_owned());
-    }
-    if head.status != http::StatusCode::OK {
-        return Err(format!("it answers {}", head.status.as_u16()));
-    }
-    if head.headers.contains_key(CONTENT_ENCODING) {
-        return Err("it answers in an encoding that was not asked for".to_owned());
-    }
-    let kind = head
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    if kind.is_some_and(|kind| kind.trim_start().starts_with("text/html")) {
-        return Err("it answers with a page for people (text/html), not with JSON".to_owned());
-    }
-    let mut whole = Vec::new();
-    while let Some(frame) =
-        std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
-    {
-        let frame = frame.map_err(|error| format!("its answer broke off: {error}"))?;
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        if whole.len() + data.len() > most {
-            return Err(format!("its answer is longer than {} KiB", most / 1024));
-        }
-        whole.extend_from_slice(data);
-    }
-    Ok(Asked::Answer(Answer {
-        body: whole,
-        keep: keep(&head.headers),
-    }))
-}
-
-/// RFC 9111, section 5.2.2: what may not be kept is old at once; `max-age` counts from when the origin answered.
-fn keep(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers.get_all(CACHE_CONTROL).into_iter();
-    let text = lines
-        .filter_map(|line| line.to_str().ok())
-        .collect::<Vec<_>>()
-        .join(",")
-        .to_ascii_lowercase();
-    let mut age = None;
-    for directive in text.split(',').map(str::trim) {
-        match directive.split_once('=') {
-            None if matches!(directive, "no-store" | "no-cache") => return Some(Duration::ZERO),
-            Some(("max-age", seconds)) => {
-                let seconds = seconds.trim_matches('"').parse::<u64>().ok();
-                age = age.or(seconds);
-            }
-            _ => {}
-        }
-    }
-    let passed = headers
-        .get(http::header::AGE)
-        .and_then(|age| age.to_str().ok()?.parse::<u64>().ok());
-    age.map(|seconds| Duration::from_secs(seconds.saturating_sub(passed.unwrap_or(0))))
-}
-
-/// The body of a request that has none.
-struct Nothing;
-
-impl Body for Nothing {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        true
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(0)
     }
 }
 

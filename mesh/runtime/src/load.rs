@@ -13,6 +13,7 @@ use gapura_telemetry::alarms::{Alarm, docs};
 use gapura_trust::marks::Kept;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 
+use crate::spans::Collector;
 use gapura_settings::Common;
 
 /// What a program reads before it starts, and every fault found on the way.
@@ -21,6 +22,8 @@ pub struct Loading {
     options: TrustOptions,
     kept: Kept,
     admin_token: Option<Arc<[u8]>>,
+    collector: Option<Collector>,
+    warnings: Vec<String>,
     faults: Vec<String>,
     about: BTreeSet<Alarm>,
 }
@@ -35,6 +38,10 @@ pub struct Ground {
     pub(crate) kept: Kept,
     /// What an operator must say on the admin side.
     pub(crate) admin_token: Option<Arc<[u8]>>,
+    /// Where spans go.
+    pub(crate) collector: Option<Collector>,
+    /// What is allowed and hardly meant, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Loading {
@@ -61,11 +68,20 @@ impl Loading {
             .as_deref()
             .map(|file| secret::read(file, "--admin-token-file", secret::ADMIN_TOKEN_LEAST));
         let token = token.transpose().map_err(&mut note).ok().flatten();
+        let mut warnings = Vec::new();
+        let collector = common.traces.as_ref().map(|traces| {
+            let own = trust.as_ref().map(|trust| &trust.own().id);
+            Collector::load(traces, own, |warning| warnings.push(warning))
+        });
+        let collector = collector.transpose();
+        let collector = collector.map_err(|all| faults.extend(all)).ok().flatten();
         Self {
             trust,
             options,
             kept,
             admin_token: token.map(|token| Arc::from(token.as_slice())),
+            collector,
+            warnings,
             faults,
             about: about.into_iter().collect(),
         }
@@ -113,6 +129,8 @@ impl Loading {
                     options: self.options,
                     kept: self.kept,
                     admin_token: self.admin_token,
+                    collector: self.collector,
+                    warnings: self.warnings,
                 };
                 Ok((ground, own))
             }

@@ -265,13 +265,13 @@ pub fn unix(listener: UnixListener) -> Option<Listener> {
 }
 
 /// Sees a program through: hears how the control thread's `tasks` end, waits for a drain to begin, then for the workers to finish,
-/// and cuts what is left. The tasks end with it.
+/// and cuts what is left; unless that is hurried, `last` is seen through then. The tasks end with it.
 pub async fn drain(
     drain: Drain,
     stop: Stop,
     log: Log,
     workers: mpsc::Receiver<()>,
-    mut tasks: JoinSet<()>,
+    (mut tasks, last): (JoinSet<()>, impl Future<Output = ()>),
 ) {
     let reports = async {
         while let Some(ended) = tasks.join_next().await {
@@ -284,11 +284,17 @@ pub async fn drain(
     };
     tokio::select! {
         () = reports => {}
-        () = drained(drain, stop, &log, workers) => {}
+        () = drained(drain, stop, &log, workers, last) => {}
     }
 }
 
-async fn drained(drain: Drain, stop: Stop, log: &Log, mut workers: mpsc::Receiver<()>) {
+async fn drained(
+    drain: Drain,
+    stop: Stop,
+    log: &Log,
+    mut workers: mpsc::Receiver<()>,
+    last: impl Future<Output = ()>,
+) {
     let mut stopping = stop.follow();
     stopping.reached(Phase::Draining).await;
     log.event(
@@ -301,12 +307,18 @@ async fn drained(drain: Drain, stop: Stop, log: &Log, mut workers: mpsc::Receive
         () = tokio::time::sleep(drain.delay) => stop.raise(Phase::Closing),
         () = stopping.reached(Phase::Closing) => {}
     }
-    tokio::select! {
-        _ = workers.recv() => {}
-        () = tokio::time::sleep(drain.timeout) => stop.raise(Phase::Cut),
-        () = stopping.reached(Phase::Cut) => {}
-    }
+    let is_hurried = tokio::select! {
+        _ = workers.recv() => false,
+        () = tokio::time::sleep(drain.timeout) => {
+            stop.raise(Phase::Cut);
+            false
+        }
+        () = stopping.reached(Phase::Cut) => true,
+    };
     let _ = tokio::time::timeout(Duration::from_secs(1), workers.recv()).await;
+    if !is_hurried {
+        last.await;
+    }
     log.event(Level::Info, "stopped", "everything has ended", &[]);
 }
 
@@ -365,7 +377,13 @@ mod tests {
                 drop(alive);
             };
             tokio::join!(
-                drain(at_once, stop.clone(), log.clone(), workers, tasks),
+                drain(
+                    at_once,
+                    stop.clone(),
+                    log.clone(),
+                    workers,
+                    (tasks, async {})
+                ),
                 ending
             );
         };

@@ -9,6 +9,7 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_telemetry::metrics::Meters;
+use gapura_telemetry::span::Counts;
 use gapura_telemetry::tap::Tap;
 use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::{Phase, Stopping};
@@ -29,6 +30,8 @@ pub struct Shared {
     pub alarms: Alarms,
     /// The counters.
     pub meters: Arc<Meters>,
+    /// What became of spans, where there are any.
+    pub spans: Option<Arc<Counts>>,
     /// Where finished requests can be looked at, unless that is taken out.
     pub tap: Option<Tap>,
     /// The log.

@@ -10,23 +10,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_protocol::clock::Clock;
+use gapura_protocol::random::Random;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::Meters;
+use gapura_telemetry::span::TracerSpec;
 use gapura_telemetry::tap::Tap;
 use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
+use crate::feed::Feed;
 use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
-use crate::pages::{Admin, Health, Report};
+use crate::pages::{Admin, Health};
 use crate::places::{Bounds, Places};
 use crate::program::{self, Running, StartError};
 use crate::reload::asked::Reloads;
 use crate::reload::trust::{self, Reloader};
+use crate::report::Report;
 use crate::room::Room;
 use crate::shared::Shared;
+use crate::spans::{Ending, Exporter};
 use crate::systemd::Sockets;
 use crate::takeover::handed::Handed;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
@@ -38,6 +43,8 @@ pub struct Blueprint {
     pub main: &'static str,
     /// Why it may refuse a token.
     pub token_reasons: &'static [&'static str],
+    /// What a span calls whoever sends requests.
+    pub peer: &'static str,
     /// How many connections may stand whose peer has not proven who it is.
     pub unproven: usize,
 }
@@ -49,6 +56,7 @@ pub struct Prepared {
     bound: Listeners,
     handed: Option<Handed>,
     shared: Shared,
+    traced: Option<(Exporter, TracerSpec)>,
     stop: Stop,
     room: Room,
     bounds: Bounds,
@@ -61,7 +69,7 @@ impl Prepared {
     /// [`StartError`]: what the operator has to mend.
     pub fn new(
         blueprint: &Blueprint,
-        (common, ground): (Common, Ground),
+        (common, mut ground): (Common, Ground),
         sockets: Sockets,
         alarms: Alarms,
         (log, clock): (Log, Clock),
@@ -84,6 +92,18 @@ impl Prepared {
             .flatten();
         let bound = Listeners::bind(&wanted, sockets, handed.as_mut());
         let bound = bound.map_err(StartError::Config)?;
+        let collector = ground.collector.take().map(|collector| {
+            let random = Random::seeded().map_err(|_| {
+                StartError::System("the system has no random bytes to give".to_owned())
+            })?;
+            Ok(Exporter::new(
+                collector,
+                blueprint.peer,
+                log.clone(),
+                random,
+            ))
+        });
+        let traced = collector.transpose()?;
         let stop = Stop::new();
         let shared = Shared {
             trust: ground.trust.clone(),
@@ -91,6 +111,7 @@ impl Prepared {
             live: LiveConnections::new(),
             alarms,
             meters: Arc::new(Meters::new(common.workers, blueprint.token_reasons)),
+            spans: traced.as_ref().map(|(_, spec)| spec.counts.clone()),
             tap: (!common.no_tap).then(Tap::default),
             log,
             clock,
@@ -107,6 +128,7 @@ impl Prepared {
             bound,
             handed,
             shared,
+            traced,
             stop,
             room,
             bounds,
@@ -153,6 +175,7 @@ impl Prepared {
             bound,
             handed,
             shared,
+            traced,
             stop,
             room,
             bounds,
@@ -161,9 +184,10 @@ impl Prepared {
             .kept
             .begin(!common.no_crl)
             .map_err(|fault| StartError::Config(vec![fault]))?;
-        for warning in &begun.warnings {
+        for warning in ground.warnings.iter().chain(&begun.warnings) {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
+        let (exporter, tracer) = traced.unzip();
         let spec = WorkerSpec {
             index: 0,
             of: common.workers,
@@ -172,6 +196,7 @@ impl Prepared {
             access: common.access_log,
             meters: shared.meters.clone(),
             tap: shared.tap.clone(),
+            tracer,
             stopping: shared.stopping.clone(),
             held: room.held,
         };
@@ -183,8 +208,10 @@ impl Prepared {
         let serve = move || async move {
             let mut tasks = JoinSet::new();
             let report = Rc::new(control(&mut tasks, &asked));
+            let feed = Feed::default();
+            tasks.spawn_local(feed.clone().run(report.clone()));
             let watchers = AdminPages {
-                admin: Rc::new(Admin::new(report.clone())),
+                admin: Rc::new(Admin::new(report.clone(), feed)),
                 health: Rc::new(Health(report)),
                 token: ground.admin_token,
             };
@@ -202,8 +229,18 @@ impl Prepared {
                 state: begun.state,
             };
             tasks.spawn_local(trust::run(reloader, asked.subscribe()));
+            let last = exporter.map(|exporter| {
+                let (run, ending) = exporter.begin();
+                tasks.spawn_local(run);
+                ending
+            });
+            let last = async move {
+                if let Some(last) = last {
+                    Ending::flushed(last).await;
+                }
+            };
             // The operator's side answers until everything else has ended.
-            program::drain(common.drain, ending, shared.log, workers, tasks).await;
+            program::drain(common.drain, ending, shared.log, workers, (tasks, last)).await;
         };
         let started = Running::start(log.clone(), stop, reloads, addresses, serve);
         let started = started

@@ -19,6 +19,7 @@ use gapura_protocol::random::Random;
 use gapura_telemetry::access::{AccessLog, FLUSH_EVERY, Sink};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, OpenConnection, Side, WorkerMeters};
+use gapura_telemetry::span::{SPANS_EVERY, TracerSpec};
 use gapura_telemetry::tap::Tap;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
@@ -48,6 +49,8 @@ pub struct WorkerSpec {
     pub meters: Arc<Meters>,
     /// Where finished requests can be looked at.
     pub tap: Option<Tap>,
+    /// Where spans go, if anywhere.
+    pub tracer: Option<TracerSpec>,
     /// The program's end.
     pub stopping: Stopping,
     /// Bytes that the streams of all workers may hold.
@@ -197,6 +200,7 @@ fn spawn<S: Serve>(
             spec.meters.clone(),
             spec.index,
             spec.tap.clone(),
+            spec.tracer.clone(),
         );
         let worker = Rc::new(Worker {
             spec,
@@ -215,6 +219,7 @@ fn spawn<S: Serve>(
         // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
         runtime.shutdown_background();
         worker.sink.flush();
+        worker.sink.flush_spans();
         Ok(())
     })
 }
@@ -237,15 +242,26 @@ async fn work<S: Serve>(
             }
         });
     }
+    if worker.sink.traces() {
+        let (sink, timers) = (worker.sink.clone(), worker.timers.clone());
+        chores.spawn_local(async move {
+            loop {
+                timers.sleep(SPANS_EVERY).await;
+                sink.flush_spans();
+            }
+        });
+    }
     let log = worker.spec.log.clone();
     chores.spawn_local(worker.tasks.clone().run(move |what| {
         let message = format!("{what} ended in a panic; all else goes on");
         log.event(Level::Error, "panic", &message, &[]);
     }));
     let (tidying, timers) = (Rc::downgrade(serve), worker.timers.clone());
+    let sink = worker.sink.clone();
     chores.spawn_local(async move {
         loop {
             timers.sleep(Duration::from_secs(1)).await;
+            sink.tell_companies();
             let Some(serve) = tidying.upgrade() else {
                 return;
             };

@@ -3,6 +3,7 @@
 //! In: a program's layers and its own defaults. Out: a [`Common`], with every mistake noted in the layers. An operator's side that
 //! others could reach without a token is refused here, for both.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    AccessLog, AdminAddress, Effective, Layers, Origin, address, duration, state, workers,
+    AccessLog, AdminAddress, Effective, Layers, Origin, Traces, address, duration, state, workers,
 };
 
 /// What both programs are told.
@@ -42,6 +43,8 @@ pub struct Common {
     pub drain: Drain,
     /// The socket at which listeners pass from one program to the next.
     pub takeover: Option<PathBuf>,
+    /// Where spans go; nowhere if `None`.
+    pub traces: Option<Traces>,
 }
 
 /// The operator's side, as it is served or asked.
@@ -69,10 +72,17 @@ impl Common {
     /// program, `admin` where its operator's side listens unless told otherwise.
     pub fn read(
         layers: &mut Layers,
+        env: &BTreeMap<String, String>,
         listen: SocketAddr,
         role: &str,
         admin: SocketAddr,
     ) -> Option<Self> {
+        let service = match role {
+            "plugin" => "sidecar",
+            "pki" => "ca",
+            other => other,
+        };
+        let traces = Traces::read(layers, env, service);
         let issued = format!("the directory that `gapura-pki issue {role} NAME --out DIR` wrote");
         let mesh_dir = required(layers, "mesh-dir", &issued);
         let admin = AdminSide::read(layers, admin);
@@ -106,6 +116,7 @@ impl Common {
             no_tap,
             drain: Drain { delay, timeout },
             takeover: layers.one("takeover").map(|found| found.text.into()),
+            traces,
         })
     }
 
@@ -117,6 +128,7 @@ impl Common {
         shown.effective(layers, "access-log", self.access_log.as_str().into());
         shown.effective(layers, "drain-delay", seconds(self.drain.delay));
         shown.effective(layers, "drain-timeout", seconds(self.drain.timeout));
+        Traces::show(self.traces.as_ref(), shown);
     }
 }
 
@@ -136,7 +148,8 @@ impl AdminSide {
         })
     }
 
-    fn check(&self, layers: &mut Layers) {
+    /// Refuses one that others could reach without a token.
+    pub fn check(&self, layers: &mut Layers) {
         if self.address.is_exposed() && self.token_file.is_none() {
             let origin = layers.origin("admin");
             let message = "others could connect there; give --admin-token-file, a loopback address or unix:PATH";
@@ -173,8 +186,6 @@ fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::{Setting, rows};
     use super::*;
 
@@ -196,7 +207,7 @@ mod tests {
             .collect();
         let mut layers = Layers::new(&table, &[], BTreeMap::new(), &env);
         let loopback: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let common = Common::read(&mut layers, loopback, "plugin", loopback);
+        let common = Common::read(&mut layers, &env, loopback, "plugin", loopback);
         let problems = layers.into_problems();
         (common, problems.iter().map(ToString::to_string).collect())
     }

@@ -14,6 +14,7 @@ mod flags;
 mod invocation;
 pub mod json;
 mod layers;
+mod otel;
 pub mod rows;
 mod state;
 mod values;
@@ -28,6 +29,7 @@ pub use flags::{command, given};
 pub use gapura_telemetry::access::AccessLog;
 pub use invocation::{Invocation, Settings};
 pub use layers::{Found, Layers, switched};
+pub use otel::{OTEL_SECRETS, Traces};
 pub use state::state;
 pub use values::{AdminAddress, address, duration, exposed, workers};
 

@@ -1,6 +1,6 @@
 //! One line for each finished request, and its place in the counters; one more where a WebSocket begins, since its end may be days away.
 //!
-//! In: a [`Record`], filled in as the request goes on. Out: when it is dropped, whatever became of the answer, the counters move and a JSON line joins the worker's batch. Written by hand into a buffer that is reused: 50 ns a line,
+//! In: a [`Record`], filled in as the request goes on. Out: when it is dropped, whatever became of the answer, the counters move, a JSON line joins the worker's batch, and the spans of a request that is sampled join theirs. Written by hand into a buffer that is reused: 50 ns a line,
 //! where a general logger takes 1,400. No token, no query string, no user stands in it.
 
 use std::cell::{Cell, RefCell};
@@ -13,12 +13,15 @@ use gapura_protocol::clock::Rfc3339;
 use gapura_protocol::context::{RequestId, TenantId};
 use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::Stripped;
-use gapura_protocol::trace::TraceId;
+use gapura_protocol::random::Random;
+use gapura_protocol::trace::{Trace, TraceId};
 use http::Method;
 use http::uri::PathAndQuery;
 
+use crate::busiest::Busiest;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
+use crate::span::{Asked, Served, Spans, Tracer, TracerSpec};
 use crate::tap::{Facts, Source, Tap};
 
 /// Which finished requests leave a line.
@@ -39,7 +42,9 @@ pub struct Sink {
     meters: Arc<Meters>,
     worker: usize,
     batch: RefCell<Batch>,
+    busiest: RefCell<Busiest>,
     tap: Source,
+    tracer: Option<Tracer>,
     /// Whatever is under way is being cut.
     cut: Cell<bool>,
 }
@@ -70,6 +75,15 @@ impl LoggedPath {
         let path = &target[..end.unwrap_or(target.len())];
         Self::Changed(String::from_utf8_lossy(path).into())
     }
+
+    /// The path without a query.
+    fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Same(path) => Some(path.path()),
+            Self::Changed(path) => Some(path),
+        }
+    }
 }
 
 /// What is known of one request.
@@ -80,6 +94,8 @@ pub struct Record {
     pub request_id: RequestId,
     /// Its trace.
     pub trace_id: Option<TraceId>,
+    /// Its spans, if it is sampled.
+    pub spans: Option<Rc<Spans>>,
     /// Its method.
     pub method: Method,
     /// Its canonical path, without the query.
@@ -145,7 +161,8 @@ impl AccessLog {
 }
 
 impl Sink {
-    /// The end of worker `worker`'s records, which may be looked at through `tap`.
+    /// The end of worker `worker`'s records, which may be looked at through `tap`, and of their spans where a tracer is made from
+    /// something.
     #[must_use]
     pub fn new(
         log: Log,
@@ -153,6 +170,7 @@ impl Sink {
         meters: Arc<Meters>,
         worker: usize,
         tap: Option<Tap>,
+        tracer: Option<TracerSpec>,
     ) -> Rc<Self> {
         Rc::new(Self {
             log,
@@ -160,7 +178,9 @@ impl Sink {
             meters,
             worker,
             batch: RefCell::default(),
+            busiest: RefCell::new(Busiest::new(Instant::now())),
             tap: Source::new(tap),
+            tracer: tracer.map(Tracer::new),
             cut: Cell::new(false),
         })
     }
@@ -173,6 +193,7 @@ impl Sink {
             started: Instant::now(),
             request_id,
             trace_id: None,
+            spans: None,
             method,
             path: LoggedPath::None,
             tenant: None,
@@ -207,7 +228,20 @@ impl Sink {
         self.mode != AccessLog::Off || self.tap.is_there()
     }
 
-    /// Hands over what has gathered.
+    /// Whether there may be spans.
+    #[must_use]
+    pub fn traces(&self) -> bool {
+        self.tracer.is_some()
+    }
+
+    /// Hands over what has gathered of spans.
+    pub fn flush_spans(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.flush();
+        }
+    }
+
+    /// Hands over what has gathered of lines.
     pub fn flush(&self) {
         let mut batch = self.batch.borrow_mut();
         if batch.count > 0 {
@@ -215,6 +249,14 @@ impl Sink {
             self.log.send(full, std::mem::take(&mut batch.count));
         }
         self.tap.flush();
+    }
+
+    /// Hands over what has been counted of companies; to be called about once a second.
+    pub fn tell_companies(&self) {
+        if let Some(companies) = self.meters.companies() {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.hand_over(companies, self.worker, Instant::now());
+        }
     }
 
     fn finish(&self, record: &Record) {
@@ -235,6 +277,10 @@ impl Sink {
                 record.upstream,
             );
         }
+        if let (Some(company), Some(companies)) = (&record.tenant, self.meters.companies()) {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.count(companies, company, record.code);
+        }
         let wanted = match self.mode {
             AccessLog::On => true,
             AccessLog::Errors => record.status >= 400 || record.is_wrong(),
@@ -242,6 +288,9 @@ impl Sink {
         };
         if wanted {
             self.tell("request", record, took);
+        }
+        if let (Some(tracer), Some(spans)) = (&self.tracer, &record.spans) {
+            tracer.finish(&record.served(), spans, self.log.clock().now());
         }
         if self.tap.is_watched() {
             let facts = Facts {
@@ -276,6 +325,26 @@ impl Record {
         self.sink.cut.get()
     }
 
+    /// Gives it its place in its trace: as it was given, or a new one. If it is sampled, its spans begin.
+    pub fn traced(
+        &mut self,
+        given: Option<Trace>,
+        random: &Random,
+        asked: impl FnOnce() -> Asked,
+    ) -> Trace {
+        let mut trace = given.unwrap_or_else(|| Trace::begin(random.next_wide()));
+        if let Some(tracer) = &self.sink.tracer {
+            self.spans = tracer.begin(&mut trace, random, asked);
+        }
+        self.trace_id = Some(trace.id);
+        trace
+    }
+
+    /// It asks how the program itself is: nobody wants to see that of each probe.
+    pub fn untraced(&mut self) {
+        self.spans = None;
+    }
+
     /// Counts the request as one of `plugin`'s.
     pub fn belongs_to(&mut self, plugin: &Arc<PluginMeters>) {
         if let Some(before) = &self.plugin {
@@ -292,6 +361,29 @@ impl Record {
         if self.sink.mode == AccessLog::On {
             self.sink.clone().tell("websocket", self, took);
         }
+    }
+
+    /// What its span says.
+    fn served(&self) -> Served<'_> {
+        Served {
+            began: self.started,
+            method: &self.method,
+            path: self.path.as_str(),
+            status: Some(self.status).filter(|status| *status != CLIENT_GONE),
+            code: self.code,
+            request_id: self.request_id.as_str(),
+            company: self.tenant.as_ref().map(TenantId::as_str),
+            plugin: self.plugin_name(),
+            peer: &self.peer,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
+    /// None for what no plugin takes.
+    fn plugin_name(&self) -> Option<&str> {
+        let name = self.plugin.as_ref().map(|plugin| plugin.name());
+        name.filter(|name| *name != UNROUTED)
     }
 
     fn write(&self, line: &mut Vec<u8>, event: &str, took: Duration) {
@@ -313,10 +405,9 @@ impl Record {
             None => line.extend_from_slice(b"null"),
         }
         let _ = write!(line, r#","method":"{}","path":"#, self.method);
-        match &self.path {
-            LoggedPath::None => line.extend_from_slice(b"null"),
-            LoggedPath::Same(path) => push_json_text(line, path.path()),
-            LoggedPath::Changed(path) => push_json_text(line, path),
+        match self.path.as_str() {
+            None => line.extend_from_slice(b"null"),
+            Some(path) => push_json_text(line, path),
         }
         let _ = write!(line, r#","status":{},"latency_ms":"#, self.status);
         push_millis(line, took);
@@ -330,13 +421,7 @@ impl Record {
                 r#","company_id":"#,
                 self.tenant.as_ref().map(TenantId::as_str),
             ),
-            (
-                r#","plugin":"#,
-                self.plugin
-                    .as_ref()
-                    .map(|plugin| plugin.name())
-                    .filter(|name| *name != UNROUTED),
-            ),
+            (r#","plugin":"#, self.plugin_name()),
             (r#","peer":"#, Some(&*self.peer)),
         ] {
             line.extend_from_slice(name.as_bytes());
@@ -391,6 +476,9 @@ fn push_millis(line: &mut Vec<u8>, took: Duration) {
 }
 
 #[cfg(test)]
+mod figures;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
@@ -423,7 +511,7 @@ mod tests {
         let memory = Memory::default();
         let log = Log::to("gateway", Clock::system(), Box::new(memory.clone())).unwrap();
         let meters = Arc::new(Meters::new(1, &[]));
-        let sink = Sink::new(log.clone(), mode, meters.clone(), 0, None);
+        let sink = Sink::new(log.clone(), mode, meters.clone(), 0, None, None);
         let mut record = sink.begin(
             RequestId::parse(b"r-1").unwrap(),
             Method::GET,
@@ -519,59 +607,5 @@ mod tests {
         assert_eq!(written(AccessLog::Errors, 200).len(), 0);
         assert_eq!(written(AccessLog::Errors, 404).len(), 1);
         assert_eq!(written(AccessLog::Off, 500).len(), 0);
-    }
-
-    /// `cargo test --release -p gapura-telemetry -- --ignored --nocapture what_a_tap_costs`
-    #[test]
-    #[ignore = "prints figures"]
-    #[allow(clippy::print_stdout)]
-    fn what_a_tap_costs() {
-        use crate::tap::Filter;
-        const MANY: u32 = 200_000;
-        let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
-        let meters = Arc::new(Meters::new(1, &[]));
-        let (tap, peer) = (Tap::default(), Rc::<str>::from("127.0.0.1:50000"));
-        let sinks = [None, Some(tap.clone())]
-            .map(|tap| Sink::new(log.clone(), AccessLog::Off, meters.clone(), 0, tap));
-        let plugin = meters.plugin("lab");
-        let each = |what: &str, sink: &Rc<Sink>, watch: Option<&crate::tap::Watch>| {
-            let (begun, mut lines) = (Instant::now(), Vec::new());
-            for at in 0..MANY {
-                let id = RequestId::parse(b"0af7651916cd43dd8448eb211c80319c").unwrap();
-                let mut record = sink.begin(id, Method::GET, peer.clone());
-                if sink.logs() {
-                    record.path =
-                        LoggedPath::Same(PathAndQuery::from_static("/v1/plugins/lab/reports/42"));
-                }
-                record.tenant = Some(TenantId::parse(b"42").unwrap());
-                record.belongs_to(&plugin);
-                record.status = 200;
-                drop(record);
-                if let Some(watch) = watch.filter(|_| at % 1000 == 0) {
-                    sink.flush();
-                    lines.clear();
-                    watch.take(&mut lines);
-                }
-            }
-            println!("{what}: {:?} a request", begun.elapsed() / MANY);
-        };
-        for _ in 0..2 {
-            each("without a tap        ", &sinks[0], None);
-            each("nobody looks         ", &sinks[1], None);
-        }
-        let other = Filter {
-            plugin: Some("other".to_owned()),
-            ..Filter::default()
-        };
-        let one = tap.watch(other).unwrap();
-        each("one looks at others  ", &sinks[1], Some(&one));
-        let all: Vec<_> = (0..7)
-            .map(|_| tap.watch(Filter::default()).unwrap())
-            .collect();
-        each("seven, six asleep    ", &sinks[1], all.first());
-        drop(all);
-        drop(one);
-        let one = tap.watch(Filter::default()).unwrap();
-        each("one looks at all     ", &sinks[1], Some(&one));
     }
 }

@@ -7,21 +7,24 @@ mod counter;
 mod durations;
 mod http_server;
 mod program;
+mod reading;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use counter::{Counter, Histogram};
 pub use gapura_protocol::leg::Side;
-pub use program::render_program;
+pub use program::{render_program, render_spans};
+pub use reading::{Reading, Times, Totals};
 pub use text::Text;
 
 use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::{Kind, Stripped};
 use http::Method;
 
+use crate::busiest::Companies;
 use durations::{Durations, Sums};
 
 /// What one worker counts for one plugin, or for what no plugin takes.
@@ -94,6 +97,7 @@ pub struct Meters {
     token_reasons: &'static [&'static str],
     plugins: Mutex<BTreeMap<String, Arc<PluginMeters>>>,
     handshake_failures: Mutex<BTreeMap<(Side, &'static str), u64>>,
+    companies: OnceLock<Companies>,
 }
 
 /// One open connection: counted until it is dropped, however it ends.
@@ -279,7 +283,20 @@ impl Meters {
             token_reasons,
             plugins: Mutex::default(),
             handshake_failures: Mutex::default(),
+            companies: OnceLock::new(),
         }
+    }
+
+    /// Has companies counted too, from the next worker on; by name, if names may be shown.
+    pub fn count_companies(&self, named: bool) {
+        self.companies
+            .get_or_init(|| Companies::new(self.workers.len(), named));
+    }
+
+    /// What is counted of companies, if they are.
+    #[must_use]
+    pub fn companies(&self) -> Option<&Companies> {
+        self.companies.get()
     }
 
     /// The counters that worker `index` owns.

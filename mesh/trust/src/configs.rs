@@ -15,10 +15,11 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::verifier::{GatewayVerifier, PluginVerifier, RecentRefusals};
+use super::purpose::Purpose;
+use super::verifier::{AnswerVerifier, DialVerifier, RecentRefusals};
 use super::verify::Verifier;
 use gapura_protocol::clock::Clock;
-use gapura_protocol::identity::PeerId;
+use gapura_protocol::identity::{PeerId, Role};
 
 /// The program's clock, for rustls.
 #[derive(Debug)]
@@ -42,12 +43,19 @@ pub(super) struct Parts<'a> {
     pub(super) provider: &'a Arc<CryptoProvider>,
 }
 
-/// For whoever answers.
+/// For whoever answers. Gateways come to us, and to a CA server whoever has a certificate, or wants one.
 pub(super) fn server_config(
     parts: &Parts<'_>,
     time: Arc<Wall>,
+    own: Role,
 ) -> Result<ServerConfig, rustls::Error> {
-    let verifier = GatewayVerifier {
+    let verifier = DialVerifier {
+        purpose: if own == Role::Pki {
+            Purpose::Renewal
+        } else {
+            Purpose::Client
+        },
+        strangers: own == Role::Pki,
         judge: parts.judge.clone(),
         recent: parts.recent.clone(),
         provider: parts.provider.clone(),
@@ -56,7 +64,10 @@ pub(super) fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(parts.certified.clone())));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = match own {
+        Role::Pki => vec![b"http/1.1".to_vec()],
+        Role::Gateway | Role::Plugin => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -69,11 +80,12 @@ pub(super) fn client_config(
     time: Arc<Wall>,
     nobody: PeerId,
 ) -> Result<ClientConfig, rustls::Error> {
-    let verifier = PluginVerifier {
+    let verifier = AnswerVerifier {
         judge: parts.judge.clone(),
         recent: parts.recent.clone(),
         provider: parts.provider.clone(),
-        wanted: nobody,
+        purpose: Purpose::Server,
+        wanted: Some(nobody),
     };
     let mut config = ClientConfig::builder_with_details(parts.provider.clone(), time)
         .with_protocol_versions(&[&TLS13])?

@@ -1,37 +1,49 @@
-//! The few rules of DER that reading a CRL with 100,000 entries at speed, or a certificate's form, needs: tag, length, value.
+//! The few rules of DER that reading a CRL with 100,000 entries at speed, a certificate's form, or a message of certificates needs:
+//! tag, length, value.
 //!
 //! Certificates are read by x509-parser and judged by webpki; a whole parse of every CRL entry into owned values would cost more
 //! than the rest of loading a trust set. Every read is bounded by its input; a length that is not the shortest is refused.
 
-pub(super) const INTEGER: u8 = 0x02;
+/// A whole number, big-endian.
+pub const INTEGER: u8 = 0x02;
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OID: u8 = 0x06;
+/// An object identifier.
+pub const OID: u8 = 0x06;
 pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const SEQUENCE: u8 = 0x30;
+/// Elements in order.
+pub const SEQUENCE: u8 = 0x30;
+/// Elements in no order.
+pub const SET: u8 = 0x31;
+/// What the surrounding element knows as its number 0.
+pub const CONTEXT_0: u8 = 0xa0;
 
 /// What is left to read.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn at_end(self) -> bool {
+    /// Whether all has been read.
+    #[must_use]
+    pub fn at_end(self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn next_tag(self) -> Option<u8> {
+    /// The tag of the next element.
+    #[must_use]
+    pub fn next_tag(self) -> Option<u8> {
         self.0.first().copied()
     }
 
     /// The next element: its tag and its value.
-    pub(super) fn any(&mut self) -> Option<(u8, &'a [u8])> {
+    pub fn any(&mut self) -> Option<(u8, &'a [u8])> {
         self.element().map(|(tag, value, _)| (tag, value))
     }
 
     /// The value of the next element, if its tag is `tag`; nothing is consumed otherwise.
-    pub(super) fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.next_tag()? == tag {
             self.element().map(|(_, value, _)| value)
         } else {
@@ -40,7 +52,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of the next element with tag `tag`, and the element with its header.
-    pub(super) fn whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    pub fn whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         if self.next_tag()? == tag {
             self.element().map(|(_, value, whole)| (value, whole))
         } else {

@@ -10,7 +10,7 @@
 mod before;
 mod configs;
 pub mod crl;
-mod der;
+pub mod der;
 pub mod ed25519;
 pub mod failure;
 pub mod form;

@@ -10,7 +10,7 @@ use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 use super::form::Form;
 use super::purpose::Purpose;
 use gapura_protocol::clock::Rfc3339;
-use gapura_protocol::identity::{InvalidId, PeerId, Role, TrustDomain};
+use gapura_protocol::identity::{InvalidId, PeerId, TrustDomain};
 
 /// What of a certificate cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +139,10 @@ pub enum Refusal {
         /// Its identity.
         found: PeerId,
     },
-    /// A plugin where a gateway is due, or the reverse.
+    /// A plugin where a gateway is due, and the like.
     WrongRole {
-        /// What is due.
-        wanted: Role,
+        /// For what it was judged.
+        wanted: Purpose,
         /// Its identity.
         found: PeerId,
     },
@@ -209,16 +209,20 @@ impl Refusal {
                     next_update: at(next_update),
                 }
             }
-            Self::Purpose { wanted, found } => {
-                let required = match wanted {
-                    Purpose::Client => ExtendedKeyPurpose::ClientAuth,
-                    Purpose::Server => ExtendedKeyPurpose::ServerAuth,
-                };
-                CertificateError::InvalidPurposeContext {
-                    required,
-                    presented: found.into_rustls(),
-                }
-            }
+            Self::Purpose {
+                wanted: Purpose::Client,
+                found,
+            } => CertificateError::InvalidPurposeContext {
+                required: ExtendedKeyPurpose::ClientAuth,
+                presented: found.into_rustls(),
+            },
+            Self::Purpose {
+                wanted: Purpose::Server,
+                found,
+            } => CertificateError::InvalidPurposeContext {
+                required: ExtendedKeyPurpose::ServerAuth,
+                presented: found.into_rustls(),
+            },
             other => CertificateError::Other(OtherError(Arc::new(other))),
         };
         rustls::Error::InvalidCertificate(error)
@@ -250,7 +254,8 @@ impl Purposes {
     pub(super) fn allows(self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Client => self.client,
-            Purpose::Server => self.server,
+            Purpose::Server | Purpose::Authority => self.server,
+            Purpose::Renewal => self.client || self.server,
         }
     }
 }
@@ -417,7 +422,7 @@ impl fmt::Display for Refusal {
             Self::WrongTrustDomain { wanted, found } => {
                 write!(f, "`{found}` is not of our trust domain, `{wanted}`")
             }
-            Self::WrongRole { wanted, found } => write!(f, "`{found}` is no {wanted}"),
+            Self::WrongRole { wanted, found } => write!(f, "`{found}` is no {}", wanted.whose()),
             Self::WrongIdentity { wanted, found } => {
                 write!(f, "`{wanted}` was wanted and `{found}` answered")
             }

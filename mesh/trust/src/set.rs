@@ -26,10 +26,10 @@ use super::peer::{self, Peer, seconds};
 use super::provider::mesh_provider;
 use super::purpose::Purpose;
 use super::refusal::{Refusal, day, shown};
-use super::revocation::RevocationSet;
+use super::revocation::{ListFacts, RevocationSet};
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
-use super::verifier::{PluginVerifier, RecentRefusals};
+use super::verifier::{AnswerVerifier, RecentRefusals};
 use super::verify::Verifier;
 use gapura_files::directory::{MeshFiles, Stamp};
 use gapura_files::pem;
@@ -184,7 +184,7 @@ impl TrustSet {
             certified: &certified,
             provider: &provider,
         };
-        let server = server_config(&parts, time.clone())
+        let server = server_config(&parts, time.clone(), own.id.role())
             .map_err(|err| TrustError::Config(err.to_string()))?;
         let client = client_config(&parts, time, own.id.clone())
             .map_err(|err| TrustError::Config(err.to_string()))?;
@@ -319,7 +319,8 @@ impl TrustSet {
     }
 
     /// For whoever answers: TLS 1.3 only; a certificate of a gateway of our own trust domain is required; no resumption (a resumed
-    /// session would skip the judgement) and no early data.
+    /// session would skip the judgement) and no early data. Where we are a CA server: a gateway's or a plugin's certificate, or none,
+    /// from those who are still to get one.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
@@ -329,17 +330,32 @@ impl TrustSet {
     #[must_use]
     pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
-        let verifier = PluginVerifier {
+        self.dial(&mut config, Purpose::Server, Some(wanted.clone()));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of another role can pose as one. As
+    /// [`Self::client_config`] in all else.
+    #[must_use]
+    pub fn authority_config(&self) -> Arc<ClientConfig> {
+        let mut config = self.client.clone();
+        self.dial(&mut config, Purpose::Authority, None);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
+    fn dial(&self, config: &mut ClientConfig, purpose: Purpose, wanted: Option<PeerId>) {
+        let verifier = AnswerVerifier {
             judge: self.judge.clone(),
             recent: self.recent.clone(),
             provider: self.provider.clone(),
-            wanted: wanted.clone(),
+            purpose,
+            wanted,
         };
         config
             .dangerous()
             .set_certificate_verifier(Arc::new(verifier));
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Arc::new(config)
     }
 
     /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's errors have no room for that. To be
@@ -374,6 +390,32 @@ impl TrustSet {
         self.judge
             .revocation()
             .and_then(|revocation| revocation.stale(unix(now)))
+    }
+
+    /// Each issuer's list of revoked certificates; none without `crl.pem`.
+    #[must_use]
+    pub fn lists(&self) -> Vec<ListFacts> {
+        let lists = self.judge.revocation();
+        lists.map_or_else(Vec::new, |lists| lists.lists(self.clock.unix()))
+    }
+
+    /// Whether there are lists of revoked certificates at all.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        self.judge.revocation().is_some()
+    }
+
+    /// The name of who issued our own certificate.
+    #[must_use]
+    pub fn issuer(&self) -> Option<String> {
+        let (_, leaf) = X509Certificate::from_der(self.own_chain.first()?).ok()?;
+        Some(shown(&leaf.issuer().to_string()))
+    }
+
+    /// Each root: its name, its last second.
+    pub fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
+        let anchors = self.judge.roots().anchors();
+        anchors.map(|(subject, not_after, _)| (subject, not_after))
     }
 
     /// The set for the admin side: names, numbers and dates, never a key.

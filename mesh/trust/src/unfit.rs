@@ -64,7 +64,7 @@ impl fmt::Display for TrustError {
             Self::File(err @ FileError::Missing(_)) => {
                 write!(
                     f,
-                    "{err}; a mesh directory is made by `gapura-pki issue gateway|plugin NAME --out DIR`"
+                    "{err}; a mesh directory is made by `gapura-pki issue gateway|plugin|pki NAME --out DIR`"
                 )
             }
             Self::File(err) => err.fmt(f),

@@ -18,19 +18,24 @@ use super::refusal::Refusal;
 use super::verify::Verifier;
 use gapura_protocol::identity::PeerId;
 
-/// At a sidecar: whoever dials must prove to be a gateway of our own trust domain.
-pub(super) struct GatewayVerifier {
+/// At whoever answers: whoever dials must prove to be good for one purpose in our own trust domain. A sidecar takes gateways.
+pub(super) struct DialVerifier {
+    pub(super) purpose: Purpose,
+    /// Whether one who shows no certificate is let in, to be served as nobody.
+    pub(super) strangers: bool,
     pub(super) judge: Arc<Verifier>,
     pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
-/// At a gateway: whoever answers must prove to be exactly the plugin that was dialled.
-pub(super) struct PluginVerifier {
+/// At whoever dials: whoever answers must prove to be exactly who was dialled. A gateway dials plugins.
+pub(super) struct AnswerVerifier {
+    pub(super) purpose: Purpose,
     pub(super) judge: Arc<Verifier>,
     pub(super) recent: Arc<RecentRefusals>,
     pub(super) provider: Arc<CryptoProvider>,
-    pub(super) wanted: PeerId,
+    /// `None`: any that is good for the purpose.
+    pub(super) wanted: Option<PeerId>,
 }
 
 /// The last refusal of each thread, until it is told. rustls carries an error out of a handshake but for some kinds not the particulars;
@@ -85,7 +90,11 @@ fn judge(
     judge.judge(&chain, purpose, now)
 }
 
-impl ClientCertVerifier for GatewayVerifier {
+impl ClientCertVerifier for DialVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.strangers
+    }
+
     /// None: the list would tell strangers the names of our CAs and can confuse clients in the middle of a rotation.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -97,7 +106,7 @@ impl ClientCertVerifier for GatewayVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match judge(&self.judge, end_entity, intermediates, Purpose::Client, now) {
+        match judge(&self.judge, end_entity, intermediates, self.purpose, now) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refusal) => Err(self.recent.note(refusal, end_entity)),
         }
@@ -135,7 +144,7 @@ impl ClientCertVerifier for GatewayVerifier {
     }
 }
 
-impl ServerCertVerifier for PluginVerifier {
+impl ServerCertVerifier for AnswerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -144,15 +153,17 @@ impl ServerCertVerifier for PluginVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match judge(&self.judge, end_entity, intermediates, Purpose::Server, now) {
-            Ok(peer) if peer.id == self.wanted => Ok(ServerCertVerified::assertion()),
-            Ok(peer) => {
-                let refusal = Refusal::WrongIdentity {
-                    wanted: self.wanted.clone(),
-                    found: peer.id,
-                };
-                Err(self.recent.note(refusal, end_entity))
-            }
+        match judge(&self.judge, end_entity, intermediates, self.purpose, now) {
+            Ok(peer) => match self.wanted.as_ref().filter(|wanted| peer.id != **wanted) {
+                None => Ok(ServerCertVerified::assertion()),
+                Some(wanted) => {
+                    let refusal = Refusal::WrongIdentity {
+                        wanted: wanted.clone(),
+                        found: peer.id,
+                    };
+                    Err(self.recent.note(refusal, end_entity))
+                }
+            },
             Err(refusal) => Err(self.recent.note(refusal, end_entity)),
         }
     }
@@ -189,14 +200,14 @@ impl ServerCertVerifier for PluginVerifier {
     }
 }
 
-impl fmt::Debug for GatewayVerifier {
+impl fmt::Debug for DialVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GatewayVerifier")
+        f.write_str("DialVerifier")
     }
 }
 
-impl fmt::Debug for PluginVerifier {
+impl fmt::Debug for AnswerVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PluginVerifier")
+        f.write_str("AnswerVerifier")
     }
 }

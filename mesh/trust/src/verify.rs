@@ -160,9 +160,9 @@ impl Verifier {
                 found: peer.id,
             });
         }
-        if peer.id.role() != purpose.role() {
+        if !purpose.takes(peer.id.role()) {
             return Err(Refusal::WrongRole {
-                wanted: purpose.role(),
+                wanted: purpose,
                 found: peer.id,
             });
         }
@@ -190,7 +190,7 @@ impl Verifier {
             anchors,
             intermediates,
             time,
-            key_usage(purpose),
+            key_usage(purpose, end_entity),
             None,
             Some(&well_formed),
         )
@@ -284,11 +284,13 @@ impl Verifier {
     }
 }
 
-/// What a leaf on this side must be good for.
-fn key_usage(purpose: Purpose) -> KeyUsage {
+/// What a leaf must be good for. One that renews may be good for either side; one that is good for neither is refused by either.
+fn key_usage(purpose: Purpose, leaf: &EndEntityCert<'_>) -> KeyUsage {
+    let dials = || peer::read(&leaf.der()).is_ok_and(|(_, found)| found.allows(Purpose::Client));
     match purpose {
         Purpose::Client => KeyUsage::client_auth(),
-        Purpose::Server => KeyUsage::server_auth(),
+        Purpose::Renewal if dials() => KeyUsage::client_auth(),
+        Purpose::Server | Purpose::Authority | Purpose::Renewal => KeyUsage::server_auth(),
     }
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::check::checkup::{Checkup, EndOf, Level};
 use crate::error::Error;
-use crate::held_dir::{self, HeldDir};
+use crate::held_dir;
 use crate::ledger::{Leaf, Ledger};
 use crate::mesh_dir::{self, Current};
 use crate::parallel;
@@ -37,9 +37,12 @@ pub(super) fn check_all(
         leaves.iter().map(|leaf| (*leaf).clone()).collect(),
         mesh_dir::LIMIT,
         move |leaf: Leaf| -> Found {
+            if leaf.is_enrolled() {
+                return (Standing::Gone, None);
+            }
             let standing = standing::look(&leaf, &own, false)
                 .unwrap_or_else(|why| Standing::Unreadable(why.to_string()));
-            let shown = HeldDir::open(&leaf.out).ok().flatten();
+            let shown = held_dir::open(&leaf.out).ok().flatten();
             let shown = shown.and_then(|dir| mesh_dir::shown(&dir).ok().flatten());
             (standing, shown)
         },
@@ -55,6 +58,23 @@ pub(super) fn check_all(
     Ok(())
 }
 
+/// A leaf that an agent looks after, on another host: what is to be seen from here is whether it was renewed in time.
+fn check_enrolled(checkup: &mut Checkup, ledger: &Ledger, leaf: &Leaf, now: Timestamp) {
+    let place = leaf.out.display();
+    let object = format!("{} by {place}", leaf.label());
+    let fix = format!(
+        "see `gapura-agent status` on its host; if it is no more: gapura-pki forget {} --out {place} --reason \"...\"",
+        leaf.label()
+    );
+    let life = (leaf.issued_at(), leaf.not_after);
+    // An agent renews when a third is left, and a little later where the CA server was busy.
+    if leaf.not_after.since(now) * 4 < leaf.not_after.since(leaf.issued_at()) {
+        checkup.age("LEAF_EXPIRY", &object, life, now, &fix);
+    }
+    checkup.ends(EndOf::Leaf(leaf.label(), leaf.out.clone()), leaf.not_after);
+    checkup.live_leaves += usize::from(ledger.is_live(leaf, now));
+}
+
 fn check(
     pki: &Pki,
     checkup: &mut Checkup,
@@ -63,6 +83,9 @@ fn check(
     (now, crls): (Timestamp, Option<&[Vec<u8>]>),
     (standing, shown): Found,
 ) {
+    if leaf.is_enrolled() {
+        return check_enrolled(checkup, ledger, leaf, now);
+    }
     let object = format!("{} in {}", leaf.label(), leaf.out.display());
     let fix = format!("gapura-pki renew {}", leaf.label());
     let is_gone = standing == Standing::Gone;

@@ -22,9 +22,10 @@ use crate::commands::report::{Report, line};
   gapura-pki issue gateway edge --out /etc/gapura/edge
   gapura-pki issue plugin billing orders --out /etc/gapura       (makes /etc/gapura/billing and /etc/gapura/orders)
   gapura-pki issue plugin billing --csr billing.csr --out ./billing
+  gapura-pki issue pki ca-1 --out /etc/gapura/ca-1                (for `gapura-ca --mesh-dir`)
   gapura-pki issue --from plugins.txt                            (a line each: plugin billing; or JSON, see docs/pki.md)")]
 pub(crate) struct Arguments {
-    /// `gateway` or `plugin`.
+    /// `gateway`, `plugin`, or `pki` for a CA server.
     #[arg(required_unless_present = "from")]
     role: Option<String>,
     /// Whom the certificates speak for: 1 to 63 of a-z 0-9 -.
@@ -299,7 +300,7 @@ fn in_file(path: &Path, at: usize, why: &dyn std::fmt::Display) -> Error {
 
 fn role(text: &str) -> Result<Role, Error> {
     text.parse()
-        .map_err(|_| Error::Usage(format!("{text:?} is not a role; say `gateway` or `plugin`, e.g. gapura-pki issue plugin billing")))
+        .map_err(|_| Error::Usage(format!("{text:?} is not a role; say `gateway`, `plugin` or `pki`, e.g. gapura-pki issue plugin billing")))
 }
 
 fn name(role: Role, text: &str) -> Result<Name, Error> {

@@ -42,7 +42,7 @@ pub(crate) fn run(pki: &Pki, arguments: Arguments) -> Result<Report, Error> {
         .as_deref()
         .map(|text| {
             text.parse()
-                .map_err(|_| Error::Usage(format!("--kind {text:?}: say gateway or plugin")))
+                .map_err(|_| Error::Usage(format!("--kind {text:?}: say gateway, plugin or pki")))
         })
         .transpose()?;
     let (ledger, now) = (pki.ledger()?, pki.now());

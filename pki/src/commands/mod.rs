@@ -20,6 +20,7 @@ mod passphrase;
 mod renew;
 mod report;
 mod revoke;
+mod token;
 mod verify;
 
 use after::After;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Ensure(ensure::Arguments),
     Issue(issue::Arguments),
     Csr(csr::Arguments),
+    Token(token::Arguments),
     Renew(renew::Arguments),
     Revoke(revoke::Arguments),
     Crl(crl::Arguments),
@@ -71,6 +73,7 @@ impl Command {
             Self::Ensure(_) => "ensure",
             Self::Issue(_) => "issue",
             Self::Csr(_) => "csr",
+            Self::Token(_) => "token",
             Self::Renew(_) => "renew",
             Self::Revoke(_) => "revoke",
             Self::Crl(_) => "crl",
@@ -135,6 +138,7 @@ fn run_alone(global: Global, command: Command) -> Result<Report, Error> {
         Command::Ensure(arguments) => ensure::run(global, arguments),
         Command::Issue(arguments) => publishing(&global.open()?, |pki| issue::run(pki, arguments)),
         Command::Csr(arguments) => csr::run(global, arguments),
+        Command::Token(arguments) => token::run(&global.open()?, arguments),
         Command::Renew(arguments) => publishing(&global.open()?, |pki| renew::run(pki, arguments)),
         Command::Revoke(arguments) => {
             publishing(&global.open()?, |pki| revoke::run(pki, arguments))

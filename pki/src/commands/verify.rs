@@ -1,4 +1,4 @@
-//! `verify CERT --as client|server`.
+//! `verify CERT --as client|server|authority`.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ use crate::commands::report::{Report, line};
 pub(crate) struct Arguments {
     /// The certificate with its intermediates, or a mesh directory.
     cert: PathBuf,
-    /// `client`: a gateway's, which dials; `server`: a plugin's, which answers.
+    /// `client`: a gateway's, which dials; `server`: a plugin's, which answers; `authority`: a CA server's.
     #[arg(long = "as", value_name = "SIDE")]
     side: Side,
     /// The identity the other end insists on.
@@ -57,6 +57,7 @@ pub(crate) struct Arguments {
 enum Side {
     Client,
     Server,
+    Authority,
 }
 
 pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error> {
@@ -123,6 +124,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
     let purpose = match arguments.side {
         Side::Client => Purpose::Client,
         Side::Server => Purpose::Server,
+        Side::Authority => Purpose::Authority,
     };
     let with_crls = crls.is_some();
     let request = VerifyRequest {
@@ -139,6 +141,7 @@ pub(crate) fn run(global: Global, arguments: Arguments) -> Result<Report, Error>
     let side = match arguments.side {
         Side::Client => "client",
         Side::Server => "server",
+        Side::Authority => "authority",
     };
     let mut text = String::new();
     match (&verdict.peer, &verdict.refusal) {

@@ -14,6 +14,7 @@ fn leaf(name: &str, serial: &str, out: &str) -> Leaf {
         csr_key: None,
         fingerprint: String::new(),
         out: out.into(),
+        renews: None,
     }
 }
 

@@ -6,8 +6,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use gapura_files::mesh_dir::generations;
+
 use super::*;
 use crate::disk::Operation;
+use crate::held_dir::HeldDir;
+use crate::keys;
+use crate::pem;
+use crate::store::UNFINISHED;
 use crate::tests::faults::Plan;
 
 /// The user whose folder it is while we are root.
@@ -27,11 +33,11 @@ fn content() -> Content {
 }
 
 fn publish(dir: &Path, content: &Content) -> Result<u64, Error> {
-    stage(dir, content, Durability::Now)?.publish()
+    Ok(stage(dir, content, Durability::Now)?.publish()?)
 }
 
 fn held(dir: &Path) -> HeldDir {
-    HeldDir::open(dir).unwrap().unwrap()
+    held_dir::open(dir).unwrap().unwrap()
 }
 
 /// Says why nothing is proved, where the tests are not run by root.

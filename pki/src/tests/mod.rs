@@ -1,6 +1,7 @@
 //! What takes the whole library: crashes and full disks at every step, and a year of them.
 
 mod crashes;
+mod enrolments;
 pub(crate) mod faults;
 mod findings;
 mod year;

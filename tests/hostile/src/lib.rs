@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a sentence fails
 
 pub mod crl;
+pub mod enrol;
 pub mod headers;
 pub mod http1_request;
 pub mod http1_response;

@@ -245,6 +245,7 @@ fn verified(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
     let id = match case.purpose {
         Purpose::Client => GATEWAY,
         Purpose::Server => PLUGIN,
+        Purpose::Authority | Purpose::Renewal => unreachable!("nothing of the hop"),
     };
     let request = VerifyRequest {
         chain: case.chain(),
@@ -262,14 +263,27 @@ fn verified(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
     }
 }
 
+/// Whose certificates are judged for it on the hop.
+fn role_of(purpose: Purpose) -> Role {
+    match purpose {
+        Purpose::Client => Role::Gateway,
+        Purpose::Server => Role::Plugin,
+        Purpose::Authority | Purpose::Renewal => unreachable!("nothing of the hop"),
+    }
+}
+
 /// What a program says that starts with the chain as its own.
 fn started(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let chain: Vec<Der> = case.chain().iter().map(|der| der.to_vec()).collect();
     write_set(dir.path(), &chain, case.leaf_key(), roots, crls);
-    TrustSet::load(dir.path(), &options(case.purpose.role(), case.later), None)
-        .err()
-        .map(|fault| fault.to_string())
+    TrustSet::load(
+        dir.path(),
+        &options(role_of(case.purpose), case.later),
+        None,
+    )
+    .err()
+    .map(|fault| fault.to_string())
 }
 
 /// What the other end of a handshake says, with the metric's label; no label where it could not even start.
@@ -279,6 +293,7 @@ fn shaken(case: &Case, roots: &[Der], crls: &[Der]) -> Option<(&'static str, Str
     let (own_role, own_id, own_purpose) = match case.purpose {
         Purpose::Client => (Role::Plugin, PLUGIN, SERVER),
         Purpose::Server => (Role::Gateway, GATEWAY, CLIENT),
+        Purpose::Authority | Purpose::Renewal => unreachable!("nothing of the hop"),
     };
     let home = authority("home", K::Home, "home", K::Home, 3, now);
     let mut own = certificate("home", K::Home, "", K::HomeLeaf, 4, now);
@@ -331,6 +346,7 @@ fn shaken(case: &Case, roots: &[Der], crls: &[Der]) -> Option<(&'static str, Str
             let mut server = ServerConnection::new(server.into()).unwrap();
             shake(&mut client, &mut server).0
         }
+        Purpose::Authority | Purpose::Renewal => unreachable!("nothing of the hop"),
     };
     let failure = set.explain(&io::Error::new(io::ErrorKind::InvalidData, failed?));
     Some((failure.reason, failure.sentence))

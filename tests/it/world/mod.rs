@@ -7,10 +7,12 @@ mod contracts; // the merged document, validated and driven; its page in a brows
 mod grpc; // gRPC's own library at both ends
 mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool
+mod page; // the operator's page in a browser
 mod prometheus; // rules, alerts and a dashboard, by what reads them
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
 mod schema; // a validator of JSON Schema
+mod spans; // a collector of spans
 mod tools; // ab, nc, node, nginx and browsers without a window
 
 use std::path::{Path, PathBuf};

@@ -23,15 +23,17 @@ const BUNDLES: [&str; 5] = [
 /// A bundle of every public root is 250 KiB.
 const FILE_MAX: u64 = 4 << 20;
 
-pub(super) fn load(file: Option<&Path>) -> Result<RootCertStore, String> {
+/// The roots in `file`, which the setting `setting` names.
+pub(super) fn load(file: Option<&Path>, setting: &str) -> Result<RootCertStore, String> {
     if let Some(file) = file {
-        let text = read(file).map_err(|why| format!("--issuer-ca {}: {why}", file.display()))?;
-        return store(&text, true).map_err(|why| format!("--issuer-ca {}: {why}", file.display()));
+        let wrong = |why: String| format!("{setting} {}: {why}", file.display());
+        let text = read(file).map_err(wrong)?;
+        return store(&text, true).map_err(wrong);
     }
-    load_system(&BUNDLES)
+    load_system(&BUNDLES, setting)
 }
 
-fn load_system(bundles: &[&str]) -> Result<RootCertStore, String> {
+fn load_system(bundles: &[&str], setting: &str) -> Result<RootCertStore, String> {
     for bundle in bundles {
         match File::open(bundle) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -41,7 +43,9 @@ fn load_system(bundles: &[&str]) -> Result<RootCertStore, String> {
         // A system's bundle may hold a root that is too odd for us; one of ours that is, would be missed.
         return store(&text, false).map_err(|why| format!("{bundle}: {why}"));
     }
-    Err("this system has no file of root certificates to verify an identity provider by; name the provider's roots with --issuer-ca FILE, or install the package ca-certificates".to_owned())
+    Err(format!(
+        "this system has no file of root certificates to verify a server by; name the server's roots with {setting} FILE, or install the package ca-certificates"
+    ))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_system_without_roots_is_told_so() {
-        let said = load_system(&["/nowhere/a", "/nowhere/b"]).unwrap_err();
+        let said = load_system(&["/nowhere/a", "/nowhere/b"], "--issuer-ca").unwrap_err();
         assert!(said.contains("--issuer-ca"), "{said}");
     }
 
@@ -85,17 +89,17 @@ mod tests {
     fn a_named_file_must_hold_roots() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ca.pem");
-        let said = load(Some(&file)).unwrap_err();
+        let said = load(Some(&file), "--issuer-ca").unwrap_err();
         assert!(
             said.contains("--issuer-ca") && said.contains("cannot be read"),
             "{said}"
         );
         std::fs::write(&file, "nothing").unwrap();
-        assert!(load(Some(&file)).is_err());
+        assert!(load(Some(&file), "--issuer-ca").is_err());
         let root = rcgen::generate_simple_self_signed(["id.test".to_owned()]).unwrap();
         std::fs::write(&file, root.cert.pem()).unwrap();
-        assert_eq!(load(Some(&file)).unwrap().len(), 1);
+        assert_eq!(load(Some(&file), "--issuer-ca").unwrap().len(), 1);
         std::fs::write(&file, root.cert.pem().replace("MII", "MIJ")).unwrap();
-        assert!(load(Some(&file)).is_err());
+        assert!(load(Some(&file), "--issuer-ca").is_err());
     }
 }

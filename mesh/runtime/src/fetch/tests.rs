@@ -230,24 +230,6 @@ fn tls_is_verified_by_the_named_roots() {
 }
 
 #[test]
-fn cache_control_is_read_as_written() {
-    let kept = |lines: &[&str]| {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(CACHE_CONTROL, line.parse().unwrap());
-        }
-        keep(&headers).map(|kept| kept.as_secs())
-    };
-    assert_eq!(kept(&[]), None);
-    assert_eq!(kept(&["private"]), None);
-    assert_eq!(kept(&["Max-Age=\"300\""]), Some(300));
-    assert_eq!(kept(&["max-age=5, max-age=9"]), Some(5));
-    assert_eq!(kept(&["public", "max-age=7"]), Some(7));
-    assert_eq!(kept(&["max-age=60, no-store"]), Some(0));
-    assert_eq!(kept(&["max-age=never"]), None);
-}
-
-#[test]
 fn without_roots_only_this_machine_is_asked() {
     let client = Client::new(Some(Path::new("/nowhere/ca.pem")));
     let remote = Url::parse("https://id.test/").unwrap();

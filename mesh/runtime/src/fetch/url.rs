@@ -29,6 +29,18 @@ impl Url {
     /// # Errors
     /// If it is no address that is fetched here.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Self::parse_plain(text)?;
+        if !url.tls && !url.is_here() {
+            return Err("is plain http, and what comes over a network unprotected could be anybody's; use https".to_owned());
+        }
+        Ok(url)
+    }
+
+    /// The same, in plain http to any host too: for what is sent there and not believed from there.
+    ///
+    /// # Errors
+    /// If it is no address.
+    pub fn parse_plain(text: &str) -> Result<Self, String> {
         let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
         if !lower.starts_with("https://") && !lower.starts_with("http://") {
             return Err("is no https:// address".to_owned());
@@ -68,9 +80,6 @@ impl Url {
         let port = port
             .filter(|port| *port != 0)
             .ok_or("has a port that is none")?;
-        if !tls && !is_here(bare) {
-            return Err("is plain http, and what comes over a network unprotected could be anybody's; use https".to_owned());
-        }
         Ok(Self {
             tls,
             host: bare.into(),
@@ -105,6 +114,19 @@ impl Url {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls
+    }
+
+    /// Whether its host is this machine by its very name.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        is_here(&self.host)
+    }
+
+    /// The address for a sentence: a query may hold a key.
+    #[must_use]
+    pub fn without_query(&self) -> String {
+        let end = self.text.find('?').unwrap_or(self.text.len());
+        self.text.get(..end).unwrap_or_default().to_owned()
     }
 
     /// Path and query.
@@ -241,6 +263,21 @@ mod tests {
             "gopher://x",
         ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_sent_may_go_in_plain_http_and_is_told_without_its_query() {
+        let url = Url::parse_plain("http://collector:4318/v1/traces?key=1").unwrap();
+        assert!(!url.is_tls() && !url.is_here());
+        assert_eq!(url.without_query(), "http://collector:4318/v1/traces");
+        assert!(Url::parse_plain("http://localhost:4318").unwrap().is_here());
+        for bad in [
+            "collector:4318",
+            "grpc://collector:4317",
+            "http://u:p@collector/",
+        ] {
+            assert!(Url::parse_plain(bad).is_err(), "{bad}");
         }
     }
 

@@ -3,6 +3,26 @@
 use super::Text;
 use crate::alarms::{Alarm, Alarms};
 use crate::log::Log;
+use crate::span::Counts;
+
+/// Spans, where there are any.
+pub fn render_spans(text: &mut Text, counts: &Counts) {
+    let (exported, dropped) = counts.get();
+    for (name, help, count) in [
+        (
+            "gapura_spans_exported_total",
+            "Spans that the collector has taken.",
+            exported,
+        ),
+        (
+            "gapura_spans_dropped_total",
+            "Spans that found no room, or that the collector did not take.",
+            dropped,
+        ),
+    ] {
+        text.single(name, "counter", help, count);
+    }
+}
 
 /// Alarms, dropped lines, the build.
 pub fn render_program(text: &mut Text, alarms: &Alarms, log: &Log) {

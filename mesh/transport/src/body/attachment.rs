@@ -14,6 +14,9 @@ pub trait Attachment {
         let _ = count;
     }
 
+    /// Its reader asks for more, and there is nothing yet.
+    fn waits(&mut self) {}
+
     /// Trailers have come and go on, without those that were taken.
     fn trailers(&mut self, taken: &Stripped) {
         let _ = taken;

@@ -441,6 +441,7 @@ impl http_body::Body for Body {
         let polled = match this.poll_next(cx) {
             Poll::Ready(polled) => polled,
             Poll::Pending => {
+                this.attachments.each(|attachment| attachment.waits());
                 if let Some(pace) = &mut this.pace {
                     pace.waits(Instant::now);
                 }

@@ -63,6 +63,43 @@ fn a_gateway_dials_and_a_plugin_answers() {
     );
 }
 
+/// Each role is good for its own work; renewing takes either purpose, and a CA server is no gateway's or plugin's to play.
+#[test]
+fn renewing_takes_either_purpose_and_a_ca_server_is_one_of_its_own_role() {
+    const PKI: &str = "spiffe://mesh.test/pki/ca-1";
+    let root = Ca::root("r");
+    let set = set(&root, &root.pem, Some(&root.crl(1, &[])));
+    let cases: [(
+        &str,
+        &[rcgen::ExtendedKeyUsagePurpose],
+        Purpose,
+        Result<(), &str>,
+    ); 12] = [
+        (GATEWAY, &[ClientAuth], Purpose::Renewal, Ok(())),
+        (PLUGIN, &[ServerAuth], Purpose::Renewal, Ok(())),
+        (PLUGIN, &[ClientAuth, ServerAuth], Purpose::Renewal, Ok(())),
+        (PLUGIN, &[], Purpose::Renewal, Err("purpose")),
+        (PLUGIN, &[Any], Purpose::Renewal, Err("purpose")),
+        (PKI, &[ServerAuth], Purpose::Renewal, Err("role")),
+        (PKI, &[ServerAuth], Purpose::Authority, Ok(())),
+        (PKI, &[ClientAuth], Purpose::Authority, Err("purpose")),
+        (PLUGIN, &[ServerAuth], Purpose::Authority, Err("role")),
+        (
+            GATEWAY,
+            &[ClientAuth, ServerAuth],
+            Purpose::Authority,
+            Err("role"),
+        ),
+        (PKI, &[ServerAuth], Purpose::Server, Err("role")),
+        (PKI, &[ClientAuth, ServerAuth], Purpose::Client, Err("role")),
+    ];
+    for (id, usages, purpose, wanted) in cases {
+        let leaf = root.leaf(id, usages, |_| {});
+        let found = reason(judged(&set, &leaf, purpose)).map(drop);
+        assert_eq!(found, wanted, "{id} with {usages:?} for {purpose:?}");
+    }
+}
+
 #[test]
 fn purpose_is_split_by_role_and_never_left_open() {
     let root = Ca::root("r");

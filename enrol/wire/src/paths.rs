@@ -1,0 +1,28 @@
+//! Where a CA server is asked for what, and how much either end takes. The one list, for both ends.
+
+use std::time::Duration;
+
+/// EST, RFC 7030 section 4.1: the certificates of the CAs, to anybody.
+pub const CACERTS: &str = "/.well-known/est/cacerts";
+/// EST, section 4.2: a first certificate, for a join token.
+pub const SIMPLEENROLL: &str = "/.well-known/est/simpleenroll";
+/// EST, section 4.2.2: the next certificate, for the one that is presented in the handshake.
+pub const SIMPLEREENROLL: &str = "/.well-known/est/simplereenroll";
+/// Roots and CRLs, as JSON, for the certificate that is presented in the handshake.
+pub const TRUST: &str = "/v1/trust";
+/// The query parameter of [`TRUST`]: the generation that the asker has; the answer waits for another.
+pub const AFTER: &str = "after";
+
+/// What a request to enrol is.
+pub const PKCS10: &str = "application/pkcs10";
+/// What `cacerts` answers with.
+pub const PKCS7: &str = "application/pkcs7-mime";
+/// What an enrolment answers with.
+pub const PKCS7_CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
+
+/// A CA server answers [`TRUST`] after this long at the latest, whether there is news or not.
+pub const LONG_POLL: Duration = Duration::from_secs(55);
+/// No request has a longer body: a request for a certificate has under 2 KiB.
+pub const MOST_REQUEST: usize = 64 << 10;
+/// No answer has a longer body: a CRL of 100,000 entries has 6 MiB as PEM.
+pub const MOST_ANSWER: usize = 64 << 20;
