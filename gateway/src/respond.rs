@@ -25,6 +25,7 @@ use crate::rejection::Rejection;
 use crate::standing::Standing;
 use crate::until::Until;
 use crate::upstream::admission::InFlight;
+use crate::upstream::holding::Holdings;
 
 /// Answers in the envelope, or as gRPC's clients read it.
 #[must_use]
@@ -142,15 +143,21 @@ pub(crate) fn hint(
     }
 }
 
-/// The answer counts as in flight until its body has gone out. An event stream does so until its head has, as an upgraded one: it
-/// lasts for as long as its reader likes, and a few hundred of them would shut the plugin to everybody.
+/// The answer counts as in flight until its body has gone out, or waits for its reader while others wait for their turn. An event
+/// stream does so until its head has, as an upgraded one: it lasts for as long as its reader likes, and a few hundred of them would
+/// shut the plugin to everybody.
 #[must_use]
-pub(crate) fn holding(in_flight: InFlight, answer: Response<Body>) -> Response<Body> {
+pub(crate) fn holding(
+    in_flight: InFlight,
+    answer: Response<Body>,
+    holdings: &Holdings,
+) -> Response<Body> {
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switched || Kind::of(answer.headers()) == Kind::Events {
+    let lasts = switched || Kind::of(answer.headers()) == Kind::Events;
+    if lasts || answer.body().is_ended() {
         return answer;
     }
-    answer.map(|body| body.with(Box::new(in_flight)))
+    holdings.hold(in_flight, answer)
 }
 
 /// What an answer's body is, as far as its end is concerned.

@@ -285,6 +285,17 @@ impl Frames {
         Self { wire }
     }
 
+    /// Has the system keep next to nothing for us of what the other side sends.
+    pub fn keep_little(&self) {
+        self.wire.keep_little();
+    }
+
+    /// Reads to the end; whether TLS has said that it is one.
+    #[must_use]
+    pub fn is_ended_well(&mut self) -> bool {
+        self.wire.is_ended_well()
+    }
+
     /// Sends one frame.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.send_bytes(&frame(kind, flags, stream, payload));

@@ -380,6 +380,23 @@ impl Wire {
         }
     }
 
+    /// Has the system keep next to nothing for us of what the other side sends.
+    pub fn keep_little(&self) {
+        let socket = socket2::SockRef::from(self.socket());
+        socket.set_recv_buffer_size(4096).unwrap();
+    }
+
+    /// Reads to the end over TLS; whether the other side has said that it is one (RFC 8446, section 6.1), and was not just gone.
+    #[must_use]
+    pub fn is_ended_well(&mut self) -> bool {
+        use std::io::Read;
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        match &mut self.stream {
+            Stream::Plain(_) => panic!("there is no such word without TLS"),
+            Stream::Tls(tls) => tls.read_to_end(&mut Vec::new()).is_ok(),
+        }
+    }
+
     fn socket(&self) -> &TcpStream {
         match &self.stream {
             Stream::Plain(tcp) => tcp,

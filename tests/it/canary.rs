@@ -3,22 +3,30 @@
 use std::collections::BTreeSet;
 
 use gapura_tests::eventually;
-use gapura_tests::mesh::TestMesh;
-use gapura_tests::plugin::{Plugin, Then};
+use gapura_tests::h2::Http2;
+use gapura_tests::mesh::{Builder, TestMesh};
+use gapura_tests::plugin::{Gate, Plugin, Then};
+use gapura_tests::program::{Invocation, Program};
 use serde_json::{Value, json};
 
 /// A mesh whose plugin has a canary that is reached in plain HTTP by a `public` route, or by mTLS behind the mesh's own identity.
-struct Canaried {
-    mesh: TestMesh,
-    canary: Plugin,
-    sidecar: gapura_tests::program::Program,
+pub(crate) struct Canaried {
+    pub(crate) mesh: TestMesh,
+    pub(crate) canary: Plugin,
+    sidecar: Program,
+    fields: Value,
 }
 
 impl Canaried {
-    fn start(canary: &Value) -> Self {
-        let mesh = TestMesh::new().start();
+    pub(crate) fn start(canary: &Value) -> Self {
+        Self::with(TestMesh::new(), &json!({}), canary)
+    }
+
+    /// The same with these fields of the plugin's beside.
+    fn with(mesh: Builder, fields: &Value, canary: &Value) -> Self {
+        let mesh = mesh.start();
         let plugin = Plugin::tcp();
-        let mut sidecar = gapura_tests::program::Invocation::new()
+        let mut sidecar = Invocation::new()
             .flag("--listen", "127.0.0.1:0")
             .flag("--plugin", plugin.url())
             .flag("--mesh-dir", mesh.sidecar_dir.path())
@@ -30,16 +38,19 @@ impl Canaried {
             mesh,
             canary: plugin,
             sidecar,
+            fields: fields.clone(),
         };
         this.set(canary);
         this
     }
 
     /// Writes these fields of `canary`, and waits until they are in force.
-    fn set(&self, canary: &Value) {
+    pub(crate) fn set(&self, canary: &Value) {
         let mut fields = canary.clone();
         fields["upstream"] = json!(format!("https://{}", self.sidecar.address("hop")));
-        let entry = self.mesh.entry(&json!({"canary": fields}));
+        let mut entry = self.fields.clone();
+        entry["canary"] = fields.clone();
+        let entry = self.mesh.entry(&entry);
         self.mesh.write_registry("echo", &entry);
         let wanted = (&fields["percent"], &fields["mirror"]);
         eventually("the canary is in force", || {
@@ -172,4 +183,48 @@ fn a_mirror_finds_a_planted_difference_and_the_caller_sees_nothing_of_it() {
     }
     assert!(canary.seen_at("/post").is_empty());
     assert_eq!(mesh.plugin.seen_at("/post").len(), 60);
+}
+
+#[test]
+fn a_copy_waits_for_its_originals_place_and_never_goes_without_it() {
+    let canaried = Canaried::with(
+        TestMesh::new().one_worker(),
+        &json!({"max_in_flight": 1}),
+        &json!({"mirror": true}),
+    );
+    let Canaried { mesh, canary, .. } = &canaried;
+    let gate = Gate::new();
+    let until = gate.clone();
+    mesh.plugin.on("/hold", move |exchange| {
+        let _ = until.wait();
+        exchange.answer("200 OK", "", b"held");
+        Then::Keep
+    });
+    let (mut first, auth) = (mesh.connect(), mesh.authorization("7", "42"));
+    first.get("/echo/hold", &auth);
+    mesh.plugin
+        .wait_for("it is under way", |seen| seen.target == "/hold");
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    let token = mesh.signer.token_of("7", "42");
+    let mut ask = |path: &str| {
+        let request = http::Request::get(format!("https://localhost{path}"))
+            .header("authorization", format!("Bearer {token}"));
+        client.open(request.body(()).unwrap(), true)
+    };
+    // Two of these are to be copied; none of them has its turn.
+    let all: Vec<_> = (0..40).map(|_| ask("/echo/shed")).collect();
+    for one in all {
+        assert_eq!(one.answer().whole().status, 503);
+    }
+    let skipped = "gapura_mirror_total{plugin=\"echo\",result=\"skipped\"}";
+    assert!(mesh.metric(&mesh.gateway, skipped) > 39.5);
+    assert!(canary.seen_at("/shed").is_empty(), "{:?}", canary.seen());
+    // The twin: those that have it are copied.
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    for _ in 0..40 {
+        first.get("/echo/same", &auth);
+        assert_eq!(first.response().status, 200);
+    }
+    canary.wait_for("a copy", |seen| seen.target == "/same");
 }

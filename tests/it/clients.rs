@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use gapura_tests::PATIENCE;
 use gapura_tests::h2::{Frames, Http2};
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::plugin::Then;
+use gapura_tests::plugin::{Exchange, Then};
 
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|err| {
@@ -33,7 +33,7 @@ pub(crate) fn url(mesh: &TestMesh, path: &str) -> String {
 }
 
 /// A Python that has the library `websocket`: Debian's, or the first on the path.
-fn python(script: &str, args: &[&str]) -> String {
+pub(crate) fn python() -> &'static str {
     let has_library = |python: &&str| {
         let probe = Command::new(python)
             .args(["-c", "import websocket"])
@@ -44,8 +44,12 @@ fn python(script: &str, args: &[&str]) -> String {
     let python = ["/usr/bin/python3", "python3"]
         .into_iter()
         .find(has_library);
-    let python = python.expect("a Python with the library `websocket`: install python3-websocket, or run `tests/run`, which does");
-    let output = run(Command::new(python).args(["-c", script]).args(args));
+    python.expect("a Python with the library `websocket`: install python3-websocket, or run `tests/run`, which does")
+}
+
+/// What a script of it says; it has to end well.
+fn said_by_python(script: &str, args: &[&str]) -> String {
+    let output = run(Command::new(python()).args(["-c", script]).args(args));
     assert!(
         output.status.success(),
         "{}{}",
@@ -166,7 +170,7 @@ r = c.getresponse()
 print(r.status, json.loads(r.read())['errors']['code'])
 ";
     let port = mesh.public().port().to_string();
-    let said = python(
+    let said = said_by_python(
         script,
         &[
             &port,
@@ -187,30 +191,7 @@ print(r.status, json.loads(r.read())['errors']['code'])
 #[test]
 fn a_websocket_library_talks_to_a_websocket_plugin() {
     let mesh = TestMesh::new().start();
-    mesh.plugin.on("/ws", |exchange| {
-        let key = exchange.head.header("sec-websocket-key").unwrap().to_owned();
-        exchange.write(
-            format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
-                accept(&key)
-            )
-            .as_bytes(),
-        );
-        let mut pending = Vec::new();
-        loop {
-            let bytes = exchange.read_some();
-            if bytes.is_empty() {
-                return Then::Close;
-            }
-            pending.extend(bytes);
-            while let Some((opcode, payload)) = take_frame(&mut pending) {
-                exchange.write(&frame(opcode, &payload));
-                if opcode == 8 {
-                    return Then::Close;
-                }
-            }
-        }
-    });
+    mesh.plugin.on("/ws", |exchange| echo_frames(exchange, b""));
     let script = "
 import ssl, sys, websocket
 port, root, token = sys.argv[1:]
@@ -229,7 +210,7 @@ ws.close()
 print('good')
 ";
     let port = mesh.public().port().to_string();
-    let said = python(
+    let said = said_by_python(
         script,
         &[
             &port,
@@ -238,6 +219,37 @@ print('good')
         ],
     );
     assert_eq!(said.trim(), "good");
+}
+
+/// A plugin's side of a WebSocket that answers each message with the same, behind these bytes.
+pub(crate) fn echo_frames(exchange: &mut Exchange<'_>, own: &[u8]) -> Then {
+    let key = exchange
+        .head
+        .header("sec-websocket-key")
+        .unwrap()
+        .to_owned();
+    exchange.write(
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+            accept(&key)
+        )
+        .as_bytes(),
+    );
+    let mut pending = Vec::new();
+    loop {
+        let bytes = exchange.read_some();
+        if bytes.is_empty() {
+            return Then::Close;
+        }
+        pending.extend(bytes);
+        while let Some((opcode, payload)) = take_frame(&mut pending) {
+            if opcode == 8 {
+                exchange.write(&frame(opcode, &payload));
+                return Then::Close;
+            }
+            exchange.write(&frame(opcode, &[own, &payload].concat()));
+        }
+    }
 }
 
 /// RFC 6455, section 4.2.2: SHA-1 of the key and a fixed text.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use gapura_tests::h2::{Frame, Frames};
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::Then;
 use gapura_tests::wire::{Response, Wire};
@@ -158,4 +159,43 @@ fn the_oldest_tls_is_the_operators_choice() {
     }
     let line = strict.gateway.wait_for_event("handshake_failed");
     assert_eq!(line["reason"], "version", "{line}");
+}
+
+/// RFC 8446, section 6.1: without that word nobody can tell an end from a line that was cut.
+#[test]
+fn the_end_of_a_connection_is_said_in_tls_before_it_is_in_tcp() {
+    let mut mesh = TestMesh::new().start();
+    let mut asked = mesh.connect();
+    let answer = get(&mesh, &mut asked, "Connection: close\r\n");
+    assert_eq!(answer.status, 200);
+    assert!(asked.is_ended_well(), "behind a last answer");
+    let mut refused = mesh.connect();
+    refused.send("GET /echo/x HTTP/1.1\r\nHost: localhost\r\nHost: twice\r\n\r\n");
+    assert_eq!(refused.response().status, 400);
+    assert!(refused.is_ended_well(), "behind a refusal");
+    // And at the end of the program: who idles, over either HTTP.
+    let mut idle = mesh.connect();
+    assert_eq!(get(&mesh, &mut idle, "").status, 200);
+    let mut over_http2 = Frames::connect(mesh.public(), &mesh.client_tls(&["h2"]));
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    let head = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/echo/x"),
+        ("authorization", token.as_str()),
+    ];
+    over_http2.head(1, &head, true);
+    assert_eq!(over_http2.outcome(), Some(Frame::Head(1, Some(200))));
+    mesh.gateway.signal("TERM");
+    assert!(idle.is_ended_well(), "HTTP/1.1 at the end");
+    assert!(over_http2.is_ended_well(), "HTTP/2 at the end");
+    let _ = mesh.gateway.wait_for_end(SOON * 4);
+    // The twin: who is cut off hears no such word.
+    let mut mesh = TestMesh::new().start();
+    let mut cut = mesh.connect();
+    assert_eq!(get(&mesh, &mut cut, "").status, 200);
+    mesh.gateway.signal("KILL");
+    let _ = mesh.gateway.wait_for_end(SOON * 4);
+    assert!(!cut.is_ended_well());
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -190,7 +191,7 @@ fn a_hanging_instance_gets_nothing_more_once_nobody_is_heard_of_it() {
 fn a_resetting_instance_costs_no_request_and_is_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
-    let tried = std::sync::Arc::new(AtomicUsize::new(0));
+    let tried = Arc::new(AtomicUsize::new(0));
     let counted = tried.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -215,6 +216,133 @@ fn a_resetting_instance_costs_no_request_and_is_out() {
     for _ in 0..100 {
         assert_eq!(get(&mesh, "/echo/x").status, 200);
     }
+}
+
+/// A listener that takes each connection as `take` says, with the count of them.
+fn taking(mut take: impl FnMut(TcpStream) + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = taken.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            take(stream);
+        }
+    });
+    (at, taken)
+}
+
+/// Carries bytes both ways until either end has no more.
+fn carry(stream: TcpStream, to: SocketAddr) {
+    let Ok(other) = TcpStream::connect(to) else {
+        return;
+    };
+    for (mut from, mut to) in [
+        (stream.try_clone().unwrap(), other.try_clone().unwrap()),
+        (other, stream),
+    ] {
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    }
+}
+
+#[test]
+fn five_failures_in_a_row_take_an_instance_out_four_do_not_and_one_good_answer_brings_it_back() {
+    let mesh = TestMesh::new().one_worker().start();
+    let hop = mesh.hop();
+    let is_well = Arc::new(AtomicBool::new(false));
+    let instance = || {
+        let is_well = is_well.clone();
+        taking(move |stream| {
+            if is_well.load(Ordering::SeqCst) {
+                carry(stream, hop);
+            }
+        })
+    };
+    let ((one, at_one), (other, at_other)) = (instance(), instance());
+    let tried = || [&at_one, &at_other].map(|count| count.load(Ordering::SeqCst));
+    // Nobody asks them how they are: requests alone tell.
+    let entry = json!({
+        "health": false, "retry": {"attempts": 1}, "upstream": [url(one), url(other)],
+    });
+    mesh.write_registry("echo", &mesh.entry(&entry));
+    eventually("both are known", || {
+        (instances(&mesh).len() == 2).then_some(())
+    });
+    let out = |mesh: &TestMesh| {
+        let out = instances(mesh)
+            .into_iter()
+            .map(|one| one["out_for"].clone());
+        out.collect::<Vec<_>>()
+    };
+    for turn in 1..=4 {
+        let refused = get(&mesh, "/echo/x");
+        refused.assert_refusal(502, "upstream_unreachable", "gateway");
+        assert_eq!(tried(), [turn, turn], "each was tried once");
+    }
+    assert_eq!(out(&mesh), [json!([]), json!([])], "four are not enough");
+    get(&mesh, "/echo/x").assert_refusal(502, "upstream_unreachable", "gateway");
+    assert_eq!(tried(), [5, 5]);
+    assert_eq!(out(&mesh), [json!(["failures"]), json!(["failures"])]);
+    assert!(!is_healthy(&mesh, one) && !is_healthy(&mesh, other));
+    let line = mesh.gateway.wait_for_event("instance_out");
+    assert_eq!(line["reason"], "failures");
+    get(&mesh, "/echo/x").assert_refusal(503, "upstream_unavailable", "gateway");
+    // One request at a time finds out whether one is back.
+    is_well.store(true, Ordering::SeqCst);
+    eventually("one is back", || {
+        (get(&mesh, "/echo/x").status == 200).then_some(())
+    });
+    eventually("so is the other", || {
+        assert_eq!(get(&mesh, "/echo/x").status, 200);
+        (is_healthy(&mesh, one) && is_healthy(&mesh, other)).then_some(())
+    });
+}
+
+#[test]
+fn an_instance_that_takes_connections_and_shakes_no_hands_holds_a_request_for_a_moment_only() {
+    let mesh = TestMesh::new().one_worker().start();
+    let mut kept = Vec::new();
+    let (at, taken) = taking(move |stream| kept.push(stream));
+    let fields = json!({"health": false});
+    spread(&mesh, &json!([url(mesh.hop()), url(at)]), &fields);
+    let begun = Instant::now();
+    eventually("it was tried", || {
+        let asked = Instant::now();
+        assert_eq!(get(&mesh, "/echo/x").status, 200);
+        // Even what may not be done twice: nothing of it was sent.
+        let posted = mesh.post("/echo/y", "x").token_of("7", "42").send();
+        assert_eq!(posted.status, 200);
+        // The promise is a second for each; a handshake may take ten.
+        assert!(
+            asked.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            asked.elapsed()
+        );
+        (taken.load(Ordering::SeqCst) > 0).then_some(())
+    });
+    // It is left alone from then on.
+    for _ in 0..100 {
+        assert_eq!(get(&mesh, "/echo/x").status, 200);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        begun.elapsed()
+    );
+    // The twin: one that is slow to shake hands, and the only one, is waited for.
+    let hop = mesh.hop();
+    let slow = taking(move |stream| {
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(2500)); // slower than connecting may be
+            carry(stream, hop);
+        });
+    });
+    spread(&mesh, &json!([url(slow.0)]), &fields);
+    assert_eq!(get(&mesh, "/echo/slow").status, 200);
 }
 
 #[test]
@@ -323,7 +451,7 @@ fn a_plugin_that_says_it_is_not_well_gets_no_requests_until_it_is_and_its_other_
         .plugin
         .wait_for("a probe", |seen| seen.target == "/healthz");
     assert!(probe.all("x-company-id").is_empty() && probe.all("x-gapura-probe").is_empty());
-    let ill = std::sync::Arc::new(AtomicBool::new(true));
+    let ill = Arc::new(AtomicBool::new(true));
     let is_ill = ill.clone();
     another.plugin.on("/healthz", move |exchange| {
         exchange.read_body();

@@ -15,7 +15,9 @@ mod crowds; // many clients, and silent ones, keep nobody else out
 mod door; // how clients come in
 mod drain; // going down without losing a request
 mod enrol; // certificates reach hosts by themselves
+mod envelope; // plugins that do not answer as all do
 mod fairness; // a stalled stream delays no other
+mod figures; // what is promised in numbers, measured by hand
 mod floods; // who does too much is ended, and nobody else notices
 mod framing; // which HTTP/1.1 is unambiguous
 mod grpc; // refusals and deadlines as gRPC's clients read them
@@ -32,6 +34,7 @@ mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod neighbours; // beside a flood all others are served, and the memory comes back
+mod openapi; // the plugins' contracts, merged and compared
 mod overload; // one company floods, and no other notices
 mod page; // the operator's page
 mod pages; // pages of other origins, and their WebSockets
@@ -45,11 +48,13 @@ mod rate_limits; // how much one company may send
 mod registry; // plugins.d while it changes
 mod restarts; // what outlasts one
 mod routes; // mounts, modes, and the gateway's own paths
+mod siege; // all loads at once, by hand
 mod signature; // plain http upstreams
 mod spans; // where a request's time went, as a collector gets it
 mod stack; // the whole of it in containers
 mod standing; // who is no longer welcome
 mod start_up; // good and bad configuration
+mod streams; // what lasts goes on where it began
 mod sums; // what is held in all, and what follows for the containers
 mod systemd; // what a service manager is told
 mod takeover; // the next program takes the listeners over

@@ -237,6 +237,30 @@ fn streams_that_last_for_as_long_as_their_readers_like_hold_no_place() {
 }
 
 #[test]
+fn answers_that_wait_for_their_readers_give_their_places_to_who_waits() {
+    let (mesh, _gate) = mesh(2);
+    mesh.plugin.on("/much", |exchange| {
+        exchange.answer("200 OK", "", &vec![b'a'; 4 << 20]);
+        Then::Close
+    });
+    // As little as there may be: the plugin is asked for no more than the windows on the way take.
+    let mut slow = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1);
+    let unread: Vec<_> = (0..2)
+        .map(|_| slow.open(request(&mesh, "/echo/much", "42"), true).answer())
+        .collect();
+    assert_eq!(in_flight(&mesh), 2, "while nobody waits they keep them");
+    // The promise is a second; who comes before they have been waited for for long enough may be shed.
+    eventually("another company is served", || {
+        let answer = mesh.get("/echo/x").token_of("7", "43").send();
+        (answer.status == 200).then_some(())
+    });
+    assert_eq!(mesh.get("/echo/x").token_of("7", "43").send().status, 200);
+    // Nothing is lost of what they did not read in time.
+    drop(unread);
+    eventually("nobody is left", || (in_flight(&mesh) == 0).then_some(()));
+}
+
+#[test]
 fn a_reload_changes_the_limit_and_loses_nobody() {
     let (mesh, gate) = mesh(1);
     let mut first = held(&mesh, "42");

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gapura_tests::h2::{Answer, Http2};
+use gapura_tests::h2::{Answer, Frames, Http2};
 use gapura_tests::mesh::{Builder, TestMesh};
 use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::wire::Wire;
 use http::Request;
 use serde_json::json;
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 /// Ten times what somebody else's answer may take.
 const SOON: Duration = Duration::from_secs(5);
 const EVERYTHING: u32 = (1 << 31) - 1;
@@ -34,12 +34,12 @@ fn with_mebibytes(mesh: TestMesh) -> TestMesh {
 }
 
 /// A client that asks for a hundred mebibytes at a time and reads none of them.
-struct Stalled {
+pub(crate) struct Stalled {
     _client: Http2,
     _answers: Vec<Answer>,
 }
 
-fn stalled(mesh: &TestMesh) -> Stalled {
+pub(crate) fn stalled(mesh: &TestMesh) -> Stalled {
     let tls = mesh.client_tls(&["h2"]);
     // As little of each as there may be, and as many as there may be.
     let mut client = Http2::connect(mesh.public(), &tls, 1);
@@ -103,11 +103,80 @@ fn clients_that_read_nothing_cost_one_sum_and_not_one_each() {
     assert_prompt(&mesh, "after them");
 }
 
+/// A client that asks over HTTP/2 for all it can get, and never reads a byte from its socket again.
+pub(crate) fn deaf(mesh: &TestMesh) -> Frames {
+    let mut frames = Frames::silent(mesh.public(), &mesh.client_tls(&["h2"]));
+    frames.keep_little();
+    let token = format!("Bearer {}", mesh.signer.token_of("7", "42"));
+    frames.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    // Windows without a limit: SETTINGS_INITIAL_WINDOW_SIZE, and the connection's.
+    frames.send(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    frames.send(8, 0, 0, &[0x7f, 0xf0, 0, 0]);
+    for stream in 0..40_u32 {
+        let head = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/echo/mib"),
+            ("authorization", token.as_str()),
+        ];
+        frames.head(stream * 2 + 1, &head, true);
+    }
+    frames
+}
+
+#[test]
+fn what_clients_do_not_take_is_in_the_sum_over_either_http_and_the_heaviest_end() {
+    // The budget of a container of 8 MiB a worker: a mebibyte is soon too much.
+    let Some(group) = Group::new("untaken", 96 * MIB) else {
+        println!("skipped: no control group can be made here");
+        return;
+    };
+    let many = json!({"max_in_flight": 4000});
+    let mesh = mesh()
+        .fields(many)
+        .one_worker()
+        .invocations(|program, name| {
+            if name == "gateway" {
+                program.group(&group.0)
+            } else {
+                program
+            }
+        });
+    let mut mesh = with_mebibytes(mesh.start());
+    let auth = mesh.authorization("7", "42");
+    let mut over_http2: Vec<Frames> = (0..60).map(|_| deaf(&mesh)).collect();
+    let mut over_http1: Vec<Wire> = (0..60).map(|_| mesh.connect()).collect();
+    for wire in &mut over_http1 {
+        wire.keep_little();
+        for _ in 0..40 {
+            let _ = wire.try_send(format!(
+                "GET /echo/mib HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"
+            ));
+        }
+    }
+    assert_prompt(&mesh, "beside clients that take nothing");
+    let line = gapura_tests::within(
+        Duration::from_secs(60),
+        "who holds most is told to go",
+        || {
+            let log = mesh.gateway.log();
+            log.into_iter().find(|line| line["event"] == "untaken")
+        },
+    );
+    assert_eq!(line["peer"], "127.0.0.1", "{line}");
+    assert!(mesh.gateway.runs(), "it lives within its limit");
+    println!("peak: {:?} of 96 MiB", group.peak_mib());
+    drop((over_http2.drain(..), over_http1.drain(..)));
+    assert_prompt(&mesh, "after them");
+    drop(mesh);
+}
+
 /// A control group with this much memory, gone with the value; none where this machine has no such thing for us.
-struct Group(PathBuf);
+pub(crate) struct Group(pub(crate) PathBuf);
 
 impl Group {
-    fn new(name: &str, bytes: usize) -> Option<Self> {
+    pub(crate) fn new(name: &str, bytes: usize) -> Option<Self> {
         let name = format!("gapura-test-{}-{name}", std::process::id());
         let found = [
             ("/sys/fs/cgroup", "memory.max"),
@@ -128,7 +197,7 @@ impl Group {
     }
 
     /// The most that was ever used, in MiB, where the kernel says it.
-    fn peak_mib(&self) -> Option<u64> {
+    pub(crate) fn peak_mib(&self) -> Option<u64> {
         let files = ["memory.peak", "memory.max_usage_in_bytes"];
         let text = files
             .iter()
@@ -242,6 +311,40 @@ fn uploads_without_a_length_share_a_connection_until_they_prove_large() {
 }
 
 #[test]
+fn an_upload_that_proves_large_on_its_way_has_its_connection_to_itself_from_then_on() {
+    let mesh = TestMesh::new().one_worker().start();
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    let token = mesh.signer.token_of("7", "42");
+    let request = Request::post("https://localhost/echo/up")
+        .header("authorization", format!("Bearer {token}"));
+    let mut upload = client.open(request.body(()).unwrap(), false);
+    upload.data(b"small", false);
+    gapura_tests::eventually("it is under way", || {
+        (!mesh.plugin.seen_at("/up").is_empty()).then_some(())
+    });
+    let hops = || mesh.metric(&mesh.sidecar, "gapura_connections{side=\"hop\"}");
+    let ask = || assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    ask();
+    let before = hops();
+    upload.data(&vec![0x41; 3 * MIB], false);
+    gapura_tests::eventually("what comes next has another connection", || {
+        ask();
+        (hops() > before).then_some(())
+    });
+    upload.data(b" end", true);
+    assert_eq!(upload.answer().whole().status, 200);
+    let length = 3 * MIB as u64 + 9;
+    let whole = mesh
+        .plugin
+        .wait_for("all of it", |seen| seen.body_length == length);
+    assert!(whole.complete);
+    gapura_tests::eventually("it is one connection again", || {
+        ask();
+        (hops() <= before).then_some(())
+    });
+}
+
+#[test]
 fn connections_for_bulk_are_bounded_for_each_plugin() {
     let many = json!({"max_in_flight": 1000});
     let mesh = mesh().fields(many).start();
@@ -304,4 +407,46 @@ fn a_body_that_comes_or_goes_too_slowly_ends_and_a_stream_of_events_does_not() {
         .assert_refusal(408, "request_timeout", "gateway");
     grpc.send("0\r\n\r\n");
     assert_eq!(grpc.response().status, 200);
+}
+
+#[test]
+fn over_http2_a_fast_stream_excuses_no_slow_one_beside_it() {
+    let mesh = TestMesh::new().gateway_flag("--body-rate", "240").start();
+    let token = mesh.signer.token_of("7", "42");
+    let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 1 << 20);
+    let mut upload = |path: &str| {
+        let request = Request::post(format!("https://localhost{path}"))
+            .header("authorization", format!("Bearer {token}"));
+        client.open(request.body(()).unwrap(), false)
+    };
+    let (mut slow, mut fast) = (upload("/echo/slow"), upload("/echo/fast"));
+    let code = || {
+        let log = mesh.gateway.log();
+        let line = log.into_iter().find(|line| line["path"] == "/echo/slow");
+        line.map(|line| line["code"].clone())
+    };
+    let begun = Instant::now();
+    let code = loop {
+        std::thread::sleep(Duration::from_millis(500)); // so slow is what is tested
+        fast.data(&[b'a'; 4096], false);
+        if let Some(code) = code() {
+            break code;
+        }
+        slow.data(b"a", false);
+        assert!(
+            begun.elapsed() < Duration::from_secs(300),
+            "it is never too slow"
+        );
+    };
+    assert!(
+        begun.elapsed() > Duration::from_secs(25),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(code, "request_timeout");
+    slow.answer()
+        .whole()
+        .assert_refusal(408, "request_timeout", "gateway");
+    fast.data(b"end", true);
+    assert_eq!(fast.answer().whole().status, 200);
 }

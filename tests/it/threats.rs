@@ -81,6 +81,19 @@ fn each_attack_has_its_row_with_a_test_and_its_twin_and_each_of_them_exists() {
 }
 
 #[test]
+fn each_sum_and_each_reading_has_its_row_with_a_test() {
+    let page = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    for (letter, last) in [("A", 6), ("B", 5)] {
+        for number in 1..=last {
+            let begins = format!("| {letter}{number} |");
+            let row = page.lines().find(|line| line.starts_with(&begins));
+            let row = row.unwrap_or_else(|| panic!("{letter}{number} has no row"));
+            assert!(!named(row).is_empty(), "{letter}{number} names no test");
+        }
+    }
+}
+
+#[test]
 fn a_test_that_is_none_would_be_found() {
     let mut known = BTreeSet::new();
     tests(&root().join("tests/it"), "", &mut known);

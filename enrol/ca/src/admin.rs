@@ -20,7 +20,7 @@ pub(crate) struct Admin {
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client];
 
-    /// No more than any program.
+    /// Its page has what every program's has.
     type Facts = ();
 
     fn facts(&self, _history: &History) {}

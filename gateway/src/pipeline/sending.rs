@@ -24,10 +24,19 @@ use crate::upload::Upload;
 use crate::upstream;
 use crate::upstream::admission::{InFlight, Party};
 use crate::upstream::cluster::{AtCanary, Cluster};
-use crate::upstream::mirror::{self, Mirroring};
+use crate::upstream::mirror::{self, Mirroring, Prepared};
 
 use super::Pipeline;
 use super::visit::{Found, Visit};
+
+/// What became of a request that was sent.
+pub(super) struct Sent {
+    /// Its place, until its answer has gone out.
+    pub(super) in_flight: InFlight,
+    pub(super) answer: Answer,
+    /// What its copy's answer is compared with.
+    pub(super) copied: Option<Mirroring>,
+}
 
 impl Pipeline {
     /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
@@ -37,7 +46,7 @@ impl Pipeline {
         head: Parts,
         found: Found<'_>,
         visit: &mut Visit<'_>,
-    ) -> Result<(Outgoing, Option<Mirroring>), Rejection> {
+    ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
         let (route, spans) = (found.route, visit.exchange.record.spans.clone());
         // A call that is recorded has one of its own instead: upstream/mod.rs.
         let span = match &spans {
@@ -61,24 +70,24 @@ impl Pipeline {
             now: visit.now,
         };
         let canary = route.plugin.canary.as_ref();
-        let copied = canary
+        let copy = canary
             .zip(route.running.canary.as_ref())
-            .and_then(|canary| self.mirrored(canary, permit, &head, &facts));
+            .and_then(|canary| self.copy(canary, permit, &head, &facts));
         let signer = self.signer.as_deref();
         let (mut outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
         outgoing.spans = spans;
         visit.exchange.record.stripped = stripped;
-        Ok((outgoing, copied))
+        Ok((outgoing, copy))
     }
 
-    /// Sends a copy to the canary, which stands in the request's trace beside what is sent to the plugin.
-    fn mirrored(
+    /// A copy for the canary, which stands in the request's trace beside what is sent to the plugin.
+    fn copy(
         &self,
         (canary, at): (&Canary, &AtCanary),
         permit: &Permit,
         head: &Parts,
         facts: &Facts<'_>,
-    ) -> Option<Mirroring> {
+    ) -> Option<Prepared> {
         if !canary.mirror {
             return None;
         }
@@ -88,7 +97,7 @@ impl Pipeline {
         if !is_read || !facts.bodiless || facts.websocket || !canary.takes(company) {
             return None;
         }
-        mirror::begin(&self.upstreams, &self.worker, &at.cluster, || {
+        mirror::prepare(&self.worker, &at.cluster, || {
             let mut copy = Request::new(()).into_parts().0;
             copy.method = head.method.clone();
             copy.uri = head.uri.clone();
@@ -104,15 +113,16 @@ impl Pipeline {
         })
     }
 
-    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out.
+    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out. The copy goes
+    /// when its original does: a plugin that is full costs its canary nothing.
     pub(super) async fn send(
         &self,
         permit: &Permit,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
+        (outgoing, copy): (Outgoing, Option<Prepared>),
         upload: Upload,
         visit: &mut Visit<'_>,
-    ) -> Result<(InFlight, Answer), Rejection> {
+    ) -> Result<Sent, Rejection> {
         let Upload {
             body,
             progress,
@@ -129,6 +139,7 @@ impl Pipeline {
                 let turn = pin!(self.admit(cluster, permit, visit)); // upstream/admission.rs: whose turn
                 watched(spans, "wait for a turn", turn).await?
             };
+            let copied = copy.and_then(|copy| copy.go(&self.upstreams, &self.worker));
             let begun = Instant::now();
             let by = (visit.owner, &mut hint as _);
             let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
@@ -137,7 +148,11 @@ impl Pipeline {
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {
-                Ok((in_flight, answer))
+                Ok(Sent {
+                    in_flight,
+                    answer,
+                    copied,
+                })
             } else {
                 Err(Rejection::Forward(upstream::Error::Protocol))
             }

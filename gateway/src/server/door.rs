@@ -4,6 +4,8 @@
 //! the pipeline and gets one answer; behind a 101 the connection becomes the tunnel that the pipeline left here.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,11 +56,26 @@ pub(super) async fn serve(
         owner: pipeline.worker.held.owner(address),
         tunnel: RefCell::default(),
     };
-    if http2 {
-        // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2 otherwise.
-        Box::pin(serve_http2(door, io)).await;
-    } else {
-        serve_http1(&door, io).await;
+    let (owner, peer) = (door.owner.clone(), door.client.peer());
+    let log = &pipeline.worker.spec.log;
+    // Pinned where it is made, and polled by reference: moved, it would lie here twice.
+    let mut served = pin!(async {
+        if http2 {
+            // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2 otherwise.
+            Box::pin(serve_http2(door, io)).await;
+        } else {
+            serve_http1(&door, io).await;
+        }
+    });
+    tokio::select! {
+        biased;
+        () = &mut served => {}
+        // What is dropped here is closed: its client has taken nothing, and others need the room.
+        () = poll_fn(|cx| owner.poll_ended(cx)) => {
+            let message = "a client has taken nothing of its answers, and holds most of what is waiting to be taken";
+            let fields = [("side", "client".into()), ("peer", (&*peer).into())];
+            log.event(Level::Info, "untaken", message, &fields);
+        }
     }
 }
 
@@ -134,6 +151,14 @@ impl Service for Door {
 
     fn date(&self) -> Option<HttpDate> {
         Some(self.pipeline.worker.date())
+    }
+
+    fn unsent(&self, bytes: usize) {
+        self.owner.unsent(bytes);
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.owner.is_crowded()
     }
 
     fn may_drain(&self) -> bool {

@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gapura_transport::body::Attachment;
 use tokio::sync::oneshot;
 
 use super::fair_queue::{FairQueue, Joined};
@@ -272,14 +271,18 @@ impl Drop for Waiter {
     }
 }
 
+impl InFlight {
+    /// Whether somebody waits for a place at the same plugin.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.0.waiting() > 0
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.leave();
     }
 }
-
-/// Kept by the answer's body, so that a place is taken until the body has gone out or was given up.
-impl Attachment for InFlight {}
 
 impl Overloaded {
     /// In words, for the access line.

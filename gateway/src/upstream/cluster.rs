@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     generation: AtomicU64,
     /// An instance is out until it has said that it is new enough.
     wary: AtomicBool,
+    /// An instance is out until it has shown a contract that will do.
+    strict: AtomicBool,
     epoch: Epoch,
     allowance: Allowance,
     name: Name,
@@ -133,11 +135,10 @@ impl Cluster {
         &self.allowance
     }
 
-    /// Whether another instance than this is in.
-    pub(crate) fn has_another(&self, instance: &Instance) -> bool {
-        let is_another = |one: &&Arc<Instance>| !std::ptr::eq(Arc::as_ptr(one), instance);
+    /// Whether another instance than those that are `known` is in.
+    pub(crate) fn has_another(&self, known: impl Fn(&Arc<Instance>) -> bool) -> bool {
         let instances = self.instances();
-        let mut others = instances.iter().filter(is_another);
+        let mut others = instances.iter().filter(|one| !known(one));
         others.any(|one| one.place.weight > 0 && one.health.is_in())
     }
 
@@ -153,6 +154,9 @@ impl Cluster {
             Some(Reason::Failures) => ": requests to it failed five times in a row",
             Some(Reason::Probes) => ": it does not answer when it is asked how it is",
             Some(Reason::Version) => ": it does not say that it is as new as min_version wants",
+            Some(Reason::Contract) => {
+                ": it has not shown a contract that keeps to the one in force, as openapi_breaking wants"
+            }
             None => "",
         };
         let message = format!("the instance of plugin {plugin} at {at} {what}{because}");
@@ -202,6 +206,9 @@ impl Cluster {
             if self.wary.load(Relaxed) {
                 hold_out_the_unknown(&next);
             }
+            if self.strict.load(Relaxed) {
+                hold_out_the_unread(&next);
+            }
             self.instances.store(Arc::new(next));
         }
     }
@@ -211,6 +218,23 @@ impl Cluster {
         if self.wary.swap(wary, Relaxed) != wary && wary {
             hold_out_the_unknown(&self.instances.load());
             self.generation.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether instances have to show their contract before they get requests.
+    fn set_strict(&self, strict: bool) {
+        if self.strict.swap(strict, Relaxed) != strict && strict {
+            hold_out_the_unread(&self.instances.load());
+            self.generation.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What has shown no contract may break the one in force.
+fn hold_out_the_unread(instances: &[Arc<Instance>]) {
+    for instance in instances {
+        if instance.contract().is_none() {
+            instance.health.contract_fits(false, 1);
         }
     }
 }
@@ -300,6 +324,7 @@ impl Clusters {
         for cluster in running.clusters() {
             cluster.set_wary(plugin.min_version.is_some());
         }
+        running.main.set_strict(plugin.keeps_breaking_out());
         running
     }
 
@@ -331,6 +356,7 @@ impl Clusters {
             instances: ArcSwap::from_pointee(listed),
             generation: AtomicU64::new(0),
             wary: AtomicBool::new(false),
+            strict: AtomicBool::new(false),
             epoch: self.epoch,
             allowance: Allowance::default(),
             name: plugin.name.clone(),

@@ -7,9 +7,11 @@
 //! body, and was lost, before a byte of an answer, with a connection that had been kept, whoever shared it; and then once.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_http2::Owner;
@@ -17,16 +19,20 @@ use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, BodyFault, UploadState};
 use gapura_transport::live::LiveConnections;
+use gapura_transport::upstream::dial::CONNECT;
 use gapura_transport::upstream::kept::{Pool, Unanswered};
 use gapura_transport::upstream::{Answer, Failed, Hint, Over, Patience};
 use gapura_trust::failure::handshake_refusal;
 use gapura_trust::set::TrustStore;
 use http::Request;
+use tokio::time::timeout;
 
 use super::attempt::{Attempt, Attempts};
 use super::carrier::Carrier;
+use super::cluster::Cluster;
 use super::dial::{Dialer, Dialled, Failure};
 use super::instance::Address;
+use super::outgrown::Outgrown;
 use super::shared::{self, Shared};
 use super::tied::{Tied, is_alert};
 
@@ -46,12 +52,37 @@ struct Open {
     only_http1: Cell<u32>,
 }
 
+/// How a request is to go.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) carrier: Carrier,
+    /// Whether it could go to another instance, where no connection to this one stands soon. Asked only then.
+    pub(super) elsewhere: &'a dyn Fn() -> bool,
+    /// Whose connections it may prove too large for, where it does not say how large it is.
+    pub(super) outgrows: Option<&'a Arc<Cluster>>,
+}
+
 /// Why a request got no answer on this hop.
 pub(super) enum Error {
+    /// No connection stood soon, and another instance could have it. Whoever opens one goes on.
+    Late(Box<Request<Body>>),
     /// Nothing of it was written; here it is, and why.
     Unsent(Box<Request<Body>>, super::Error),
     /// It may have been written: nobody else may try.
     Final(super::Error),
+}
+
+/// What became of looking for a shared connection.
+enum Found {
+    /// This one, and whether it was opened for this request.
+    Shared {
+        connection: Shared,
+        fresh: bool,
+    },
+    /// The sidecar has none to share.
+    None,
+    Late,
+    Failed(super::Error),
 }
 
 /// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
@@ -98,15 +129,16 @@ impl Hop {
     pub(super) async fn send(
         &self,
         request: Request<Body>,
-        carrier: Carrier,
+        way: Way<'_>,
         patience: &Patience<'_>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
-        if carrier == Carrier::Shared && self.dialer.wanted.is_some() {
-            self.send_shared(request, patience, (owner, hint)).await
+        if way.carrier == Carrier::Shared && self.dialer.wanted.is_some() {
+            let by = (owner, hint);
+            self.send_shared(request, way, patience, by).await
         } else {
             // Boxed: bulk and upgrades are rare, and the frame would be part of every request's.
-            Box::pin(self.send_alone(request, patience, hint)).await
+            Box::pin(self.send_alone(request, way, patience, hint)).await
         }
     }
 
@@ -121,17 +153,25 @@ impl Hop {
     async fn send_shared(
         &self,
         mut request: Request<Body>,
+        way: Way<'_>,
         patience: &Patience<'_>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
         let mut once_more = request.method().is_idempotent();
         loop {
-            let (connection, fresh) = match self.connection(patience).await {
-                Ok(Ok(Some(found))) => found,
-                Ok(Ok(None)) => return Box::pin(self.send_alone(request, patience, hint)).await,
-                Ok(Err(error)) => return Err(Error::Unsent(Box::new(request), error)),
+            let (connection, fresh) = match self.connection(patience, way).await {
+                Ok(Found::Shared { connection, fresh }) => (connection, fresh),
+                Ok(Found::None) => {
+                    return Box::pin(self.send_alone(request, way, patience, hint)).await;
+                }
+                Ok(Found::Late) => return Err(Error::Late(Box::new(request))),
+                Ok(Found::Failed(error)) => return Err(Error::Unsent(Box::new(request), error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
+            if let Some(cluster) = way.outgrows {
+                let outgrown = Outgrown::new(cluster, connection.link());
+                request = request.map(|body| body.with(Box::new(outgrown)));
+            }
             let by = (owner, &mut *hint);
             match shared::send(&connection, request, patience, by, &self.dialer.worker).await {
                 Ok(answer) => return Ok(answer),
@@ -153,23 +193,27 @@ impl Hop {
     async fn send_alone(
         &self,
         request: Request<Body>,
+        way: Way<'_>,
         patience: &Patience<'_>,
         hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
-        let connect = || self.dialer.alone();
+        let connect = || async {
+            match soon(way, self.dialer.alone()).await {
+                Some(opened) => opened.map_err(Some),
+                None => Err(None),
+            }
+        };
         let sent = self.pool.send(request, patience, connect, hint).await;
         sent.map_err(|unanswered| match unanswered {
-            Unanswered::Connect(request, failure) => Error::Unsent(request, failure.into()),
+            Unanswered::Connect(request, Some(failure)) => Error::Unsent(request, failure.into()),
+            Unanswered::Connect(request, None) => Error::Late(request),
             Unanswered::Failed(failed) => self.meaning(failed, patience),
         })
     }
 
-    /// A shared connection with room for one more stream, and whether it was opened for this; none where the sidecar has none.
-    /// That there is no time left is one thing, and that this address gives none another.
-    async fn connection(
-        &self,
-        patience: &Patience<'_>,
-    ) -> Result<Result<Option<(Shared, bool)>, super::Error>, Over> {
+    /// A shared connection with room for one more stream. That there is no time left is one thing, and that this address gives none
+    /// another.
+    async fn connection(&self, patience: &Patience<'_>, way: Way<'_>) -> Result<Found, Over> {
         // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
         for round in 0..=SHARED_MOST {
             let attempt = {
@@ -178,21 +222,28 @@ impl Hop {
                 if let Some(connection) =
                     connections.iter().find(|connection| connection.has_room())
                 {
-                    return Ok(Ok(Some((connection.clone(), round > 0))));
+                    return Ok(Found::Shared {
+                        connection: connection.clone(),
+                        fresh: round > 0,
+                    });
                 }
                 if self.open.only_http1.get() > 0 {
-                    return Ok(Ok(None));
+                    return Ok(Found::None);
                 }
                 if connections.len() >= SHARED_MOST {
                     break;
                 }
                 self.attempt()
             };
-            if let Err(failure) = patience.connecting(pin!(attempt.over())).await? {
-                return Ok(Err(failure.into()));
+            // Boxed, since it is rare.
+            let mut opening = Box::pin(soon(way, attempt.over()));
+            match patience.connecting(opening.as_mut()).await? {
+                Some(Ok(())) => {}
+                Some(Err(failure)) => return Ok(Found::Failed(failure.into())),
+                None => return Ok(Found::Late),
             }
         }
-        Ok(Err(super::Error::Overloaded))
+        Ok(Found::Failed(super::Error::Overloaded))
     }
 
     /// The attempt that is under way, or a new one.
@@ -241,6 +292,17 @@ impl Hop {
             Some(request) => Error::Unsent(request, error),
             None => Error::Final(error),
         }
+    }
+}
+
+/// What opening a connection comes to, unless it takes longer than connecting may and another instance could have the request: who
+/// is there and does not shake hands would hold it for as long as a handshake may take.
+async fn soon<T>(way: Way<'_>, opening: impl Future<Output = T>) -> Option<T> {
+    let mut opening = pin!(opening);
+    match timeout(CONNECT, opening.as_mut()).await {
+        Ok(opened) => Some(opened),
+        Err(_) if (way.elsewhere)() => None,
+        Err(_) => Some(opening.await),
     }
 }
 

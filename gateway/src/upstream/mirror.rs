@@ -1,8 +1,8 @@
 //! Copies of requests that go to a plugin's canary, so that its answers can be compared before anybody depends on them.
 //!
-//! In: the copy of a request as it may go there, and a place to tell of the answer that the caller gets. Out: one more of `same`,
-//! `differs`, `failed` or `skipped` for the plugin. A copy's answer is thrown away; the caller never waits for it, never sees it,
-//! and cannot tell that there was one.
+//! In: the copy of a request as it may go there, which goes once its original has its place, and the answer that the caller gets.
+//! Out: one more of `same`, `differs`, `failed` or `skipped` for the plugin. A copy's answer is thrown away; the caller never waits
+//! for it, never sees it, and cannot tell that there was one.
 //! How many there may be, `allowance` says.
 
 use std::cell::{Cell, RefCell};
@@ -46,6 +46,15 @@ enum Known {
     Endless,
 }
 
+/// A copy that goes when its original does. Dropped before that, it was skipped.
+pub(crate) struct Prepared {
+    /// None once it has gone. Boxed, since it is rare and is carried past a wait.
+    outgoing: Option<Box<Outgoing>>,
+    ticket: Option<Ticket>,
+    meters: Arc<PluginMeters>,
+    slot: usize,
+}
+
 /// A copy under way, while the caller's own answer is waited for. Dropped without one, there is nothing to compare with.
 pub(crate) struct Mirroring(Option<Rc<Comparison>>);
 
@@ -80,13 +89,12 @@ impl Drop for Ticket {
     }
 }
 
-/// Sends a copy to `cluster`, if one may go, as `copy` makes it; and a place to tell of the answer that the caller gets.
-pub(crate) fn begin(
-    upstreams: &Rc<Upstreams>,
-    worker: &Rc<Worker>,
+/// A copy for `cluster`, if one may go, as `copy` makes it.
+pub(crate) fn prepare(
+    worker: &Worker,
     cluster: &Arc<Cluster>,
     copy: impl FnOnce() -> Option<Outgoing>,
-) -> Option<Mirroring> {
+) -> Option<Prepared> {
     let meters = cluster.meters(&worker.spec.meters).clone();
     let slot = worker.spec.index;
     let ticket = Ticket::of(cluster);
@@ -95,21 +103,47 @@ pub(crate) fn begin(
         meters.slot(slot).mirrored(Mirrored::Skipped);
         return None;
     };
-    let comparison = Rc::new(Comparison {
-        ours: RefCell::default(),
-        theirs: RefCell::default(),
+    Some(Prepared {
+        outgoing: Some(Box::new(outgoing)),
+        ticket: Some(ticket),
         meters,
         slot,
-        told: Cell::new(false),
-    });
-    let (upstreams, on) = (upstreams.clone(), worker.clone());
-    let theirs = comparison.clone();
-    worker.tasks.spawn("a copy of a request", async move {
-        let wait = outgoing.plugin.timeout.min(WAIT_MOST);
-        let sent = send(&upstreams, &on, &ticket.0, outgoing, wait).await;
-        theirs.theirs(sent.unwrap_or(Known::Broken));
-    });
-    Some(Mirroring(Some(comparison)))
+    })
+}
+
+impl Prepared {
+    /// Sends it; and a place to tell of the answer that the caller gets.
+    pub(crate) fn go(
+        mut self,
+        upstreams: &Rc<Upstreams>,
+        worker: &Rc<Worker>,
+    ) -> Option<Mirroring> {
+        let (outgoing, ticket) = (self.outgoing.take()?, self.ticket.take()?);
+        let comparison = Rc::new(Comparison {
+            ours: RefCell::default(),
+            theirs: RefCell::default(),
+            meters: self.meters.clone(),
+            slot: self.slot,
+            told: Cell::new(false),
+        });
+        let (upstreams, on) = (upstreams.clone(), worker.clone());
+        let theirs = comparison.clone();
+        worker.tasks.spawn("a copy of a request", async move {
+            let wait = outgoing.plugin.timeout.min(WAIT_MOST);
+            let sent = send(&upstreams, &on, &ticket.0, *outgoing, wait).await;
+            theirs.theirs(sent.unwrap_or(Known::Broken));
+        });
+        Some(Mirroring(Some(comparison)))
+    }
+}
+
+impl Drop for Prepared {
+    /// Its original was turned away: there is nothing to compare with, and a plugin that is full is not to be told by its canary.
+    fn drop(&mut self) {
+        if self.outgoing.is_some() {
+            self.meters.slot(self.slot).mirrored(Mirrored::Skipped);
+        }
+    }
 }
 
 async fn send(

@@ -4,7 +4,7 @@
 //! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
 //! an address, an identity and a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is and `health` remembers; `balance`
+//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is (`question`), `contracts` what it serves, and `health` remembers; `balance`
 //! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
 //! opens them.
 
@@ -15,10 +15,12 @@ mod balance;
 mod budget;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
+mod contracts;
 mod dial;
 pub(crate) mod error;
 mod fair_queue;
 pub(crate) mod health;
+pub(crate) mod holding;
 mod hop;
 pub(crate) mod instance;
 mod load;
@@ -26,8 +28,10 @@ mod loads;
 mod lookup;
 pub(crate) mod mirror;
 mod outcome;
+mod outgrown;
 mod place;
 pub(crate) mod prober;
+mod question;
 pub(crate) mod resolve;
 mod retry;
 mod shared;
@@ -40,6 +44,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gapura_http2::Owner;
+use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::TRACEPARENT;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::span::Spans;
@@ -48,12 +53,14 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::upstream::{Answer, Hint, Patience};
 use gapura_trust::set::TrustStore;
 use http::Request;
+use http::header::CONTENT_LENGTH;
 
 use crate::outgoing::Outgoing;
 use crate::registry::Retry;
 use balance::Choice;
 use carrier::Carrier;
 use cluster::Cluster;
+use hop::Way;
 use instance::Instance;
 use outcome::Watch;
 use place::{Place, Seat, Ways};
@@ -84,6 +91,14 @@ struct Sending<'a> {
     several: bool,
     /// Where it is told how each try went, if the request is sampled.
     spans: Option<Rc<Spans>>,
+}
+
+/// One try, at one instance.
+struct Try<'a> {
+    seat: &'a Seat,
+    begun: Instant,
+    /// Where it has been already, if it may still go on from here without having been sent.
+    beyond: Option<&'a [Arc<Instance>]>,
 }
 
 /// How one try ended.
@@ -186,10 +201,12 @@ impl Upstreams {
         let begun = Instant::now();
         let seat = self.first(&sending, repeatable, begun)?;
         let spare = repeatable.then(|| Spare::of(&request, &small));
-        match self
-            .try_at(&sending, &seat, request, spare, begun, hint)
-            .await
-        {
+        let first = Try {
+            seat: &seat,
+            begun,
+            beyond: several.then_some(&[]),
+        };
+        match self.try_at(&sending, first, request, spare, hint).await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
             // Boxed: nothing is wrong as a rule, and the frame would be part of every request's.
@@ -229,11 +246,13 @@ impl Upstreams {
             tries.once_more(request.headers_mut());
             let spare = small.as_ref().map(|small| Spare::of(&request, small));
             seat = next;
-            let begun = Instant::now();
-            match self
-                .try_at(sending, &seat, request, spare, begun, hint)
-                .await
-            {
+            let more = sending.several && tries.unsent < sending.retry.attempts.max(1);
+            let next = Try {
+                seat: &seat,
+                begun: Instant::now(),
+                beyond: more.then_some(&tries.tried),
+            };
+            match self.try_at(sending, next, request, spare, hint).await {
                 Tried::Done(answer) => return Ok(answer),
                 Tried::Over(error) => return Err(error),
                 Tried::Again(again) => (request, failed) = (again.request, again.failed),
@@ -260,10 +279,13 @@ impl Upstreams {
     async fn try_at(
         &self,
         sending: &Sending<'_>,
-        seat: &Seat,
+        Try {
+            seat,
+            begun,
+            beyond,
+        }: Try<'_>,
         mut request: Request<Body>,
         spare: Option<Spare>,
-        begun: Instant,
         hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
@@ -275,21 +297,28 @@ impl Upstreams {
             call
         });
         let mut watch = Watch::new(cluster, &seat.rank, &self.worker, sending.several, begun);
-        let sent = seat
-            .hop
-            .send(
-                request,
-                sending.carrier,
-                &sending.patience,
-                (sending.owner, hint),
-            )
-            .await;
+        let here = &seat.rank.instance;
+        let elsewhere = || {
+            beyond.is_some_and(|tried| {
+                let is_known =
+                    |one: &Arc<Instance>| tried.iter().any(|known| Arc::ptr_eq(known, one));
+                cluster.has_another(|one| Arc::ptr_eq(one, here) || is_known(one))
+            })
+        };
+        let way = Way {
+            carrier: sending.carrier,
+            elsewhere: &elsewhere,
+            outgrows: says_no_length(&request).then_some(cluster),
+        };
+        let by = (sending.owner, hint);
+        let sent = seat.hop.send(request, way, &sending.patience, by).await;
         if let Some(call) = &mut call {
             match &sent {
                 Ok(Answer { response, .. }) => call.answered(response.status(), response.version()),
                 Err(hop::Error::Unsent(_, why) | hop::Error::Final(why)) => {
                     call.failed(why.code().as_str());
                 }
+                Err(hop::Error::Late(_)) => call.failed(Error::Timeout.code().as_str()),
             }
         }
         match sent {
@@ -305,6 +334,11 @@ impl Upstreams {
                 watch.unsent(&why);
                 cluster.look_soon();
                 Tried::again(*unsent, Failed::Unsent(why))
+            }
+            Err(hop::Error::Late(unsent)) => {
+                watch.late();
+                cluster.look_soon();
+                Tried::again(*unsent, Failed::Unsent(Error::Timeout))
             }
             Err(hop::Error::Final(error)) => {
                 watch.lost(&error);
@@ -373,7 +407,12 @@ impl Upstreams {
         let seat = self.first(&sending, false, begun)?;
         let request = Request::from_parts(outgoing.head, Body::empty());
         let nobody = &mut |_, _| {};
-        let tried = self.try_at(&sending, &seat, request, None, begun, nobody);
+        let once = Try {
+            seat: &seat,
+            begun,
+            beyond: None,
+        };
+        let tried = self.try_at(&sending, once, request, None, nobody);
         match tried.await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
@@ -395,9 +434,15 @@ impl Upstreams {
         let patience = Patience::new(upload, &self.worker.timers, wait);
         let owner = self.worker.held.owner(None);
         let nobody = &mut |_, _| {};
-        let sent = hop.send(request, Carrier::Shared, &patience, (&owner, nobody));
+        let way = Way {
+            carrier: Carrier::Shared,
+            elsewhere: &|| false,
+            outgrows: None,
+        };
+        let sent = hop.send(request, way, &patience, (&owner, nobody));
         sent.await.map_err(|error| match error {
             hop::Error::Unsent(_, error) | hop::Error::Final(error) => error,
+            hop::Error::Late(_) => Error::Timeout,
         })
     }
 
@@ -429,6 +474,12 @@ impl Upstreams {
     fn second(&self) -> u64 {
         self.worker.timers.now() / TICKS_A_SECOND
     }
+}
+
+/// Whether a body comes that may become any size. gRPC's calls last, and are many small messages.
+fn says_no_length(request: &Request<Body>) -> bool {
+    let headers = request.headers();
+    !request.body().is_ended() && !headers.contains_key(CONTENT_LENGTH) && !is_grpc(headers)
 }
 
 /// Steps of the worker's timers.

@@ -102,6 +102,11 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// No connection stood in time, and another instance was asked instead. On a busy machine all may be late at once.
+    pub(super) fn late(&mut self) {
+        self.failed(self.another_is_in());
+    }
+
     /// The request may have been written, and there is no answer.
     pub(super) fn lost(&mut self, why: &Error) {
         match why {
@@ -139,7 +144,8 @@ impl<'a> Watch<'a> {
     }
 
     fn another_is_in(&self) -> bool {
-        self.cluster.has_another(&self.rank.instance)
+        let here = &self.rank.instance;
+        self.cluster.has_another(|one| Arc::ptr_eq(one, here))
     }
 
     fn failed(&mut self, ejects: bool) {
@@ -174,7 +180,7 @@ impl Attachment for Rest {
             ) => {
                 self.under_way.failed(Instant::now());
                 let (instance, now) = (&self.rank.instance, self.cluster.epoch().now());
-                let ejects = self.cluster.has_another(instance);
+                let ejects = self.cluster.has_another(|one| Arc::ptr_eq(one, instance));
                 if let Some(change) = instance.health.failed(now, ejects) {
                     self.cluster
                         .changed(instance, change, &self.worker.spec.log);

@@ -3,16 +3,14 @@
 //! A connection's window may be without practical limit, so that a stalled stream never holds up its neighbours; what such a
 //! stream can hold is its own window. In: what each connection's streams hold unread and for whom, and what was handed to `h2` to
 //! send. Out: a sum for each connection, each [`Owner`] and the worker, plain counters that others read, and resets: of a stream
-//! from which nobody takes anything for a minute, and, as soon as the worker's sum is past its budget, of the longest stalled of the
-//! connection that holds most, of the address that holds most (CONTRACT section 5, "The hop"). Whoever is within its share is never
-//! reset for another's sake.
+//! from which nobody takes anything for a minute, and, as soon as the worker's sum is past its budget, of those that `relief` names
+//! (CONTRACT section 5, "The hop"). Answers that clients do not take are in the sum, over either HTTP: while it is past the budget
+//! who writes takes a piece at a time, and of the heaviest clients the connections end that have stalled for seconds.
 //! Invariants: the worker's sum is that of its connections, and a connection's is that of its streams. What is taken or dropped is
 //! gone from the sums at once; what comes is in them once 32 KiB of it have come over the connection, or at the next look; so the
-//! sum is past the budget by 32 KiB a connection at most, and by what those hold that are within their shares.
+//! sum is past the budget by a piece a connection at most, and by what those hold that are within their shares.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
@@ -22,6 +20,8 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::PULSE;
+use super::owner::{Client, Owner, Sums};
+use super::relief::{Holding, heaviest};
 use gapura_http::{Deadline, Timer};
 
 /// The table of one worker. Clones share it.
@@ -37,14 +37,6 @@ pub struct Held {
     pub unread: usize,
     /// They were handed on to be sent, and the peer has not taken them.
     pub unsent: usize,
-}
-
-/// For whom streams hold bytes: a client's connection, wherever those bytes are.
-pub struct Owner {
-    table: Rc<Inner>,
-    /// Connections of one address are one client's; those without one are each their own.
-    address: Option<IpAddr>,
-    held: Cell<usize>,
 }
 
 /// One connection's part.
@@ -65,27 +57,8 @@ pub struct Share {
 }
 
 struct Inner {
-    budget: usize,
-    unread: Cell<usize>,
-    unsent: Cell<usize>,
-    owners: Cell<usize>,
+    sums: Rc<Sums>,
     connections: RefCell<Slab<Weak<Share>>>,
-}
-
-/// A stream that holds bytes, as a relief sees it.
-struct Holding {
-    client: Client,
-    of_owner: usize,
-    looks: u32,
-    held: usize,
-    stream: Rc<dyn Holds>,
-}
-
-/// Whose share is measured.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Client {
-    Address(IpAddr),
-    Owner(*const Owner),
 }
 
 /// Something that holds bytes of a stream.
@@ -116,8 +89,11 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Streams are asked what they hold once so much has come: a fraction of the cost of reading it.
 const ASK_EVERY: u64 = 32 * 1024;
 
-/// What anybody may hold, however many there are: a slow reader of a page is no attack.
-const SHARE_LEAST: usize = 64 * 1024;
+/// Looks after which a client that takes nothing has stalled, where there is no room for what it does not take.
+const UNTAKEN_LOOKS: u32 = 3;
+
+/// What may be handed on of one connection while too much is held in all: a piece, so that who takes it goes on.
+const UNSENT_CROWDED: usize = 32 * 1024;
 
 /// What may be handed to `h2` of one connection and not be taken by its peer's system.
 const UNSENT_MOST: usize = 256 * 1024;
@@ -128,10 +104,7 @@ impl Streams {
     pub fn new(budget: usize) -> Self {
         Self {
             inner: Rc::new(Inner {
-                budget,
-                unread: Cell::new(0),
-                unsent: Cell::new(0),
-                owners: Cell::new(0),
+                sums: Sums::new(budget),
                 connections: RefCell::default(),
             }),
         }
@@ -140,13 +113,7 @@ impl Streams {
     /// Somebody for whom streams will hold bytes.
     #[must_use]
     pub fn owner(&self, address: Option<IpAddr>) -> Rc<Owner> {
-        let owners = &self.inner.owners;
-        owners.set(owners.get() + 1);
-        Rc::new(Owner {
-            table: self.inner.clone(),
-            address,
-            held: Cell::new(0),
-        })
+        self.inner.sums.owner(address)
     }
 
     /// The part of a new connection, whose streams hold bytes for nobody else.
@@ -176,8 +143,8 @@ impl Streams {
     #[must_use]
     pub fn held(&self) -> Held {
         Held {
-            unread: self.inner.unread.get(),
-            unsent: self.inner.unsent.get(),
+            unread: self.inner.sums.unread.get(),
+            unsent: self.inner.sums.unsent.get(),
         }
     }
 
@@ -212,6 +179,7 @@ impl Streams {
         }
         stalled.iter().for_each(|stream| stream.give_up());
         self.inner.relieve();
+        self.inner.look_at_untaken();
     }
 }
 
@@ -224,17 +192,13 @@ impl Inner {
             .collect()
     }
 
-    /// What one of so many clients may hold.
-    fn fair(&self, clients: usize) -> usize {
-        (self.budget / clients.max(1)).max(SHARE_LEAST)
-    }
-
-    /// Gives streams up until the sum is within the budget, or whoever holds anything is within its share.
+    /// Gives streams up until what they hold is within the budget, or whoever holds anything is within its share.
     fn relieve(&self) {
-        if self.unread.get() <= self.budget {
+        let (sum, budget) = (&self.sums.unread, self.sums.budget);
+        if sum.get() <= budget {
             return;
         }
-        let mut holding: Vec<Holding> = Vec::new();
+        let mut holding: Vec<Holding<Client, Rc<dyn Holds>>> = Vec::new();
         for share in self.shares() {
             for stream in share.streams() {
                 let held = share.ask(&*stream);
@@ -247,53 +211,35 @@ impl Inner {
                     of_owner: owner.held.get(),
                     looks: stream.mark().stalled.get(),
                     held,
-                    stream: stream.clone(),
+                    what: stream.clone(),
                 });
             }
         }
-        let mut sums: HashMap<Client, usize> = HashMap::new();
-        for one in &holding {
-            *sums.entry(one.client).or_default() += one.held;
+        let over = sum.get().saturating_sub(budget);
+        for stream in heaviest(holding, over, self.sums.fair()) {
+            stream.give_up();
         }
-        let fair = self.fair(self.owners.get());
-        // The heaviest client first; of its connections the heaviest, and of that the longest stalled.
-        holding.sort_by_key(|one| {
-            let sum = sums.get(&one.client).copied().unwrap_or_default();
-            Reverse((sum, one.of_owner, one.looks, one.held))
-        });
-        for one in holding {
-            if self.unread.get() <= self.budget {
-                return;
+    }
+
+    /// Ends connections whose clients have stopped taking what is written for them, while it is too much with all else.
+    fn look_at_untaken(&self) {
+        let mut holding = Vec::new();
+        for owner in self.sums.owners() {
+            let looks = owner.look();
+            if looks >= UNTAKEN_LOOKS && owner.may_end() {
+                let held = owner.unsent_now();
+                holding.push(Holding {
+                    client: owner.client(),
+                    of_owner: held + owner.held.get(),
+                    looks,
+                    held,
+                    what: owner,
+                });
             }
-            if let Some(sum) = sums.get_mut(&one.client).filter(|sum| **sum > fair) {
-                *sum -= one.held;
-                one.stream.give_up();
-            }
         }
-    }
-}
-
-impl Owner {
-    fn client(&self) -> Client {
-        match self.address {
-            Some(address) => Client::Address(address),
-            None => Client::Owner(self),
+        for owner in heaviest(holding, self.sums.over(), self.sums.fair()) {
+            owner.end();
         }
-    }
-
-    /// Whether it holds more than its share while there is little room for anybody.
-    #[must_use]
-    pub fn is_greedy(&self) -> bool {
-        let table = &self.table;
-        table.unread.get() > table.budget / 4 * 3
-            && self.held.get() > table.fair(table.owners.get())
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let owners = &self.table.owners;
-        owners.set(owners.get().saturating_sub(1));
     }
 }
 
@@ -349,7 +295,11 @@ impl Share {
 
     /// Ready once more may be handed on to be sent; wakes `cx` when all of what was has gone out.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.unsent.get() < UNSENT_MOST {
+        let most = match self.owner.is_crowded() {
+            true => UNSENT_CROWDED,
+            false => UNSENT_MOST,
+        };
+        if self.unsent.get() < most {
             return Poll::Ready(());
         }
         self.wait(cx);
@@ -373,8 +323,7 @@ impl Share {
     pub(super) fn handed(&self, bytes: usize) {
         self.dirty.set(true);
         self.unsent.set(self.unsent.get() + bytes);
-        let sum = &self.table.unsent;
-        sum.set(sum.get() + bytes);
+        self.owner.unsent(self.unsent.get());
     }
 
     /// Of what was handed on, `written` bytes have gone out, and `waiting` are known to wait; none if all has gone out.
@@ -393,9 +342,10 @@ impl Share {
             let written = usize::try_from(written).unwrap_or(usize::MAX);
             before.saturating_sub(written).max(waiting)
         };
-        self.unsent.set(now);
-        let sum = &self.table.unsent;
-        sum.set((sum.get() + now).saturating_sub(before));
+        if now != before {
+            self.unsent.set(now);
+            self.owner.unsent(now);
+        }
     }
 
     /// What [`Share::poll_flushed`] waits for; nothing if all has gone out.
@@ -439,7 +389,7 @@ impl Share {
             return;
         }
         let owner = mark.owner.as_ref().unwrap_or(&self.owner);
-        for sum in [&self.unread, &self.table.unread, &owner.held] {
+        for sum in [&self.unread, &self.table.sums.unread, &owner.held] {
             sum.set((sum.get() + held).saturating_sub(before));
         }
     }
@@ -447,190 +397,12 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let sum = &self.table.unread;
+        let sum = &self.table.sums.unread;
         sum.set(sum.get().saturating_sub(self.unread.get()));
-        let sum = &self.table.unsent;
-        sum.set(sum.get().saturating_sub(self.unsent.get()));
+        self.owner.unsent(0);
         self.table.connections.borrow_mut().try_remove(self.key);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fake {
-        share: Rc<Share>,
-        key: Cell<usize>,
-        held: Cell<usize>,
-        given_up: Cell<bool>,
-        mark: Mark,
-    }
-
-    impl Fake {
-        fn new(share: &Rc<Share>, held: usize) -> Rc<Self> {
-            Self::marked(share, held, Mark::default())
-        }
-
-        fn marked(share: &Rc<Share>, held: usize, mark: Mark) -> Rc<Self> {
-            let fake = Rc::new(Self {
-                share: share.clone(),
-                key: Cell::new(0),
-                held: Cell::new(held),
-                given_up: Cell::new(false),
-                mark,
-            });
-            let weak: Weak<Self> = Rc::downgrade(&fake);
-            fake.key.set(share.enter(weak));
-            fake
-        }
-    }
-
-    impl Holds for Fake {
-        fn held(&self) -> usize {
-            self.held.get()
-        }
-
-        fn give_up(&self) {
-            self.given_up.set(true);
-            self.held.set(0);
-            self.share.dropped(&self.mark);
-        }
-
-        fn mark(&self) -> &Mark {
-            &self.mark
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            self.share.leave(self.key.get(), &self.mark);
-        }
-    }
-
-    #[test]
-    fn the_sums_follow_what_comes_is_taken_and_goes() {
-        let streams = Streams::new(usize::MAX);
-        let (one, two) = (streams.open(), streams.open());
-        let (a, b) = (Fake::new(&one, 100), Fake::new(&two, 10));
-        assert_eq!(streams.held(), Held::default());
-        one.came(ASK_EVERY);
-        assert_eq!((one.held().unread, streams.held().unread), (100, 100));
-        streams.look();
-        assert_eq!((two.held().unread, streams.held().unread), (10, 110));
-        one.taken(&a.mark, 40);
-        assert_eq!((one.held().unread, streams.held().unread), (60, 70));
-        one.taken(&a.mark, 1000);
-        assert_eq!((one.held().unread, streams.held().unread), (0, 10));
-        drop(b);
-        assert_eq!(streams.held().unread, 0);
-        one.handed(500);
-        two.handed(5);
-        assert_eq!((one.held().unsent, streams.held().unsent), (500, 505));
-        one.sent(200, 100);
-        assert_eq!((one.held().unsent, streams.held().unsent), (300, 305));
-        one.sent(290, 100);
-        assert_eq!(one.held().unsent, 100);
-        one.sent(100, 0);
-        assert_eq!((one.held().unsent, streams.held().unsent), (0, 5));
-        drop((a, one, two));
-        assert_eq!(streams.held(), Held::default());
-    }
-
-    #[test]
-    fn a_stream_that_nobody_takes_from_goes_after_a_minute_and_one_that_moves_stays() {
-        let streams = Streams::new(usize::MAX);
-        let share = streams.open();
-        let (stalled, moving) = (Fake::new(&share, 100), Fake::new(&share, 100));
-        for _ in 0..60 {
-            streams.look();
-            share.taken(&moving.mark, 1);
-        }
-        assert!(!stalled.given_up.get());
-        streams.look();
-        assert!(stalled.given_up.get() && !moving.given_up.get());
-        assert_eq!(share.held().unread, 100);
-    }
-
-    const KIB: usize = 1024;
-
-    #[test]
-    fn beyond_the_budget_the_longest_stalled_goes_first_and_the_others_stay() {
-        let streams = Streams::new(250 * KIB);
-        let share = streams.open();
-        let old = Fake::new(&share, 100 * KIB);
-        streams.look();
-        let young = Fake::new(&share, 150 * KIB);
-        streams.look();
-        assert!(
-            !old.given_up.get() && !young.given_up.get(),
-            "it is within the budget"
-        );
-        let next = Fake::new(&share, 50 * KIB);
-        share.came(ASK_EVERY);
-        assert!(old.given_up.get() && !young.given_up.get() && !next.given_up.get());
-        for _ in 0..10 {
-            streams.look();
-        }
-        assert!(!young.given_up.get() && !next.given_up.get());
-    }
-
-    #[test]
-    fn who_holds_most_pays_by_address_and_who_is_within_its_share_never() {
-        let streams = Streams::new(1000 * KIB);
-        let hop = streams.open();
-        let of = |text: &str| streams.owner(Some(text.parse().unwrap()));
-        let (heavy, second, other, slow) = (
-            of("10.0.0.1"),
-            of("10.0.0.1"),
-            of("10.0.0.2"),
-            of("10.0.0.3"),
-        );
-        let for_owner =
-            |owner: &Rc<Owner>, held: usize| Fake::marked(&hop, held * KIB, Mark::of(owner));
-        let many: Vec<_> = (0..4).map(|_| for_owner(&heavy, 150)).collect();
-        let lesser = for_owner(&second, 200);
-        let (others, slows) = (for_owner(&other, 150), for_owner(&slow, 60));
-        hop.came(ASK_EVERY);
-        let given_up = many.iter().filter(|one| one.given_up.get()).count();
-        assert_eq!(
-            given_up, 1,
-            "as much as there was too much, of the heavier connection"
-        );
-        assert!(!lesser.given_up.get() && !others.given_up.get() && !slows.given_up.get());
-        assert_eq!(heavy.held.get(), 450 * KIB);
-        assert!(heavy.is_greedy() && !slow.is_greedy() && !other.is_greedy());
-        assert_eq!(streams.held().unread, 860 * KIB);
-    }
-
-    #[test]
-    fn a_share_is_never_less_than_a_page() {
-        let streams = Streams::new(100 * KIB);
-        let hop = streams.open();
-        let owners: Vec<_> = (0..10).map(|_| streams.owner(None)).collect();
-        let fakes: Vec<_> = owners
-            .iter()
-            .map(|owner| Fake::marked(&hop, 60 * KIB, Mark::of(owner)))
-            .collect();
-        hop.came(ASK_EVERY);
-        assert!(fakes.iter().all(|fake| !fake.given_up.get()));
-        assert!(owners.iter().all(|owner| !owner.is_greedy()));
-        let greedy = streams.owner(None);
-        let much = Fake::marked(&hop, 65 * KIB, Mark::of(&greedy));
-        hop.came(ASK_EVERY);
-        assert!(much.given_up.get());
-    }
-
-    #[test]
-    fn what_is_handed_on_waits_for_what_was() {
-        let streams = Streams::new(usize::MAX);
-        let share = streams.open();
-        let cx = Context::from_waker(Waker::noop());
-        share.handed(UNSENT_MOST - 1);
-        assert!(share.poll_room(&cx).is_ready());
-        share.handed(1);
-        assert!(share.poll_room(&cx).is_pending());
-        share.sent(0, 0);
-        assert!(share.poll_room(&cx).is_ready());
-    }
-}
+mod tests;

@@ -12,8 +12,10 @@ mod gather;
 mod head;
 mod held;
 mod length;
+mod owner;
 mod pump;
 mod received;
+mod relief;
 pub mod server;
 mod watch;
 
@@ -24,7 +26,8 @@ mod shared_testing;
 #[cfg(test)]
 mod testing;
 
-pub use held::{Held, Owner, Share, Streams};
+pub use held::{Held, Share, Streams};
+pub use owner::Owner;
 
 /// The largest frame that we take: with a piece of DATA that is cut to it, 9 bytes of frame header fill two TLS records.
 const MAX_FRAME: u32 = 32 * 1024;

@@ -15,6 +15,7 @@ use http::header::TRAILER;
 use http_body::Frame;
 
 use super::length::Left;
+use super::watch::Marked;
 use gapura_http::http1::body::BodyError;
 use gapura_http::http1::fields::may_trail;
 
@@ -31,6 +32,10 @@ pub(super) struct Received {
     ended: bool,
     /// Whether the peer ends a whole message by a reset without an error, as servers do.
     resets_to_end: bool,
+    /// Streams whose trailers are none.
+    marked: Option<Marked>,
+    /// This is one of them.
+    pub(super) malformed: bool,
     /// Bytes taken, for those who want to see it move.
     pub(super) taken: u64,
 }
@@ -67,9 +72,17 @@ impl Received {
             at,
             ended,
             resets_to_end: answer,
+            marked: None,
+            malformed: false,
             taken: 0,
             stream,
         }
+    }
+
+    /// The same, of a client whose frames are watched.
+    pub(super) fn watched(mut self, marked: &Marked) -> Self {
+        self.marked = Some(marked.clone());
+        self
     }
 
     pub(super) fn poll_frame(
@@ -119,6 +132,17 @@ impl Received {
     }
 
     fn trailing(&mut self, trailers: HeaderMap) {
+        let stream = self.stream.stream_id().as_u32();
+        if self
+            .marked
+            .as_ref()
+            .is_some_and(|marked| marked.take(stream))
+        {
+            self.malformed = true;
+            self.trailers = None;
+            self.at = At::Failed(BodyError::Bad("a pseudo-header among trailers"));
+            return;
+        }
         if trailers.len() > self.most_trailers {
             self.at = At::Failed(BodyError::Bad("too many trailers"));
             return;

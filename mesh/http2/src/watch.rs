@@ -9,6 +9,9 @@
 //! Python's `h2` answers each DATA frame with two updates, Firefox opens with six priorities.
 //! Invariant: what a client may make us do for nothing is bounded by a constant and by what else it does.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::frames::{
     CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, HEADERS, RST_STREAM, WINDOW_UPDATE,
 };
@@ -25,7 +28,14 @@ pub(super) struct Watch {
     /// The last stream that was handed on.
     accepted: u32,
     refused: Vec<(u32, Refused)>,
+    /// The last stream of the client's that has begun.
+    begun: u32,
+    marked: Marked,
 }
+
+/// Streams whose trailers begin with a pseudo-header, which `h2` reads past (RFC 9113, section 8.1). Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marked(Rc<RefCell<Vec<u32>>>);
 
 /// How `h2` refused a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +67,9 @@ const UPDATES_PER_DATA: u64 = 10;
 /// Refusals that wait to be told of: as many faults as `h2` answers before it ends the connection.
 const REFUSED_MOST: usize = 1024;
 
+/// More than a client may have open at once; those whose trailers nobody reads are not forgotten.
+const MARKED_MOST: usize = 1024;
+
 /// The code of a reset over a malformed message (RFC 9113, section 7).
 const PROTOCOL_ERROR: u32 = 1;
 
@@ -70,15 +83,28 @@ impl Watch {
             flooded: false,
             accepted: 0,
             refused: Vec::new(),
+            begun: 0,
+            marked: Marked::default(),
         }
+    }
+
+    /// The streams whose trailers are none, for who reads them.
+    pub(super) fn marked(&self) -> Marked {
+        self.marked.clone()
     }
 
     /// These bytes came from the client.
     pub(super) fn came(&mut self, bytes: &[u8]) {
         let (left, updates, flooded) = (&mut self.left, &mut self.updates, &mut self.flooded);
+        let (begun, marked) = (&mut self.begun, &self.marked);
         self.came.read(bytes, |head| {
             let paid = match head.kind {
                 HEADERS => {
+                    if head.stream > *begun {
+                        *begun = head.stream;
+                    } else if head.is_pseudo {
+                        marked.mark(head.stream);
+                    }
                     *left = (*left + PER_REQUEST).min(BURST);
                     *updates += u64::from(PER_REQUEST);
                     true
@@ -143,6 +169,22 @@ impl Watch {
     }
 }
 
+impl Marked {
+    fn mark(&self, stream: u32) {
+        let mut marked = self.0.borrow_mut();
+        if marked.len() < MARKED_MOST && !marked.contains(&stream) {
+            marked.push(stream);
+        }
+    }
+
+    /// Whether it is one of them; it is forgotten then.
+    pub(super) fn take(&self, stream: u32) -> bool {
+        let mut marked = self.0.borrow_mut();
+        let known = marked.iter().position(|known| *known == stream);
+        known.is_some_and(|at| marked.swap_remove(at) == stream)
+    }
+}
+
 /// Takes one, if one is left.
 fn take<N: Copy + PartialEq + From<u8> + std::ops::SubAssign>(left: &mut N) -> bool {
     let paid = *left != N::from(0);
@@ -187,6 +229,21 @@ mod tests {
         let mut watch = begun();
         (0..BURST * 3).for_each(|_| watch.came(&frame(DATA, 0, 1, b"x")));
         assert!(!watch.is_flooded());
+    }
+
+    #[test]
+    fn trailers_that_begin_with_a_pseudo_header_are_marked_and_a_request_is_not() {
+        let mut watch = begun();
+        let marked = watch.marked();
+        for (stream, block) in [
+            (1, &[0x82][..]),
+            (3, &[0x82]),
+            (3, &[0x82]),
+            (1, b"\x00\x01x\x011"),
+        ] {
+            watch.came(&frame(HEADERS, 4, stream, block));
+        }
+        assert!(!marked.take(1) && marked.take(3) && !marked.take(3));
     }
 
     #[test]

@@ -105,40 +105,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_durations() {
-        for (text, milliseconds) in [
-            ("0s", 0),
-            ("250ms", 250),
-            ("20s", 20_000),
-            ("15m", 900_000),
-            ("24h", 86_400_000),
-            ("30d", 2_592_000_000),
-            ("3650d", 315_360_000_000),
-        ] {
-            assert_eq!(
-                duration(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
-        }
-        for text in [
-            "",
-            "20",
-            "s",
-            "-1s",
-            "+1s",
-            "1.5s",
-            "1 s",
-            "1S",
-            "1w",
-            "1s1",
-            "3651d",
-            "99999999999999999999s",
-            "999999999999999999d",
-            "१s",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
-        }
+    fn a_duration_is_ten_years_at_most_and_a_fault_says_how_one_is_written() {
+        // How it is read is `gapura_protocol::duration`'s own.
+        assert_eq!(duration("3650d"), Ok(Duration::from_secs(3650 * 86_400)));
+        assert!(duration("3651d").unwrap_err().contains("3650d"));
+        assert!(duration("20").unwrap_err().contains("20s"));
     }
 
     #[test]

@@ -20,21 +20,30 @@ const TIMES: u32 = 3;
 /// noticed within a minute, whether or not there was something to say.
 const UNTAKEN: Duration = Duration::from_secs(50);
 
+/// To a program of ours, or to a plugin: longer than the minute that one has which is there and reads nothing. To the system its closed
+/// window looks like an end that is gone.
+const UNTAKEN_THERE: Duration = Duration::from_secs(75);
+
 /// Has a client's TCP connection watched.
 ///
 /// # Errors
 /// What the system says.
 pub fn keep(stream: &impl AsFd) -> io::Result<()> {
-    ask(stream)?;
+    quiet(stream)?;
     SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN))
 }
 
-/// Has a TCP connection of ours to another program watched. A program that is there and reads nothing is left to whoever sends:
-/// to the system its closed window looks like an end that is gone, and it would be ended before its minute is over.
+/// Has a TCP connection of ours to another program watched. One that is there and reads nothing is left to whoever sends, for its
+/// minute.
 ///
 /// # Errors
 /// What the system says.
 pub fn ask(stream: &impl AsFd) -> io::Result<()> {
+    quiet(stream)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN_THERE))
+}
+
+fn quiet(stream: &impl AsFd) -> io::Result<()> {
     let ask = TcpKeepalive::new()
         .with_time(QUIET)
         .with_interval(AGAIN)
@@ -61,6 +70,12 @@ mod tests {
         let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ask(&other).unwrap();
         let socket = SockRef::from(&other);
-        assert!(socket.keepalive().unwrap() && socket.tcp_user_timeout().unwrap().is_none());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNTAKEN_THERE));
+        let minute = Duration::from_secs(60);
+        assert!(
+            UNTAKEN_THERE > minute,
+            "who reads nothing has its whole minute"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! grpcio, gRPC's own library for Python, at both ends: all four kinds of calls, deadlines, a cancel, refusals, and a reload in between.
+//! grpcio, gRPC's own library for Python, at both ends: all four kinds of calls, deadlines, a cancel, refusals, and a reload or the
+//! change of a canary in between.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,8 +20,14 @@ struct Server {
 
 impl Server {
     fn start(python: &Path) -> Self {
+        Self::named(python, &[])
+    }
+
+    /// One whose answers end in these words.
+    fn named(python: &Path, words: &[&str]) -> Self {
         let mut child = Command::new(python)
             .args(["-c", include_str!("grpc_server.py")])
+            .args(words)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -55,8 +62,19 @@ impl Drop for Server {
 struct World {
     mesh: TestMesh,
     server: Server,
-    _sidecar: Program,
+    sidecar: Program,
     python: PathBuf,
+}
+
+/// A sidecar before such a plugin.
+fn before(server: &Server, mesh: &TestMesh) -> Program {
+    let mut sidecar = Invocation::new()
+        .args(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .flag("--plugin", format!("h2c://127.0.0.1:{}", server.port))
+        .flag("--mesh-dir", mesh.sidecar_dir.path())
+        .start("gapura-sidecar");
+    sidecar.wait_until_started();
+    sidecar
 }
 
 impl World {
@@ -64,12 +82,7 @@ impl World {
         let python = super::python("grpc")?;
         let server = Server::start(&python);
         let mesh = TestMesh::new().start();
-        let mut sidecar = Invocation::new()
-            .args(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .flag("--plugin", format!("h2c://127.0.0.1:{}", server.port))
-            .flag("--mesh-dir", mesh.sidecar_dir.path())
-            .start("gapura-sidecar");
-        sidecar.wait_until_started();
+        let sidecar = before(&server, &mesh);
         let entry = |name: &str, changes: serde_json::Value| {
             let mut entry = json!({
                 "name": name, "mount": format!("/{name}"), "keep_mount_prefix": true,
@@ -103,7 +116,7 @@ impl World {
         Some(Self {
             mesh,
             server,
-            _sidecar: sidecar,
+            sidecar,
             python,
         })
     }
@@ -196,6 +209,61 @@ print(code(lambda: unary('Fails')(b'', metadata=good)))
         });
     });
     let wanted = "hi of 42\n0 1 2 3 4\na,b,c\nerofeb\nretfa 0\nunary\n6\nFAILED_PRECONDITION: the plugin's own: ä";
+    assert_eq!(said, wanted);
+}
+
+#[test]
+fn a_call_under_way_stays_where_it_is_when_a_canary_takes_its_company_and_the_next_goes_there() {
+    let Some(world) = World::start() else { return };
+    let mesh = &world.mesh;
+    let canary = Server::named(&world.python, &["canary"]);
+    let beside = before(&canary, mesh);
+    let at = |sidecar: &Program| format!("https://{}", sidecar.address("hop"));
+    let move_to = |percent: u32| {
+        mesh.write_registry(
+            "grpc",
+            &mesh.entry(&json!({
+                "name": "grpc", "mount": "/world.Echo", "keep_mount_prefix": true,
+                "identity": "plugin/echo", "upstream": at(&world.sidecar),
+                "canary": {"upstream": at(&beside), "identity": "plugin/echo", "percent": percent},
+            })),
+        );
+        eventually("the canary's share is in force", || {
+            let page = mesh.admin(&mesh.gateway, "/plugins").json();
+            let plugins = page["plugins"].as_array().unwrap();
+            let shown = plugins
+                .iter()
+                .find(|plugin| plugin["name"] == "grpc")
+                .unwrap();
+            (shown["canary"]["percent"] == percent).then_some(())
+        });
+    };
+    let script = "
+import queue
+def both():
+    asked = queue.Queue()
+    answers = channel.stream_stream('/world.Echo/Both')(iter(asked.get, None), metadata=good)
+    def ask(what):
+        asked.put(what)
+        return next(answers).decode()
+    def end():
+        asked.put(None)
+        return len(list(answers))
+    return ask, end
+ask, end = both()
+print(ask(b'one'))
+pause()
+print(ask(b'two'))
+print(unary('Unary')(b'hi', metadata=good, timeout=20).decode())
+there, there_end = both()
+print(there(b'six'))
+pause()
+print(there(b'ten'), there_end(), ask(b'old'), end())
+print(unary('Unary')(b'hi', metadata=good, timeout=20).decode())
+";
+    let turn = std::cell::Cell::new(100);
+    let said = world.client(script, || move_to(turn.replace(0)));
+    let wanted = "eno\nowt\nhi of 42 at canary\nxis at canary\nnet at canary 0 dlo 0\nhi of 42";
     assert_eq!(said, wanted);
 }
 

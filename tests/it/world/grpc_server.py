@@ -1,9 +1,14 @@
-"""A plugin of gRPC by Google's own library: every kind of call, on messages that are bare bytes. Says its port, then what it notices."""
+"""A plugin of gRPC by Google's own library: every kind of call, on messages that are bare bytes. Says its port, then what it notices.
+With a word of its own, its answers end in it."""
+import sys
 import threading
 import time
 from concurrent import futures
 
 import grpc
+
+
+own = "".join(" at " + word for word in sys.argv[1:]).encode()
 
 
 def say(text):
@@ -13,7 +18,7 @@ def say(text):
 def unary(request, context):
     company = dict(context.invocation_metadata()).get("x-company-id", "none")
     context.set_trailing_metadata((("x-note", "unary"),))
-    return request + b" of " + company.encode()
+    return request + b" of " + company.encode() + own
 
 
 def down(request, context):
@@ -27,7 +32,7 @@ def up(requests, context):
 
 def both(requests, context):
     for request in requests:
-        yield request[::-1]
+        yield request[::-1] + own
 
 
 def slow(request, context):

@@ -10,7 +10,8 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
 
 use super::OpenStream;
-use crate::held::{Holds, Mark, Owner, Share};
+use crate::held::{Holds, Mark, Share};
+use crate::owner::Owner;
 use crate::pump::{Pump, PumpError};
 use crate::received::Received;
 use gapura_http::Timer;

@@ -30,8 +30,9 @@ use http_body::Body;
 
 use super::gather::{Traffic, gather};
 use super::head::{check_size, is_bodiless};
-use super::held::{Owner, Share};
+use super::held::Share;
 use super::length::Left;
+use super::owner::Owner;
 use super::pump::{Pump, PumpError};
 use super::received::Received;
 use super::{MAX_FRAME, SEND_BUFFER};

@@ -76,6 +76,7 @@ where
         let left = checked.as_ref().map_or(Left::UNKNOWN, |left| *left);
         let fields = self.settings.limits.fields;
         let received = Received::new(stream, left, &parts.headers, fields, false);
+        let received = received.watched(&self.marked);
         let has_body = !received.is_end();
         let message = task.begin(
             received,

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use super::gather::{Flusher, Gathered, gather};
 use super::head::unseen;
 use super::held::Share;
-use super::watch::{Refused, Watch};
+use super::watch::{Marked, Refused, Watch};
 use super::{MAX_FRAME, SEND_BUFFER};
 use gapura_http::Stream;
 use gapura_http::http1::RefusalKind;
@@ -64,6 +64,8 @@ struct Serving<S, T: Timer> {
     settings: Settings,
     timer: T,
     share: Rc<Share>,
+    /// Streams whose trailers are malformed.
+    marked: Marked,
     /// Those that have nothing to do.
     idle: RefCell<Vec<Rc<StreamTask<T::Deadline>>>>,
     open: Cell<usize>,
@@ -95,7 +97,9 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    let (half, flusher) = gather(io, ahead, Some(Watch::new()));
+    let watch = Watch::new();
+    let marked = watch.marked();
+    let (half, flusher) = gather(io, ahead, Some(watch));
     let deadline = timer.unset();
     deadline.reset(settings.head_within.min(PREFACE_WITHIN));
     let connection = match preface(half, &flusher, settings, &deadline).await {
@@ -110,6 +114,7 @@ where
         settings: settings.clone(),
         timer: timer.clone(),
         share: share.clone(),
+        marked,
         idle: RefCell::default(),
         open: Cell::new(0),
         served: Cell::new(0),

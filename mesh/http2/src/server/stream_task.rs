@@ -307,6 +307,11 @@ impl<D: Deadline + 'static> Source for StreamTask<D> {
             return Poll::Pending;
         }
         state.expects = false;
+        if received.malformed
+            && let Some(mut respond) = state.respond.take()
+        {
+            respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+        }
         if std::mem::take(&mut state.armed) {
             self.deadline.unset();
         }

@@ -1131,3 +1131,43 @@ async fn an_endless_upload_and_its_answer_flow_side_by_side() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn of_many_requests_at_once_no_more_than_sixteen_are_taken_before_others_have_a_turn() {
+    locally(async {
+        let taken = Rc::new(Cell::new(0_usize));
+        let counted = taken.clone();
+        let mut served = served(Noting::new(move |_| {
+            counted.set(counted.get() + 1);
+            pending()
+        }));
+        let mut raw = served.raw().await;
+        let mut bytes = Vec::new();
+        for number in 0..80 {
+            let head = request_block("GET", &[]);
+            bytes.extend(frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                number * 2 + 1,
+                &head,
+            ));
+        }
+        raw.0.write_all(&bytes).await.unwrap();
+        // Somebody else on the same worker, who is always ready for another turn.
+        let (mut turns, mut before) = (Vec::new(), 0);
+        let other = taken.clone();
+        let other = tokio::task::spawn_local(poll_fn(move |cx| {
+            let now = other.get();
+            turns.push(now - std::mem::replace(&mut before, now));
+            if now == 80 {
+                return Poll::Ready(std::mem::take(&mut turns));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }));
+        let turns = timeout(SECOND * 20, other).await.unwrap().unwrap();
+        assert_eq!(taken.get(), 80);
+        assert!(turns.iter().all(|taken| *taken <= 16), "{turns:?}");
+    })
+    .await;
+}

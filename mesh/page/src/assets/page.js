@@ -417,11 +417,11 @@ function sections() {
     const faulty = folder.faults.length + folder.files.filter((one) => one.state !== "in_force").length;
     all.push(["plugins", "Plugins", worst(list.map((one) => STATE[one.state][0])), plugins], ["files", "Files", faulty ? "bad" : "good", files],
       ["trust", "Trust", trusted, trust], ["callers", "Callers", null, callers], ["answers", "Handshakes", null, answers], ["try", "Try", null, () => made("try", trial)]);
-  } else if (state.service === "sidecar") {
+  } else if (state.own) {
     const { reachable } = state.own;
     all.push(["plugin", "Plugin", reachable === null ? null : reachable ? "good" : "bad", behind], ["trust", "Trust", trusted, trust], ["answers", "Refusals", null, answers]);
   } else {
-    all.push(["trust", "Trust", trusted, trust], ["answers", "Handshakes", null, answers]);
+    all.push(["trust", "Trust", trusted, trust], ["answers", "Refusals", null, answers]);
   }
   if (state.own) all.push(["tap", "Tap", null, () => made("tap", tap)]);
   return all;

@@ -14,6 +14,9 @@ pub trait Attachment {
         let _ = count;
     }
 
+    /// Its reader asks for more, and there is nothing yet.
+    fn waits(&mut self) {}
+
     /// Trailers have come and go on, without those that were taken.
     fn trailers(&mut self, taken: &Stripped) {
         let _ = taken;
@@ -23,6 +26,15 @@ pub trait Attachment {
     fn ended(&mut self, end: End) {
         let _ = end;
     }
+}
+
+/// Sees what passes of a body.
+pub trait Reader {
+    /// These bytes go on.
+    fn data(&mut self, data: &[u8]);
+
+    /// All of it has been read.
+    fn whole(self: Box<Self>);
 }
 
 /// How a body ended.

@@ -247,6 +247,8 @@ where
                 None | Some((Poll::Ready(Err(_)), _)) => return Poll::Ready(Err(Why::Gone)),
                 Some((Poll::Pending, written)) => {
                     if writing.stalled_at != Some(written) {
+                        // It has taken some: what follows is looked at anew.
+                        self.service.unsent(0);
                         if writing.is_too_slow(written) {
                             return Poll::Ready(Err(Why::Stalled));
                         }
@@ -257,6 +259,7 @@ where
                         writing.looking = false;
                         self.deadline.reset(self.settings.stall_within);
                     }
+                    self.service.unsent(self.waiting_bytes());
                     return self.deadline.poll_passed(cx).map(|()| Err(Why::Stalled));
                 }
                 Some((Poll::Ready(Ok(())), written)) => {
@@ -266,6 +269,7 @@ where
                 }
             }
             if writing.stalled_at.take().is_some() {
+                self.service.unsent(0);
                 self.deadline.unset();
             }
             if writing.flow != Flow::Running {
@@ -286,7 +290,12 @@ where
     /// Takes what there is of the body, as much as is written at a time; whether its next piece is waited for.
     fn gather(&mut self, writing: &mut Writing, body: &mut S::Body, cx: &mut Context<'_>) -> bool {
         let mut waiting_bytes = self.waiting_bytes();
-        while writing.flow == Flow::Running && waiting_bytes < GATHERED {
+        let most = if self.service.is_crowded() {
+            1
+        } else {
+            GATHERED
+        };
+        while writing.flow == Flow::Running && waiting_bytes < most {
             let complete = writing.encoder.is_complete();
             let polled = self
                 .connection

@@ -57,6 +57,16 @@ pub trait Service {
         true
     }
 
+    /// So many bytes of an answer are written, and the client has not taken them; at least, while it takes none.
+    fn unsent(&self, bytes: usize) {
+        let _ = bytes;
+    }
+
+    /// Whether there is room for what clients do not take: an answer is written a piece at a time where there is none.
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     /// The task of a request panicked over HTTP/2: its stream was reset, the others are served, and the connection ends.
     fn panicked(&self) {}
 
@@ -273,7 +283,15 @@ where
 {
     async fn run(&mut self) -> Result<Switch, Why> {
         loop {
-            match self.next_head().await? {
+            let next = match self.next_head().await {
+                // The end is ours to say: in TLS it would look like a line that was cut.
+                Err(why @ (Why::Idle | Why::Stopped)) => {
+                    self.close(false).await;
+                    return Err(why);
+                }
+                next => next?,
+            };
+            match next {
                 Next::Request(head) => {
                     // Boxed, so that a connection at rest holds no room for a request under way: what one frees, the next
                     // takes. Made where it stays, since it is kilobytes.
