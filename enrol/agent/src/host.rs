@@ -54,6 +54,8 @@ pub(crate) struct Facts {
     pub(crate) news: Option<String>,
     /// Why no news come any more, where somebody must act before they do.
     no_news: Option<String>,
+    /// Whether that is our certificate, which the CA server takes no more.
+    pub(crate) is_unwelcome: bool,
     /// Certificates that came.
     pub(crate) certificates: u64,
     /// Generations that were written.
@@ -84,6 +86,7 @@ impl Host {
                 heard_at: None,
                 news: None,
                 no_news: None,
+                is_unwelcome: false,
                 certificates: 0,
                 generations: 0,
                 failures: BTreeMap::new(),
@@ -249,6 +252,7 @@ impl Host {
         facts.heard_at = Some(self.clock.unix());
         facts.news = Some(news.generation.clone());
         facts.no_news = None;
+        facts.is_unwelcome = false;
     }
 
     /// An activity failed: counted, and told unless that was the last thing told of it.
@@ -268,6 +272,7 @@ impl Host {
                     | Trouble::Refused(_)
             ) && trouble.is_lasting();
             facts.no_news = somebody_must.then(|| sentence.clone());
+            facts.is_unwelcome |= trouble.needs_token();
         }
         let told = facts
             .last

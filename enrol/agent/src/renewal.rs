@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gapura_runtime::reload::asked::Asked;
 use gapura_telemetry::alarms::Alarm;
+use gapura_trust::refusal::Refusal;
 
 use crate::directory::Held;
 use crate::enrol;
@@ -74,21 +75,37 @@ pub(crate) async fn step(host: &Host, before: Option<&Trouble>) -> Result<(), Tr
         return enrol::enrol(host).await;
     };
     let now = host.clock.unix();
-    let has_ended = held.set.own().expired(now);
-    if !has_ended && now < host.due(&held) {
+    let over = over_for_good(host, &held);
+    if over.is_none() && now < host.due(&held) {
         return Ok(());
     }
     // A token that is there helps where the certificate itself can't any more.
-    if has_ended || before.is_some_and(Trouble::needs_token) {
-        match enrol::enrol(host).await {
-            Err(why) if has_ended && (why.needs_token() || why.spends_token()) => {
-                return Err(Trouble::Token(format!("{}: {why}", host::expired(&held))));
+    if over.is_some() || before.is_some_and(Trouble::needs_token) {
+        match (enrol::enrol(host).await, over) {
+            (Err(why), Some(over)) if why.needs_token() || why.spends_token() => {
+                return Err(Trouble::Token(format!("{over}: {why}")));
             }
-            Err(Trouble::Token(_)) => {}
-            other => return other,
+            (Err(Trouble::Token(_)), None) => {}
+            (other, _) => return other,
         }
     }
     renew(host, &held).await
+}
+
+/// Why the certificate that is held can never renew itself again, in a sentence that says what to do.
+fn over_for_good(host: &Host, held: &Held) -> Option<String> {
+    let id = &held.set.own().id;
+    let what = match held.set.own_refusal(host.clock.now()) {
+        _ if held.set.own().expired(host.clock.unix()) => return Some(host::expired(held)),
+        Some(Refusal::Revoked { .. }) => "is revoked",
+        _ if host.facts.borrow().is_unwelcome => "is taken by the CA server no more",
+        _ => return None,
+    };
+    Some(format!(
+        "the certificate of {id} {what}; if this host is still trusted, make a join token with `gapura-pki token {} {}` and put it into the file of --token-file",
+        id.role(),
+        id.name()
+    ))
 }
 
 async fn renew(host: &Host, held: &Held) -> Result<(), Trouble> {

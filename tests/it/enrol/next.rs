@@ -143,6 +143,17 @@ fn what_is_revoked_is_cut_off_on_every_host_and_never_renews() {
         super::alarm(&echo, "revoked")
     });
     assert!(told.contains("revoked"), "{told}");
+    let told = within(PATIENT, "the agent says what to do", || {
+        super::alarm(&echo, "renewal")
+    });
+    assert!(told.contains("gapura-pki token plugin echo"), "{told}");
     // A new token brings it back, without a restart.
     installation.token("plugin", "echo", &[]);
+    within(PATIENT, "requests go through again", || {
+        (pair.get() == 200).then_some(())
+    });
+    within(PATIENT, "nothing is wrong any more", || {
+        let alarms = &super::page(&echo, "/status")["alarms"];
+        (alarms.as_array().unwrap().is_empty()).then_some(())
+    });
 }
