@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
 use crate::explain::{InForce, answer};
+use crate::openapi::Book;
 use crate::page::{Facts, Sources};
 use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
@@ -45,6 +46,8 @@ pub(crate) struct Admin {
     pub(crate) config: Value,
     /// Who judges clients' certificates.
     pub(crate) clients: Option<ClientTrust>,
+    /// The plugins' contracts.
+    pub(crate) book: Book,
 }
 
 impl Report for Admin {
@@ -151,6 +154,8 @@ impl Report for Admin {
         self.shared().meters.render_shadow(text, UNROUTED);
         self.waiting(text);
         self.shared().meters.render_mirrored(text);
+        self.shared().meters.render_envelopes(text);
+        self.breaking(text);
         self.instances(text);
     }
 }
@@ -168,6 +173,16 @@ impl Admin {
         waiting.sort_unstable();
         for (plugin, count) in waiting {
             text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
+    /// What the plugins' contracts have broken.
+    fn breaking(&self, text: &mut Text) {
+        let name = "gapura_openapi_breaking_total";
+        let help = "Breaking changes found in contracts that instances serve.";
+        text.family(name, "counter", help);
+        for (plugin, count) in self.book.found() {
+            text.sample(name, &[("plugin", &plugin)], count);
         }
     }
 
@@ -213,14 +228,24 @@ impl Admin {
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
-            .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => {
-                    let mut page = page_of(file, plugin, Some(running));
-                    page["in_flight"] = running.in_flight().into();
-                    page["waiting"] = running.waiting().into();
-                    page
-                }
-                Found::Held | Found::NoRoute => page_of(file, plugin, None),
+            .map(|(file, plugin)| {
+                let mut page = match table.find(plugin.mount.as_str()) {
+                    Found::Plugin { running, .. } => {
+                        let mut page = page_of(file, plugin, Some(running));
+                        page["in_flight"] = running.in_flight().into();
+                        page["waiting"] = running.waiting().into();
+                        page
+                    }
+                    Found::Held | Found::NoRoute => page_of(file, plugin, None),
+                };
+                page["openapi"] = self.book.told(plugin);
+                let meters = self.shared().meters.plugin(plugin.name.as_str());
+                let violations = meters.envelope_violations().into_iter();
+                let violations: serde_json::Map<_, _> = violations
+                    .map(|(kind, count)| (kind.as_str().to_owned(), count.into()))
+                    .collect();
+                page["envelope_violations"] = violations.into();
+                page
             })
             .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
@@ -296,7 +321,7 @@ fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
         "cors": plugin.cors.is_some(),
         "ws_token": plugin.ws_token,
         "outlive_token": plugin.outlive_token,
-        "not_active_yet": plugin.inactive,
+        "envelope": plugin.envelope.as_str(),
         "described": serde_json::from_str::<Value>(&plugin.described).unwrap_or_default(),
     })
 }

@@ -33,6 +33,7 @@ use self::decides::{host, read_auth, read_standing, signing, whole};
 use self::door::{read_clients, read_hsts, read_proxy_protocol, read_tls, read_tls_min};
 use crate::authenticate;
 use crate::cidr::Cidr;
+use crate::openapi;
 use crate::registry::Signing;
 use crate::sign::SignatureForm;
 use crate::standing;
@@ -100,6 +101,10 @@ pub struct Config {
     pub(crate) signature: SignatureForm,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
+    /// Who may read the plugins' contracts.
+    pub(crate) openapi: openapi::Mode,
+    /// Whether there is a page to read them on.
+    pub(crate) docs: bool,
     /// Whether the operator's page names companies.
     pub(crate) page_tenants: bool,
     /// Whether an event of its own names who acted for whom.
@@ -165,6 +170,7 @@ impl Settings for Config {
             warnings.push("--backchannel-logout without --state-dir: a restart forgets who has logged out, and lets them in again for as long as their tokens live".to_owned());
         }
         let signature = layers.parse("signature", str::parse);
+        let (openapi, docs) = door::read_portal(layers);
         let mut config = Self {
             common: common?,
             tls,
@@ -183,6 +189,8 @@ impl Settings for Config {
             signing_secret_file,
             signature: signature.unwrap_or_default(),
             max_body,
+            openapi,
+            docs,
             page_tenants: page_tenants.unwrap_or(false),
             log_actors: layers.switch("log-actors"),
             warnings,

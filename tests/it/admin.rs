@@ -221,7 +221,7 @@ fn the_state_is_shown_without_secrets() {
         .start();
     let key = mesh.gateway_cert.key.lines().nth(1).unwrap().to_owned();
     let mut all = String::new();
-    for path in ["/certificates", "/plugins", "/config"] {
+    for path in ["/certificates", "/plugins", "/config", "/page.json"] {
         let response = mesh.admin(&mesh.gateway, path);
         assert_eq!(response.status, 200, "{path}");
         let _ = response.json();

@@ -28,6 +28,7 @@ impl Config {
             "connections-per-address",
             share.unwrap_or_else(|| Room::found().per_address()).into(),
         );
+        effective("openapi", self.openapi.as_str().into());
         effective("signature", self.signature.as_str().into());
         let named = if self.page_tenants { "on" } else { "off" };
         effective("page-tenants", named.into());

@@ -135,9 +135,12 @@ fn of(
 
 fn instances(cluster: &Cluster, said: Option<&str>, now: SystemTime) -> Vec<InstanceFacts> {
     let (all, moment) = (cluster.instances(), cluster.epoch().now());
-    let weight = |one: &Instance| match one.health.is_in() {
-        true => u64::from(one.place.weight) * one.health.share(moment),
-        false => 0,
+    let weight = |one: &Instance| {
+        if one.health.is_in() {
+            u64::from(one.place.weight) * one.health.share(moment)
+        } else {
+            0
+        }
     };
     let whole: u64 = all.iter().map(|one| weight(one)).sum();
     let of = |one: &Arc<Instance>| {

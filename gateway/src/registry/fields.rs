@@ -269,8 +269,18 @@ pub(super) const PLUGIN: &[Field] = &[
     ),
     field(
         "openapi",
-        PATH,
-        "Where the plugin serves its contract. Default: /openapi.json.",
+        Shape::Either(&[Shape::Off, PATH]),
+        "Where the plugin serves its contract; false: it has none. Default: /openapi.json.",
+    ),
+    field(
+        "openapi_breaking",
+        Shape::Word(&["warn", "refuse"]),
+        "What becomes of an instance whose contract breaks the one in force: warn tells of it, refuse keeps it out. Default: warn.",
+    ),
+    field(
+        "envelope",
+        Shape::Word(&["pass", "check", "wrap"]),
+        "What is made of answers without the envelope: pass leaves them, check counts them, wrap puts bare errors into it. Default: pass.",
     ),
     field(
         "$schema",

@@ -13,7 +13,6 @@ impl Loads {
     /// Worker `index` has so many under way, and expects an answer within so many microseconds.
     pub(super) fn tell(&self, index: usize, in_flight: u32, micros: f64) {
         // Negative and too large come to the nearest that there is.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let micros = micros as u32;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() <= index {

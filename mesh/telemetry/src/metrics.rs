@@ -40,6 +40,25 @@ pub struct PluginSlot {
     pub shadow_refusals: Counter,
     /// Requests that were or could have been copied, by [`Mirrored`].
     mirrored: [Counter; Mirrored::ALL.len()],
+    /// Answers that break the envelope, by [`Violation`].
+    violations: [Counter; Violation::ALL.len()],
+}
+
+/// How an answer breaks the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// It says that it is JSON, and is none.
+    NotJson,
+    /// It is JSON, but no object.
+    NotObject,
+    /// `ok` is missing, no truth value, or not what the status says.
+    Ok,
+    /// `message` is missing or no text.
+    Message,
+    /// `errors` is missing from a failure, or no object.
+    Errors,
+    /// An error that is not JSON at all.
+    Bare,
 }
 
 /// What came of the copy of a request.
@@ -119,7 +138,13 @@ impl PluginSlot {
             in_flight: Counter::default(),
             shadow_refusals: Counter::default(),
             mirrored: Default::default(),
+            violations: Default::default(),
         }
+    }
+
+    /// Counts an answer that breaks the envelope.
+    pub fn violates(&self, violation: Violation) {
+        self.violations[violation as usize].add(1);
     }
 
     /// Counts a request that was, or could have been, copied.
@@ -158,7 +183,43 @@ impl Mirrored {
     }
 }
 
+impl Violation {
+    /// Every one, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::NotJson,
+        Self::NotObject,
+        Self::Ok,
+        Self::Message,
+        Self::Errors,
+        Self::Bare,
+    ];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::NotObject => "not_object",
+            Self::Ok => "ok",
+            Self::Message => "message",
+            Self::Errors => "errors",
+            Self::Bare => "bare",
+        }
+    }
+}
+
 impl PluginMeters {
+    /// How many answers broke the envelope, for each way of it that any took.
+    #[must_use]
+    pub fn envelope_violations(&self) -> Vec<(Violation, u64)> {
+        let counted = Violation::ALL.into_iter().map(|kind| {
+            let slots = self.slots.iter();
+            let count = slots.map(|slot| slot.violations[kind as usize].get()).sum();
+            (kind, count)
+        });
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// The part that worker `index` writes.
     #[must_use]
     pub fn slot(&self, index: usize) -> &PluginSlot {
@@ -308,6 +369,20 @@ impl Meters {
                     ("plugin", plugin.name.as_str()),
                     ("result", result.as_str()),
                 ];
+                text.sample(name, &labels, count);
+            }
+        }
+    }
+
+    /// Writes how answers of plugins broke the envelope, for the plugins of which any did.
+    pub fn render_envelopes(&self, text: &mut Text) {
+        let name = "gapura_envelope_violations_total";
+        let help = "Answers of plugins that break the envelope, by how.";
+        text.family(name, "counter", help);
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins.values() {
+            for (kind, count) in plugin.envelope_violations() {
+                let labels = [("plugin", plugin.name.as_str()), ("kind", kind.as_str())];
                 text.sample(name, &labels, count);
             }
         }

@@ -232,6 +232,18 @@ fn the_operator_sees_a_killed_sidecar_and_what_a_sidecar_shows_itself() {
     browser.open(&format!("http://{}/", mesh.gateway.address("admin")));
     let echo = "document.querySelector('[data-plugin=echo]')";
     browser.sees("it is well", &format!("{echo}?.dataset.state === 'well'"));
+    // A request is seen as it ends, and not its query.
+    browser.keys("#tap-plugin", "echo\u{e007}");
+    browser.sees(
+        "it looks",
+        "document.querySelector('#tap .hint').textContent === 'Looking.'",
+    );
+    let shown = "document.querySelector('.tap-lines tbody')?.textContent.includes('/echo/tapped')";
+    eventually("a tapped request is shown", || {
+        let _ = mesh.get("/echo/tapped?secret=1").token_of("7", "42").send();
+        (browser.says(shown) == true).then_some(())
+    });
+    assert!(!browser.text("#tap").contains("secret=1"));
     mesh.sidecar.signal("KILL");
     let _ = mesh
         .sidecar

@@ -138,7 +138,7 @@ function overview() {
       tile(`${rate(lately.failed_per_s)}/s`, "errors (5xx)", lately.failed_per_s > 0 ? "bad" : ""),
       tile(time(lately.p50_us), "half within"), tile(time(lately.p99_us), "99 % within"),
       tile(number(lately.in_flight), "in flight"),
-      connections.map(({ name, count }) => tile(number(count), { client: "clients connected", hop: "hop connections", plugin: "plain to plugins" }[name] ?? name))));
+      connections.map(({ name, count }) => tile(number(count), { client: "clients", hop: "hop connections", plugin: "plain to plugins" }[name] ?? name))));
 }
 
 /** Opens to what the documentation says of an alarm or a code; it comes from the program itself. */
@@ -215,7 +215,8 @@ function plugin(one) {
 }
 
 function plugins() {
-  const list = state.own.plugins;
+  const urgency = (one) => ["bad", "warn"].indexOf(STATE[one.state][0]) >>> 0;
+  const list = [...state.own.plugins].sort((one, other) => urgency(one) - urgency(other));
   return section("plugins", "Plugins", plural(list.length, "plugin"), list.length ? h("div", { class: "grid" }, list.map(plugin)) : h("p", { class: "empty" }, "No plugin is in force: put a file into the plugin folder."));
 }
 
@@ -422,7 +423,7 @@ function sections() {
   } else {
     all.push(["trust", "Trust", trusted, trust], ["answers", "Refusals", null, answers]);
   }
-  all.push(["tap", "Tap", null, () => made("tap", tap)]);
+  if (state.own) all.push(["tap", "Tap", null, () => made("tap", tap)]);
   return all;
 }
 
