@@ -164,7 +164,14 @@ fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
     let (begun, before) = (Instant::now(), cpu(&ca));
     let failed = local.block_on(&runtime, async {
         let mut tasks = tokio::task::JoinSet::new();
-        for agent in &agents {
+        let mut failed = 0;
+        for (at, agent) in agents.iter().enumerate() {
+            // One thread plays all of them: more than so many at once would wait for it, and not for the server.
+            if at >= 64
+                && let Some(done) = tasks.join_next().await
+            {
+                failed += usize::from(!done.unwrap());
+            }
             let (agent, roots) = (agent.clone(), roots.clone());
             tasks.spawn_local(async move {
                 let body = gapura_enrol::payload::encode(&request(&KeyPair::generate().unwrap()));
@@ -180,7 +187,6 @@ fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
                 answer.starts_with(b"HTTP/1.1 200")
             });
         }
-        let mut failed = 0;
         while let Some(done) = tasks.join_next().await {
             failed += usize::from(!done.unwrap());
         }
@@ -233,5 +239,6 @@ fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
         held.len(),
         resident.saturating_sub(before)
     );
-    assert!(resident < 40 << 10, "{resident} KiB");
+    let polls = resident.saturating_sub(before);
+    assert!(polls < 40 << 10, "{polls} KiB");
 }
