@@ -9,6 +9,8 @@
 //! This crate decides nothing about a request: gateway and sidecar are the very libraries that run in production.
 
 mod error;
+mod essence;
+pub mod health;
 pub mod keys;
 pub mod plugin_test;
 pub mod prove;

@@ -1,6 +1,6 @@
 //! `gapura status`: what the operator's sides of running programs say, on one screen.
 //!
-//! In: the pages `/readyz`, `/certificates` and, where there is one, `/plugins` of each program. Out: lines for people or JSON for
+//! In: the pages `/readyz`, `/certificates`, `/plugins` and `/page.json` of each program, as far as it has them. Out: lines for people or JSON for
 //! programs, and how bad it is: 0 well, 3 something wants to be mended, 4 not ready, or nobody answers. Nothing is changed anywhere.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,17 +10,8 @@ use gapura_runtime::ask;
 use gapura_settings::{AdminAddress, AdminSide};
 use serde_json::{Value, json};
 
-/// How bad it is; the worst of several counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// Nothing is to be done.
-    #[default]
-    Well,
-    /// It serves, and something wants to be mended.
-    Warning,
-    /// It is not ready, or does not answer.
-    Critical,
-}
+use crate::essence::Essence;
+use crate::health::Health;
 
 /// What one program says.
 #[derive(Clone, Debug)]
@@ -36,26 +27,7 @@ pub struct Status {
     plugins: Vec<String>,
     faults: Vec<String>,
     held: Vec<String>,
-}
-
-impl Health {
-    /// The exit code.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Well => 0,
-            Self::Warning => 3,
-            Self::Critical => 4,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Well => "well",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
+    essence: Essence,
 }
 
 impl Status {
@@ -87,6 +59,7 @@ impl Status {
             plugins: Vec::new(),
             faults: Vec::new(),
             held: Vec::new(),
+            essence: Essence::default(),
         }
     }
 
@@ -124,6 +97,16 @@ impl Status {
             status.faults = list(&page["faults"], text);
             status.held = list(&page["held"], text);
         }
+        if let Some(page) = &pages.page {
+            status.essence = Essence::of(page);
+            for line in &mut status.plugins {
+                let name = line.split(' ').next().unwrap_or_default();
+                if let Some((_, more)) = status.essence.plugins.iter().find(|(of, _)| of == name) {
+                    line.push_str(": ");
+                    line.push_str(more);
+                }
+            }
+        }
         status.health = if !status.missing.is_empty() || ready["ok"] != json!(true) {
             Health::Critical
         } else if status.alarms.is_empty() && status.faults.is_empty() && status.held.is_empty() {
@@ -131,6 +114,7 @@ impl Status {
         } else {
             Health::Warning
         };
+        status.health = status.health.max(status.essence.health);
         status
     }
 
@@ -156,7 +140,12 @@ impl Status {
         for (name, moment) in &self.not_after {
             all("certificate", &[format!("{name} until {moment}")]);
         }
+        all("renewal", &self.essence.renewals);
         all("plugin", &self.plugins);
+        all("requests", self.essence.requests.as_slice());
+        all("hop", &self.essence.hops);
+        all("revocation", self.essence.revocation.as_slice());
+        all("refused", &self.essence.refused);
         lines
     }
 
@@ -168,7 +157,8 @@ impl Status {
         json!({
             "admin": self.at, "health": self.health.as_str(), "no_answer": self.silent, "identity": self.identity,
             "missing": self.missing, "alarms": self.alarms, "faults": self.faults, "held": self.held,
-            "not_after": Value::Object(not_after.collect()), "plugins": self.plugins,
+            "not_after": Value::Object(not_after.collect()), "plugins": self.plugins, "requests": self.essence.requests,
+            "renewals": self.essence.renewals, "hops": self.essence.hops, "revocation": self.essence.revocation, "refused": self.essence.refused,
         })
     }
 }
@@ -179,6 +169,8 @@ struct Pages {
     certificates: Value,
     /// A sidecar has none.
     plugins: Option<Value>,
+    /// An older program has none.
+    page: Option<Value>,
 }
 
 impl Pages {
@@ -186,11 +178,13 @@ impl Pages {
         let strange = || format!("what listens at {} is no admin side of ours", admin.address);
         let read = |(_, text): (u16, String)| serde_json::from_str(&text).map_err(|_| strange());
         let plugins = ask::answer(admin, "/plugins")?;
+        let page = ask::answer(admin, "/page.json")?;
         Ok(Self {
             // It is 503 where the program is not ready, and says why.
             ready: read(ask::answer(admin, "/readyz")?)?,
             certificates: read(ask::answer(admin, "/certificates")?)?,
             plugins: (plugins.0 == 200).then(|| read(plugins)).transpose()?,
+            page: (page.0 == 200).then(|| read(page)).transpose()?,
         })
     }
 }
@@ -219,6 +213,7 @@ mod tests {
             ready,
             certificates,
             plugins,
+            page: None,
         };
         Status::read("127.0.0.1:9901".to_owned(), &pages)
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_page::history::History;
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_runtime::admin::{Endpoint, Page};
-use gapura_runtime::pages::Report;
 use gapura_runtime::reload::clients::ClientTrust;
+use gapura_runtime::report::Report;
 use gapura_runtime::shared::{Missing, Shared};
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::metrics::Text;
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 use crate::authenticate::Keys;
 use crate::endpoints::Endpoints;
 use crate::explain::{InForce, answer};
+use crate::openapi::Book;
+use crate::page::{Facts, Sources};
 use crate::rate_limit::Limiter;
 use crate::registry::{Found, Plugin, Registry};
 use crate::settings::Downstream;
@@ -43,12 +46,29 @@ pub(crate) struct Admin {
     pub(crate) config: Value,
     /// Who judges clients' certificates.
     pub(crate) clients: Option<ClientTrust>,
+    /// The plugins' contracts.
+    pub(crate) book: Book,
 }
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client, Side::Hop, Side::Plugin];
 
     const EXPLAINS: bool = true;
+
+    type Facts = Facts;
+
+    fn facts(&self, history: &History) -> Facts {
+        let shared = self.shared();
+        Facts::now(&Sources {
+            registry: &self.registry,
+            standing: &self.standing,
+            keys: &self.keys,
+            limiter: &self.limiter,
+            meters: &shared.meters,
+            history,
+            now: shared.clock.now(),
+        })
+    }
 
     fn shared(&self) -> &Shared {
         &self.endpoints.shared
@@ -76,9 +96,10 @@ impl Report for Admin {
         Some(public.unwrap_or(Value::Null))
     }
 
-    fn public_not_after(&self) -> Option<u64> {
-        let public = self.endpoints.public.as_ref()?;
-        Some(public.load().not_after())
+    fn public_life(&self) -> Option<(String, u64, u64)> {
+        let public = self.endpoints.public.as_ref()?.load();
+        let serial = public.serial_hex().to_owned();
+        Some((serial, public.not_before(), public.not_after()))
     }
 
     /// A client's connection ends early for its certificate, a stream of it for its token.
@@ -133,6 +154,8 @@ impl Report for Admin {
         self.shared().meters.render_shadow(text, UNROUTED);
         self.waiting(text);
         self.shared().meters.render_mirrored(text);
+        self.shared().meters.render_envelopes(text);
+        self.breaking(text);
         self.instances(text);
     }
 }
@@ -150,6 +173,16 @@ impl Admin {
         waiting.sort_unstable();
         for (plugin, count) in waiting {
             text.sample(name, &[("plugin", plugin)], count);
+        }
+    }
+
+    /// What the plugins' contracts have broken.
+    fn breaking(&self, text: &mut Text) {
+        let name = "gapura_openapi_breaking_total";
+        let help = "Breaking changes found in contracts that instances serve.";
+        text.family(name, "counter", help);
+        for (plugin, count) in self.book.found() {
+            text.sample(name, &[("plugin", &plugin)], count);
         }
     }
 
@@ -195,14 +228,24 @@ impl Admin {
         let plugins: Vec<Value> = table
             .plugins()
             .iter()
-            .map(|(file, plugin)| match table.find(plugin.mount.as_str()) {
-                Found::Plugin { running, .. } => {
-                    let mut page = page_of(file, plugin, Some(running));
-                    page["in_flight"] = running.in_flight().into();
-                    page["waiting"] = running.waiting().into();
-                    page
-                }
-                Found::Held | Found::NoRoute => page_of(file, plugin, None),
+            .map(|(file, plugin)| {
+                let mut page = match table.find(plugin.mount.as_str()) {
+                    Found::Plugin { running, .. } => {
+                        let mut page = page_of(file, plugin, Some(running));
+                        page["in_flight"] = running.in_flight().into();
+                        page["waiting"] = running.waiting().into();
+                        page
+                    }
+                    Found::Held | Found::NoRoute => page_of(file, plugin, None),
+                };
+                page["openapi"] = self.book.told(plugin);
+                let meters = self.shared().meters.plugin(plugin.name.as_str());
+                let violations = meters.envelope_violations().into_iter();
+                let violations: serde_json::Map<_, _> = violations
+                    .map(|(kind, count)| (kind.as_str().to_owned(), count.into()))
+                    .collect();
+                page["envelope_violations"] = violations.into();
+                page
             })
             .collect();
         let faults: Vec<String> = table.faults().iter().map(ToString::to_string).collect();
@@ -278,7 +321,7 @@ fn page_of(file: &str, plugin: &Plugin, running: Option<&Running>) -> Value {
         "cors": plugin.cors.is_some(),
         "ws_token": plugin.ws_token,
         "outlive_token": plugin.outlive_token,
-        "not_active_yet": plugin.inactive,
+        "envelope": plugin.envelope.as_str(),
         "described": serde_json::from_str::<Value>(&plugin.described).unwrap_or_default(),
     })
 }

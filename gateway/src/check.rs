@@ -80,13 +80,8 @@ pub(crate) fn look(files: &PluginFiles, clock: &Clock) -> Result<Look, Vec<Strin
 #[must_use]
 pub(crate) fn lines<R>(table: &Table<R>) -> Vec<String> {
     let line = |(file, plugin): &(String, std::sync::Arc<crate::registry::Plugin>)| {
-        let inactive = if plugin.inactive.is_empty() {
-            String::new()
-        } else {
-            format!("; not active yet: {}", plugin.inactive.join(", "))
-        };
         format!(
-            "{file}: plugin {} {} at {}{inactive}",
+            "{file}: plugin {} {} at {}",
             plugin.name, plugin.version, plugin.mount
         )
     };

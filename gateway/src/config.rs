@@ -33,6 +33,7 @@ use self::decides::{host, read_auth, read_standing, signing, whole};
 use self::door::{read_clients, read_hsts, read_proxy_protocol, read_tls, read_tls_min};
 use crate::authenticate;
 use crate::cidr::Cidr;
+use crate::openapi;
 use crate::registry::Signing;
 use crate::sign::SignatureForm;
 use crate::standing;
@@ -100,6 +101,12 @@ pub struct Config {
     pub(crate) signature: SignatureForm,
     /// The limit of request bodies for plugins that set none.
     pub(crate) max_body: Option<u64>,
+    /// Who may read the plugins' contracts.
+    pub(crate) openapi: openapi::Mode,
+    /// Whether there is a page to read them on.
+    pub(crate) docs: bool,
+    /// Whether the operator's page names companies.
+    pub(crate) page_tenants: bool,
     /// Whether an event of its own names who acted for whom.
     pub(crate) log_actors: bool,
     /// What is allowed and hardly meant, a sentence each.
@@ -153,6 +160,7 @@ impl Settings for Config {
         let connections_per_address = layers.parse("connections-per-address", door::count);
         let hsts = read_hsts(layers);
         let max_body = layers.parse("max-body-bytes", whole);
+        let page_tenants = layers.parse("page-tenants", door::on_or_off);
         let path = |name: &str| layers.one(name).map(|found| PathBuf::from(found.text));
         let (last_good, signing_secret_file) = (path("last-good"), path("signing-secret-file"));
         let standing = read_standing(layers, auth.as_ref());
@@ -162,6 +170,7 @@ impl Settings for Config {
             warnings.push("--backchannel-logout without --state-dir: a restart forgets who has logged out, and lets them in again for as long as their tokens live".to_owned());
         }
         let signature = layers.parse("signature", str::parse);
+        let (openapi, docs) = door::read_portal(layers);
         let mut config = Self {
             common: common?,
             tls,
@@ -180,6 +189,9 @@ impl Settings for Config {
             signing_secret_file,
             signature: signature.unwrap_or_default(),
             max_body,
+            openapi,
+            docs,
+            page_tenants: page_tenants.unwrap_or(false),
             log_actors: layers.switch("log-actors"),
             warnings,
             shown: Effective::default(),

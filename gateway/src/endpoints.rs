@@ -32,10 +32,19 @@ impl Endpoints {
         method: &Method,
     ) -> Result<Response<Body>, Rejection> {
         let answer = self.at(path).ok_or(Rejection::Route(Error::NoRoute))?;
+        Self::is_read(method)?;
+        Ok(answer)
+    }
+
+    /// Whether a request reads, as all may do at the gateway's own paths.
+    ///
+    /// # Errors
+    /// [`Rejection::ReadOnly`] if it does anything else.
+    pub(crate) fn is_read(method: &Method) -> Result<(), Rejection> {
         if method != Method::GET && method != Method::HEAD {
             return Err(Rejection::ReadOnly);
         }
-        Ok(answer)
+        Ok(())
     }
 
     /// The answer to `OPTIONS *`: what the server as a whole takes (RFC 9110, section 9.3.7).

@@ -113,7 +113,7 @@ pub(crate) fn prepare(
         head.headers.insert(X_GAPURA_AUTH, permit.auth().header());
     }
     insert_facts(&mut head.headers, plugin, facts);
-    insert_context(&mut head.headers, permit, facts.request_id);
+    insert_context(&mut head.headers, permit);
     for (name, value) in &plugin.inject_headers {
         head.headers.insert(name, value.clone());
     }
@@ -187,10 +187,8 @@ fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
 }
 
 fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
-    // What is each request's own, or each caller's, is kept out of the hop's table of headers.
-    let id = facts.request_id;
-    headers.insert(X_REQUEST_ID, id.unindexed());
-    headers.insert(X_FORWARDED_FOR, id.keep_out(facts.client.clone()));
+    headers.insert(X_REQUEST_ID, facts.request_id.header().clone());
+    headers.insert(X_FORWARDED_FOR, facts.client.clone());
     headers.insert(X_FORWARDED_PROTO, facts.proto.clone());
     headers.insert(X_FORWARDED_HOST, facts.host.clone());
     // The rest of its way takes next to nothing; where it is tried again there is less left.
@@ -205,21 +203,21 @@ fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
     if facts.trace.parent().is_none() {
         headers.remove(TRACESTATE);
     }
-    headers.insert(TRACEPARENT, id.keep_out(facts.trace.header(facts.span)));
+    headers.insert(TRACEPARENT, facts.trace.header(facts.span));
 }
 
 /// Sets what was proven; what was not is gone already.
-fn insert_context(headers: &mut HeaderMap, permit: &Permit, id: &RequestId) {
+fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
     let Some(caller) = permit.caller().filter(|_| permit.plugin().gets_context()) else {
         return;
     };
-    headers.insert(X_USER_ID, id.keep_out(caller.user().header().clone()));
-    headers.insert(X_COMPANY_ID, id.keep_out(caller.tenant().header().clone()));
+    headers.insert(X_USER_ID, caller.user().header().clone());
+    headers.insert(X_COMPANY_ID, caller.tenant().header().clone());
     if let Some(roles) = caller.roles() {
         headers.insert(X_ROLE, roles.header().clone());
     }
     if let Some(actor) = caller.actor() {
-        headers.insert(X_ACTOR_ID, id.keep_out(actor.header().clone()));
+        headers.insert(X_ACTOR_ID, actor.header().clone());
     }
 }
 

@@ -28,7 +28,10 @@ use http::{Request, Response};
 
 use crate::authenticate::Authenticator;
 use crate::client::Client;
+use crate::docs::Docs;
 use crate::endpoints::Endpoints;
+use crate::envelope::Judged;
+use crate::openapi::Portal;
 use crate::rate_limit::Limiter;
 use crate::registry::Registry;
 use crate::rejection::Rejection;
@@ -67,6 +70,10 @@ pub(crate) struct Pipeline {
     pub(crate) settings: Arc<Downstream>,
     /// Where requests are counted that no plugin takes.
     pub(crate) unrouted: Arc<PluginMeters>,
+    /// The plugins' contracts.
+    pub(crate) portal: Portal,
+    /// The page to read them on.
+    pub(crate) docs: Option<Arc<Docs>>,
 }
 
 impl Pipeline {
@@ -98,9 +105,14 @@ impl Pipeline {
         let uri = head.uri.clone();
         let target = framing::check(&head, &uri, &CLIENT_LIMITS)?; // mesh/protocol: one message, one target
         visit.is_for(&uri, &target, self.worker.sink.logs());
+        if let Some(docs) = &self.docs
+            && let Some(page) = docs.at(target.path.as_str())
+        {
+            return page.answer(&head); // docs.rs: a page for people
+        }
         let table = self.registry.load();
         let route = match route::find(&table, &target.path)? {
-            Target::Endpoint(own) => return self.answer(own, &head, incoming, visit).await, // endpoints.rs, logout.rs: ourselves
+            Target::Endpoint(own) => return self.answer(own, &head, incoming, visit).await, // endpoints.rs, logout.rs, openapi/: ourselves
             Target::Plugin(route) => route, // route.rs: who answers
         };
         visit.reaches(&route, &self.worker);
@@ -109,17 +121,23 @@ impl Pipeline {
             return Ok(answer); // cors.rs: a browser asks first
         }
         let websocket = WebSocket::asked_for(route.enabled()?, &mut head)?; // ws_token.rs: a page's WebSocket
-        let caller = self.caller(route.plugin, &head, visit).await?; // authenticate/, standing/: who asks
+        let caller = self.caller(route.plugin.auth, &head, visit).await?; // authenticate/, standing/: who asks
         let permit = self.permit(route.plugin, caller, &head.method, &target.path, visit)?; // authorise.rs: may they
         self.within_limits(&permit, visit).await?; // rate_limit/: so often
         let (permit, cluster) = visit::bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let upload =
             upload::take(incoming, &head, permit.plugin(), self.settings.body_rate).await?; // upload.rs: its body
+        let judged = Judged::of(&permit, &head, route.path); // envelope.rs: does it answer as all do
         let found = Found::of(route, host, &websocket, &upload);
         let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
         let sent = self
             .send(&permit, &cluster, outgoing, upload, visit)
             .await?; // upstream/: whose turn, mTLS to the sidecar
-        self.answered(sent, &permit, &websocket, visit) // respond.rs: what may leave
+        let answer = self.answered(sent, &permit, &websocket, visit)?; // respond.rs: what may leave
+        match judged {
+            None => Ok(answer),
+            // Boxed: few plugins want it, and the frame would be part of every request's.
+            Some(judged) => Ok(Box::pin(self.enveloped(answer, judged, visit)).await),
+        }
     }
 }

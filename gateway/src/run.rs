@@ -30,9 +30,11 @@ use crate::authenticate::{Authenticator, Error as TokenError, Follow, Keys};
 use crate::check::{self, Look};
 use crate::command;
 use crate::config::{self, Config, Question, TlsFiles};
+use crate::docs::Docs;
 use crate::endpoints::Endpoints;
 use crate::explain::explain;
 use crate::load::Loaded;
+use crate::openapi::{Book, Portal};
 use crate::pipeline::Pipeline;
 use crate::rate_limit::Limiter;
 use crate::registry::{self, Registry};
@@ -61,6 +63,9 @@ struct Parts {
     limiter: Limiter,
     signer: Option<Arc<Signer>>,
     settings: Arc<Downstream>,
+    portal: Portal,
+    book: Book,
+    docs: Option<Arc<Docs>>,
     tls: Option<Arc<ServerConfig>>,
     clients: Option<ClientTrust>,
 }
@@ -106,6 +111,7 @@ impl Program for Config {
             return Err(StartError::Config(vec![fault.to_owned()]));
         }
         let shared = prepared.shared().clone();
+        shared.meters.count_companies(self.page_tenants);
         for warning in &loaded.warnings {
             shared.log.event(Level::Warn, "configuration", warning, &[]);
         }
@@ -122,6 +128,14 @@ impl Program for Config {
             .transpose();
         let tls =
             tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
+        let book = Book::new(shared.log.clone());
+        let title = self.public_hosts.first().map_or("Gapura", String::as_str);
+        let portal = Portal::new(
+            self.openapi,
+            title.to_owned(),
+            book.clone(),
+            loaded.registry.clone(),
+        );
         let parts = Parts {
             endpoints: Endpoints {
                 shared: shared.clone(),
@@ -132,6 +146,9 @@ impl Program for Config {
             standing: loaded.standing.clone(),
             limiter: Limiter::new(Instant::now()),
             signer: loaded.signer,
+            portal,
+            book,
+            docs: self.docs.then(|| Arc::new(Docs::new())),
             settings: Arc::new(Downstream {
                 public_hosts: self.public_hosts,
                 proxies: self.trusted_proxies,
@@ -153,6 +170,7 @@ impl Program for Config {
             settings: parts.settings.clone(),
             config: shown,
             clients: loaded.clients.clone(),
+            book: parts.book.clone(),
         };
         let followed = Followed {
             public: loaded.public.zip(self.tls),
@@ -200,7 +218,12 @@ impl Parts {
         let upstreams = Rc::new(Upstreams::new(worker.clone(), trust, live));
         if worker.spec.index == 0 {
             // One a program, on a worker, so that what it asks takes the ways that requests take.
-            let asking = prober::run(upstreams.clone(), worker.clone(), self.registry.clone());
+            let asking = prober::run(
+                upstreams.clone(),
+                worker.clone(),
+                self.registry.clone(),
+                self.book,
+            );
             worker.tasks.spawn("the prober", asking);
         }
         let holdings = Rc::new(Holdings::new(&worker.timers));
@@ -220,6 +243,8 @@ impl Parts {
                 signer: self.signer,
                 endpoints: self.endpoints,
                 settings: self.settings,
+                portal: self.portal,
+                docs: self.docs,
                 unrouted,
             }),
             tls: self.tls,

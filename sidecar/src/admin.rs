@@ -1,16 +1,34 @@
-//! What the sidecar says for itself: no more than any program.
+//! What the sidecar says for itself: no more than any program, and how its plugin is.
 
+use gapura_page::history::History;
 use gapura_protocol::leg::Side;
-use gapura_runtime::pages::Report;
+use gapura_runtime::report::Report;
 use gapura_runtime::shared::Shared;
 
+use crate::page::{Facts, Sight};
+
 /// The operator's side.
-pub(crate) struct Admin(pub(crate) Shared);
+pub(crate) struct Admin {
+    /// What it shares with any program.
+    pub(crate) shared: Shared,
+    /// What the page shows besides.
+    pub(crate) sight: Sight,
+}
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Hop, Side::Plugin];
 
+    type Facts = Facts;
+
+    fn facts(&self, history: &History) -> Facts {
+        self.sight.facts(history)
+    }
+
+    async fn look(&self) {
+        self.sight.look().await;
+    }
+
     fn shared(&self) -> &Shared {
-        &self.0
+        &self.shared
     }
 }

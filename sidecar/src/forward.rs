@@ -201,7 +201,7 @@ impl Plugin {
     }
 
     async fn open(&self) -> io::Result<Opened<BoxStream>> {
-        let io = self.connect().await?;
+        let io = self.address.connect().await?;
         Ok(Opened {
             io,
             held: Rc::new(Counted(self.worker.count_open(Side::Plugin))),
@@ -210,7 +210,7 @@ impl Plugin {
 
     async fn open_h2(&self) -> io::Result<http2::Connection<Timers>> {
         let worker = &self.worker;
-        let io = self.connect().await?;
+        let io = self.address.connect().await?;
         let settings = http2::Settings::default();
         let share = worker.held.open();
         let handshake = http2::Connection::handshake(io, settings, &worker.timers, &share);
@@ -226,11 +226,37 @@ impl Plugin {
             });
         Ok(shared)
     }
+}
 
-    async fn connect(&self) -> io::Result<BoxStream> {
-        match &self.address {
-            Address::Unix(path) => Ok(Box::new(dial::unix(path).await?)),
-            Address::Http(tcp) | Address::H2c(tcp) => Ok(Box::new(tcp.connect().await?)),
+impl Address {
+    /// A connection to the plugin.
+    ///
+    /// # Errors
+    /// What the system says, or that it is not where it may be.
+    pub(crate) async fn connect(&self) -> io::Result<BoxStream> {
+        match self {
+            Self::Unix(path) => Ok(Box::new(dial::unix(path).await?)),
+            Self::Http(tcp) | Self::H2c(tcp) => Ok(Box::new(tcp.connect().await?)),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(tcp) => write!(f, "http://{tcp}"),
+            Self::H2c(tcp) => write!(f, "h2c://{tcp}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

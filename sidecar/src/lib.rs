@@ -13,6 +13,7 @@ pub mod config;
 mod admin;
 mod authorise;
 mod forward;
+mod page;
 mod pipeline;
 mod rejection;
 mod respond;

@@ -2,6 +2,7 @@
 //!
 //! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -23,6 +24,7 @@ use crate::admin::Admin;
 use crate::authorise::AllowList;
 use crate::config::{Config, Wrapped};
 use crate::forward::{Address, Plugin};
+use crate::page::Sight;
 use crate::pipeline::Pipeline;
 use crate::server::Server;
 use crate::wrap;
@@ -91,7 +93,21 @@ impl Program for Config {
         let loaded = (self.common, ground);
         let prepared = Prepared::new(&BLUEPRINT, loaded, sockets, alarms, (log, clock))?;
         let shared = prepared.shared().clone();
-        let report = Admin(shared.clone());
+        let allowed = self.allow.iter().map(ToString::to_string);
+        let mut allowed: Vec<String> = allowed.collect();
+        if allowed.is_empty() {
+            allowed.push("gateway/*".to_owned());
+        }
+        let report = Admin {
+            shared: shared.clone(),
+            sight: Sight {
+                name: name.clone(),
+                address: self.plugin.clone(),
+                allow: allowed,
+                allow_no_tenant: self.tenants.allow_none,
+                tried: RefCell::default(),
+            },
+        };
         let (address, rule) = (self.plugin, self.tenants);
         let crowd = Crowd::new();
         let maker = || {

@@ -18,6 +18,7 @@ use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::LiveConnections;
+use gapura_transport::session::Session;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
@@ -95,9 +96,10 @@ impl Server {
         let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
         let name: Rc<str> = peer.id.to_string().into();
         let permitted = self.allow.admit(&peer.id);
+        let shown = (chain, Session::of(session));
         let guard = self
             .live
-            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
+            .admit(Side::Hop, peer, shown, trust.generation(), Instant::now());
         Ok(Proven {
             stream: stream.into(),
             http2,

@@ -532,7 +532,7 @@ fn entry(name: &str, hop: SocketAddr) -> Value {
     json!({
         "name": name, "version": "1.0.0", "mount": format!("/{name}"), "upstream": format!("https://{hop}"),
         "auth_mode": "gateway_verified",
-        "health": false // so that the plugin sees the test's requests and no others
+        "health": false, "openapi": false // so that the plugin sees the test's requests and no others
     })
 }
 

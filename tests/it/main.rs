@@ -15,6 +15,7 @@ mod crowds; // many clients, and silent ones, keep nobody else out
 mod door; // how clients come in
 mod drain; // going down without losing a request
 mod enrol; // certificates reach hosts by themselves
+mod envelope; // plugins that do not answer as all do
 mod fairness; // a stalled stream delays no other
 mod figures; // what is promised in numbers, measured by hand
 mod floods; // who does too much is ended, and nobody else notices
@@ -33,7 +34,9 @@ mod logouts; // what an OpenID provider tells of
 mod logs; // one line a request, and never a secret
 mod memory; // what streams and idle programs hold
 mod neighbours; // beside a flood all others are served, and the memory comes back
+mod openapi; // the plugins' contracts, merged and compared
 mod overload; // one company floods, and no other notices
+mod page; // the operator's page
 mod pages; // pages of other origins, and their WebSockets
 mod paths; // one form of every path
 mod permissions; // who may do what

@@ -27,7 +27,7 @@ fn secret_file(dir: &Path) -> String {
 
 /// Puts the plugin itself, without its sidecar, at `/direct`.
 fn direct(mesh: &TestMesh, fields: Value) {
-    let mut entry = json!({"name": "direct", "version": "1.0.0", "mount": "/direct", "upstream": mesh.plugin.url(), "auth_mode": "gateway_verified", "health": false});
+    let mut entry = json!({"name": "direct", "version": "1.0.0", "mount": "/direct", "upstream": mesh.plugin.url(), "auth_mode": "gateway_verified", "health": false, "openapi": false});
     for (name, value) in fields.as_object().unwrap() {
         entry[name] = value.clone();
     }

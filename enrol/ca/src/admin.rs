@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use gapura_page::history::History;
 use gapura_protocol::leg::Side;
-use gapura_runtime::pages::Report;
+use gapura_runtime::report::Report;
 use gapura_runtime::shared::{Missing, Shared};
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::metrics::Text;
@@ -18,6 +19,11 @@ pub(crate) struct Admin {
 
 impl Report for Admin {
     const SIDES: &'static [Side] = &[Side::Client];
+
+    /// Its page has what every program's has.
+    type Facts = ();
+
+    fn facts(&self, _history: &History) {}
 
     fn shared(&self) -> &Shared {
         &self.shared

@@ -38,8 +38,9 @@ const BLUEPRINT: Blueprint = Blueprint {
     unproven: UNPROVEN,
 };
 
-/// Hosts that join at once, and handshakes under way; nobody without a certificate keeps out who has one.
-const UNPROVEN: usize = 256;
+/// Hosts that join at once, and handshakes under way: a fleet of a thousand that comes back at one moment behind one address. Nobody
+/// without a certificate keeps out who has one.
+const UNPROVEN: usize = 1024;
 
 /// How long a change waits for `gapura-pki` by hand: shorter than a request waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(20);

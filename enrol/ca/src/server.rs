@@ -15,6 +15,7 @@ use gapura_runtime::worker::{Serve, Worker};
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
+use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::peer::Peer;
@@ -133,7 +134,8 @@ impl Server {
         } else {
             let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
             let (live, now) = (&self.live, Instant::now());
-            let guard = live.admit(Side::Client, peer.clone(), chain, trust.generation(), now);
+            let shown = (chain, Session::of(stream.get_ref().1));
+            let guard = live.admit(Side::Client, peer.clone(), shown, trust.generation(), now);
             Some((peer, guard))
         };
         Ok(Opened { stream, peer })

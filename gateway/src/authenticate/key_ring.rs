@@ -165,6 +165,19 @@ impl KeyRing {
     }
 }
 
+impl IssuerKeys {
+    /// Each key's name and what it verifies.
+    pub(super) fn describe(&self) -> Vec<String> {
+        match self {
+            Self::Shared(algorithm, _) => {
+                vec![format!("a shared secret: {}", algorithm.as_str())]
+            }
+            Self::Public(set) => set.describe(),
+            Self::Absent => vec!["no keys yet".to_owned()],
+        }
+    }
+}
+
 impl Issuer {
     /// The key that has to have made the signature. The token's `kid` and `alg` choose among what the keys allow and can never
     /// widen it (RFC 8725, sections 3.1 and 3.2).
@@ -223,13 +236,7 @@ impl Issuer {
             Some(name) => format!("issuer {name}"),
             None => "any issuer".to_owned(),
         };
-        let keys = match &*self.keys {
-            IssuerKeys::Shared(algorithm, _) => {
-                vec![format!("a shared secret: {}", algorithm.as_str())]
-            }
-            IssuerKeys::Public(set) => set.describe(),
-            IssuerKeys::Absent => vec!["no keys yet".to_owned()],
-        };
+        let keys = self.keys.describe();
         let narrowed = self.algorithms.as_ref().map(|listed| {
             let names: Vec<&str> = listed.iter().map(|algorithm| algorithm.as_str()).collect();
             format!(" (only {} are taken)", names.join(", "))

@@ -71,9 +71,27 @@ struct Watch {
 struct Watched {
     seen: Seen,
     good: Arc<IssuerKeys>,
+    /// Since when these are in force.
+    since: Instant,
     problem: Option<String>,
     /// Where its keys are fetched, and when they last were, Unix seconds.
     provider: Option<(Arc<Provider>, u64)>,
+}
+
+/// One issuer's keys, for the operator to see; none of them can be had from it.
+pub(crate) struct KeysFacts {
+    /// Where they come from.
+    pub(crate) source: String,
+    /// The issuer's name, where one is configured.
+    pub(crate) issuer: Option<String>,
+    /// Each key's name and what it verifies.
+    pub(crate) keys: Vec<String>,
+    /// Since when these are in force.
+    pub(crate) since: Instant,
+    /// When they were last fetched, Unix seconds, where they are.
+    pub(crate) fetched: Option<u64>,
+    /// Why they could not be read or fetched again.
+    pub(crate) problem: Option<String>,
 }
 
 /// How one fetch ended.
@@ -129,6 +147,26 @@ impl Keys {
     #[must_use]
     pub(crate) fn ring(&self) -> Guard<Arc<KeyRing>> {
         self.shared.ring.load()
+    }
+
+    /// Each issuer with its keys, in the order of the settings.
+    #[must_use]
+    pub(crate) fn facts(&self) -> Vec<KeysFacts> {
+        let watch = self.watch();
+        let all = watch.settings.issuers.iter().zip(&watch.issuers);
+        all.map(|(entry, watched)| KeysFacts {
+            source: entry.keys.label(),
+            issuer: entry.issuer.as_ref().map(ToString::to_string),
+            keys: watched.good.describe(),
+            since: watched.since,
+            fetched: watched
+                .provider
+                .as_ref()
+                .map(|(_, fetched)| *fetched)
+                .filter(|fetched| *fetched > 0),
+            problem: watched.problem.clone(),
+        })
+        .collect()
     }
 
     /// Reads every source that is not fetched.
@@ -311,7 +349,7 @@ impl Keys {
         };
         let here = !matches!(*issuer.good, IssuerKeys::Absent);
         if here && issuer.problem.is_some() && with.clock.unix().saturating_sub(*fetched) > STALE {
-            issuer.good = Arc::new(IssuerKeys::Absent);
+            issuer.takes(IssuerKeys::Absent);
             issuer.seen = Err(String::new());
             self.publish(&watch);
             watch.tell(&with.alarms);
@@ -404,7 +442,8 @@ impl Watch {
             };
             match built {
                 Ok(good) => {
-                    (watched.good, watched.problem) = (Arc::new(good), None);
+                    watched.takes(good);
+                    watched.problem = None;
                     outcome = Reload::Taken;
                 }
                 Err(problem) => {
@@ -429,7 +468,7 @@ impl Watch {
         let digest: Seen = Ok(digest::digest(&digest::SHA256, bytes).as_ref().into());
         if watched.seen != digest {
             match IssuerKeys::build(&entry.keys, bytes) {
-                Ok(good) => watched.good = Arc::new(good),
+                Ok(good) => watched.takes(good),
                 Err(why) => return Err(watched.failed(why)),
             }
         }
@@ -490,6 +529,7 @@ impl Watched {
             return Ok(Self {
                 seen: Err(String::new()),
                 good: Arc::new(IssuerKeys::Absent),
+                since: Instant::now(),
                 problem: None,
                 provider: Some((Arc::new(Provider::new()), 0)),
             });
@@ -500,9 +540,14 @@ impl Watched {
         Ok(Self {
             seen,
             good: Arc::new(good),
+            since: Instant::now(),
             problem: None,
             provider: None,
         })
+    }
+
+    fn takes(&mut self, keys: IssuerKeys) {
+        (self.good, self.since) = (Arc::new(keys), Instant::now());
     }
 
     fn failed(&mut self, why: String) -> String {

@@ -13,6 +13,7 @@ use gapura_trust::public::TlsMin;
 use http::HeaderValue;
 
 use super::decides::whole;
+use crate::openapi::Mode;
 
 /// The certificate of the public side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +133,18 @@ pub(super) fn read_proxy_protocol(layers: &mut Layers) -> bool {
 }
 
 /// For how long browsers shall come by https alone.
+/// Who may read the plugins' contracts, and whether there is a page to read them on.
+pub(super) fn read_portal(layers: &mut Layers) -> (Mode, bool) {
+    let mode = layers.parse("openapi", str::parse).unwrap_or_default();
+    let docs = layers.switch("docs");
+    if docs && mode == Mode::Off {
+        let origin = layers.origin("docs");
+        let why = "shows what /openapi.json holds, which --openapi off keeps from everybody; leave one of them out";
+        layers.problem("docs", &origin, why);
+    }
+    (mode, docs)
+}
+
 pub(super) fn read_hsts(layers: &mut Layers) -> Option<Duration> {
     let age = layers.parse("hsts", |text| {
         duration(text).and_then(|age| match age.subsec_millis() {
@@ -151,4 +164,13 @@ pub(super) fn read_hsts(layers: &mut Layers) -> Option<Duration> {
 pub(crate) fn strict_transport(age: Duration) -> HeaderValue {
     let text = format!("max-age={}", age.as_secs());
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("max-age=0"))
+}
+
+/// Whether something is wanted.
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
+    }
 }

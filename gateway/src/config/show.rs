@@ -28,7 +28,10 @@ impl Config {
             "connections-per-address",
             share.unwrap_or_else(|| Room::found().per_address()).into(),
         );
+        effective("openapi", self.openapi.as_str().into());
         effective("signature", self.signature.as_str().into());
+        let named = if self.page_tenants { "on" } else { "off" };
+        effective("page-tenants", named.into());
         effective("max-body-bytes", self.max_body.into());
         effective("tenant-claim", self.auth.claims.tenant.to_string().into());
         effective("role-claim", self.auth.claims.role.to_string().into());

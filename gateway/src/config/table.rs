@@ -187,6 +187,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Read from each --trusted-proxy, in front of a connection, whose it is: PROXY protocol, version 2",
     ),
     Setting::one(
+        "openapi",
+        "WHO",
+        "Who may read the plugins' contracts at /openapi.json: public, token or off [default: token]",
+    ),
+    Setting::switch(
+        "docs",
+        "Serve a page at /docs to read the plugins' contracts on, and to try them",
+    ),
+    Setting::one(
         "signing-secret-file",
         "FILE",
         "Sign requests to plain http upstreams with the secret in this file; of two, one a line, the first signs",
@@ -207,6 +216,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::switch(
         "log-actors",
         "Name in an event of its own who acted for whom; access lines never do",
+    ),
+    Setting::one(
+        "page-tenants",
+        "on|off",
+        "Name companies on the operator's page; off: only how much they ask [default: off]",
     ),
     Setting::one(
         "drain-delay",

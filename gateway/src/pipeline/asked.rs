@@ -17,11 +17,14 @@ use http::{HeaderValue, Method, Response};
 
 use crate::authenticate::{self, Caller, VerifiedCaller};
 use crate::authorise::{self, Permit};
+use crate::endpoints::Endpoints;
 use crate::logout;
+use crate::openapi::{Mode, Who};
 use crate::rate_limit::Asks;
-use crate::registry::Plugin;
+use crate::registry::{AuthMode, Plugin};
 use crate::rejection::Rejection;
 use crate::route::Endpoint;
+use crate::upstream::admission::Overloaded;
 
 use super::Pipeline;
 use super::visit::Visit;
@@ -36,11 +39,35 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
         visit.exchange.record.untraced();
+        if own == Endpoint::Openapi && self.portal.mode() != Mode::Off {
+            return Box::pin(self.contracts(head, visit)).await;
+        }
         if own == Endpoint::BackchannelLogout && self.settings.takes_logouts {
             // Boxed: it is rare, and the frame would be part of every request's.
             return Box::pin(self.log_out(head, incoming, visit)).await;
         }
         self.endpoints.answer(own, &head.method)
+    }
+
+    /// The plugins' contracts, as far as who asks may see them.
+    async fn contracts(
+        &self,
+        head: &Parts,
+        visit: &mut Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        Endpoints::is_read(&head.method)?;
+        let mut who = None;
+        if self.portal.mode() == Mode::Token {
+            let caller = self.caller(AuthMode::GatewayVerified, head, visit).await?;
+            let Caller::Verified(caller) = caller else {
+                return Err(Rejection::Authorise(authorise::Forbidden::Unproven));
+            };
+            who = Some(Who::of(&caller));
+        }
+        match self.portal.view(who).await {
+            Some(view) => Ok(self.portal.answer(&view, &head.headers)),
+            None => Err(Rejection::Overloaded(Overloaded::Waited)),
+        }
     }
 
     /// The logout that a provider tells of.
@@ -71,16 +98,16 @@ impl Pipeline {
         }
     }
 
-    /// Who asks, if they have proven it as the plugin wants and are welcome.
+    /// Who asks, if they have proven it as `mode` wants and are welcome.
     pub(super) async fn caller(
         &self,
-        plugin: &Plugin,
+        mode: AuthMode,
         head: &Parts,
         visit: &mut Visit<'_>,
     ) -> Result<Caller, Rejection> {
         let proven = visit.client.certificate();
         let authenticator = &self.authenticator;
-        let verified = pin!(authenticator.verify(plugin.auth, &head.headers, proven, visit.now));
+        let verified = pin!(authenticator.verify(mode, &head.headers, proven, visit.now));
         let spans = visit.exchange.record.spans.as_ref();
         // The only thing that is waited for there is keys.
         let caller = watched(spans, "wait for keys", verified)

@@ -9,6 +9,7 @@ use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Response, StatusCode};
 
 use crate::authorise::Permit;
+use crate::envelope;
 use crate::rate_limit;
 use crate::rejection::Rejection;
 use crate::respond;
@@ -56,6 +57,24 @@ impl Pipeline {
         let record = &mut visit.exchange.record;
         let answer = respond::pass_on(answer, sidecar, until, standing, timers, record);
         Ok(respond::holding(in_flight, answer, &self.holdings)) // upstream/holding.rs: until when
+    }
+
+    /// A plugin's answer, counted or put into the envelope as its file wants.
+    pub(super) async fn enveloped(
+        &self,
+        answer: Response<Body>,
+        judged: envelope::Judged,
+        visit: &Visit<'_>,
+    ) -> Response<Body> {
+        let record = &visit.exchange.record;
+        let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // What the sidecar made is in the envelope.
+        let (Some(meters), None, false) = (&record.plugin, record.code, switched) else {
+            return answer;
+        };
+        let count = envelope::Count::new(meters, self.worker.spec.index);
+        let (id, timers) = (&record.request_id, &self.worker.timers);
+        judged.answer(answer, count, id, timers).await
     }
 
     /// The answer to a request, whatever became of it; the record goes with it.

@@ -95,6 +95,29 @@ impl Limiter {
         };
         asks.drawn().map(look).collect()
     }
+
+    /// What is left to a company of a plugin's limit; none where that does not count companies.
+    pub(crate) fn left_of(&self, plugin: &Plugin, company: &str, now: Instant) -> Option<u64> {
+        let limit = plugin.rate_limit.as_ref()?;
+        self.left(limit, Owner::Plugin(plugin.name.as_str()), company, now)
+    }
+
+    /// What is left to a company of the limit of its own file; none where that does not count the company as one.
+    pub(crate) fn left_of_own(
+        &self,
+        limit: &RateLimit,
+        company: &str,
+        now: Instant,
+    ) -> Option<u64> {
+        self.left(limit, Owner::Company(company), company, now)
+    }
+
+    fn left(&self, limit: &RateLimit, of: Owner<'_>, company: &str, now: Instant) -> Option<u64> {
+        let who = Who::Tenant(company);
+        let id = BucketId { of, who };
+        let left = self.store.look(&id, limit.quota(), self.nanoseconds(now));
+        (limit.key() == LimitKey::Tenant).then_some(left.requests)
+    }
 }
 
 impl<S> Limiter<S> {

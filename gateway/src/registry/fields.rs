@@ -45,6 +45,15 @@ pub(super) fn names(fields: &[Field]) -> Vec<&'static str> {
     fields.iter().map(|field| field.name).collect()
 }
 
+/// Whether a word is the name of a field of any table.
+pub(super) fn is_word(word: &str) -> bool {
+    let tables = [
+        PLUGIN, INSTANCE, RULE, EXAMPLE, CALLER, TENANTS, CORS, RATE_LIMIT, CANARY, RETRY, HEALTH,
+    ];
+    let mut all = tables.into_iter().flatten();
+    all.any(|field| field.name == word)
+}
+
 /// A day: whoever needs longer needs another shape of request.
 pub(super) const TIMEOUT_MAX_MS: u64 = 86_400_000;
 
@@ -260,8 +269,18 @@ pub(super) const PLUGIN: &[Field] = &[
     ),
     field(
         "openapi",
-        PATH,
-        "Where the plugin serves its contract. Default: /openapi.json.",
+        Shape::Either(&[Shape::Off, PATH]),
+        "Where the plugin serves its contract; false: it has none. Default: /openapi.json.",
+    ),
+    field(
+        "openapi_breaking",
+        Shape::Word(&["warn", "refuse"]),
+        "What becomes of an instance whose contract breaks the one in force: warn tells of it, refuse keeps it out. Default: warn.",
+    ),
+    field(
+        "envelope",
+        Shape::Word(&["pass", "check", "wrap"]),
+        "What is made of answers without the envelope: pass leaves them, check counts them, wrap puts bare errors into it. Default: pass.",
     ),
     field(
         "$schema",

@@ -12,7 +12,8 @@ use gapura_protocol::path::{CanonicalPath, PathError};
 pub(crate) struct Mount(Box<str>);
 
 /// The paths the gateway answers by itself (CONTRACT section 6).
-pub(crate) const OWN_PATHS: [&str; 4] = ["/healthz", "/readyz", "/version", "/openapi.json"];
+pub(crate) const OWN_PATHS: [&str; 5] =
+    ["/healthz", "/readyz", "/version", "/openapi.json", "/docs"];
 
 /// Below this the gateway has paths of its own, now or later.
 const RESERVED: &str = "/.gapura";
@@ -114,6 +115,7 @@ mod tests {
             ("/a%c3%a9", "/a%C3%A9"),
             ("/healthz/x", "/healthz/x"),
             ("/versions", "/versions"),
+            ("/docs/api", "/docs/api"),
         ] {
             assert_eq!(
                 Mount::parse(text).map(|mount| mount.to_string()).as_deref(),
@@ -146,6 +148,7 @@ mod tests {
             "/version",
             "//openapi.json",
             "/%68ealthz",
+            "/docs/",
         ] {
             assert!(
                 Mount::parse(text)

@@ -15,10 +15,12 @@ use serde_json::Value as JsonValue;
 use super::access::{Access, Told};
 use super::auth_mode::AuthMode;
 use super::canary::{Canary, Chosen};
+use super::contract::Contract;
 use super::cors::Cors;
+use super::envelope::Envelope;
 use super::fields::{self, IN_FLIGHT_MAX, TIMEOUT_MAX_MS, VERSION_MAX, names};
 use super::headers::{self, HeaderPatterns};
-use super::health::{HealthCheck, Retry, read_path};
+use super::health::{HealthCheck, Retry};
 use super::mount::Mount;
 use super::rate_limit::{Limited, RateLimit};
 use super::rules::{Rules, Signing};
@@ -83,10 +85,10 @@ pub(crate) struct Plugin {
     pub min_version: Option<SemVer>,
     /// Another upstream for some of its companies.
     pub canary: Option<Canary>,
-    /// Where it serves its contract.
-    pub openapi: String,
-    /// Fields of the file that are checked and do nothing yet.
-    pub inactive: Vec<&'static str>,
+    /// Where it serves its contract, if it has one, and what a breaking one means.
+    pub contract: Option<Contract>,
+    /// What is made of its answers that are not in the envelope.
+    pub envelope: Envelope,
     /// The whole file as JSON, with words in the place of the values of `inject_headers`.
     pub described: Box<str>,
 }
@@ -117,6 +119,13 @@ impl Plugin {
         !self.upstream.is_plaintext() || self.plaintext_upstream
     }
 
+    /// Whether an instance has to show a contract that keeps to the one in force.
+    #[must_use]
+    pub(crate) fn keeps_breaking_out(&self) -> bool {
+        let contract = self.contract.as_ref();
+        contract.is_some_and(|contract| contract.keeps_breaking_out)
+    }
+
     /// The plugin as it is at its canary: elsewhere, and all else the same.
     #[must_use]
     pub(crate) fn at_canary(&self) -> Option<Self> {
@@ -128,6 +137,8 @@ impl Plugin {
             auth: canary.auth,
             signed: canary.signed,
             canary: None,
+            // The contract of a plugin is that of its main upstream.
+            contract: None,
             ..self.clone()
         })
     }
@@ -144,7 +155,6 @@ impl Plugin {
         for field in fields::PLUGIN.iter().filter(|field| field.required) {
             fields.require(field.name);
         }
-        let mut inactive = Vec::new();
         let name = read_name(&mut fields);
         let version = read_version(&mut fields);
         let mount = read_mount(&mut fields);
@@ -178,7 +188,8 @@ impl Plugin {
         let max_body = fields
             .whole("max_body_bytes", 0..=u64::MAX)
             .or(rules.max_body);
-        let openapi = read_openapi(&mut fields, &mut inactive);
+        let contract = Contract::read(&mut fields);
+        let envelope = Envelope::read(&mut fields);
         let retry = Retry::read(&mut fields);
         let health = HealthCheck::read(&mut fields);
         let min_version = read_min_version(&mut fields);
@@ -220,8 +231,8 @@ impl Plugin {
             retry,
             min_version,
             canary,
-            openapi,
-            inactive,
+            contract,
+            envelope,
             described: described(root),
         })
     }
@@ -384,15 +395,6 @@ fn check_plaintext(
             "can't be proven over plain http; put a sidecar there and write https://, or remove it",
         );
     }
-}
-
-fn read_openapi(fields: &mut Fields<'_, '_>, inactive: &mut Vec<&'static str>) -> String {
-    let default = "/openapi.json".to_owned();
-    if fields.node("openapi").is_none() {
-        return default;
-    }
-    inactive.push("openapi");
-    read_path(fields, "openapi").unwrap_or(default)
 }
 
 fn read_min_version(fields: &mut Fields<'_, '_>) -> Option<SemVer> {

@@ -122,6 +122,12 @@ impl RateLimit {
         self.quota
     }
 
+    /// How many at once.
+    #[must_use]
+    pub(crate) fn burst(&self) -> u64 {
+        self.burst
+    }
+
     /// Its name among the limits of an answer.
     pub(crate) fn policy(&self) -> &'static str {
         self.policy

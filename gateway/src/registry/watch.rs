@@ -20,6 +20,7 @@ use gapura_telemetry::log::{Level, Log};
 use super::build::{Built, State, build};
 use super::fault::FileFault;
 use super::folder::{PLUGINS, Snapshot, reading, stamp};
+use super::journal::Journal;
 use super::last_good;
 use super::rules::Rules;
 use super::table::Table;
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
 pub(crate) struct Registry {
     table: Arc<ArcSwap<Table<Running>>>,
     counts: Arc<Counts>,
+    journal: Arc<ArcSwap<Journal>>,
 }
 
 /// The registry's numbers, for the metrics.
@@ -127,6 +129,7 @@ impl Registry {
         let registry = Self {
             table: Arc::default(),
             counts: Arc::default(),
+            journal: Arc::default(),
         };
         let mut watcher = Watcher {
             settings,
@@ -139,7 +142,7 @@ impl Registry {
             faults: Vec::new(),
             warnings: Vec::new(),
         };
-        watcher.publish(built, true);
+        watcher.publish(built, &snapshot, true);
         if let Some(folder) = &watcher.settings.last_good {
             watcher.last_good_written(last_good::write(folder, &watcher.state));
         }
@@ -156,6 +159,12 @@ impl Registry {
     #[must_use]
     pub(crate) fn table(&self) -> Arc<Table<Running>> {
         self.table.load_full()
+    }
+
+    /// What stands in the folder, and what became different.
+    #[must_use]
+    pub(crate) fn journal(&self) -> Arc<Journal> {
+        self.journal.load_full()
     }
 
     /// The numbers for the metrics.
@@ -185,7 +194,10 @@ impl Watcher {
     }
 
     /// Puts a table in force and says so.
-    fn publish(&mut self, built: Built, is_reload: bool) {
+    fn publish(&mut self, built: Built, snapshot: &Snapshot, is_reload: bool) {
+        let journal = self.registry.journal.load();
+        let journal = journal.next(snapshot, &built, self.log.clock().now());
+        self.registry.journal.store(Arc::new(journal));
         let Built {
             table,
             state,
@@ -273,7 +285,7 @@ impl Follower<Snapshot> for Watcher {
         }
         let rules = &self.settings.rules;
         let built = build(Some(&self.state), &snapshot, rules, Instant::now());
-        self.publish(built, why != Why::Due);
+        self.publish(built, &snapshot, why != Why::Due);
         if let Some(folder) = self.settings.last_good.clone() {
             let state = self.state.clone();
             let written = blocking(move || last_good::write(&folder, &state)).await;

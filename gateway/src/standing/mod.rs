@@ -145,6 +145,13 @@ impl Standing {
         taken.await.unwrap_or(Err(NotTaken::NotKept))
     }
 
+    /// The companies that are not let in, by their files.
+    #[must_use]
+    pub(crate) fn suspended(&self) -> Vec<String> {
+        let tenants = self.0.tenants.as_ref();
+        tenants.map_or_else(Vec::new, |tenants| tenants.load().suspended())
+    }
+
     /// Whether a page of `origin` may read answers to `company`'s callers by the company's own file; of any company's, if `None`.
     #[must_use]
     pub(crate) fn shows_pages(&self, origin: &str, company: Option<&str>) -> bool {

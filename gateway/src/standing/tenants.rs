@@ -80,6 +80,15 @@ impl Tenants {
         self.by_company.get(company).map(|tenant| &**tenant)
     }
 
+    /// The companies that are not let in, in their order.
+    pub(super) fn suspended(&self) -> Vec<String> {
+        let all = self.by_company.values();
+        let suspended = all.filter(|tenant| tenant.suspended);
+        let mut names: Vec<String> = suspended.map(|tenant| tenant.company.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// How many companies something holds for.
     pub(super) fn len(&self) -> usize {
         self.by_company.len()

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     generation: AtomicU64,
     /// An instance is out until it has said that it is new enough.
     wary: AtomicBool,
+    /// An instance is out until it has shown a contract that will do.
+    strict: AtomicBool,
     epoch: Epoch,
     allowance: Allowance,
     name: Name,
@@ -152,6 +154,9 @@ impl Cluster {
             Some(Reason::Failures) => ": requests to it failed five times in a row",
             Some(Reason::Probes) => ": it does not answer when it is asked how it is",
             Some(Reason::Version) => ": it does not say that it is as new as min_version wants",
+            Some(Reason::Contract) => {
+                ": it has not shown a contract that keeps to the one in force, as openapi_breaking wants"
+            }
             None => "",
         };
         let message = format!("the instance of plugin {plugin} at {at} {what}{because}");
@@ -201,6 +206,9 @@ impl Cluster {
             if self.wary.load(Relaxed) {
                 hold_out_the_unknown(&next);
             }
+            if self.strict.load(Relaxed) {
+                hold_out_the_unread(&next);
+            }
             self.instances.store(Arc::new(next));
         }
     }
@@ -210,6 +218,23 @@ impl Cluster {
         if self.wary.swap(wary, Relaxed) != wary && wary {
             hold_out_the_unknown(&self.instances.load());
             self.generation.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether instances have to show their contract before they get requests.
+    fn set_strict(&self, strict: bool) {
+        if self.strict.swap(strict, Relaxed) != strict && strict {
+            hold_out_the_unread(&self.instances.load());
+            self.generation.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What has shown no contract may break the one in force.
+fn hold_out_the_unread(instances: &[Arc<Instance>]) {
+    for instance in instances {
+        if instance.contract().is_none() {
+            instance.health.contract_fits(false, 1);
         }
     }
 }
@@ -299,6 +324,7 @@ impl Clusters {
         for cluster in running.clusters() {
             cluster.set_wary(plugin.min_version.is_some());
         }
+        running.main.set_strict(plugin.keeps_breaking_out());
         running
     }
 
@@ -330,6 +356,7 @@ impl Clusters {
             instances: ArcSwap::from_pointee(listed),
             generation: AtomicU64::new(0),
             wary: AtomicBool::new(false),
+            strict: AtomicBool::new(false),
             epoch: self.epoch,
             allowance: Allowance::default(),
             name: plugin.name.clone(),

@@ -18,6 +18,7 @@ use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::secured::Secured;
+use gapura_transport::session::Session;
 use gapura_transport::upstream::dial;
 use gapura_transport::upstream::kept::Opened;
 use gapura_transport::upstream::lifeline::Lifeline;
@@ -150,9 +151,10 @@ impl Dialer {
             .collect();
         let peer = Peer::of_judged_chain(&chain)
             .map_err(|refusal| Failure::Identity(refusal.to_string()))?;
+        let shown = (chain, Session::of(session));
         let guard = self
             .live
-            .admit(Side::Hop, peer, chain, trust.generation(), Instant::now());
+            .admit(Side::Hop, peer, shown, trust.generation(), Instant::now());
         Ok((Box::new(Secured::from(stream)), Some(guard), http2))
     }
 

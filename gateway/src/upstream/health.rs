@@ -38,6 +38,8 @@ pub(crate) enum Reason {
     Probes = 2,
     /// It is older than `min_version`, or does not say how old it is.
     Version = 4,
+    /// Its contract breaks the one in force, or has not been read.
+    Contract = 8,
 }
 
 /// An instance that was in is out, or the other way round.
@@ -147,6 +149,12 @@ impl Health {
         self.hold_out(Reason::Failures)
     }
 
+    /// Until when it is out for its failures; none if it is not.
+    pub(crate) fn ejected_until(&self) -> Option<u64> {
+        self.is_out_for(Reason::Failures)
+            .then(|| self.ejected_until.load(Relaxed))
+    }
+
     /// When one request may be tried there, for it is out for its failures alone; none if it is not.
     pub(crate) fn trial_at(&self) -> Option<u64> {
         let alone = self.out.load(Relaxed) == Reason::Failures as u8;
@@ -203,6 +211,15 @@ impl Health {
         }
     }
 
+    /// It is known whether its contract will do.
+    pub(crate) fn contract_fits(&self, fits: bool, now: u64) -> Option<Change> {
+        if fits {
+            self.let_in(Reason::Contract, now)
+        } else {
+            self.hold_out(Reason::Contract)
+        }
+    }
+
     fn returns(&self, now: u64) -> Option<Change> {
         if now < self.ejected_until.load(Relaxed) {
             return None;
@@ -242,7 +259,7 @@ impl Health {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Failures, Self::Probes, Self::Version];
+    pub(crate) const ALL: [Self; 4] = [Self::Failures, Self::Probes, Self::Version, Self::Contract];
 
     /// The word for logs and the operator's side.
     pub(crate) fn as_str(self) -> &'static str {
@@ -250,6 +267,7 @@ impl Reason {
             Self::Failures => "failures",
             Self::Probes => "probes",
             Self::Version => "version",
+            Self::Contract => "contract",
         }
     }
 }

@@ -14,6 +14,8 @@ use arc_swap::ArcSwapOption;
 use gapura_telemetry::span::Callee;
 
 use super::health::Health;
+use super::loads::Loads;
+use crate::openapi::Digest;
 use crate::registry;
 use crate::registry::Host;
 
@@ -42,7 +44,19 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     /// When it is asked how it is.
     pub(crate) asking: Asking,
+    /// What workers have under way there.
+    pub(crate) loads: Loads,
     version: ArcSwapOption<String>,
+    contract: ArcSwapOption<Contract>,
+}
+
+/// What is known of an instance's contract.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    /// The document that it serves; none that can be had, if `None`.
+    pub(crate) digest: Option<Digest>,
+    /// Whether it keeps to the one in force.
+    pub(crate) fits: bool,
 }
 
 /// When the prober asks an instance, which it alone reads and writes.
@@ -53,6 +67,10 @@ pub(crate) struct Asking {
     pub(crate) next_version: AtomicU64,
     /// A question is under way.
     pub(crate) busy: AtomicBool,
+    /// When it is asked for its contract, which takes longer and keeps no other question waiting.
+    pub(crate) next_contract: AtomicU64,
+    /// That is under way.
+    pub(crate) reading: AtomicBool,
 }
 
 /// The time that all instances of a registry share.
@@ -99,7 +117,9 @@ impl Instance {
             place,
             health: joined.map_or_else(Health::default, Health::joining),
             asking: Asking::default(),
+            loads: Loads::default(),
             version: ArcSwapOption::empty(),
+            contract: ArcSwapOption::empty(),
         }
     }
 
@@ -121,6 +141,16 @@ impl Instance {
     /// What it said that it runs, when it was last asked.
     pub(crate) fn version(&self) -> Option<Arc<String>> {
         self.version.load_full()
+    }
+
+    /// What is known of its contract; nothing, until it has been asked for.
+    pub(crate) fn contract(&self) -> Option<Arc<Contract>> {
+        self.contract.load_full()
+    }
+
+    /// Its contract has been looked at.
+    pub(crate) fn serves_contract(&self, contract: Contract) {
+        self.contract.store(Some(Arc::new(contract)));
     }
 
     /// It said what it runs, or does not say; whether that is news.

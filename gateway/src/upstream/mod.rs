@@ -4,7 +4,7 @@
 //! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
 //! an address, an identity and a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is and `health` remembers; `balance`
+//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is (`question`), `contracts` what it serves, and `health` remembers; `balance`
 //! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
 //! opens them.
 
@@ -15,6 +15,7 @@ mod balance;
 mod budget;
 pub(crate) mod carrier;
 pub(crate) mod cluster;
+mod contracts;
 mod dial;
 pub(crate) mod error;
 mod fair_queue;
@@ -23,12 +24,14 @@ pub(crate) mod holding;
 mod hop;
 pub(crate) mod instance;
 mod load;
+mod loads;
 mod lookup;
 pub(crate) mod mirror;
 mod outcome;
 mod outgrown;
 mod place;
 pub(crate) mod prober;
+mod question;
 pub(crate) mod resolve;
 mod retry;
 mod shared;

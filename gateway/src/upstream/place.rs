@@ -131,6 +131,11 @@ impl Place {
         let mut hops = self.hops.borrow_mut();
         self.align(&mut hops, &cluster, ways);
         hops.hops.iter().for_each(|hop| hop.sweep());
+        let (index, now) = (ways.worker.spec.index, cluster.epoch().now());
+        for rank in (0..hops.hops.len()).filter_map(|at| hops.rota.rank(at)) {
+            let (load, seen) = (&rank.load, &rank.instance.loads);
+            seen.tell(index, load.in_flight(), load.micros(now));
+        }
         true
     }
 

@@ -1,122 +1,107 @@
 //! Asks each instance how it is and what it runs, one prober a program.
 //!
 //! In: the plugins in force. Out: each instance's health and version, as far as it tells: `health.path` at each interval, give or
-//! take a tenth, and `/version` every five seconds or as soon as it is back. The questions go over the very connections that
-//! requests take, marked as the gateway's own. Whoever answers is well, whatever the answer says, but for a 503 of its own, by
-//! which a plugin says that it is not, and for an answer that the sidecar made because there is no plugin.
-//! Invariant: of one instance one question is under way at a time, and each has an end.
+//! take a tenth, and `/version` every five seconds or as soon as it is back; `contracts` asks for the rest. Whoever answers is well,
+//! whatever the answer says, but for a 503 of its own, by which a plugin says that it is not, and for an answer that the sidecar
+//! made because there is no plugin.
+//! Invariant: of one instance one question is under way at a time, beside that for its contract, and each has an end.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use gapura_protocol::context::RequestId;
-use gapura_protocol::headers::{X_GAPURA_MADE, X_GAPURA_PROBE, X_REQUEST_ID};
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::Level;
-use gapura_transport::body::{Body, Upload};
-use http::header::{HOST, HeaderValue};
-use http::{Method, Request, StatusCode, Uri, Version};
-use http_body::Body as _;
+use http::StatusCode;
 use serde_json::Value;
 
-use super::cluster::{Cluster, Running};
-use super::health::{Change, Reason};
-use super::instance::{Address, Asking, Instance};
-use super::{Error, Upstreams};
-use crate::registry::{HealthCheck, Plugin, Registry, SemVer};
+use super::Upstreams;
+use super::cluster::Running;
+use super::contracts::Contracts;
+use super::health::Change;
+use super::instance::{Asking, Instance};
+use super::question::{Question, judge};
+use crate::openapi::Book;
+use crate::registry::{HealthCheck, Plugin, Registry};
 
-/// What is asked of one instance.
-struct Question {
+/// Who asks.
+struct Prober {
     upstreams: Rc<Upstreams>,
     worker: Rc<Worker>,
-    plugin: Arc<Plugin>,
-    cluster: Arc<Cluster>,
-    instance: Arc<Instance>,
-    /// What the operator believes runs there matters.
-    is_main: bool,
-    health: bool,
-    version: bool,
+    contracts: Contracts,
 }
 
-/// An answer to a question.
-struct Told {
-    status: StatusCode,
-    /// The sidecar made it.
-    made: bool,
-    body: Bytes,
+/// The questions how it is and what it runs, which go one after the other.
+struct Usual {
+    to: Question,
+    health: bool,
+    version: bool,
 }
 
 /// How often it is looked whose time has come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A question without an answer ends after its interval, but within these.
-const LEAST_WAIT: Duration = Duration::from_secs(1);
-const MOST_WAIT: Duration = Duration::from_secs(5);
-
 /// How often an instance is asked what it runs.
 const VERSION_EVERY_MS: u64 = 5_000;
 
-/// More of an answer is not read.
-const ANSWER_MAX: usize = 64 * 1024;
-
-/// Asks the instances of all plugins of `registry`, for ever.
-pub(crate) async fn run(upstreams: Rc<Upstreams>, worker: Rc<Worker>, registry: Registry) {
+/// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes into the book.
+pub(crate) async fn run(
+    upstreams: Rc<Upstreams>,
+    worker: Rc<Worker>,
+    registry: Registry,
+    book: Book,
+) {
+    let mut prober = Prober {
+        upstreams,
+        worker,
+        contracts: Contracts::new(book),
+    };
     loop {
-        worker.timers.sleep(LOOK_EVERY).await;
+        prober.worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
+        prober.contracts.compare(&table);
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
-            look(&upstreams, &worker, plugin, running);
+            prober.look(plugin, running);
         }
     }
 }
 
-fn look(upstreams: &Rc<Upstreams>, worker: &Rc<Worker>, plugin: &Arc<Plugin>, running: &Running) {
-    let main = std::iter::once((plugin, &running.main, true));
-    let canary = running.canary.iter();
-    let all = main.chain(canary.map(|canary| (&canary.plugin, &canary.cluster, false)));
-    for (plugin, cluster, is_main) in all {
-        let is_asked = plugin.health.is_some() || plugin.min_version.is_some();
-        let now = cluster.epoch().now();
-        for instance in cluster.instances().iter() {
-            judge(plugin, cluster, instance, worker);
-            if !is_asked {
-                continue;
-            }
-            let (health, version) = due(instance, plugin, worker, now);
-            if (health || version) && !instance.asking.busy.swap(true, Relaxed) {
-                let question = Question {
-                    upstreams: upstreams.clone(),
-                    worker: worker.clone(),
+impl Prober {
+    fn look(&self, plugin: &Arc<Plugin>, running: &Running) {
+        let main = std::iter::once((plugin, &running.main, true));
+        let canary = running.canary.iter();
+        let all = main.chain(canary.map(|canary| (&canary.plugin, &canary.cluster, false)));
+        for (plugin, cluster, is_main) in all {
+            let is_asked = plugin.health.is_some() || plugin.min_version.is_some();
+            let now = cluster.epoch().now();
+            for instance in cluster.instances().iter() {
+                judge(plugin, cluster, instance, &self.worker);
+                let to = || Question {
+                    upstreams: self.upstreams.clone(),
+                    worker: self.worker.clone(),
                     plugin: plugin.clone(),
                     cluster: cluster.clone(),
                     instance: instance.clone(),
                     is_main,
-                    health,
-                    version,
                 };
-                worker.tasks.spawn("a probe", question.ask());
+                if plugin.contract.is_some() {
+                    self.contracts.look(instance, &self.worker, now, to);
+                }
+                if !is_asked {
+                    continue;
+                }
+                let (health, version) = due(instance, plugin, &self.worker, now);
+                if (health || version) && !instance.asking.busy.swap(true, Relaxed) {
+                    let usual = Usual {
+                        to: to(),
+                        health,
+                        version,
+                    };
+                    self.worker.tasks.spawn("a probe", usual.ask());
+                }
             }
         }
-    }
-}
-
-/// Holds an instance out that does not say that it is as new as it must be, and lets it in as soon as it does, or need not.
-fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, worker: &Worker) {
-    let fits = plugin.min_version.as_ref().is_none_or(|least| {
-        let said = instance.version();
-        let read = said.and_then(|said| SemVer::parse(&said));
-        read.is_some_and(|said| said >= *least)
-    });
-    let health = &instance.health;
-    if fits == health.is_out_for(Reason::Version)
-        && let Some(change) = health.version_fits(fits, cluster.epoch().now())
-    {
-        cluster.changed(instance, change, &worker.spec.log);
     }
 }
 
@@ -137,19 +122,21 @@ fn due(instance: &Instance, plugin: &Plugin, worker: &Worker, now: u64) -> (bool
     (health, version)
 }
 
-impl Question {
+impl Usual {
     async fn ask(self) {
         let mut is_there = true;
         if self.health
-            && let Some(check) = &self.plugin.health
+            && let Some(check) = &self.to.plugin.health
         {
-            is_there = self.ask_how(check).await;
+            is_there = self.to.ask_how(check).await;
         }
         if self.version && is_there {
-            self.ask_version().await;
+            self.to.ask_version().await;
         }
     }
+}
 
+impl Question {
     /// Asks how it is; whether anybody answered.
     async fn ask_how(&self, check: &HealthCheck) -> bool {
         let told = self.get(&check.path).await;
@@ -190,6 +177,8 @@ impl Question {
         let is_new = self.instance.says_version(said.clone());
         judge(&self.plugin, &self.cluster, &self.instance, &self.worker);
         if is_new {
+            // What runs there now may serve another contract.
+            self.instance.asking.next_contract.store(0, Relaxed);
             self.compare(said.as_deref());
         }
     }
@@ -220,81 +209,12 @@ impl Question {
             self.cluster.changed(&self.instance, change, log);
         }
     }
-
-    /// The answer to a GET of the gateway's own.
-    async fn get(&self, path: &str) -> Result<Told, Error> {
-        let wait = self.plugin.health.as_ref().map(|check| check.interval);
-        let wait = wait.unwrap_or(LEAST_WAIT).clamp(LEAST_WAIT, MOST_WAIT);
-        let request = self.request(path)?;
-        let upload = Rc::new(Upload::finished());
-        let asked = self
-            .upstreams
-            .ask(&self.cluster, &self.instance, request, &upload, wait);
-        let answer = asked.await?.response;
-        let (head, mut body) = answer.into_parts();
-        let mut all = BytesMut::new();
-        let deadline = self.worker.timers.sleep(wait);
-        loop {
-            let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
-                std::task::Poll::Pending => deadline.poll_passed(cx).map(|()| Err(Error::Timeout)),
-                ready => ready.map(Ok),
-            });
-            match frame.await? {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        all.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(_)) => return Err(Error::Protocol),
-                None => break,
-            }
-            if all.len() > ANSWER_MAX {
-                break;
-            }
-        }
-        Ok(Told {
-            status: head.status,
-            made: head.headers.contains_key(X_GAPURA_MADE) && !self.plugin.upstream.is_plaintext(),
-            body: all.freeze(),
-        })
-    }
-
-    fn request(&self, path: &str) -> Result<Request<Body>, Error> {
-        let host = match self.instance.at() {
-            Address::Tcp(at) => at.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
-        };
-        let id = RequestId::new_v7(
-            self.worker.spec.clock.unix_millis(),
-            self.worker.random.next_wide(),
-        );
-        let request = Request::builder()
-            .method(Method::GET)
-            .header(X_REQUEST_ID, id.header());
-        let request = if self.plugin.upstream.is_plaintext() {
-            request
-                .version(Version::HTTP_11)
-                .uri(path)
-                .header(HOST, host)
-        } else {
-            let uri = Uri::builder()
-                .scheme("https")
-                .authority(host)
-                .path_and_query(path)
-                .build();
-            request
-                .version(Version::HTTP_2)
-                .uri(uri.map_err(|_| Error::Unwritable)?)
-                .header(X_GAPURA_PROBE, HeaderValue::from_static("1"))
-        };
-        request.body(Body::empty()).map_err(|_| Error::Unwritable)
-    }
 }
 
-impl Drop for Question {
+impl Drop for Usual {
     /// However it ended, the next one may be asked.
     fn drop(&mut self) {
-        self.instance.asking.busy.store(false, Relaxed);
+        self.to.instance.asking.busy.store(false, Relaxed);
     }
 }
 

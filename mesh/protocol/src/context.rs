@@ -186,21 +186,6 @@ impl RequestId {
                 .unwrap_or(HeaderValue::from_static("unnamed")),
         )
     }
-
-    /// The id for a message of HTTP/2.
-    #[must_use]
-    pub fn unindexed(&self) -> HeaderValue {
-        self.keep_out(self.0.clone())
-    }
-
-    /// Keeps a value that seldom comes twice out of the table by which HTTP/2 compresses headers (RFC 7541, section 7.1.3): it
-    /// would push out what does come again, and is looked through for each that follows. Of one request in sixteen, by the
-    /// digits of new ids, it goes in all the same, so that at least the name is there.
-    #[must_use]
-    pub fn keep_out(&self, mut value: HeaderValue) -> HeaderValue {
-        value.set_sensitive(self.0.as_bytes().last() != Some(&b'0'));
-        value
-    }
 }
 
 macro_rules! as_header {

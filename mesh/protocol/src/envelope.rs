@@ -147,7 +147,7 @@ pub fn refusal(code: Code, by: By, request_id: &RequestId) -> Response<Bytes> {
 pub fn with_id<B>(mut answer: Response<B>, request_id: &RequestId) -> Response<B> {
     answer
         .headers_mut()
-        .insert(X_REQUEST_ID, request_id.unindexed());
+        .insert(X_REQUEST_ID, request_id.header().clone());
     answer
 }
 
@@ -156,7 +156,7 @@ fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body_len));
-    headers.insert(X_REQUEST_ID, request_id.unindexed());
+    headers.insert(X_REQUEST_ID, request_id.header().clone());
     retry_after(headers, code);
     if code == Code::MethodNotAllowed {
         // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.

@@ -3,7 +3,6 @@
 //! In: what all programs share, and of each program a [`Report`] of what it knows besides. Out: a page for each
 //! [`Endpoint`]. Invariant: no page shows a key, a token or a secret; what is shown of settings is made where they are read.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use gapura_protocol::leg::Side;
@@ -14,86 +13,52 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::admin::{Endpoint, Events, Page, Pages};
-use crate::shared::{Missing, Shared};
+use crate::feed::{self, Feed};
+use crate::report::Report;
+use crate::shared::Missing;
 use crate::tap::{TAP, Taps};
 use crate::trust_metrics::render_trust;
 
-/// What one program has to say besides what both do.
-pub trait Report: 'static {
-    /// The sides whose connections it counts.
-    const SIDES: &'static [Side];
-
-    /// Whether it explains how it would decide a request.
-    const EXPLAINS: bool = false;
-
-    /// What it shares with the other.
-    fn shared(&self) -> &Shared;
-
-    /// What keeps it from being ready.
-    fn missing(&self) -> Vec<Missing> {
-        self.shared().missing()
-    }
-
-    /// A page of its own; `None` where this program has none.
-    fn page(&self, _endpoint: Endpoint) -> Option<Page> {
-        None
-    }
-
-    /// The certificate that clients see, as `/certificates` shows it, where there is a listener for clients.
-    fn public_certificate(&self) -> Option<Value> {
-        None
-    }
-
-    /// When that ends.
-    fn public_not_after(&self) -> Option<u64> {
-        None
-    }
-
-    /// How many connections of clients were ended since somebody is no longer welcome, where there are any.
-    fn revoked_clients(&self) -> Option<u64> {
-        None
-    }
-
-    /// How it would decide the request that `question` describes, in JSON.
-    fn explain(&self, _question: &[u8]) -> Option<Page> {
-        None
-    }
-
-    /// Where each plugin in force is mounted, in a program that has mounts.
-    fn mounts(&self) -> Option<BTreeMap<String, String>> {
-        None
-    }
-
-    /// Counters of its own.
-    fn metrics(&self, _text: &mut Text) {}
-}
-
 /// The operator's side.
-pub struct Admin<R> {
+pub(crate) struct Admin<R> {
+    /// What the program says.
     report: Rc<R>,
+    /// Who looks at the page.
+    feed: Feed,
+    /// Who looks at finished requests.
     taps: Taps,
 }
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
-pub struct Health<R>(pub Rc<R>);
+pub(crate) struct Health<R>(pub(crate) Rc<R>);
 
 impl<R: Report> Admin<R> {
-    /// Of a program that has `report` to say.
-    #[must_use]
-    pub fn new(report: Rc<R>) -> Self {
+    /// Of a program that has `report` to say, whose page `feed` shows.
+    pub(crate) fn new(report: Rc<R>, feed: Feed) -> Self {
         let shared = report.shared();
         let taps = Taps::new(shared.tap.clone(), shared.log.clone());
-        Self { report, taps }
+        Self { report, feed, taps }
     }
 }
 
 impl<R: Report> Pages for Admin<R> {
     fn page(&self, path: &str) -> Option<Page> {
-        page(&*self.report, Endpoint::of(path)?)
+        match Endpoint::of(path) {
+            Some(endpoint) => page(&*self.report, endpoint),
+            None => (path == feed::DOCUMENT).then(|| self.feed.page(&*self.report)),
+        }
+    }
+
+    fn open_page(&self, path: &str) -> Option<Page> {
+        feed::asset(path)
     }
 
     fn events(&self, path: &str, query: Option<&str>) -> Option<Result<Events, Page>> {
-        (path == TAP).then(|| self.taps.events(query))
+        match path {
+            feed::EVENTS => Some(self.feed.look(&*self.report)),
+            TAP => Some(self.taps.events(query)),
+            _ => None,
+        }
     }
 
     fn takes_questions(&self, path: &str) -> bool {
@@ -168,7 +133,7 @@ fn metrics<R: Report>(report: &R) -> String {
         &mut text,
         &shared.trust.load(),
         &shared.trust_counters,
-        report.public_not_after(),
+        report.public_life().map(|(_, _, not_after)| not_after),
     );
     if let Some(closed) = report.revoked_clients() {
         // In the family that `render_trust` has just ended with.

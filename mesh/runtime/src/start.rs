@@ -20,13 +20,15 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
+use crate::feed::Feed;
 use crate::listeners::{AdminPages, ListenSpec, Listeners};
 use crate::load::Ground;
-use crate::pages::{Admin, Health, Report};
+use crate::pages::{Admin, Health};
 use crate::places::{Bounds, Places};
 use crate::program::{self, Running, StartError};
 use crate::reload::asked::Reloads;
 use crate::reload::trust::{self, Reloader};
+use crate::report::Report;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::spans::{Ending, Exporter};
@@ -206,8 +208,10 @@ impl Prepared {
         let serve = move || async move {
             let mut tasks = JoinSet::new();
             let report = Rc::new(control(&mut tasks, &asked));
+            let feed = Feed::default();
+            tasks.spawn_local(feed.clone().run(report.clone()));
             let watchers = AdminPages {
-                admin: Rc::new(Admin::new(report.clone())),
+                admin: Rc::new(Admin::new(report.clone(), feed)),
                 health: Rc::new(Health(report)),
                 token: ground.admin_token,
             };

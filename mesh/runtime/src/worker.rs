@@ -257,9 +257,11 @@ async fn work<S: Serve>(
         log.event(Level::Error, "panic", &message, &[]);
     }));
     let (tidying, timers) = (Rc::downgrade(serve), worker.timers.clone());
+    let sink = worker.sink.clone();
     chores.spawn_local(async move {
         loop {
             timers.sleep(Duration::from_secs(1)).await;
+            sink.tell_companies();
             let Some(serve) = tidying.upgrade() else {
                 return;
             };

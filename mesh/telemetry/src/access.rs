@@ -18,6 +18,7 @@ use gapura_protocol::trace::{Trace, TraceId};
 use http::Method;
 use http::uri::PathAndQuery;
 
+use crate::busiest::Busiest;
 use crate::log::{Log, push_json_text};
 use crate::metrics::{Meters, PluginMeters};
 use crate::span::{Asked, Served, Spans, Tracer, TracerSpec};
@@ -41,6 +42,7 @@ pub struct Sink {
     meters: Arc<Meters>,
     worker: usize,
     batch: RefCell<Batch>,
+    busiest: RefCell<Busiest>,
     tap: Source,
     tracer: Option<Tracer>,
     /// Whatever is under way is being cut.
@@ -176,6 +178,7 @@ impl Sink {
             meters,
             worker,
             batch: RefCell::default(),
+            busiest: RefCell::new(Busiest::new(Instant::now())),
             tap: Source::new(tap),
             tracer: tracer.map(Tracer::new),
             cut: Cell::new(false),
@@ -248,6 +251,14 @@ impl Sink {
         self.tap.flush();
     }
 
+    /// Hands over what has been counted of companies; to be called about once a second.
+    pub fn tell_companies(&self) {
+        if let Some(companies) = self.meters.companies() {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.hand_over(companies, self.worker, Instant::now());
+        }
+    }
+
     fn finish(&self, record: &Record) {
         let took = record.started.elapsed();
         let worker = self.meters.worker(self.worker);
@@ -265,6 +276,10 @@ impl Sink {
                 record.switched.unwrap_or(took),
                 record.upstream,
             );
+        }
+        if let (Some(company), Some(companies)) = (&record.tenant, self.meters.companies()) {
+            let mut busiest = self.busiest.borrow_mut();
+            busiest.count(companies, company, record.code);
         }
         let wanted = match self.mode {
             AccessLog::On => true,
@@ -461,6 +476,9 @@ fn push_millis(line: &mut Vec<u8>, took: Duration) {
 }
 
 #[cfg(test)]
+mod figures;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
@@ -589,59 +607,5 @@ mod tests {
         assert_eq!(written(AccessLog::Errors, 200).len(), 0);
         assert_eq!(written(AccessLog::Errors, 404).len(), 1);
         assert_eq!(written(AccessLog::Off, 500).len(), 0);
-    }
-
-    /// `cargo test --release -p gapura-telemetry -- --ignored --nocapture what_a_tap_costs`
-    #[test]
-    #[ignore = "prints figures"]
-    #[allow(clippy::print_stdout)]
-    fn what_a_tap_costs() {
-        use crate::tap::Filter;
-        const MANY: u32 = 200_000;
-        let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
-        let meters = Arc::new(Meters::new(1, &[]));
-        let (tap, peer) = (Tap::default(), Rc::<str>::from("127.0.0.1:50000"));
-        let sinks = [None, Some(tap.clone())]
-            .map(|tap| Sink::new(log.clone(), AccessLog::Off, meters.clone(), 0, tap, None));
-        let plugin = meters.plugin("lab");
-        let each = |what: &str, sink: &Rc<Sink>, watch: Option<&crate::tap::Watch>| {
-            let (begun, mut lines) = (Instant::now(), Vec::new());
-            for at in 0..MANY {
-                let id = RequestId::parse(b"0af7651916cd43dd8448eb211c80319c").unwrap();
-                let mut record = sink.begin(id, Method::GET, peer.clone());
-                if sink.logs() {
-                    record.path =
-                        LoggedPath::Same(PathAndQuery::from_static("/v1/plugins/lab/reports/42"));
-                }
-                record.tenant = Some(TenantId::parse(b"42").unwrap());
-                record.belongs_to(&plugin);
-                record.status = 200;
-                drop(record);
-                if let Some(watch) = watch.filter(|_| at % 1000 == 0) {
-                    sink.flush();
-                    lines.clear();
-                    watch.take(&mut lines);
-                }
-            }
-            println!("{what}: {:?} a request", begun.elapsed() / MANY);
-        };
-        for _ in 0..2 {
-            each("without a tap        ", &sinks[0], None);
-            each("nobody looks         ", &sinks[1], None);
-        }
-        let other = Filter {
-            plugin: Some("other".to_owned()),
-            ..Filter::default()
-        };
-        let one = tap.watch(other).unwrap();
-        each("one looks at others  ", &sinks[1], Some(&one));
-        let all: Vec<_> = (0..7)
-            .map(|_| tap.watch(Filter::default()).unwrap())
-            .collect();
-        each("seven, six asleep    ", &sinks[1], all.first());
-        drop(all);
-        drop(one);
-        let one = tap.watch(Filter::default()).unwrap();
-        each("one looks at all     ", &sinks[1], Some(&one));
     }
 }

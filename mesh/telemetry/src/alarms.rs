@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::log::{Level, Log};
 use gapura_protocol::labelled;
@@ -65,7 +66,16 @@ pub fn docs(name: &str) -> String {
 #[derive(Clone)]
 pub struct Alarms {
     log: Log,
-    raised: Arc<Mutex<BTreeMap<Alarm, String>>>,
+    raised: Arc<Mutex<BTreeMap<Alarm, Raised>>>,
+}
+
+/// One that is raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// What is wrong, and what to do.
+    pub sentence: String,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 impl Alarms {
@@ -81,8 +91,14 @@ impl Alarms {
     /// Raises `alarm`, saying in one sentence what is wrong and what to do. Silent while the same sentence is raised already.
     pub fn raise(&self, alarm: Alarm, sentence: &str) {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        if raised.get(&alarm).is_none_or(|known| known != sentence) {
-            raised.insert(alarm, sentence.to_owned());
+        let known = raised.get(&alarm);
+        if known.is_none_or(|known| known.sentence != sentence) {
+            let since = known.map_or_else(|| self.log.clock().now(), |known| known.since);
+            let now = Raised {
+                sentence: sentence.to_owned(),
+                since,
+            };
+            raised.insert(alarm, now);
             self.log.event(
                 Level::Error,
                 "alarm",
@@ -121,7 +137,16 @@ impl Alarms {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         raised
             .iter()
-            .map(|(alarm, sentence)| (alarm.as_str(), sentence.clone()))
+            .map(|(alarm, raised)| (alarm.as_str(), raised.sentence.clone()))
+            .collect()
+    }
+
+    /// The same, each with the time since when.
+    #[must_use]
+    pub fn raised_since(&self) -> Vec<(Alarm, Raised)> {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = raised.iter();
+        each.map(|(alarm, raised)| (*alarm, raised.clone()))
             .collect()
     }
 }

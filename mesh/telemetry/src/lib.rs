@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod alarms;
+pub mod busiest;
 pub mod log;
 pub mod metrics;
 pub mod span;

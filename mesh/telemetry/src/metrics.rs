@@ -7,21 +7,24 @@ mod counter;
 mod durations;
 mod http_server;
 mod program;
+mod reading;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use counter::{Counter, Histogram};
 pub use gapura_protocol::leg::Side;
 pub use program::{render_program, render_spans};
+pub use reading::{Reading, Times, Totals};
 pub use text::Text;
 
 use gapura_protocol::envelope::Code;
 use gapura_protocol::headers::{Kind, Stripped};
 use http::Method;
 
+use crate::busiest::Companies;
 use durations::{Durations, Sums};
 
 /// What one worker counts for one plugin, or for what no plugin takes.
@@ -37,6 +40,25 @@ pub struct PluginSlot {
     pub shadow_refusals: Counter,
     /// Requests that were or could have been copied, by [`Mirrored`].
     mirrored: [Counter; Mirrored::ALL.len()],
+    /// Answers that break the envelope, by [`Violation`].
+    violations: [Counter; Violation::ALL.len()],
+}
+
+/// How an answer breaks the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// It says that it is JSON, and is none.
+    NotJson,
+    /// It is JSON, but no object.
+    NotObject,
+    /// `ok` is missing, no truth value, or not what the status says.
+    Ok,
+    /// `message` is missing or no text.
+    Message,
+    /// `errors` is missing from a failure, or no object.
+    Errors,
+    /// An error that is not JSON at all.
+    Bare,
 }
 
 /// What came of the copy of a request.
@@ -75,6 +97,7 @@ pub struct Meters {
     token_reasons: &'static [&'static str],
     plugins: Mutex<BTreeMap<String, Arc<PluginMeters>>>,
     handshake_failures: Mutex<BTreeMap<(Side, &'static str), u64>>,
+    companies: OnceLock<Companies>,
 }
 
 /// One open connection: counted until it is dropped, however it ends.
@@ -115,7 +138,13 @@ impl PluginSlot {
             in_flight: Counter::default(),
             shadow_refusals: Counter::default(),
             mirrored: Default::default(),
+            violations: Default::default(),
         }
+    }
+
+    /// Counts an answer that breaks the envelope.
+    pub fn violates(&self, violation: Violation) {
+        self.violations[violation as usize].add(1);
     }
 
     /// Counts a request that was, or could have been, copied.
@@ -154,7 +183,43 @@ impl Mirrored {
     }
 }
 
+impl Violation {
+    /// Every one, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::NotJson,
+        Self::NotObject,
+        Self::Ok,
+        Self::Message,
+        Self::Errors,
+        Self::Bare,
+    ];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::NotObject => "not_object",
+            Self::Ok => "ok",
+            Self::Message => "message",
+            Self::Errors => "errors",
+            Self::Bare => "bare",
+        }
+    }
+}
+
 impl PluginMeters {
+    /// How many answers broke the envelope, for each way of it that any took.
+    #[must_use]
+    pub fn envelope_violations(&self) -> Vec<(Violation, u64)> {
+        let counted = Violation::ALL.into_iter().map(|kind| {
+            let slots = self.slots.iter();
+            let count = slots.map(|slot| slot.violations[kind as usize].get()).sum();
+            (kind, count)
+        });
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// The part that worker `index` writes.
     #[must_use]
     pub fn slot(&self, index: usize) -> &PluginSlot {
@@ -218,7 +283,20 @@ impl Meters {
             token_reasons,
             plugins: Mutex::default(),
             handshake_failures: Mutex::default(),
+            companies: OnceLock::new(),
         }
+    }
+
+    /// Has companies counted too, from the next worker on; by name, if names may be shown.
+    pub fn count_companies(&self, named: bool) {
+        self.companies
+            .get_or_init(|| Companies::new(self.workers.len(), named));
+    }
+
+    /// What is counted of companies, if they are.
+    #[must_use]
+    pub fn companies(&self) -> Option<&Companies> {
+        self.companies.get()
     }
 
     /// The counters that worker `index` owns.
@@ -291,6 +369,20 @@ impl Meters {
                     ("plugin", plugin.name.as_str()),
                     ("result", result.as_str()),
                 ];
+                text.sample(name, &labels, count);
+            }
+        }
+    }
+
+    /// Writes how answers of plugins broke the envelope, for the plugins of which any did.
+    pub fn render_envelopes(&self, text: &mut Text) {
+        let name = "gapura_envelope_violations_total";
+        let help = "Answers of plugins that break the envelope, by how.";
+        text.family(name, "counter", help);
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for plugin in plugins.values() {
+            for (kind, count) in plugin.envelope_violations() {
+                let labels = [("plugin", plugin.name.as_str()), ("kind", kind.as_str())];
                 text.sample(name, &labels, count);
             }
         }

@@ -10,6 +10,7 @@ pub mod body;
 pub mod catch_panic;
 pub mod live;
 pub mod secured;
+pub mod session;
 pub mod shutdown;
 pub mod tasks;
 pub mod timers;

@@ -18,6 +18,7 @@ use gapura_trust::peer::Peer;
 use gapura_trust::purpose::Purpose;
 use gapura_trust::set::TrustSet;
 
+use crate::session::Session;
 use crate::verdict::Verdict;
 
 /// The live connections of one program. Cheap to clone.
@@ -53,6 +54,7 @@ struct Connection {
     side: Side,
     peer: Peer,
     chain: Chain,
+    session: Session,
     /// The set whose certificate we showed.
     shown: u64,
     /// The newest set that has judged the peer.
@@ -81,6 +83,21 @@ pub struct LiveGuard {
     id: u64,
     verdict: watch::Receiver<Verdict>,
     registry: Arc<Registry>,
+}
+
+/// The connections with one peer that agreed on the same.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// Which connections.
+    pub side: Side,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What they agreed on.
+    pub session: Session,
+    /// How many there are.
+    pub count: usize,
+    /// Since when the oldest stands.
+    pub oldest: Instant,
 }
 
 /// What a sweep did.
@@ -115,7 +132,7 @@ impl LiveConnections {
         &self,
         side: Side,
         peer: Peer,
-        chain: Vec<CertificateDer<'static>>,
+        (chain, session): (Vec<CertificateDer<'static>>, Session),
         generation: u64,
         opened: Instant,
     ) -> LiveGuard {
@@ -127,6 +144,7 @@ impl LiveConnections {
             side,
             peer,
             chain,
+            session,
             shown: generation,
             judged: generation,
             opened,
@@ -143,6 +161,39 @@ impl LiveConnections {
             verdict: watched,
             registry: self.0.clone(),
         }
+    }
+
+    /// Those that stand now, by whom they are with and what was agreed on, in the order of the peers' names.
+    #[must_use]
+    pub fn by_peer(&self) -> Vec<Together> {
+        let mut groups: Vec<Together> = Vec::new();
+        let mut known: HashMap<(Box<[u8]>, [u8; 32]), Vec<usize>> = HashMap::new();
+        for connection in self.state().connections.values() {
+            let (peer, session) = (&connection.peer, connection.session);
+            let places = known.entry((peer.serial.clone(), peer.issuer)).or_default();
+            let alike = places.iter().copied().find(|at| {
+                let group = groups.get(*at);
+                group.is_some_and(|one| one.side == connection.side && one.session == session)
+            });
+            match alike.and_then(|at| groups.get_mut(at)) {
+                Some(group) => {
+                    group.count += 1;
+                    group.oldest = group.oldest.min(connection.opened);
+                }
+                None => {
+                    places.push(groups.len());
+                    groups.push(Together {
+                        side: connection.side,
+                        peer: peer.clone(),
+                        session,
+                        count: 1,
+                        oldest: connection.opened,
+                    });
+                }
+            }
+        }
+        groups.sort_by_cached_key(|group| (group.peer.id.to_string(), group.peer.serial.clone()));
+        groups
     }
 
     /// Tells of a set before it is put in force, so that no connection can show a certificate whose end is not known here.

@@ -26,7 +26,7 @@ use super::peer::{self, Peer, seconds};
 use super::provider::mesh_provider;
 use super::purpose::Purpose;
 use super::refusal::{Refusal, day, shown};
-use super::revocation::RevocationSet;
+use super::revocation::{ListFacts, RevocationSet};
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
 use super::verifier::{AnswerVerifier, RecentRefusals};
@@ -390,6 +390,32 @@ impl TrustSet {
         self.judge
             .revocation()
             .and_then(|revocation| revocation.stale(unix(now)))
+    }
+
+    /// Each issuer's list of revoked certificates; none without `crl.pem`.
+    #[must_use]
+    pub fn lists(&self) -> Vec<ListFacts> {
+        let lists = self.judge.revocation();
+        lists.map_or_else(Vec::new, |lists| lists.lists(self.clock.unix()))
+    }
+
+    /// Whether there are lists of revoked certificates at all.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        self.judge.revocation().is_some()
+    }
+
+    /// The name of who issued our own certificate.
+    #[must_use]
+    pub fn issuer(&self) -> Option<String> {
+        let (_, leaf) = X509Certificate::from_der(self.own_chain.first()?).ok()?;
+        Some(shown(&leaf.issuer().to_string()))
+    }
+
+    /// Each root: its name, its last second.
+    pub fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
+        let anchors = self.judge.roots().anchors();
+        anchors.map(|(subject, not_after, _)| (subject, not_after))
     }
 
     /// The set for the admin side: names, numbers and dates, never a key.

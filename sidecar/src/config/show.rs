@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::Config;
 use super::table::SETTINGS;
-use crate::forward::Address;
 
 impl Config {
     /// Every effective setting and where it came from.
@@ -18,28 +17,12 @@ impl Config {
             let all = std::iter::once(self.common.listen.to_string()).chain(sockets);
             shown.effective(layers, "listen", all.collect::<Vec<_>>().into());
         }
-        shown.effective(layers, "plugin", plugin(&self.plugin).into());
+        shown.effective(layers, "plugin", self.plugin.to_string().into());
         shown.effective(layers, "public-path", json!(self.tenants.public_paths));
         shown.effective(layers, "probe-path", json!(self.tenants.probe_paths));
         if self.allow.is_empty() {
             shown.effective(layers, "allow", json!(["gateway/*"]));
         }
         shown
-    }
-}
-
-fn plugin(address: &Address) -> String {
-    match address {
-        Address::Http(tcp) => format!("http://{}", plain(&tcp.host, tcp.port)),
-        Address::H2c(tcp) => format!("h2c://{}", plain(&tcp.host, tcp.port)),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-fn plain(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }

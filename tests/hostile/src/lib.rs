@@ -12,6 +12,7 @@ pub mod http1_response;
 pub mod http2_frames;
 pub mod jwks;
 pub mod mesh_dir;
+pub mod openapi;
 #[path = "../../../mesh/http/tests/oracle/mod.rs"]
 mod oracle;
 pub mod path;

@@ -64,7 +64,7 @@ impl Whole {
         let plugins = dir.path().join("plugins.d");
         std::fs::create_dir(&plugins).unwrap();
         let entry = format!(
-            r#"{{"name":"echo","version":"1","mount":"/echo","upstream":"https://{}","auth_mode":"gateway_verified","health":false}}"#,
+            r#"{{"name":"echo","version":"1","mount":"/echo","upstream":"https://{}","auth_mode":"gateway_verified","health":false,"openapi":false}}"#,
             sidecar.address("hop")
         );
         std::fs::write(plugins.join("echo.json"), entry).unwrap();

@@ -3,9 +3,11 @@
 
 mod browser; // a page of another origin
 mod clients; // HTTP clients of other languages
+mod contracts; // the merged document, validated and driven; its page in a browser
 mod grpc; // gRPC's own library at both ends
 mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool
+mod page; // the operator's page in a browser
 mod prometheus; // rules, alerts and a dashboard, by what reads them
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens

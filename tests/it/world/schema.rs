@@ -36,7 +36,7 @@ fn everything() -> Value {
         "ws_token": true, "outlive_token": false, "enabled": true, "max_body_bytes": 1000,
         "retry": {"attempts": 1, "budget_percent": 20},
         "health": {"path": "/healthz", "interval_ms": 1000, "unhealthy_after": 3, "healthy_after": 1},
-        "openapi": "/openapi.json", "max_in_flight": 100, "min_version": "1.0.0",
+        "openapi": "/openapi.json", "openapi_breaking": "refuse", "envelope": "check", "max_in_flight": 100, "min_version": "1.0.0",
         "canary": {"upstream": "https://10.0.0.9:19443", "identity": "plugin/next", "plaintext_upstream": false,
                    "auth_mode": "gateway_verified", "tenants": [42], "percent": 1, "mirror": true, "mirror_token": false},
         "rate_limit": {"requests": 10, "per_s": 1, "burst": 20, "key": "tenant", "shadow": true}

@@ -9,6 +9,7 @@ mod decide;
 mod examples;
 mod index;
 mod method;
+mod outlook;
 mod pattern;
 mod read;
 mod rule;

@@ -42,6 +42,22 @@ pub(crate) enum Fit {
     No,
 }
 
+/// How the requests of which only the shape of the path is known fit a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meets {
+    /// None does.
+    Never,
+    /// Some do.
+    Sometimes,
+    /// All do.
+    Always,
+    /// All do but for `{company_id}` or `{user_id}`, which name another.
+    Another,
+}
+
+/// The shape of a path: segments, of which any may stand for another; `None` for one that may be anything.
+pub(crate) struct Template<'p>(Vec<Option<Segment<'p>>>);
+
 /// A request's path below its mount, cut once for all rules.
 pub(crate) struct Segments<'p>(Vec<Segment<'p>>);
 
@@ -142,6 +158,49 @@ impl PathPattern {
             }
         }
         fit
+    }
+
+    /// How paths of a shape fit.
+    pub(crate) fn meets(&self, template: &Template<'_>, subject: Option<&Subject<'_>>) -> Meets {
+        let (mine, theirs) = (&self.segments, &template.0);
+        if theirs.len() < mine.len() || (theirs.len() > mine.len() && !self.open) {
+            return Meets::Never;
+        }
+        let (mut sometimes, mut partly, mut another) = (false, false, false);
+        for (part, segment) in mine.iter().zip(theirs) {
+            let (own, segment) = match (part, segment) {
+                (Part::Any, _) => continue,
+                (Part::Literal(text), Some(segment)) if **text == *segment.folded => continue,
+                (Part::Literal(_), Some(_)) => return Meets::Never,
+                (Part::Literal(_), None) => {
+                    partly = true;
+                    continue;
+                }
+                (_, None) => {
+                    sometimes = true;
+                    continue;
+                }
+                (Part::Company, Some(segment)) => (subject.map(|one| one.company), segment),
+                (Part::User, Some(segment)) => (subject.map(|one| one.user), segment),
+            };
+            another |= own.is_none_or(|own| *decoded(segment.raw) != *own.as_bytes());
+        }
+        match (another, partly) {
+            (true, false) => Meets::Another,
+            // Some it refuses, the others it is not about: it lets none pass.
+            (true, true) => Meets::Never,
+            (false, _) if partly || sometimes => Meets::Sometimes,
+            (false, _) => Meets::Always,
+        }
+    }
+}
+
+impl<'p> Template<'p> {
+    /// Cuts a path with names in braces.
+    pub(crate) fn of(path: &'p str) -> Self {
+        let Segments(segments) = Segments::of(path);
+        let cut = |segment: Segment<'p>| (!segment.raw.contains('{')).then_some(segment);
+        Self(segments.into_iter().map(cut).collect())
     }
 }
 

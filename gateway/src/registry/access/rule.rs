@@ -5,7 +5,7 @@
 //! Invariant: a rule that asks who calls never decides for a request of which nobody knows that.
 
 use super::method::Methods;
-use super::pattern::{Fit, PathPattern, Segments};
+use super::pattern::{Fit, Meets, PathPattern, Segments, Template};
 use super::subject::Subject;
 use super::tenants::TenantSet;
 
@@ -61,6 +61,19 @@ pub(crate) enum Outcome {
     Another,
     /// It decides.
     Decides(Effect),
+}
+
+/// What a rule says to requests of which only the shape of the path is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// It is about others.
+    Never,
+    /// It decides some of them.
+    Perhaps(Effect),
+    /// It decides all of them.
+    Surely(Effect),
+    /// It refuses all of them: the path names another company or user than the caller's.
+    Refused,
 }
 
 impl Outcome {
@@ -129,40 +142,68 @@ impl Rule {
         if fit == Fit::No {
             return Outcome::Path;
         }
-        let Some(subject) = question.subject else {
+        if let Some(other) = self.is_about_others(question.subject) {
+            return other;
+        }
+        if fit == Fit::Another {
+            return Outcome::Another;
+        }
+        Outcome::Decides(self.effect)
+    }
+
+    /// What it says to requests of which only the shape of the path is known.
+    pub(crate) fn outlook(
+        &self,
+        method: Methods,
+        template: &Template<'_>,
+        subject: Option<&Subject<'_>>,
+    ) -> Outlook {
+        let meets = self
+            .path
+            .as_ref()
+            .map_or(Meets::Always, |path| path.meets(template, subject));
+        if !self.methods.has(method)
+            || meets == Meets::Never
+            || self.is_about_others(subject).is_some()
+        {
+            return Outlook::Never;
+        }
+        match meets {
+            Meets::Another => Outlook::Refused,
+            Meets::Always => Outlook::Surely(self.effect),
+            Meets::Sometimes | Meets::Never => Outlook::Perhaps(self.effect),
+        }
+    }
+
+    /// Why it is not about this caller, if it is not.
+    fn is_about_others(&self, subject: Option<&Subject<'_>>) -> Option<Outcome> {
+        let Some(subject) = subject else {
             // Loading sees to it that no such rule stands on a route without a token; should one ever, it lets nobody through.
-            return if self.asks_who() {
-                Outcome::Another
-            } else {
-                Outcome::Decides(self.effect)
-            };
+            return self.asks_who().then_some(Outcome::Another);
         };
         if self
             .tenants
             .as_ref()
             .is_some_and(|tenants| !tenants.has(subject.company))
         {
-            return Outcome::Tenant;
+            return Some(Outcome::Tenant);
         }
         let is_one =
             |wanted: &[Box<str>], given: &str| wanted.iter().any(|wanted| **wanted == *given);
         if let Some(roles) = &self.roles
             && !subject.roles.split(',').any(|role| is_one(roles, role))
         {
-            return Outcome::Role;
+            return Some(Outcome::Role);
         }
         if let Some(scopes) = &self.scopes
             && !subject.scopes.iter().any(|scope| is_one(scopes, scope))
         {
-            return Outcome::Scope;
+            return Some(Outcome::Scope);
         }
         if self.no_actor && subject.has_actor {
-            return Outcome::Actor;
+            return Some(Outcome::Actor);
         }
-        if fit == Fit::Another {
-            return Outcome::Another;
-        }
-        Outcome::Decides(self.effect)
+        None
     }
 }
 

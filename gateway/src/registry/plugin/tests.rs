@@ -57,8 +57,9 @@ fn the_required_fields_are_enough() {
     );
     assert_eq!(plugin.max_body, Some(9));
     assert!(!plugin.signed && plugin.may_leave_loopback() && plugin.gets_context());
-    assert_eq!(plugin.openapi, "/openapi.json");
-    assert!(plugin.inactive.is_empty());
+    let contract = plugin.contract.unwrap();
+    assert_eq!(contract.path, "/openapi.json");
+    assert!(!contract.keeps_breaking_out && plugin.envelope == Envelope::Pass);
 }
 
 #[test]
@@ -66,6 +67,7 @@ fn every_field_is_read() {
     let more = r#", "$schema": "https://x/y.json", "keep_mount_prefix": true, "timeout_ms": 5, "forward_headers": ["X-A"],
         "inject_headers": {"X-Plugin-Key": "k"}, "verify": true, "identity": "plugin/other", "plaintext_upstream": true,
         "max_body_bytes": 0, "retry": {"attempts": 2, "budget_percent": 20}, "openapi": "/api.json",
+        "openapi_breaking": "refuse", "envelope": "wrap",
         "health": {"path": "/up", "interval_ms": 1000, "unhealthy_after": 3, "healthy_after": 1}"#;
     let restricting = r#", "enabled": false, "outlive_token": true, "ws_token": true, "shadow": true, "strip_headers": ["Cookie"],
         "allow": [{"path": "/x"}], "tenants": {"only": ["42"]}, "cors": {"origins": ["https://app.example.com"]},
@@ -85,16 +87,18 @@ fn every_field_is_read() {
         "spiffe://mylab.internal/plugin/other"
     );
     assert_eq!(plugin.max_body, Some(0));
-    assert_eq!(plugin.inactive, ["openapi"]);
-    assert_eq!(plugin.openapi, "/api.json");
+    let contract = plugin.contract.unwrap();
+    assert!(contract.path == "/api.json" && contract.keeps_breaking_out);
+    assert_eq!(plugin.envelope, Envelope::Wrap);
     let health = plugin.health.unwrap();
     assert_eq!((health.path.as_str(), health.unhealthy_after), ("/up", 3));
     assert_eq!(
         (plugin.retry.attempts, plugin.retry.budget_percent),
         (2, 20)
     );
-    let off = read_with(&with(", \"health\": false"), &rules(false)).unwrap();
-    assert_eq!(off.health, None);
+    let off = ", \"health\": false, \"openapi\": false, \"openapi_breaking\": \"warn\", \"envelope\": \"check\"";
+    let off = read_with(&with(off), &rules(false)).unwrap();
+    assert!(off.health.is_none() && off.contract.is_none() && off.envelope == Envelope::Check);
 }
 
 #[test]

@@ -7,9 +7,9 @@
 //! have come is kept in the state directory, before a set that takes them further is in force. Invariant: what does not fit changes nothing; the last good set stays in force.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use gapura_files::directory::{FileError, MeshFiles, hash, stamp};
 use gapura_protocol::clock::unix;
@@ -55,6 +55,60 @@ pub struct TrustCounters {
     pub reloads_faulty: AtomicU64,
     /// Hop connections that were closed because a CRL names the peer or its issuer.
     pub revoked_closed: AtomicU64,
+    /// What became of the last list that names more than the one before.
+    pub revocation: Mutex<Option<Revocation>>,
+}
+
+/// A list that named more than the one before, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The trust set that brought it.
+    pub generation: u64,
+    /// When it came in force.
+    pub at: SystemTime,
+    /// How many serial numbers were new.
+    pub added: usize,
+    /// How many hop connections it cut.
+    pub cut: usize,
+    /// Whose these were: a few of them.
+    pub peers: Vec<String>,
+}
+
+/// More names than anybody reads.
+const PEERS_SHOWN: usize = 8;
+
+impl TrustCounters {
+    /// The last list that named more than the one before.
+    #[must_use]
+    pub fn last_revocation(&self) -> Option<Revocation> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Revocation>> {
+        self.revocation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn revoked_more(&self, generation: u64, added: usize, at: SystemTime) {
+        *self.lock() = Some(Revocation {
+            generation,
+            at,
+            added,
+            cut: 0,
+            peers: Vec::new(),
+        });
+    }
+
+    fn cut(&self, peer: String) {
+        self.revoked_closed.fetch_add(1, Ordering::Relaxed);
+        if let Some(last) = &mut *self.lock() {
+            last.cut += 1;
+            if last.peers.len() < PEERS_SHOWN && !last.peers.contains(&peer) {
+                last.peers.push(peer);
+            }
+        }
+    }
 }
 
 /// Half of what a change may take is left for reading and checking; a cut is due within a second of the loading.
@@ -172,8 +226,14 @@ impl Reloader {
         self.keep_marks(next.marks(self.options.clock.now()), reported)
             .await;
         self.live.learn(&next);
+        let before = revoked(&self.store.load());
         self.store.swap(next.clone());
         self.counters.reloads_ok.fetch_add(1, Ordering::Relaxed);
+        let added = revoked(&next).saturating_sub(before);
+        if added > 0 {
+            let now = self.options.clock.now();
+            self.counters.revoked_more(next.generation(), added, now);
+        }
         self.tell_swap(&next);
     }
 
@@ -215,10 +275,10 @@ impl Reloader {
             .live
             .sweep(&self.store.load(), self.options.clock.now());
         for (side, peer, reason) in &swept.cut {
-            if *reason == "revoked" && *side == Side::Hop {
-                self.counters.revoked_closed.fetch_add(1, Ordering::Relaxed);
-            }
             let peer_id = peer.id.to_string();
+            if *reason == "revoked" && *side == Side::Hop {
+                self.counters.cut(peer_id.clone());
+            }
             let sentence = format!("the connection with {peer_id} is closed: {reason}");
             let fields = [
                 ("peer", peer_id.as_str().into()),
@@ -304,6 +364,11 @@ impl Reloader {
             None => self.alarms.clear(alarm),
         }
     }
+}
+
+/// How many serial numbers the lists of a set name.
+fn revoked(trust: &TrustSet) -> usize {
+    trust.lists().iter().map(|list| list.revoked).sum()
 }
 
 /// What has been said of the set in force, so that it is said once.

@@ -28,6 +28,15 @@ pub trait Attachment {
     }
 }
 
+/// Sees what passes of a body.
+pub trait Reader {
+    /// These bytes go on.
+    fn data(&mut self, data: &[u8]);
+
+    /// All of it has been read.
+    fn whole(self: Box<Self>);
+}
+
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

@@ -27,7 +27,7 @@ use gapura_http::http1;
 use gapura_http::http1::server::AnswerBody;
 use gapura_http::pace::{Pace, Rate};
 
-pub use attachment::{Attachment, End};
+pub use attachment::{Attachment, End, Reader};
 pub use error::BodyFault;
 pub use upload::{Upload, UploadState};
 
@@ -44,6 +44,7 @@ struct State {
     trailers: Trailers,
     upload: Option<Rc<Upload>>,
     attachments: Attachments,
+    reader: Option<Box<dyn Reader>>,
     /// An answer that has been read, for what is left of the upload that it answers.
     carrying: Option<http1::Incoming>,
     /// When it ends as if the sender had ended it.
@@ -221,6 +222,42 @@ impl Body {
         self
     }
 
+    /// Shows what passes to `reader`, which changes nothing of it. To a body that is at its end already nothing is shown.
+    #[must_use]
+    pub fn read_by(mut self, reader: Box<dyn Reader>) -> Self {
+        if let Some(state) = &mut self.0 {
+            state.reader = Some(reader);
+        }
+        self
+    }
+
+    /// What was read ahead, in one piece.
+    #[must_use]
+    pub fn ahead(&self) -> Vec<u8> {
+        let frames = self.0.iter().flat_map(|state| &state.ahead);
+        let data = frames.filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        data.fold(Vec::new(), |mut all, data| {
+            all.extend_from_slice(data);
+            all
+        })
+    }
+
+    /// Other bytes in its place, whatever is left of it. Who is attached to it hears of those.
+    #[must_use]
+    pub fn replaced(mut self, bytes: Bytes) -> Self {
+        let state = self
+            .0
+            .get_or_insert_with(|| Box::new(State::of(Source::End)));
+        state.ahead.clear();
+        let before = std::mem::replace(&mut state.source, Source::Full(bytes));
+        if let Source::Message { incoming, .. } = before {
+            state.carrying = Some(incoming);
+        }
+        state.idle = None;
+        state.left = None;
+        self
+    }
+
     /// Whether not a byte is left to come.
     #[must_use]
     pub fn is_ended(&self) -> bool {
@@ -239,6 +276,7 @@ impl State {
             trailers: Trailers::Response,
             upload: None,
             attachments: Attachments::default(),
+            reader: None,
             carrying: None,
             until: None,
             cut: None,
@@ -307,6 +345,9 @@ impl State {
                 upload.count(count);
             }
             self.attachments.each(|attachment| attachment.bytes(count));
+            if let Some(reader) = &mut self.reader {
+                reader.data(data);
+            }
             return Ok(frame);
         }
         match frame.into_trailers() {
@@ -351,6 +392,11 @@ impl State {
         self.idle = None;
         if !std::mem::replace(&mut self.over, true) {
             self.attachments.each(|attachment| attachment.ended(end));
+            if end == End::Whole
+                && let Some(reader) = self.reader.take()
+            {
+                reader.whole();
+            }
         }
         if let Some(upload) = self.upload.take() {
             upload.set(match end {
@@ -563,6 +609,50 @@ mod tests {
         let taken = read(&mut body).await.unwrap();
         assert_eq!(taken.unwrap_err(), BodyFault::TooLarge);
         assert!(!poll_fn(|cx| Body::empty().poll_ahead(1, cx)).await);
+    }
+
+    #[derive(Default)]
+    struct Written(Rc<RefCell<Vec<u8>>>);
+
+    impl Reader for Written {
+        fn data(&mut self, data: &[u8]) {
+            self.0.borrow_mut().extend_from_slice(data);
+        }
+
+        fn whole(self: Box<Self>) {
+            self.0.borrow_mut().push(b'.');
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_sees_what_passes_and_the_end_of_what_is_whole() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let body = || Body::full(Bytes::from_static(b"seven b"));
+        let mut read_body = body().read_by(Box::new(Written(seen.clone())));
+        assert!(read(&mut read_body).await.unwrap().is_ok());
+        assert_eq!(*seen.borrow(), b"seven b.");
+        seen.borrow_mut().clear();
+        let mut broken = body()
+            .limited(Some(6))
+            .read_by(Box::new(Written(seen.clone())));
+        assert!(read(&mut broken).await.unwrap().is_err());
+        drop(broken);
+        assert!(seen.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_its_place_is_heard_of_by_who_is_attached() {
+        let heard = Listener::default();
+        let mut body = Body::full(Bytes::from_static(b"seven b")).with(Box::new(heard.clone()));
+        assert!(!poll_fn(|cx| body.poll_ahead(64, cx)).await);
+        assert_eq!(body.ahead(), b"seven b");
+        let mut other = body.replaced(Bytes::from_static(b"xyz"));
+        assert_eq!(http_body::Body::size_hint(&other).exact(), Some(3));
+        let frame = read(&mut other).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "xyz");
+        assert_eq!(*heard.0.borrow(), ["3 bytes", "Whole"]);
+        let mut none = Body::empty().replaced(Bytes::from_static(b"xyz"));
+        assert!(read(&mut none).await.unwrap().unwrap().is_data());
     }
 
     #[tokio::test]

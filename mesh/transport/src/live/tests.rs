@@ -11,6 +11,7 @@ use gapura_trust::set::TrustSet;
 use mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, now, options, serial, valid};
 
 use super::{LiveConnections, LiveGuard};
+use crate::session::Session;
 use crate::verdict::Verdict;
 
 #[path = "../../../trust/src/tests/mint.rs"]
@@ -53,7 +54,7 @@ impl Side1 {
         self.live.admit(
             Side::Hop,
             leaf.peer(),
-            leaf.chain.clone(),
+            (leaf.chain.clone(), Session::default()),
             self.trust.generation(),
             opened,
         )
@@ -114,14 +115,14 @@ fn a_handshake_judged_by_the_old_set_that_registers_after_the_sweep_is_judged_ag
     let bad = side.live.admit(
         Side::Hop,
         bad.peer(),
-        bad.chain.clone(),
+        (bad.chain.clone(), Session::default()),
         old,
         Instant::now(),
     );
     let good = side.live.admit(
         Side::Hop,
         good.peer(),
-        good.chain.clone(),
+        (good.chain.clone(), Session::default()),
         old,
         Instant::now(),
     );
@@ -316,7 +317,7 @@ fn a_sidecar_as_peer_is_judged_for_answering() {
     let guard = live.admit(
         Side::Hop,
         plugin.peer(),
-        plugin.chain.clone(),
+        (plugin.chain.clone(), Session::default()),
         first.generation(),
         Instant::now(),
     );
@@ -327,4 +328,26 @@ fn a_sidecar_as_peer_is_judged_for_answering() {
     dir.write("crl.pem", &root.crl(3, &[9]));
     let third = dir.load(&options(Role::Gateway), Some(&second)).unwrap();
     assert_eq!(live.sweep(&third, later(0)).cut.len(), 1);
+}
+
+#[test]
+fn connections_are_told_by_their_peers_and_not_one_by_one() {
+    let side = Side1::new();
+    let (one, other) = (side.gateway(10), side.gateway(11));
+    let begun = Instant::now();
+    let later = begun + Duration::from_secs(1);
+    let _kept = [
+        side.admit(&one, later),
+        side.admit(&one, begun),
+        side.admit(&other, begun),
+    ];
+    let gone = side.admit(&other, begun);
+    drop(gone);
+    let told = side.live.by_peer();
+    let told: Vec<_> = told
+        .iter()
+        .map(|group| (group.peer.serial.clone(), group.count, group.oldest))
+        .collect();
+    let serial = |leaf: &Leaf| leaf.peer().serial;
+    assert_eq!(told, [(serial(&one), 2, begun), (serial(&other), 1, begun)]);
 }

@@ -14,6 +14,7 @@ use gapura_protocol::leg::Side;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use gapura_transport::live::{LiveConnections, LiveGuard};
+use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::set::{TrustSet, TrustStore};
@@ -132,7 +133,7 @@ impl Kept {
         self.live.admit(
             Side::Hop,
             leaf.peer(),
-            leaf.chain.clone(),
+            (leaf.chain.clone(), Session::default()),
             self.generation(),
             Instant::now(),
         )
@@ -183,7 +184,7 @@ async fn a_new_set_is_in_force_within_two_seconds_and_its_revocations_cut_within
     let late = kept.live.admit(
         Side::Hop,
         leaf.peer(),
-        leaf.chain.clone(),
+        (leaf.chain.clone(), Session::default()),
         1,
         Instant::now(),
     );

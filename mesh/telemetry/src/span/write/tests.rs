@@ -7,6 +7,7 @@ use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::super::live::{Asked, Callee};
+use super::super::sampler::Sampler;
 use super::*;
 
 const GIVEN: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -254,4 +255,11 @@ fn what_a_sampled_request_costs() {
         );
     }
     println!("{:?} a request", begun.elapsed() / ROUNDS);
+    let sampler = Sampler::ratio(0.01);
+    let begun = Instant::now();
+    let taken = (0..ROUNDS)
+        .filter(|round| sampler.takes(&Trace::begin(u128::from(*round) << 32)))
+        .count();
+    let took = begun.elapsed() / ROUNDS;
+    println!("{took:?} to make a trace and decide ({taken} of {ROUNDS} taken)");
 }

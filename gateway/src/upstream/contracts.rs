@@ -1,0 +1,193 @@
+//! Asks each instance for its contract.
+//!
+//! In: the plugins in force, and the time. Out: what each instance serves as its contract, put into the book, and whether the
+//! instance keeps to the one in force. It is asked when it appears, when it says another version, when its plugin's file changes,
+//! and every minute; a document may be large, so that few are read at a time, and no other question waits for one.
+
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use gapura_openapi::MAX_BYTES;
+use gapura_protocol::identity::Name;
+use gapura_runtime::worker::Worker;
+use http::StatusCode;
+
+use super::Error;
+use super::cluster::Running;
+use super::instance::{Asking, Contract, Instance};
+use super::question::{Question, judge};
+use crate::openapi::{Asked, Book, Digest, digest};
+use crate::registry::{Plugin, Table};
+
+/// Who asks.
+pub(super) struct Contracts {
+    /// Where contracts are kept.
+    book: Book,
+    /// Documents that are being read.
+    reading: Rc<Cell<usize>>,
+    /// The plugins as they were when they were looked at last.
+    known: HashMap<Name, Arc<Plugin>>,
+}
+
+/// The question for its contract.
+struct ForContract {
+    to: Question,
+    book: Book,
+    reading: Rc<Cell<usize>>,
+}
+
+/// How often an instance is asked for its contract, and how soon again when it could not be asked.
+const CONTRACT_EVERY_MS: u64 = 60_000;
+const CONTRACT_AGAIN_MS: u64 = 5_000;
+
+/// A contract is as long as it is, and a plugin that has to write it first may take its time.
+const CONTRACT_WAIT: Duration = Duration::from_secs(10);
+
+/// Documents that are read at a time: each may be of some megabytes.
+const READING_MOST: usize = 4;
+
+impl Contracts {
+    pub(super) fn new(book: Book) -> Self {
+        Self {
+            book,
+            reading: Rc::default(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// A plugin whose file has changed is asked for its contract anew; of one that is gone nothing is remembered.
+    pub(super) fn compare(&mut self, table: &Table<Running>) {
+        let same = |one: &Arc<Plugin>| {
+            let known = self.known.get(&one.name);
+            known.is_some_and(|known| Arc::ptr_eq(known, one))
+        };
+        let plugins = table.plugins();
+        if plugins.len() == self.known.len() && plugins.iter().all(|(_, one)| same(one)) {
+            return;
+        }
+        for (plugin, running) in table.running().filter(|(plugin, _)| !same(plugin)) {
+            let (now, before) = (&plugin.contract, self.known.get(&plugin.name));
+            if before
+                .is_none_or(|before| before.contract != *now || before.version != plugin.version)
+            {
+                for instance in running.main.instances().iter() {
+                    instance.asking.next_contract.store(0, Relaxed);
+                }
+            }
+        }
+        let each = plugins.iter();
+        self.known = each
+            .map(|(_, one)| (one.name.clone(), one.clone()))
+            .collect();
+        let with_one = plugins.iter().filter(|(_, one)| one.contract.is_some());
+        let names: BTreeSet<&str> = with_one.map(|(_, one)| one.name.as_str()).collect();
+        self.book.keep_only(&names);
+    }
+
+    /// Asks an instance, if it is time.
+    pub(super) fn look(
+        &self,
+        instance: &Instance,
+        worker: &Worker,
+        now: u64,
+        to: impl FnOnce() -> Question,
+    ) {
+        let (asking, reading) = (&instance.asking, &self.reading);
+        if reading.get() >= READING_MOST || asking.reading.load(Relaxed) {
+            return;
+        }
+        let spread = worker.random.next() % (CONTRACT_EVERY_MS / 5);
+        let every = CONTRACT_EVERY_MS - CONTRACT_EVERY_MS / 10 + spread;
+        if !Asking::is_due(&asking.next_contract, now, every) {
+            return;
+        }
+        asking.reading.store(true, Relaxed);
+        reading.set(reading.get() + 1);
+        let question = ForContract {
+            to: to(),
+            book: self.book.clone(),
+            reading: reading.clone(),
+        };
+        worker.tasks.spawn("a look at a contract", question.ask());
+    }
+}
+
+impl ForContract {
+    async fn ask(self) {
+        let to = &self.to;
+        let Some(contract) = &to.plugin.contract else {
+            return;
+        };
+        let told = to
+            .get_within(&contract.path, CONTRACT_WAIT, MAX_BYTES)
+            .await;
+        let document = match told {
+            // Nobody is there, or nobody in a state to say: that is no word about its contract.
+            Err(Error::Timeout) => {
+                let seconds = CONTRACT_WAIT.as_secs();
+                return self.in_vain(format!("it does not come whole within {seconds} s"));
+            }
+            Err(_) => return self.again_soon(),
+            Ok(told) if told.status.is_server_error() => {
+                let status = told.status.as_u16();
+                return self.in_vain(format!("it answers {status} at {}", contract.path));
+            }
+            Ok(told) if told.made => Err(format!(
+                "its sidecar lets nobody ask for {} without a caller; name it there with --probe-path",
+                contract.path
+            )),
+            Ok(told) if told.cut => Err(format!("is longer than {} MiB", MAX_BYTES >> 20)),
+            Ok(told) if told.status == StatusCode::OK => Ok(told.body),
+            Ok(told) => Err(format!(
+                "it answers {} at {}",
+                told.status.as_u16(),
+                contract.path
+            )),
+        };
+        let served = document.as_ref().ok().map(|bytes| digest(bytes));
+        let is_other = |one: &&Arc<Instance>| !Arc::ptr_eq(one, &to.instance);
+        let instances = to.cluster.instances().clone();
+        let others = instances.iter().filter(is_other);
+        let others: Vec<Digest> = others.filter_map(|one| one.contract()?.digest).collect();
+        let asked = Asked {
+            at: to.instance.at().to_string(),
+            version: to.instance.version().map(|said| (*said).clone()),
+            others,
+            document,
+        };
+        let (book, plugin) = (self.book.clone(), to.plugin.clone());
+        let judged = tokio::task::spawn_blocking(move || book.judge(&plugin, asked));
+        let Ok(fits) = judged.await else {
+            return self.again_soon();
+        };
+        to.instance.serves_contract(Contract {
+            digest: served,
+            fits,
+        });
+        judge(&to.plugin, &to.cluster, &to.instance, &to.worker);
+    }
+
+    /// Tells why it could not be read this time, which changes nothing of what is known.
+    fn in_vain(&self, why: String) {
+        let (plugin, at) = (&self.to.plugin, self.to.instance.at().to_string());
+        self.book.in_vain(plugin, &at, why);
+        self.again_soon();
+    }
+
+    fn again_soon(&self) {
+        let next = self.to.cluster.epoch().now() + CONTRACT_AGAIN_MS;
+        self.to.instance.asking.next_contract.store(next, Relaxed);
+    }
+}
+
+impl Drop for ForContract {
+    /// However it ended, the next one may be asked.
+    fn drop(&mut self) {
+        self.to.instance.asking.reading.store(false, Relaxed);
+        self.reading.set(self.reading.get().saturating_sub(1));
+    }
+}
