@@ -468,6 +468,29 @@ fn an_instance_whose_contract_breaks_the_one_in_force_gets_no_request() {
 }
 
 #[test]
+fn a_sole_instance_whose_contract_breaks_the_one_in_force_is_not_tried_either() {
+    let mesh = TestMesh::new().start();
+    let served = Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
+    let fields = json!({"openapi_breaking": "refuse", "health": {"interval_ms": 200}});
+    show(&mesh, "echo", &fields);
+    document_with(&mesh, "/echo/things/{id}");
+    let status = || mesh.get("/echo/x").token_of("7", "42").send().status;
+    within(PATIENCE * 2, "it serves", || {
+        (status() == 200).then_some(())
+    });
+    let mut less = things("3.1.0", &json!({}));
+    less["paths"].as_object_mut().unwrap().remove("/admin");
+    served.set("2.0.0", &less);
+    within(PATIENCE * 2, "it is out", || {
+        (status() == 503).then_some(())
+    });
+    served.set("2.0.1", &things("3.1.0", &json!({})));
+    within(PATIENCE * 2, "it is in again", || {
+        (status() == 200).then_some(())
+    });
+}
+
+#[test]
 fn the_page_at_docs_comes_from_the_program_alone() {
     let mesh = TestMesh::new()
         .also("root", json!({"mount": "/"}))

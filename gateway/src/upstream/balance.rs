@@ -271,9 +271,10 @@ impl Rank {
         u32::from(self.instance.place.weight)
     }
 
-    /// It is the only one: what it is out for does not count, but for its version.
+    /// It is the only one: what it is out for does not count, but for its version and its contract.
     fn sole(&self, at: usize) -> Choice {
-        if self.instance.health.is_out_for(Reason::Version) {
+        let health = &self.instance.health;
+        if health.is_out_for(Reason::Version) || health.is_out_for(Reason::Contract) {
             Choice::AllOut
         } else {
             Choice::One(at)
