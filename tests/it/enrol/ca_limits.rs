@@ -163,7 +163,7 @@ fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
 
     let (begun, before) = (Instant::now(), cpu(&ca));
     let failed = local.block_on(&runtime, async {
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = tokio::task::JoinSet::<bool>::new();
         let mut failed = 0;
         for (at, agent) in agents.iter().enumerate() {
             // One thread plays all of them: more than so many at once would wait for it, and not for the server.
