@@ -103,6 +103,6 @@ mod tests {
 
     #[test]
     fn it_is_never_printed() {
-        assert!(!format!("{:?}", claim()).contains(&*claim().secret.to_text().as_str()));
+        assert!(!format!("{:?}", claim()).contains(claim().secret.to_text().as_str()));
     }
 }

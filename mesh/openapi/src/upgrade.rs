@@ -39,10 +39,10 @@ fn nullable(schema: &mut Map<String, Value>) {
     {
         values.push(Value::Null);
     }
-    if let Some(known) = schema.get_mut("type") {
-        if known.is_string() {
-            *known = json!([known.clone(), "null"]);
-        }
+    if let Some(known) = schema.get_mut("type")
+        && known.is_string()
+    {
+        *known = json!([known.clone(), "null"]);
     }
     let nothing = json!({"type": "null"});
     for word in ["anyOf", "oneOf"] {

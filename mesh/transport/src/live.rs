@@ -167,7 +167,8 @@ impl LiveConnections {
     #[must_use]
     pub fn by_peer(&self) -> Vec<Together> {
         let mut groups: Vec<Together> = Vec::new();
-        let mut known: HashMap<(Box<[u8]>, [u8; 32]), Vec<usize>> = HashMap::new();
+        // By serial number and issuer: where a peer's groups stand.
+        let mut known = HashMap::<_, Vec<usize>>::new();
         for connection in self.state().connections.values() {
             let (peer, session) = (&connection.peer, connection.session);
             let places = known.entry((peer.serial.clone(), peer.issuer)).or_default();

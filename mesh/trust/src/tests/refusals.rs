@@ -66,15 +66,16 @@ fn a_gateway_dials_and_a_plugin_answers() {
 /// Each role is good for its own work; renewing takes either purpose, and a CA server is no gateway's or plugin's to play.
 #[test]
 fn renewing_takes_either_purpose_and_a_ca_server_is_one_of_its_own_role() {
+    type Case<'a> = (
+        &'a str,
+        &'a [rcgen::ExtendedKeyUsagePurpose],
+        Purpose,
+        Result<(), &'a str>,
+    );
     const PKI: &str = "spiffe://mesh.test/pki/ca-1";
     let root = Ca::root("r");
     let set = set(&root, &root.pem, Some(&root.crl(1, &[])));
-    let cases: [(
-        &str,
-        &[rcgen::ExtendedKeyUsagePurpose],
-        Purpose,
-        Result<(), &str>,
-    ); 12] = [
+    let cases: [Case<'_>; 12] = [
         (GATEWAY, &[ClientAuth], Purpose::Renewal, Ok(())),
         (PLUGIN, &[ServerAuth], Purpose::Renewal, Ok(())),
         (PLUGIN, &[ClientAuth, ServerAuth], Purpose::Renewal, Ok(())),
