@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gapura_files::file;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::store::{self, Access};
+use crate::store;
 use crate::timestamp::Timestamp;
 
 /// What a host holds.
@@ -32,11 +33,13 @@ pub(crate) fn load(dir: &Path) -> Hosts {
     kept.unwrap_or_default()
 }
 
-/// Keeps it.
+/// Keeps it. Written without the lock, so under a name of its own until it is whole: the holder of the lock removes what
+/// others of this program seem to have left unfinished.
 pub(crate) fn save(dir: &Path, hosts: &Hosts) -> Result<(), Error> {
     let text = serde_json::to_vec(hosts)
         .map_err(|why| Error::Failed(format!("agents.json can't be written: {why}")))?;
-    store::replace(&path(dir), &text, Access::Owner)
+    let path = path(dir);
+    file::replace(&path, &text).map_err(Error::io("replace", &path))
 }
 
 fn path(dir: &Path) -> PathBuf {
