@@ -44,7 +44,7 @@ struct Shared {
     registry: Registry,
     whole: ArcSwapOption<Whole>,
     making: Mutex<()>,
-    threads: Semaphore,
+    threads: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
@@ -90,7 +90,7 @@ impl Portal {
             registry,
             whole: ArcSwapOption::empty(),
             making: Mutex::default(),
-            threads: Semaphore::new(THREADS),
+            threads: Arc::new(Semaphore::new(THREADS)),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -104,11 +104,13 @@ impl Portal {
     pub(crate) async fn view(&self, who: Option<Who>) -> Option<Arc<View>> {
         let shared = &self.0;
         let waiting = Waiting::one(shared)?;
-        let turn = tokio::time::timeout(WAIT_MOST, shared.threads.acquire());
-        let _turn = turn.await.ok()?.ok()?;
+        let turn = shared.threads.clone().acquire_owned();
+        let turn = tokio::time::timeout(WAIT_MOST, turn).await.ok()?.ok()?;
         drop(waiting);
         let inside = shared.clone();
         let made = tokio::task::spawn_blocking(move || {
+            // Kept by the work and not by who asked: who asks and goes has a thread at work all the same.
+            let _turn = turn;
             let whole = inside.whole();
             whole.view(who.as_ref(), &inside.title)
         });

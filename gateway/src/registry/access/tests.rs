@@ -447,7 +447,7 @@ fn five_hundred_rules_are_not_asked_in_turn() {
 /// `cargo test --release -p gapura-gateway -- --ignored --nocapture figures`
 #[test]
 #[ignore = "prints figures"]
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout)] // figures are printed
 fn figures() {
     for _ in 0..3 {
         five_hundred_rules(|kind, path, took| {
