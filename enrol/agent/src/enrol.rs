@@ -7,10 +7,10 @@
 
 use gapura_enrol::authorization::Claim;
 use gapura_enrol::token::JoinToken;
+use gapura_fetch::Url;
 use gapura_files::pem;
 use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::fetch::Url;
 use gapura_runtime::reload::watch::blocking;
 use gapura_trust::peer::Peer;
 use gapura_trust::purpose::Purpose;

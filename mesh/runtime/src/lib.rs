@@ -8,7 +8,6 @@ pub mod ask;
 pub mod cli;
 pub mod exchange;
 mod feed;
-pub mod fetch;
 pub mod healthcheck;
 pub mod listen;
 pub mod listeners;

@@ -20,7 +20,7 @@ use gapura_telemetry::span::{Batch, Counts, Sampler, TracerSpec, push_attribute}
 use http::header::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::fetch::{Client, Url};
+use gapura_fetch::{Client, Url};
 use verdict::Verdict;
 
 /// Where spans go, read and judged, before anything runs.
