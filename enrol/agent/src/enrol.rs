@@ -11,7 +11,7 @@ use gapura_fetch::Url;
 use gapura_files::pem;
 use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::reload::watch::blocking;
+use gapura_reload::watch::blocking;
 use gapura_trust::peer::Peer;
 use gapura_trust::purpose::Purpose;
 use gapura_trust::set::TrustSet;

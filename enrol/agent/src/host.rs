@@ -12,7 +12,7 @@ use gapura_enrol::token::JoinToken;
 use gapura_fetch::Url;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
-use gapura_runtime::reload::watch::blocking;
+use gapura_reload::watch::blocking;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::sync::{Mutex, watch};

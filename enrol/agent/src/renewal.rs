@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_runtime::reload::asked::Asked;
+use gapura_reload::asked::Asked;
 use gapura_telemetry::alarms::Alarm;
 use gapura_trust::refusal::Refusal;
 

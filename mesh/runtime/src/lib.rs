@@ -16,7 +16,6 @@ pub mod memory;
 mod pages;
 pub mod places;
 pub mod program;
-pub mod reload;
 pub mod report;
 pub mod room;
 pub mod shared;

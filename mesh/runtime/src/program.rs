@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Listener;
 use crate::listen;
-use crate::reload::asked::Reloads;
+use gapura_reload::asked::Reloads;
 
 /// A started program.
 pub struct Running {

@@ -15,7 +15,7 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_trust::set::TrustStore;
 
-use crate::reload::trust::TrustCounters;
+use gapura_reload::trust::TrustCounters;
 
 /// What the parts of one running program share. Cheap to clone.
 #[derive(Clone)]

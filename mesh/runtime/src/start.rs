@@ -26,8 +26,6 @@ use crate::load::Ground;
 use crate::pages::{Admin, Health};
 use crate::places::{Bounds, Places};
 use crate::program::{self, Running, StartError};
-use crate::reload::asked::Reloads;
-use crate::reload::trust::{self, Reloader};
 use crate::report::Report;
 use crate::room::Room;
 use crate::shared::Shared;
@@ -35,6 +33,8 @@ use crate::spans::{Ending, Exporter};
 use crate::systemd::Sockets;
 use crate::takeover::handed::Handed;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
+use gapura_reload::asked::Reloads;
+use gapura_reload::trust::{self, Reloader};
 use gapura_settings::Common;
 
 /// What one program differs in before it runs.

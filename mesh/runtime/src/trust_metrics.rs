@@ -6,7 +6,7 @@ use gapura_protocol::leg::Side;
 use gapura_telemetry::metrics::Text;
 use gapura_trust::set::TrustSet;
 
-use crate::reload::trust::TrustCounters;
+use gapura_reload::trust::TrustCounters;
 
 /// The trust set in force and its history; `public` is when the certificate that clients see ends.
 pub fn render_trust(

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gapura_runtime::reload::asked::Reloads;
+use gapura_reload::asked::Reloads;
 
 use super::*;
 

@@ -10,8 +10,8 @@ use gapura_trust::public::{PublicCertificate, PublicStore};
 
 use super::mint::{Ca, DAY, Leaf, valid, write_secret};
 use super::watching::{Lines, eventually};
-use crate::reload::asked::Reloads;
-use crate::reload::public::{PublicReloader, run};
+use crate::asked::Reloads;
+use crate::public::{PublicReloader, run};
 
 fn edge(ca: &Ca, days: i64) -> Leaf {
     ca.leaf(

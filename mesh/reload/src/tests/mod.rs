@@ -6,7 +6,7 @@ mod files;
 mod public;
 mod watching;
 
-#[path = "../../../../trust/src/tests/mint.rs"]
+#[path = "../../../trust/src/tests/mint.rs"]
 #[expect(dead_code, reason = "the tests of gapura-trust use the rest")]
 mod mint;
 

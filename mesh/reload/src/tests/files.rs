@@ -8,8 +8,8 @@ use std::time::Duration;
 use gapura_files::directory::{hash, stamp_of};
 
 use super::watching::eventually;
-use crate::reload::asked::Reloads;
-use crate::reload::watch::{FileWatch, Follower, Pace, Reading, Why};
+use crate::asked::Reloads;
+use crate::watch::{FileWatch, Follower, Pace, Reading, Why};
 
 const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(5);

@@ -19,8 +19,8 @@ use gapura_transport::verdict::Verdict;
 use gapura_trust::marks::{Marks, StateDir};
 use gapura_trust::set::{TrustSet, TrustStore};
 
-use crate::reload::asked::Reloads;
-use crate::reload::trust::{Reloader, TrustCounters, run};
+use crate::asked::Reloads;
+use crate::trust::{Reloader, TrustCounters, run};
 
 /// What a program's log has told so far.
 #[derive(Clone, Default)]

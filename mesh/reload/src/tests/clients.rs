@@ -14,8 +14,8 @@ use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 
-use crate::reload::asked::Reloads;
-use crate::reload::clients::{ClientAuth, ClientProof, ClientTrust, Ended};
+use crate::asked::Reloads;
+use crate::clients::{ClientAuth, ClientProof, ClientTrust, Ended};
 
 struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
