@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 13] = [
+const LIBRARIES: [&str; 14] = [
     "mesh/protocol",
     "mesh/telemetry",
     "mesh/files",
@@ -28,6 +28,7 @@ const LIBRARIES: [&str; 13] = [
     "mesh/page",
     "mesh/fetch",
     "mesh/reload",
+    "mesh/operator",
     "mesh/runtime",
 ];
 
@@ -162,7 +163,7 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
 
 #[test]
 fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 13] = [
         "gapura-protocol",
         "gapura-telemetry",
         "gapura-files",
@@ -174,6 +175,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
         "gapura-page",
         "gapura-fetch",
         "gapura-reload",
+        "gapura-operator",
         "gapura-runtime",
     ];
     const BELOW_TRANSPORT: [&str; 4] = [
@@ -184,12 +186,13 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     ];
     let gateway: Vec<&str> = ALL.into_iter().chain(["gapura-openapi"]).collect();
     // On each host, and no line of the code that holds a CA's key.
-    const AGENT: [&str; 10] = [
+    const AGENT: [&str; 11] = [
         "gapura-protocol",
         "gapura-files",
         "gapura-fetch",
         "gapura-enrol",
         "gapura-reload",
+        "gapura-operator",
         "gapura-runtime",
         "gapura-settings",
         "gapura-telemetry",
@@ -230,7 +233,21 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
                 "gapura-trust",
             ][..],
         ),
-        ("mesh/runtime", &ALL[..11]),
+        (
+            "mesh/operator",
+            &[
+                "gapura-protocol",
+                "gapura-files",
+                "gapura-http",
+                "gapura-page",
+                "gapura-reload",
+                "gapura-settings",
+                "gapura-telemetry",
+                "gapura-transport",
+                "gapura-trust",
+            ][..],
+        ),
+        ("mesh/runtime", &ALL[..12]),
         ("gateway", &gateway),
         ("sidecar", &ALL),
         ("enrol/wire", &["gapura-protocol", "gapura-trust"][..]),
@@ -269,6 +286,9 @@ fn each_library_refuses_what_it_says_it_does_not_know() {
         ("mesh/settings", running),
         ("mesh/openapi", running),
         ("mesh/page", running),
+        ("mesh/reload", &running[1..3]),
+        ("mesh/operator", &["h2", "rustls", "tokio-rustls"]),
+        ("mesh/runtime", &running[1..]),
         ("mesh/http", &running[1..]),
         ("mesh/http2", &["hyper", "rustls", "tokio-rustls"]),
         ("enrol/wire", &running[..3]),

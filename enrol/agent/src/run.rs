@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use gapura_files::gate;
 use gapura_files::secret;
+use gapura_operator::admin::{self, Rules};
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
 use gapura_reload::asked::Reloads;
 use gapura_reload::watch::blocking;
-use gapura_runtime::admin::{self, Rules};
 use gapura_runtime::cli::{Checked, Cli, Failed, Program};
 use gapura_runtime::program::{self, Running, StartError};
 use gapura_runtime::systemd::Sockets;

@@ -9,7 +9,7 @@ use gapura_trust::set::TrustSet;
 use gapura_reload::trust::TrustCounters;
 
 /// The trust set in force and its history; `public` is when the certificate that clients see ends.
-pub fn render_trust(
+pub(crate) fn render_trust(
     text: &mut Text,
     trust: &TrustSet,
     counters: &TrustCounters,

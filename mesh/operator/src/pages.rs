@@ -4,6 +4,7 @@
 //! [`Endpoint`]. Invariant: no page shows a key, a token or a secret; what is shown of settings is made where they are read.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gapura_protocol::leg::Side;
 use gapura_telemetry::access::UNROUTED;
@@ -11,6 +12,7 @@ use gapura_telemetry::alarms::{Alarms, docs};
 use gapura_telemetry::metrics::{Text, render_program, render_spans};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::admin::{Endpoint, Events, Page, Pages};
 use crate::feed::{self, Feed};
@@ -19,8 +21,18 @@ use crate::shared::Missing;
 use crate::tap::{TAP, Taps};
 use crate::trust_metrics::render_trust;
 
+/// Who answers on the listeners for people and machines that watch a program.
+pub struct AdminPages {
+    /// On the operator's side.
+    pub admin: Rc<dyn Pages>,
+    /// On the health listener.
+    pub health: Rc<dyn Pages>,
+    /// What an operator must say.
+    pub token: Option<Arc<[u8]>>,
+}
+
 /// The operator's side.
-pub(crate) struct Admin<R> {
+struct Admin<R> {
     /// What the program says.
     report: Rc<R>,
     /// Who looks at the page.
@@ -30,11 +42,26 @@ pub(crate) struct Admin<R> {
 }
 
 /// The health listener: for a kubelet or Prometheus, and nothing else.
-pub(crate) struct Health<R>(pub(crate) Rc<R>);
+struct Health<R>(Rc<R>);
+
+impl AdminPages {
+    /// Of a program that has `report` to say, to an operator who says `token`. What keeps the page for people current begins among
+    /// `tasks`.
+    pub fn begin<R: Report>(report: R, token: Option<Arc<[u8]>>, tasks: &mut JoinSet<()>) -> Self {
+        let report = Rc::new(report);
+        let feed = Feed::default();
+        tasks.spawn_local(feed.clone().run(report.clone()));
+        Self {
+            admin: Rc::new(Admin::new(report.clone(), feed)),
+            health: Rc::new(Health(report)),
+            token,
+        }
+    }
+}
 
 impl<R: Report> Admin<R> {
     /// Of a program that has `report` to say, whose page `feed` shows.
-    pub(crate) fn new(report: Rc<R>, feed: Feed) -> Self {
+    fn new(report: Rc<R>, feed: Feed) -> Self {
         let shared = report.shared();
         let taps = Taps::new(shared.tap.clone(), shared.log.clone());
         Self { report, feed, taps }
