@@ -27,7 +27,7 @@ impl BundleVerifier {
         issuers: &[CertificateDer<'static>],
         domain: &TrustDomain,
     ) -> Result<Self, String> {
-        let provider = mesh_provider();
+        let algorithms = mesh_provider().signature_verification_algorithms.all;
         let anchors = Roots::new(roots).map_err(|why| why.to_string())?;
         let revocation = match crls {
             None => None,
@@ -43,7 +43,6 @@ impl BundleVerifier {
                     .iter()
                     .map(|der| CertificateRevocationListDer::from(der.as_slice()))
                     .collect();
-                let algorithms = provider.signature_verification_algorithms.all;
                 Some(
                     RevocationSet::new(&lists, &signers, algorithms, None)
                         .map_err(|why| why.to_string())?,
@@ -54,7 +53,7 @@ impl BundleVerifier {
             anchors,
             revocation,
             domain.clone(),
-            provider,
+            algorithms,
         )))
     }
 

@@ -78,7 +78,8 @@ impl Root {
         })?;
         let roots = Roots::new(std::slice::from_ref(der))
             .map_err(|why| Trouble::Distrusted(why.to_string()))?;
-        let judge = Verifier::new(roots, None, domain.clone(), mesh_provider());
+        let algorithms = mesh_provider().signature_verification_algorithms.all;
+        let judge = Verifier::new(roots, None, domain.clone(), algorithms);
         Ok(Self {
             der: der.clone(),
             judge: Arc::new(judge),

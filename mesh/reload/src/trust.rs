@@ -17,9 +17,10 @@ use gapura_protocol::leg::Side;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::live::LiveConnections;
-use gapura_trust::marks::{Marks, StateDir};
+use gapura_trust::marks::Marks;
 use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
+use gapura_trust::state::StateDir;
 use gapura_trust::unfit::TrustError;
 
 use super::asked::Asked;

@@ -11,8 +11,8 @@ use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
 use gapura_settings::Common;
 use gapura_telemetry::alarms::{Alarm, docs};
-use gapura_trust::marks::Kept;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
+use gapura_trust::state::Kept;
 
 use crate::spans::Collector;
 

@@ -93,7 +93,8 @@ impl<'a> Reader<'a> {
 }
 
 /// A serial number without the zero byte that DER puts before a set top bit, so that both spellings of a number are one.
-pub(super) fn trim_zeros(integer: &[u8]) -> &[u8] {
+#[must_use]
+pub fn trim_zeros(integer: &[u8]) -> &[u8] {
     let zeros = integer.iter().take_while(|byte| **byte == 0).count();
     &integer[zeros..]
 }

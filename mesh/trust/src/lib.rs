@@ -8,6 +8,7 @@
 //! One judgement ([`verify::Verifier`]) serves the gateway, the sidecar and `gapura-pki verify`.
 
 mod before;
+mod carried;
 mod configs;
 pub mod crl;
 pub mod der;
@@ -24,6 +25,7 @@ pub mod refusal;
 pub mod revocation;
 pub mod roots;
 pub mod set;
+pub mod state;
 pub mod unfit;
 mod verifier;
 pub mod verify;

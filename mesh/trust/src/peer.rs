@@ -37,7 +37,15 @@ impl Peer {
     /// # Errors
     /// If the leaf is missing, malformed, or does not hold exactly one URI name that is an identity.
     pub fn of_judged_chain(chain: &[CertificateDer<'_>]) -> Result<Self, Refusal> {
-        read(chain.first().ok_or(Refusal::NoCertificate)?).map(|(peer, _)| peer)
+        Self::claimed(chain.first().ok_or(Refusal::NoCertificate)?)
+    }
+
+    /// Whom a leaf claims to speak for; nothing of that is proven.
+    ///
+    /// # Errors
+    /// As [`Self::of_judged_chain`].
+    pub fn claimed(leaf: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        read(leaf).map(|(peer, _)| peer)
     }
 
     /// The serial number as hex digits.

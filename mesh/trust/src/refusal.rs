@@ -1,15 +1,10 @@
-//! Why a certificate is refused: the sentence for the log, the label for the metrics, the alert for the peer.
+//! Why a certificate is refused: the sentence for the log, the label for the metrics. What the peer hears is TLS's to say.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
-
-use rustls::pki_types::UnixTime;
-use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 
 use super::form::Form;
 use super::purpose::Purpose;
-use gapura_protocol::clock::Rfc3339;
+use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::identity::{InvalidId, PeerId, TrustDomain};
 
 /// What of a certificate cannot be read.
@@ -184,73 +179,9 @@ impl Refusal {
             Self::WrongRole { .. } => "role",
         }
     }
-
-    /// What rustls should make of it: a kind of error whose alert tells the peer as much as it may know, and ourselves wherever the
-    /// kind has no room for the particulars.
-    pub(super) fn into_rustls(self) -> rustls::Error {
-        let error = match self {
-            Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
-            Self::Malformed(_) => CertificateError::BadEncoding,
-            Self::UnknownIssuer => CertificateError::UnknownIssuer,
-            Self::BadSignature => CertificateError::BadSignature,
-            Self::Expired { not_after, now } => CertificateError::ExpiredContext {
-                time: at(now),
-                not_after: at(not_after),
-            },
-            Self::NotYetValid { not_before, now } => CertificateError::NotValidYetContext {
-                time: at(now),
-                not_before: at(not_before),
-            },
-            Self::Revoked { .. } => CertificateError::Revoked,
-            Self::NoCrlForIssuer { .. } => CertificateError::UnknownRevocationStatus,
-            Self::CrlTooOld { next_update, now } => {
-                CertificateError::ExpiredRevocationListContext {
-                    time: at(now),
-                    next_update: at(next_update),
-                }
-            }
-            Self::Purpose {
-                wanted: Purpose::Client,
-                found,
-            } => CertificateError::InvalidPurposeContext {
-                required: ExtendedKeyPurpose::ClientAuth,
-                presented: found.into_rustls(),
-            },
-            Self::Purpose {
-                wanted: Purpose::Server,
-                found,
-            } => CertificateError::InvalidPurposeContext {
-                required: ExtendedKeyPurpose::ServerAuth,
-                presented: found.into_rustls(),
-            },
-            other => CertificateError::Other(OtherError(Arc::new(other))),
-        };
-        rustls::Error::InvalidCertificate(error)
-    }
 }
 
 impl Purposes {
-    fn into_rustls(self) -> Vec<ExtendedKeyPurpose> {
-        let named = [
-            (self.client, ExtendedKeyPurpose::ClientAuth),
-            (self.server, ExtendedKeyPurpose::ServerAuth),
-            (self.any, ExtendedKeyPurpose::Other(ANY_PURPOSE.to_vec())),
-        ];
-        named
-            .into_iter()
-            .filter_map(|(set, purpose)| set.then_some(purpose))
-            .collect()
-    }
-
-    pub(super) fn from_rustls(presented: &[ExtendedKeyPurpose]) -> Self {
-        let has = |wanted: &ExtendedKeyPurpose| presented.contains(wanted);
-        Self {
-            client: has(&ExtendedKeyPurpose::ClientAuth),
-            server: has(&ExtendedKeyPurpose::ServerAuth),
-            any: has(&ExtendedKeyPurpose::Other(ANY_PURPOSE.to_vec())),
-        }
-    }
-
     pub(super) fn allows(self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Client => self.client,
@@ -260,24 +191,14 @@ impl Purposes {
     }
 }
 
-/// anyExtendedKeyUsage, RFC 5280 section 4.2.1.12.
-const ANY_PURPOSE: &[usize] = &[2, 5, 29, 37, 0];
-
-fn at(seconds: u64) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
 /// A moment for people; a certificate's `99991231235959Z` must not overflow.
 pub(super) fn day(seconds: u64) -> Rfc3339 {
-    Rfc3339(
-        UNIX_EPOCH
-            .checked_add(Duration::from_secs(seconds))
-            .unwrap_or(UNIX_EPOCH),
-    )
+    Rfc3339(from_unix(seconds))
 }
 
 /// A text from a stranger's certificate, short enough for a log line and without control characters.
-pub(super) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     let end = text
         .char_indices()
         .nth(200)

@@ -192,7 +192,10 @@ impl RevocationSet {
     }
 
     /// Refuses to go back behind `before`.
-    pub(super) fn goes_on_from(&self, before: &Marks, now: u64) -> Result<(), RevocationError> {
+    ///
+    /// # Errors
+    /// If a list has not begun, or is older than the one that was in force.
+    pub fn goes_on_from(&self, before: &Marks, now: u64) -> Result<(), RevocationError> {
         for source in &self.sources {
             let Some(mark) = before.of(&source.id) else {
                 continue;
@@ -246,7 +249,8 @@ impl RevocationSet {
     }
 
     /// The first moment at which an issuer that has no list in force has one, and the issuer.
-    pub(super) fn not_begun(&self, now: u64) -> Option<(&Issuer, u64)> {
+    #[must_use]
+    pub fn not_begun(&self, now: u64) -> Option<(&Issuer, u64)> {
         let waiting = |source: &Source| source.at(now).err();
         self.sources
             .iter()

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 use rustls::crypto::CryptoProvider;
@@ -22,10 +22,10 @@ use super::configs::{Parts, Wall, client_config, server_config};
 use super::der::trim_zeros;
 use super::failure::{HandshakeFailure, handshake_refusal};
 use super::marks::Marks;
-use super::peer::{self, Peer, seconds};
+use super::peer::{Peer, seconds};
 use super::provider::mesh_provider;
 use super::purpose::Purpose;
-use super::refusal::{Refusal, day, shown};
+use super::refusal::{Malformed, Refusal, shown};
 use super::revocation::{ListFacts, RevocationSet};
 use super::roots::{Issuer, Roots};
 pub use super::unfit::TrustError;
@@ -33,7 +33,7 @@ use super::verifier::{AnswerVerifier, RecentRefusals};
 use super::verify::Verifier;
 use gapura_files::directory::{MeshFiles, Stamp};
 use gapura_files::pem;
-use gapura_protocol::clock::{Clock, Rfc3339, unix};
+use gapura_protocol::clock::{Clock, Rfc3339, from_unix, unix};
 use gapura_protocol::identity::{PeerId, Role};
 use gapura_protocol::text::hex;
 
@@ -129,12 +129,15 @@ impl TrustSet {
         let roots =
             pem::certificates(&files.ca).map_err(|err| TrustError::Pem(ca_path.clone(), err))?;
         let roots = Roots::new(&roots).map_err(|err| TrustError::Roots(ca_path, err))?;
-        let (facts, _) = peer::read(leaf(&chain)?)
+        let leaf = chain.first().ok_or(Refusal::NoCertificate);
+        let facts = leaf
+            .and_then(Peer::claimed)
             .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
         if facts.id.role() != options.own_role {
             return Err(TrustError::Role(cert_path, options.own_role, facts.id));
         }
-        let judge = Verifier::new(roots, None, facts.id.domain().clone(), provider.clone());
+        let algorithms = provider.signature_verification_algorithms.all;
+        let judge = Verifier::new(roots, None, facts.id.domain().clone(), algorithms);
         let (own, own_begins) = judge_own(&judge, &chain, &facts, now)
             .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
         let intermediates = issuers_behind(&chain, &cert_path)?;
@@ -146,7 +149,7 @@ impl TrustSet {
                 }
                 rustls::Error::InvalidCertificate(_) => TrustError::Leaf(
                     cert_path.clone(),
-                    Refusal::Malformed(super::refusal::Malformed::Certificate),
+                    Refusal::Malformed(Malformed::Certificate),
                 ),
                 _ => TrustError::Key(key_path.clone()),
             })?;
@@ -158,7 +161,6 @@ impl TrustSet {
             Some(text) => {
                 let ders = pem::crls(text).map_err(|err| TrustError::Pem(crl_path.clone(), err))?;
                 let issuers: Vec<&Issuer> = judge.roots().issuers().chain(&intermediates).collect();
-                let algorithms = provider.signature_verification_algorithms.all;
                 let lists = RevocationSet::new(&ders, &issuers, algorithms, None)
                     .map_err(|err| TrustError::Crl(crl_path.clone(), err))?;
                 Some(lists)
@@ -256,7 +258,7 @@ impl TrustSet {
             ));
         }
         if now < self.own_begins {
-            let begins = day(self.own_begins);
+            let begins = moment(self.own_begins);
             return Some(format!(
                 "our own certificate, or a CA of its chain, begins at {begins}: every handshake is refused until then; check the clock here and the CA's"
             ));
@@ -265,7 +267,7 @@ impl TrustSet {
         Some(format!(
             "the CRL of {} begins at {}: every handshake under it is refused until then; check the clock here and the CA's",
             issuer.label(),
-            day(begins)
+            moment(begins)
         ))
     }
 
@@ -477,14 +479,6 @@ impl TrustStore {
     }
 }
 
-fn leaf<'a>(
-    chain: &'a [CertificateDer<'static>],
-) -> Result<&'a CertificateDer<'static>, TrustError> {
-    chain
-        .first()
-        .ok_or_else(|| TrustError::Config("the chain is empty".to_owned()))
-}
-
 /// The issuing CAs behind our leaf: their CRLs can be verified as well.
 fn issuers_behind(
     chain: &[CertificateDer<'static>],
@@ -508,7 +502,7 @@ fn judge_own(
     let mut at = now.clamp(facts.not_before.min(facts.not_after), facts.not_after);
     // A CA, or the root, may begin later than the leaf: each turn meets one of them.
     for _ in 0..=chain.len() {
-        match judge.judge_at(chain, purpose, at) {
+        match judge.judge(chain, purpose, from_unix(at)) {
             Err(Refusal::NotYetValid { not_before, .. })
                 if not_before > at && not_before <= facts.not_after =>
             {
@@ -521,7 +515,9 @@ fn judge_own(
             }
         }
     }
-    judge.judge_at(chain, purpose, at).map(|peer| (peer, at))
+    judge
+        .judge(chain, purpose, from_unix(at))
+        .map(|peer| (peer, at))
 }
 
 fn described(der: &CertificateDer<'_>) -> Option<serde_json::Value> {
@@ -535,8 +531,5 @@ fn described(der: &CertificateDer<'_>) -> Option<serde_json::Value> {
 }
 
 fn moment(seconds: u64) -> String {
-    let time = UNIX_EPOCH
-        .checked_add(std::time::Duration::from_secs(seconds))
-        .unwrap_or(UNIX_EPOCH);
-    Rfc3339(time).to_string()
+    Rfc3339(from_unix(seconds)).to_string()
 }

@@ -6,10 +6,8 @@
 //! the identity. Which identity may do what is not.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
@@ -31,7 +29,7 @@ pub struct Verifier {
     roots: Roots,
     revocation: Option<RevocationSet>,
     domain: TrustDomain,
-    provider: Arc<CryptoProvider>,
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     /// Why nobody is let in at all.
     closed: Option<Refusal>,
 }
@@ -40,19 +38,19 @@ pub struct Verifier {
 const LONGEST_SERIAL: usize = 20;
 
 impl Verifier {
-    /// Judges by `roots`, for identities of `domain`; without a revocation set nothing is revoked.
+    /// Judges by `roots` and signatures of `algorithms`, for identities of `domain`; without a revocation set nothing is revoked.
     #[must_use]
     pub fn new(
         roots: Roots,
         revocation: Option<RevocationSet>,
         domain: TrustDomain,
-        provider: Arc<CryptoProvider>,
+        algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     ) -> Self {
         Self {
             roots,
             revocation,
             domain,
-            provider,
+            algorithms,
             closed: None,
         }
     }
@@ -65,12 +63,13 @@ impl Verifier {
 
     /// The same, letting nobody in, for this reason, if there is one.
     #[must_use]
-    pub(super) fn closed_for(self, closed: Option<Refusal>) -> Self {
+    pub fn closed_for(self, closed: Option<Refusal>) -> Self {
         Self { closed, ..self }
     }
 
     /// Why nobody is let in at all.
-    pub(super) fn closed(&self) -> Option<&Refusal> {
+    #[must_use]
+    pub fn closed(&self) -> Option<&Refusal> {
         self.closed.as_ref()
     }
 
@@ -97,16 +96,7 @@ impl Verifier {
         purpose: Purpose,
         now: SystemTime,
     ) -> Result<Peer, Refusal> {
-        self.judge_at(chain, purpose, unix(now))
-    }
-
-    /// The same with the time as Unix seconds.
-    pub(super) fn judge_at(
-        &self,
-        chain: &[CertificateDer<'_>],
-        purpose: Purpose,
-        now: u64,
-    ) -> Result<Peer, Refusal> {
+        let now = unix(now);
         if let Some(closed) = &self.closed {
             return Err(closed.clone());
         }
@@ -186,7 +176,7 @@ impl Verifier {
         };
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         end_entity.verify_for_usage(
-            self.algorithms(),
+            self.algorithms,
             anchors,
             intermediates,
             time,
@@ -212,10 +202,6 @@ impl Verifier {
                 found: below,
             }),
         }
-    }
-
-    fn algorithms(&self) -> &[&dyn SignatureVerificationAlgorithm] {
-        self.provider.signature_verification_algorithms.all
     }
 
     /// The clearer refusal where a chain ends in a root that was ours until it expired, or will be.

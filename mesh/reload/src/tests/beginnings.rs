@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use gapura_protocol::identity::Role;
-use gapura_trust::marks::{Marks, StateDir};
+use gapura_trust::marks::Marks;
 use gapura_trust::set::{TrustOptions, TrustSet};
+use gapura_trust::state::StateDir;
 use rcgen::ExtendedKeyUsagePurpose::ServerAuth;
 
 use super::mint::{Ca, DAY, Dir, Leaf, PLUGIN, options, valid};

@@ -16,8 +16,9 @@ use gapura_telemetry::log::Log;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
-use gapura_trust::marks::{Marks, StateDir};
+use gapura_trust::marks::Marks;
 use gapura_trust::set::{TrustSet, TrustStore};
+use gapura_trust::state::StateDir;
 
 use crate::asked::Reloads;
 use crate::trust::{Reloader, TrustCounters, run};
