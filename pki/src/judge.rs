@@ -1,15 +1,15 @@
 //! Whether a certificate would be let through: asked of every leaf before it leaves this program, and by `verify` and `check`.
 //!
-//! The judgement itself is `gapura_trust::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
+//! The judgement itself is `gapura_certificates::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
 //! and CRLs from files.
 
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::revocation::RevocationSet;
+use gapura_certificates::roots::{Issuer, Roots};
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::identity::{PeerId, TrustDomain};
-use gapura_trust::peer::Peer;
 use gapura_trust::provider::mesh_provider;
-use gapura_trust::purpose::Purpose;
-use gapura_trust::revocation::RevocationSet;
-use gapura_trust::roots::{Issuer, Roots};
-use gapura_trust::verify::Verifier;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::leaf_key;

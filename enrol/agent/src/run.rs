@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapura_certificates::refusal::Refusal;
 use gapura_files::gate;
 use gapura_files::secret;
 use gapura_operator::admin::{self, Rules};
@@ -23,7 +24,6 @@ use gapura_settings::{AdminAddress, Drain, exposed};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::Stop;
-use gapura_trust::refusal::Refusal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

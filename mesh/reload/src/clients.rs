@@ -23,13 +23,13 @@ use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use gapura_certificates::peer::seconds;
 use gapura_files::directory::{Stamp, hash, stamp_of};
 use gapura_files::file;
 use gapura_files::pem;
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
-use gapura_trust::peer::seconds;
 use gapura_trust::provider::public_provider;
 
 use super::asked::Asked;

@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use gapura_certificates::refusal::Span;
 use gapura_files::directory::{hash, stamp_of};
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_trust::public::{PublicCertificate, PublicError, PublicStore};
-use gapura_trust::refusal::Span;
 
 use super::asked::Asked;
 use super::misfit::Misfit;

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use gapura_certificates::marks::Marks;
+use gapura_certificates::refusal::{Refusal, Span};
 use gapura_files::directory::{FileError, MeshFiles, hash, stamp};
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::live::LiveConnections;
-use gapura_trust::marks::Marks;
-use gapura_trust::refusal::{Refusal, Span};
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
 use gapura_trust::state::StateDir;
 use gapura_trust::unfit::TrustError;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, ExtendedKeyPurpose, OtherError};
 
-use super::purpose::Purpose;
-use super::refusal::{Purposes, Refusal};
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::{Purposes, Refusal};
 
 /// anyExtendedKeyUsage, RFC 5280 section 4.2.1.12.
 const ANY_PURPOSE: &[usize] = &[2, 5, 29, 37, 0];

@@ -11,8 +11,8 @@ use rustls::{
 };
 
 use super::carried;
-use super::purpose::Purpose;
-use super::refusal::Refusal;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
 
 /// What to tell of a failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

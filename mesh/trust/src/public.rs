@@ -16,9 +16,9 @@ use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::der::trim_zeros;
-use super::peer::seconds;
 use super::provider::public_provider;
+use gapura_certificates::der::trim_zeros;
+use gapura_certificates::peer::seconds;
 use gapura_files::directory::{
     FileError, Stamp, hash, read_certificate, read_private_key, stamp_of,
 };

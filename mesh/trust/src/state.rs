@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use gapura_files::file;
 use gapura_files::ownership::{self, Owners};
 
-use super::marks::Marks;
+use gapura_certificates::marks::Marks;
 
 /// Where a program keeps what must outlast a restart.
 #[derive(Clone, Debug)]

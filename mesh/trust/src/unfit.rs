@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::refusal::Refusal;
-use super::revocation::RevocationError;
-use super::roots::RootsError;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::revocation::RevocationError;
+use gapura_certificates::roots::RootsError;
 use gapura_files::directory::FileError;
 use gapura_files::pem::PemError;
 use gapura_protocol::clock::{Rfc3339, from_unix};

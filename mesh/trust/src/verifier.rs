@@ -13,10 +13,10 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
 use super::carried;
-use super::peer::Peer;
-use super::purpose::Purpose;
-use super::refusal::Refusal;
-use super::verify::Verifier;
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::identity::PeerId;
 
 /// At whoever answers: whoever dials must prove to be good for one purpose in our own trust domain. A sidecar takes gateways.

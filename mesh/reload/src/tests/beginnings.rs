@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use gapura_certificates::marks::Marks;
 use gapura_protocol::identity::Role;
-use gapura_trust::marks::Marks;
 use gapura_trust::set::{TrustOptions, TrustSet};
 use gapura_trust::state::StateDir;
 use rcgen::ExtendedKeyUsagePurpose::ServerAuth;

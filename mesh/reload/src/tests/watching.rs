@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, options, serial, valid};
+use gapura_certificates::marks::Marks;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
 use gapura_protocol::leg::Side;
@@ -16,7 +17,6 @@ use gapura_telemetry::log::Log;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
-use gapura_trust::marks::Marks;
 use gapura_trust::set::{TrustSet, TrustStore};
 use gapura_trust::state::StateDir;
 

@@ -4,7 +4,7 @@
 //! reading proves nothing by itself.
 
 use aws_lc_rs::digest;
-use rustls::pki_types::CertificateDer;
+use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;

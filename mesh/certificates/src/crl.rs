@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use rustls::pki_types::SignatureVerificationAlgorithm;
+use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;

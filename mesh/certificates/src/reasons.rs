@@ -1,6 +1,6 @@
 //! webpki's reasons in our own words.
 
-use rustls::pki_types::CertificateDer;
+use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
