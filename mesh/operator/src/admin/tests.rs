@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
 use super::*;
 
 struct One;
