@@ -16,11 +16,11 @@ use gapura::status::Status;
 use gapura::tap::Wanted;
 use gapura::token::{Issuer, Subject};
 use gapura::up::{Options, OwnPlugin, Up};
+use gapura_fetch::Url;
 use gapura_gateway::inspection::{
     self, ClaimNames, ClaimPath, HmacAlgorithm, IssuerName, IssuerSettings, KeySource, Settings,
 };
 use gapura_protocol::clock::Clock;
-use gapura_runtime::fetch::Url;
 use gapura_settings::{AdminAddress, AdminSide, address, duration};
 use gapura_telemetry::tap::Statuses;
 use tokio::signal::unix::{Signal, SignalKind, signal};

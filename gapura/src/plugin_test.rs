@@ -15,7 +15,7 @@ mod report;
 mod samples;
 mod trial;
 
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use serde_json::Value;
 
 use crate::error::Error;

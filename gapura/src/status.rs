@@ -5,8 +5,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use gapura_operator::ask;
 use gapura_protocol::clock::Rfc3339;
-use gapura_runtime::ask;
 use gapura_settings::{AdminAddress, AdminSide};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use gapura_runtime::ask::{self, Event};
+use gapura_operator::ask::{self, Event};
 use gapura_settings::AdminSide;
 use serde_json::Value;
 

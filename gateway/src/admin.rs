@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gapura_operator::admin::{Endpoint, Page};
+use gapura_operator::report::Report;
+use gapura_operator::shared::{Missing, Shared};
 use gapura_page::history::History;
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
-use gapura_runtime::admin::{Endpoint, Page};
-use gapura_runtime::reload::clients::ClientTrust;
-use gapura_runtime::report::Report;
-use gapura_runtime::shared::{Missing, Shared};
+use gapura_reload::clients::ClientTrust;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::metrics::Text;
 use http::StatusCode;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use gapura_operator::ask;
 use gapura_protocol::clock::Clock;
-use gapura_runtime::ask;
 use gapura_runtime::cli::Checked;
 use gapura_runtime::load::with_docs;
 use gapura_settings::AdminSide;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use gapura_http::pace::Rate;
 use gapura_protocol::identity::Name;
-use gapura_runtime::reload::clients::ClientAuth;
+use gapura_reload::clients::ClientAuth;
 use gapura_settings::{
     Common, Effective, Layers, OTEL_SECRETS, Origin, Setting, Settings, address, exposed, required,
 };

@@ -1,8 +1,8 @@
 //! The paths that the gateway answers itself: does it live, can it serve, what is it.
 
 use bytes::Bytes;
+use gapura_operator::shared::{Missing, Shared};
 use gapura_protocol::clock::unix;
-use gapura_runtime::shared::{Missing, Shared};
 use gapura_transport::body::Body;
 use gapura_trust::public::PublicStore;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};

@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gapura_operator::shared::Shared;
 use gapura_protocol::clock::Clock;
+use gapura_reload::asked::Reloads;
+use gapura_reload::clients::ClientTrust;
+use gapura_reload::public::{self, PublicReloader};
 use gapura_runtime::cli::{Checked, Cli, Program};
 use gapura_runtime::program::{Running, StartError};
-use gapura_runtime::reload::asked::Reloads;
-use gapura_runtime::reload::clients::ClientTrust;
-use gapura_runtime::reload::public::{self, PublicReloader};
-use gapura_runtime::shared::Shared;
 use gapura_runtime::start::{Blueprint, Prepared};
 use gapura_runtime::systemd::Sockets;
 use gapura_runtime::worker::Worker;

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_http::BoxStream;
+use gapura_reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::listen::{Accepted, Socket};
-use gapura_runtime::reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;

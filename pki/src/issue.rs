@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gapura_certificates::purpose::Purpose;
 use gapura_protocol::identity::{Name, PeerId, Role};
-use gapura_trust::purpose::Purpose;
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;

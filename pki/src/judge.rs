@@ -1,15 +1,15 @@
 //! Whether a certificate would be let through: asked of every leaf before it leaves this program, and by `verify` and `check`.
 //!
-//! The judgement itself is `gapura_trust::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
+//! The judgement itself is `gapura_certificates::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
 //! and CRLs from files.
 
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::revocation::RevocationSet;
+use gapura_certificates::roots::{Issuer, Roots};
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::identity::{PeerId, TrustDomain};
-use gapura_trust::peer::Peer;
 use gapura_trust::provider::mesh_provider;
-use gapura_trust::purpose::Purpose;
-use gapura_trust::revocation::RevocationSet;
-use gapura_trust::roots::{Issuer, Roots};
-use gapura_trust::verify::Verifier;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::leaf_key;
@@ -27,7 +27,7 @@ impl BundleVerifier {
         issuers: &[CertificateDer<'static>],
         domain: &TrustDomain,
     ) -> Result<Self, String> {
-        let provider = mesh_provider();
+        let algorithms = mesh_provider().signature_verification_algorithms.all;
         let anchors = Roots::new(roots).map_err(|why| why.to_string())?;
         let revocation = match crls {
             None => None,
@@ -43,7 +43,6 @@ impl BundleVerifier {
                     .iter()
                     .map(|der| CertificateRevocationListDer::from(der.as_slice()))
                     .collect();
-                let algorithms = provider.signature_verification_algorithms.all;
                 Some(
                     RevocationSet::new(&lists, &signers, algorithms, None)
                         .map_err(|why| why.to_string())?,
@@ -54,7 +53,7 @@ impl BundleVerifier {
             anchors,
             revocation,
             domain.clone(),
-            provider,
+            algorithms,
         )))
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use gapura_certificates::purpose::Purpose;
 use gapura_protocol::identity::{PeerId, TrustDomain};
-use gapura_trust::purpose::Purpose;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 

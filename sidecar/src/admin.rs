@@ -1,9 +1,9 @@
 //! What the sidecar says for itself: no more than any program, and how its plugin is.
 
+use gapura_operator::report::Report;
+use gapura_operator::shared::Shared;
 use gapura_page::history::History;
 use gapura_protocol::leg::Side;
-use gapura_runtime::report::Report;
-use gapura_runtime::shared::Shared;
 
 use crate::page::{Facts, Sight};
 

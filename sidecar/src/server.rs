@@ -12,6 +12,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use gapura_certificates::peer::Peer;
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::worker::Serve;
@@ -20,7 +21,6 @@ use gapura_telemetry::metrics::Side;
 use gapura_transport::live::LiveConnections;
 use gapura_transport::session::Session;
 use gapura_trust::failure::HandshakeFailure;
-use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};

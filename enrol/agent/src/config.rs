@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use gapura_settings::{
     AdminSide, Effective, Layers, Setting, Settings, address, duration, required, seconds,
 };

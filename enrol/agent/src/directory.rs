@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gapura_certificates::peer::Peer;
+use gapura_certificates::revocation::RevocationError;
 use gapura_files::directory::{self, MeshFiles, Stamp};
 use gapura_files::gate::GateRef;
 use gapura_files::held_dir::{Durability, HeldDir};
@@ -14,8 +16,6 @@ use gapura_files::mesh_dir::{self, Content, Current};
 use gapura_files::pem;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
-use gapura_trust::peer::Peer;
-use gapura_trust::revocation::RevocationError;
 use gapura_trust::set::{TrustError, TrustOptions, TrustSet};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -5,15 +5,15 @@
 //! among them; the CA server proves itself under it; the token and the request go; the answer is on the disk; roots and CRLs come by
 //! the new certificate; the CA server is not revoked by them; one generation is written.
 
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
 use gapura_enrol::authorization::Claim;
 use gapura_enrol::token::JoinToken;
+use gapura_fetch::Url;
 use gapura_files::pem;
 use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::identity::PeerId;
-use gapura_runtime::fetch::Url;
-use gapura_runtime::reload::watch::blocking;
-use gapura_trust::peer::Peer;
-use gapura_trust::purpose::Purpose;
+use gapura_reload::watch::blocking;
 use gapura_trust::set::TrustSet;
 use rustls::pki_types::CertificateDer;
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use gapura_enrol::news::TrustNews;
 use gapura_enrol::token::JoinToken;
+use gapura_fetch::Url;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
-use gapura_runtime::fetch::Url;
-use gapura_runtime::reload::watch::blocking;
+use gapura_reload::watch::blocking;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::sync::{Mutex, watch};

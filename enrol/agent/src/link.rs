@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gapura_enrol::paths::MOST_ANSWER;
 use gapura_enrol::refusal::Refused;
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use gapura_trust::failure::{HandshakeFailure, handshake_refusal};
 use gapura_trust::set::TrustSet;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use gapura_protocol::clock::unix;
-use gapura_runtime::reload::asked::Asked;
+use gapura_reload::asked::Asked;
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::log::Level;
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
+use gapura_operator::admin::{Endpoint, Page, Pages};
 use gapura_protocol::clock::{Rfc3339, from_unix};
-use gapura_runtime::admin::{Endpoint, Page, Pages};
 use gapura_telemetry::alarms::docs;
 use gapura_telemetry::metrics::{Text, render_program};
 use http::StatusCode;

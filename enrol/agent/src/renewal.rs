@@ -6,9 +6,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use gapura_runtime::reload::asked::Asked;
+use gapura_certificates::refusal::Refusal;
+use gapura_reload::asked::Asked;
 use gapura_telemetry::alarms::Alarm;
-use gapura_trust::refusal::Refusal;
 
 use crate::directory::Held;
 use crate::enrol;

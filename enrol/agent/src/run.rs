@@ -9,21 +9,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapura_certificates::refusal::Refusal;
 use gapura_files::gate;
 use gapura_files::secret;
+use gapura_operator::admin::{self, Rules};
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
-use gapura_runtime::admin::{self, Rules};
+use gapura_reload::asked::Reloads;
+use gapura_reload::watch::blocking;
 use gapura_runtime::cli::{Checked, Cli, Failed, Program};
 use gapura_runtime::program::{self, Running, StartError};
-use gapura_runtime::reload::asked::Reloads;
-use gapura_runtime::reload::watch::blocking;
 use gapura_runtime::systemd::Sockets;
 use gapura_settings::{AdminAddress, Drain, exposed};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::Stop;
-use gapura_trust::refusal::Refusal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -1,6 +1,6 @@
 //! `gapura-agent status`: what a running agent holds, in a few lines.
 
-use gapura_runtime::ask;
+use gapura_operator::ask;
 use gapura_settings::AdminSide;
 use serde_json::Value;
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::roots::Roots;
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::TrustDomain;
 use gapura_protocol::text::hex;
 use gapura_trust::provider::mesh_provider;
-use gapura_trust::purpose::Purpose;
-use gapura_trust::roots::Roots;
-use gapura_trust::verify::Verifier;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -78,7 +78,8 @@ impl Root {
         })?;
         let roots = Roots::new(std::slice::from_ref(der))
             .map_err(|why| Trouble::Distrusted(why.to_string()))?;
-        let judge = Verifier::new(roots, None, domain.clone(), mesh_provider());
+        let algorithms = mesh_provider().signature_verification_algorithms.all;
+        let judge = Verifier::new(roots, None, domain.clone(), algorithms);
         Ok(Self {
             der: der.clone(),
             judge: Arc::new(judge),

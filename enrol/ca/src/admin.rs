@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use gapura_operator::report::Report;
+use gapura_operator::shared::{Missing, Shared};
 use gapura_page::history::History;
 use gapura_protocol::leg::Side;
-use gapura_runtime::report::Report;
-use gapura_runtime::shared::{Missing, Shared};
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::metrics::Text;
 

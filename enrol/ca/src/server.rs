@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gapura_certificates::peer::Peer;
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::worker::{Serve, Worker};
@@ -18,7 +19,6 @@ use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
 use gapura_trust::failure::HandshakeFailure;
-use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gapura_certificates::peer::Peer;
 use gapura_enrol::authorization::Claim;
 use gapura_enrol::paths::{
     AFTER, CACERTS, LONG_POLL, MOST_REQUEST, PKCS7, PKCS7_CERTS_ONLY, SIMPLEENROLL, SIMPLEREENROLL,
@@ -26,7 +27,6 @@ use gapura_runtime::worker::Worker;
 use gapura_telemetry::log::{Field, Level};
 use gapura_transport::body::Body;
 use gapura_transport::shutdown::Phase;
-use gapura_trust::peer::Peer;
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,

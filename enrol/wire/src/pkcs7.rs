@@ -3,8 +3,8 @@
 //! Written and read by hand: it is five nested elements around certificates that stay as they are, and the libraries that do it bring
 //! a second reader of X.509. It proves nothing: whoever reads it judges each certificate as if it had come by itself.
 
-use gapura_trust::der::{CONTEXT_0, INTEGER, OID, Reader, SEQUENCE, SET};
-use rustls::pki_types::CertificateDer;
+use gapura_certificates::der::{CONTEXT_0, INTEGER, OID, Reader, SEQUENCE, SET};
+use rustls_pki_types::CertificateDer;
 
 /// `signedData`, 1.2.840.113549.1.7.2.
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use gapura_transport::body::Body;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, StatusCode};

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapura_fetch::Url;
 use gapura_files::{file, pem};
-use gapura_runtime::fetch::Url;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 

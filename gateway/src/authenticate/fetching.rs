@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use gapura_runtime::fetch::{Bounds, Client, Reach, Url};
+use gapura_fetch::{Bounds, Client, Reach, Url};
 
 use super::json::Json;
 use super::settings::{IssuerSettings, KeySource};

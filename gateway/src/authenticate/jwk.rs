@@ -331,7 +331,7 @@ fn edwards(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
 }
 
 fn edwards_key(x: &[u8]) -> Result<Ready, PassedOver> {
-    if gapura_trust::ed25519::is_small_order(x) {
+    if gapura_certificates::ed25519::is_small_order(x) {
         return because(
             "its `x` is a point of small order, for which anybody can sign: it is no key",
         );

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::digest;
+use gapura_fetch::Client;
 use gapura_files::directory::{Stamp, hash};
 use gapura_protocol::clock::Clock;
-use gapura_runtime::fetch::Client;
-use gapura_runtime::reload::asked::Asked;
-use gapura_runtime::reload::watch::{FileWatch, Follower, Pace, Reading, Why};
+use gapura_reload::asked::Asked;
+use gapura_reload::watch::{FileWatch, Follower, Pace, Reading, Why};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::task::JoinSet;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use zeroize::Zeroizing;
 
 pub(crate) use super::algorithm::Algorithm;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gapura_http::pace::Rate;
-use gapura_runtime::reload::clients::ClientAuth;
+use gapura_reload::clients::ClientAuth;
 use gapura_settings::{Layers, duration};
 use gapura_trust::public::TlsMin;
 use http::HeaderValue;

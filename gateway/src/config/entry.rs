@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
+use gapura_fetch::Url;
 use gapura_protocol::context::TenantId;
-use gapura_runtime::fetch::Url;
 use gapura_settings::json::{Fields, JsonFault, Node, Value, nearest};
 
 use crate::authenticate::{

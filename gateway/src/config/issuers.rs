@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gapura_runtime::fetch::Url;
+use gapura_fetch::Url;
 use gapura_settings::{Layers, Origin, switched};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;

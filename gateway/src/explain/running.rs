@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use gapura_runtime::admin::Page;
+use gapura_operator::admin::Page;
 use gapura_settings::json::{self, Fields};
 use http::{Method, StatusCode};
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gapura_files::directory::{Stamp, hash, stamp_of};
-use gapura_runtime::reload::watch::{Digest, Reading};
+use gapura_reload::watch::{Digest, Reading};
 
 /// The folder at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use gapura_files::directory::Stamp;
-use gapura_runtime::reload::asked::Asked;
-use gapura_runtime::reload::watch::{Digest, FileWatch, Follower, Pace, Why, blocking};
+use gapura_reload::asked::Asked;
+use gapura_reload::watch::{Digest, FileWatch, Follower, Pace, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 

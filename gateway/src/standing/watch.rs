@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gapura_protocol::clock::Clock;
-use gapura_runtime::reload::asked::Asked;
+use gapura_reload::asked::Asked;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::Log;
 use tokio::sync::watch;

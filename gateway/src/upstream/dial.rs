@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use gapura_certificates::peer::Peer;
 use gapura_files::ownership;
 use gapura_http::BoxStream;
 use gapura_http2::client::{Connection, Settings};
@@ -23,7 +24,6 @@ use gapura_transport::upstream::dial;
 use gapura_transport::upstream::kept::Opened;
 use gapura_transport::upstream::lifeline::Lifeline;
 use gapura_trust::failure::HandshakeFailure;
-use gapura_trust::peer::Peer;
 use gapura_trust::set::{TrustSet, TrustStore};
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
+use gapura_operator::healthcheck;
 use gapura_protocol::clock::Clock;
+use gapura_settings::{AdminSide, Invocation, NotStarted, Settings};
 use gapura_telemetry::log::Log;
 use zeroize::Zeroize;
 
-use crate::healthcheck;
 use crate::program::{Running, StartError};
 use crate::signals;
 use crate::systemd::{Manager, Sockets};
-use gapura_settings::{AdminSide, Invocation, NotStarted, Settings};
 
 /// A program as it was called.
 #[derive(Debug)]

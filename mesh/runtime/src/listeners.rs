@@ -8,14 +8,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::sync::Arc;
 
+use gapura_operator::admin::{self, Rules};
+use gapura_operator::pages::AdminPages;
+use gapura_settings::{AdminAddress, exposed};
 use gapura_telemetry::log::{Level, Log};
 use gapura_transport::shutdown::{Phase, Stop};
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Pages, Rules};
 use crate::listen::{self, Door, Queue};
 use crate::places::Places;
 use crate::program;
@@ -23,7 +23,6 @@ use crate::systemd::Sockets;
 use crate::takeover::ITSELF;
 use crate::takeover::handed::Handed;
 use crate::takeover::offer::{self, Offered, Passed};
-use gapura_settings::{AdminAddress, exposed};
 
 /// What a program listens on.
 pub struct ListenSpec<'a> {
@@ -52,16 +51,6 @@ pub struct Listeners {
     admin_socket: Option<UnixListener>,
     health: Option<TcpListener>,
     takeover: Option<UnixListener>,
-}
-
-/// Who answers on the listeners for people and machines that watch the program.
-pub struct AdminPages {
-    /// On the operator's side.
-    pub admin: Rc<dyn Pages>,
-    /// On the health listener.
-    pub health: Rc<dyn Pages>,
-    /// What an operator must say.
-    pub token: Option<Arc<[u8]>>,
 }
 
 impl Listeners {

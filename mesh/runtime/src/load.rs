@@ -9,12 +9,12 @@ use std::sync::Arc;
 use gapura_files::secret;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::Role;
+use gapura_settings::Common;
 use gapura_telemetry::alarms::{Alarm, docs};
-use gapura_trust::marks::Kept;
 use gapura_trust::set::{TrustOptions, TrustSet, TrustStore};
+use gapura_trust::state::Kept;
 
 use crate::spans::Collector;
-use gapura_settings::Common;
 
 /// What a program reads before it starts, and every fault found on the way.
 pub struct Loading {

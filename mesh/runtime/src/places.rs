@@ -7,15 +7,20 @@
 //! Invariant: what the table holds is what lives, but for connections that were told to end. The lock is taken when a connection
 //! comes, proves itself or goes, and for no request.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod place;
+mod table;
+
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gapura_telemetry::log::{Level, Log};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+
+pub use place::Place;
+use place::now;
+use table::{Share, Table};
 
 /// How many connections there may be.
 #[derive(Clone)]
@@ -42,40 +47,6 @@ struct Shared {
     log: Log,
 }
 
-#[derive(Default)]
-struct Table {
-    open: usize,
-    next: u64,
-    shares: HashMap<Share, Members>,
-    unproven: BTreeMap<u64, Share>,
-    /// Those that had idled longest when that was last looked at, the longest first.
-    idlest: VecDeque<(Share, u64)>,
-    is_full: bool,
-}
-
-#[derive(Default)]
-struct Members {
-    places: HashMap<u64, Arc<Place>>,
-    is_full: bool,
-}
-
-/// Who shares one bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Share {
-    V4(u32),
-    V6(u64),
-    /// A socket of this host.
-    Here,
-}
-
-/// What a connection is doing.
-pub struct Place {
-    /// Milliseconds since the program began, at which it began to idle.
-    state: AtomicU64,
-    began: Instant,
-    task: OnceLock<AbortHandle>,
-}
-
 /// One place; free again when dropped.
 pub struct Slot {
     places: Places,
@@ -85,15 +56,8 @@ pub struct Slot {
     load: Arc<AtomicUsize>,
 }
 
-/// The states of a place that are no time.
-const BUSY: u64 = 0;
-const ENDED: u64 = u64::MAX;
-
 /// How long one must have idled before it ends for somebody of another address: a handshake of a burst is no idler.
 const IDLE_LEAST: Duration = Duration::from_secs(1);
-
-/// How many of those that have idled longest are noted in one look at all.
-const NOTED: usize = 64;
 
 impl Bounds {
     /// So many in all, and no other bound.
@@ -104,20 +68,6 @@ impl Bounds {
             per_address: usize::MAX,
             unproven: usize::MAX,
             exempt: Arc::new(|_| false),
-        }
-    }
-}
-
-impl Share {
-    fn of(address: Option<IpAddr>) -> Self {
-        let Some(address) = address else {
-            return Self::Here;
-        };
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => {
-                Self::V6(u64::try_from(address.to_bits() >> 64).unwrap_or(u64::MAX))
-            }
         }
     }
 }
@@ -188,11 +138,7 @@ impl Places {
         }
         let id = table.next;
         table.next += 1;
-        let place = Arc::new(Place {
-            state: AtomicU64::new(now(self.0.began)),
-            began: self.0.began,
-            task: OnceLock::new(),
-        });
+        let place = Arc::new(Place::new(self.0.began));
         table.open += 1;
         if self.0.bounds.unproven < usize::MAX {
             table.unproven.insert(id, share);
@@ -265,149 +211,6 @@ impl Places {
     }
 }
 
-impl Table {
-    /// Ends one that idles. False if it does not, or is gone.
-    fn end(&mut self, share: Share, id: u64) -> bool {
-        let Some(place) = self.place(share, id) else {
-            return false;
-        };
-        if !place.end() {
-            return false;
-        }
-        self.remove(share, id);
-        true
-    }
-
-    fn place(&self, share: Share, id: u64) -> Option<Arc<Place>> {
-        self.shares.get(&share)?.places.get(&id).cloned()
-    }
-
-    fn remove(&mut self, share: Share, id: u64) -> bool {
-        let Some(members) = self.shares.get_mut(&share) else {
-            return false;
-        };
-        let was_there = members.places.remove(&id).is_some();
-        if members.places.is_empty() {
-            self.shares.remove(&share);
-        }
-        if was_there {
-            self.open -= 1;
-            self.unproven.remove(&id);
-        }
-        was_there
-    }
-
-    /// False if it was told to end.
-    fn moves(&mut self, from: Share, to: Share, id: u64) -> bool {
-        let Some(members) = self.shares.get_mut(&from) else {
-            return false;
-        };
-        let place = members.places.remove(&id);
-        if members.places.is_empty() {
-            self.shares.remove(&from);
-        }
-        let Some(place) = place else {
-            return false;
-        };
-        let members = self.shares.entry(to).or_default();
-        members.places.insert(id, place);
-        true
-    }
-
-    /// Notes those that have idled longest, since `latest` at the latest.
-    fn look(&mut self, latest: u64) {
-        let mut idle: Vec<(u64, Share, u64)> = Vec::new();
-        for (share, members) in &self.shares {
-            let places = members.places.iter();
-            idle.extend(places.filter_map(|(id, place)| {
-                let since = place.idles_since().filter(|since| *since <= latest)?;
-                Some((since, *share, *id))
-            }));
-        }
-        if idle.len() > NOTED {
-            idle.select_nth_unstable_by_key(NOTED, |(since, ..)| *since);
-            idle.truncate(NOTED);
-        }
-        idle.sort_unstable_by_key(|(since, ..)| *since);
-        self.idlest = idle.into_iter().map(|(_, share, id)| (share, id)).collect();
-    }
-
-    /// Ends the oldest unproven one of the address that has most of them.
-    fn end_heaviest(&mut self) {
-        let mut counts: HashMap<Share, (usize, u64)> = HashMap::new();
-        for (id, share) in self.unproven.iter().rev() {
-            let (count, oldest) = counts.entry(*share).or_default();
-            *count += 1;
-            *oldest = *id;
-        }
-        let heaviest = counts
-            .into_iter()
-            .max_by_key(|(_, (count, oldest))| (*count, std::cmp::Reverse(*oldest)));
-        if let Some((share, (_, id))) = heaviest {
-            self.end(share, id);
-        }
-    }
-}
-
-impl Place {
-    /// A request begins on it. False if it was told to end: what begins now is not served.
-    #[must_use]
-    pub fn begin(&self) -> bool {
-        match self.state.load(Ordering::Relaxed) {
-            BUSY => true,
-            ENDED => false,
-            since => {
-                let changed =
-                    self.state
-                        .compare_exchange(since, BUSY, Ordering::Relaxed, Ordering::Relaxed);
-                changed.is_ok()
-            }
-        }
-    }
-
-    /// Nothing is under way on it any more.
-    pub fn rest(&self) {
-        if self.state.load(Ordering::Relaxed) == BUSY {
-            self.state.store(now(self.began), Ordering::Relaxed);
-        }
-    }
-
-    /// The task by which it can be ended.
-    pub(crate) fn runs(&self, task: AbortHandle) {
-        if self.state.load(Ordering::SeqCst) == ENDED {
-            task.abort();
-        }
-        let _ = self.task.set(task);
-        if self.state.load(Ordering::SeqCst) == ENDED
-            && let Some(task) = self.task.get()
-        {
-            task.abort();
-        }
-    }
-
-    fn idles_since(&self) -> Option<u64> {
-        let state = self.state.load(Ordering::Relaxed);
-        (state != BUSY && state != ENDED).then_some(state)
-    }
-
-    /// Ends it if it idles.
-    fn end(&self) -> bool {
-        let Some(since) = self.idles_since() else {
-            return false;
-        };
-        let changed = self
-            .state
-            .compare_exchange(since, ENDED, Ordering::SeqCst, Ordering::SeqCst);
-        if changed.is_err() {
-            return false;
-        }
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
-        true
-    }
-}
-
 impl Slot {
     /// What the connection is doing, for whoever serves it to tell.
     #[must_use]
@@ -445,14 +248,6 @@ impl Drop for Slot {
         self.places.table().remove(self.share, self.id);
         self.places.0.freed.notify_one();
     }
-}
-
-/// Never one of the states that are no time.
-fn now(began: Instant) -> u64 {
-    let since = began.elapsed().as_millis();
-    u64::try_from(since)
-        .unwrap_or(ENDED - 1)
-        .clamp(1, ENDED - 1)
 }
 
 #[cfg(test)]

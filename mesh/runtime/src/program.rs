@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gapura_files::ownership::{self, Owners};
+use gapura_operator::admin::Listener;
+use gapura_reload::asked::Reloads;
 use gapura_settings::Drain;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
@@ -23,9 +25,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::admin::Listener;
 use crate::listen;
-use crate::reload::asked::Reloads;
 
 /// A started program.
 pub struct Running {

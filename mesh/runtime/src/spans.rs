@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gapura_fetch::{Client, Url};
 use gapura_protocol::identity::PeerId;
 use gapura_protocol::random::Random;
 use gapura_settings::Traces;
@@ -20,7 +21,6 @@ use gapura_telemetry::span::{Batch, Counts, Sampler, TracerSpec, push_attribute}
 use http::header::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::fetch::{Client, Url};
 use verdict::Verdict;
 
 /// Where spans go, read and judged, before anything runs.

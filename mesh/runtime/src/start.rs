@@ -9,8 +9,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gapura_operator::pages::AdminPages;
+use gapura_operator::report::Report;
+use gapura_operator::shared::Shared;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::random::Random;
+use gapura_reload::asked::Reloads;
+use gapura_reload::trust::{self, Reloader};
+use gapura_settings::Common;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::Meters;
@@ -20,22 +26,15 @@ use gapura_transport::live::LiveConnections;
 use gapura_transport::shutdown::Stop;
 use tokio::task::JoinSet;
 
-use crate::feed::Feed;
-use crate::listeners::{AdminPages, ListenSpec, Listeners};
+use crate::listeners::{ListenSpec, Listeners};
 use crate::load::Ground;
-use crate::pages::{Admin, Health};
 use crate::places::{Bounds, Places};
 use crate::program::{self, Running, StartError};
-use crate::reload::asked::Reloads;
-use crate::reload::trust::{self, Reloader};
-use crate::report::Report;
 use crate::room::Room;
-use crate::shared::Shared;
 use crate::spans::{Ending, Exporter};
 use crate::systemd::Sockets;
 use crate::takeover::handed::Handed;
 use crate::worker::{self, Serve, Worker, WorkerSpec};
-use gapura_settings::Common;
 
 /// What one program differs in before it runs.
 pub struct Blueprint {
@@ -207,14 +206,8 @@ impl Prepared {
         let (ending, asked) = (stop.clone(), reloads.clone());
         let serve = move || async move {
             let mut tasks = JoinSet::new();
-            let report = Rc::new(control(&mut tasks, &asked));
-            let feed = Feed::default();
-            tasks.spawn_local(feed.clone().run(report.clone()));
-            let watchers = AdminPages {
-                admin: Rc::new(Admin::new(report.clone(), feed)),
-                health: Rc::new(Health(report)),
-                token: ground.admin_token,
-            };
+            let report = control(&mut tasks, &asked);
+            let watchers = AdminPages::begin(report, ground.admin_token, &mut tasks);
             let places = Places::new(bounds, shared.log.clone());
             let doors = (queues, places);
             bound.serve(&mut tasks, doors, &watchers, &shared.log, &ending);

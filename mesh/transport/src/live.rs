@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
 use gapura_protocol::clock::unix;
 use gapura_protocol::leg::Side;
-use gapura_trust::peer::Peer;
-use gapura_trust::purpose::Purpose;
 use gapura_trust::set::TrustSet;
 
 use crate::session::Session;

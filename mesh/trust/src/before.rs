@@ -5,10 +5,10 @@
 
 use std::path::PathBuf;
 
-use super::marks::Marks;
-use super::refusal::Refusal;
-use super::revocation::RevocationError;
 use super::unfit::TrustError;
+use gapura_certificates::marks::Marks;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::revocation::RevocationError;
 
 /// What a set follows.
 pub(super) struct Before {

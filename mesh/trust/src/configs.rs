@@ -15,9 +15,9 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::purpose::Purpose;
 use super::verifier::{AnswerVerifier, DialVerifier, RecentRefusals};
-use super::verify::Verifier;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::{PeerId, Role};
 

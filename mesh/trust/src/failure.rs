@@ -10,8 +10,9 @@ use rustls::{
     AlertDescription, CertificateError, Error, ExtendedKeyPurpose, InvalidMessage, PeerIncompatible,
 };
 
-use super::purpose::Purpose;
-use super::refusal::{Purposes, Refusal};
+use super::carried;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
 
 /// What to tell of a failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,14 +151,14 @@ fn of_certificate(err: &CertificateError) -> HandshakeFailure {
             presented,
         } => Refusal::Purpose {
             wanted: Purpose::Client,
-            found: Purposes::from_rustls(presented),
+            found: carried::purposes(presented),
         },
         CertificateError::InvalidPurposeContext {
             required: ExtendedKeyPurpose::ServerAuth,
             presented,
         } => Refusal::Purpose {
             wanted: Purpose::Server,
-            found: Purposes::from_rustls(presented),
+            found: carried::purposes(presented),
         },
         CertificateError::UnknownIssuer => Refusal::UnknownIssuer,
         CertificateError::BadSignature => Refusal::BadSignature,

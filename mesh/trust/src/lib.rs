@@ -1,32 +1,21 @@
-//! Whom a program believes: keys that are what they seem, certificates, CRLs, and which peer a certificate proves.
+//! What a program holds so that others believe it, and by which it believes others: keys, certificates, roots, CRLs, kept as one set.
 //!
-//! In: paths and bytes, the clock, and the chain a peer shows. Out: what may be relied on, or one sentence that says why not: a
-//! [`set::TrustSet`] that was built whole and checked, the rustls configurations that belong to it, a [`peer::Peer`] for each handshake
-//! that passed, a [`refusal::Refusal`] for each that did not. It never watches a file; it refuses to know runtimes, logs,
-//! counters, HTTP, and which proven peer may do what.
+//! In: paths and bytes, and the clock. Out: what may be relied on, or one sentence that says why not: a [`set::TrustSet`] that was built
+//! whole and checked, the rustls configurations that belong to it, the certificate that clients see, and what a failed handshake
+//! failed of. It never watches a file; it refuses to know runtimes, logs, counters, HTTP, and which proven peer may do what.
 //!
-//! One judgement ([`verify::Verifier`]) serves the gateway, the sidecar and `gapura-pki verify`.
+//! Who a chain proves is judged in `gapura_certificates`: here that judgement is given its roots and CRLs, and rustls its verifiers.
 
 mod before;
+mod carried;
 mod configs;
-pub mod crl;
-pub mod der;
-pub mod ed25519;
 pub mod failure;
-pub mod form;
-pub mod marks;
-pub mod peer;
 pub mod provider;
 pub mod public;
-pub mod purpose;
-mod reasons;
-pub mod refusal;
-pub mod revocation;
-pub mod roots;
 pub mod set;
+pub mod state;
 pub mod unfit;
 mod verifier;
-pub mod verify;
 
 #[cfg(test)]
 mod tests;

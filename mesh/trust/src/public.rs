@@ -16,14 +16,14 @@ use rustls::{InconsistentKeys, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::der::trim_zeros;
-use super::peer::seconds;
 use super::provider::public_provider;
-use super::refusal::day;
+use gapura_certificates::der::trim_zeros;
+use gapura_certificates::peer::seconds;
 use gapura_files::directory::{
     FileError, Stamp, hash, read_certificate, read_private_key, stamp_of,
 };
 use gapura_files::pem::{self, PemError};
+use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::text::hex;
 
 /// One pair that fits.
@@ -285,7 +285,7 @@ impl fmt::Display for PublicError {
                 f,
                 "{} begins at {}, and the one in force stays until then; check the clock",
                 path.display(),
-                day(*begins)
+                Rfc3339(from_unix(*begins))
             ),
             Self::KeyMismatch(key, cert) => {
                 write!(

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::refusal::{Refusal, day};
-use super::revocation::RevocationError;
-use super::roots::RootsError;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::revocation::RevocationError;
+use gapura_certificates::roots::RootsError;
 use gapura_files::directory::FileError;
 use gapura_files::pem::PemError;
+use gapura_protocol::clock::{Rfc3339, from_unix};
 use gapura_protocol::identity::{PeerId, Role};
 
 /// Why a mesh directory is not a set that fits.
@@ -128,7 +129,7 @@ impl fmt::Display for TrustError {
                 f,
                 "{}: {what} begins at {}, and the set in force stays until then; check the clock here and the CA's",
                 path.display(),
-                day(*begins)
+                Rfc3339(from_unix(*begins))
             ),
             Self::Config(why) => write!(f, "no TLS configuration can be made of the set: {why}"),
         }

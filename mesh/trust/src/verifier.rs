@@ -12,10 +12,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
-use super::peer::{self, Peer};
-use super::purpose::Purpose;
-use super::refusal::Refusal;
-use super::verify::Verifier;
+use super::carried;
+use gapura_certificates::peer::Peer;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::verify::Verifier;
 use gapura_protocol::identity::PeerId;
 
 /// At whoever answers: whoever dials must prove to be good for one purpose in our own trust domain. A sidecar takes gateways.
@@ -52,7 +53,7 @@ pub(super) struct RecentRefusal {
 
 impl RecentRefusals {
     fn note(&self, refusal: Refusal, leaf: &CertificateDer<'_>) -> Error {
-        let claimed = peer::read(leaf).ok().map(|(peer, _)| peer.id.to_string());
+        let claimed = Peer::claimed(leaf).ok().map(|peer| peer.id.to_string());
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recent.insert(
             std::thread::current().id(),
@@ -61,7 +62,7 @@ impl RecentRefusals {
                 leaf: claimed,
             },
         );
-        refusal.into_rustls()
+        carried::into_rustls(refusal)
     }
 
     /// This thread's last refusal, if it was for this reason.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use gapura_certificates::purpose::Purpose;
 use gapura_pki::Error;
 use gapura_pki::inspect::inspect_chain;
 use gapura_pki::timestamp::Timestamp;
@@ -12,7 +13,6 @@ use gapura_pki::verify::{
 };
 use gapura_protocol::clock::Clock;
 use gapura_protocol::identity::PeerId;
-use gapura_trust::purpose::Purpose;
 use serde_json::json;
 
 use crate::commands::global::Global;

@@ -1,7 +1,7 @@
 //! A list of the revoked is read whole or not at all, the same each time, and never when its end is missing.
 
+use gapura_certificates::crl::Crl;
 use gapura_files::pem;
-use gapura_trust::crl::Crl;
 
 /// Holds the file's sentence to one input, PEM or DER.
 pub fn check(bytes: &[u8]) {

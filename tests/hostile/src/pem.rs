@@ -1,7 +1,7 @@
 //! Whatever stands in the files of a mesh directory: it is read or refused, and nothing stumbles.
 
+use gapura_certificates::peer::Peer;
 use gapura_files::pem;
-use gapura_trust::peer::Peer;
 
 /// Holds the file's sentence to one input.
 pub fn check(bytes: &[u8]) {

@@ -16,13 +16,13 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::roots::Issuer;
 use gapura_pki::timestamp::Timestamp;
 use gapura_pki::verify::{VerifyRequest, verify};
 use gapura_protocol::clock::{Clock, unix};
 use gapura_protocol::identity::Role;
 use gapura_tests::certs::write_private;
-use gapura_trust::purpose::Purpose;
-use gapura_trust::roots::Issuer;
 use gapura_trust::set::{TrustOptions, TrustSet};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};

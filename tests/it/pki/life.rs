@@ -406,7 +406,7 @@ fn a_tainted_issuers_leaves_are_refused_by_the_new_set() {
     let judge = |chain: &[rustls::pki_types::CertificateDer<'_>]| {
         set.judge(
             chain,
-            gapura_trust::purpose::Purpose::Server,
+            gapura_certificates::purpose::Purpose::Server,
             years.clock.now(),
         )
         .map_err(|why| why.reason())

@@ -1,8 +1,6 @@
-# A page in Chromium, without a window. One wish a line on standard input: where the gateway is, and a token.
-import json, sys, threading
+# A page of another origin. A wish is where the gateway is, and a token.
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 SCRIPT = """
 const [gateway, token, done] = arguments;
@@ -50,17 +48,8 @@ pages = ThreadingHTTPServer(("127.0.0.1", 0), Page)
 threading.Thread(target=pages.serve_forever, daemon=True).start()
 origin = f"http://localhost:{pages.server_port}"
 print(json.dumps({"origin": origin}), flush=True)
-options = webdriver.ChromeOptions()
-options.binary_location = "/usr/bin/chromium"
-# A container has neither a sandbox for it nor much shared memory; the gateway's certificate is the test's own.
-for flag in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--ignore-certificate-errors"]:
-    options.add_argument(flag)
-driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-try:
-    driver.set_script_timeout(120)
-    driver.get(origin)
-    for line in sys.stdin:
-        wish = json.loads(line)
-        print(json.dumps(driver.execute_async_script(SCRIPT, wish["gateway"], wish["token"])), flush=True)
-finally:
-    driver.quit()
+# The gateway's certificate is the test's own.
+driver = chromium("--ignore-certificate-errors")
+driver.set_script_timeout(120)
+driver.get(origin)
+serve(driver, lambda wish: driver.execute_async_script(SCRIPT, wish["gateway"], wish["token"]))

@@ -1,60 +1,13 @@
-//! A page of another origin in a real browser: Chromium, driven by Selenium.
-
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+//! A page of another origin in a real browser.
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::{Exchange, Then};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// The page and the browser that shows it; both end with the test.
-struct Browser {
-    child: Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Browser {
-    fn start() -> Option<Self> {
-        let python = super::python("selenium")?;
-        for program in ["/usr/bin/chromium", "/usr/bin/chromedriver"] {
-            if !Path::new(program).exists() {
-                println!("not tried: no {program} here");
-                return None;
-            }
-        }
-        let mut child = Command::new(python)
-            .args(["-c", include_str!("browser.py")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Some(Self { child, answers })
-    }
-
-    fn read(&mut self) -> Value {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
-    }
-
-    fn wish(&mut self, wish: &Value) -> Value {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{wish}").unwrap();
-        self.read()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // It ends the browser, and itself, when nobody wishes for more.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
+use super::chromium::Browser;
 
 /// Answers a browser's WebSocket and sends back what it says (RFC 6455).
 fn echo(exchange: &mut Exchange<'_>) -> Then {
@@ -84,7 +37,7 @@ fn echo(exchange: &mut Exchange<'_>) -> Then {
 
 #[test]
 fn a_page_of_another_origin_fetches_reads_refusals_streams_and_opens_a_websocket() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(mut browser) = Browser::start(include_str!("browser.py")) else {
         return;
     };
     let origin = browser.read()["origin"].as_str().unwrap().to_owned();

@@ -12,7 +12,7 @@ use gapura_tests::within;
 use gapura_tests::{PATIENCE, eventually};
 use serde_json::{Value, json};
 
-use super::{has, python, run};
+use super::{chromium, python, run};
 
 const VALIDATE: &str = "
 import json, sys
@@ -216,12 +216,9 @@ fn a_client_that_makes_up_requests_finds_nothing_outside_of_the_contract() {
 
 #[test]
 fn swagger_ui_shows_it_and_tries_it_within_its_policy() {
-    let Some(python) = python("selenium") else {
+    let Some(python) = chromium::driver() else {
         return;
     };
-    if !has("chromium") || !has("chromedriver") {
-        return;
-    }
     let (_plugin, mesh) = sample();
     let document = document(&mesh, "/lab/reports");
     let operations: usize = document["paths"]
@@ -235,11 +232,11 @@ fn swagger_ui_shows_it_and_tries_it_within_its_policy() {
                 .count()
         })
         .sum();
-    let script = include_str!("contracts.py");
+    let script = chromium::whole(include_str!("contracts.py"));
     let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/docs.png");
     let said = run(
         &python,
-        script,
+        &script,
         &[
             &format!("http://{}", mesh.public()),
             &mesh.signer.token_of("7", "42"),

@@ -2,6 +2,7 @@
 //! could not be had is one line, and its test ends there.
 
 mod browser; // a page of another origin
+mod chromium; // a browser without a window, where there is one
 mod clients; // HTTP clients of other languages
 mod contracts; // the merged document, validated and driven; its page in a browser
 mod grpc; // gRPC's own library at both ends

@@ -1,16 +1,8 @@
-# Chromium without a window. One wish a line on standard input, one answer a line on standard output.
-import base64, json, sys
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+# What a person does at the operator's page, a wish each.
+import base64
 from selenium.webdriver.common.by import By
 
-options = webdriver.ChromeOptions()
-options.binary_location = "/usr/bin/chromium"
-# A container has neither a sandbox for it nor much shared memory.
-for flag in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,900", "--hide-scrollbars"]:
-    options.add_argument(flag)
-options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+driver = chromium("--window-size=1280,900", "--hide-scrollbars")
 
 
 def picture(file, width, height):
@@ -44,8 +36,4 @@ def fulfil(wish):
         return [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE" and "favicon" not in line["message"]]
 
 
-try:
-    for line in sys.stdin:
-        print(json.dumps(fulfil(json.loads(line))), flush=True)
-finally:
-    driver.quit()
+serve(driver, fulfil)

@@ -1,52 +1,28 @@
-//! The operator's page in a real browser: Chromium, driven by Selenium. Pictures of both themes stay under `target/world/`.
+//! The operator's page in a real browser. Pictures of both themes stay under `target/world/`.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
 
 use gapura_tests::eventually;
 use gapura_tests::mesh::TestMesh;
 use serde_json::{Value, json};
 
-/// The browser; it ends with the test.
-struct Browser {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
+use super::chromium::Browser;
 
-impl Browser {
+/// What a person does at the page and sees of it.
+struct Page(Browser);
+
+impl Page {
     fn start() -> Option<Self> {
-        let python = super::python("selenium")?;
-        for program in ["/usr/bin/chromium", "/usr/bin/chromedriver"] {
-            if !Path::new(program).exists() {
-                println!("not tried: no {program} here");
-                return None;
-            }
-        }
-        let mut child = Command::new(python)
-            .args(["-c", include_str!("page.py")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Some(Self { child, answers })
-    }
-
-    fn wish(&mut self, wish: &Value) -> Value {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{wish}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
+        Browser::start(include_str!("page.py")).map(Self)
     }
 
     fn open(&mut self, url: &str) {
-        assert_eq!(self.wish(&json!({"open": url})), json!(true));
+        assert_eq!(self.0.wish(&json!({"open": url})), json!(true));
     }
 
     /// What a script of one expression says.
     fn says(&mut self, script: &str) -> Value {
-        self.wish(&json!({"script": format!("return {script};")}))
+        self.0.wish(&json!({"script": format!("return {script};")}))
     }
 
     /// Waits until it is true.
@@ -60,26 +36,18 @@ impl Browser {
     }
 
     fn keys(&mut self, selector: &str, keys: &str) {
-        let done = self.wish(&json!({"keys": keys, "at": selector}));
+        let done = self.0.wish(&json!({"keys": keys, "at": selector}));
         assert_eq!(done, json!(true), "{selector}");
     }
 
     fn picture(&mut self, file: &Path, width: u32, height: u32) {
         let wish = json!({"picture": file, "width": width, "height": height});
-        assert_eq!(self.wish(&wish), json!(true));
+        assert_eq!(self.0.wish(&wish), json!(true));
     }
 
     /// What the browser complained of: errors of scripts, and what the policy kept out.
     fn complaints(&mut self) -> Value {
-        self.wish(&json!({"complaints": true}))
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // It ends the browser, and itself, when nobody wishes for more.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        self.0.wish(&json!({"complaints": true}))
     }
 }
 
@@ -104,7 +72,7 @@ fn tenants(mesh: &TestMesh, count: usize) {
 
 #[test]
 fn the_operator_sees_a_sidecar_die_a_broken_file_a_revocation_and_markup_as_text() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(mut browser) = Page::start() else {
         return;
     };
     let mesh = TestMesh::new()
@@ -214,7 +182,7 @@ fn the_operator_sees_a_sidecar_die_a_broken_file_a_revocation_and_markup_as_text
 
 #[test]
 fn the_operator_sees_a_killed_sidecar_and_what_a_sidecar_shows_itself() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(mut browser) = Page::start() else {
         return;
     };
     let mut mesh = TestMesh::new()
@@ -261,7 +229,7 @@ fn the_operator_sees_a_killed_sidecar_and_what_a_sidecar_shows_itself() {
 
 #[test]
 fn the_page_asks_for_the_token_and_keeps_it_nowhere() {
-    let Some(mut browser) = Browser::start() else {
+    let Some(mut browser) = Page::start() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gapura_runtime::reload::asked::Reloads;
+use gapura_reload::asked::Reloads;
 
 use super::*;
 
@@ -63,7 +63,7 @@ impl Provider {
         self.asked.lock().unwrap().get(path).copied().unwrap_or(0)
     }
 
-    fn url(&self, path: &str) -> gapura_runtime::fetch::Url {
+    fn url(&self, path: &str) -> gapura_fetch::Url {
         format!("http://{}{path}", self.address).parse().unwrap()
     }
 }

@@ -2,7 +2,7 @@ use super::super::Found;
 use super::*;
 use crate::upstream::cluster::LookSoon;
 use gapura_protocol::clock::Clock;
-use gapura_runtime::reload::asked::Reloads;
+use gapura_reload::asked::Reloads;
 use std::fs;
 use std::path::Path;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use gapura_files::directory::{hash, stamp_of};
 use gapura_files::file;
-use gapura_runtime::reload::asked::Asked;
-use gapura_runtime::reload::watch::{FileWatch, Follower, Reading, Why, blocking};
+use gapura_reload::asked::Asked;
+use gapura_reload::watch::{FileWatch, Follower, Reading, Why, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::Level;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gapura_files::directory::Stamp;
-use gapura_runtime::reload::watch::{Digest, Pace, blocking};
+use gapura_reload::watch::{Digest, Pace, blocking};
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::Log;
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use gapura_runtime::reload::asked::Asked;
-use gapura_runtime::reload::watch::{FileWatch, Follower, Why, blocking};
+use gapura_reload::asked::Asked;
+use gapura_reload::watch::{FileWatch, Follower, Why, blocking};
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::log::Level;
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::authenticate::VerifiedCaller;
 use crate::standing::Refusal;
 use gapura_protocol::clock::Clock;
-use gapura_runtime::reload::asked::Reloads;
+use gapura_reload::asked::Reloads;
 use std::fs;
 use std::rc::Rc;
 use std::time::Duration;

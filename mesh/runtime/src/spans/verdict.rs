@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use crate::fetch::{FetchError, Posted};
+use gapura_fetch::{FetchError, Posted};
 
 /// What became of a post.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, now, options, serial, valid};
-use crate::marks::Marks;
-use crate::purpose::Purpose;
-use crate::refusal::Refusal;
 use crate::set::{TrustError, TrustOptions, TrustSet};
+use gapura_certificates::marks::Marks;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
 use gapura_protocol::identity::Role;
 
 fn judged(set: &TrustSet, leaf: &Leaf, at: i64) -> Result<(), &'static str> {

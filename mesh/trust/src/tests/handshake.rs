@@ -12,8 +12,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::mint::{Ca, DAY, GATEWAY, PLUGIN, Pair, serial, valid};
 use crate::failure::{HandshakeFailure, handshake_refusal};
-use crate::peer::Peer;
 use crate::set::TrustSet;
+use gapura_certificates::peer::Peer;
 use gapura_protocol::identity::PeerId;
 
 type Stream = tokio::io::DuplexStream;

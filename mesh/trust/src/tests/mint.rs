@@ -211,8 +211,8 @@ impl Leaf {
     }
 
     #[allow(dead_code, reason = "the tests of live connections use it")]
-    pub(super) fn peer(&self) -> super::trust::peer::Peer {
-        super::trust::peer::Peer::of_judged_chain(&self.chain).unwrap()
+    pub(super) fn peer(&self) -> gapura_certificates::peer::Peer {
+        gapura_certificates::peer::Peer::of_judged_chain(&self.chain).unwrap()
     }
 }
 

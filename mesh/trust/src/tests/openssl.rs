@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
-use crate::crl::Crl;
-use crate::purpose::Purpose;
 use crate::set::{TrustError, TrustSet};
+use gapura_certificates::crl::Crl;
+use gapura_certificates::purpose::Purpose;
 use gapura_files::pem;
 use gapura_protocol::identity::Role;
 

@@ -9,9 +9,9 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, at, now, options, serial, uri, valid};
-use crate::purpose::Purpose;
-use crate::refusal::Refusal;
 use crate::set::TrustSet;
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
 use gapura_protocol::identity::Role;
 
 /// A sidecar's set over these roots and CRLs, whose own certificate comes from `ca`.

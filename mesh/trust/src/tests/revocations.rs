@@ -8,11 +8,11 @@ use rcgen::{
 };
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, now, options, serial};
-use crate::crl::{Crl, CrlError, Part};
-use crate::purpose::Purpose;
-use crate::refusal::Refusal;
-use crate::revocation::RevocationError;
 use crate::set::{TrustError, TrustSet};
+use gapura_certificates::crl::{Crl, CrlError, Part};
+use gapura_certificates::purpose::Purpose;
+use gapura_certificates::refusal::Refusal;
+use gapura_certificates::revocation::RevocationError;
 use gapura_files::pem;
 use gapura_protocol::identity::Role;
 

@@ -6,8 +6,8 @@ use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rcgen::{IsCa, KeyPair};
 
 use super::mint::{Ca, DAY, Dir, GATEWAY, Leaf, PLUGIN, Pair, at, now, options, valid};
-use crate::refusal::Refusal;
 use crate::set::{TrustError, TrustSet};
+use gapura_certificates::refusal::Refusal;
 use gapura_protocol::identity::Role;
 
 /// The error's kind in one word, and that its sentence names the file and is one line.
