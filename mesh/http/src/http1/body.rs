@@ -12,7 +12,7 @@ use http::HeaderMap;
 
 use super::Malformed;
 use super::fields;
-use super::head::{Length, Limits, Lines, Scan};
+use super::head::{Length, Limits, Lines, Scan, take_block};
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Decoder {
                     let Some(extent) = extent else {
                         return Ok(Piece::More);
                     };
-                    let block = bytes.split_to(extent.fields.end).freeze();
+                    let block = take_block(bytes, extent.fields.end);
                     let trailers =
                         trailers(&block, extent.count).or_else(|fault| self.bad(fault.reason))?;
                     self.at = At::End;

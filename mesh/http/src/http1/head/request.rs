@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 
 use super::scan::{Lines, Scan, is_token};
-use super::{Length, Limits, METHOD_MOST};
+use super::{Length, Limits, METHOD_MOST, take_block};
 use crate::http1::fields;
 use crate::http1::{Malformed, Refusal, RefusalKind};
 
@@ -54,7 +54,7 @@ impl RequestReader {
             Ok(None) => return Ok(None),
             Err(fault) => return Err(Box::new(Refusal::of(fault, bytes))),
         };
-        let block = bytes.split_to(extent.fields.end).freeze();
+        let block = take_block(bytes, extent.fields.end);
         let head = parse(
             &block.slice(extent.start.clone()),
             &block.slice(extent.fields),

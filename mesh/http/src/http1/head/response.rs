@@ -8,7 +8,7 @@ use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 
 use super::scan::{Lines, Scan};
-use super::{Length, Limits};
+use super::{Length, Limits, take_block};
 use crate::http1::{Malformed, fields};
 
 /// Reads one head, of an interim answer or of the last. A new one for each.
@@ -48,7 +48,7 @@ impl ResponseReader {
         let Some(extent) = self.0.step(bytes, limits).map_err(reason)? else {
             return Ok(None);
         };
-        let block = bytes.split_to(extent.fields.end).freeze();
+        let block = take_block(bytes, extent.fields.end);
         let start = &block[extent.start];
         let head = parse(start, &block.slice(extent.fields), extent.count, method);
         head.map(Some).map_err(reason)
