@@ -796,6 +796,35 @@ fn a_running_program_can_be_asked_for_its_health() {
 }
 
 #[test]
+fn what_reads_files_steps_back_behind_what_serves_requests() {
+    let mesh = TestMesh::new().start();
+    for program in [&mesh.gateway, &mesh.sidecar] {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
+        let nice: Vec<(String, i64)> = tasks
+            .map(|task| {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                // proc_pid_stat(5): the name in parentheses is the second field, how nice it is the nineteenth.
+                let (before, after) = stat.rsplit_once(')').unwrap();
+                let name = before.split_once('(').unwrap().1.to_owned();
+                (
+                    name,
+                    after.split_whitespace().nth(16).unwrap().parse().unwrap(),
+                )
+            })
+            .collect();
+        let of = |part: &str| {
+            let named = nice.iter().filter(|(name, _)| name.contains(part));
+            named.map(|(_, nice)| *nice).collect::<Vec<_>>()
+        };
+        let (workers, control) = (of("-0"), of("-contr"));
+        assert!(
+            workers.iter().max().unwrap() < control.iter().min().unwrap(),
+            "{nice:?}"
+        );
+    }
+}
+
+#[test]
 fn both_programs_are_up_to_the_first_answer_in_no_time() {
     let begun = std::time::Instant::now();
     let mesh = TestMesh::new().start();

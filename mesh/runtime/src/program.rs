@@ -50,6 +50,10 @@ pub enum StartError {
 /// Held by every worker; the drain is over when all are gone.
 pub type Alive = mpsc::Sender<()>;
 
+/// How much nicer the control thread is than the workers: where processors are short, a folder of a thousand files is read in a quarter of
+/// one instead of a half, and that is soon enough.
+const BEHIND_REQUESTS: i32 = 5;
+
 impl Running {
     /// Starts the control thread, on which `serve` runs until the program's end.
     ///
@@ -77,6 +81,9 @@ impl Running {
         let name = format!("{}-control", log.service());
         let (pulses, asked) = mpsc::channel(1);
         let control = std::thread::Builder::new().name(name).spawn(move || {
+            // On Linux this is the thread's alone, and of those it starts to read files. Refused, it changes how long requests take
+            // beside a reload, and nothing else.
+            let _ = rustix::process::nice(BEHIND_REQUESTS);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default())?;
