@@ -46,16 +46,25 @@ pub(crate) struct Hop {
 /// What all attempts to open a shared connection leave behind.
 #[derive(Default)]
 struct Open {
-    connections: RefCell<Vec<Shared>>,
+    connections: RefCell<Vec<Standing>>,
     attempts: Rc<Attempts<Failure>>,
     /// The sidecar offers HTTP/1.1 alone: for so many sweeps it is not asked again.
     only_http1: Cell<u32>,
+}
+
+/// A shared connection, and for how many sweeps no request has taken it.
+struct Standing {
+    connection: Shared,
+    unused: u32,
 }
 
 /// How a request is to go.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub(super) carrier: Carrier,
+    /// It is a question of the gateway's own. It takes the shared connection where one stands, but neither opens one nor keeps it: idle,
+    /// that holds 45 KiB, one of HTTP/1.1 a quarter of that, and thousands of instances may be asked only how they are.
+    pub(super) question: bool,
     /// Whether it could go to another instance, where no connection to this one stands soon. Asked only then.
     pub(super) elsewhere: &'a dyn Fn() -> bool,
     /// Whose connections it may prove too large for, where it does not say how large it is.
@@ -90,6 +99,9 @@ const SHARED_MOST: usize = 64;
 
 /// Under the 60 s for which the sidecar keeps one.
 const KEEP: Duration = Duration::from_secs(30);
+
+/// Sweeps, of which there is one a second, for which a shared connection stands that no request takes.
+const SHARED_KEEP: u32 = 60;
 
 /// A plugin without a sidecar is any server: below the keep-alive of all we know of.
 const KEEP_PLAIN: Duration = Duration::from_secs(3);
@@ -133,7 +145,8 @@ impl Hop {
         patience: &Patience<'_>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
-        if way.carrier == Carrier::Shared && self.dialer.wanted.is_some() {
+        let shared = way.carrier == Carrier::Shared && (!way.question || self.stands());
+        if shared && self.dialer.wanted.is_some() {
             let by = (owner, hint);
             self.send_shared(request, way, patience, by).await
         } else {
@@ -145,9 +158,19 @@ impl Hop {
     /// Closes what has idled too long. Called about once a second.
     pub(super) fn sweep(&self) {
         self.pool.sweep();
-        self.open.connections.borrow_mut().retain(Shared::is_open);
+        self.open.connections.borrow_mut().retain_mut(|one| {
+            one.unused = one.unused.saturating_add(1);
+            one.connection.is_open() && (one.unused <= SHARED_KEEP || one.connection.open() > 0)
+        });
         let asked = &self.open.only_http1;
         asked.set(asked.get().saturating_sub(1));
+    }
+
+    /// Whether a shared connection stands that has room.
+    fn stands(&self) -> bool {
+        let connections = self.open.connections.borrow();
+        let usable = |one: &Standing| one.connection.is_open() && one.connection.has_room();
+        connections.iter().any(usable)
     }
 
     async fn send_shared(
@@ -218,12 +241,13 @@ impl Hop {
         for round in 0..=SHARED_MOST {
             let attempt = {
                 let mut connections = self.open.connections.borrow_mut();
-                connections.retain(Shared::is_open);
-                if let Some(connection) =
-                    connections.iter().find(|connection| connection.has_room())
-                {
+                connections.retain(|one| one.connection.is_open());
+                if let Some(one) = connections.iter_mut().find(|one| one.connection.has_room()) {
+                    if !way.question {
+                        one.unused = 0;
+                    }
                     return Ok(Found::Shared {
-                        connection: connection.clone(),
+                        connection: one.connection.clone(),
                         fresh: round > 0,
                     });
                 }
@@ -256,7 +280,10 @@ impl Hop {
         let tasks = &self.dialer.worker.tasks;
         self.open.attempts.join(tasks, broken, || async move {
             match dialer.shared().await? {
-                Dialled::Shared(connection) => open.connections.borrow_mut().push(connection),
+                Dialled::Shared(connection) => open.connections.borrow_mut().push(Standing {
+                    connection,
+                    unused: 0,
+                }),
                 Dialled::Alone(opened) => {
                     open.only_http1.set(ASK_AGAIN);
                     pool.keep(opened);

@@ -307,6 +307,7 @@ impl Upstreams {
         };
         let way = Way {
             carrier: sending.carrier,
+            question: false,
             elsewhere: &elsewhere,
             outgrows: says_no_length(&request).then_some(cluster),
         };
@@ -436,6 +437,7 @@ impl Upstreams {
         let nobody = &mut |_, _| {};
         let way = Way {
             carrier: Carrier::Shared,
+            question: true,
             elsewhere: &|| false,
             outgrows: None,
         };

@@ -1,7 +1,7 @@
 //! One question of the gateway's own to one instance.
 //!
 //! In: an instance, and a path. Out: what it answers there, bounded in time and in bytes, or that it does not. The question goes over
-//! the very connections that requests take, marked as the gateway's own, and has neither body nor caller.
+//! the connection that requests take, if one stands, marked as the gateway's own, and has neither body nor caller.
 
 use std::future::poll_fn;
 use std::pin::Pin;
