@@ -178,7 +178,8 @@ fn a_thousand_plugins_of_two_instances_take_less_than_80_mib() {
     within(LONG, "all are in force", || {
         serves(&mut wire, "/many/999/x", &auth).then_some(())
     });
-    for number in 0..1000 {
+    // A tenth of them is used, and all are asked how they are.
+    for number in (0..1000).step_by(10) {
         assert!(serves(&mut wire, &format!("/many/{number}/x"), &auth));
     }
     std::thread::sleep(Duration::from_secs(20)); // each instance was asked how it is a few times by then
