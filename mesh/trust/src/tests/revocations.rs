@@ -296,11 +296,16 @@ fn a_changed_byte_is_noticed() {
     let pem = root.crl(1, &[1, 2, 3]);
     let der = pem::crls(pem.as_bytes()).unwrap().remove(0).to_vec();
     let provider = crate::provider::mesh_provider();
-    let roots = crate::roots::Roots::new(std::slice::from_ref(&root.der)).unwrap();
+    let roots = gapura_certificates::roots::Roots::new(std::slice::from_ref(&root.der)).unwrap();
     let issuers: Vec<_> = roots.issuers().collect();
     let load = |der: Vec<u8>| {
         let algorithms = provider.signature_verification_algorithms.all;
-        crate::revocation::RevocationSet::new(&[der.into()], &issuers, algorithms, None)
+        gapura_certificates::revocation::RevocationSet::new(
+            &[der.into()],
+            &issuers,
+            algorithms,
+            None,
+        )
     };
     assert!(load(der.clone()).is_ok());
     for at in 0..der.len() {
