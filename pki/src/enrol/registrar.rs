@@ -277,7 +277,7 @@ impl Registrar {
         (keys, batch): (&mut KeyRules, &mut Batch),
     ) -> Result<Plan, Fault> {
         let ledger = change.inventory.ledger();
-        let (join, state) = ledger.join_of(hash).ok_or(Code::TokenUnknown)?;
+        let (join, state) = ledger.joins().of(hash).ok_or(Code::TokenUnknown)?;
         if (join.role, &join.name) != (role, name) {
             return Err(Refused::new(
                 Code::TokenIdentity,

@@ -1,3 +1,4 @@
+use super::record::KEPT_AFTER_END;
 use super::*;
 
 fn leaf(name: &str, serial: &str, out: &str) -> Leaf {
