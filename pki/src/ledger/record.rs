@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gapura_enrol::news::NAMED_FOR;
 use gapura_protocol::identity::{Name, PeerId, Role, TrustDomain};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,11 @@ use super::join::Join;
 use crate::timestamp::Timestamp;
 
 /// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose clock is behind still sees them.
-pub(super) const KEPT_AFTER_END: u64 = 86_400;
+const KEPT_AFTER_END: u64 = 86_400;
+
+/// And this long after the revocation, for how short a life whatever: an agent that misses one knows that it is not to be missed. A day
+/// longer than it looks for, for clocks that differ.
+const KEPT_AFTER_REVOCATION: u64 = NAMED_FOR.as_secs() + 86_400;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,7 +281,8 @@ impl Leaf {
 impl Revoked {
     /// Whether the CRL of its issuer has to name it at `now`.
     pub(crate) fn is_listed(&self, now: Timestamp) -> bool {
-        self.not_after.plus(KEPT_AFTER_END) > now
+        let end = self.not_after.plus(KEPT_AFTER_END);
+        end.max(self.revoked_at.plus(KEPT_AFTER_REVOCATION)) > now
     }
 }
 
