@@ -38,6 +38,30 @@ impl Pki {
         Ok(change)
     }
 
+    /// Whether these CRLs say what `inventory` does not know.
+    pub(crate) fn is_unknown(&self, inventory: &Inventory, crls: &[(PathBuf, Vec<u8>)]) -> bool {
+        let unknown = self.judged(inventory, self.now(), &[], crls.to_vec());
+        !unknown.adopted.is_empty()
+    }
+
+    /// Takes in what CRLs of ours say that were met elsewhere, each with where, and makes anew those that have to say it: an inventory
+    /// that was put back to an older backup knows again whom it had revoked. Out: what no line knew.
+    ///
+    /// # Errors
+    /// A key can't be opened, or something can't be written.
+    pub fn relearn(&self, crls: Vec<(PathBuf, Vec<u8>)>) -> Result<Vec<Adopted>, Error> {
+        let mut change = self.hold_to_publish(&[])?;
+        let changed = change.crls_changed;
+        let unknown = self.judged(&change.inventory, change.now, &[], crls);
+        let adopted = unknown.adopted.clone();
+        self.take_in(&mut change, unknown)?;
+        change.crls_changed |= changed;
+        if change.crls_changed {
+            self.republish(&change)?;
+        }
+        Ok(adopted)
+    }
+
     /// Looks for what our own CA signed and `inventory` does not know, and changes nothing.
     pub(crate) fn unknown(
         &self,
@@ -46,7 +70,7 @@ impl Pki {
         more: &[(PathBuf, PeerId)],
     ) -> Result<Unknown, Error> {
         let places = self.places(inventory.ledger(), more)?;
-        self.unknown_in(inventory, now, &places)
+        Ok(self.unknown_in(inventory, now, &places))
     }
 
     /// The same for `check`, which holds no lock: the directories are read first and the inventory after them, so that what another
@@ -55,7 +79,7 @@ impl Pki {
         let before = Inventory::load(self.dir())?;
         let places = self.places(before.ledger(), &[])?;
         let after = Inventory::load(self.dir())?;
-        Ok(self.unknown_in(&after, self.now(), &places)?.adopted)
+        Ok(self.unknown_in(&after, self.now(), &places).adopted)
     }
 
     /// The mesh directories we know of, and what they show. One that can't be read tells nothing; `check` says so.
@@ -94,12 +118,18 @@ impl Pki {
         Ok(seen.into_iter().flatten().collect())
     }
 
-    fn unknown_in(
+    fn unknown_in(&self, inventory: &Inventory, now: Timestamp, places: &[Place]) -> Unknown {
+        let stored = self.stored_crls(inventory.ledger());
+        self.judged(inventory, now, places, stored)
+    }
+
+    fn judged(
         &self,
         inventory: &Inventory,
         now: Timestamp,
         places: &[Place],
-    ) -> Result<Unknown, Error> {
+        crls: Vec<(PathBuf, Vec<u8>)>,
+    ) -> Unknown {
         let ledger = inventory.ledger();
         let evidence = Evidence {
             ledger,
@@ -110,7 +140,7 @@ impl Pki {
             now,
             shown: OnceCell::new(),
         };
-        Ok(evidence.judge(self.stored_crls(ledger)))
+        evidence.judge(crls)
     }
 
     /// The CAs of the inventory whose certificates can be read, with these.

@@ -31,7 +31,7 @@ impl Target {
     pub(crate) fn void_joins(&self, ledger: &Ledger, now: Timestamp) -> Vec<Event> {
         let meant =
             |join: &&Join| self.name == join.name && self.role.is_none_or(|role| role == join.role);
-        let open = ledger.open_joins(now).filter(meant);
+        let open = ledger.joins().open(now).filter(meant);
         open.map(|join| Event::JoinVoid {
             id: join.id.clone(),
         })

@@ -211,7 +211,7 @@ impl Evidence<'_> {
                     state: AuthorityState::Tainted,
                 });
             }
-            if revoked.not_after.plus(BACKDATE) > self.now {
+            if revoked.is_listed(self.now) {
                 unknown.to_sign.insert(authority.id.clone());
             }
             unknown.events.push(Event::RevocationAdopted(revoked));

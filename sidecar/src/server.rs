@@ -10,25 +10,23 @@ mod service;
 
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gapura_certificates::peer::Peer;
+use gapura_certificates::refusal::Refusal;
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
+use gapura_transport::accept::{Shaken, shake};
 use gapura_transport::live::LiveConnections;
-use gapura_transport::session::Session;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::set::{TrustSet, TrustStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::authorise::AllowList;
 use crate::pipeline::Pipeline;
-use proven::{HANDSHAKE_WITHIN, Proven};
+use proven::Proven;
 
 /// One worker's end of the hop.
 pub(crate) struct Server {
@@ -41,9 +39,6 @@ pub(crate) struct Server {
     /// The program's live connections.
     pub(crate) live: LiveConnections,
 }
-
-/// For a peer that was refused to notice.
-const LINGER: Duration = Duration::from_secs(1);
 
 impl Serve for Server {
     async fn connection(self: Rc<Self>, accepted: Accepted) {
@@ -72,31 +67,11 @@ impl Serve for Server {
 
 impl Server {
     async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Proven> {
-        let handshake = TlsAcceptor::from(trust.server_config())
-            .accept(stream)
-            .into_fallible();
-        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)?
-        {
-            Ok(stream) => stream,
-            Err((error, stream)) => {
-                linger(stream).await;
-                return Err(error);
-            }
-        };
-        let session = stream.get_ref().1;
-        let http2 = session.alpn_protocol() == Some(b"h2");
-        let chain: Vec<_> = session
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|part| part.clone().into_owned())
-            .collect();
-        let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
+        let Shaken { stream, proven } = shake(stream, trust.server_config()).await?;
+        let (peer, shown) = proven.ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
         let name: Rc<str> = peer.id.to_string().into();
         let permitted = self.allow.admit(&peer.id);
-        let shown = (chain, Session::of(session));
+        let http2 = shown.1.http() == "h2";
         let guard = self
             .live
             .admit(Side::Hop, peer, shown, trust.generation(), Instant::now());
@@ -132,15 +107,4 @@ fn opened(socket: Socket) -> io::Result<(BoxStream, String)> {
         Socket::Tcp(stream, from) => (Box::new(TcpStream::from_std(stream)?), from.to_string()),
         Socket::Unix(stream) => (Box::new(UnixStream::from_std(stream)?), "unix".to_owned()),
     })
-}
-
-/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
-async fn linger(mut stream: BoxStream) {
-    let mut discarded = [0; 4096];
-    let read = async {
-        stream.shutdown().await?;
-        while stream.read(&mut discarded).await? > 0 {}
-        Ok::<_, io::Error>(())
-    };
-    let _ = tokio::time::timeout(LINGER, read).await;
 }

@@ -12,7 +12,9 @@ pub mod certs; // authorities, leaves, CRLs; mesh directories on disk
 pub mod collector; // where spans are sent
 pub mod h2; // HTTP/2: a well-behaved client, and one that writes any frame
 pub mod inside; // programs inside the test's own process, with a clock to move
+pub mod load; // so many requests a second, whatever else happens
 pub mod mesh; // gateway + sidecar + plugin, put together
+pub mod pair; // gateway + sidecar on mesh directories that somebody else writes
 pub mod plugin; // the scripted plugin
 pub mod program; // a built program: started, read, signalled, ended
 pub mod prove; // `gapura prove`, and its plugin

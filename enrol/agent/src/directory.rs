@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gapura_certificates::forgotten::{Forgotten, forgotten};
 use gapura_certificates::peer::Peer;
 use gapura_certificates::revocation::RevocationError;
+use gapura_enrol::news;
 use gapura_files::directory::{self, MeshFiles, Stamp};
 use gapura_files::gate::GateRef;
 use gapura_files::held_dir::{Durability, HeldDir};
@@ -49,7 +51,8 @@ pub(crate) struct Held {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     key: Zeroizing<Vec<u8>>,
     ca: String,
-    crl: String,
+    /// The CRLs, PEM.
+    pub(crate) crl: String,
     /// Which generation this is; 0 where plain files stand there.
     pub(crate) generation: u64,
 }
@@ -158,6 +161,9 @@ impl Directory {
     ) -> Result<Held, Trouble> {
         let previous = before.map(|held| &*held.set);
         let set = self.judge(&candidate, previous, false).map_err(misfit)?;
+        if let (Some(before), Some(crl)) = (before, &candidate.crl) {
+            self.refuse_to_forget(&before.crl, crl)?;
+        }
         if let Some(before) = before.filter(|before| before.is(&candidate)) {
             return Ok(before.clone());
         }
@@ -176,6 +182,32 @@ impl Directory {
             ))
         })?;
         Ok(Held::of(set, candidate, generation))
+    }
+}
+
+impl Directory {
+    /// Whom a CRL here names stays named for as long as the certificate may be used, whatever the number of the next one.
+    fn refuse_to_forget(&self, before: &str, after: &str) -> Result<(), Trouble> {
+        let read = |text: &str| {
+            let lists = pem::crls(text.as_bytes());
+            lists.map_err(|error| Trouble::Misfit(error.to_string()))
+        };
+        if before == after || before.is_empty() {
+            return Ok(());
+        }
+        let since = self.clock.unix().saturating_sub(news::NAMED_FOR.as_secs());
+        let lost = forgotten(&read(before)?, &read(after)?, since)
+            .map_err(|error| Trouble::Misfit(error.to_string()))?;
+        let Some(Forgotten { issuer, serial }) = lost.first() else {
+            return Ok(());
+        };
+        let more = match lost.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more like it"),
+        };
+        Err(Trouble::RolledBack(format!(
+            "its CRL of {issuer} does not revoke the serial {serial} any more, which is revoked here{more}"
+        )))
     }
 }
 
@@ -277,14 +309,12 @@ fn role(chain: &[CertificateDer<'_>]) -> Role {
 }
 
 fn misfit(error: TrustError) -> Trouble {
-    let older = matches!(&error, TrustError::Crl(_, RevocationError::GoesBack { .. }));
-    Trouble::Misfit(if older {
-        format!(
-            "{error}; the CA was put back to an older backup, and whom it revoked since would come back: see docs/pki.md, or run `gapura-pki crl refresh` there until its numbers are past these"
-        )
-    } else {
-        error.to_string()
-    })
+    match &error {
+        TrustError::Crl(_, RevocationError::GoesBack { .. }) => {
+            Trouble::RolledBack(error.to_string())
+        }
+        _ => Trouble::Misfit(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::est;
 use crate::host::{Host, server_of};
 use crate::key::HostKey;
 use crate::link::Link;
+use crate::reminder::remind;
 use crate::state::State;
 use crate::stranger::{self, Root};
 use crate::trouble::Trouble;
@@ -167,12 +168,18 @@ pub(crate) async fn complete(
     if let Ok(set) = &set {
         still_proven(host, set, link)?;
     }
-    let published = host.publish(|_| Some(candidate())).await;
-    if let Err(Trouble::Misfit(_)) = &published {
-        host.state.drop_answer();
+    match host.publish(|_| Some(candidate())).await {
+        Ok(_) => {}
+        // The answer stays, and is published by the next try.
+        Err(Trouble::RolledBack(why)) => return Err(remind(host, link, why).await),
+        Err(why) => {
+            if let Trouble::Misfit(_) = &why {
+                host.state.drop_answer();
+            }
+            return Err(why);
+        }
     }
-    published?;
-    host.heard(&news);
+    host.heard(&news, true).await;
     host.certificate_came();
     let state = host.state.clone();
     blocking(move || state.published()).await.unwrap_or(Ok(()))

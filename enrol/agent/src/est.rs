@@ -96,6 +96,19 @@ pub(crate) async fn news(link: &mut Link, after: Option<&str>) -> Result<TrustNe
     Ok(news)
 }
 
+/// Gives the CA the CRLs that it has forgotten; they prove themselves by its own signature.
+pub(crate) async fn remind(link: &mut Link, crls: &str) -> Result<(), Trouble> {
+    let question = Question {
+        method: Method::POST,
+        target: paths::CRLS,
+        accept: "application/json",
+        authorization: None,
+        body: Some((paths::PEM, crls.as_bytes().to_vec())),
+        within: ISSUE_WITHIN,
+    };
+    link.ask(question).await.map(drop)
+}
+
 fn certificates(body: &[u8]) -> Result<Vec<CertificateDer<'static>>, Trouble> {
     payload::decode(body)
         .and_then(|message| pkcs7::certificates(&message))

@@ -46,10 +46,14 @@ pub(crate) struct Host {
 
 /// What has happened, for whoever asks.
 pub(crate) struct Facts {
-    /// When the CA was last heard of, by a clock that nobody sets; the start where it was never.
-    pub(crate) heard: Instant,
-    /// The same by the wall clock; `None`: never.
+    /// When the CA was last heard of, by a clock that nobody sets; the start where it was not in this run.
+    heard: Instant,
+    /// For how long it had not been by then.
+    unheard_before: Duration,
+    /// When it was last heard of by the wall clock, in this run or one before; `None`: never.
     pub(crate) heard_at: Option<u64>,
+    /// Whether our certificate was shown then.
+    pub(crate) heard_as_host: bool,
     /// What the news call themselves.
     pub(crate) news: Option<String>,
     /// Why no news come any more, where somebody must act before they do.
@@ -66,6 +70,40 @@ pub(crate) struct Facts {
     pub(crate) last: BTreeMap<&'static str, (u64, String)>,
 }
 
+/// For the first try after a start.
+const FIRST_TRY: Duration = Duration::from_secs(15);
+
+impl Facts {
+    /// What is known at a start at `now`, Unix time, of an agent that heard of the CA at `heard_at`.
+    fn begin(heard_at: Option<u64>, now: u64) -> Self {
+        // One that lies ahead was written by a clock that was wrong, or is read by one.
+        let heard_at = heard_at.filter(|at| *at <= now);
+        Self {
+            heard: Instant::now(),
+            unheard_before: Duration::from_secs(heard_at.map_or(0, |at| now - at)),
+            heard_at,
+            heard_as_host: true,
+            news: None,
+            no_news: None,
+            is_unwelcome: false,
+            certificates: 0,
+            generations: 0,
+            failures: BTreeMap::new(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// For how long nothing was heard of the CA; since the first start where it was never.
+    pub(crate) fn news_age(&self) -> Duration {
+        self.unheard_before + self.heard.elapsed()
+    }
+
+    /// Whether the first try of this run is still under way.
+    fn is_trying(&self) -> bool {
+        !self.last.contains_key("news") && self.heard.elapsed() < FIRST_TRY
+    }
+}
+
 impl Host {
     /// An agent that holds what `directory` holds.
     pub(crate) fn new(
@@ -74,6 +112,7 @@ impl Host {
         random: Random,
         (log, alarms, clock): (Log, Alarms, Clock),
     ) -> Self {
+        let facts = Facts::begin(state.heard_at(), clock.unix());
         Self {
             config,
             clock,
@@ -81,17 +120,7 @@ impl Host {
             log,
             state,
             directory,
-            facts: RefCell::new(Facts {
-                heard: Instant::now(),
-                heard_at: None,
-                news: None,
-                no_news: None,
-                is_unwelcome: false,
-                certificates: 0,
-                generations: 0,
-                failures: BTreeMap::new(),
-                last: BTreeMap::new(),
-            }),
+            facts: RefCell::new(facts),
             held: RefCell::new(held),
             came: Cell::new(None),
             spent: RefCell::default(),
@@ -245,14 +274,24 @@ impl Host {
         self.alarms.clear(Alarm::Renewal);
     }
 
-    /// The CA was heard of.
-    pub(crate) fn heard(&self, news: &TrustNews) {
-        let mut facts = self.facts.borrow_mut();
-        facts.heard = Instant::now();
-        facts.heard_at = Some(self.clock.unix());
-        facts.news = Some(news.generation.clone());
-        facts.no_news = None;
-        facts.is_unwelcome = false;
+    /// The CA was heard of; `as_host`: by our certificate.
+    pub(crate) async fn heard(&self, news: &TrustNews, as_host: bool) {
+        let now = self.clock.unix();
+        {
+            let mut facts = self.facts.borrow_mut();
+            facts.heard = Instant::now();
+            facts.unheard_before = Duration::ZERO;
+            facts.heard_at = Some(now);
+            facts.heard_as_host = as_host;
+            facts.news = Some(news.generation.clone());
+            facts.no_news = None;
+            facts.is_unwelcome &= !as_host;
+        }
+        let state = self.state.clone();
+        match blocking(move || state.note_heard(now)).await {
+            Some(Err(trouble)) => self.failed("state", &trouble),
+            _ => self.succeeded("state"),
+        }
     }
 
     /// An activity failed: counted, and told unless that was the last thing told of it.
@@ -285,6 +324,7 @@ impl Host {
             let event = match activity {
                 "certificate" => "certificate_failed",
                 "exec" => "exec_failed",
+                "state" => "state_failed",
                 _ => "news_failed",
             };
             let fields = [("reason", trouble.word().into())];
@@ -323,7 +363,8 @@ impl Host {
         if let Some(why) = &facts.no_news {
             let sentence = format!("nothing is heard of the CA any more: {why}");
             self.alarms.raise(Alarm::News, &sentence);
-        } else if held.is_some() && facts.heard.elapsed() > self.config.news_alarm {
+        } else if held.is_some() && facts.news_age() > self.config.news_alarm && !facts.is_trying()
+        {
             let last = facts.last.get("news");
             let why = last.map_or_else(String::new, |(_, why)| format!(": {why}"));
             let sentence = format!(

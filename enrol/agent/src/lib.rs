@@ -22,6 +22,7 @@ mod link;
 mod news;
 mod once;
 mod pages;
+mod reminder;
 mod renewal;
 mod run;
 mod schedule;

@@ -2,23 +2,32 @@
 //!
 //! In: a CA server that answers when it has news, or after a minute. Out: one more generation whenever they are others than those that
 //! are there. Roots are believed from who is proven under the roots that are held, and nobody else. What does not fit, or goes back
-//! behind what is there, is an alarm and changes nothing.
+//! behind what is there, is an alarm and changes nothing; where the CA has forgotten what its own CRLs here say, it is given them back.
+//!
+//! Who asks need not be proven, since all of this is public: a host whose certificate has ended, or is revoked, asks without it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use gapura_certificates::refusal::Refusal;
 use gapura_protocol::clock::unix;
 use gapura_reload::asked::Asked;
 use gapura_telemetry::alarms::Alarm;
 use gapura_telemetry::log::Level;
 
+use crate::directory::Held;
 use crate::enrol::still_proven;
 use crate::est;
 use crate::host::Host;
 use crate::link::Link;
+use crate::reminder::remind;
 use crate::trouble::Trouble;
 
 /// Seconds by which two clocks may differ before somebody should look.
 const CLOCKS_APART: u64 = 240;
+
+/// A CA server lets nobody wait whom it does not know: then it is asked so often.
+const AS_NOBODY_EVERY: Duration = Duration::from_secs(30);
 
 /// For pauses: what fails is tried again within half a minute, since a revocation is what may be missed.
 const AT_STAKE: Option<u64> = Some(600);
@@ -59,11 +68,24 @@ pub(crate) async fn run(host: Rc<Host>, mut asked: Asked) {
                     host.log.event(Level::Info, "news_again", message, &[]);
                 }
                 failures = 0;
+                if !host.facts.borrow().heard_as_host {
+                    tokio::select! {
+                        () = tokio::time::sleep(AS_NOBODY_EVERY) => {}
+                        _ = changed.changed() => {}
+                        () = asked.changed() => {}
+                    }
+                }
             }
             Err(trouble) => {
                 host.failed("news", &trouble);
-                if let Trouble::Misfit(_) | Trouble::Disk(_) = &trouble {
-                    host.alarms.raise(Alarm::Trust, &trouble.to_string());
+                match &trouble {
+                    Trouble::Misfit(_) | Trouble::Disk(_) => {
+                        host.alarms.raise(Alarm::Trust, &trouble.to_string());
+                    }
+                    Trouble::RolledBack(_) => {
+                        host.alarms.raise(Alarm::RolledBack, &trouble.to_string());
+                    }
+                    _ => {}
                 }
                 // The first answer after a failure is not to be waited for: it says that the CA is there.
                 listening = Listening::default();
@@ -92,12 +114,18 @@ impl Listening {
         let Some(held) = host.held() else {
             return Ok(());
         };
+        let as_host = counts(host, &held);
         // A connection is good for as long as what it was judged by is in force.
         let mut link = match self.link.take() {
             Some((by, link)) if by == *held.set.hash() => link,
             _ => {
                 let url = host.server().await?;
-                Link::open(&url, held.set.authority_config(), Some(&held.set)).await?
+                let tls = if as_host {
+                    held.set.authority_config()
+                } else {
+                    held.set.authority_config_of_nobody()
+                };
+                Link::open(&url, tls, Some(&held.set)).await?
             }
         };
         let news = tokio::select! {
@@ -114,17 +142,36 @@ impl Listening {
                 let (ca, crl) = (news.roots.clone(), news.crls.clone());
                 Some(before?.with_news(ca, crl, &authorities))
             });
-            let now = publishing.await?;
+            let now = match publishing.await {
+                Err(Trouble::RolledBack(why)) => {
+                    // Whom it does not know it takes nothing from; the next certificate will do, or another host.
+                    return Err(match as_host {
+                        true => remind(host, &mut link, why).await,
+                        false => Trouble::RolledBack(why),
+                    });
+                }
+                other => other?,
+            };
             still_proven(host, &now.set, &link)?;
             self.after = Some(news.generation.clone());
         }
-        host.heard(&news);
+        host.heard(&news, as_host).await;
         host.succeeded("news");
         host.alarms.clear(Alarm::Trust);
+        host.alarms.clear(Alarm::RolledBack);
         let by = host.held().map(|held| *held.set.hash());
-        self.link = by.map(|by| (by, link));
+        // One without a certificate is ended by the CA server before it is asked again.
+        self.link = by.filter(|_| as_host).map(|by| (by, link));
         Ok(())
     }
+}
+
+/// Whether our certificate is of use at a CA server.
+fn counts(host: &Host, held: &Held) -> bool {
+    !matches!(
+        held.set.own_refusal(host.clock.now()),
+        Some(Refusal::Expired { .. } | Refusal::Revoked { .. })
+    )
 }
 
 /// News can't be from the future. A clock that is ahead shows by certificates that seem to have ended.

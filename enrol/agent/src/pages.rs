@@ -58,7 +58,7 @@ fn ready(host: &Host) -> Page {
             }
         }
     }
-    if host.facts.borrow().heard.elapsed() > host.config.news_alarm {
+    if host.facts.borrow().news_age() > host.config.news_alarm {
         missing.push("news of the CA".to_owned());
     }
     let status = if missing.is_empty() {
@@ -114,7 +114,8 @@ fn status(host: &Host) -> Value {
         "certificate": certificate,
         "news": {
             "heard_at": facts.heard_at.map(moment),
-            "age_seconds": facts.heard_at.map(|_| facts.heard.elapsed().as_secs()),
+            "age_seconds": facts.heard_at.map(|_| facts.news_age().as_secs()),
+            "by_certificate": facts.heard_at.map(|_| facts.heard_as_host),
             "generation": facts.news,
         },
         "failed": last,
@@ -145,9 +146,8 @@ fn metrics(host: &Host) -> String {
         }
     }
     let name = "gapura_agent_news_age_seconds";
-    let help =
-        "For how long nothing was heard of the CA server; since the start where it was never.";
-    text.single(name, "gauge", help, facts.heard.elapsed().as_secs());
+    let help = "For how long nothing was heard of the CA server, over restarts; since the start where it was never.";
+    text.single(name, "gauge", help, facts.news_age().as_secs());
     let name = "gapura_agent_certificates_total";
     let help = "Certificates that came.";
     text.single(name, "counter", help, facts.certificates);

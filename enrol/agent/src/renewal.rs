@@ -32,6 +32,9 @@ pub(crate) async fn run(host: Rc<Host>, mut asked: Asked) {
         let wait = match step(&host, trouble.as_ref()).await {
             Ok(()) => {
                 (failures, trouble) = (0, None);
+                // What failed before, by a clock that was wrong, is not wanted any more.
+                host.succeeded("certificate");
+                host.alarms.clear(Alarm::Renewal);
                 let due = host.held().map(|held| host.due(&held));
                 let left = due.map_or(0, |due| due.saturating_sub(host.clock.unix()));
                 Duration::from_secs(left.max(1)).min(LOOK_EVERY)

@@ -1,4 +1,5 @@
-//! What must outlast a crash: the key that a certificate has been asked for, and the answer that has not been published yet.
+//! What must outlast a crash: the key that a certificate has been asked for, the answer that has not been published yet, and when the
+//! CA was last heard of.
 //!
 //! In: the folder of `--state-dir`. Out: a [`State`], which one agent at a time has. A key is on the disk before the request for it
 //! leaves, so that whatever breaks off, the next try asks with the same one: a join token that was used is answered again for that
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use gapura_files::file;
 use gapura_files::ownership::{self, Owners};
 use gapura_files::pem;
+use gapura_protocol::clock::{Rfc3339, from_unix, parse_rfc3339, unix};
 use rustls::pki_types::CertificateDer;
 
 use crate::key::HostKey;
@@ -28,6 +30,7 @@ pub(crate) struct State {
 const KEY: &str = "pending-key.pem";
 const ANSWER: &str = "pending-cert.pem";
 const LOCK: &str = "agent.lock";
+const HEARD: &str = "heard-at";
 
 /// A key has under 1 KiB, a chain a few.
 const MOST_BYTES: u64 = 1 << 20;
@@ -140,6 +143,24 @@ impl State {
         }
     }
 
+    /// When the CA was last heard of, Unix time, by the wall clock of then. One that can't be read is as if it were not there.
+    pub(crate) fn heard_at(&self) -> Option<u64> {
+        let (bytes, _) = file::read(&self.dir.join(HEARD), MOST_BYTES).ok()?;
+        let text = std::str::from_utf8(&bytes).ok()?;
+        parse_rfc3339(text.trim()).map(unix)
+    }
+
+    /// The CA was heard of then.
+    pub(crate) fn note_heard(&self, at: u64) -> Result<(), Trouble> {
+        let text = format!("{}\n", Rfc3339(from_unix(at)));
+        file::replace(&self.dir.join(HEARD), text.as_bytes()).map_err(|error| {
+            Trouble::Disk(format!(
+                "--state-dir {}: cannot be written to, so how old the news are is not known after a restart: {error}",
+                self.dir.display()
+            ))
+        })
+    }
+
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Trouble> {
         let written = file::replace(&self.dir.join(name), bytes)
             .and_then(|()| File::open(&self.dir)?.sync_all());
@@ -175,6 +196,19 @@ mod tests {
         assert_eq!(again.key().unwrap().pem(), first.pem());
         again.published().unwrap();
         assert_ne!(again.key().unwrap().pem(), first.pem());
+    }
+
+    #[test]
+    fn when_the_ca_was_heard_of_outlasts_an_end() {
+        let parent = tempfile::tempdir().unwrap();
+        let state = State::open(parent.path()).unwrap();
+        assert_eq!(state.heard_at(), None);
+        state.note_heard(1_800_000_000).unwrap();
+        drop(state);
+        let again = State::open(parent.path()).unwrap();
+        assert_eq!(again.heard_at(), Some(1_800_000_000));
+        fs::write(parent.path().join(HEARD), "yesterday").unwrap();
+        assert_eq!(again.heard_at(), None);
     }
 
     #[test]

@@ -42,10 +42,16 @@ fn told(page: &Value) -> (String, bool) {
         text("/certificate/generation")
     ));
     lines.push(match page["news"]["heard_at"].as_str() {
-        Some(at) => format!(
-            "news:        heard {} s ago ({at})",
-            text("/news/age_seconds")
-        ),
+        Some(at) => {
+            let how = match page["news"]["by_certificate"].as_bool() {
+                Some(false) => ", without the certificate, which counts no more",
+                _ => "",
+            };
+            format!(
+                "news:        heard {} s ago ({at}){how}",
+                text("/news/age_seconds")
+            )
+        }
         None => "news:        none yet".to_owned(),
     });
     for (activity, failed) in page["failed"].as_object().into_iter().flatten() {
@@ -85,6 +91,9 @@ mod tests {
             well && lines.contains("heard 7 s ago") && lines.contains("generation 3"),
             "{lines}"
         );
+        assert!(!lines.contains("counts no more"), "{lines}");
+        page["news"]["by_certificate"] = false.into();
+        assert!(told(&page).0.contains("without the certificate"));
         page["alarms"] = json!([{"name": "news", "message": "old"}]);
         let (lines, well) = told(&page);
         assert!(!well && lines.contains("ALARM:       news: old"), "{lines}");

@@ -21,6 +21,8 @@ pub(crate) enum Trouble {
     Nonsense(String),
     /// What it gave is not a set that fits.
     Misfit(String),
+    /// Its CRLs have lost what those here say: it was put back to an older backup.
+    RolledBack(String),
     /// This host's disk.
     Disk(String),
     /// The join token, or the lack of one.
@@ -57,7 +59,7 @@ impl Trouble {
     pub(crate) fn is_lasting(&self) -> bool {
         match self {
             Self::Refused(refused) => !refused.code.passes(),
-            Self::Unreachable(_) | Self::Nonsense(_) => false,
+            Self::Unreachable(_) | Self::Nonsense(_) | Self::RolledBack(_) => false,
             _ => true,
         }
     }
@@ -71,6 +73,7 @@ impl Trouble {
             Self::Unwelcome(..) | Self::Refused(_) => "refused",
             Self::Nonsense(_) => "nonsense",
             Self::Misfit(_) => "misfit",
+            Self::RolledBack(_) => "rolled_back",
             Self::Disk(_) => "disk",
             Self::Token(_) => "token",
         }
@@ -97,6 +100,10 @@ impl fmt::Display for Trouble {
             Self::Misfit(why) => write!(
                 f,
                 "what the CA server gave does not fit and is not taken; what is there stays in force: {why}"
+            ),
+            Self::RolledBack(why) => write!(
+                f,
+                "the CA was put back to an older backup, and what it gives is not taken before it knows again what it has forgotten; what is there stays in force: {why}"
             ),
             Self::Disk(why) | Self::Token(why) => f.write_str(why),
         }

@@ -23,6 +23,8 @@ labelled! {
 pub(crate) struct Counters {
     granted: [AtomicU64; How::ALL.len()],
     refused: Box<[AtomicU64]>,
+    /// Hosts that are giving their CRLs back.
+    pub(crate) reminders: AtomicU64,
     /// Requests that wait for news.
     pub(crate) polls: AtomicU64,
     /// Requests that wait for the office.
@@ -38,6 +40,7 @@ impl Counters {
         Self {
             granted: Default::default(),
             refused: Code::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            reminders: AtomicU64::new(0),
             polls: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             batches: AtomicU64::new(0),

@@ -1,7 +1,8 @@
 //! The one thread that signs: takes what has come in meanwhile and answers all of it in one change of the inventory.
 //!
 //! In: requests over a bounded queue. Out: answers, each over its own channel. Waiting for the lock, which `gapura-pki` by hand takes too,
-//! and for the disk happens here and delays no connection. Whoever has given up waiting is passed over: nothing is issued to nobody.
+//! and for the disk happens here and delays no connection. Whoever has given up waiting is passed over: nothing is issued to nobody. What
+//! hosts give back to a record that was put back to an older backup is taken in here too.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,9 +11,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use gapura_enrol::refusal::{Code, Refused};
 use gapura_pki::Error;
 use gapura_pki::enrol::{Ask, Copied, Granted, Registrar};
+use gapura_protocol::identity::PeerId;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use tokio::sync::oneshot;
@@ -35,9 +38,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Certificates that the record does not know and that are remembered until they have ended: for one alarm they need not be many.
 const UNKNOWN_MOST: usize = 64;
 
-struct Job {
+enum Job {
+    Certificate(Wanted),
+    Reminder(Reminder),
+}
+
+/// A certificate that is asked for.
+struct Wanted {
     ask: Ask,
     answer: oneshot::Sender<Result<Granted, Refused>>,
+}
+
+/// CRLs that the record may have forgotten, and whose host gives them back.
+struct Reminder {
+    from: PeerId,
+    crls: Bytes,
+    answer: oneshot::Sender<Result<(), Refused>>,
 }
 
 /// The way in. Cheap to clone.
@@ -85,20 +101,33 @@ impl Office {
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Granted, Refused> {
         let _waits = Counted::one(&self.counters.waiting);
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .try_send(Job { ask, answer })
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Code::Overloaded,
-                TrySendError::Disconnected(_) => Code::Unavailable,
-            })?;
-        match tokio::time::timeout(ANSWER_WITHIN, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Code::Unavailable.into()),
-            Err(_) => Err(Refused::new(
-                Code::Unavailable,
-                "the CA's record is held by another command for too long; try again",
-            )),
-        }
+        self.enter(Job::Certificate(Wanted { ask, answer }))?;
+        waited(answered).await
+    }
+
+    /// Has the record reminded of what the CRLs of a host say.
+    pub(crate) async fn remind(&self, from: PeerId, crls: Bytes) -> Result<(), Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.enter(Job::Reminder(Reminder { from, crls, answer }))?;
+        waited(answered).await
+    }
+
+    fn enter(&self, job: Job) -> Result<(), Code> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Code::Overloaded,
+            TrySendError::Disconnected(_) => Code::Unavailable,
+        })
+    }
+}
+
+async fn waited<T>(answered: oneshot::Receiver<Result<T, Refused>>) -> Result<T, Refused> {
+    match tokio::time::timeout(ANSWER_WITHIN, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Code::Unavailable.into()),
+        Err(_) => Err(Refused::new(
+            Code::Unavailable,
+            "the CA's record is held by another command for too long; try again",
+        )),
     }
 }
 
@@ -116,8 +145,51 @@ impl Clerk {
     }
 
     fn answer(&mut self, first: Job) {
-        let mut jobs = vec![first];
-        jobs.extend(self.jobs.try_iter().take(BATCH - 1));
+        let (mut wanted, mut reminders) = (Vec::new(), Vec::new());
+        for job in std::iter::once(first).chain(self.jobs.try_iter().take(BATCH - 1)) {
+            match job {
+                Job::Certificate(one) => wanted.push(one),
+                Job::Reminder(one) => reminders.push(one),
+            }
+        }
+        self.issue(wanted);
+        for reminder in reminders {
+            self.remember(reminder);
+        }
+    }
+
+    /// Takes in what a host's CRLs say and the record has forgotten.
+    fn remember(&mut self, reminder: Reminder) {
+        let Reminder { from, crls, answer } = reminder;
+        let registrar = &mut self.registrar;
+        let known = catch_unwind(AssertUnwindSafe(|| registrar.remember(&from, &crls)));
+        let made = match known {
+            Ok(Ok(Ok(known))) => {
+                let id = from.to_string();
+                for what in known {
+                    let message = format!(
+                        "{from} reminds the record of what it had forgotten, and it counts again: {what}. An old backup or snapshot was put back: look for what else it lacks with `gapura-pki check`"
+                    );
+                    let fields = [("id", id.as_str().into()), ("what", what.as_str().into())];
+                    self.log.event(Level::Warn, "remembered", &message, &fields);
+                }
+                Ok(())
+            }
+            Ok(Ok(Err(refused))) => Err(refused),
+            Ok(Err(why)) => {
+                self.alarms.raise(Alarm::Issuing, &sentence(&why));
+                Err(Code::Unavailable.into())
+            }
+            Err(_) => {
+                let message = "the reading of a host's CRLs ended in a panic";
+                self.log.event(Level::Error, "panic", message, &[]);
+                Err(Code::Internal.into())
+            }
+        };
+        let _ = answer.send(made);
+    }
+
+    fn issue(&mut self, mut jobs: Vec<Wanted>) {
         jobs.retain(|job| !job.answer.is_closed());
         if jobs.is_empty() {
             return;

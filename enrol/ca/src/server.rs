@@ -15,15 +15,13 @@ use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::worker::{Serve, Worker};
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
+use gapura_transport::accept::{Shaken, shake};
 use gapura_transport::live::{LiveConnections, LiveGuard};
-use gapura_transport::session::Session;
 use gapura_transport::verdict::Verdict;
 use gapura_trust::failure::HandshakeFailure;
 use gapura_trust::set::{TrustSet, TrustStore};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::herald::Ends;
@@ -43,9 +41,6 @@ pub(crate) struct Server {
     pub(crate) ends: Arc<Ends>,
 }
 
-/// For a handshake, whoever is at the other end.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
 /// For the head of a request, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -54,9 +49,6 @@ const STRANGER_WITHIN: Duration = Duration::from_secs(60);
 
 /// The least that hyper takes: heads here are short.
 const BUFFER: usize = 8 << 10;
-
-/// For a peer that was refused to notice.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that was let in.
 struct Opened {
@@ -108,36 +100,12 @@ impl Serve for Server {
 
 impl Server {
     async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Opened> {
-        let handshake = TlsAcceptor::from(trust.server_config())
-            .accept(stream)
-            .into_fallible();
-        let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)?
-        {
-            Ok(stream) => stream,
-            Err((error, stream)) => {
-                linger(stream).await;
-                return Err(error);
-            }
-        };
-        let chain: Vec<_> = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .unwrap_or_default()
-            .iter()
-            .map(|part| part.clone().into_owned())
-            .collect();
-        let peer = if chain.is_empty() {
-            None
-        } else {
-            let peer = Peer::of_judged_chain(&chain).map_err(io::Error::other)?;
+        let Shaken { stream, proven } = shake(stream, trust.server_config()).await?;
+        let peer = proven.map(|(peer, shown)| {
             let (live, now) = (&self.live, Instant::now());
-            let shown = (chain, Session::of(stream.get_ref().1));
             let guard = live.admit(Side::Client, peer.clone(), shown, trust.generation(), now);
-            Some((peer, guard))
-        };
+            (peer, guard)
+        });
         Ok(Opened { stream, peer })
     }
 
@@ -203,15 +171,4 @@ async fn cut(guard: &LiveGuard) {
         .verdict()
         .wait_for(|verdict| matches!(verdict, Verdict::Cut(_)))
         .await;
-}
-
-/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
-async fn linger(mut stream: BoxStream) {
-    let mut discarded = [0; 4096];
-    let read = async {
-        stream.shutdown().await?;
-        while stream.read(&mut discarded).await? > 0 {}
-        Ok::<_, io::Error>(())
-    };
-    let _ = tokio::time::timeout(LINGER, read).await;
 }

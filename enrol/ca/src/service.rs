@@ -15,8 +15,8 @@ use bytes::Bytes;
 use gapura_certificates::peer::Peer;
 use gapura_enrol::authorization::Claim;
 use gapura_enrol::paths::{
-    AFTER, CACERTS, LONG_POLL, MOST_REQUEST, PKCS7, PKCS7_CERTS_ONLY, SIMPLEENROLL, SIMPLEREENROLL,
-    TRUST,
+    AFTER, CACERTS, CRLS, LONG_POLL, MOST_CRLS, MOST_REQUEST, PKCS7, PKCS7_CERTS_ONLY,
+    SIMPLEENROLL, SIMPLEREENROLL, TRUST,
 };
 use gapura_enrol::refusal::{Code, Refused};
 use gapura_enrol::{payload, pkcs7};
@@ -61,6 +61,12 @@ pub(crate) struct Desk {
 /// For a body: it is shorter than a packet or two.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
+/// For CRLs, which may be long.
+const CRLS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Hosts that give their CRLs back at a time: what one has told the record, the others need not tell.
+const REMINDERS: u64 = 2;
+
 /// What a refused upload may still send before it is hung up on, so that it reads why.
 const DRAIN: usize = 4 << 20;
 
@@ -73,6 +79,7 @@ enum Asked {
     Enrol,
     Renew,
     News,
+    Remind,
 }
 
 impl Desk {
@@ -133,15 +140,28 @@ impl Desk {
                 Ok(self.grant(guest, ask).await?)
             }
             Asked::News => {
-                let peer = proven(guest)?;
                 self.take(guest, What::News)?;
                 let known = known(head.uri.query().unwrap_or_default());
-                if let Some(known) = &known {
+                // It is public; but nobody waits here whom we do not know.
+                if let (Some(peer), Some(known)) = (&guest.peer, known) {
                     let now = self.worker.spec.clock.unix();
-                    self.news.is_held(peer.serial_hex(), known, now);
+                    self.news.is_held(peer.serial_hex(), &known, now);
+                    self.wait_for_news(&known).await?;
                 }
-                self.wait_for_news(known).await?;
                 Ok(json(StatusCode::OK, self.news.body()))
+            }
+            Asked::Remind => {
+                let peer = proven(guest)?;
+                self.take(guest, What::Certificate)?;
+                if self.counters.reminders.load(Ordering::Relaxed) >= REMINDERS {
+                    return Err(Code::Overloaded.into());
+                }
+                let _reminds = Counted::one(&self.counters.reminders);
+                let read = whole(&head.headers, body, "what is given back is", MOST_CRLS);
+                let crls = tokio::time::timeout(CRLS_WITHIN, read).await;
+                let crls = crls.map_err(|_| Code::RequestTimeout)??;
+                self.office.remind(peer.id.clone(), crls.into()).await?;
+                Ok(json(StatusCode::OK, Bytes::from_static(b"{\"ok\": true}")))
             }
         }
     }
@@ -195,17 +215,14 @@ impl Desk {
     }
 
     /// Ready when there is other news than `known`, the time for waiting is over, or the program goes.
-    async fn wait_for_news(&self, known: Option<String>) -> Result<(), Refused> {
-        let Some(known) = known else {
-            return Ok(());
-        };
+    async fn wait_for_news(&self, known: &str) -> Result<(), Refused> {
         if self.counters.polls.load(Ordering::Relaxed) >= POLLS {
             return Err(Code::Overloaded.into());
         }
         let _waits = Counted::one(&self.counters.polls);
         let mut stopping = self.worker.spec.stopping.clone();
         tokio::select! {
-            () = self.news.other_than(&known) => {}
+            () = self.news.other_than(known) => {}
             () = tokio::time::sleep(LONG_POLL) => {}
             () = stopping.reached(Phase::Draining) => {}
         }
@@ -216,8 +233,7 @@ impl Desk {
         self.counters.refused(refused.code);
         let id = guest.peer.as_ref().map(|peer| peer.id.to_string());
         let serial = guest.peer.as_ref().map(Peer::serial_hex);
-        let known = [CACERTS, SIMPLEENROLL, SIMPLEREENROLL, TRUST];
-        let path = known.into_iter().find(|known| *known == path);
+        let served = served(path).map(|(_, method)| (path, method));
         let message = format!(
             "{} was refused: {}",
             id.as_deref().unwrap_or(&guest.from),
@@ -225,7 +241,10 @@ impl Desk {
         );
         let fields: [(&str, Field<'_>); 5] = [
             ("code", refused.code.as_str().into()),
-            ("path", path.unwrap_or("other").into()),
+            (
+                "path",
+                served.as_ref().map_or("other", |(path, _)| *path).into(),
+            ),
             ("id", id.clone().into()),
             ("serial", serial.into()),
             ("peer", guest.from.as_str().into()),
@@ -240,7 +259,8 @@ impl Desk {
                 headers.insert(WWW_AUTHENTICATE, way);
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+                let allowed = served.and_then(|(_, method)| method.as_str().parse().ok());
+                headers.extend(allowed.map(|method: HeaderValue| (ALLOW, method)));
             }
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -251,15 +271,21 @@ impl Desk {
     }
 }
 
-/// What is served at a path.
-fn found(path: &str, method: &Method) -> Result<Asked, Code> {
-    let (asked, wanted) = match path {
+/// What is served at a path, and by which method.
+fn served(path: &str) -> Option<(Asked, Method)> {
+    Some(match path {
         CACERTS => (Asked::CaCerts, Method::GET),
         SIMPLEENROLL => (Asked::Enrol, Method::POST),
         SIMPLEREENROLL => (Asked::Renew, Method::POST),
         TRUST => (Asked::News, Method::GET),
-        _ => return Err(Code::NotFound),
-    };
+        CRLS => (Asked::Remind, Method::POST),
+        _ => return None,
+    })
+}
+
+/// What is asked for.
+fn found(path: &str, method: &Method) -> Result<Asked, Code> {
+    let (asked, wanted) = served(path).ok_or(Code::NotFound)?;
     if *method == wanted {
         Ok(asked)
     } else {
@@ -288,32 +314,38 @@ fn claim(headers: &HeaderMap) -> Result<Claim, Refused> {
 
 /// The certificate request of a body, DER.
 async fn csr(headers: &HeaderMap, body: Incoming) -> Result<Vec<u8>, Refused> {
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let read = tokio::time::timeout(BODY_WITHIN, whole(body, length.unwrap_or_default()));
-    let text = read.await.map_err(|_| Code::RequestTimeout)??;
+    let read = whole(headers, body, "a certificate request is", MOST_REQUEST);
+    let text = tokio::time::timeout(BODY_WITHIN, read).await;
+    let text = text.map_err(|_| Code::RequestTimeout)??;
     payload::decode(&text).map_err(|why| Refused::new(Code::CsrInvalid, why))
 }
 
-/// A body whole. One that is too long is read to its end, as far as that is near, so that whoever sends it reads why it is refused.
-async fn whole(mut body: Incoming, announced: usize) -> Result<Vec<u8>, Refused> {
+/// A body whole. One that is longer than `most` is read to its end, as far as that is near, so that whoever sends it reads why it is
+/// refused.
+async fn whole(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    what: &str,
+    most: usize,
+) -> Result<Vec<u8>, Refused> {
     let too_long = || {
-        let most = MOST_REQUEST >> 10;
-        let why = format!("a certificate request is at most {most} KiB");
+        let why = format!("{what} at most {} KiB", most >> 10);
         Refused::new(Code::BodyTooLarge, why)
     };
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let (mut bytes, mut passed) = (Vec::new(), 0);
-    let mut keeps = announced <= MOST_REQUEST;
+    let mut keeps = announced.unwrap_or_default() <= most;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(data) = frame.map_err(|_| Code::BadRequest)?.into_data() else {
             continue;
         };
         passed += data.len();
-        keeps &= passed <= MOST_REQUEST;
+        keeps &= passed <= most;
         if keeps {
             bytes.extend_from_slice(&data);
-        } else if passed > DRAIN {
+        } else if passed > most + DRAIN {
             return Err(too_long());
         } else {
             bytes = Vec::new();

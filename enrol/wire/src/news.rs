@@ -1,7 +1,13 @@
 //! Roots and CRLs as a CA server tells them: everything that decides whom an agent's programs believe, of one moment.
 
+use std::time::Duration;
+
 use gapura_protocol::clock::{Rfc3339, from_unix, parse_rfc3339, unix};
 use serde::{Deserialize, Serialize};
+
+/// For so long after its revocation, and longer than any leaf lives, a certificate is named on its issuer's CRL: a newer CRL that does not
+/// name it is of a CA that has forgotten it.
+pub const NAMED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 /// The answer of [`crate::paths::TRUST`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

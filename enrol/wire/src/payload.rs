@@ -31,9 +31,13 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
         .copied()
         .filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
         .collect();
-    STANDARD
-        .decode(digits)
-        .map_err(|_| "the body is not base64 (RFC 8951)".to_owned())
+    STANDARD.decode(digits).map_err(|_| {
+        let hint = match text.trim_ascii_start().starts_with(b"-----BEGIN") {
+            true => "; leave the BEGIN and END lines out",
+            false => "",
+        };
+        format!("the body is not base64 (RFC 8951){hint}")
+    })
 }
 
 #[cfg(test)]
@@ -49,6 +53,8 @@ mod tests {
         for bad in ["aGVsbG8", "aGVsbG8==", "a-Vs", "\u{fffd}", "aGVs.bG8="] {
             assert!(decode(bad.as_bytes()).is_err(), "{bad}");
         }
+        let pem = b"\n-----BEGIN CERTIFICATE REQUEST-----\naGVsbG8=\n";
+        assert!(decode(pem).unwrap_err().contains("BEGIN and END"));
     }
 
     proptest! {

@@ -5,71 +5,42 @@
 
 use std::fmt;
 
+use gapura_protocol::codes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 /// No sentence is longer when it comes from the other end.
 const MOST_MESSAGE: usize = 1000;
 
-macro_rules! codes {
-    ($($variant:ident $name:literal $status:ident $message:literal;)*) => {
-        /// Why a request was refused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $(#[doc = concat!("`", $name, "`: ", $message)] $variant,)*
-        }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The stable word for programs.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// The status it is answered with.
-            #[must_use]
-            pub fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status,)* }
-            }
-
-            /// The sentence for people, where there is no better one.
-            #[must_use]
-            pub fn message(self) -> &'static str {
-                match self { $(Self::$variant => $message,)* }
-            }
-        }
-    };
-}
-
 codes! {
-    TokenMissing "token_missing" UNAUTHORIZED "A join token is required; make one with `gapura-pki token`.";
-    TokenUnknown "token_unknown" UNAUTHORIZED "This CA has made no such join token; make a new one with `gapura-pki token`.";
-    TokenUsed "token_used" UNAUTHORIZED "The join token has been used; each is good for one host. Make a new one with `gapura-pki token`.";
-    TokenExpired "token_expired" UNAUTHORIZED "The join token has expired; make a new one with `gapura-pki token`.";
-    TokenIdentity "token_identity" FORBIDDEN "The join token is for another identity.";
-    CsrInvalid "csr_invalid" BAD_REQUEST "The certificate request can't be taken.";
-    CsrIdentity "csr_identity" FORBIDDEN "The certificate request asks for another identity.";
-    KeyTaken "key_taken" FORBIDDEN "The key of the certificate request may not be certified; make a new key.";
-    CertificateMissing "certificate_missing" UNAUTHORIZED "A certificate of this installation must be presented in the handshake.";
-    CertificateUnknown "certificate_unknown" FORBIDDEN "This CA's record doesn't know the certificate: it was restored from an older backup. Make a new join token with `gapura-pki token`.";
-    Revoked "revoked" FORBIDDEN "The certificate is revoked and never renews.";
-    Forgotten "forgotten" FORBIDDEN "The identity was said to be gone for good and never renews; if it is back, make a join token with `gapura-pki token`.";
-    Expired "expired" FORBIDDEN "The certificate has expired; make a new join token with `gapura-pki token`.";
-    NotEnrolled "not_enrolled" FORBIDDEN "The certificate was issued by hand; make a join token with `gapura-pki token`.";
-    Role "role" FORBIDDEN "A certificate of this role is not served here.";
-    TooMany "too_many" TOO_MANY_REQUESTS "Too many requests; try again later.";
-    Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much is going on; try again later.";
-    Unavailable "unavailable" SERVICE_UNAVAILABLE "This CA can't issue at present; its operator's log says why.";
-    Draining "draining" SERVICE_UNAVAILABLE "This CA server is going down; try again.";
-    BadRequest "bad_request" BAD_REQUEST "The request is malformed.";
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The request body is too large.";
-    RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request came too slowly.";
-    NotFound "not_found" NOT_FOUND "Nothing is served at this path.";
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not served at this path.";
-    Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on the CA's side.";
+    /// Why a request was refused.
+    pub enum Code {
+        TokenMissing "token_missing" UNAUTHORIZED "A join token is required; make one with `gapura-pki token`.";
+        TokenUnknown "token_unknown" UNAUTHORIZED "This CA has made no such join token; make a new one with `gapura-pki token`.";
+        TokenUsed "token_used" UNAUTHORIZED "The join token has been used; each is good for one host. Make a new one with `gapura-pki token`.";
+        TokenExpired "token_expired" UNAUTHORIZED "The join token has expired; make a new one with `gapura-pki token`.";
+        TokenIdentity "token_identity" FORBIDDEN "The join token is for another identity.";
+        CsrInvalid "csr_invalid" BAD_REQUEST "The certificate request can't be taken.";
+        CsrIdentity "csr_identity" FORBIDDEN "The certificate request asks for another identity.";
+        KeyTaken "key_taken" FORBIDDEN "The key of the certificate request may not be certified; make a new key.";
+        CertificateMissing "certificate_missing" UNAUTHORIZED "A certificate of this installation must be presented in the handshake.";
+        CertificateUnknown "certificate_unknown" FORBIDDEN "This CA's record doesn't know the certificate: it was restored from an older backup. Make a new join token with `gapura-pki token`.";
+        Revoked "revoked" FORBIDDEN "The certificate is revoked and never renews.";
+        Forgotten "forgotten" FORBIDDEN "The identity was said to be gone for good and never renews; if it is back, make a join token with `gapura-pki token`.";
+        Expired "expired" FORBIDDEN "The certificate has expired; make a new join token with `gapura-pki token`.";
+        NotEnrolled "not_enrolled" FORBIDDEN "The certificate was issued by hand; make a join token with `gapura-pki token`.";
+        Role "role" FORBIDDEN "A certificate of this role is not served here.";
+        TooMany "too_many" TOO_MANY_REQUESTS "Too many requests; try again later.";
+        Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much is going on; try again later.";
+        Unavailable "unavailable" SERVICE_UNAVAILABLE "This CA can't issue at present; its operator's log says why.";
+        Draining "draining" SERVICE_UNAVAILABLE "This CA server is going down; try again.";
+        BadRequest "bad_request" BAD_REQUEST "The request is malformed.";
+        BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The request body is too large.";
+        RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request came too slowly.";
+        NotFound "not_found" NOT_FOUND "Nothing is served at this path.";
+        MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not served at this path.";
+        Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on the CA's side.";
+    }
 }
 
 impl Code {

@@ -35,6 +35,15 @@ pub struct Crl<'a> {
     pub number: Option<&'a [u8]>,
 }
 
+/// A revocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The serial number, big-endian without leading zeros.
+    pub serial: &'a [u8],
+    /// When it was revoked, as a whole DER element.
+    at: &'a [u8],
+}
+
 /// Why a list is not one we can go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrlError {
@@ -196,11 +205,18 @@ impl<'a> Crl<'a> {
         )
     }
 
-    /// Hands each revoked serial number, big-endian without leading zeros, to `each`.
+    /// What tells lists of one issuer and distribution point from others.
+    pub(super) fn key(&self) -> (&'a [u8], Vec<&'a [u8]>) {
+        let mut points = self.points.clone();
+        points.sort_unstable();
+        (self.issuer, points)
+    }
+
+    /// Hands each revocation to `each`.
     ///
     /// # Errors
     /// If an entry cannot be read or speaks of another issuer's certificate; some entries may have been handed over by then.
-    pub fn for_each_revoked(&self, mut each: impl FnMut(&'a [u8])) -> Result<usize, CrlError> {
+    pub fn for_each_revoked(&self, mut each: impl FnMut(Entry<'a>)) -> Result<usize, CrlError> {
         let mut entries = Reader(self.entries);
         let mut count = 0;
         while !entries.at_end() {
@@ -209,10 +225,10 @@ impl<'a> Crl<'a> {
             if serial.len() > LONGEST_NUMBER {
                 return Err(CrlError::Serial);
             }
-            match entry.any() {
-                Some((der::UTC_TIME | der::GENERALIZED_TIME, _)) => {}
+            let at = match entry.any_whole() {
+                Some((der::UTC_TIME | der::GENERALIZED_TIME, whole)) => whole,
                 _ => return Err(CrlError::Malformed),
-            }
+            };
             if let Some(extensions) = entry.value(der::SEQUENCE) {
                 for_each_extension(extensions, |id, critical, _| match id {
                     REASON_CODE | INVALIDITY_DATE => Ok(()),
@@ -224,7 +240,7 @@ impl<'a> Crl<'a> {
             if !entry.at_end() {
                 return Err(CrlError::Malformed);
             }
-            each(serial);
+            each(Entry { serial, at });
             count += 1;
         }
         Ok(count)
@@ -261,6 +277,14 @@ impl<'a> Crl<'a> {
             (true, true) => Signed::NotAllowed,
             (false, _) => Signed::OtherKey,
         }
+    }
+}
+
+impl Entry<'_> {
+    /// When it was revoked, Unix time; `None` where that is no time. Not read before somebody asks: a list may have 100,000.
+    #[must_use]
+    pub fn revoked_at(&self) -> Option<u64> {
+        time(&mut Reader(self.at))
     }
 }
 

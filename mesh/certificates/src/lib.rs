@@ -7,6 +7,7 @@
 pub mod crl;
 pub mod der;
 pub mod ed25519;
+pub mod forgotten;
 pub mod form;
 pub mod marks;
 pub mod peer;

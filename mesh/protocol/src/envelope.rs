@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
+use crate::codes;
 use crate::context::RequestId;
 use crate::headers::X_REQUEST_ID;
 
@@ -21,68 +22,38 @@ pub enum By {
     Sidecar,
 }
 
-macro_rules! codes {
-    ($($variant:ident $name:literal $status:ident $message:literal;)*) => {
-        /// Why a request was answered by us and not by its plugin.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $(#[doc = concat!("`", $name, "`: ", $message)] $variant,)*
-        }
-
-        impl Code {
-            /// Every code, in the order of their discriminants.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The stable word for programs.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// The status it is answered with.
-            #[must_use]
-            pub fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status,)* }
-            }
-
-            /// The sentence for people.
-            #[must_use]
-            pub fn message(self) -> &'static str {
-                match self { $(Self::$variant => $message,)* }
-            }
-        }
-    };
-}
-
 codes! {
-    BadRequest "bad_request" BAD_REQUEST "The request is ambiguous or malformed.";
-    TokenMissing "token_missing" UNAUTHORIZED "A bearer token is required.";
-    TokenInvalid "token_invalid" UNAUTHORIZED "The bearer token is not valid.";
-    TokenExpired "token_expired" UNAUTHORIZED "The bearer token has expired.";
-    TokenRevoked "token_revoked" UNAUTHORIZED "The bearer token no longer counts.";
-    TenantMissing "tenant_missing" FORBIDDEN "The request acts for no company.";
-    TenantSuspended "tenant_suspended" FORBIDDEN "The company is suspended.";
-    Forbidden "forbidden" FORBIDDEN "The caller may not do this.";
-    PeerDenied "peer_denied" FORBIDDEN "This peer may not use the plugin.";
-    NoRoute "no_route" NOT_FOUND "Nothing is served at this path.";
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not served.";
-    RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request came too slowly.";
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The request body is too large.";
-    UriTooLong "uri_too_long" URI_TOO_LONG "The request target is too long.";
-    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The request headers are too large.";
-    Misdirected "misdirected" MISDIRECTED_REQUEST "This host is not served here.";
-    RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests; try again later.";
-    Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on our side.";
-    UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY "The service cannot be reached.";
-    UpstreamIdentity "upstream_identity" BAD_GATEWAY "The service could not prove its identity.";
-    UpstreamProtocol "upstream_protocol" BAD_GATEWAY "The service gave an answer that makes no sense.";
-    UpstreamUnavailable "upstream_unavailable" SERVICE_UNAVAILABLE "The service is not available; try again later.";
-    Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much is going on; try again later.";
-    Draining "draining" SERVICE_UNAVAILABLE "This instance is going down; try again.";
-    KeysUnavailable "keys_unavailable" SERVICE_UNAVAILABLE "Tokens cannot be verified now; try again later.";
-    UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT "The service took too long to answer.";
-    AnswerCut "answer_cut" BAD_GATEWAY "The service's answer broke off.";
-    ClientGone "client_gone" BAD_REQUEST "The request broke off.";
+    /// Why a request was answered by us and not by its plugin.
+    pub enum Code {
+        BadRequest "bad_request" BAD_REQUEST "The request is ambiguous or malformed.";
+        TokenMissing "token_missing" UNAUTHORIZED "A bearer token is required.";
+        TokenInvalid "token_invalid" UNAUTHORIZED "The bearer token is not valid.";
+        TokenExpired "token_expired" UNAUTHORIZED "The bearer token has expired.";
+        TokenRevoked "token_revoked" UNAUTHORIZED "The bearer token no longer counts.";
+        TenantMissing "tenant_missing" FORBIDDEN "The request acts for no company.";
+        TenantSuspended "tenant_suspended" FORBIDDEN "The company is suspended.";
+        Forbidden "forbidden" FORBIDDEN "The caller may not do this.";
+        PeerDenied "peer_denied" FORBIDDEN "This peer may not use the plugin.";
+        NoRoute "no_route" NOT_FOUND "Nothing is served at this path.";
+        MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "This method is not served.";
+        RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request came too slowly.";
+        BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The request body is too large.";
+        UriTooLong "uri_too_long" URI_TOO_LONG "The request target is too long.";
+        HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The request headers are too large.";
+        Misdirected "misdirected" MISDIRECTED_REQUEST "This host is not served here.";
+        RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many requests; try again later.";
+        Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on our side.";
+        UpstreamUnreachable "upstream_unreachable" BAD_GATEWAY "The service cannot be reached.";
+        UpstreamIdentity "upstream_identity" BAD_GATEWAY "The service could not prove its identity.";
+        UpstreamProtocol "upstream_protocol" BAD_GATEWAY "The service gave an answer that makes no sense.";
+        UpstreamUnavailable "upstream_unavailable" SERVICE_UNAVAILABLE "The service is not available; try again later.";
+        Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much is going on; try again later.";
+        Draining "draining" SERVICE_UNAVAILABLE "This instance is going down; try again.";
+        KeysUnavailable "keys_unavailable" SERVICE_UNAVAILABLE "Tokens cannot be verified now; try again later.";
+        UpstreamTimeout "upstream_timeout" GATEWAY_TIMEOUT "The service took too long to answer.";
+        AnswerCut "answer_cut" BAD_GATEWAY "The service's answer broke off.";
+        ClientGone "client_gone" BAD_REQUEST "The request broke off.";
+    }
 }
 
 impl Code {

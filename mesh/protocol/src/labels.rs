@@ -1,4 +1,5 @@
-//! Enums whose variants have a word each, from one list: the enum, all of its variants and their words cannot drift apart.
+//! Enums whose variants have a word each, or a word, a status and a sentence, from one list: the enum, all of its variants and what
+//! belongs to each cannot drift apart.
 
 /// Makes an enum with `ALL`, its variants in the order of the list and of their discriminants, and `as_str`, the word of each.
 #[macro_export]
@@ -24,6 +25,47 @@ macro_rules! labelled {
                 match self {
                     $(Self::$variant => $word,)+
                 }
+            }
+        }
+    };
+}
+
+/// Makes an enum of reasons to refuse, with `ALL`, in the order of the list and of their discriminants; `as_str`, the stable word of each;
+/// `status`, what it is answered with; and `message`, the sentence for people. Whoever uses it has `http::StatusCode` in scope.
+#[macro_export]
+macro_rules! codes {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $name:ident {
+            $($variant:ident $word:literal $status:ident $message:literal;)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $name {
+            $(#[doc = concat!("`", $word, "`: ", $message)] $variant,)+
+        }
+
+        impl $name {
+            /// Every code, in the order of their discriminants.
+            $vis const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The stable word for programs.
+            #[must_use]
+            $vis fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The status it is answered with.
+            #[must_use]
+            $vis fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The sentence for people, where there is no better one.
+            #[must_use]
+            $vis fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)+ }
             }
         }
     };

@@ -10,6 +10,7 @@ mod before;
 mod carried;
 mod configs;
 pub mod failure;
+pub mod nobody;
 pub mod provider;
 pub mod public;
 pub mod set;

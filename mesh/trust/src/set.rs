@@ -15,7 +15,7 @@ use gapura_certificates::marks::Marks;
 use gapura_certificates::peer::{Peer, seconds};
 use gapura_certificates::purpose::Purpose;
 use gapura_certificates::refusal::{Refusal, shown};
-use gapura_certificates::revocation::ListFacts;
+use gapura_certificates::revocation::{ListFacts, RevocationSet};
 use gapura_certificates::verify::Verifier;
 use gapura_files::directory::Stamp;
 use gapura_protocol::clock::{Clock, Rfc3339, from_unix, unix};
@@ -30,6 +30,7 @@ use x509_parser::prelude::FromDer;
 
 use super::before::Before;
 use super::failure::{HandshakeFailure, handshake_refusal};
+use super::nobody::no_certificate;
 pub use super::unfit::TrustError;
 use super::verifier::{AnswerVerifier, RecentRefusals};
 
@@ -193,24 +194,46 @@ impl TrustSet {
     #[must_use]
     pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
-        self.dial(&mut config, Purpose::Server, Some(wanted.clone()));
+        let judge = self.judge.clone();
+        self.dial(&mut config, judge, Purpose::Server, Some(wanted.clone()));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
 
-    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of another role can pose as one. As
-    /// [`Self::client_config`] in all else.
+    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of another role can pose as one. CRLs that are
+    /// out of date keep nobody from getting newer ones: what they name is refused here, and who gave the newer ones is to be judged by
+    /// those. As [`Self::client_config`] in all else.
     #[must_use]
     pub fn authority_config(&self) -> Arc<ClientConfig> {
-        let mut config = self.client.clone();
-        self.dial(&mut config, Purpose::Authority, None);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(self.for_authorities())
+    }
+
+    /// The same without showing our certificate: for what is public, once that counts no more.
+    #[must_use]
+    pub fn authority_config_of_nobody(&self) -> Arc<ClientConfig> {
+        let mut config = self.for_authorities();
+        config.client_auth_cert_resolver = no_certificate();
         Arc::new(config)
     }
 
-    fn dial(&self, config: &mut ClientConfig, purpose: Purpose, wanted: Option<PeerId>) {
+    fn for_authorities(&self) -> ClientConfig {
+        let lists = self.judge.revocation().map(RevocationSet::ageless);
+        let judge = Verifier::clone(&self.judge).with_revocation(lists);
+        let mut config = self.client.clone();
+        self.dial(&mut config, Arc::new(judge), Purpose::Authority, None);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+
+    fn dial(
+        &self,
+        config: &mut ClientConfig,
+        judge: Arc<Verifier>,
+        purpose: Purpose,
+        wanted: Option<PeerId>,
+    ) {
         let verifier = AnswerVerifier {
-            judge: self.judge.clone(),
+            judge,
             recent: self.recent.clone(),
             provider: self.provider.clone(),
             purpose,

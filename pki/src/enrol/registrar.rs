@@ -5,6 +5,7 @@
 //! the same batch of lines, before anybody gets to see it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use gapura_protocol::identity::{Name, PeerId, Role};
 use gapura_protocol::text::hex;
 use rustls::pki_types::CertificateDer;
 
+use crate::adopted::Adopted;
 use crate::ca::{self, Signer};
 use crate::csr::{self, Unfit};
 use crate::error::Error;
@@ -22,6 +24,7 @@ use crate::issue::{IssueRequest, KeyWanted, Minted};
 use crate::key_rules::KeyRules;
 use crate::keys::sha256_hex;
 use crate::ledger::{Authority, Event, JoinState, Leaf, Ledger};
+use crate::pem;
 use crate::pki::{Change, Pki};
 
 /// A request for a certificate, by whoever was proven to make it.
@@ -148,6 +151,33 @@ impl Registrar {
         }
     }
 
+    /// Takes in the CRLs (PEM) that the host of `id` was given once, where the record has forgotten what they say. Out: a line for
+    /// each thing that it knows again.
+    ///
+    /// # Errors
+    /// They can't be taken in at present: why.
+    pub fn remember(
+        &mut self,
+        id: &PeerId,
+        crls: &[u8],
+    ) -> Result<Result<Vec<String>, Refused>, Error> {
+        let ders = pem::crls(crls).unwrap_or_default();
+        if ders.is_empty() {
+            let why = "the body holds no CRLs as PEM";
+            return Ok(Err(Refused::new(Code::BadRequest, why)));
+        }
+        let from = PathBuf::from(id.to_string());
+        let crls: Vec<_> = ders.into_iter().map(|der| (from.clone(), der)).collect();
+        // What is known, or is of no CA of ours, takes no lock and looks into no directory.
+        let inventory = Kept::read_on(&mut self.kept, &self.pki)?;
+        if !self.pki.is_unknown(inventory, &crls) {
+            return Ok(Ok(Vec::new()));
+        }
+        let known = self.pki.relearn(crls)?;
+        let told = |adopted: Adopted| format!("{} {}", adopted.what, adopted.which);
+        Ok(Ok(known.into_iter().map(told).collect()))
+    }
+
     /// The keys that are in two hands; and of the serials `unknown` those that the record knows by now.
     ///
     /// # Errors
@@ -156,11 +186,7 @@ impl Registrar {
         &mut self,
         unknown: impl Iterator<Item = &'a String>,
     ) -> Result<(Vec<Copied>, Vec<String>), Error> {
-        let kept = self.kept.take();
-        let (known, keys) =
-            kept.map_or((None, None), |kept| (Some(kept.inventory), Some(kept.keys)));
-        let end = known.as_ref().map(end_of);
-        let inventory = self.pki.inventory_after(known)?;
+        let inventory = Kept::read_on(&mut self.kept, &self.pki)?;
         let ledger = inventory.ledger();
         let is_known = |serial: &&String| {
             let revoked = |authority: &Authority| ledger.revocation(&authority.id, serial);
@@ -180,9 +206,6 @@ impl Registrar {
                 serials: heirs.iter().map(|heir| heir.serial.clone()).collect(),
             })
             .collect();
-        let keys = keys.filter(|_| end == Some(end_of(&inventory)));
-        let keys = keys.unwrap_or_else(|| KeyRules::of(inventory.ledger(), self.pki.dir()));
-        self.kept = Some(Kept { inventory, keys });
         Ok((copied, known))
     }
 
@@ -277,7 +300,7 @@ impl Registrar {
         (keys, batch): (&mut KeyRules, &mut Batch),
     ) -> Result<Plan, Fault> {
         let ledger = change.inventory.ledger();
-        let (join, state) = ledger.join_of(hash).ok_or(Code::TokenUnknown)?;
+        let (join, state) = ledger.joins().of(hash).ok_or(Code::TokenUnknown)?;
         if (join.role, &join.name) != (role, name) {
             return Err(Refused::new(
                 Code::TokenIdentity,
@@ -394,7 +417,7 @@ impl Registrar {
         &self,
         change: &Change,
         request: &IssueRequest,
-        place: std::path::PathBuf,
+        place: PathBuf,
         keys: &mut KeyRules,
     ) -> Result<Minted, Fault> {
         let closed = || Error::Failed("the issuing CA's key is not open".to_owned());
@@ -450,6 +473,20 @@ impl Registrar {
             chain: vec![der.into(), ca::certificate(self.pki.dir(), issuer)?],
             again: true,
         })
+    }
+}
+
+impl Kept {
+    /// Takes in what others have written since.
+    fn read_on<'k>(this: &'k mut Option<Self>, pki: &Pki) -> Result<&'k Inventory, Error> {
+        let kept = this.take();
+        let (known, keys) =
+            kept.map_or((None, None), |kept| (Some(kept.inventory), Some(kept.keys)));
+        let end = known.as_ref().map(end_of);
+        let inventory = pki.inventory_after(known)?;
+        let keys = keys.filter(|_| end == Some(end_of(&inventory)));
+        let keys = keys.unwrap_or_else(|| KeyRules::of(inventory.ledger(), pki.dir()));
+        Ok(&this.insert(Self { inventory, keys }).inventory)
     }
 }
 

@@ -38,29 +38,28 @@ fn the_newest_leaf_of_each_mesh_directory_is_in_use() {
 }
 
 #[test]
-fn a_revocation_outlives_its_certificate_by_a_day_only() {
-    let mut ledger = Ledger::default();
-    let revoked = Revoked {
-        issuer: "i".to_owned(),
-        serial: "1".to_owned(),
-        revoked_at: Timestamp(5),
-        reason: Reason::KeyCompromise,
-        not_after: Timestamp(100),
-        key: None,
+fn a_revocation_is_listed_until_nobody_can_use_the_certificate_and_no_agent_misses_it() {
+    let listed_until = |revoked_at: u64, not_after: u64| {
+        let mut ledger = Ledger::default();
+        let revoked = Revoked {
+            issuer: "i".to_owned(),
+            serial: "1".to_owned(),
+            revoked_at: Timestamp(revoked_at),
+            reason: Reason::KeyCompromise,
+            not_after: Timestamp(not_after),
+            key: None,
+        };
+        ledger.apply(Event::Revoked(revoked)).unwrap();
+        assert!(ledger.revoked_by("other", Timestamp(0)).is_empty());
+        move |until: u64| {
+            let at = |now| ledger.revoked_by("i", Timestamp(now)).len();
+            assert_eq!((at(until - 1), at(until)), (1, 0));
+        }
     };
-    ledger.apply(Event::Revoked(revoked)).unwrap();
-    assert_eq!(
-        ledger
-            .revoked_by("i", Timestamp(100 + KEPT_AFTER_END - 1))
-            .len(),
-        1
-    );
-    assert!(
-        ledger
-            .revoked_by("i", Timestamp(100 + KEPT_AFTER_END))
-            .is_empty()
-    );
-    assert!(ledger.revoked_by("j", Timestamp(50)).is_empty());
+    const DAY: u64 = 86_400;
+    // A leaf of an hour, and an issuing CA of two years.
+    listed_until(1000, 4600)(1000 + 91 * DAY);
+    listed_until(1000, 700 * DAY)(701 * DAY);
 }
 
 #[test]

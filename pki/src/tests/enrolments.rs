@@ -196,6 +196,7 @@ fn a_death_or_a_full_disk_at_any_step_loses_nothing() {
             let ledger = bench.pki().ledger().unwrap();
             let used = ledger
                 .joins()
+                .all()
                 .iter()
                 .filter(|(_, state)| *state != crate::ledger::JoinState::Open);
             let leaves = ledger.leaves().iter().filter(|leaf| leaf.is_enrolled());

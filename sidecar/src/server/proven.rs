@@ -1,7 +1,6 @@
 //! A connection on the hop whose peer the handshake has proven.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use gapura_http::BoxStream;
 use gapura_transport::live::LiveGuard;
@@ -19,6 +18,3 @@ pub(super) struct Proven {
     pub(super) name: Rc<str>,
     pub(super) guard: LiveGuard,
 }
-
-/// For a handshake, whoever is at the other end.
-pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ fn check_list(der: &[u8]) {
     assert!(!list.issuer_label().contains('\n'), "a label of two lines");
     let serials = || {
         let mut all: Vec<Vec<u8>> = Vec::new();
-        let count = list.for_each_revoked(|serial| all.push(serial.to_vec()));
+        let count = list.for_each_revoked(|entry| all.push(entry.serial.to_vec()));
         count.map(|count| (count, all))
     };
     if let (Ok((count, first)), Ok((_, again))) = (serials(), serials()) {

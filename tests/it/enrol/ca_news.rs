@@ -1,4 +1,4 @@
-//! Roots and CRLs: to whoever has a certificate, and at once when there are others.
+//! Roots and CRLs: to anybody, and to whoever has a certificate at once when there are others.
 
 use std::time::{Duration, Instant};
 
@@ -91,11 +91,21 @@ fn a_new_root_is_told_before_anything_hangs_on_it() {
 }
 
 #[test]
-fn a_stranger_gets_no_news_and_no_path_is_served_by_another_name() {
+fn a_stranger_gets_what_is_public_at_once_and_no_path_is_served_by_another_name() {
     let host = Host::new();
     let ca = host.start();
+    let news = host.curl(&ca, TRUST, &[]).json();
+    // Who is not known does not wait for other news, and leaves nothing behind.
+    let known = format!("{TRUST}?after={}", news["generation"].as_str().unwrap());
+    let quickly = ["--max-time", "20"];
     assert_eq!(
-        host.curl(&ca, TRUST, &[]).refused(401).0,
+        host.curl(&ca, &known, &quickly).json()["generation"],
+        news["generation"]
+    );
+    assert!(!host.path("pki/agents.json").exists());
+    let crls = ["--data-binary", "x"];
+    assert_eq!(
+        host.curl(&ca, "/v1/crls", &crls).refused(401).0,
         "certificate_missing"
     );
     assert_eq!(host.curl(&ca, "/metrics", &[]).refused(404).0, "not_found");
@@ -163,4 +173,31 @@ fn a_rotation_waits_for_the_hosts_that_have_not_heard_of_it() {
     gapura_tests::eventually("the rotation goes on", || {
         (host.try_pki(&activate).code == Some(0)).then_some(())
     });
+}
+
+#[test]
+fn what_hosts_give_back_counts_only_if_the_ca_signed_it() {
+    let (host, elsewhere) = (Host::new(), Host::new());
+    let ca = host.start();
+    host.join(&ca, "billing");
+    elsewhere.pki(&["issue", "plugin", "gone", "--out", &elsewhere.text("gone")]);
+    elsewhere.pki(&["revoke", "plugin/gone"]);
+    let inventory = || std::fs::read_to_string(host.path("pki/inventory.jsonl")).unwrap();
+    let before = inventory();
+    let shown = host.shown("billing");
+    let give = |body: &str| {
+        let words = [&as_words(&shown)[..], &["--data-binary", body]].concat();
+        host.curl(&ca, "/v1/crls", &words)
+    };
+    let foreign = format!("@{}", elsewhere.text("ca-1/crl.pem"));
+    assert_eq!(give(&foreign).status, 200, "it says nothing of this CA");
+    let own = format!("@{}", host.text("ca-1/crl.pem"));
+    assert_eq!(give(&own).status, 200, "it says nothing new");
+    assert_eq!(give("x").refused(400).0, "bad_request");
+    assert_eq!(inventory(), before, "nothing of it is written");
+    let large = host.path("large");
+    std::fs::write(&large, vec![b'x'; 17 << 20]).unwrap();
+    let (code, why) = give(&format!("@{}", large.display())).refused(413);
+    assert_eq!(code, "body_too_large");
+    assert!(why.contains("16384 KiB"), "{why}");
 }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use gapura_tests::pair::Pair;
 use gapura_tests::program::Invocation;
 use gapura_tests::within;
 
-use super::{Installation, PATIENT, Pair, page, serial, text};
+use super::{Installation, PATIENT, page, serial, text};
 
 #[test]
 fn a_token_becomes_a_mesh_directory_that_gateway_and_sidecar_take() {

@@ -14,6 +14,7 @@ mod next; // renewed, revoked, rotated, with no file copied by hand
 mod refused; // what goes wrong, and what is said about it
 mod spaces; // hosts apart, as network namespaces
 mod thief; // what a stolen key of a plugin is good for
+mod yardstick; // what a renewal can't do without, by itself
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -21,12 +22,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use gapura_tests::plugin::Plugin;
 use gapura_tests::program::{Ended, Invocation, Program};
-use gapura_tests::tokens::{AUDIENCE, ISSUER, Signer, jwks};
 use gapura_tests::wire::Wire;
-use gapura_tests::within;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Ten times what is promised, on a machine that others use too.
@@ -130,71 +128,6 @@ impl Installation {
         agent.wait_until_started();
         let _ = agent.wait_for_event("published");
         agent
-    }
-}
-
-/// A gateway and a sidecar on mesh directories that agents write.
-struct Pair {
-    gateway: Program,
-    sidecar: Program,
-    signer: Signer,
-    _plugin: Plugin,
-}
-
-impl Pair {
-    /// On the directories `edge` and `echo` below `dir`.
-    fn start(dir: &Path) -> Self {
-        let plugin = Plugin::tcp();
-        let common = |name: &str| {
-            Invocation::new()
-                .flag("--listen", "127.0.0.1:0")
-                .flag("--admin", "127.0.0.1:0")
-                .flag("--workers", "1")
-                .flag("--mesh-dir", dir.join(name))
-        };
-        let mut sidecar = common("echo")
-            .flag("--plugin", plugin.url())
-            .start("gapura-sidecar");
-        sidecar.wait_until_started();
-        let plugins = dir.join("plugins.d");
-        std::fs::create_dir(&plugins).unwrap();
-        let entry = json!({
-            "name": "echo", "version": "1", "mount": "/echo", "upstream": format!("https://{}", sidecar.address("hop")),
-            "auth_mode": "gateway_verified",
-        });
-        std::fs::write(plugins.join("echo.json"), entry.to_string()).unwrap();
-        let signer = Signer::es256("k");
-        std::fs::write(dir.join("jwks.json"), jwks(&[&signer])).unwrap();
-        let mut gateway = common("edge")
-            .flag("--plugin-dir", &plugins)
-            .flag("--jwks", dir.join("jwks.json"))
-            .flag("--issuer", ISSUER)
-            .flag("--audience", AUDIENCE)
-            .start("gapura-gateway");
-        gateway.wait_until_started();
-        let pair = Self {
-            gateway,
-            sidecar,
-            signer,
-            _plugin: plugin,
-        };
-        within(PATIENT, "a first request goes through", || {
-            (pair.get() == 200).then_some(())
-        });
-        pair
-    }
-
-    fn get(&self) -> u16 {
-        let mut wire = Wire::plain(self.gateway.address("public"));
-        let token = self.signer.token_of("7", "42");
-        wire.send(format!(
-            "GET /echo/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-        ));
-        wire.response().status
-    }
-
-    fn certificates(&self, program: &Program) -> Value {
-        page(program, "/certificates")
     }
 }
 

@@ -1,63 +1,11 @@
 //! Renewed, revoked, rotated under a running pair, with no file copied by hand.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use gapura_tests::pair::Pair;
 use gapura_tests::within;
 
-use super::{Installation, PATIENT, Pair, serial};
-
-/// Who asks at a time: together they make up the load, however long one request takes here.
-const CALLERS: u32 = 8;
-
-/// 200 requests a second while `change` runs, of which none may fail.
-fn under_load(pair: &Pair, change: impl FnOnce()) {
-    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let began = Instant::now();
-    let caller = || {
-        let mut next = Instant::now();
-        let mut failed = Vec::new();
-        while !stop.load(Ordering::SeqCst) {
-            let status = pair.get();
-            served.fetch_add(1, Ordering::SeqCst);
-            if status != 200 {
-                failed.push(status);
-            }
-            next += Duration::from_millis(5) * CALLERS;
-            std::thread::sleep(next.saturating_duration_since(Instant::now())); // the pace of the load
-        }
-        failed
-    };
-    let failed: Vec<u16> = std::thread::scope(|scope| {
-        let load: Vec<_> = (0..CALLERS).map(|_| scope.spawn(caller)).collect();
-        struct Stop<'a>(&'a AtomicBool);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let guard = Stop(&stop);
-        change();
-        within(PATIENT, "there is a load", || {
-            (served.load(Ordering::SeqCst) > 200).then_some(())
-        });
-        drop(guard);
-        load.into_iter()
-            .flat_map(|caller| caller.join().unwrap())
-            .collect()
-    });
-    let served = served.load(Ordering::SeqCst);
-    println!(
-        "{served} requests in {:?}, {} failed",
-        began.elapsed(),
-        failed.len()
-    );
-    assert!(
-        failed.is_empty(),
-        "{} of {served} failed: {failed:?}",
-        failed.len()
-    );
-}
+use super::{Installation, PATIENT, serial};
 
 /// Waits until both agents have put another leaf there than these.
 fn moved_on(installation: &Installation, from: &[String; 2]) -> [String; 2] {
@@ -86,7 +34,7 @@ fn certificates_are_renewed_in_time_and_no_request_fails() {
     ];
     let pair = Pair::start(installation.dir.path());
     let first = ["edge", "echo"].map(|name| serial(&installation, name));
-    under_load(&pair, || {
+    pair.under_load(|| {
         let second = moved_on(&installation, &first);
         let _ = moved_on(&installation, &second);
     });
@@ -101,7 +49,7 @@ fn issuer_and_root_are_rotated_through_agents_without_a_failed_request() {
     ];
     let pair = Pair::start(installation.dir.path());
     for kind in ["issuer", "root"] {
-        under_load(&pair, || {
+        pair.under_load(|| {
             let before = ["edge", "echo"].map(|name| serial(&installation, name));
             installation.pki(&["ca", "rotate", kind, "--step", "prepare"]);
             // It waits until every agent has said that it holds what was prepared.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use gapura_protocol::clock::{Clock, Rfc3339};
 use gapura_tests::inside::Inside;
-use gapura_tests::program::Ended;
+use gapura_tests::program::{Ended, Program};
 use gapura_tests::{eventually, within};
 
 use super::impostor::Impostor;
@@ -174,6 +175,16 @@ fn a_certificate_that_ended_takes_a_new_token_and_says_so() {
         renewal.contains("gapura-pki token plugin echo"),
         "{renewal}"
     );
+    // What is public it hears all the same.
+    installation.pki(&[
+        "issue",
+        "plugin",
+        "gone",
+        "--out",
+        &installation.text("gone"),
+    ]);
+    installation.pki(&["revoke", "plugin/gone"]);
+    agent_hears_as_nobody(&agent);
     // What an operator brings is found without a restart.
     installation.token("plugin", "echo", &[]);
     within(PATIENT, "it is back", || {
@@ -182,8 +193,16 @@ fn a_certificate_that_ended_takes_a_new_token_and_says_so() {
     });
 }
 
-#[test]
-fn a_ca_that_was_put_back_to_a_backup_is_refused_with_a_sentence() {
+fn agent_hears_as_nobody(agent: &Program) {
+    within(PATIENT * 2, "it hears without its certificate", || {
+        let news = &page(agent, "/status")["news"];
+        (news["by_certificate"] == false && revoked_at(agent) == Some(1)).then_some(())
+    });
+    assert_eq!(alarm(agent, "news"), None);
+}
+
+/// An agent that holds a revocation, beside a CA whose host was put back to a snapshot of before it.
+fn put_back() -> (Installation, Program, String) {
     let mut installation = Installation::start("24h");
     let agent = installation.joined("plugin", "echo");
     let address = installation.address.to_string();
@@ -205,35 +224,121 @@ fn a_ca_that_was_put_back_to_a_backup_is_refused_with_a_sentence() {
         "--out",
         &installation.text("gone"),
     ]);
+    let gone = serial(&installation, "gone");
     installation.pki(&["revoke", "plugin/gone"]);
-    let crls = || page(&agent, "/certificates")["crls"].to_string();
     within(PATIENT, "the revocation is here", || {
-        crls().contains("\"revoked\":1").then_some(())
+        (revoked_at(&agent) == Some(1)).then_some(())
     });
     drop(installation.ca.take());
-    for name in ["pki", "ca1"] {
+    for name in ["pki", "ca1", "gone"] {
         fs::rename(
             installation.path(name),
             installation.path(&format!("new-{name}")),
         )
         .unwrap();
+    }
+    for name in ["pki", "ca1"] {
         fs::rename(
             installation.path(&format!("old-{name}")),
             installation.path(name),
         )
         .unwrap();
     }
-    let ca = installation.server("24h", &address).start("gapura-ca");
-    installation.serve(ca);
-    let told = within(PATIENT, "the alarm", || alarm(&agent, "trust"));
+    installation.address = address.parse().unwrap();
+    (installation, agent, gone)
+}
+
+/// How many serials the issuing CA's list names by which an agent's host goes.
+fn revoked_at(agent: &Program) -> Option<u64> {
+    let page = page(agent, "/certificates");
+    let lists = page["crls"].as_array()?.iter();
+    Some(lists.filter_map(|list| list["revoked"].as_u64()).sum())
+}
+
+#[track_caller]
+fn is_reminded(installation: &mut Installation, agent: &Program, gone: &str) {
+    let ca = installation.server("24h", &installation.address.to_string());
+    installation.serve(ca.start("gapura-ca"));
+    let ca = installation.ca.as_ref().unwrap();
+    let line = ca.wait_for_line("the record is reminded", |line| {
+        line["event"] == "remembered" && line["what"].to_string().contains(gone)
+    });
+    assert_eq!(line["id"], "spiffe://test.internal/plugin/echo");
+    // The CA tells everybody again, and the agent takes what it tells.
+    within(PATIENT, "the agent goes on", || {
+        let page = page(agent, "/status");
+        let well = page["failed"]["news"].is_null() && page["alarms"] == serde_json::json!([]);
+        well.then_some(())
+    });
+    let shown = installation.pki(&["crl", "show"]);
+    let listed = shown["crls"].to_string().contains(gone);
+    assert!(listed, "the CA's own list names it again: {shown}");
+    assert_eq!(revoked_at(agent), Some(1));
+    let told = agent.wait_for_line("what happened is told", |line| {
+        line["event"] == "news_failed" && line["reason"] == "rolled_back"
+    });
+    let told = told["message"].as_str().unwrap();
     assert!(
-        told.contains("CRLs never go back") && told.contains("backup"),
+        told.contains("older backup") && told.contains("knows it again"),
         "{told}"
     );
-    assert!(
-        crls().contains("\"revoked\":1"),
-        "what is there stays in force"
-    );
+}
+
+#[test]
+fn a_ca_that_was_put_back_to_a_backup_is_reminded_of_whom_it_had_revoked() {
+    let (mut installation, agent, gone) = put_back();
+    is_reminded(&mut installation, &agent, &gone);
+}
+
+#[test]
+fn a_ca_that_forgot_a_revocation_and_signed_anew_is_reminded_too() {
+    let (mut installation, agent, gone) = put_back();
+    // Its number follows the clock, and is higher than that of the list that names the serial.
+    installation.pki(&["crl", "refresh"]);
+    let shown = installation.pki(&["crl", "show"]);
+    assert!(!shown["crls"].to_string().contains(&gone), "{shown}");
+    is_reminded(&mut installation, &agent, &gone);
+}
+
+#[test]
+fn how_old_the_news_are_is_known_after_a_restart() {
+    let mut installation = Installation::start("24h");
+    let token = installation.token("plugin", "echo", &[]);
+    let start = |installation: &Installation| {
+        let agent = installation.agent("echo").flag("--token-file", &token);
+        let mut agent = agent.start("gapura-agent");
+        agent.wait_until_started();
+        agent
+    };
+    let heard = installation.path("echo.state/heard-at");
+    let agent = start(&installation);
+    within(PATIENT, "it is written down", || {
+        heard.exists().then_some(())
+    });
+    drop(agent);
+    let address = installation.address.to_string();
+    drop(installation.ca.take());
+    // As if the host had been off for a day.
+    let day_ago = gapura_protocol::clock::from_unix(Clock::system().unix() - 86_400);
+    let day_ago = Rfc3339(day_ago).to_string();
+    fs::write(&heard, &day_ago).unwrap();
+    let agent = start(&installation);
+    let told = within(PATIENT, "the alarm", || alarm(&agent, "news"));
+    assert!(told.contains("nothing was heard of the CA"), "{told}");
+    let status = page(&agent, "/status");
+    assert_eq!(status["news"]["heard_at"], day_ago.as_str());
+    assert!(status["news"]["age_seconds"].as_u64().unwrap() >= 86_400);
+    let ca = installation.server("24h", &address).start("gapura-ca");
+    installation.serve(ca);
+    within(PATIENT, "it is heard again", || {
+        alarm(&agent, "news").is_none().then_some(())
+    });
+    drop(agent);
+    // The twin: what is fresh is no alarm, with the CA away or not.
+    drop(installation.ca.take());
+    let agent = start(&installation);
+    let _ = agent.wait_for_event("news_failed");
+    assert_eq!(alarm(&agent, "news"), None);
 }
 
 #[test]
@@ -315,6 +420,51 @@ fn a_clock_that_is_wrong_is_named() {
         });
         installation.pki(&["revoke", "plugin/echo"]);
         installation.token("plugin", "echo", &["--ttl", "7d"]);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_a_year_is_named_and_changes_nothing_that_is_there() {
+    let installation = Installation::start("24h");
+    let token = installation.token("plugin", "echo", &[]);
+    let agent = Inside::agent(
+        &[
+            ("--ca", &installation.url()),
+            ("--mesh-dir", &installation.text("echo")),
+            ("--state-dir", &installation.text("echo.state")),
+            ("--token-file", token.to_str().unwrap()),
+            ("--admin", "127.0.0.1:0"),
+        ],
+        0,
+    );
+    let cert = installation.path("echo").join("cert.pem");
+    within(PATIENT, "the certificate comes", || {
+        cert.exists().then_some(())
+    });
+    let status = || agent.admin("/status").json();
+    let is_well = || {
+        let status = status();
+        (status["alarms"] == serde_json::json!([]) && status["failed"] == serde_json::json!({}))
+            .then_some(())
+    };
+    within(PATIENT, "all is well", is_well);
+    let before = fs::read(&cert).unwrap();
+    const YEAR: i64 = 365 * 86_400;
+    for shift in [YEAR, -YEAR] {
+        agent.clock.shift(shift);
+        // What waits for news goes on waiting; whoever is asked to look anew sees it.
+        installation.pki(&["crl", "refresh"]);
+        let told = within(PATIENT, "the alarm", || {
+            let status = status();
+            let alarms = status["alarms"].as_array().unwrap().clone();
+            let clock = alarms.into_iter().find(|alarm| alarm["name"] == "clock")?;
+            clock["message"].as_str().map(str::to_owned)
+        });
+        assert!(told.contains("NTP"), "{shift}: {told}");
+        assert_eq!(fs::read(&cert).unwrap(), before, "{shift}");
+        agent.clock.shift(0);
+        within(PATIENT * 2, "all is well again", is_well);
+        assert_eq!(fs::read(&cert).unwrap(), before, "{shift}");
     }
 }
 

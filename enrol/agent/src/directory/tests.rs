@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use gapura_files::gate::{self, Gate, Operation};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType,
-    SerialNumber,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
 };
 
 use super::*;
@@ -79,19 +79,25 @@ impl Ca {
             chain: vec![leaf.der().clone()],
             key: Zeroizing::new(key.serialize_pem().into_bytes()),
             ca: self.pem.clone(),
-            crl: Some(self.crl(number)),
+            crl: Some(self.crl(number, &[])),
         }
     }
 
-    fn crl(&self, number: u64) -> String {
+    fn crl(&self, number: u64, revoked: &[u64]) -> String {
         let now = SystemTime::now();
         let day = std::time::Duration::from_secs(86_400);
+        let entry = |serial: u64| RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
         let params = CertificateRevocationListParams {
             this_update: (now - day).into(),
             next_update: (now + day).into(),
             crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
+            revoked_certs: revoked.iter().map(|serial| entry(*serial)).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let issuer = Issuer::from_params(&self.params, &self.key);
@@ -158,19 +164,22 @@ fn what_goes_back_or_does_not_fit_is_never_written() {
         assert!(matches!(why, Trouble::Misfit(_)), "{why}");
         why.to_string()
     };
-    let told = refused(first.with_news(ca.pem.clone(), ca.crl(4), &[]));
+    let back = first.with_news(ca.pem.clone(), ca.crl(4, &[]), &[]);
+    let why = directory.publish(back, Some(&first)).err().unwrap();
+    assert!(matches!(why, Trouble::RolledBack(_)), "{why}");
+    let told = why.to_string();
     assert!(
         told.contains("older backup") && told.contains("go back"),
         "{told}"
     );
-    refused(first.with_news(other.pem.clone(), other.crl(6), &[]));
-    refused(first.with_news(ca.pem.clone(), other.crl(6), &[]));
+    refused(first.with_news(other.pem.clone(), other.crl(6, &[]), &[]));
+    refused(first.with_news(ca.pem.clone(), other.crl(6, &[]), &[]));
     let mut wrong_key = ca.candidate(6);
     wrong_key.key = ca.candidate(6).key;
     refused(wrong_key);
     assert_eq!(held(&directory).generation, first.generation);
     // The twin: what goes on is taken, what is the same is not written again.
-    let news = || first.with_news(ca.pem.clone(), ca.crl(6), &[]);
+    let news = || first.with_news(ca.pem.clone(), ca.crl(6, &[]), &[]);
     let second = directory.publish(news(), Some(&first)).unwrap();
     assert_eq!(second.generation, first.generation + 1);
     let same = Candidate {
@@ -181,4 +190,22 @@ fn what_goes_back_or_does_not_fit_is_never_written() {
     };
     let third = directory.publish(same, Some(&second)).unwrap();
     assert_eq!(third.generation, second.generation);
+}
+
+#[test]
+fn whom_a_list_names_no_newer_list_forgets() {
+    let ca = Ca::new();
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = directory(&scratch.path().join("lab"), gate::OPEN);
+    let first = directory.publish(ca.candidate(5), None).unwrap();
+    let news =
+        |number, revoked: &[u64]| first.with_news(ca.pem.clone(), ca.crl(number, revoked), &[]);
+    let second = directory.publish(news(6, &[7, 8]), Some(&first)).unwrap();
+    let why = directory.publish(news(7, &[8]), Some(&second)).err();
+    let why = why.unwrap();
+    assert!(matches!(why, Trouble::RolledBack(_)), "{why}");
+    assert!(why.to_string().contains("serial 07"), "{why}");
+    assert_eq!(held(&directory).crl, second.crl, "what is there stays");
+    let third = directory.publish(news(8, &[7, 8, 9]), Some(&second));
+    assert_eq!(third.unwrap().generation, second.generation + 1);
 }

@@ -177,7 +177,7 @@ fn what_we_read_of_a_crl_is_what_openssl_reads() {
     let mut serials = Vec::new();
     assert_eq!(
         crl.for_each_revoked(
-            |serial| serials.push(gapura_protocol::text::hex(serial).to_uppercase())
+            |entry| serials.push(gapura_protocol::text::hex(entry.serial).to_uppercase())
         )
         .unwrap(),
         1
