@@ -93,7 +93,12 @@ async fn whoever_asks_as_nobody_shows_nothing_and_believes_a_ca_server_alone() {
     // With a root and nothing else, as before a join token is shown.
     let roots = Roots::new(&[root.der.clone()]).unwrap();
     let domain = "mesh.test".parse().unwrap();
-    let judge = Arc::new(Verifier::new(roots, None, domain, mesh_provider()));
+    let judge = Arc::new(Verifier::new(
+        roots,
+        None,
+        domain,
+        mesh_provider().signature_verification_algorithms.all,
+    ));
     let by_root = nobody::authority_config(judge, &Clock::system()).unwrap();
     assert_eq!(dial(by_root.clone(), server).await, Ok(0));
     let refused = dial(by_root, elsewhere.server_config()).await;
