@@ -17,7 +17,7 @@ pub(super) use scan::{Lines, Scan};
 pub(super) const METHOD_MOST: usize = 32;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
-pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long the body of a message is, as its head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
