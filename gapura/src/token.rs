@@ -22,7 +22,7 @@ use crate::state::{self, State};
 pub const ISSUER: &str = "gapura-dev";
 
 /// How long a token lasts unless asked otherwise.
-pub const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The longest a token may last: the key lies in a plain file, so what it signs should not outlive the day's work.
 pub const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -56,7 +56,7 @@ pub use error::Error;
 pub use issue::{IssueRequest, Issued, KeyWanted};
 pub use ledger::Reason;
 pub use passphrase::KeyProtection;
-pub use pki::{LOCK_TIMEOUT, Pki};
+pub use pki::Pki;
 pub use publish::{Outcome, Republished};
 pub use renew::{RenewRequest, Renewed};
 pub use revoke::{RevocationDone, RevokeRequest};

@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 impl Checkup {
     /// The findings as metrics.
     #[must_use]
-    pub fn exposition(&self, now: Timestamp) -> String {
+    pub(crate) fn exposition(&self, now: Timestamp) -> String {
         let mut text = String::new();
         let left = |at: Timestamp| i128::from(at.0) - i128::from(now.0);
         let mut family = |name: &str, help: &str, samples: Vec<(String, String)>| {

@@ -31,7 +31,7 @@ use crate::store::{self, Lock};
 use crate::timestamp::Timestamp;
 
 /// How long a command waits for another one, unless told otherwise.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A state directory, with what is needed to change it.
 #[derive(Debug)]

@@ -29,8 +29,8 @@ use crate::timestamp::Timestamp;
 use stage::draining;
 
 pub use request::{RotateRequest, Rotated, SETTLE, Step};
-pub(crate) use stage::prepared;
-pub use stage::{dependents, next_step};
+pub use stage::next_step;
+pub(crate) use stage::{dependents, prepared};
 
 impl Pki {
     /// Does one step of a rotation, or all of them in an emergency.

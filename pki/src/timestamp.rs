@@ -43,14 +43,14 @@ impl Timestamp {
 
     /// The same moment as the certificate library wants it.
     #[must_use]
-    pub fn to_time(self) -> OffsetDateTime {
+    pub(crate) fn to_time(self) -> OffsetDateTime {
         let latest = i64::try_from(self.0).unwrap_or(i64::MAX);
         OffsetDateTime::from_unix_timestamp(latest).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// The same moment as the standard library's wall clock.
     #[must_use]
-    pub fn to_system(self) -> std::time::SystemTime {
+    pub(crate) fn to_system(self) -> std::time::SystemTime {
         UNIX_EPOCH
             .checked_add(Duration::from_secs(self.0))
             .unwrap_or(UNIX_EPOCH)

@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
 
     /// The tag of the next element.
     #[must_use]
-    pub fn next_tag(self) -> Option<u8> {
+    pub(crate) fn next_tag(self) -> Option<u8> {
         self.0.first().copied()
     }
 

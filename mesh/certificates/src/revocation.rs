@@ -18,7 +18,7 @@ use super::refusal::{Span, day};
 use super::roots::Issuer;
 
 /// How long after its next update was due a list still clears certificates: long enough to notice and mend, under an alarm.
-pub const STALE_GRACE: u64 = 24 * 3600;
+pub(crate) const STALE_GRACE: u64 = 24 * 3600;
 
 /// A serial number: its length, then its bytes; fixed in size so that 100,000 of them are one allocation.
 type Serial = [u8; 21];

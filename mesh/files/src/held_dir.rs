@@ -295,7 +295,7 @@ impl HeldDir {
     }
 
     /// Makes a folder in it under a hidden name, 0700 and ours, and opens it.
-    pub fn hidden_child(&self) -> Result<(String, Self), DirError> {
+    pub(crate) fn hidden_child(&self) -> Result<(String, Self), DirError> {
         self.in_time()?;
         let name = hidden_name()?;
         let path = self.path.join(&name);
@@ -367,7 +367,7 @@ impl HeldDir {
     }
 
     /// Gives this folder to the owner of the outermost one. The last step of filling it.
-    pub fn give_away(&self) -> Result<(), DirError> {
+    pub(crate) fn give_away(&self) -> Result<(), DirError> {
         self.give(&self.handle, &self.path)
     }
 
@@ -398,7 +398,7 @@ impl HeldDir {
     }
 
     /// Points the link `name` at `target` in one rename, whatever was there.
-    pub fn relink(&self, name: &str, target: &str) -> Result<(), DirError> {
+    pub(crate) fn relink(&self, name: &str, target: &str) -> Result<(), DirError> {
         self.in_time()?;
         let (path, fresh) = (self.path.join(name), hidden_name()?);
         self.gate

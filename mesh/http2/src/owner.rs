@@ -100,7 +100,7 @@ impl Owner {
 
     /// Whether it holds more than its share while there is little room for anybody.
     #[must_use]
-    pub fn is_greedy(&self) -> bool {
+    pub(crate) fn is_greedy(&self) -> bool {
         let sums = &self.sums;
         sums.unread.get() > sums.budget / 4 * 3 && self.held.get() > sums.fair()
     }

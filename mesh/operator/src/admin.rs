@@ -131,7 +131,7 @@ impl Endpoint {
 
     /// Whether a kubelet or Prometheus may ask for it on a listener of its own, without a token.
     #[must_use]
-    pub const fn is_for_machines(self) -> bool {
+    pub(crate) const fn is_for_machines(self) -> bool {
         matches!(self, Self::Healthz | Self::Readyz | Self::Metrics)
     }
 }
@@ -158,7 +158,7 @@ impl Page {
 
     /// Why somebody gets no events: all places are taken.
     #[must_use]
-    pub fn too_many_viewers() -> Self {
+    pub(crate) fn too_many_viewers() -> Self {
         Self::refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "Eight look at this already; close a page elsewhere, or come again when one has gone.",

@@ -12,7 +12,7 @@ pub struct Asset {
 }
 
 /// All of them.
-pub const ASSETS: [Asset; 4] = [
+pub(crate) const ASSETS: [Asset; 4] = [
     Asset {
         path: "/",
         kind: "text/html; charset=utf-8",

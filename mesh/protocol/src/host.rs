@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 /// The longest name that DNS can carry, without the dot at its end.
-pub const LONGEST_NAME: usize = 253;
+pub(crate) const LONGEST_NAME: usize = 253;
 
 /// A label of a name: 1 to 63 letters, digits, `-`, and `_`, which names of services have.
 #[must_use]
@@ -56,7 +56,7 @@ pub fn split_port(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// What `Host` and `:authority` may say: `name`, `name:port`, an IPv4 address or a bracketed IPv6 address; no user, no path, no list
 /// (RFC 9110, section 7.2). Names are not read label by label: clients send what resolvers let pass, and it only ever is compared.
 #[must_use]
-pub fn is_authority(text: &[u8]) -> bool {
+pub(crate) fn is_authority(text: &[u8]) -> bool {
     let (host, port) = split_port(text);
     let host_fits = match host {
         [b'[', address @ .., b']'] => {

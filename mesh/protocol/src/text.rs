@@ -4,7 +4,7 @@
 
 /// The two lower-case digits of a byte.
 #[must_use]
-pub fn hex_digits(byte: u8) -> [u8; 2] {
+pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [
         DIGITS[usize::from(byte >> 4)],

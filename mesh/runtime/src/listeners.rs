@@ -25,25 +25,25 @@ use crate::takeover::handed::Handed;
 use crate::takeover::offer::{self, Offered, Passed};
 
 /// What a program listens on.
-pub struct ListenSpec<'a> {
+pub(crate) struct ListenSpec<'a> {
     /// What its main listener is called: `public` or `hop`.
-    pub main: &'static str,
+    pub(crate) main: &'static str,
     /// Where that is.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// And at which sockets of this host besides.
-    pub sockets: &'a [PathBuf],
+    pub(crate) sockets: &'a [PathBuf],
     /// The operator's side.
-    pub admin: &'a AdminAddress,
+    pub(crate) admin: &'a AdminAddress,
     /// Whether the operator's side asks for a token.
-    pub guarded: bool,
+    pub(crate) guarded: bool,
     /// A further listener for a kubelet or Prometheus.
-    pub health: Option<SocketAddr>,
+    pub(crate) health: Option<SocketAddr>,
     /// Where the next program may ask for all of them.
-    pub takeover: Option<&'a Path>,
+    pub(crate) takeover: Option<&'a Path>,
 }
 
 /// The listeners.
-pub struct Listeners {
+pub(crate) struct Listeners {
     name: &'static str,
     main: TcpListener,
     sockets: Vec<UnixListener>,
@@ -58,7 +58,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Every fault, a sentence each.
-    pub fn bind(
+    pub(crate) fn bind(
         wanted: &ListenSpec<'_>,
         mut sockets: Sockets,
         mut handed: Option<&mut Handed>,
@@ -135,13 +135,13 @@ impl Listeners {
 
     /// Whether the main listener can be reached from beyond this machine.
     #[must_use]
-    pub fn is_exposed(&self) -> bool {
+    pub(crate) fn is_exposed(&self) -> bool {
         is_exposed(&self.main)
     }
 
     /// Every listener with its address.
     #[must_use]
-    pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
         let listeners = [
             (self.name, Some(&self.main)),
             ("admin", self.admin.as_ref()),
@@ -154,7 +154,7 @@ impl Listeners {
     }
 
     /// Serves them: the main one into the queues of who has a place, the others by `watchers`.
-    pub fn serve(
+    pub(crate) fn serve(
         mut self,
         tasks: &mut JoinSet<()>,
         (queues, places): (Vec<Queue>, Places),

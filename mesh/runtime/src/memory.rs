@@ -10,7 +10,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// The limit in bytes.
 #[must_use]
-pub fn limit() -> Option<u64> {
+pub(crate) fn limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     limits(&groups, Path::new(ROOT)).into_iter().min()
 }

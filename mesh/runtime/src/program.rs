@@ -244,7 +244,7 @@ pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
 ///
 /// # Errors
 /// As [`bind_socket`].
-pub fn bind_open_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
+pub(crate) fn bind_open_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
     let listener = bind_socket(path, flag)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(|error| {
         format!(

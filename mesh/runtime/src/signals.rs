@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// If signals cannot be received, or the program broke.
-pub fn attend(running: Running, manager: &Manager) -> io::Result<()> {
+pub(crate) fn attend(running: Running, manager: &Manager) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

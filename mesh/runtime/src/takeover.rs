@@ -6,8 +6,8 @@
 //! that either may serve. Should the next break off at any point before, the running one has lost nothing. Both ends belong to one user,
 //! in a folder that nobody else can write to: listeners are as good as the program itself.
 
-pub mod handed;
-pub mod offer;
+pub(crate) mod handed;
+pub(crate) mod offer;
 mod pass;
 
 /// The first words of the conversation; another form of it would be another number.

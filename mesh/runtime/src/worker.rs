@@ -154,7 +154,7 @@ pub trait Serve: 'static {
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
+pub(crate) fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
     spec: &WorkerSpec,
     mut maker: impl FnMut() -> M,
 ) -> Result<(Vec<Queue>, mpsc::Receiver<()>), StartError> {

@@ -170,7 +170,7 @@ impl Layers {
 
     /// Whether there is any mistake so far.
     #[must_use]
-    pub fn has_problems(&self) -> bool {
+    pub(crate) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }
 
@@ -181,7 +181,7 @@ impl Layers {
 
     /// Every mistake so far.
     #[must_use]
-    pub fn into_problems(self) -> Vec<Problem> {
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 

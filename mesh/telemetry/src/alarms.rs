@@ -126,7 +126,7 @@ impl Alarms {
 
     /// Whether `alarm` is raised.
     #[must_use]
-    pub fn is_raised(&self, alarm: Alarm) -> bool {
+    pub(crate) fn is_raised(&self, alarm: Alarm) -> bool {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         raised.contains_key(&alarm)
     }

@@ -231,7 +231,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Writes `text` as a JSON string (RFC 8259, section 7), quotes included.
-pub fn push_json_text(line: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_text(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
     push_json_inner(line, text);
     line.push(b'"');

@@ -124,12 +124,6 @@ impl Tap {
         })
     }
 
-    /// How many look.
-    #[must_use]
-    pub fn watched_by(&self) -> usize {
-        self.viewers().list.len()
-    }
-
     fn viewers(&self) -> MutexGuard<'_, Viewers> {
         let viewers = &self.0.viewers;
         viewers.lock().unwrap_or_else(PoisonError::into_inner)

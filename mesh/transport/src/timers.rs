@@ -146,7 +146,7 @@ impl Sleep {
 
     /// Whether there is a deadline.
     #[must_use]
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.table
             .slots
             .borrow()

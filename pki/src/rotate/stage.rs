@@ -20,7 +20,7 @@ pub fn next_step(ledger: &Ledger, kind: AuthorityKind) -> Step {
 
 /// The leaves in use and alive that lead to one of the authorities `ids`.
 #[must_use]
-pub fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Timestamp) -> Vec<&'a Leaf> {
+pub(crate) fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Timestamp) -> Vec<&'a Leaf> {
     ledger
         .in_use()
         .into_iter()

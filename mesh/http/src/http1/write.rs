@@ -34,7 +34,7 @@ pub enum Framing {
 
 /// What a head says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
+pub(crate) enum Persistence {
     /// Nothing: it goes on.
     Implied,
     /// That it goes on, which HTTP/1.0 has to be told.
@@ -45,7 +45,7 @@ pub enum Persistence {
 
 /// Puts a body into its framing.
 #[derive(Debug)]
-pub enum Encoder {
+pub(crate) enum Encoder {
     /// There is none.
     None,
     /// So many bytes to go.
@@ -58,7 +58,7 @@ pub enum Encoder {
 
 /// A body that does not keep to its framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EncodeError {
+pub(crate) enum EncodeError {
     /// More came than its head says. What fits was written.
     TooLong,
     /// Less came than its head says.
@@ -68,7 +68,7 @@ pub enum EncodeError {
 impl Framing {
     /// That of an answer with this status and these fields; `exact` is what its body says of its length.
     #[must_use]
-    pub fn of_answer(
+    pub(crate) fn of_answer(
         to: &Method,
         status: StatusCode,
         modern: bool,
@@ -93,7 +93,7 @@ impl Framing {
 
     /// That of a request; `exact` is what its body says of its length.
     #[must_use]
-    pub fn of_request(method: &Method, headers: &HeaderMap, exact: Option<u64>) -> Self {
+    pub(crate) fn of_request(method: &Method, headers: &HeaderMap, exact: Option<u64>) -> Self {
         match (stated(headers), exact) {
             (Some(length), _) => Self::Exact(length),
             // Methods that mean nothing without a body say that theirs is empty (RFC 9110, section 8.6).
@@ -107,7 +107,7 @@ impl Framing {
 
     /// What writes a body so framed.
     #[must_use]
-    pub fn encoder(self) -> Encoder {
+    pub(crate) fn encoder(self) -> Encoder {
         match self {
             Self::None | Self::Described(_) => Encoder::None,
             Self::Exact(length) => Encoder::Exact(length),
@@ -139,7 +139,7 @@ fn stated(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Writes the head of an answer.
-pub fn answer_head(
+pub(crate) fn answer_head(
     status: StatusCode,
     headers: &HeaderMap,
     framing: Framing,
@@ -190,7 +190,7 @@ pub(super) fn interim_head(status: StatusCode, headers: &HeaderMap, out: &mut By
 
 /// Writes the head of a request. Its target is written in the form that every server takes, and `Host` is made of an address in
 /// `uri` only where the fields have none.
-pub fn request_head(
+pub(crate) fn request_head(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,

@@ -19,7 +19,7 @@ use super::{GOES, GREETING, SERVES, pass};
 
 /// Listeners that a running program has passed to us, and the conversation with it.
 #[derive(Debug)]
-pub struct Handed {
+pub(crate) struct Handed {
     tcp: Vec<(String, TcpListener)>,
     unix: Vec<(String, UnixListener)>,
     with: UnixStream,
@@ -33,7 +33,7 @@ impl Handed {
     ///
     /// # Errors
     /// A sentence: what is there is not a socket of ours alone, or whoever listens there cannot or will not pass anything on.
-    pub fn ask(path: &Path, service: &str) -> Result<Option<Self>, String> {
+    pub(crate) fn ask(path: &Path, service: &str) -> Result<Option<Self>, String> {
         let at = |why: &str| format!("--takeover {}: {why}", path.display());
         let folder = path
             .parent()
@@ -117,7 +117,7 @@ impl Handed {
 
     /// The listener called `name`, if it is where we want one; port 0 is any port.
     #[must_use]
-    pub fn take(&mut self, name: &str, wanted: SocketAddr) -> Option<TcpListener> {
+    pub(crate) fn take(&mut self, name: &str, wanted: SocketAddr) -> Option<TcpListener> {
         let fits = |listener: &TcpListener| {
             listener.local_addr().is_ok_and(|address| {
                 address.ip() == wanted.ip() && [0, address.port()].contains(&wanted.port())
@@ -132,7 +132,7 @@ impl Handed {
 
     /// The same for one on a path.
     #[must_use]
-    pub fn take_unix(&mut self, name: &str, wanted: &Path) -> Option<UnixListener> {
+    pub(crate) fn take_unix(&mut self, name: &str, wanted: &Path) -> Option<UnixListener> {
         let fits = |listener: &UnixListener| {
             let address = listener.local_addr();
             address.is_ok_and(|address| address.as_pathname() == Some(wanted))
@@ -148,7 +148,7 @@ impl Handed {
     ///
     /// # Errors
     /// A sentence, if it does not say so.
-    pub fn serves(self) -> Result<(), String> {
+    pub(crate) fn serves(self) -> Result<(), String> {
         let talk = pass::send(&self.with, SERVES, &[]).and_then(|()| pass::receive(&self.with));
         match talk {
             Ok((line, _)) if line == GOES => Ok(()),

@@ -19,14 +19,14 @@ use super::{GOES, GREETING, ITSELF, SERVES, pass};
 
 /// Listeners to pass on, each with its name: the same open sockets as those that are served here.
 #[derive(Debug, Default)]
-pub struct Offered(Vec<(&'static str, OwnedFd)>);
+pub(crate) struct Offered(Vec<(&'static str, OwnedFd)>);
 
 /// Learns that the listeners have passed to the next program.
 #[derive(Clone, Debug)]
-pub struct Passed(watch::Receiver<bool>);
+pub(crate) struct Passed(watch::Receiver<bool>);
 
 /// Says so.
-pub struct Passing(watch::Sender<bool>);
+pub(crate) struct Passing(watch::Sender<bool>);
 
 /// The next program has loaded everything before it asks: binding what is new, and starting threads, takes no longer.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -36,14 +36,14 @@ const GREETED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where it is told that listeners have passed, and where that is learnt.
 #[must_use]
-pub fn passing() -> (Passing, Passed) {
+pub(crate) fn passing() -> (Passing, Passed) {
     let (told, learnt) = watch::channel(false);
     (Passing(told), Passed(learnt))
 }
 
 impl Passed {
     /// Ready once they have; never, where nobody can pass them any more.
-    pub async fn over(mut self) {
+    pub(crate) async fn over(mut self) {
         if self.0.wait_for(|passed| *passed).await.is_err() {
             std::future::pending().await
         }
@@ -55,7 +55,7 @@ impl Offered {
     ///
     /// # Errors
     /// If the system has no descriptor left.
-    pub fn add(&mut self, name: &'static str, listener: impl AsFd) -> io::Result<()> {
+    pub(crate) fn add(&mut self, name: &'static str, listener: impl AsFd) -> io::Result<()> {
         let file = listener.as_fd().try_clone_to_owned()?;
         self.0.push((name, file));
         Ok(())
@@ -68,7 +68,7 @@ impl Offered {
 }
 
 /// Offers the listeners until they have passed, or the program stops accepting.
-pub async fn run(
+pub(crate) async fn run(
     socket: UnixListener,
     mut offered: Offered,
     passing: Passing,

@@ -58,7 +58,7 @@ impl Counter {
 
 impl Histogram {
     /// Enters one duration.
-    pub fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS
             .iter()

@@ -21,7 +21,7 @@ impl Text {
     }
 
     /// One number that is already text.
-    pub fn sample_text(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
+    pub(crate) fn sample_text(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let open = if index == 0 { '{' } else { ',' };

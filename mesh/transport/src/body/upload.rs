@@ -47,7 +47,7 @@ impl Upload {
     }
 
     /// How far the body has come; wakes `cx` when that changes.
-    pub fn poll_state(&self, cx: &mut Context<'_>) -> UploadState {
+    pub(crate) fn poll_state(&self, cx: &mut Context<'_>) -> UploadState {
         let state = self.state.get();
         if state == UploadState::Flowing {
             drop(self.waiting.replace(Some(cx.waker().clone())));

@@ -19,7 +19,7 @@ pub(super) use scan::{Lines, Scan};
 pub(super) const METHOD_MOST: usize = 32;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
-pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Takes the first `end` bytes off `bytes` as a copy of their own, as large as they are: what outlives the message (a field in the
 /// table of an HTTP/2 connection, a token that is remembered) must not keep a whole buffer, and the buffer is free for what comes next.
