@@ -90,6 +90,7 @@ impl Pair {
 
     /// 200 requests a second while `change` runs and a second at least, of which none may fail.
     #[track_caller]
+    #[allow(clippy::print_stdout, reason = "what was measured is read by people")]
     pub fn under_load(&self, change: impl FnOnce()) {
         let token = self.token();
         let change = |load: &Under<'_>| {

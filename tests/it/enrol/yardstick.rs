@@ -14,26 +14,28 @@ use super::host::Host;
 
 const TIMES: u32 = 500;
 
-/// What the answering end of a handshake takes of a processor: with the certificate in the folder `ca-1` of `host`, and a client who
-/// has `client`. The time of the client is not in it.
-pub(super) fn handshake(
-    host: &Host,
-    roots: &Arc<RootCertStore>,
-    client: Arc<ClientConfig>,
-) -> Duration {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(host.path("ca-1/cert.pem"))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    let key = PrivateKeyDer::from_pem_file(host.path("ca-1/key.pem")).unwrap();
+/// What the answering end of a handshake takes of a processor, with the certificate of `ca-1` there and a gateway's at the other end.
+/// The time of the other end is not in it.
+pub(super) fn handshake(host: &Host, roots: &Arc<RootCertStore>) -> Duration {
+    // A gateway's, since rustls by itself takes none of a plugin's to dial with.
+    host.pki(&["issue", "gateway", "edge", "--out", &host.text("edge")]);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
-    let server = ServerConfig::builder_with_provider(provider)
+    let (chain, key) = own(host, "ca-1");
+    let server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(chain, key)
         .unwrap();
+    let (chain, key) = own(host, "edge");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    let client = Arc::new(client);
     let server = Arc::new(server);
     let mut took = Duration::ZERO;
     for _ in 0..TIMES {
@@ -63,6 +65,13 @@ pub(super) fn handshake(
         }
     }
     took / TIMES
+}
+
+/// The certificate and key in a mesh directory.
+fn own(host: &Host, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = CertificateDer::pem_file_iter(host.path(name).join("cert.pem"));
+    let key = PrivateKeyDer::from_pem_file(host.path(name).join("key.pem"));
+    (chain.unwrap().map(Result::unwrap).collect(), key.unwrap())
 }
 
 /// What a signature by a P-256 key takes.

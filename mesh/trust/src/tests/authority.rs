@@ -91,7 +91,7 @@ async fn whoever_asks_as_nobody_shows_nothing_and_believes_a_ca_server_alone() {
     let refused = dial(as_nobody, elsewhere.server_config()).await;
     assert_eq!(refused, Err("unknown_issuer"));
     // With a root and nothing else, as before a join token is shown.
-    let roots = Roots::new(&[root.der.clone()]).unwrap();
+    let roots = Roots::new(std::slice::from_ref(&root.der)).unwrap();
     let domain = "mesh.test".parse().unwrap();
     let judge = Arc::new(Verifier::new(
         roots,
