@@ -136,6 +136,8 @@ impl Program for Config {
             book.clone(),
             loaded.registry.clone(),
         );
+        let portal = portal
+            .ok_or_else(|| StartError::System("/openapi.json can't be limited".to_owned()))?;
         let parts = Parts {
             endpoints: Endpoints {
                 shared: shared.clone(),
@@ -157,6 +159,8 @@ impl Program for Config {
                 hsts: self.hsts.map(config::strict_transport),
                 takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
+                openapi: self.openapi,
+                docs: self.docs,
             }),
             tls,
             clients: loaded.clients.clone(),

@@ -8,10 +8,11 @@
 mod book;
 mod entry;
 mod portal;
+mod turns;
 mod who;
 mod whole;
 
 pub(crate) use book::{Asked, Book};
 pub(crate) use entry::{Digest, digest};
-pub(crate) use portal::{Mode, Portal};
+pub(crate) use portal::{Mode, Portal, limit};
 pub(crate) use who::Who;
