@@ -128,7 +128,7 @@ impl Program for Config {
             .transpose();
         let tls =
             tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
-        let book = Book::new(shared.log.clone());
+        let book = loaded.book;
         let title = self.public_hosts.first().map_or("Gapura", String::as_str);
         let portal = Portal::new(
             self.openapi,
