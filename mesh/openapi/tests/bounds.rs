@@ -1,4 +1,5 @@
 //! Documents that were made to cost more than they weigh: each is dealt with in time, or left out with a reason.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test's own documents, and how long each took
 
 use std::time::{Duration, Instant};
 
