@@ -31,6 +31,14 @@ pub(crate) struct File {
 /// Swagger UI draws its arrows from addresses that hold the picture themselves; all else comes from here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const PATHS: [&str; 5] = [
+    "/docs",
+    "/docs/page.js",
+    "/docs/page.css",
+    "/docs/swagger-ui-bundle.js",
+    "/docs/swagger-ui.css",
+];
+
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -58,12 +66,13 @@ impl Docs {
         let style = include_bytes!("../assets/docs/page.css");
         let ui_script = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz"));
         let ui_style = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz"));
+        let [at_page, at_script, at_style, at_ui_script, at_ui_style] = PATHS;
         Self([
-            file("/docs", HTML, page, false),
-            file("/docs/page.js", SCRIPT, script, false),
-            file("/docs/page.css", STYLE, style, false),
-            file("/docs/swagger-ui-bundle.js", SCRIPT, ui_script, true),
-            file("/docs/swagger-ui.css", STYLE, ui_style, true),
+            file(at_page, HTML, page, false),
+            file(at_script, SCRIPT, script, false),
+            file(at_style, STYLE, style, false),
+            file(at_ui_script, SCRIPT, ui_script, true),
+            file(at_ui_style, STYLE, ui_style, true),
         ])
     }
 
@@ -71,6 +80,12 @@ impl Docs {
     pub(crate) fn at(&self, path: &str) -> Option<&File> {
         let path = if path == "/docs/" { "/docs" } else { path };
         self.0.iter().find(|file| file.path == path)
+    }
+
+    /// Whether there would be a file at a path.
+    #[must_use]
+    pub(crate) fn is_one(path: &str) -> bool {
+        path == "/docs/" || PATHS.contains(&path)
     }
 }
 

@@ -18,6 +18,7 @@ use gapura_trust::public::{PublicCertificate, PublicStore};
 
 use crate::authenticate::Keys;
 use crate::config::Config;
+use crate::openapi::Book;
 use crate::registry::{self, Registry, Rules, Settings, Watcher};
 use crate::sign::{SignatureForm, Signer};
 use crate::standing::{self, Standing};
@@ -45,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) standing_watcher: standing::Watcher,
     /// Signs for plugins without a sidecar.
     pub(crate) signer: Option<Arc<Signer>>,
+    /// The plugins' contracts.
+    pub(crate) book: Book,
     /// What is allowed and hardly meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -120,6 +123,9 @@ impl Loaded {
             .as_deref()
             .map(|file| read_signer(file, config.signature));
         let signer = loading.note(signer.transpose());
+        let book = Book::open(config.common.state_dir.as_deref(), log, alarms);
+        let book = loading.note_all(book);
+        let book = loading.judged(Alarm::Contracts, book);
         let look_soon = LookSoon::default();
         let registry = match loading.trust() {
             Some(trust) => {
@@ -137,16 +143,21 @@ impl Loaded {
                 None
             }
         };
-        let own = (|| Some((public?, clients?, keys?, standing?, signer?, registry?)))();
+        let own = (|| {
+            Some((
+                public?, clients?, keys?, standing?, signer?, book?, registry?,
+            ))
+        })();
         let (ground, own) = loading.end(own)?;
-        let (public, clients, keys, (standing, standing_watcher), signer, (registry, watcher)) =
-            own;
+        let (public, clients, keys, (standing, standing_watcher), signer, book, registry) = own;
+        let (registry, watcher) = registry;
         let warnings = config
             .warnings
             .iter()
             .cloned()
             .chain(keys.ring().warnings())
             .chain(watcher.warnings().iter().cloned())
+            .chain(contracts_not_kept(config, &registry))
             .collect();
         Ok(Self {
             ground,
@@ -159,9 +170,26 @@ impl Loaded {
             standing,
             standing_watcher,
             signer: signer.map(Arc::new),
+            book,
             warnings,
         })
     }
+}
+
+/// Where contracts that break others are kept out, and it ends with the program which ones that are.
+fn contracts_not_kept(config: &Config, registry: &Registry) -> Option<String> {
+    let table = registry.table();
+    let mut plugins = table.plugins().iter().map(|(_, plugin)| plugin);
+    let keeps_out = plugins.find(|plugin| {
+        let contract = plugin.contract.as_ref();
+        contract.is_some_and(|contract| contract.keeps_breaking_out)
+    });
+    let name = &keeps_out
+        .filter(|_| config.common.state_dir.is_none())?
+        .name;
+    Some(format!(
+        "\"openapi_breaking\": \"refuse\" of plugin {name} without --state-dir: after a restart the next contract is taken whatever it breaks"
+    ))
 }
 
 /// In the place of the trust domain where nobody knows it.

@@ -128,7 +128,7 @@ impl Program for Config {
             .transpose();
         let tls =
             tls.map_err(|error| StartError::System(format!("clients cannot be served: {error}")))?;
-        let book = Book::new(shared.log.clone());
+        let book = loaded.book;
         let title = self.public_hosts.first().map_or("Gapura", String::as_str);
         let portal = Portal::new(
             self.openapi,
@@ -136,6 +136,8 @@ impl Program for Config {
             book.clone(),
             loaded.registry.clone(),
         );
+        let portal = portal
+            .ok_or_else(|| StartError::System("/openapi.json can't be limited".to_owned()))?;
         let parts = Parts {
             endpoints: Endpoints {
                 shared: shared.clone(),
@@ -157,6 +159,8 @@ impl Program for Config {
                 hsts: self.hsts.map(config::strict_transport),
                 takes_logouts: self.auth.logout.is_some(),
                 log_actors: self.log_actors,
+                openapi: self.openapi,
+                docs: self.docs,
             }),
             tls,
             clients: loaded.clients.clone(),

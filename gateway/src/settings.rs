@@ -7,6 +7,7 @@ use gapura_protocol::host;
 use http::HeaderValue;
 
 use crate::cidr::Cidr;
+use crate::openapi::Mode;
 
 /// Hosts that are served, and proxies that are believed.
 #[derive(Clone, Default)]
@@ -25,6 +26,10 @@ pub(crate) struct Downstream {
     pub(crate) takes_logouts: bool,
     /// Whether it is told by name who acted for whom.
     pub(crate) log_actors: bool,
+    /// Who may read the plugins' contracts.
+    pub(crate) openapi: Mode,
+    /// Whether there is a page to read them on.
+    pub(crate) docs: bool,
 }
 
 impl Downstream {

@@ -391,6 +391,119 @@ fn the_running_gateway_explains_a_request_and_to_no_foreign_page() {
 }
 
 #[test]
+fn the_gateways_own_paths_are_explained_too() {
+    let mesh = TestMesh::new()
+        .also("root", json!({"mount": "/"}))
+        .gateway_arg("--docs")
+        .start();
+    let token = mesh.signer.token_of("7", "42");
+    let asked = |question: &serde_json::Value| {
+        let (address, body) = (mesh.gateway.address("admin"), question.to_string());
+        let length = body.len();
+        ask(
+            &mesh.gateway,
+            &format!(
+                "POST /explain HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nContent-Type: application/json\r\n\r\n{body}"
+            ),
+        )
+        .json()
+    };
+    for (method, path, token, code, says) in [
+        (
+            "GET",
+            "/healthz",
+            None,
+            json!(null),
+            "for as long as the gateway lives",
+        ),
+        ("HEAD", "/readyz", None, json!(null), "once it can serve"),
+        (
+            "POST",
+            "/version",
+            None,
+            json!("method_not_allowed"),
+            "are for reading",
+        ),
+        (
+            "GET",
+            "/openapi.json",
+            Some(&token),
+            json!(null),
+            "whose rules leave this caller",
+        ),
+        (
+            "GET",
+            "/openapi.json",
+            None,
+            json!("token_missing"),
+            "--openapi token",
+        ),
+        ("GET", "/docs", None, json!(null), "with --docs"),
+        (
+            "GET",
+            "/docs/page.js",
+            None,
+            json!(null),
+            "no mount gets it",
+        ),
+        (
+            "GET",
+            "/.gapura/x",
+            None,
+            json!("no_route"),
+            "nothing is there",
+        ),
+        (
+            "POST",
+            "/.gapura/backchannel-logout",
+            None,
+            json!("no_route"),
+            "without --backchannel-logout",
+        ),
+    ] {
+        let mut question = json!({"method": method, "path": path});
+        if let Some(token) = token {
+            question["token"] = token.as_str().into();
+        }
+        let told = asked(&question);
+        assert_eq!(
+            (&told["own"], &told["plugin"]),
+            (&json!(true), &json!(null)),
+            "{told}"
+        );
+        assert_eq!(told["code"], code, "{path}: {told}");
+        assert!(told["steps"].to_string().contains(says), "{path}: {told}");
+        // What is told is what is done.
+        let mut request = mesh.request(method, path);
+        if let Some(token) = token {
+            request = request.token(token);
+        }
+        let answer = request.send();
+        match code.as_str() {
+            None => assert_eq!(answer.status, 200, "{path}"),
+            Some(_) => assert_eq!(told["status"], answer.status, "{path}"),
+        }
+    }
+    let other = asked(&json!({"method": "GET", "path": "/docs/other", "token": token}));
+    assert_eq!(
+        (&other["own"], &other["plugin"]),
+        (&json!(false), &json!("root"))
+    );
+    // On the command line, by the same settings.
+    let explained = |flags: &[&str], path: &str| {
+        let invocation = mesh.gateway_invocation().args(flags);
+        let ended = invocation
+            .args(&["explain", "GET", path])
+            .run("gapura-gateway");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    assert!(explained(&[], "/docs").contains("with --docs"));
+    let public = explained(&["--openapi", "public"], "/openapi.json");
+    assert!(public.contains("200 with all of it"), "{public}");
+}
+
+#[test]
 fn status_tells_what_is_well_and_what_is_not() {
     let mesh = TestMesh::new().start();
     let (gateway, sidecar) = (mesh.gateway.address("admin"), mesh.sidecar.address("admin"));

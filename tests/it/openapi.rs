@@ -1,8 +1,10 @@
 //! The plugins' contracts: fetched from the plugins, merged for callers, compared with the ones before.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use gapura_tests::mesh::TestMesh;
+use gapura_tests::mesh::{RequestBuilder, TestMesh};
 use gapura_tests::plugin::{Plugin, Then};
 use gapura_tests::program::{Invocation, Program};
 use gapura_tests::tokens::claims_with;
@@ -64,7 +66,15 @@ impl Served {
 }
 
 fn document(mesh: &TestMesh) -> Response {
-    mesh.get("/openapi.json").token_of("7", "42").send()
+    unhurried(|| mesh.get("/openapi.json").token_of("7", "42"))
+}
+
+/// What a request is answered once its caller has not asked too often: who waits for a condition may.
+fn unhurried<'m>(ask: impl Fn() -> RequestBuilder<'m>) -> Response {
+    eventually("it may be asked for", || {
+        let answer = ask().send();
+        (answer.status != 429).then_some(answer)
+    })
 }
 
 /// The document once it has this path.
@@ -190,7 +200,7 @@ fn a_caller_sees_what_the_rules_let_them_do_and_nothing_of_the_rest() {
     );
     let seen = |changes: Value| {
         let token = mesh.signer.token(&claims_with(&changes));
-        let document = mesh.get("/openapi.json").token(&token).send().json();
+        let document = unhurried(|| mesh.get("/openapi.json").token(&token)).json();
         let paths = document["paths"].as_object().unwrap();
         (paths.keys().cloned().collect::<Vec<_>>(), document)
     };
@@ -238,7 +248,7 @@ fn anybody_or_nobody_may_read_it_where_the_operator_says_so() {
     Served::by(&open.plugin, &things("3.1.0", &json!({})));
     show(&open, "echo", &json!({"tenants": {"only": ["1"]}}));
     eventually("it is there for anybody", || {
-        let answer = open.get("/openapi.json").send();
+        let answer = unhurried(|| open.get("/openapi.json"));
         let paths = answer.json()["paths"].as_object()?.len();
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         (answer.status == 200 && paths == 2).then_some(())
@@ -490,6 +500,185 @@ fn a_sole_instance_whose_contract_breaks_the_one_in_force_is_not_tried_either() 
     served.set("2.0.2", &things("3.1.0", &json!({})));
     within(PATIENCE * 2, "it is in again", || {
         (status() == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_restart_of_the_gateway_forgets_no_contract() {
+    let mut mesh = TestMesh::new().start();
+    let served = Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
+    let fields = json!({"openapi_breaking": "refuse", "health": {"interval_ms": 200}});
+    show(&mesh, "echo", &fields);
+    let state = mesh.dir().join("state");
+    let start = |mesh: &mut TestMesh, state: &Path| {
+        let invocation = mesh.gateway_invocation().flag("--state-dir", state);
+        let mut next = invocation.start("gapura-gateway");
+        next.wait_until_started();
+        mesh.gateway = next;
+    };
+    start(&mut mesh, &state);
+    document_with(&mesh, "/echo/things/{id}");
+    let status = |mesh: &TestMesh| mesh.get("/echo/x").token_of("7", "42").send().status;
+    within(PATIENCE * 2, "it serves", || {
+        (status(&mesh) == 200).then_some(())
+    });
+    let kept = state.join("contracts/echo.contract");
+    within(PATIENCE, "what runs is what the file says", || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        text.contains("\"settled\":true").then_some(())
+    });
+    // While the gateway is down the plugin becomes one that breaks its callers.
+    mesh.gateway.signal("TERM");
+    assert!(mesh.gateway.wait_for_end(PATIENCE).success());
+    let mut less = things("3.1.0", &json!({}));
+    less["paths"].as_object_mut().unwrap().remove("/admin");
+    served.set("1.0.0", &less);
+    start(&mut mesh, &state);
+    let line = mesh.gateway.wait_for_event("contract_breaks");
+    assert!(
+        line["message"].as_str().unwrap().contains("kept out"),
+        "{line}"
+    );
+    assert_eq!(status(&mesh), 503);
+    let whole = document(&mesh).json();
+    assert!(whole["paths"].get("/echo/admin").is_some(), "{whole}");
+    served.set("1.0.1", &things("3.1.0", &json!({})));
+    within(PATIENCE * 2, "with what it lacked it is in", || {
+        (status(&mesh) == 200).then_some(())
+    });
+
+    // What was kept and can't be read is no reason to take anything: it says what to do.
+    mesh.gateway.signal("TERM");
+    assert!(mesh.gateway.wait_for_end(PATIENCE).success());
+    std::fs::write(&kept, "broken").unwrap();
+    let invocation = mesh.gateway_invocation().flag("--state-dir", &state);
+    let ended = invocation.clone().run("gapura-gateway");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("echo.contract") && ended.stderr.contains("remove it"),
+        "{}",
+        ended.stderr
+    );
+    // Without it, and without a place for it, the next one is taken, and the latter is told of.
+    std::fs::remove_file(&kept).unwrap();
+    served.set("1.0.0", &less);
+    start(&mut mesh, &state);
+    within(PATIENCE * 2, "it is taken", || {
+        (status(&mesh) == 200).then_some(())
+    });
+    let checked = mesh
+        .gateway_invocation()
+        .arg("--check")
+        .run("gapura-gateway");
+    let said = checked.stdout + &checked.stderr;
+    assert!(
+        said.contains("of plugin echo without --state-dir"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_contract_that_cannot_be_kept_is_an_alarm_until_it_can() {
+    let mut mesh = TestMesh::new().start();
+    Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
+    let state = mesh.dir().join("state");
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&state)
+        .unwrap();
+    // A file where the folder should be fails for root too, as a full disk does.
+    std::fs::write(state.join("contracts"), "in the way").unwrap();
+    let invocation = mesh.gateway_invocation().flag("--state-dir", &state);
+    let ended = invocation.clone().run("gapura-gateway");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    std::fs::remove_file(state.join("contracts")).unwrap();
+    let mut next = invocation.start("gapura-gateway");
+    next.wait_until_started();
+    mesh.gateway = next;
+    std::fs::write(state.join("contracts"), "in the way").unwrap();
+    show(&mesh, "echo", &json!({}));
+    let alarm = mesh.gateway.wait_for_line("the alarm", |line| {
+        line["event"] == "alarm" && line["name"] == "contracts"
+    });
+    let message = alarm["message"].as_str().unwrap();
+    assert!(message.contains("state/contracts"), "{message}");
+    document_with(&mesh, "/echo/things/{id}");
+    std::fs::remove_file(state.join("contracts")).unwrap();
+    // A file that has changed is a reason to ask again.
+    show(&mesh, "echo", &json!({"version": "1.0.1"}));
+    mesh.gateway
+        .wait_for_line("it is called off", |line| line["event"] == "alarm_cleared");
+    assert!(state.join("contracts/echo.contract").exists());
+}
+
+/// Asks for the document on one connection until the answer is another than the document.
+fn until_refused(mesh: &TestMesh, company: Option<&str>) -> Response {
+    let line = company.map_or(String::new(), |company| mesh.authorization("7", company));
+    let mut wire = mesh.connect();
+    within(PATIENCE * 2, "it is too often", || {
+        wire.send(format!(
+            "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n{line}\r\n"
+        ));
+        let answer = wire.response();
+        (answer.status != 200).then_some(answer)
+    })
+}
+
+#[test]
+fn who_asks_for_the_document_too_often_is_told_when_to_come_again_and_nobody_else_is() {
+    let tenants = tempfile::tempdir().unwrap();
+    let file = json!({"company_id": "43", "rate_limit": {"requests": 3, "per_s": 600}});
+    std::fs::write(tenants.path().join("43.json"), file.to_string()).unwrap();
+    let mesh = TestMesh::new()
+        .gateway_flag("--tenants", tenants.path().to_str().unwrap())
+        .start();
+    let ask = |company: &str| mesh.get("/openapi.json").token_of("7", company).send();
+    // The limit of the document itself: a company has 120 at once.
+    let limited = until_refused(&mesh, Some("42"));
+    limited.assert_refusal(429, "rate_limited", "gateway");
+    assert_eq!(limited.header("retry-after"), Some("1"));
+    let policy = limited.header("ratelimit-policy").unwrap();
+    assert_eq!(policy, "\"openapi\";q=600;w=60;gapura-burst=120");
+    assert_eq!(ask("44").status, 200, "another company");
+    assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+    // And the company's own, which is over all that the company asks for.
+    assert_eq!(mesh.get("/echo/x").token_of("7", "43").send().status, 200);
+    assert_eq!((ask("43").status, ask("43").status), (200, 200));
+    ask("43").assert_refusal(429, "rate_limited", "gateway");
+    let refused = mesh.get("/echo/x").token_of("7", "43").send();
+    refused.assert_refusal(429, "rate_limited", "gateway");
+
+    // Where nobody is known it is each address.
+    let open = TestMesh::new().gateway_flag("--openapi", "public").start();
+    let limited = until_refused(&open, None);
+    limited.assert_refusal(429, "rate_limited", "gateway");
+    assert_eq!(open.get("/readyz").send().status, 200);
+}
+
+#[test]
+fn webhooks_are_told_of_under_the_plugins_name() {
+    let mesh = TestMesh::new().start();
+    let mut document = things("3.1.0", &json!({}));
+    let schema = json!({"$ref": "#/components/schemas/Thing"});
+    document["webhooks"] = json!({"changed": {"post": {
+        "operationId": "changed", "security": [{"inside": []}],
+        "requestBody": {"content": {"application/json": {"schema": schema}}},
+        "responses": {"204": {"description": "Taken"}}}}});
+    Served::by(&mesh.plugin, &document);
+    show(&mesh, "echo", &json!({}));
+    let whole = document_with(&mesh, "/echo/things/{id}");
+    let post = &whole["webhooks"]["echo_changed"]["post"];
+    assert_eq!(post["operationId"], "echo_changed");
+    assert!(post.get("security").is_none(), "{post}");
+    let schema = &post["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(schema, "#/components/schemas/echo_Thing");
+    // Who may not see all of the plugin sees none of them.
+    let rules = json!({"allow": [{"methods": ["GET"], "path": "/things/**"}]});
+    show(&mesh, "echo", &rules);
+    within(PATIENCE * 2, "it is gone", || {
+        let whole = self::document(&mesh).json();
+        let has = |name: &str| whole.get(name).is_some_and(|all| all != &json!({}));
+        (has("paths") && !has("webhooks")).then_some(())
     });
 }
 

@@ -132,7 +132,6 @@ pub(super) fn read_proxy_protocol(layers: &mut Layers) -> bool {
     on
 }
 
-/// For how long browsers shall come by https alone.
 /// Who may read the plugins' contracts, and whether there is a page to read them on.
 pub(super) fn read_portal(layers: &mut Layers) -> (Mode, bool) {
     let mode = layers.parse("openapi", str::parse).unwrap_or_default();
@@ -145,6 +144,7 @@ pub(super) fn read_portal(layers: &mut Layers) -> (Mode, bool) {
     (mode, docs)
 }
 
+/// For how long browsers shall come by https alone.
 pub(super) fn read_hsts(layers: &mut Layers) -> Option<Duration> {
     let age = layers.parse("hsts", |text| {
         duration(text).and_then(|age| match age.subsec_millis() {

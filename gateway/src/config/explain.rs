@@ -10,7 +10,9 @@ use gapura_settings::{Layers, Origin, required};
 use http::Method;
 
 use super::decides::{host, read_auth, read_standing, signing, whole};
+use super::door::read_portal;
 use crate::authenticate;
+use crate::openapi::Mode;
 use crate::registry::Signing;
 use crate::standing;
 
@@ -37,6 +39,10 @@ pub struct Explain {
     pub(crate) standing: standing::Settings,
     /// The names clients may call the gateway by; empty: any.
     pub(crate) public_hosts: Vec<String>,
+    /// Who may read the plugins' contracts.
+    pub(crate) openapi: Mode,
+    /// Whether there is a page to read them on.
+    pub(crate) docs: bool,
     /// The host the request is for.
     pub(crate) host: Option<String>,
     /// The origin of the page that sends it.
@@ -88,7 +94,10 @@ impl Explain {
         let signed = layers.one("signing-secret-file").is_some();
         let signature = layers.parse("signature", str::parse);
         let public_hosts = layers.parse_all("public-host", host);
+        let (openapi, docs) = read_portal(layers);
         Some(Self {
+            openapi,
+            docs,
             standing: standing::Settings {
                 last_good: None,
                 ..standing

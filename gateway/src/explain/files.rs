@@ -49,6 +49,9 @@ pub(crate) fn explain(question: &Explain, clock: &Clock) -> Result<String, Vec<S
         client: question.client,
         door: &Downstream {
             public_hosts: question.public_hosts.clone(),
+            takes_logouts: question.auth.logout.is_some(),
+            openapi: question.openapi,
+            docs: question.docs,
             ..Downstream::default()
         },
         authenticator: &Authenticator::new(keys),

@@ -19,8 +19,9 @@ use crate::authenticate::{Authenticator, Caller, VerifiedCaller};
 use crate::authorise;
 use crate::client::network;
 use crate::cors::Page;
-use crate::rate_limit::{Asks, Limiter};
-use crate::registry::{Plugin, Table, Verdict};
+use crate::docs::Docs;
+use crate::rate_limit::{Asks, For, Limiter};
+use crate::registry::{AuthMode, Plugin, Table, Verdict};
 use crate::rejection::Rejection;
 use crate::route::{self, Target};
 use crate::settings::Downstream;
@@ -31,6 +32,7 @@ use crate::standing::Standing;
 pub(super) struct Explanation {
     steps: Vec<(&'static str, String)>,
     plugin: Option<String>,
+    own: bool,
     code: Option<Code>,
 }
 
@@ -41,7 +43,8 @@ impl Explanation {
         self.steps.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The same for programs: the steps with their stage, the plugin, and the code of a refusal, `null` for a request that goes on.
+    /// The same for programs: the steps with their stage, the plugin, whether the path is one of the gateway's own, and the code of a
+    /// refusal, `null` for a request that goes on or is answered.
     #[must_use]
     pub(super) fn to_json(&self) -> Value {
         let steps: Vec<Value> = self
@@ -51,10 +54,16 @@ impl Explanation {
             .collect();
         json!({
             "plugin": self.plugin,
+            "own": self.own,
             "status": self.code.map(|code| code.status().as_u16()),
             "code": self.code.map(Code::as_str),
             "steps": steps,
         })
+    }
+
+    /// The gateway answers by itself.
+    pub(super) fn is_own(&mut self) {
+        self.own = true;
     }
 
     pub(super) fn step(&mut self, stage: &'static str, text: impl Into<String>) {
@@ -119,12 +128,15 @@ impl Asked<'_> {
     }
 
     fn find<R>(&self, table: &Table<R>, path: &CanonicalPath<'_>, told: &mut Explanation) {
+        if self.door.docs && Docs::is_one(path.as_str()) {
+            return self.docs(told);
+        }
         for step in route::explain(table, path) {
             told.step("route", step);
         }
         let (plugin, rest) = match route::find(table, path) {
             Ok(Target::Plugin(found)) => (found.plugin, found.path),
-            Ok(Target::Endpoint(_)) => return,
+            Ok(Target::Endpoint(own)) => return self.own(own, told),
             Err(error) => {
                 told.code = Some(error.code());
                 return;
@@ -162,54 +174,69 @@ impl Asked<'_> {
             return;
         }
         told.step("token", format!("auth_mode: {}", plugin.auth.as_str()));
+        let Some(caller) = self.caller(plugin.auth, Some(page), told) else {
+            return;
+        };
+        let known = match &caller {
+            Caller::Verified(caller) => Some(&**caller),
+            _ => None,
+        };
+        if !self.rules(found, known, told) || !self.limits(For::Plugin(plugin), known, told) {
+            return;
+        }
+        told.step("send", self.sent(plugin, found.rest, known));
+    }
+
+    /// Who asks, if they have proven it as `mode` wants and are welcome.
+    pub(super) fn caller(
+        &self,
+        mode: AuthMode,
+        page: Option<&mut Page>,
+        told: &mut Explanation,
+    ) -> Option<Caller> {
         let headers = &self.head.headers;
-        let verified = self
-            .authenticator
-            .verify_offline(plugin.auth, headers, self.now);
+        let verified = self.authenticator.verify_offline(mode, headers, self.now);
         let caller = match verified {
             Ok(caller) => caller,
             Err(error) => {
                 let code = Rejection::Authenticate(error).code();
                 let why = format!("the token is refused ({})", error.label());
-                return told.refused("token", &why, code);
+                told.refused("token", &why, code);
+                return None;
             }
         };
         match &caller {
             Caller::Unverified => told.step("token", "the token is passed on unread"),
             Caller::Public => told.step("token", "no token is needed"),
             Caller::Verified(caller) => {
-                page.acts_for(caller.tenant());
+                if let Some(page) = page {
+                    page.acts_for(caller.tenant());
+                }
                 told.step("token", claims(caller));
                 let why = self.authenticator.why_it_speaks(caller);
                 told.step("issuer", issuer(caller, why));
                 if let Err(refusal) = self.standing.check(caller, self.client) {
-                    return told.refused("standing", refusal.as_str(), refusal.code());
+                    told.refused("standing", refusal.as_str(), refusal.code());
+                    return None;
                 }
                 if let Some(words) = self.standing.in_words(caller.tenant().as_str()) {
                     told.step("standing", format!("the company has a file: {words}"));
                 }
             }
         }
-        let known = match &caller {
-            Caller::Verified(caller) => Some(&**caller),
-            _ => None,
-        };
-        if !self.rules(found, known, told) || !self.limits(plugin, known, told) {
-            return;
-        }
-        told.step("send", self.sent(plugin, found.rest, known));
+        Some(caller)
     }
 
     /// Where it stands with each limit; whether the request goes on.
-    fn limits(
+    pub(super) fn limits(
         &self,
-        plugin: &Plugin,
+        what: For<'_>,
         caller: Option<&VerifiedCaller>,
         told: &mut Explanation,
     ) -> bool {
         let company = caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str()));
         let asks = Asks {
-            plugin,
+            what,
             company,
             caller,
             client: network(self.client),

@@ -5,15 +5,19 @@
 //! its own, one at a time; to look never waits for that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gapura_openapi::{Document, Finding, compare};
+use gapura_telemetry::alarms::{Alarm, Alarms};
 use gapura_telemetry::log::{Level, Log};
 use serde_json::{Value, json};
 
 use super::entry::{Digest, Entry, InForce, News, Terms, digest};
+use super::kept::Kept;
 use crate::registry::Plugin;
 
 /// The contracts of all plugins. Clones are the same.
@@ -27,6 +31,11 @@ struct Shelf {
     judging: Mutex<()>,
     /// Changes with what is in force.
     generation: AtomicU64,
+    /// Where it outlasts a restart.
+    kept: Option<Kept>,
+    /// Plugins that are gone, of which nothing is to be kept any more.
+    gone: Mutex<BTreeSet<String>>,
+    alarms: Alarms,
 }
 
 /// What an instance was asked, and what it answered.
@@ -46,20 +55,40 @@ pub(crate) struct Asked {
 const TOLD: usize = 5;
 
 impl Book {
-    /// Nothing is in force yet.
-    pub(crate) fn new(log: Log) -> Self {
-        Self(Arc::new(Shelf {
-            log,
-            entries: Mutex::default(),
+    /// What was in force when the last program with this state directory ended; without one, nothing is yet.
+    ///
+    /// # Errors
+    /// A sentence for each contract that was kept and can't be read.
+    pub(crate) fn open(
+        state_dir: Option<&Path>,
+        log: &Log,
+        alarms: &Alarms,
+    ) -> Result<Self, Vec<String>> {
+        let kept = state_dir.map(Kept::in_folder);
+        let before = kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::read)?;
+        let before = before.into_iter();
+        let entries = before.map(|(name, standing)| (name, Entry::of(standing)));
+        Ok(Self(Arc::new(Shelf {
+            log: log.clone(),
+            entries: Mutex::new(entries.collect()),
             judging: Mutex::default(),
             generation: AtomicU64::new(0),
-        }))
+            kept,
+            gone: Mutex::default(),
+            alarms: alarms.clone(),
+        })))
     }
 
     /// Whether the instance keeps to the contract in force. Takes as long as two documents take to be read and compared.
     pub(crate) fn judge(&self, plugin: &Plugin, asked: Asked) -> bool {
         let judging = &self.0.judging;
         let _alone = judging.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = self.judged(plugin, asked);
+        self.keep();
+        fits
+    }
+
+    fn judged(&self, plugin: &Plugin, asked: Asked) -> bool {
         let contract = plugin.contract.as_ref();
         let mut served = asked.others;
         let bytes = match asked.document {
@@ -92,9 +121,7 @@ impl Book {
             Ok(document) => document,
             Err(fault) => return self.broken(plugin, &asked.at, fault.to_string(), terms),
         };
-        // It was read before, when it came into force.
-        let before = before.and_then(|before| Document::read(&before.bytes).ok());
-        let findings = before.map_or_else(Vec::new, |before| compare(&before, &document));
+        let findings = before.map_or_else(Vec::new, |before| broken_by(&before, &document));
         let contract = InForce::new(digest, bytes, &document);
         let (fits, news, shown) = {
             let mut entries = self.entries();
@@ -119,9 +146,49 @@ impl Book {
 
     /// Forgets all plugins but these.
     pub(crate) fn keep_only(&self, names: &BTreeSet<&str>) {
-        self.entries()
-            .retain(|name, _| names.contains(name.as_str()));
+        let mut gone = self.gone();
+        self.entries().retain(|name, _| {
+            let stays = names.contains(name.as_str());
+            if !stays {
+                gone.insert(name.clone());
+            }
+            stays
+        });
         self.0.generation.fetch_add(1, Relaxed);
+    }
+
+    /// Brings what is kept up to what is in force.
+    fn keep(&self) {
+        let Some(kept) = &self.0.kept else {
+            return;
+        };
+        match self.try_keep(kept) {
+            Ok(()) => self.0.alarms.clear(Alarm::Contracts),
+            Err(error) => {
+                let folder = kept.folder().display();
+                let sentence = format!(
+                    "contracts in force can't be kept in {folder}: {error}; a restart would take the next ones whatever they break: give --state-dir room and rights"
+                );
+                self.0.alarms.raise(Alarm::Contracts, &sentence);
+            }
+        }
+    }
+
+    fn try_keep(&self, kept: &Kept) -> io::Result<()> {
+        let gone: Vec<String> = self.gone().iter().cloned().collect();
+        for name in gone {
+            kept.remove(&name)?;
+            self.gone().remove(&name);
+        }
+        let changed = |(name, entry): (&String, &Entry)| Some((name.clone(), entry.to_keep()?));
+        let changed: Vec<_> = self.entries().iter().filter_map(changed).collect();
+        for (name, standing) in changed {
+            kept.write(&name, &standing)?;
+            if let Some(entry) = self.entries().get_mut(&name) {
+                entry.kept();
+            }
+        }
+        Ok(())
     }
 
     /// Changes whenever another contract comes into force.
@@ -231,8 +298,25 @@ impl Book {
         self.0.log.event(level, event, &message, &fields);
     }
 
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         let entries = &self.0.entries;
         entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a contract breaks of the one in force. That one was read when it came into force, but perhaps by an earlier version of
+/// this program, which took what this one does not: what it breaks of that nobody can tell.
+fn broken_by(before: &InForce, document: &Document) -> Vec<Finding> {
+    match Document::read(&before.bytes) {
+        Ok(before) => compare(&before, document),
+        Err(fault) => vec![Finding {
+            kind: "not_compared",
+            pointer: "#".to_owned(),
+            message: format!("the contract in force can't be read any more: {fault}"),
+        }],
     }
 }

@@ -36,6 +36,15 @@ pub(super) struct InForce {
     pub(super) version: String,
 }
 
+/// What is in force of a plugin, as far as it must outlast a restart.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) in_force: Arc<InForce>,
+    pub(super) settled: bool,
+    /// What has ever been in force, the last one last.
+    pub(super) accepted: Vec<Digest>,
+}
+
 /// On what terms an instance is judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms<'a> {
@@ -54,6 +63,8 @@ pub(super) struct Entry {
     settled: bool,
     accepted: VecDeque<Digest>,
     refused: VecDeque<Digest>,
+    /// What of it must outlast a restart has changed since it was kept.
+    changed: bool,
     /// Why the last document could not be used.
     pub(super) fault: Option<String>,
     /// What the last contract breaks that broke any.
@@ -74,14 +85,40 @@ pub(super) enum News {
 }
 
 impl Entry {
+    /// As it was before a restart.
+    pub(super) fn of(standing: Standing) -> Self {
+        Self {
+            in_force: Some(standing.in_force),
+            settled: standing.settled,
+            accepted: standing.accepted.into(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn in_force(&self) -> Option<&Arc<InForce>> {
         self.in_force.as_ref()
+    }
+
+    /// What is to be kept, if that has changed.
+    pub(super) fn to_keep(&self) -> Option<Standing> {
+        let in_force = self.in_force.as_ref().filter(|_| self.changed)?;
+        Some(Standing {
+            in_force: in_force.clone(),
+            settled: self.settled,
+            accepted: self.accepted.iter().copied().collect(),
+        })
+    }
+
+    /// It has been kept.
+    pub(super) fn kept(&mut self) {
+        self.changed = false;
     }
 
     /// Whether an instance with this contract keeps to the one in force, if that is known without looking into it.
     pub(super) fn known(&mut self, digest: &Digest, terms: Terms<'_>) -> Option<bool> {
         let in_force = self.in_force.as_ref()?;
         if in_force.digest == *digest {
+            self.changed |= terms.is_believed && !self.settled;
             self.settled |= terms.is_believed;
             self.fault = None;
             return Some(true);
@@ -144,6 +181,7 @@ impl Entry {
         remember(&mut self.accepted, contract.digest);
         self.refused.clear();
         self.in_force = Some(Arc::new(contract));
+        self.changed = true;
     }
 }
 

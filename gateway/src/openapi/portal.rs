@@ -4,9 +4,7 @@
 //! time. Whoever has it already is told so (RFC 9110, section 13.1.2).
 
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use gapura_transport::body::Body;
@@ -14,12 +12,12 @@ use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY,
 };
 use http::{Response, StatusCode};
-use tokio::sync::Semaphore;
 
 use super::book::Book;
+use super::turns::Turns;
 use super::who::Who;
 use super::whole::{View, Whole};
-use crate::registry::Registry;
+use crate::registry::{LimitKey, RateLimit, Registry};
 
 /// Who may read the document of all plugins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,16 +42,22 @@ struct Shared {
     registry: Registry,
     whole: ArcSwapOption<Whole>,
     making: Mutex<()>,
-    threads: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    turns: Turns,
+    limit: Arc<RateLimit>,
 }
 
-/// Threads that make views at a time: it is work for the processor, which is there for requests.
-const THREADS: usize = 2;
+/// How often one company, or where nobody is known one address, may have it: so many times in so many seconds, and so many at once.
+const OFTEN: (u64, u64, u64) = (600, 60, 120);
 
-/// More do not wait for one of them, nor longer.
-const WAITING_MOST: usize = 256;
-const WAIT_MOST: Duration = Duration::from_secs(10);
+/// How often one may have it; none if [`OFTEN`] made no limit.
+#[must_use]
+pub(crate) fn limit(mode: Mode) -> Option<Arc<RateLimit>> {
+    let key = match mode {
+        Mode::Public => LimitKey::Ip,
+        Mode::Token | Mode::Off => LimitKey::Tenant,
+    };
+    RateLimit::new(OFTEN, key, "openapi").map(Arc::new)
+}
 
 impl FromStr for Mode {
     type Err = String;
@@ -81,18 +85,24 @@ impl Mode {
 }
 
 impl Portal {
-    /// A portal to what `book` and `registry` hold.
-    pub(crate) fn new(mode: Mode, title: String, book: Book, registry: Registry) -> Self {
-        Self(Arc::new(Shared {
+    /// A portal to what `book` and `registry` hold; none if [`OFTEN`] made no limit.
+    pub(crate) fn new(mode: Mode, title: String, book: Book, registry: Registry) -> Option<Self> {
+        let limit = limit(mode)?;
+        Some(Self(Arc::new(Shared {
             mode,
             title,
             book,
             registry,
             whole: ArcSwapOption::empty(),
             making: Mutex::default(),
-            threads: Arc::new(Semaphore::new(THREADS)),
-            waiting: AtomicUsize::new(0),
-        }))
+            turns: Turns::new(),
+            limit,
+        })))
+    }
+
+    /// How often one may ask for it.
+    pub(crate) fn limit(&self) -> &Arc<RateLimit> {
+        &self.0.limit
     }
 
     /// Who may read it.
@@ -102,19 +112,9 @@ impl Portal {
 
     /// The document as `who` may see it, or anybody. `None` if too many ask at a time.
     pub(crate) async fn view(&self, who: Option<Who>) -> Option<Arc<View>> {
-        let shared = &self.0;
-        let waiting = Waiting::one(shared)?;
-        let turn = shared.threads.clone().acquire_owned();
-        let turn = tokio::time::timeout(WAIT_MOST, turn).await.ok()?.ok()?;
-        drop(waiting);
-        let inside = shared.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            // Kept by the work and not by who asked: who asks and goes has a thread at work all the same.
-            let _turn = turn;
-            let whole = inside.whole();
-            whole.view(who.as_ref(), &inside.title)
-        });
-        made.await.ok()
+        let inside = self.0.clone();
+        let view = move || inside.whole().view(who.as_ref(), &inside.title);
+        self.0.turns.done(view).await
     }
 
     /// The answer to who asks with these headers.
@@ -167,22 +167,5 @@ impl Shared {
         let whole = Arc::new(Whole::make(table, &self.book, known.as_deref()));
         self.whole.store(Some(whole.clone()));
         whole
-    }
-}
-
-/// One who waits, until this is dropped.
-struct Waiting<'s>(&'s Shared);
-
-impl<'s> Waiting<'s> {
-    fn one(shared: &'s Shared) -> Option<Self> {
-        let before = shared.waiting.fetch_add(1, Relaxed);
-        let one = Self(shared);
-        (before < WAITING_MOST).then_some(one)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }

@@ -1,11 +1,11 @@
 //! The document of all plugins, as one table of plugins and the contracts in force make it.
 //!
 //! In: both. Out: each plugin's part, made once; and views of the whole, one for each choice of operations that callers may see.
-//! A part is kept for as long as its plugin, its contract and the mounts are the same, whatever becomes of the others. Callers
-//! with the same rights have the same view, so that there are few of them; the last ones are kept.
+//! A part is kept for as long as its plugin, its contract and the mounts within its own are the same, whatever becomes of the
+//! others. Callers with the same rights have the same view, so that there are few of them; the last ones are kept.
 //! Invariant: an operation that a caller's rules leave no request for is in no view of theirs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
@@ -26,7 +26,6 @@ use crate::upstream::cluster::Running;
 pub(super) struct Whole {
     pub(super) table: Arc<Table<Running>>,
     pub(super) generation: u64,
-    mounts: Vec<String>,
     placed: Vec<Arc<Placed>>,
     views: Mutex<VecDeque<(Choice, Arc<View>)>>,
 }
@@ -35,6 +34,8 @@ pub(super) struct Whole {
 struct Placed {
     plugin: Arc<Plugin>,
     digest: Digest,
+    /// The mounts within its own, which take paths from it.
+    inner: Vec<String>,
     part: Part,
 }
 
@@ -62,7 +63,12 @@ impl Whole {
         let each = table.plugins().iter();
         let mut mounts: Vec<String> = each.map(|(_, one)| one.mount.to_string()).collect();
         mounts.extend(table.held().into_iter().map(str::to_owned));
-        let before = before.filter(|before| before.mounts == mounts);
+        mounts.sort_unstable();
+        let before = before.map_or(&[][..], |before| &before.placed);
+        let before: HashMap<&str, &Arc<Placed>> = before
+            .iter()
+            .map(|placed| (placed.plugin.name.as_str(), placed))
+            .collect();
         let mut placed = Vec::new();
         for (_, plugin) in table.plugins() {
             let Some(contract) = in_force.get(plugin.name.as_str()) else {
@@ -71,14 +77,17 @@ impl Whole {
             if !plugin.enabled || plugin.contract.is_none() {
                 continue;
             }
-            let same = |one: &&Arc<Placed>| one.plugin == *plugin && one.digest == contract.digest;
-            let known = before.and_then(|before| before.placed.iter().find(same));
-            let made = known.cloned().or_else(|| {
+            let inner = inner(plugin, &mounts);
+            let known = before.get(plugin.name.as_str()).filter(|one| {
+                one.plugin == *plugin && one.digest == contract.digest && one.inner == inner
+            });
+            let made = known.map(|known| (*known).clone()).or_else(|| {
                 let document = Document::read(&contract.bytes).ok()?;
                 Some(Arc::new(Placed {
                     part: part(&document, plugin, &table),
                     plugin: plugin.clone(),
                     digest: contract.digest,
+                    inner,
                 }))
             });
             placed.extend(made);
@@ -86,7 +95,6 @@ impl Whole {
         Self {
             table,
             generation,
-            mounts,
             placed,
             views: Mutex::default(),
         }
@@ -168,12 +176,24 @@ impl Placed {
             }
         };
         let marks: Box<[bool]> = self.part.operations().iter().map(passes).collect();
-        if marks.iter().all(|mark| *mark) {
+        // Without an operation nobody has shown that they may see anything.
+        if !marks.is_empty() && marks.iter().all(|mark| *mark) {
             None
         } else {
             Some(marks)
         }
     }
+}
+
+/// The mounts within a plugin's own: of all others none changes which paths lead to it.
+/// `mounts` are in order.
+fn inner(plugin: &Plugin, mounts: &[String]) -> Vec<String> {
+    let own = plugin.mount.as_str();
+    let within = format!("{}/", own.trim_end_matches('/'));
+    let begin = mounts.partition_point(|mount| *mount < within);
+    let from = mounts.get(begin..).unwrap_or_default().iter();
+    let found = from.take_while(|mount| mount.starts_with(&within));
+    found.filter(|mount| *mount != own).cloned().collect()
 }
 
 fn part(document: &Document, plugin: &Arc<Plugin>, table: &Table<Running>) -> Part {

@@ -20,7 +20,7 @@ use crate::authorise::{self, Permit};
 use crate::endpoints::Endpoints;
 use crate::logout;
 use crate::openapi::{Mode, Who};
-use crate::rate_limit::Asks;
+use crate::rate_limit::{Asks, For};
 use crate::registry::{AuthMode, Plugin};
 use crate::rejection::Rejection;
 use crate::route::Endpoint;
@@ -56,15 +56,21 @@ impl Pipeline {
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
         Endpoints::is_read(&head.method)?;
-        let mut who = None;
-        if self.portal.mode() == Mode::Token {
-            let caller = self.caller(AuthMode::GatewayVerified, head, visit).await?;
-            let Caller::Verified(caller) = caller else {
-                return Err(Rejection::Authorise(authorise::Forbidden::Unproven));
-            };
-            who = Some(Who::of(&caller));
-        }
-        match self.portal.view(who).await {
+        let caller = match self.portal.mode() {
+            Mode::Token => {
+                let caller = self.caller(AuthMode::GatewayVerified, head, visit).await?;
+                let Caller::Verified(caller) = caller else {
+                    return Err(Rejection::Authorise(authorise::Forbidden::Unproven));
+                };
+                Some(caller)
+            }
+            Mode::Public | Mode::Off => None,
+        };
+        // To make it is work: nobody has it done more often than they can read it.
+        let limit = For::Contracts(self.portal.limit());
+        self.within_limits_of(limit, caller.as_deref(), visit)
+            .await?;
+        match self.portal.view(caller.as_deref().map(Who::of)).await {
             Some(view) => Ok(self.portal.answer(&view, &head.headers)),
             None => Err(Rejection::Overloaded(Overloaded::Waited)),
         }
@@ -146,9 +152,18 @@ impl Pipeline {
         permit: &Permit,
         visit: &mut Visit<'_>,
     ) -> Result<(), Rejection> {
-        let caller = permit.caller();
+        let plugin = For::Plugin(permit.plugin());
+        self.within_limits_of(plugin, permit.caller(), visit).await
+    }
+
+    async fn within_limits_of(
+        &self,
+        what: For<'_>,
+        caller: Option<&VerifiedCaller>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Rejection> {
         let asks = Asks {
-            plugin: permit.plugin(),
+            what,
             company: caller.and_then(|caller| self.standing.rate_limit(caller.tenant().as_str())),
             caller,
             client: visit.address.network(),

@@ -30,10 +30,19 @@ pub(crate) struct Limiter<S = LocalStore> {
     begun: Instant,
 }
 
+/// What a request is for.
+#[derive(Clone, Copy)]
+pub(crate) enum For<'a> {
+    /// This plugin.
+    Plugin(&'a Plugin),
+    /// The document of all plugins, which has this limit.
+    Contracts(&'a Arc<RateLimit>),
+}
+
 /// A request as limits see it.
 pub(crate) struct Asks<'a> {
-    /// The plugin it is for.
-    pub(crate) plugin: &'a Plugin,
+    /// What it is for.
+    pub(crate) what: For<'a>,
     /// The limit of its company's own file.
     pub(crate) company: Option<Arc<RateLimit>>,
     /// Whom it speaks for, where that was proven.
@@ -65,6 +74,8 @@ pub(crate) struct Exceeded {
 pub(crate) enum Over {
     /// The plugin's.
     Plugin(LimitKey),
+    /// That of the document of all plugins.
+    Contracts,
     /// The company's.
     Company,
 }
@@ -173,22 +184,32 @@ impl<S: Store> Limiter<S> {
     }
 }
 
-impl<'a> Asks<'a> {
+impl Asks<'_> {
     /// Whether any limit concerns it at all.
     pub(crate) fn is_limited(&self) -> bool {
-        self.plugin.rate_limit.is_some() || self.company.is_some()
+        self.own().is_some() || self.company.is_some()
+    }
+
+    /// The limit of what it is for.
+    fn own(&self) -> Option<Drawn<'_>> {
+        let (limit, of, over) = match self.what {
+            For::Plugin(plugin) => {
+                let limit = plugin.rate_limit.as_ref()?;
+                let of = Owner::Plugin(plugin.name.as_str());
+                (limit, of, Over::Plugin(limit.key()))
+            }
+            For::Contracts(limit) => (limit, Owner::Contracts, Over::Contracts),
+        };
+        let who = self.counted_by(limit.key());
+        Some(Drawn {
+            limit,
+            id: BucketId { of, who },
+            over,
+        })
     }
 
     /// The plugin's limit first: the company's is the larger one as a rule, and what it gives is given back less often.
-    fn drawn(&'a self) -> impl Iterator<Item = Drawn<'a>> {
-        let own = self.plugin.rate_limit.as_ref().map(|limit| Drawn {
-            limit,
-            id: BucketId {
-                of: Owner::Plugin(self.plugin.name.as_str()),
-                who: self.counted_by(limit.key()),
-            },
-            over: Over::Plugin(limit.key()),
-        });
+    fn drawn(&self) -> impl Iterator<Item = Drawn<'_>> {
         let company = self.company.as_ref().zip(self.caller);
         let company = company.map(|(limit, caller)| Drawn {
             limit,
@@ -198,7 +219,7 @@ impl<'a> Asks<'a> {
             },
             over: Over::Company,
         });
-        own.into_iter().chain(company)
+        self.own().into_iter().chain(company)
     }
 
     /// Whom a limit counts. Where nobody was proven no file asks for anything but the address; it is the narrowest in any case.
@@ -221,6 +242,7 @@ impl Over {
             Self::Plugin(LimitKey::Tenant) => "over the plugin's rate_limit of each company",
             Self::Plugin(LimitKey::User) => "over the plugin's rate_limit of each user",
             Self::Plugin(LimitKey::Ip) => "over the plugin's rate_limit of each address",
+            Self::Contracts => "over the limit of the gateway's own /openapi.json",
             Self::Company => "over the rate_limit of the company's own file",
         }
     }

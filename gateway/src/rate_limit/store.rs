@@ -25,6 +25,8 @@ pub(crate) enum Owner<'a> {
     Plugin(&'a str),
     /// This company's, over all plugins.
     Company(&'a str),
+    /// That of the document of all plugins.
+    Contracts,
 }
 
 /// Who is counted.

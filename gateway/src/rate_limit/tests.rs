@@ -78,7 +78,7 @@ impl Asked {
     ) -> Result<Passed, Exceeded> {
         let caller = VerifiedCaller::for_test(user, tenant, &[]);
         let asks = Asks {
-            plugin,
+            what: For::Plugin(plugin),
             company: company.cloned(),
             caller: Some(&caller),
             client: client.parse().unwrap(),
@@ -231,7 +231,7 @@ fn a_client_reads_where_it_stands() {
         ]
     );
     let asks = Asks {
-        plugin: &plugin,
+        what: For::Plugin(&plugin),
         company: None,
         caller: None,
         client: "10.0.0.1".parse().unwrap(),
@@ -279,7 +279,7 @@ async fn the_buckets_may_be_kept_elsewhere() {
     let limit = company("{\"requests\": 1, \"per_s\": 60}");
     let caller = VerifiedCaller::for_test("7", "42", &[]);
     let asks = |company: Option<&Arc<RateLimit>>| Asks {
-        plugin: &plugin,
+        what: For::Plugin(&plugin),
         company: company.cloned(),
         caller: Some(&caller),
         client: "10.0.0.1".parse().unwrap(),

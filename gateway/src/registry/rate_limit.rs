@@ -75,34 +75,42 @@ impl RateLimit {
         };
         let shadow = fields.flag("shadow").unwrap_or(false);
         let (key, requests, per_s, burst) = (key?, requests?, per_s?, burst?);
-        let Some(quota) = Quota::new(requests, per_s, burst) else {
+        let policy = match limited {
+            Limited::Plugin { .. } => key.as_str(),
+            Limited::Company => "company",
+        };
+        let Some(limit) = Self::new((requests, per_s, burst), key, policy) else {
             fields.fault(
                 "burst",
                 "would take more than a year to refill; lower it, or let it refill faster",
             );
             return None;
         };
-        let policy = match limited {
-            Limited::Plugin { .. } => key.as_str(),
-            Limited::Company => "company",
-        };
+        Some(Arc::new(Self { shadow, ..limit }))
+    }
+
+    /// So many requests in so many seconds, so many at once, by this name; `None` where that makes no bucket.
+    pub(crate) fn new(
+        (requests, per_s, burst): (u64, u64, u64),
+        key: LimitKey,
+        policy: &'static str,
+    ) -> Option<Self> {
         let more = if burst == requests {
             String::new()
         } else {
             format!(";gapura-burst={burst}")
         };
-        let policy_item =
-            HeaderValue::try_from(format!("\"{policy}\";q={requests};w={per_s}{more}")).ok()?;
-        Some(Arc::new(Self {
+        let item = format!("\"{policy}\";q={requests};w={per_s}{more}");
+        Some(Self {
             requests,
             per_s,
             burst,
             key,
-            shadow,
-            quota,
+            shadow: false,
+            quota: Quota::new(requests, per_s, burst)?,
             policy,
-            policy_item,
-        }))
+            policy_item: HeaderValue::try_from(item).ok()?,
+        })
     }
 
     /// Whom it counts.

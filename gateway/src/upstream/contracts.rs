@@ -4,7 +4,7 @@
 //! instance keeps to the one in force. It is asked when it appears, when it says another version, when its plugin's file changes,
 //! and every minute; a document may be large, so that few are read at a time, and no other question waits for one.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use crate::registry::{Plugin, Table};
 pub(super) struct Contracts {
     /// Where contracts are kept.
     book: Book,
-    /// Documents that are being read.
-    reading: Rc<Cell<usize>>,
+    /// Plugins of which a document is being read: one of each, so that none with many slow instances keeps others waiting.
+    reading: Rc<RefCell<BTreeSet<Name>>>,
     /// The plugins as they were when they were looked at last.
     known: HashMap<Name, Arc<Plugin>>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Contracts {
 struct ForContract {
     to: Question,
     book: Book,
-    reading: Rc<Cell<usize>>,
+    reading: Rc<RefCell<BTreeSet<Name>>>,
 }
 
 /// How often an instance is asked for its contract, and how soon again when it could not be asked.
@@ -88,16 +88,17 @@ impl Contracts {
         self.book.keep_only(&names);
     }
 
-    /// Asks an instance, if it is time.
+    /// Asks an instance of the plugin `name`, if it is time.
     pub(super) fn look(
         &self,
+        name: &Name,
         instance: &Instance,
         worker: &Worker,
         now: u64,
         to: impl FnOnce() -> Question,
     ) {
-        let (asking, reading) = (&instance.asking, &self.reading);
-        if reading.get() >= READING_MOST || asking.reading.load(Relaxed) {
+        let (asking, mut reading) = (&instance.asking, self.reading.borrow_mut());
+        if reading.len() >= READING_MOST || reading.contains(name) {
             return;
         }
         let spread = worker.random.next() % (CONTRACT_EVERY_MS / 5);
@@ -105,12 +106,12 @@ impl Contracts {
         if !Asking::is_due(&asking.next_contract, now, every) {
             return;
         }
-        asking.reading.store(true, Relaxed);
-        reading.set(reading.get() + 1);
+        reading.insert(name.clone());
+        drop(reading);
         let question = ForContract {
             to: to(),
             book: self.book.clone(),
-            reading: reading.clone(),
+            reading: self.reading.clone(),
         };
         worker.tasks.spawn("a look at a contract", question.ask());
     }
@@ -187,7 +188,6 @@ impl ForContract {
 impl Drop for ForContract {
     /// However it ended, the next one may be asked.
     fn drop(&mut self) {
-        self.to.instance.asking.reading.store(false, Relaxed);
-        self.reading.set(self.reading.get().saturating_sub(1));
+        self.reading.borrow_mut().remove(&self.to.plugin.name);
     }
 }

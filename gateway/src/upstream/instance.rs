@@ -69,8 +69,6 @@ pub(crate) struct Asking {
     pub(crate) busy: AtomicBool,
     /// When it is asked for its contract, which takes longer and keeps no other question waiting.
     pub(crate) next_contract: AtomicU64,
-    /// That is under way.
-    pub(crate) reading: AtomicBool,
 }
 
 /// The time that all instances of a registry share.

@@ -86,7 +86,8 @@ impl Prober {
                     is_main,
                 };
                 if plugin.contract.is_some() {
-                    self.contracts.look(instance, &self.worker, now, to);
+                    self.contracts
+                        .look(&plugin.name, instance, &self.worker, now, to);
                 }
                 if !is_asked {
                     continue;

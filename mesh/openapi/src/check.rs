@@ -79,16 +79,14 @@ pub(crate) fn object(
     {
         paths.retain(|path, _| !path.starts_with("x-"));
     }
-    for field in kind.fields() {
-        match object.get(field.name) {
-            Some(value) => holds(value, field.holds, &At::Field(at, field.name))?,
-            None if field.required => {
-                return Err(Fault::at(
-                    at,
-                    format!("{} needs {:?}", kind.as_str(), field.name),
-                ));
-            }
-            None => {}
+    for (name, value) in &*object {
+        if let Some(known) = kind.field(name) {
+            holds(value, known.holds, &At::Field(at, name))?;
+        }
+    }
+    for name in kind.required() {
+        if !object.contains_key(name) {
+            return Err(Fault::at(at, format!("{} needs {name:?}", kind.as_str())));
         }
     }
     match kind {

@@ -29,6 +29,10 @@ impl Document {
     pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
         let mut root = read::json(bytes)?;
         let is_old = is_old(&root)?;
+        if is_old && let Some(root) = root.as_object_mut() {
+            // 3.0 knows no such thing, and nobody can say what it was meant to be.
+            root.remove("webhooks");
+        }
         hoist::hoist(&mut root)?;
         let names = Names::of(&root);
         walk(
@@ -67,9 +71,18 @@ impl Document {
 
     /// Each path with its item.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
-        let paths = self.root.get("paths").and_then(Value::as_object);
-        let each = paths.into_iter().flatten();
-        each.filter_map(|(path, item)| Some((path, item.as_object()?)))
+        self.items("paths")
+    }
+
+    /// Each request that the plugin sends to whoever asked for it, by its name, with its item.
+    pub(crate) fn webhooks(&self) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+        self.items("webhooks")
+    }
+
+    fn items(&self, section: &str) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+        let items = self.root.get(section).and_then(Value::as_object);
+        let each = items.into_iter().flatten();
+        each.filter_map(|(name, item)| Some((name, item.as_object()?)))
     }
 
     /// The component behind a value, which may be a reference to it.
@@ -104,15 +117,17 @@ impl Document {
 
     fn ids_are_unique(&self) -> Result<(), Fault> {
         let mut seen = BTreeSet::new();
-        for (path, item) in self.paths() {
-            for method in METHODS {
-                let id = item.get(method).and_then(|one| one.get("operationId"));
-                if let Some(id) = id.and_then(Value::as_str)
-                    && !seen.insert(id)
-                {
-                    let at = At::Field(&At::Root, "paths");
-                    let why = format!("the operationId {:?} stands twice", short(id));
-                    return Err(Fault::at(&At::Field(&At::Field(&at, path), method), why));
+        for section in ["paths", "webhooks"] {
+            let at = At::Field(&At::Root, section);
+            for (name, item) in self.items(section) {
+                for method in METHODS {
+                    let id = item.get(method).and_then(|one| one.get("operationId"));
+                    if let Some(id) = id.and_then(Value::as_str)
+                        && !seen.insert(id)
+                    {
+                        let why = format!("the operationId {:?} stands twice", short(id));
+                        return Err(Fault::at(&At::Field(&At::Field(&at, name), method), why));
+                    }
                 }
             }
         }
@@ -121,6 +136,16 @@ impl Document {
 
     /// Each name in a path has its parameter, and no parameter stands twice.
     fn parameters_fit(&self) -> Result<(), Fault> {
+        let at = At::Field(&At::Root, "webhooks");
+        for (name, item) in self.webhooks() {
+            let at = At::Field(&at, name);
+            self.parameters(item, &at)?;
+            for method in METHODS {
+                if let Some(Value::Object(operation)) = item.get(method) {
+                    self.parameters(operation, &At::Field(&at, method))?;
+                }
+            }
+        }
         let mut shapes = BTreeMap::new();
         for (path, item) in self.paths() {
             let at = At::Field(&At::Root, "paths");
@@ -216,6 +241,11 @@ impl Document {
         debug_assert!(done.is_ok(), "this visitor finds no fault");
         self
     }
+}
+
+/// Whether it is nothing for callers.
+pub(crate) fn is_internal(object: &Map<String, Value>) -> bool {
+    object.get("x-internal") == Some(&Value::Bool(true))
 }
 
 /// Whether it is OpenAPI 3.0, or why it is neither that nor 3.1.

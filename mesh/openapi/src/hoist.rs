@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::check::{Names, component};
 use crate::fault::{Fault, short};
 use crate::pointer::{At, find, tokens};
-use crate::read::MAX_VALUES;
+use crate::read::{MAX_BYTES, MAX_VALUES};
 use crate::shape::Kind;
 use crate::walk::walk;
 
@@ -38,7 +38,7 @@ pub(crate) fn hoist(root: &mut Value) -> Result<(), Fault> {
         taken: Names::of(root).into_set(),
         ..Hoist::default()
     };
-    let mut left = MAX_VALUES;
+    let mut left = Budget::new();
     walk(root, Kind::Document, &At::Root, &mut |object, kind, at| {
         hoist.see(object, kind, at)
     })?;
@@ -50,7 +50,7 @@ pub(crate) fn hoist(root: &mut Value) -> Result<(), Fault> {
                 "refers to {place:?}, which is nowhere"
             )));
         };
-        spend(&mut left, found)?;
+        left.spend(found)?;
         let mut value = found.clone();
         let at = At::Field(&At::Root, &name);
         walk(&mut value, kind, &at, &mut |object, kind, at| {
@@ -126,31 +126,67 @@ impl Hoist {
     }
 }
 
-/// What is copied counts against the values that a document may hold.
-fn spend(left: &mut usize, value: &Value) -> Result<(), Fault> {
-    fn count(value: &Value) -> usize {
-        let below: usize = match value {
-            Value::Array(items) => items.iter().map(count).sum(),
-            Value::Object(members) => members.values().map(count).sum(),
-            _ => 0,
-        };
-        below + 1
+/// What is copied counts against the values and the text that a document may hold.
+struct Budget {
+    values: usize,
+    text: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            values: MAX_VALUES,
+            text: MAX_BYTES,
+        }
     }
-    *left = left
-        .checked_sub(count(value))
-        .ok_or_else(|| Fault::whole("refers to the same large things too often"))?;
+
+    fn spend(&mut self, value: &Value) -> Result<(), Fault> {
+        let mut text = 0;
+        let values = count(value, &mut text);
+        let left = self.values.checked_sub(values);
+        let left = left.zip(self.text.checked_sub(text));
+        let why = "refers to the same large things too often";
+        (self.values, self.text) = left.ok_or_else(|| Fault::whole(why))?;
+        Ok(())
+    }
+}
+
+/// How many values there are, and how much text.
+fn count(value: &Value, text: &mut usize) -> usize {
+    let below: usize = match value {
+        Value::Array(items) => items.iter().map(|item| count(item, text)).sum(),
+        Value::Object(members) => {
+            *text += members.keys().map(String::len).sum::<usize>();
+            members.values().map(|member| count(member, text)).sum()
+        }
+        Value::String(string) => {
+            *text += string.len();
+            0
+        }
+        _ => 0,
+    };
+    below + 1
+}
+
+fn inline_path_items(root: &mut Value, left: &mut Budget) -> Result<(), Fault> {
+    let shared = root.get("components").and_then(|all| all.get("pathItems"));
+    let shared = shared.cloned().unwrap_or_default();
+    for section in ["paths", "webhooks"] {
+        if let Some(Value::Object(items)) = root.get_mut(section) {
+            inline(items, &shared, &At::Field(&At::Root, section), left)?;
+        }
+    }
     Ok(())
 }
 
-fn inline_path_items(root: &mut Value, left: &mut usize) -> Result<(), Fault> {
-    let shared = root.get("components").and_then(|all| all.get("pathItems"));
-    let shared = shared.cloned().unwrap_or_default();
-    let Some(Value::Object(paths)) = root.get_mut("paths") else {
-        return Ok(());
-    };
-    for (path, item) in paths {
-        let at = At::Field(&At::Root, "paths");
-        let at = At::Field(&at, path);
+fn inline(
+    items: &mut Map<String, Value>,
+    shared: &Value,
+    at: &At<'_>,
+    left: &mut Budget,
+) -> Result<(), Fault> {
+    for (name, item) in items {
+        let at = At::Field(at, name);
         for hop in 0.. {
             let Some(item) = item.as_object_mut() else {
                 break;
@@ -167,7 +203,7 @@ fn inline_path_items(root: &mut Value, left: &mut usize) -> Result<(), Fault> {
             })?;
             for (name, value) in target {
                 if !item.contains_key(name) {
-                    spend(left, value)?;
+                    left.spend(value)?;
                     item.insert(name.clone(), value.clone());
                 }
             }
@@ -245,5 +281,15 @@ mod tests {
                 .to_string()
                 .contains("too often")
         );
+        // Text counts as values do: few copies of a long one are as large as many of short ones.
+        let said = |length: usize| {
+            json!({"paths": {
+                "/a": {"$ref": "#/components/pathItems/P"}, "/b": {"$ref": "#/components/pathItems/P"},
+                "/c": {"$ref": "#/components/pathItems/P"}},
+            "components": {"pathItems": {"P": {"description": "d".repeat(length)}}}})
+        };
+        assert!(hoist(&mut said(MAX_BYTES / 4)).is_ok());
+        let why = hoist(&mut said(MAX_BYTES / 2)).unwrap_err().to_string();
+        assert!(why.contains("too often"), "{why}");
     }
 }

@@ -20,6 +20,7 @@ mod shape;
 mod site;
 mod upgrade;
 mod walk;
+mod webhook;
 
 pub use compare::{Finding, compare};
 pub use document::Document;

@@ -22,7 +22,7 @@ pub struct About<'a> {
 /// How much of a part is seen.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen<'a> {
-    /// All of it.
+    /// All of it, what the plugin sends by itself too.
     All,
     /// The operations that are marked, in the order of [`Part::operations`].
     Marked(&'a [bool]),
@@ -44,15 +44,15 @@ pub fn merge(about: &About<'_>, parts: &[(&Part, Seen<'_>)]) -> String {
         json!({"title": about.title, "description": about.description, "version": about.version});
     let mut whole =
         format!("{{\"openapi\":\"3.1.0\",\"info\":{info},\"servers\":[{{\"url\":\"/\"}}]");
-    let (mut tags, mut plugins, mut paths) = (List::default(), List::default(), List::default());
+    let mut plugins = List::default();
+    let mut written = Written::default();
     let mut sections: Vec<(&str, List)> = Kind::Components
         .fields()
         .iter()
         .map(|field| (field.name, List::default()))
         .collect();
     for (part, seen) in parts {
-        let needed = gather(part, *seen, &mut tags, &mut paths);
-        let Some(needed) = needed else {
+        let Some(needed) = written.gather(part, *seen) else {
             continue;
         };
         let name = Value::from(part.plugin.as_str());
@@ -80,9 +80,13 @@ pub fn merge(about: &About<'_>, parts: &[(&Part, Seen<'_>)]) -> String {
         }
     }
     whole.push_str(&format!(
-        ",\"tags\":[{}],\"x-gapura-plugins\":{{{}}},\"paths\":{{{}}},\"components\":{{",
-        tags.0, plugins.0, paths.0
+        ",\"tags\":[{}],\"x-gapura-plugins\":{{{}}},\"paths\":{{{}}},",
+        written.tags.0, plugins.0, written.paths.0
     ));
+    if !written.webhooks.0.is_empty() {
+        whole.push_str(&format!("\"webhooks\":{{{}}},", written.webhooks.0));
+    }
+    whole.push_str("\"components\":{");
     let mut components = List::default();
     for (name, list) in sections.iter().filter(|(_, list)| !list.0.is_empty()) {
         components.add(&["\"", name, "\":{", &list.0, "}"]);
@@ -107,43 +111,63 @@ impl List {
     }
 }
 
-/// Writes down the tags and paths of a part as far as they are seen; which of its components are needed for that, or `None` if
-/// nothing is seen.
-fn gather(part: &Part, seen: Seen<'_>, tags: &mut List, paths: &mut List) -> Option<Vec<bool>> {
-    let mut needed = vec![false; part.components.len()];
-    let mut tagged = vec![false; part.tags.len()];
-    let mut open: Vec<usize> = Vec::new();
-    let mut any = false;
-    for path in &part.paths {
-        let mut members = List(String::new());
-        for at in path.operations.iter().filter(|at| seen.has(**at)) {
-            let Some(operation) = part.operations.get(*at) else {
-                continue;
-            };
-            members.add(&[&operation.text]);
-            open.extend(&operation.needs);
-            for tag in &operation.tags {
-                if let Some(tagged) = tagged.get_mut(*tag) {
+/// What is written down of all parts.
+#[derive(Default)]
+struct Written {
+    tags: List,
+    paths: List,
+    webhooks: List,
+}
+
+impl Written {
+    /// Writes down a part as far as it is seen; which of its components are needed for that, or `None` if nothing is seen.
+    fn gather(&mut self, part: &Part, seen: Seen<'_>) -> Option<Vec<bool>> {
+        let mut needed = vec![false; part.components.len()];
+        let mut tagged = vec![false; part.tags.len()];
+        let mut open: Vec<usize> = Vec::new();
+        let mut any = false;
+        let mut tag = |tags: &[usize]| {
+            for at in tags {
+                if let Some(tagged) = tagged.get_mut(*at) {
                     *tagged = true;
                 }
             }
+        };
+        for path in &part.paths {
+            let mut members = List(String::new());
+            for at in path.operations.iter().filter(|at| seen.has(**at)) {
+                let Some(operation) = part.operations.get(*at) else {
+                    continue;
+                };
+                members.add(&[&operation.text]);
+                open.extend(&operation.needs);
+                tag(&operation.tags);
+            }
+            if !members.0.is_empty() {
+                any = true;
+                self.paths
+                    .add(&[&path.key, ":{", &path.head, &members.0, "}"]);
+            }
         }
-        if !members.0.is_empty() {
+        let webhooks = part.webhooks.iter();
+        for webhook in webhooks.filter(|_| matches!(seen, Seen::All)) {
             any = true;
-            paths.add(&[&path.key, ":{", &path.head, &members.0, "}"]);
+            self.webhooks.add(&[&webhook.text]);
+            open.extend(&webhook.needs);
+            tag(&webhook.tags);
         }
-    }
-    while let Some(at) = open.pop() {
-        if let (Some(needed), Some(component)) = (needed.get_mut(at), part.components.get(at))
-            && !std::mem::replace(needed, true)
-        {
-            open.extend(&component.needs);
+        while let Some(at) = open.pop() {
+            if let (Some(needed), Some(component)) = (needed.get_mut(at), part.components.get(at))
+                && !std::mem::replace(needed, true)
+            {
+                open.extend(&component.needs);
+            }
         }
+        for (tag, _) in part.tags.iter().zip(tagged).filter(|(_, tagged)| *tagged) {
+            self.tags.add(&[&tag.text]);
+        }
+        any.then_some(needed)
     }
-    for (tag, _) in part.tags.iter().zip(tagged).filter(|(_, tagged)| *tagged) {
-        tags.add(&[&tag.text]);
-    }
-    any.then_some(needed)
 }
 
 /// The envelope of a refusal.

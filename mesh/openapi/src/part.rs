@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::document::{Document, shape};
-use crate::rewrite::{Component, Rewrite, Targets};
+use crate::document::{Document, is_internal, shape};
+use crate::rewrite::{Component, Rewrite, Targets, places};
 use crate::shape::{Kind, METHODS};
+use crate::webhook::{self, Webhook};
 
 pub use crate::site::{Door, Site};
 
@@ -23,6 +24,7 @@ pub struct Part {
     pub(crate) tags: Vec<Piece>,
     pub(crate) paths: Vec<PathPart>,
     pub(crate) operations: Vec<Operation>,
+    pub(crate) webhooks: Vec<Webhook>,
     pub(crate) components: Vec<Component>,
     unreached: usize,
 }
@@ -99,13 +101,17 @@ impl Part {
                 });
             }
         }
+        let webhooks = webhook::kept(document);
+        let tagged = kept.iter().map(|one| one.operation);
+        let tagged = tagged.chain(webhooks.iter().flat_map(webhook::operations));
         let rewrite = Rewrite::new(document, site.plugin, targets);
         let mut part = Self {
             plugin: site.plugin.to_owned(),
             about: about(document, site),
-            tags: tags(document, site.plugin, &kept),
+            tags: tags(document, site.plugin, tagged),
             paths: Vec::new(),
             operations: Vec::with_capacity(kept.len()),
+            webhooks: Vec::new(),
             components: rewrite.components(document),
             unreached,
         };
@@ -130,6 +136,8 @@ impl Part {
             let written = written(document, one, site, (&rewrite, &tags));
             part.operations.push(written);
         }
+        let written = |one| webhook::written(one, site.plugin, &rewrite, &tags);
+        part.webhooks = webhooks.iter().map(written).collect();
         part.paths = paths
             .into_iter()
             .map(|(public, (item, operations))| PathPart {
@@ -171,9 +179,7 @@ fn written(
     }
     let mut value = Value::Object(operation);
     let needs = rewrite.apply(&mut value, Kind::Operation);
-    let own = value.get("tags").and_then(Value::as_array);
-    let own = own.into_iter().flatten().filter_map(Value::as_str);
-    let tags = own.filter_map(|tag| tags.get(tag).copied()).collect();
+    let tags = places(&value, tags).collect();
     if let Value::Object(operation) = &mut value {
         let security = match site.door {
             Door::Token => json!([{"bearer": []}]),
@@ -189,11 +195,6 @@ fn written(
         tags,
         needs,
     }
-}
-
-/// Whether it is nothing for callers.
-fn is_internal(object: &Map<String, Value>) -> bool {
-    object.get("x-internal") == Some(&Value::Bool(true))
 }
 
 /// What the gateway and the sidecar may answer in the plugin's place, where the plugin says nothing of its own.
@@ -259,7 +260,11 @@ fn about(document: &Document, site: &Site<'_>) -> String {
 }
 
 /// Each tag that an operation has, with what the document tells of it, and the plugin's own for operations that have none.
-fn tags(document: &Document, plugin: &str, kept: &[Kept<'_>]) -> Vec<Piece> {
+fn tags<'d>(
+    document: &Document,
+    plugin: &str,
+    operations: impl Iterator<Item = &'d Map<String, Value>>,
+) -> Vec<Piece> {
     let own = |operation: &Map<String, Value>| {
         let tags = operation.get("tags").and_then(Value::as_array);
         let names = tags.into_iter().flatten().filter_map(Value::as_str);
@@ -267,8 +272,8 @@ fn tags(document: &Document, plugin: &str, kept: &[Kept<'_>]) -> Vec<Piece> {
     };
     let mut used: BTreeSet<String> = BTreeSet::new();
     let mut bare = false;
-    for one in kept {
-        let names = own(one.operation);
+    for operation in operations {
+        let names = own(operation);
         bare |= names.is_empty();
         used.extend(names);
     }

@@ -32,8 +32,14 @@ pub(crate) fn check(root: &Value) -> Result<(), Fault> {
                 (name.as_str(), found)
             })
             .collect();
-        if let Some(name) = circle(&edges) {
-            let why = "is made of itself, without end";
+        let found = match circle(&edges) {
+            Some(name) => Some((name, "is made of itself, without end")),
+            None if field.name == "schemas" => None,
+            None => {
+                endless(&edges).map(|name| (name, "refers on and on; refer to the thing itself"))
+            }
+        };
+        if let Some((name, why)) = found {
             return Err(Fault {
                 pointer: format!("#/components/{}/{name}", field.name),
                 message: why.to_owned(),
@@ -41,6 +47,21 @@ pub(crate) fn check(root: &Value) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// References to references are followed wherever something is looked at: a long way that many take would never be done with.
+const STEPS_MAX: usize = 16;
+
+/// One from which more than [`STEPS_MAX`] references lead on.
+fn endless<'v>(edges: &Edges<'v>) -> Option<&'v str> {
+    let goes_on = |start: &&&'v str| {
+        let mut at = **start;
+        (0..=STEPS_MAX).all(|_| {
+            let next = edges.get(at).and_then(|targets| targets.first());
+            next.map(|next| at = next).is_some()
+        })
+    };
+    edges.keys().find(goes_on).copied()
 }
 
 /// What must hold for the very value that a schema is about.
@@ -129,5 +150,21 @@ mod tests {
         }
         long.insert("S100000".to_owned(), json!({}));
         assert_eq!(says(&Value::Object(long)), None);
+    }
+
+    #[test]
+    fn a_way_to_a_thing_has_few_steps() {
+        let chain = |steps: usize| {
+            let mut parameters = serde_json::Map::new();
+            for at in 0..steps {
+                let next = format!("#/components/parameters/P{}", at + 1);
+                parameters.insert(format!("P{at}"), json!({"$ref": next}));
+            }
+            parameters.insert(format!("P{steps}"), json!({"name": "a", "in": "query"}));
+            check(&json!({"components": {"parameters": parameters}}))
+        };
+        assert!(chain(STEPS_MAX).is_ok());
+        let why = chain(STEPS_MAX + 1).unwrap_err().to_string();
+        assert!(why.contains("on and on"), "{why}");
     }
 }

@@ -189,6 +189,16 @@ impl Rewrite {
     }
 }
 
+/// Where the tags of an operation stand among those of the part.
+pub(crate) fn places<'v>(
+    operation: &'v Value,
+    tags: &'v BTreeMap<String, usize>,
+) -> impl Iterator<Item = usize> + 'v {
+    let own = operation.get("tags").and_then(Value::as_array);
+    let own = own.into_iter().flatten().filter_map(Value::as_str);
+    own.filter_map(|tag| tags.get(tag).copied())
+}
+
 /// Each component that can be referred to.
 fn components(document: &Document) -> impl Iterator<Item = (Kind, &String, &Value)> {
     const KINDS: [Kind; 9] = [

@@ -90,7 +90,7 @@ const DOCUMENT: &[Field] = &[
     may("externalDocs", One(Kind::ExternalDocs)),
     may("servers", Ours),
     may("security", Ours),
-    may("webhooks", Ours),
+    may("webhooks", Map(Kind::PathItem)),
     may("jsonSchemaDialect", Text),
 ];
 
@@ -329,16 +329,24 @@ impl Kind {
         }
     }
 
+    /// Its field of this name.
+    pub(crate) fn field(self, name: &str) -> Option<&'static Field> {
+        self.fields().iter().find(|field| field.name == name)
+    }
+
+    /// The names that have to be there.
+    pub(crate) fn required(self) -> impl Iterator<Item = &'static str> {
+        let fields = self.fields().iter().filter(|field| field.required);
+        fields.map(|field| field.name)
+    }
+
     /// What the member `name` holds; `None` if that name means nothing here.
     pub(crate) fn holds(self, name: &str) -> Option<Holds> {
         match self {
             Self::Responses | Self::Callback if name.starts_with("x-") => None,
             Self::Responses => Some(One(Kind::Response)),
             Self::Callback => Some(One(Kind::PathItem)),
-            _ => {
-                let field = self.fields().iter().find(|field| field.name == name);
-                field.map(|field| field.holds)
-            }
+            _ => self.field(name).map(|field| field.holds),
         }
     }
 

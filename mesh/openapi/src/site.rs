@@ -47,7 +47,7 @@ impl Site<'_> {
         let root = document.root().get("servers");
         let servers = operation.get("servers").or(item.get("servers")).or(root);
         let first = servers.and_then(|servers| servers.get(0));
-        let base = first.map_or_else(String::new, |server| base(server, self.found_at));
+        let base = first.map_or(Some(String::new()), |server| base(server, self.found_at))?;
         let public = self.place(&base, path)?;
         (self.leads_here)(&public).then_some(public)
     }
@@ -69,14 +69,19 @@ impl Site<'_> {
     }
 }
 
-/// The path of a server, without a slash at its end.
-fn base(server: &Value, found_at: &str) -> String {
+/// A server with a longer one serves nobody: each operation's path would carry it.
+const URL_MAX: usize = 1024;
+
+/// The path of a server, without a slash at its end; `None` if it is too long to be one.
+fn base(server: &Value, found_at: &str) -> Option<String> {
     let url = server
         .get("url")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let Some(url) = filled(url, server.get("variables")) else {
-        return String::new();
+    let url = match filled(url, server.get("variables")) {
+        Filled::Url(url) => url,
+        Filled::Unknown => return Some(String::new()),
+        Filled::TooLong => return None,
     };
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let behind_host = url.split_once("//").map(|(_, rest)| rest);
@@ -104,19 +109,37 @@ fn base(server: &Value, found_at: &str) -> String {
         base.push('/');
         base.push_str(segment);
     }
-    base
+    Some(base)
 }
 
-/// A server's URL with each variable at its default; `None` if one has none.
-fn filled(url: &str, variables: Option<&Value>) -> Option<String> {
+/// A server's URL with each variable at its default.
+enum Filled {
+    Url(String),
+    /// A variable has no default.
+    Unknown,
+    TooLong,
+}
+
+fn filled(url: &str, variables: Option<&Value>) -> Filled {
+    let default = |name: &str| variables?.get(name)?.get("default")?.as_str();
+    if url.len() > URL_MAX {
+        return Filled::TooLong;
+    }
     let mut parts = url.split('{');
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part.split_once('}')?;
-        filled.push_str(variables?.get(name)?.get("default")?.as_str()?);
+        let known = part.split_once('}');
+        let known = known.and_then(|(name, rest)| Some((default(name)?, rest)));
+        let Some((value, rest)) = known else {
+            return Filled::Unknown;
+        };
+        if filled.len() + value.len() + rest.len() > URL_MAX {
+            return Filled::TooLong;
+        }
+        filled.push_str(value);
         filled.push_str(rest);
     }
-    Some(filled)
+    Filled::Url(filled)
 }
 
 #[cfg(test)]
@@ -153,8 +176,21 @@ mod tests {
             ("/{unknown}/x", ""),
         ] {
             let server = json!({"url": url, "variables": {"host": {"default": "h"}, "base": {"default": "v4"}}});
-            assert_eq!(base(&server, "/api/openapi.json"), path, "{url}");
+            let base = base(&server, "/api/openapi.json");
+            assert_eq!(base.as_deref(), Some(path), "{url}");
         }
+    }
+
+    #[test]
+    fn a_server_is_no_longer_than_one_that_serves() {
+        let long = |times: usize| {
+            let default = "/a".repeat(URL_MAX / 8);
+            let server =
+                json!({"url": "{v}".repeat(times), "variables": {"v": {"default": default}}});
+            base(&server, "/openapi.json")
+        };
+        assert!(long(4).is_some());
+        assert!(long(5).is_none() && long(100_000).is_none());
     }
 
     #[test]

@@ -20,6 +20,8 @@ labelled! {
         ClientCa = "client_ca",
         /// A certificate or a CRL has not begun by our clock.
         Clock = "clock",
+        /// The contracts in force can't be kept.
+        Contracts = "contracts",
         /// A certificate was renewed for two keys, of which one is somebody else's.
         CopiedKey = "copied_key",
         /// A CRL is past its time, or how far it has come can't be kept.

@@ -4,6 +4,8 @@
 //! JSON as OTLP wants it (`write`), gathered by its worker and handed over in batches (`tracer`). Whoever takes those is not known here.
 //! A request that is not sampled has nothing of this but one comparison. No token, no query string, no user stands in a span.
 
+#[cfg(test)]
+mod figures;
 mod live;
 mod sampler;
 mod tracer;

@@ -31,15 +31,15 @@ use tempfile::TempDir;
 const PATIENT: Duration = Duration::from_secs(50);
 
 /// An authority with its CA server.
-struct Installation {
+pub(crate) struct Installation {
     dir: TempDir,
-    ca: Option<Program>,
-    address: SocketAddr,
+    pub(crate) ca: Option<Program>,
+    pub(crate) address: SocketAddr,
 }
 
 impl Installation {
     /// One whose leaves live for `ttl`.
-    fn start(ttl: &str) -> Self {
+    pub(crate) fn start(ttl: &str) -> Self {
         let mut installation = Self::bare();
         let ca = installation.server(ttl, "127.0.0.1:0").start("gapura-ca");
         installation.serve(ca);
@@ -58,13 +58,13 @@ impl Installation {
         installation
     }
 
-    fn serve(&mut self, mut ca: Program) {
+    pub(crate) fn serve(&mut self, mut ca: Program) {
         ca.wait_until_started();
         self.address = ca.address("enrol");
         self.ca = Some(ca);
     }
 
-    fn server(&self, ttl: &str, listen: &str) -> Invocation {
+    pub(crate) fn server(&self, ttl: &str, listen: &str) -> Invocation {
         Invocation::new()
             .flag("--dir", self.path("pki"))
             .flag("--mesh-dir", self.path("ca1"))
@@ -73,11 +73,11 @@ impl Installation {
             .flag("--ttl", ttl)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
@@ -90,7 +90,7 @@ impl Installation {
     }
 
     /// Runs `gapura-pki` by hand, which has to succeed.
-    fn pki(&self, args: &[&str]) -> Value {
+    pub(crate) fn pki(&self, args: &[&str]) -> Value {
         let ended = self.try_pki(&[args, &["--json"]].concat());
         let said = format!("{}{}", ended.stdout, ended.stderr);
         assert_eq!(ended.code, Some(0), "{args:?}: {said}");
@@ -98,7 +98,7 @@ impl Installation {
     }
 
     /// A join token in a file.
-    fn token(&self, role: &str, name: &str, more: &[&str]) -> PathBuf {
+    pub(crate) fn token(&self, role: &str, name: &str, more: &[&str]) -> PathBuf {
         let made = self.pki(&[&["token", role, name], more].concat());
         let file = self.path(&format!("{name}.token"));
         secret(&file, made["token"].as_str().unwrap());
@@ -110,7 +110,7 @@ impl Installation {
     }
 
     /// The agent of the mesh directory `name`.
-    fn agent(&self, name: &str) -> Invocation {
+    pub(crate) fn agent(&self, name: &str) -> Invocation {
         Invocation::new()
             .flag("--ca", self.url())
             .flag("--mesh-dir", self.path(name))
@@ -119,7 +119,7 @@ impl Installation {
     }
 
     /// The agent of a new host, once its mesh directory is there.
-    fn joined(&self, role: &str, name: &str) -> Program {
+    pub(crate) fn joined(&self, role: &str, name: &str) -> Program {
         let token = self.token(role, name, &[]);
         let mut agent = self
             .agent(name)
@@ -153,7 +153,7 @@ fn alarm(program: &Program, name: &str) -> Option<String> {
 }
 
 /// Writes a file that only its owner may read.
-fn secret(path: &Path, text: &str) {
+pub(crate) fn secret(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -167,12 +167,12 @@ fn serial(installation: &Installation, name: &str) -> String {
 
 /// Asks the CA server to renew, as whoever has the key in `mesh_dir` would, for the identity `id`. Out: the status, 0 where the
 /// handshake failed, and what was said.
-fn reenrol(installation: &Installation, mesh_dir: &Path, id: &str) -> (u16, String) {
+pub(crate) fn reenrol(installation: &Installation, mesh_dir: &Path, id: &str) -> (u16, String) {
     let request = installation.path("thief.req");
     let made = Command::new("sh")
         .arg("-c")
         .arg(format!(
-            "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {0}.key -subj /CN=x.y -addext subjectAltName=URI:{id} -outform DER 2>/dev/null | base64 -w64 > {0}",
+            "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {0}.key -subj / -addext subjectAltName=URI:{id} -outform DER 2>/dev/null | base64 -w64 > {0}",
             request.display()
         ))
         .status();

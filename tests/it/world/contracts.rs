@@ -7,6 +7,7 @@ use std::process::Command;
 
 use gapura_hostile::openapi::{breaks, merged};
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
 use gapura_tests::program::{Invocation, Program};
 use gapura_tests::within;
 use gapura_tests::{PATIENCE, eventually};
@@ -87,6 +88,7 @@ fn mutants(count: usize) -> Vec<Vec<u8>> {
         example("examples/tenant-notes/openapi.json"),
         example("fuzz/seeds/openapi/old.json"),
         example("fuzz/seeds/openapi/new.json"),
+        example("fuzz/seeds/openapi/webhooks.json"),
     ];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move |below: usize| {
@@ -255,6 +257,62 @@ fn swagger_ui_shows_it_and_tries_it_within_its_policy() {
         said["kept"],
         json!([0, 0, ""]),
         "the token is nowhere but in memory"
+    );
+}
+
+#[test]
+fn a_document_that_means_its_reader_ill_is_text_on_the_page_and_loads_nothing() {
+    let Some(python) = python("selenium") else {
+        return;
+    };
+    if !has("chromium") || !has("chromedriver") {
+        return;
+    }
+    let mesh = TestMesh::new().plain_public().gateway_arg("--docs").start();
+    let html = "<img src=x onerror=\"window.owned=1\"><script>window.owned=2</script><iframe srcdoc=\"<script>parent.owned=3</script>\"></iframe><svg onload=\"window.owned=4\"></svg> [click](javascript:window.owned=5)";
+    let link = json!({"url": "javascript:window.owned=6", "description": html});
+    // What looks like references, in places where there are none: whoever followed them would do so with the reader's token.
+    let lure = json!({"$ref": "/echo/lure"});
+    let schema = json!({"type": "object", "title": html, "description": html, "example": lure, "default": lure, "x-lure": lure,
+        "properties": {html: {"type": "string", "description": html, "enum": [html]}}});
+    let document = json!({
+        "openapi": "3.1.0", "info": {"title": html, "version": html, "description": html}, "x-lure": lure,
+        "tags": [{"name": html, "description": html, "externalDocs": link}],
+        "paths": {"/a": {"summary": html, "get": {
+            "operationId": html, "tags": [html], "summary": html, "description": html, "externalDocs": link, "x-lure": lure,
+            "parameters": [{"name": html, "in": "query", "description": html, "example": lure, "schema": schema}],
+            "responses": {"200": {"description": html, "content": {"application/json": {"schema": schema, "example": lure}},
+                "links": {"l": {"operationRef": "https://elsewhere.example/x", "description": html}}}}}}},
+        "webhooks": {html: {"post": {"description": html, "responses": {"200": {"description": html}}}}}
+    });
+    let document = document.to_string();
+    mesh.plugin.on("/openapi.json", move |exchange| {
+        exchange.read_body();
+        let json = "Content-Type: application/json\r\n";
+        exchange.answer("200 OK", json, document.as_bytes());
+        Then::Keep
+    });
+    mesh.write_registry("echo", &mesh.entry(&json!({"openapi": null})));
+    self::document(&mesh, "/echo/a");
+    let said = run(
+        &python,
+        include_str!("hostile.py"),
+        &[
+            &format!("http://{}", mesh.public()),
+            &mesh.signer.token_of("7", "42"),
+        ],
+    );
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["owned"], json!(null), "{said}");
+    assert_eq!(said["acting"], json!([]), "{said}");
+    assert_eq!(said["links"], json!([]), "{said}");
+    assert!(
+        said["text"].as_str().unwrap().contains("window.owned"),
+        "it is there as text: {said}"
+    );
+    assert!(
+        mesh.plugin.seen_at("/lure").is_empty(),
+        "nothing is asked for"
     );
 }
 

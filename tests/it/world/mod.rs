@@ -10,6 +10,7 @@ mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool
 mod page; // the operator's page in a browser
 mod prometheus; // rules, alerts and a dashboard, by what reads them
+mod prometheus_ca; // the alerts of a CA server and its agents
 mod prove; // the known attacks at doors of other people
 mod provider; // an OpenID provider, its keys and its tokens
 mod schema; // a validator of JSON Schema

@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime};
 use gapura_telemetry::alarms::Alarm;
 use gapura_tests::certs::{Certificate, Leaf, MeshDir};
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::Then;
 use gapura_tests::program::{Invocation, Program};
+use gapura_tests::tokens::{ISSUER, unix_now};
 use gapura_tests::wire::{Tls, Wire};
 use gapura_tests::within;
 use serde_json::{Value, json};
@@ -68,9 +70,9 @@ fn promtool_takes_the_rules_and_their_tests_and_both_examples() {
 }
 
 /// A server of somebody else's that was told to listen wherever it likes; ends with the test.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Server {
@@ -121,27 +123,33 @@ impl Drop for Server {
     }
 }
 
-/// Prometheus with the example's configuration, scraping these every second.
-fn prometheus(
+/// Prometheus with the example's configuration, scraping these every second, each by the name of its job. What the rules wait for
+/// longest is here a second.
+pub(super) fn prometheus(
     dir: &Path,
     alertmanager: SocketAddr,
-    gateways: &[&Program],
-    sidecars: &[&Program],
+    jobs: &[(&str, &[&Program])],
 ) -> Server {
-    let targets = |programs: &[&Program]| {
-        let each = programs
-            .iter()
-            .map(|program| format!("\"{}\"", program.address("admin")));
-        each.collect::<Vec<_>>().join(", ")
-    };
     let example = fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
-    let config = example
+    let (head, jobs_of_it) = example.split_once("scrape_configs:\n").unwrap();
+    let mut config = head
         .replace("_interval: 15s", "_interval: 1s")
-        .replace("\"127.0.0.1:9093\"", &format!("\"{alertmanager}\""))
-        .replace("\"127.0.0.1:9901\"", &targets(gateways))
-        .replace("\"127.0.0.1:19901\"", &targets(sidecars));
+        .replace("\"127.0.0.1:9093\"", &format!("\"{alertmanager}\""));
+    config.push_str("scrape_configs:\n");
+    for (job, programs) in jobs {
+        assert!(jobs_of_it.contains(&format!("job_name: {job}")), "{job}");
+        let targets: Vec<String> = programs
+            .iter()
+            .map(|program| format!("\"{}\"", program.address("admin")))
+            .collect();
+        let targets = targets.join(", ");
+        config.push_str(&format!(
+            "  - job_name: {job}\n    static_configs:\n      - targets: [{targets}]\n"
+        ));
+    }
     fs::write(dir.join("prometheus.yml"), config).unwrap();
-    fs::copy(deploy("prometheus/rules.yml"), dir.join("rules.yml")).unwrap();
+    let rules = fs::read_to_string(deploy("prometheus/rules.yml")).unwrap();
+    fs::write(dir.join("rules.yml"), rules.replace("for: 10m", "for: 1s")).unwrap();
     let flag = |name: &str, path: &str| format!("--{name}={}", dir.join(path).display());
     Server::start(
         Command::new("prometheus")
@@ -152,7 +160,7 @@ fn prometheus(
 }
 
 /// Alertmanager with the example's configuration, but telling at once, and telling `receiver`.
-fn alertmanager(dir: &Path, receiver: SocketAddr) -> Server {
+pub(super) fn alertmanager(dir: &Path, receiver: SocketAddr) -> Server {
     let example = fs::read_to_string(deploy("prometheus/alertmanager.yml")).unwrap();
     let config = example
         .replace("group_wait: 10s", "group_wait: 0s")
@@ -171,12 +179,12 @@ fn alertmanager(dir: &Path, receiver: SocketAddr) -> Server {
 
 /// Whom Alertmanager tells: of each alert and program who was told, and what.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Alerts>>);
+pub(super) struct Told(Arc<Mutex<Alerts>>);
 
 type Alerts = BTreeMap<(String, String), (String, Value)>;
 
 impl Told {
-    fn listen(&self) -> SocketAddr {
+    pub(super) fn listen(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let told = self.clone();
@@ -231,17 +239,22 @@ impl Told {
         }
     }
 
+    /// An alert, by the program that it is of and by itself: who was told, and what.
+    fn find(&self, is_it: impl Fn(&str, &Value) -> bool) -> Option<(String, Value)> {
+        let told = self.0.lock().unwrap();
+        let found = told.iter().find(|((_, at), (_, alert))| is_it(at, alert));
+        found.map(|(_, told)| told.clone())
+    }
+
     /// Waits until this alarm of this program has been told as `status`, firing or resolved.
-    fn wait_for(&self, alarm: Alarm, program: &Program, status: &str) {
+    pub(super) fn wait_for(&self, alarm: Alarm, program: &Program, status: &str) {
         let instance = program.address("admin").to_string();
         let what = format!("{} is {status} at {instance}", alarm.as_str());
         let (to, alert) = within(SOON, &what, || {
-            let told = self.0.lock().unwrap();
-            let mut told = told.iter().filter(|((_, at), _)| *at == instance);
-            let found = told.find(|(_, (_, alert))| {
-                alert["labels"]["name"] == alarm.as_str() && alert["status"] == status
-            });
-            found.map(|(_, told)| told.clone())
+            self.find(|at, alert| {
+                let is_it = at == instance && alert["labels"]["name"] == alarm.as_str();
+                is_it && alert["status"] == status
+            })
         });
         let expected = gapura_telemetry::alarms::docs(alarm.as_str());
         assert_eq!(alert["annotations"]["docs"], json!(expected), "{alert}");
@@ -307,8 +320,10 @@ fn each_alarm_reaches_whoever_is_on_call_and_is_called_off_when_it_is_mended() {
     let _prometheus = prometheus(
         files.path(),
         alertmanager.address,
-        &[&mesh.gateway],
-        &sidecars,
+        &[
+            ("gapura-gateway", &[&mesh.gateway]),
+            ("gapura-sidecar", &sidecars),
+        ],
     );
 
     // Each by what really causes it.
@@ -378,6 +393,74 @@ fn each_alarm_reaches_whoever_is_on_call_and_is_called_off_when_it_is_mended() {
     told.wait_for(Alarm::LastGood, &mesh.gateway, "resolved");
 }
 
+#[test]
+fn what_a_gateway_cannot_keep_and_spans_that_reach_nobody_are_told_too() {
+    if !has("prometheus") || !has("prometheus-alertmanager") {
+        return;
+    }
+    let files = tempfile::tempdir().unwrap();
+    let state = files.path().join("state");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let collector = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let mesh = TestMesh::new()
+        .gateway_arg("--backchannel-logout")
+        .gateway_flag("--logout-audience", "door")
+        .gateway_flag("--state-dir", state.to_str().unwrap())
+        .invocations(move |invocation, _| invocation.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector))
+        .start();
+    let told = Told::default();
+    let alertmanager = alertmanager(files.path(), told.listen());
+    let gateway = &mesh.gateway;
+    let _prometheus = prometheus(
+        files.path(),
+        alertmanager.address,
+        &[("gapura-gateway", &[gateway])],
+    );
+    let log_out = |id: &str| {
+        let event = "http://schemas.openid.net/event/backchannel-logout";
+        let claims = json!({"iss": ISSUER, "aud": "door", "iat": unix_now(), "jti": id, "sub": "ann", "events": {event: {}}});
+        let form = format!("logout_token={}", mesh.signer.token(&claims));
+        let post = mesh.post("/.gapura/backchannel-logout", form);
+        let form = "application/x-www-form-urlencoded";
+        post.header("Content-Type", form).send().status
+    };
+    assert_eq!(log_out("1"), 200);
+    // Folders where files should be written fail for root too, as a full disk does.
+    fs::remove_file(state.join("logouts.jsonl")).unwrap();
+    fs::create_dir(state.join("logouts.jsonl")).unwrap();
+    fs::write(state.join("contracts"), "in the way").unwrap();
+    assert_eq!(log_out("2"), 503);
+    let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}}).to_string();
+    mesh.plugin.on("/openapi.json", move |exchange| {
+        exchange.read_body();
+        let json = "Content-Type: application/json\r\n";
+        exchange.answer("200 OK", json, document.as_bytes());
+        Then::Keep
+    });
+    mesh.write_registry("echo", &mesh.entry(&json!({"openapi": null})));
+    told.wait_for(Alarm::Logouts, gateway, "firing");
+    told.wait_for(Alarm::Contracts, gateway, "firing");
+    // Spans for as long as it takes: each post is tried for seconds before its spans are given up.
+    let (to, alert) = within(SOON, "spans are dropped", || {
+        assert_eq!(mesh.get("/echo/x").token_of("7", "42").send().status, 200);
+        told.find(|_, alert| alert["labels"]["alertname"] == "GapuraSpansDropped")
+    });
+    assert_eq!(
+        (to.as_str(), &alert["status"]),
+        ("morning", &json!("firing"))
+    );
+    fs::remove_dir(state.join("logouts.jsonl")).unwrap();
+    fs::remove_file(state.join("contracts")).unwrap();
+    assert_eq!(log_out("3"), 200);
+    mesh.write_registry(
+        "echo",
+        &mesh.entry(&json!({"openapi": null, "version": "1.0.1"})),
+    );
+    told.wait_for(Alarm::Logouts, gateway, "resolved");
+    told.wait_for(Alarm::Contracts, gateway, "resolved");
+}
+
 /// What the dashboard asks, with its panel.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let mut queries = Vec::new();
@@ -417,7 +500,14 @@ fn each_query_of_the_dashboard_and_each_rule_is_answered_with_what_the_programs_
         .start();
     let dir = tempfile::tempdir().unwrap();
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-    let prometheus = prometheus(dir.path(), nobody, &[&mesh.gateway], &[&mesh.sidecar]);
+    let prometheus = prometheus(
+        dir.path(),
+        nobody,
+        &[
+            ("gapura-gateway", &[&mesh.gateway]),
+            ("gapura-sidecar", &[&mesh.sidecar]),
+        ],
+    );
     let traffic = || {
         for path in ["/echo/x", "/again/x"] {
             let request = mesh.get(path).header("X-Company-Id", "1");

@@ -66,6 +66,22 @@ pub(super) const MOST: [&str; 5] = [
 /// Deeper than this `allOf` is looked at no more.
 const DEEPEST: usize = 16;
 
+/// How much there is to look at in a value.
+fn weight(value: &Value) -> usize {
+    /// So many bytes of text are as much as a value.
+    const TEXT: usize = 64;
+    match value {
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 1,
+        Value::Object(members) => {
+            let each = members.iter();
+            let each = each.map(|(name, value)| name.len() / TEXT + weight(value));
+            each.sum::<usize>() + 1
+        }
+        Value::String(text) => text.len() / TEXT + 1,
+        _ => 1,
+    }
+}
+
 impl Types {
     fn of(value: &Value) -> Option<Self> {
         let words: Vec<&str> = match value {
@@ -119,7 +135,16 @@ impl<'d> Facts<'d> {
         if depth == 0 || *left == 0 {
             return;
         }
-        *left -= 1;
+        // Its members count too: a schema of many is looked at wherever another is made of it.
+        let long = |word: &str| match said.get(word) {
+            Some(Value::Object(members)) => members.len(),
+            Some(Value::Array(items)) => items.len(),
+            _ => 0,
+        };
+        let words = ["properties", "required", "anyOf", "oneOf"];
+        let values = ["enum", "const"].map(|word| said.get(word).map_or(0, weight));
+        let looked_at = words.into_iter().map(long).chain(values).sum::<usize>() + 1;
+        *left = left.saturating_sub(looked_at);
         if said.contains_key("$ref") {
             self.add(document, document.resolve_once(schema), depth - 1, left);
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::document::{Document, names_in, shape};
+use crate::document::{Document, is_internal, names_in, shape};
 use crate::fault::short;
 use crate::pointer::At;
 use crate::shape::METHODS;
@@ -33,6 +33,7 @@ pub fn compare(old: &Document, new: &Document) -> Vec<Finding> {
         schemas: Schemas::new(old, new),
     };
     comparison.paths();
+    comparison.webhooks();
     let mut findings = comparison.schemas.findings;
     findings.truncate(FINDINGS_MAX);
     findings
@@ -50,10 +51,6 @@ struct Place<'d> {
     path: &'d str,
     item: &'d Map<String, Value>,
     operation: &'d Map<String, Value>,
-}
-
-fn is_internal(object: &Map<String, Value>) -> bool {
-    object.get("x-internal") == Some(&Value::Bool(true))
 }
 
 impl<'d> Comparison<'d> {
@@ -107,11 +104,46 @@ impl<'d> Comparison<'d> {
         }
     }
 
+    /// What the plugin sends by itself: callers get it.
+    fn webhooks(&mut self) {
+        let (old, new) = (self.old, self.new);
+        let known: BTreeMap<&String, _> = new.webhooks().collect();
+        let at = At::Field(&At::Root, "webhooks");
+        for (webhook, item) in old.webhooks().filter(|(_, item)| !is_internal(item)) {
+            let at = At::Field(&at, webhook);
+            let now = known.get(webhook).filter(|item| !is_internal(item));
+            for method in METHODS {
+                let operation = |item: &'d Map<String, Value>| {
+                    let operation = item.get(method).and_then(Value::as_object);
+                    operation.filter(|operation| !is_internal(operation))
+                };
+                let Some(was) = operation(item) else {
+                    continue;
+                };
+                let at = At::Field(&at, method);
+                let Some(now) = now.and_then(|item| operation(item)) else {
+                    let message = format!("the webhook {} is gone", short(webhook));
+                    self.schemas.found("webhook_removed", &at, message);
+                    continue;
+                };
+                let body = |document: &'d Document, of: &'d Map<String, Value>| {
+                    of.get("requestBody").map(|body| document.resolve(body))
+                };
+                if let (Some(was), Some(now)) = (body(old, was), body(new, now)) {
+                    let name = format!("the webhook {}", short(webhook));
+                    self.content(&name, was, now, Way::Got, &At::Field(&at, "requestBody"));
+                }
+            }
+        }
+    }
+
     fn operation(&mut self, name: &str, old: Place<'d>, new: Place<'d>, at: &At<'_>) {
         self.parameters(name, old, new, at);
         self.body(name, old, new, at);
         self.responses(name, old, new, at);
-        if asks_more(self.security(self.old, old), self.security(self.new, new)) {
+        let (was, now) = (self.security(self.old, old), self.security(self.new, new));
+        let looks = |many| self.schemas.looks(many, at);
+        if asks_more(was, now, looks) {
             let message = format!("{name} asks for an authentication that it did not ask for");
             self.schemas
                 .found("auth_added", &At::Field(at, "security"), message);
@@ -210,8 +242,11 @@ impl<'d> Comparison<'d> {
     fn content(&mut self, name: &str, was: &'d Value, now: &'d Value, way: Way, at: &At<'_>) {
         let content = |of: &'d Value| of.get("content").and_then(Value::as_object);
         let at = At::Field(at, "content");
-        let now = content(now);
-        for (kind, was) in content(was).into_iter().flatten() {
+        let (was, now) = (content(was), content(now));
+        if !self.schemas.looks(was.map_or(0, Map::len), &at) {
+            return;
+        }
+        for (kind, was) in was.into_iter().flatten() {
             let at = At::Field(&at, kind);
             let group = kind.split('/').next().map(|group| format!("{group}/*"));
             let found = now.and_then(|now| {
@@ -240,7 +275,8 @@ impl<'d> Comparison<'d> {
 
 /// Each parameter, by its place and its name; one in the path by which it is there, since its name is nothing to a caller.
 fn parameters<'d>(document: &'d Document, at: Place<'d>) -> Vec<((String, String), &'d Value)> {
-    let names: Vec<&str> = names_in(at.path).collect();
+    let names = names_in(at.path).enumerate();
+    let names: BTreeMap<&str, usize> = names.map(|(index, name)| (name, index)).collect();
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for of in [at.operation, at.item] {
@@ -257,8 +293,7 @@ fn parameters<'d>(document: &'d Document, at: Place<'d>) -> Vec<((String, String
                     .unwrap_or_default()
             };
             let (place, name) = (text("in"), text("name"));
-            let index = names.iter().position(|known| *known == name);
-            let name = match (place, index) {
+            let name = match (place, names.get(name)) {
                 ("path", Some(index)) => index.to_string(),
                 ("header", _) => name.to_ascii_lowercase(),
                 _ => name.to_owned(),
@@ -272,8 +307,12 @@ fn parameters<'d>(document: &'d Document, at: Place<'d>) -> Vec<((String, String
     found
 }
 
-/// Whether somebody who could call can no longer.
-fn asks_more(old: Option<&Vec<Value>>, new: Option<&Vec<Value>>) -> bool {
+/// Whether somebody who could call can no longer; `looks` says whether so much may still be looked at.
+fn asks_more(
+    old: Option<&Vec<Value>>,
+    new: Option<&Vec<Value>>,
+    mut looks: impl FnMut(usize) -> bool,
+) -> bool {
     let nothing = |alternative: &Value| alternative.as_object().is_some_and(Map::is_empty);
     let is_open =
         |of: Option<&Vec<Value>>| of.is_none_or(|of| of.is_empty() || of.iter().any(nothing));
@@ -285,16 +324,24 @@ fn asks_more(old: Option<&Vec<Value>>, new: Option<&Vec<Value>>) -> bool {
     if is_open(old) {
         return true;
     }
-    let fits = |old: &Value, new: &Value| {
-        let wanted = new.as_object().into_iter().flatten();
-        wanted.clone().all(|(scheme, scopes)| {
-            let given = old.get(scheme).and_then(Value::as_array);
-            let scopes = scopes.as_array().into_iter().flatten();
-            given.is_some_and(|given| scopes.clone().all(|scope| given.contains(scope)))
-        })
-    };
     let mut old = old.into_iter().flatten().take(ALTERNATIVES_MAX);
-    old.any(|old| !new.iter().any(|new| fits(old, new)))
+    old.any(|old| !new.iter().any(|new| fits(old, new, &mut looks)))
+}
+
+/// Whether who brings what `old` asks for has all that `new` asks for. What can't be looked at is told of elsewhere.
+fn fits(old: &Value, new: &Value, looks: &mut impl FnMut(usize) -> bool) -> bool {
+    let mut wanted = new.as_object().into_iter().flatten();
+    wanted.all(|(scheme, scopes)| {
+        let Some(given) = old.get(scheme).and_then(Value::as_array) else {
+            return false;
+        };
+        let scopes = scopes.as_array().map(Vec::as_slice).unwrap_or_default();
+        if !looks(given.len() + scopes.len() + 1) {
+            return true;
+        }
+        let given: BTreeSet<Option<&str>> = given.iter().map(Value::as_str).collect();
+        scopes.iter().all(|scope| given.contains(&scope.as_str()))
+    })
 }
 
 #[cfg(test)]

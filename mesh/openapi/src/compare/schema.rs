@@ -28,13 +28,13 @@ pub(super) struct Schemas<'d> {
     new: &'d Document,
     pub(super) findings: Vec<Finding>,
     compared: BTreeSet<(&'d str, &'d str, Way)>,
-    /// Comparisons that are left.
+    /// Looks that are left.
     left: usize,
     depth: usize,
 }
 
-/// Pairs of schemas in one comparison; a document has so many values at most.
-const PAIRS_MAX: usize = 250_000;
+/// Values that one comparison looks at: of each of both documents, a few times in each direction.
+const LOOKS_MAX: usize = 1_000_000;
 
 /// As deep as documents are, and the alternatives of alternatives.
 const DEPTH_MAX: usize = 96;
@@ -49,7 +49,7 @@ impl<'d> Schemas<'d> {
             new,
             findings: Vec::new(),
             compared: BTreeSet::new(),
-            left: PAIRS_MAX,
+            left: LOOKS_MAX,
             depth: 0,
         }
     }
@@ -62,6 +62,23 @@ impl<'d> Schemas<'d> {
                 pointer,
                 message,
             });
+        }
+    }
+
+    /// Whether so much may still be looked at; that nothing more may is a finding.
+    pub(super) fn looks(&mut self, many: usize, at: &At<'_>) -> bool {
+        let left = self.left.checked_sub(many);
+        self.left = left.unwrap_or(0);
+        if left.is_none() {
+            self.not_compared(at);
+        }
+        left.is_some()
+    }
+
+    fn not_compared(&mut self, at: &At<'_>) {
+        if !self.findings.iter().any(|one| one.kind == "not_compared") {
+            let message = "the contracts are too intricate to be compared whole".to_owned();
+            self.found("not_compared", at, message);
         }
     }
 
@@ -86,14 +103,12 @@ impl<'d> Schemas<'d> {
     }
 
     fn pair(&mut self, old: &'d Value, new: &'d Value, way: Way, at: &At<'_>) {
-        let Some(left) = self.left.checked_sub(1).filter(|_| self.depth < DEPTH_MAX) else {
-            if !self.findings.iter().any(|one| one.kind == "not_compared") {
-                let message = "the schemas are too intricate to be compared whole".to_owned();
-                self.found("not_compared", at, message);
-            }
+        if self.depth >= DEPTH_MAX {
+            return self.not_compared(at);
+        }
+        if !self.looks(1, at) {
             return;
-        };
-        self.left = left;
+        }
         self.depth += 1;
         let was = Facts::of(self.old, old, &mut self.left);
         let now = Facts::of(self.new, new, &mut self.left);

@@ -89,6 +89,18 @@ fn what_is_wrong_is_said_with_its_place() {
             "\"x\" stands twice",
         ),
         (
+            json!({"paths": {"/a": {"get": {"operationId": "x"}}}, "webhooks": {"w": {"post": {"operationId": "x"}}}}),
+            "at #/webhooks/w/post: the operationId \"x\" stands twice",
+        ),
+        (
+            json!({"webhooks": {"w": {"post": {"parameters": [{"name": "x", "in": "query"}, {"name": "x", "in": "query"}]}}}}),
+            "the parameter \"x\" stands twice",
+        ),
+        (
+            json!({"webhooks": {"w": []}}),
+            "must be an object of objects",
+        ),
+        (
             json!({"components": {"schemas": {"a b": {}}}}),
             "is no name of a component",
         ),

@@ -188,3 +188,74 @@ fn servers_of_operations_lead_where_they_say() {
     paths.sort_unstable();
     assert_eq!(paths, ["/v1/lab/api/a", "/v1/lab/b", "/v1/lab/v2/a"]);
 }
+
+#[test]
+fn what_a_plugin_sends_by_itself_is_told_to_those_who_see_all_of_it() {
+    let sent = |schema: &str| {
+        let schema = json!({"$ref": format!("#/components/schemas/{schema}")});
+        json!({"content": {"application/json": {"schema": schema}}})
+    };
+    let document = read(&json!({
+        "openapi": "3.1.0", "info": {"title": "t", "version": "1"},
+        "security": [{"key": []}], "servers": [{"url": "https://inside"}],
+        "paths": {"/a": {"get": {"responses": {"200": {"description": "d"}}}}},
+        "webhooks": {
+            "report ready": {"parameters": [{"name": "X-Mark", "in": "header", "schema": {}}, {"name": "id", "in": "path", "schema": {}}],
+                "post": {"operationId": "ready", "tags": ["reports"], "security": [{"key": []}], "servers": [{"url": "/x"}],
+                    "requestBody": sent("Report"), "responses": {"204": {"description": "Taken"}}},
+                "put": {"x-internal": true, "requestBody": sent("Secret")}},
+            "shared": {"$ref": "#/components/pathItems/Shared"},
+            "hidden": {"x-internal": true, "post": {"requestBody": sent("Secret")}},
+            "empty": {"post": {"x-internal": true, "requestBody": sent("Secret")}}
+        },
+        "components": {"schemas": {"Report": {"type": "string"}, "Secret": {"type": "object"}},
+            "pathItems": {"Shared": {"post": {"responses": {"200": {"description": "d"}}}}},
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}}
+    }));
+    let part = Part::of(&document, &site("lab"));
+    assert_eq!(part.operations().len(), 1, "no request leads to a webhook");
+    let all = whole(&[(&part, Seen::All)]);
+    let webhooks = all["webhooks"].as_object().unwrap();
+    let names: Vec<&String> = webhooks.keys().collect();
+    assert_eq!(names, ["lab_report ready", "lab_shared"]);
+    let item = &all["webhooks"]["lab_report ready"];
+    assert_eq!(item["parameters"].as_array().unwrap().len(), 1);
+    let post = &item["post"];
+    assert_eq!(
+        (&post["operationId"], &post["tags"]),
+        (&json!("lab_ready"), &json!(["lab_reports"]))
+    );
+    let schema = &post["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(schema, "#/components/schemas/lab_Report");
+    assert_eq!(
+        post["responses"].as_object().unwrap().len(),
+        1,
+        "the gateway refuses none"
+    );
+    assert_eq!(
+        all["webhooks"]["lab_shared"]["post"]["tags"],
+        json!(["lab"])
+    );
+    let text = all.to_string();
+    for gone in ["\"key\"", "X-Key", "ecret", "inside", "hidden", "empty"] {
+        assert!(!text.contains(gone), "{gone} in {text}");
+    }
+    // Who sees less than all operations sees none of them, and nothing that they alone need.
+    let none = whole(&[(&part, Seen::Marked(&[true]))]);
+    assert!(none.get("webhooks").is_none());
+    assert!(none["components"]["schemas"].get("lab_Report").is_none());
+}
+
+#[test]
+fn webhooks_alone_are_a_contract_and_those_of_an_old_document_are_none() {
+    let document = |version: &str| {
+        json!({"openapi": version, "info": {"title": "t", "version": "1"}, "paths": {},
+            "webhooks": {"w": {"post": {"responses": {"200": {"description": "d"}}}}}})
+    };
+    let part = Part::of(&read(&document("3.1.0")), &site("lab"));
+    let alone = whole(&[(&part, Seen::All)]);
+    assert_eq!(alone["webhooks"].as_object().unwrap().len(), 1);
+    assert_eq!(alone["x-gapura-plugins"]["lab"]["title"], "t");
+    let old = Part::of(&read(&document("3.0.3")), &site("lab"));
+    assert!(whole(&[(&old, Seen::All)]).get("webhooks").is_none());
+}

@@ -349,7 +349,7 @@ function trial() {
       const told = await answer.json();
       if (!answer.ok) throw new Error(told.message);
       const passes = told.code === null;
-      result.replaceChildren(h("p", {}, passes ? pill("goes on", "good") : pill(`${told.status} ${told.code}`, "bad"), told.plugin ? ` to plugin ${told.plugin}` : ""),
+      result.replaceChildren(h("p", {}, passes ? pill(told.own ? "the gateway answers itself" : "goes on", "good") : pill(`${told.status} ${told.code}`, "bad"), told.plugin ? ` to plugin ${told.plugin}` : ""),
         h("ol", { class: "steps" }, told.steps.map((step) => h("li", {}, h("b", {}, step.stage), h("span", {}, step.text)))));
     } catch (error) {
       result.replaceChildren(h("p", { class: "bad" }, error.message));

@@ -7,7 +7,6 @@ use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::super::live::{Asked, Callee};
-use super::super::sampler::Sampler;
 use super::*;
 
 const GIVEN: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -219,47 +218,4 @@ fn no_text_breaks_the_form_or_goes_on_for_ever() {
     assert_eq!(all[0]["name"], "GET /a\"b");
     let path = known["url.path"].as_str().unwrap();
     assert!(path.len() <= TEXT_MOST && long.starts_with(path));
-}
-
-/// Not a promise of the contract, but the figure that one is made from: `cargo test --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_sampled_request_costs() {
-    const ROUNDS: u32 = 200_000;
-    let mut json = Vec::with_capacity(64 * 1024);
-    let path = "/reports".parse().unwrap();
-    let host = HeaderValue::from_static("lab.example:8443");
-    let begun = Instant::now();
-    for _ in 0..ROUNDS {
-        let spans = spans(Trace::parse(GIVEN));
-        spans.takes("/v1/lab");
-        spans.is_for(&host);
-        let callee = Callee {
-            scheme: "https",
-            address: "127.0.0.1".into(),
-            port: Some(19443),
-        };
-        let mut call = spans.call(callee, Some(&path), Version::HTTP_2);
-        let _ = call.header();
-        call.answered(StatusCode::OK, Version::HTTP_2);
-        drop(call);
-        if json.len() > 48 * 1024 {
-            json.clear();
-        }
-        write(
-            &mut json,
-            &served(),
-            &spans,
-            "client.address",
-            SystemTime::now(),
-        );
-    }
-    println!("{:?} a request", begun.elapsed() / ROUNDS);
-    let sampler = Sampler::ratio(0.01);
-    let begun = Instant::now();
-    let taken = (0..ROUNDS)
-        .filter(|round| sampler.takes(&Trace::begin(u128::from(*round) << 32)))
-        .count();
-    let took = begun.elapsed() / ROUNDS;
-    println!("{took:?} to make a trace and decide ({taken} of {ROUNDS} taken)");
 }
