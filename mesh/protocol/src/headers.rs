@@ -352,12 +352,25 @@ fn is_of_rule_2(name: &str) -> bool {
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
 pub fn scrub_response(headers: &mut HeaderMap) -> Stripped {
+    scrub_response_but(headers, |_| false)
+}
+
+/// The same for an answer of a sidecar's: the id that each of them carries stays, for the door to write its own over it, and does not
+/// count.
+pub fn scrub_hop_response(headers: &mut HeaderMap) -> Stripped {
+    scrub_response_but(headers, |name| *name == X_REQUEST_ID)
+}
+
+fn scrub_response_but(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
     remove_where(headers, &mut stripped, |name| {
         let text = name.as_str();
         if is_hop_by_hop(name) {
             return Some(Kind::HopByHop);
+        }
+        if stays(name) {
+            return None;
         }
         if nominated.contains(name) && *name != CONTENT_LENGTH {
             return Some(Kind::Nominated);

@@ -158,6 +158,29 @@ fn an_answer_loses_what_is_inside_the_mesh() {
 }
 
 #[test]
+fn of_a_sidecars_answer_the_id_stays_to_be_written_over_and_nothing_else_of_ours() {
+    let lines = [
+        ("connection", "x-request-id"),
+        ("content-type", "a"),
+        ("x-request-id", "a"),
+        ("x-company-id", "42"),
+        ("x_request_id", "a"),
+    ];
+    let mut headers = map(&lines);
+    let stripped = scrub_hop_response(&mut headers);
+    assert_eq!(names(&headers), ["content-type", "x-request-id"]);
+    assert_eq!(
+        (stripped.of(Kind::Identity), stripped.of(Kind::Alias)),
+        (1, 1)
+    );
+    let mut headers = map(&lines);
+    let stripped = scrub_response(&mut headers);
+    assert_eq!(names(&headers), ["content-type"]);
+    assert_eq!(stripped.of(Kind::Identity), 1);
+    assert_eq!(stripped.of(Kind::Nominated), 1);
+}
+
+#[test]
 fn of_a_requests_trailers_only_grpc_and_what_is_asked_for_pass() {
     let lines = [
         ("grpc-status", "0"),
