@@ -186,24 +186,25 @@ fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
     }
 }
 
-fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
-    headers.insert(X_REQUEST_ID, facts.request_id.header().clone());
-    headers.insert(X_FORWARDED_FOR, facts.client.clone());
-    headers.insert(X_FORWARDED_PROTO, facts.proto.clone());
-    headers.insert(X_FORWARDED_HOST, facts.host.clone());
+fn insert_facts(sent: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
+    let id = headers::unindexed(facts.request_id.header().clone());
+    sent.insert(X_REQUEST_ID, id);
+    sent.insert(X_FORWARDED_FOR, facts.client.clone());
+    sent.insert(X_FORWARDED_PROTO, facts.proto.clone());
+    sent.insert(X_FORWARDED_HOST, facts.host.clone());
     // The rest of its way takes next to nothing; where it is tried again there is less left.
-    headers.insert(
+    sent.insert(
         X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
         plugin.timeout_header.clone(),
     );
     if let Some(prefix) = &plugin.prefix_header {
-        headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+        sent.insert(X_FORWARDED_PREFIX, prefix.clone());
     }
     // A state without a valid parent belongs to no trace of ours.
     if facts.trace.parent().is_none() {
-        headers.remove(TRACESTATE);
+        sent.remove(TRACESTATE);
     }
-    headers.insert(TRACEPARENT, facts.trace.header(facts.span));
+    sent.insert(TRACEPARENT, headers::unindexed(facts.trace.header(facts.span)));
 }
 
 /// Sets what was proven; what was not is gone already.

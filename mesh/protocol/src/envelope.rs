@@ -10,7 +10,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use crate::context::RequestId;
-use crate::headers::X_REQUEST_ID;
+use crate::headers::{X_REQUEST_ID, unindexed};
 
 /// The program that made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +145,8 @@ pub fn refusal(code: Code, by: By, request_id: &RequestId) -> Response<Bytes> {
 /// Names the request that an answer is for.
 #[must_use]
 pub fn with_id<B>(mut answer: Response<B>, request_id: &RequestId) -> Response<B> {
-    answer
-        .headers_mut()
-        .insert(X_REQUEST_ID, request_id.header().clone());
+    let id = unindexed(request_id.header().clone());
+    answer.headers_mut().insert(X_REQUEST_ID, id);
     answer
 }
 

@@ -149,6 +149,14 @@ impl Auth {
     }
 }
 
+/// A value that no other message has, which HPACK is told never to index (RFC 7541, section 7.1.3): in the table of a shared connection
+/// it would push out what all of them say, and be compared with each of its kind that is still there. HTTP/1.1 writes it as any.
+#[must_use]
+pub fn unindexed(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
 /// Whether a name, in lower case, is one that only Gapura may write.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
