@@ -1,8 +1,8 @@
 //! The one rule of which header may pass, on both ends of the hop (CONTRACT section 4).
 //!
-//! In: the header map of a message as its sender wrote it. Out: the same map without what may not pass, and a count of what was
-//! taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
-//! Invariant: whatever a client or a plugin sends, after `scrub_*` no name is left that reads as one of ours, in any spelling that
+//! In: the header map of a message as its sender wrote it. Out: what of it may pass, the same map or its fields one by one, and a
+//! count of what was taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
+//! Invariant: whatever a client or a plugin sends, after `scrub_*` and `pass_*` no name is left that reads as one of ours, in any spelling that
 //! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
 
 mod proxies;
@@ -125,6 +125,12 @@ impl Stripped {
     /// Counts `count` more of a kind.
     pub fn add(&mut self, kind: Kind, count: u32) {
         self.0[kind as usize] += count;
+    }
+
+    /// Counts one fewer of a kind: what was taken stands in its place again.
+    pub fn pardon(&mut self, kind: Kind) {
+        let count = &mut self.0[kind as usize];
+        *count = count.saturating_sub(1);
     }
 }
 
@@ -259,33 +265,45 @@ fn remove_where(
     }
 }
 
-/// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names, and names by which
-/// proxies tell who somebody is, the plugin asks for. `Host`,
-/// `Content-Length` and `Authorization` are the caller's business.
-pub fn scrub_client_request(
-    headers: &mut HeaderMap,
+/// Rule 1: gives to `pass` each field of a client's request that may go on, and counts the others. `forwarded` says which `X-*`
+/// names, and names by which proxies tell who somebody is, the plugin asks for. `Host`, `Content-Length` and `Authorization` are the
+/// caller's business. Nothing is removed: what goes on is a map of its own, and the request as it came can be asked again.
+pub fn pass_client_request<'h>(
+    headers: &'h HeaderMap,
     forwarded: impl Fn(&HeaderName) -> bool,
+    mut pass: impl FnMut(&'h HeaderName, &'h HeaderValue),
 ) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
-    remove_where(headers, &mut stripped, |name| {
-        let text = name.as_str();
-        if !is_plain(text) {
-            return Some(Kind::Alias);
+    for (name, value) in headers {
+        match judge_of_client(name, &nominated, &forwarded) {
+            None => pass(name, value),
+            Some(kind) => stripped.add(kind, 1),
         }
-        if is_hop_by_hop(name) {
-            return Some(Kind::HopByHop);
-        }
-        if is_reserved(text) {
-            return Some(Kind::Identity);
-        }
-        if nominated.contains(name) {
-            return (!is_never_nominated(name)).then_some(Kind::Nominated);
-        }
-        let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
-        (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
-    });
+    }
     stripped
+}
+
+fn judge_of_client(
+    name: &HeaderName,
+    nominated: &[HeaderName],
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Option<Kind> {
+    let text = name.as_str();
+    if !is_plain(text) {
+        return Some(Kind::Alias);
+    }
+    if is_hop_by_hop(name) {
+        return Some(Kind::HopByHop);
+    }
+    if is_reserved(text) {
+        return Some(Kind::Identity);
+    }
+    if nominated.contains(name) {
+        return (!is_never_nominated(name)).then_some(Kind::Nominated);
+    }
+    let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
+    (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
 }
 
 /// Rule 3: takes from a request on the hop all that the gateway does not vouch for, and our own marks.
