@@ -1,6 +1,8 @@
 //! Makes of a client's request the one that goes on: our headers in, everything of its kind out.
 //!
-//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `upstream` sends.
+//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `upstream` sends. The client's head
+//! stays as it is until the answer comes, so that what has to be sent once more is made once more: a copy kept for that would cost
+//! every request, and hardly any needs it.
 //! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a request that has not passed
 //! authentication, authorisation and the header rule cannot be sent on, it does not compile.
 
@@ -20,8 +22,8 @@ use gapura_telemetry::span::Spans;
 use gapura_transport::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TE, TRAILER};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::uri::{self, Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
 use crate::authorise::Permit;
 use crate::registry::Plugin;
@@ -38,10 +40,21 @@ pub(crate) struct Outgoing {
     pub(crate) spans: Option<Rc<Spans>>,
 }
 
+/// What an [`Outgoing`] is made of.
+pub(crate) struct Origin<'a> {
+    pub(crate) permit: &'a Permit,
+    /// As the client wrote it.
+    pub(crate) head: &'a Parts,
+    pub(crate) facts: Facts<'a>,
+    /// For a plugin that has no sidecar.
+    pub(crate) signer: Option<&'a Signer>,
+}
+
 /// What is known of a request beside its head.
+#[derive(Clone)]
 pub(crate) struct Facts<'a> {
     /// Its name everywhere.
-    pub(crate) request_id: &'a RequestId,
+    pub(crate) request_id: RequestId,
     /// Its trace.
     pub(crate) trace: Trace,
     /// Our own part of the trace.
@@ -69,102 +82,125 @@ pub(crate) struct Facts<'a> {
 /// A body from here on goes on a connection of its own: two copies of it through a shared one cost more, and stall others.
 const BULK: u64 = 1024 * 1024;
 
-/// Makes the request that goes on, and counts what was taken from the client's.
-///
-/// # Errors
-/// If the host or the path cannot be written in the next protocol.
-pub(crate) fn prepare(
-    permit: &Permit,
-    mut head: Parts,
-    facts: &Facts<'_>,
-    signer: Option<&Signer>,
-) -> Result<(Outgoing, Stripped), Error> {
-    let plugin = permit.plugin();
-    let takes_trailers = head
-        .headers
-        .get(TE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let grpc = is_grpc(&head.headers);
-    let trailer = headers::announced_by_request(&head.headers, |name| {
-        plugin.forward_headers.takes_from(name, false)
-            && !plugin.strip_headers.names_it(name.as_str())
-    });
-    if head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header()) {
-        // The client's own id was kept: it is set anew below, and nothing was taken.
-        head.headers.remove(X_REQUEST_ID);
-    }
-    let mut stripped = headers::scrub_client_request(&mut head.headers, |name| {
-        plugin.forward_headers.takes_from(name, facts.is_proxy)
-    });
-    strip(&mut head.headers, plugin, &mut stripped);
-    if head.version == Version::HTTP_2 {
-        headers::join_cookies(&mut head.headers);
-    }
-    if !permit.passes_token() {
-        head.headers.remove(AUTHORIZATION);
-    }
-    head.headers.reserve(16);
-    if let Some(names) = trailer {
-        head.headers.insert(TRAILER, names);
-    }
-    let sidecar = !plugin.upstream.is_plaintext();
-    if sidecar {
-        vouch(&mut head.headers, plugin);
-        head.headers.insert(X_GAPURA_AUTH, permit.auth().header());
-    }
-    insert_facts(&mut head.headers, plugin, facts);
-    insert_context(&mut head.headers, permit);
-    for (name, value) in &plugin.inject_headers {
-        head.headers.insert(name, value.clone());
-    }
-    let carrier = carrier(&head.headers, facts, grpc);
-    let shared = sidecar && carrier == Carrier::Shared;
-    head.uri = target(head.uri, facts, shared.then_some(&facts.host))?;
-    if let (Some(signer), true) = (signer, plugin.signed) {
-        sign(&mut head, permit, facts, signer);
-    }
-    if shared {
-        head.headers.remove(HOST);
-        head.version = Version::HTTP_2;
-    } else {
-        head.headers.insert(HOST, facts.host.clone());
-        head.version = Version::HTTP_11;
-    }
-    if sidecar && takes_trailers {
-        // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
-        head.headers
-            .insert(TE, HeaderValue::from_static("trailers"));
-    }
-    if facts.websocket {
-        tunnel::set_headers(&mut head.headers);
-    }
-    head.extensions.clear();
-    Ok((
-        Outgoing {
-            plugin: plugin.clone(),
+/// Room for the fields that are added: with it the map grows for hardly any request.
+const ADDED: usize = 16;
+
+impl Origin<'_> {
+    /// Makes the request that goes on, and counts what of the client's does not.
+    ///
+    /// # Errors
+    /// If the host or the path cannot be written in the next protocol.
+    pub(crate) fn prepare(&self) -> Result<(Outgoing, Stripped), Error> {
+        let Self {
+            permit,
             head,
+            facts,
+            signer,
+        } = self;
+        let plugin = permit.plugin();
+        let (mut sent, stripped) = self.passed();
+        if head.version == Version::HTTP_2 {
+            headers::join_cookies(&mut sent);
+        }
+        // Both are for one connection only: where nothing of that kind was, neither is looked for.
+        let of_connection = stripped.of(Kind::HopByHop) > 0;
+        let takes_trailers = of_connection && takes_trailers(&head.headers);
+        if of_connection && let Some(names) = announced(&head.headers, plugin) {
+            sent.insert(TRAILER, names);
+        }
+        let sidecar = !plugin.upstream.is_plaintext();
+        if sidecar {
+            vouch(&mut sent, plugin);
+            sent.insert(X_GAPURA_AUTH, permit.auth().header());
+        }
+        insert_facts(&mut sent, plugin, facts);
+        insert_context(&mut sent, permit);
+        for (name, value) in &plugin.inject_headers {
+            sent.insert(name, value.clone());
+        }
+        let carrier = carrier(&sent, facts, is_grpc(&head.headers));
+        let shared = sidecar && carrier == Carrier::Shared;
+        let (mut next, ()) = Request::new(()).into_parts();
+        next.method = head.method.clone();
+        next.uri = target(&head.uri, facts, shared.then_some(&facts.host))?;
+        if let (Some(signer), true) = (signer, plugin.signed)
+            && let Some(proof) = sign(&next, permit, facts, signer)
+        {
+            sent.insert(X_INTERNAL_SIGNATURE, proof);
+        }
+        if shared {
+            next.version = Version::HTTP_2;
+        } else {
+            sent.insert(HOST, facts.host.clone());
+            next.version = Version::HTTP_11;
+        }
+        if sidecar && takes_trailers {
+            // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
+            sent.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if facts.websocket {
+            tunnel::set_headers(&mut sent);
+        }
+        next.headers = sent;
+        let outgoing = Outgoing {
+            plugin: plugin.clone(),
+            head: next,
             carrier,
             spans: None,
-        },
-        stripped,
-    ))
+        };
+        Ok((outgoing, stripped))
+    }
+
+    /// The head once more, as it was made.
+    pub(crate) fn again(&self) -> Option<Request<()>> {
+        let (outgoing, _) = self.prepare().ok()?;
+        Some(Request::from_parts(outgoing.head, ()))
+    }
+
+    /// The client's fields that go on, with room for ours.
+    fn passed(&self) -> (HeaderMap, Stripped) {
+        let (head, facts, plugin) = (self.head, &self.facts, self.permit.plugin());
+        let mut passed = HeaderMap::with_capacity(head.headers.len() + ADDED);
+        let mut named = 0;
+        let asked_for = |name: &HeaderName| plugin.forward_headers.takes_from(name, facts.is_proxy);
+        let mut stripped = headers::pass_client_request(&head.headers, asked_for, |name, value| {
+            if plugin.strip_headers.names_it(name.as_str()) {
+                named += 1;
+            } else if !self.is_replaced(name) {
+                passed.append(name.clone(), value.clone());
+            }
+        });
+        stripped.add(Kind::X, named);
+        if stripped.of(Kind::Identity) > 0
+            && head.headers.get(X_REQUEST_ID) == Some(facts.request_id.header())
+        {
+            // The client's own id was kept: it is set anew, and nothing was taken.
+            stripped.pardon(Kind::Identity);
+        }
+        (passed, stripped)
+    }
+
+    /// Whether we write this field ourselves, or leave it out, without counting it as taken.
+    fn is_replaced(&self, name: &HeaderName) -> bool {
+        *name == HOST
+            || *name == TRACEPARENT
+            || (*name == AUTHORIZATION && !self.permit.passes_token())
+            // A state without a valid parent belongs to no trace of ours.
+            || (*name == TRACESTATE && self.facts.trace.parent().is_none())
+    }
 }
 
-/// Takes what the plugin's file names, a token that would go on too.
-fn strip(headers: &mut HeaderMap, plugin: &Plugin, stripped: &mut Stripped) {
-    if plugin.strip_headers.is_empty() {
-        return;
-    }
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| plugin.strip_headers.names_it(name.as_str()))
-        .cloned()
-        .collect();
-    for name in named {
-        let count = headers.get_all(&name).iter().count();
-        headers.remove(&name);
-        stripped.add(Kind::X, u32::try_from(count).unwrap_or(u32::MAX));
-    }
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let said = headers.get(TE);
+    said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The trailers that a request announces and that its plugin may see.
+fn announced(headers: &HeaderMap, plugin: &Plugin) -> Option<HeaderValue> {
+    headers::announced_by_request(headers, |name| {
+        plugin.forward_headers.takes_from(name, false)
+            && !plugin.strip_headers.names_it(name.as_str())
+    })
 }
 
 /// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
@@ -186,24 +222,26 @@ fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
     }
 }
 
-fn insert_facts(headers: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
-    headers.insert(X_REQUEST_ID, facts.request_id.header().clone());
-    headers.insert(X_FORWARDED_FOR, facts.client.clone());
-    headers.insert(X_FORWARDED_PROTO, facts.proto.clone());
-    headers.insert(X_FORWARDED_HOST, facts.host.clone());
+fn insert_facts(sent: &mut HeaderMap, plugin: &Plugin, facts: &Facts<'_>) {
+    sent.insert(
+        X_REQUEST_ID,
+        headers::unindexed(facts.request_id.header().clone()),
+    );
+    sent.insert(X_FORWARDED_FOR, facts.client.clone());
+    sent.insert(X_FORWARDED_PROTO, facts.proto.clone());
+    sent.insert(X_FORWARDED_HOST, facts.host.clone());
     // The rest of its way takes next to nothing; where it is tried again there is less left.
-    headers.insert(
+    sent.insert(
         X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
         plugin.timeout_header.clone(),
     );
     if let Some(prefix) = &plugin.prefix_header {
-        headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+        sent.insert(X_FORWARDED_PREFIX, prefix.clone());
     }
-    // A state without a valid parent belongs to no trace of ours.
-    if facts.trace.parent().is_none() {
-        headers.remove(TRACESTATE);
-    }
-    headers.insert(TRACEPARENT, facts.trace.header(facts.span));
+    sent.insert(
+        TRACEPARENT,
+        headers::unindexed(facts.trace.header(facts.span)),
+    );
 }
 
 /// Sets what was proven; what was not is gone already.
@@ -240,40 +278,36 @@ fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
 }
 
 /// The target below the mount, the query as it came.
-fn target(uri: Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Result<Uri, Error> {
-    let mut parts = uri.into_parts();
-    let untouched = parts
-        .path_and_query
-        .as_ref()
-        .is_some_and(|known| known.path() == facts.rest);
-    if !untouched {
-        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
-        let text = match query {
-            Some(query) => format!("{}?{query}", facts.rest),
-            None => facts.rest.to_owned(),
-        };
-        parts.path_and_query = Some(
+fn target(uri: &Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Result<Uri, Error> {
+    let mut parts = uri::Parts::default();
+    let path_and_query = match uri.path_and_query() {
+        Some(known) if known.path() == facts.rest => known.clone(),
+        known => {
+            let text = match known.and_then(PathAndQuery::query) {
+                Some(query) => format!("{}?{query}", facts.rest),
+                None => facts.rest.to_owned(),
+            };
             PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
-                .map_err(|_| Error::Unwritable)?,
-        );
-    }
-    (parts.scheme, parts.authority) = match authority {
-        Some(host) => (
-            Some(Scheme::HTTPS),
-            Some(Authority::try_from(host.as_bytes()).map_err(|_| Error::Unwritable)?),
-        ),
-        None => (None, None),
+                .map_err(|_| Error::Unwritable)?
+        }
     };
+    parts.path_and_query = Some(path_and_query);
+    if let Some(host) = authority {
+        parts.scheme = Some(Scheme::HTTPS);
+        let authority = Authority::try_from(host.as_bytes()).map_err(|_| Error::Unwritable)?;
+        parts.authority = Some(authority);
+    }
     Uri::from_parts(parts).map_err(|_| Error::Unwritable)
 }
 
-fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {
+/// The proof of what `next` says of its caller.
+fn sign(next: &Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) -> Option<HeaderValue> {
     let caller = permit.caller();
     let context = Context {
         plugin: &permit.plugin().name,
         seconds: facts.now,
-        method: head.method.as_str(),
-        target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        method: next.method.as_str(),
+        target: next.uri.path_and_query().map_or("/", PathAndQuery::as_str),
         request_id: facts.request_id.as_str(),
         user: caller.map_or("", |caller| UserId::as_str(caller.user())),
         company: caller.map_or("", |caller| TenantId::as_str(caller.tenant())),
@@ -284,7 +318,5 @@ fn sign(head: &mut Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) {
             .and_then(|caller| caller.actor())
             .map_or("", UserId::as_str),
     };
-    if let Some(value) = signer.sign(&context) {
-        head.headers.insert(X_INTERNAL_SIGNATURE, value);
-    }
+    signer.sign(&context)
 }

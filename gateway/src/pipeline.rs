@@ -129,9 +129,10 @@ impl Pipeline {
             upload::take(incoming, &head, permit.plugin(), self.settings.body_rate).await?; // upload.rs: its body
         let judged = Judged::of(&permit, &head, route.path); // envelope.rs: does it answer as all do
         let found = Found::of(route, host, &websocket, &upload);
-        let outgoing = self.outgoing(&permit, head, found, visit)?; // outgoing.rs, upstream/mirror.rs: headers
+        let origin = self.origin(&permit, &head, &found, visit);
+        let outgoing = self.outgoing(&origin, &found.route, visit)?; // outgoing.rs, upstream/mirror.rs: headers
         let sent = self
-            .send(&permit, &cluster, outgoing, upload, visit)
+            .send(&origin, &cluster, outgoing, upload, visit)
             .await?; // upstream/: whose turn, mTLS to the sidecar
         let answer = self.answered(sent, &permit, &websocket, visit)?; // respond.rs: what may leave
         match judged {

@@ -6,7 +6,9 @@
 use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
 use gapura_protocol::grpc::is_grpc;
-use gapura_protocol::headers::{self, X_GAPURA_MADE, announced_by_response, scrub_response};
+use gapura_protocol::headers::{
+    self, X_GAPURA_MADE, announced_by_response, scrub_hop_response, scrub_response,
+};
 use gapura_runtime::exchange::Exchange;
 use gapura_telemetry::access::Record;
 use gapura_telemetry::log::{Level, Log, chain};
@@ -188,12 +190,16 @@ fn scrub(headers: &mut HeaderMap, sidecar: bool, record: &mut Record) {
     let made = headers.get(X_GAPURA_MADE).filter(|_| sidecar);
     record.code = made.and_then(|word| Code::from_word(word.as_bytes()));
     let trailer = announced_by_response(headers);
-    let stripped = scrub_response(headers);
+    let stripped = if sidecar {
+        scrub_hop_response(headers)
+    } else {
+        scrub_response(headers)
+    };
     if let Some(names) = trailer {
         headers.insert(TRAILER, names);
     }
-    // Ours: the id that every answer on the hop carries, and the mark of the sidecar's own.
-    let ours = u32::from(sidecar) + u32::from(record.code.is_some());
+    // The mark of the sidecar's own is ours.
+    let ours = u32::from(record.code.is_some());
     for kind in headers::Kind::ALL {
         let count = stripped.of(kind);
         record.stripped.add(

@@ -16,7 +16,7 @@ use crate::authenticate::VerifiedCaller;
 use crate::authorise::Permit;
 use crate::grpc;
 use crate::limits::TURN_WITHIN;
-use crate::outgoing::{self, Facts, Outgoing};
+use crate::outgoing::{Facts, Origin, Outgoing};
 use crate::registry::Canary;
 use crate::rejection::Rejection;
 use crate::respond;
@@ -27,7 +27,7 @@ use crate::upstream::cluster::{AtCanary, Cluster};
 use crate::upstream::mirror::{self, Mirroring, Prepared};
 
 use super::Pipeline;
-use super::visit::{Found, Visit};
+use super::visit::{Found, Reached, Visit};
 
 /// What became of a request that was sent.
 pub(super) struct Sent {
@@ -39,22 +39,21 @@ pub(super) struct Sent {
 }
 
 impl Pipeline {
-    /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
-    pub(super) fn outgoing(
-        &self,
-        permit: &Permit,
-        head: Parts,
-        found: Found<'_>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
-        let (route, spans) = (found.route, visit.exchange.record.spans.clone());
+    /// What the request that goes on is made of, now and where it goes once more.
+    pub(super) fn origin<'a>(
+        &'a self,
+        permit: &'a Permit,
+        head: &'a Parts,
+        found: &Found<'a>,
+        visit: &Visit<'_>,
+    ) -> Origin<'a> {
         // A call that is recorded has one of its own instead: upstream/mod.rs.
-        let span = match &spans {
+        let span = match &visit.exchange.record.spans {
             Some(spans) => spans.id(),
             None => SpanId::new(self.worker.random.next()),
         };
         let facts = Facts {
-            request_id: &visit.exchange.record.request_id,
+            request_id: visit.exchange.record.request_id.clone(),
             trace: visit.trace,
             span,
             client: visit.address.header.clone(),
@@ -62,36 +61,50 @@ impl Pipeline {
             proto: visit
                 .client
                 .proto(&head.headers, |ip| self.settings.is_proxy(ip)),
-            host: found.host,
-            rest: route.path,
+            host: found.host.clone(),
+            rest: found.route.path,
             websocket: found.websocket,
             bodiless: found.bodiless,
             large: found.large,
             now: visit.now,
         };
+        Origin {
+            permit,
+            head,
+            facts,
+            signer: self.signer.as_deref(),
+        }
+    }
+
+    /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
+    pub(super) fn outgoing(
+        &self,
+        origin: &Origin<'_>,
+        route: &Reached<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Outgoing, Option<Prepared>), Rejection> {
         let canary = route.plugin.canary.as_ref();
         let copy = canary
             .zip(route.running.canary.as_ref())
-            .and_then(|canary| self.copy(canary, permit, &head, &facts));
-        let signer = self.signer.as_deref();
-        let (mut outgoing, stripped) = outgoing::prepare(permit, head, &facts, signer)?;
-        outgoing.spans = spans;
+            .and_then(|canary| self.copy(canary, origin));
+        let (mut outgoing, stripped) = origin.prepare()?;
+        outgoing.spans = visit.exchange.record.spans.clone();
         visit.exchange.record.stripped = stripped;
         Ok((outgoing, copy))
     }
 
     /// A copy for the canary, which stands in the request's trace beside what is sent to the plugin.
-    fn copy(
-        &self,
-        (canary, at): (&Canary, &AtCanary),
-        permit: &Permit,
-        head: &Parts,
-        facts: &Facts<'_>,
-    ) -> Option<Prepared> {
+    fn copy(&self, (canary, at): (&Canary, &AtCanary), origin: &Origin<'_>) -> Option<Prepared> {
         if !canary.mirror {
             return None;
         }
         at.cluster.allowance().request();
+        let Origin {
+            permit,
+            head,
+            facts,
+            signer,
+        } = origin;
         let company = permit.caller().map(VerifiedCaller::tenant);
         let is_read = head.method == Method::GET || head.method == Method::HEAD;
         if !is_read || !facts.bodiless || facts.websocket || !canary.takes(company) {
@@ -106,10 +119,13 @@ impl Pipeline {
             if !canary.mirror_token {
                 copy.headers.remove(AUTHORIZATION);
             }
-            let permit = permit.for_copy(&at.plugin);
-            let signer = self.signer.as_deref();
-            let prepared = outgoing::prepare(&permit, copy, facts, signer).ok()?;
-            Some(prepared.0)
+            let origin = Origin {
+                permit: &permit.for_copy(&at.plugin),
+                head: &copy,
+                facts: facts.clone(),
+                signer: *signer,
+            };
+            Some(origin.prepare().ok()?.0)
         })
     }
 
@@ -117,7 +133,7 @@ impl Pipeline {
     /// when its original does: a plugin that is full costs its canary nothing.
     pub(super) async fn send(
         &self,
-        permit: &Permit,
+        origin: &Origin<'_>,
         cluster: &Arc<Cluster>,
         (outgoing, copy): (Outgoing, Option<Prepared>),
         upload: Upload,
@@ -131,7 +147,9 @@ impl Pipeline {
             ..
         } = upload;
         visit.exchange.upload = Some(progress.clone());
+        let permit = origin.permit;
         let plugin = permit.plugin();
+        let again = || origin.again();
         let mut hint = |status, head| respond::hint(interim.as_ref(), plugin, status, head);
         let sent = pin!(async {
             let in_flight = {
@@ -144,7 +162,7 @@ impl Pipeline {
             let by = (visit.owner, &mut hint as _);
             let upstreams = &self.upstreams; // upstream/: an instance, mTLS to its sidecar
             let mut answer = upstreams
-                .send(cluster, outgoing, body, &progress, by)
+                .send(cluster, (outgoing, &again), body, &progress, by)
                 .await?;
             visit.exchange.record.upstream = Some(begun.elapsed());
             if framing::settle_answer(answer.response.headers_mut()) {

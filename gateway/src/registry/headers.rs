@@ -191,12 +191,6 @@ impl HeaderPatterns {
         (is_proxy || !tells_who(name.as_str())) && self.takes(name)
     }
 
-    /// Whether none may pass.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.prefixes.is_empty()
-    }
-
     /// The names and, with their `*`, the beginnings of names.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         let exact = self.exact.iter().map(ToString::to_string);

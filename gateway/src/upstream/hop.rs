@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gapura_http2::Owner;
+use gapura_http2::client::Remake;
 use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Body, BodyFault, UploadState};
@@ -69,6 +70,8 @@ pub(super) struct Way<'a> {
     pub(super) elsewhere: &'a dyn Fn() -> bool,
     /// Whose connections it may prove too large for, where it does not say how large it is.
     pub(super) outgrows: Option<&'a Arc<Cluster>>,
+    /// Makes its head once more; without it a copy of that is kept.
+    pub(super) again: Option<&'a Remake<'a>>,
 }
 
 /// Why a request got no answer on this hop.
@@ -196,7 +199,8 @@ impl Hop {
                 request = request.map(|body| body.with(Box::new(outgrown)));
             }
             let by = (owner, &mut *hint);
-            match shared::send(&connection, request, patience, by, &self.dialer.worker).await {
+            let sent = (request, way.again);
+            match shared::send(&connection, sent, patience, by, &self.dialer.worker).await {
                 Ok(answer) => return Ok(answer),
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {

@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gapura_http2::Owner;
+use gapura_http2::client::Remake;
 use gapura_protocol::grpc::is_grpc;
 use gapura_protocol::headers::TRACEPARENT;
 use gapura_runtime::worker::Worker;
@@ -64,7 +65,7 @@ use hop::Way;
 use instance::Instance;
 use outcome::Watch;
 use place::{Place, Seat, Ways};
-use retry::{Spare, Tries};
+use retry::Tries;
 
 pub(crate) use error::Error;
 
@@ -91,6 +92,8 @@ struct Sending<'a> {
     several: bool,
     /// Where it is told how each try went, if the request is sampled.
     spans: Option<Rc<Spans>>,
+    /// Makes its head once more, as it was first.
+    again: Option<&'a Remake<'a>>,
 }
 
 /// One try, at one instance.
@@ -99,6 +102,10 @@ struct Try<'a> {
     begun: Instant,
     /// Where it has been already, if it may still go on from here without having been sent.
     beyond: Option<&'a [Arc<Instance>]>,
+    /// Makes its head once more, as it is in this try.
+    again: Option<&'a Remake<'a>>,
+    /// Its body, if all of it may be sent once more to another.
+    spare: Option<Bytes>,
 }
 
 /// How one try ended.
@@ -133,15 +140,16 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request of `owner` and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet, another instance or a fresh connection
-    /// is tried; what may have arrived goes to another one only as `retry` allows it.
+    /// Sends a request of `owner` and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet,
+    /// another instance or a fresh connection is tried; what may have arrived goes to another one only as `retry` allows it, its head
+    /// made once more by `again`.
     ///
     /// # Errors
     /// [`Error`]
     pub(crate) async fn send(
         &self,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
+        (outgoing, again): (Outgoing, &Remake<'_>),
         body: Body,
         upload: &Rc<Upload>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
@@ -151,6 +159,7 @@ impl Upstreams {
             Carrier::Alone => Some(cluster.alone().ok_or(Error::Overloaded)?),
         };
         let by = (owner, hint);
+        let outgoing = (outgoing, again);
         let sent = self.send_on(cluster, outgoing, body, upload, by).await;
         match leave {
             None => sent,
@@ -161,7 +170,7 @@ impl Upstreams {
     async fn send_on(
         &self,
         cluster: &Arc<Cluster>,
-        outgoing: Outgoing,
+        (outgoing, again): (Outgoing, &Remake<'_>),
         body: Body,
         upload: &Rc<Upload>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
@@ -196,17 +205,19 @@ impl Upstreams {
             retry: plugin.retry,
             several,
             spans,
+            again: Some(again),
         };
         let request = Request::from_parts(head, body);
         let begun = Instant::now();
         let seat = self.first(&sending, repeatable, begun)?;
-        let spare = repeatable.then(|| Spare::of(&request, &small));
         let first = Try {
             seat: &seat,
             begun,
             beyond: several.then_some(&[]),
+            again: Some(again),
+            spare: repeatable.then(|| small.clone()),
         };
-        match self.try_at(&sending, first, request, spare, hint).await {
+        match self.try_at(&sending, first, request, hint).await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
             // Boxed: nothing is wrong as a rule, and the frame would be part of every request's.
@@ -244,15 +255,21 @@ impl Upstreams {
                 return failed.into_result();
             };
             tries.once_more(request.headers_mut());
-            let spare = small.as_ref().map(|small| Spare::of(&request, small));
             seat = next;
             let more = sending.several && tries.unsent < sending.retry.attempts.max(1);
+            let again = || {
+                let mut head = sending.again?()?;
+                tries.once_more(head.headers_mut());
+                Some(head)
+            };
             let next = Try {
                 seat: &seat,
                 begun: Instant::now(),
                 beyond: more.then_some(&tries.tried),
+                again: Some(&again),
+                spare: small.clone(),
             };
-            match self.try_at(sending, next, request, spare, hint).await {
+            match self.try_at(sending, next, request, hint).await {
                 Tried::Done(answer) => return Ok(answer),
                 Tried::Over(error) => return Err(error),
                 Tried::Again(again) => (request, failed) = (again.request, again.failed),
@@ -283,9 +300,10 @@ impl Upstreams {
             seat,
             begun,
             beyond,
+            again,
+            spare,
         }: Try<'_>,
         mut request: Request<Body>,
-        spare: Option<Spare>,
         hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
@@ -305,14 +323,26 @@ impl Upstreams {
                 cluster.has_another(|one| Arc::ptr_eq(one, here) || is_known(one))
             })
         };
+        let as_here = || {
+            let mut head = again?()?;
+            if let Some(call) = &call {
+                head.headers_mut().insert(TRACEPARENT, call.header());
+            }
+            Some(head)
+        };
         let way = Way {
             carrier: sending.carrier,
             question: false,
             elsewhere: &elsewhere,
             outgrows: says_no_length(&request).then_some(cluster),
+            again: again.is_some().then_some(&as_here),
         };
         let by = (sending.owner, hint);
         let sent = seat.hop.send(request, way, &sending.patience, by).await;
+        let elsewhere = |spare: Bytes| {
+            let head = sending.again?()?;
+            Some(head.map(|()| Body::full(spare)))
+        };
         if let Some(call) = &mut call {
             match &sent {
                 Ok(Answer { response, .. }) => call.answered(response.status(), response.version()),
@@ -326,8 +356,8 @@ impl Upstreams {
             Ok(answer) => {
                 let bad = watch.answered(&answer, sending.sidecar);
                 let answer = watch.carried(answer);
-                match spare.filter(|_| bad) {
-                    Some(spare) => Tried::again(spare.into_request(), Failed::Refused(answer)),
+                match spare.filter(|_| bad).and_then(elsewhere) {
+                    Some(request) => Tried::again(request, Failed::Refused(answer)),
                     None => Tried::Done(answer),
                 }
             }
@@ -344,8 +374,8 @@ impl Upstreams {
             Err(hop::Error::Final(error)) => {
                 watch.lost(&error);
                 let lost = matches!(error, Error::Unreachable(_) | Error::Identity(_));
-                match spare.filter(|_| lost) {
-                    Some(spare) => Tried::again(spare.into_request(), Failed::Lost(error)),
+                match spare.filter(|_| lost).and_then(elsewhere) {
+                    Some(request) => Tried::again(request, Failed::Lost(error)),
                     None => Tried::Over(error),
                 }
             }
@@ -403,6 +433,7 @@ impl Upstreams {
             sidecar: !outgoing.plugin.upstream.is_plaintext(),
             retry: outgoing.plugin.retry,
             spans: None,
+            again: None,
         };
         let begun = Instant::now();
         let seat = self.first(&sending, false, begun)?;
@@ -412,8 +443,10 @@ impl Upstreams {
             seat: &seat,
             begun,
             beyond: None,
+            again: None,
+            spare: None,
         };
-        let tried = self.try_at(&sending, once, request, None, nobody);
+        let tried = self.try_at(&sending, once, request, nobody);
         match tried.await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
@@ -440,6 +473,7 @@ impl Upstreams {
             question: true,
             elsewhere: &|| false,
             outgrows: None,
+            again: None,
         };
         let sent = hop.send(request, way, &patience, (&owner, nobody));
         sent.await.map_err(|error| match error {

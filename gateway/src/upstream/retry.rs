@@ -14,9 +14,9 @@ use bytes::{Bytes, BytesMut};
 use gapura_protocol::grpc::{GRPC_TIMEOUT, format_timeout, parse_timeout};
 use gapura_protocol::headers::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS;
 use gapura_transport::body::{Body, BodyFault};
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, Request};
 use http_body::Body as _;
 
 use super::instance::Instance;
@@ -31,12 +31,6 @@ pub(super) struct Tries {
     pub(super) unsent: u32,
     /// When it was sent for the first time.
     begun: Instant,
-}
-
-/// A request as it can be made once more.
-pub(super) struct Spare {
-    head: Box<Parts>,
-    body: Bytes,
 }
 
 /// A body up to this is kept until the answer comes, so that it can be sent again.
@@ -69,26 +63,6 @@ impl Tries {
         {
             headers.insert(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, left.into());
         }
-    }
-}
-
-impl Spare {
-    /// A second of this request, if it may be sent twice.
-    pub(super) fn of(request: &Request<Body>, body: &Bytes) -> Self {
-        let mut copy = Request::new(()).into_parts().0;
-        copy.method = request.method().clone();
-        copy.uri = request.uri().clone();
-        copy.version = request.version();
-        copy.headers = request.headers().clone();
-        Self {
-            head: Box::new(copy),
-            body: body.clone(),
-        }
-    }
-
-    /// The request.
-    pub(super) fn into_request(self) -> Request<Body> {
-        Request::from_parts(*self.head, Body::full(self.body))
     }
 }
 
@@ -131,7 +105,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use http::{HeaderValue, Method};
+    use http::{HeaderValue, Method, Request};
 
     fn head(method: Method, length: Option<usize>) -> Parts {
         let mut request = Request::new(());

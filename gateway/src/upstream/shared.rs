@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use gapura_http::http1::Rest;
 use gapura_http2::Owner;
-use gapura_http2::client::Connection;
+use gapura_http2::client::{Connection, Remake};
 use gapura_runtime::worker::Worker;
 use gapura_transport::body::{Attachment, Body, End, Upload, UploadState};
 use gapura_transport::timers::Timers;
@@ -26,18 +26,18 @@ struct Carrying {
     whole: bool,
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer. `again` makes its head once more, where the connection ends before that.
 ///
 /// # Errors
 /// [`Failed`]
 pub(super) async fn send(
     connection: &Shared,
-    request: Request<Body>,
+    (request, again): (Request<Body>, Option<&Remake<'_>>),
     patience: &Patience<'_>,
     (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     worker: &Rc<Worker>,
 ) -> Result<Answer, Failed> {
-    let sending = pin!(connection.send(request, owner, hint));
+    let sending = pin!(connection.send_as(request, again, owner, hint));
     let answer = patience.answered(sending).await??;
     let (head, incoming) = answer.into_parts();
     let is_whole = http_body::Body::is_end_stream(&incoming);

@@ -174,8 +174,10 @@ impl Received {
     pub(super) fn is_end(&self) -> bool {
         match self.at {
             At::Body => {
+                // `h2` is asked last, and not while bytes are known to come: each question to it takes a lock.
                 self.trailers.is_none()
-                    && (self.stream.is_end_stream() || (self.left.is_whole() && !self.announced))
+                    && ((self.left.is_whole() && !self.announced)
+                        || (!self.left.is_short() && self.stream.is_end_stream()))
             }
             At::End => true,
             At::Failed(_) => false,

@@ -181,8 +181,9 @@ impl RequestId {
             text[at..at + 2].copy_from_slice(&hex_digits(*byte));
             at += 2;
         }
+        // Of one piece with its count: what is copied of a slice would make one of its own at the first clone.
         Self(
-            HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+            HeaderValue::from_maybe_shared(Bytes::from_owner(text))
                 .unwrap_or(HeaderValue::from_static("unnamed")),
         )
     }

@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 
 use crate::codes;
 use crate::context::RequestId;
-use crate::headers::X_REQUEST_ID;
+use crate::headers::{X_REQUEST_ID, unindexed};
 
 /// The program that made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +116,8 @@ pub fn refusal(code: Code, by: By, request_id: &RequestId) -> Response<Bytes> {
 /// Names the request that an answer is for.
 #[must_use]
 pub fn with_id<B>(mut answer: Response<B>, request_id: &RequestId) -> Response<B> {
-    answer
-        .headers_mut()
-        .insert(X_REQUEST_ID, request_id.header().clone());
+    let id = unindexed(request_id.header().clone());
+    answer.headers_mut().insert(X_REQUEST_ID, id);
     answer
 }
 

@@ -1,8 +1,8 @@
 //! The one rule of which header may pass, on both ends of the hop (CONTRACT section 4).
 //!
-//! In: the header map of a message as its sender wrote it. Out: the same map without what may not pass, and a count of what was
-//! taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
-//! Invariant: whatever a client or a plugin sends, after `scrub_*` no name is left that reads as one of ours, in any spelling that
+//! In: the header map of a message as its sender wrote it. Out: what of it may pass, the same map or its fields one by one, and a
+//! count of what was taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
+//! Invariant: whatever a client or a plugin sends, after `scrub_*` and `pass_*` no name is left that reads as one of ours, in any spelling that
 //! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
 
 mod proxies;
@@ -126,6 +126,12 @@ impl Stripped {
     pub fn add(&mut self, kind: Kind, count: u32) {
         self.0[kind as usize] += count;
     }
+
+    /// Counts one fewer of a kind: what was taken stands in its place again.
+    pub fn pardon(&mut self, kind: Kind) {
+        let count = &mut self.0[kind as usize];
+        *count = count.saturating_sub(1);
+    }
 }
 
 impl Auth {
@@ -147,6 +153,14 @@ impl Auth {
             _ => None,
         }
     }
+}
+
+/// A value that no other message has, which HPACK is told never to index (RFC 7541, section 7.1.3): in the table of a shared connection
+/// it would push out what all of them say, and be compared with each of its kind that is still there. HTTP/1.1 writes it as any.
+#[must_use]
+pub fn unindexed(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Whether a name, in lower case, is one that only Gapura may write.
@@ -251,33 +265,45 @@ fn remove_where(
     }
 }
 
-/// Rule 1: takes from a client's request all that may not go on. `forwarded` says which `X-*` names, and names by which
-/// proxies tell who somebody is, the plugin asks for. `Host`,
-/// `Content-Length` and `Authorization` are the caller's business.
-pub fn scrub_client_request(
-    headers: &mut HeaderMap,
+/// Rule 1: gives to `pass` each field of a client's request that may go on, and counts the others. `forwarded` says which `X-*`
+/// names, and names by which proxies tell who somebody is, the plugin asks for. `Host`, `Content-Length` and `Authorization` are the
+/// caller's business. Nothing is removed: what goes on is a map of its own, and the request as it came can be asked again.
+pub fn pass_client_request<'h>(
+    headers: &'h HeaderMap,
     forwarded: impl Fn(&HeaderName) -> bool,
+    mut pass: impl FnMut(&'h HeaderName, &'h HeaderValue),
 ) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
-    remove_where(headers, &mut stripped, |name| {
-        let text = name.as_str();
-        if !is_plain(text) {
-            return Some(Kind::Alias);
+    for (name, value) in headers {
+        match judge_of_client(name, &nominated, &forwarded) {
+            None => pass(name, value),
+            Some(kind) => stripped.add(kind, 1),
         }
-        if is_hop_by_hop(name) {
-            return Some(Kind::HopByHop);
-        }
-        if is_reserved(text) {
-            return Some(Kind::Identity);
-        }
-        if nominated.contains(name) {
-            return (!is_never_nominated(name)).then_some(Kind::Nominated);
-        }
-        let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
-        (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
-    });
+    }
     stripped
+}
+
+fn judge_of_client(
+    name: &HeaderName,
+    nominated: &[HeaderName],
+    forwarded: impl Fn(&HeaderName) -> bool,
+) -> Option<Kind> {
+    let text = name.as_str();
+    if !is_plain(text) {
+        return Some(Kind::Alias);
+    }
+    if is_hop_by_hop(name) {
+        return Some(Kind::HopByHop);
+    }
+    if is_reserved(text) {
+        return Some(Kind::Identity);
+    }
+    if nominated.contains(name) {
+        return (!is_never_nominated(name)).then_some(Kind::Nominated);
+    }
+    let x = (text.starts_with("x-") || tells_who(text)) && !forwarded(name);
+    (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
 }
 
 /// Rule 3: takes from a request on the hop all that the gateway does not vouch for, and our own marks.
@@ -352,12 +378,25 @@ fn is_of_rule_2(name: &str) -> bool {
 
 /// Rule 6: takes from an answer, on either end, what is for one connection or inside the mesh only.
 pub fn scrub_response(headers: &mut HeaderMap) -> Stripped {
+    scrub_response_but(headers, |_| false)
+}
+
+/// The same for an answer of a sidecar's: the id that each of them carries stays, for the door to write its own over it, and does not
+/// count.
+pub fn scrub_hop_response(headers: &mut HeaderMap) -> Stripped {
+    scrub_response_but(headers, |name| *name == X_REQUEST_ID)
+}
+
+fn scrub_response_but(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
     remove_where(headers, &mut stripped, |name| {
         let text = name.as_str();
         if is_hop_by_hop(name) {
             return Some(Kind::HopByHop);
+        }
+        if stays(name) {
+            return None;
         }
         if nominated.contains(name) && *name != CONTENT_LENGTH {
             return Some(Kind::Nominated);

@@ -1,7 +1,7 @@
 //! After a client's headers have been scrubbed, no name is left that anybody could read as one of ours.
 
 use gapura_protocol::headers::{
-    hop_context, is_reserved, scrub_client_request, scrub_hop_request, scrub_request_trailers,
+    hop_context, is_reserved, pass_client_request, scrub_hop_request, scrub_request_trailers,
     scrub_response,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -22,6 +22,15 @@ fn map(bytes: &[u8]) -> HeaderMap {
         map.append(name, value);
     }
     map
+}
+
+fn passed(sent: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::new();
+    let asked_for = |name: &HeaderName| !is_reserved(name.as_str());
+    pass_client_request(sent, asked_for, |name, value| {
+        passed.append(name.clone(), value.clone());
+    });
+    passed
 }
 
 fn assert_clean(map: &HeaderMap) {
@@ -53,12 +62,9 @@ fn assert_clean(map: &HeaderMap) {
 pub fn check(bytes: &[u8]) {
     let sent = map(bytes);
 
-    let mut request = sent.clone();
-    scrub_client_request(&mut request, |name| !is_reserved(name.as_str()));
+    let request = passed(&sent);
     assert_clean(&request);
-    let mut again = request.clone();
-    scrub_client_request(&mut again, |name| !is_reserved(name.as_str()));
-    assert_eq!(again, request, "twice is once");
+    assert_eq!(passed(&request), request, "twice is once");
 
     let mut trailers = sent.clone();
     scrub_request_trailers(&mut trailers, |_| false);

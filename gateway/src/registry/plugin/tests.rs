@@ -47,7 +47,7 @@ fn the_required_fields_are_enough() {
     assert_eq!(plugin.auth, AuthMode::GatewayVerified);
     assert!(
         !plugin.keep_mount_prefix
-            && plugin.forward_headers.is_empty()
+            && plugin.forward_headers.names().next().is_none()
             && plugin.inject_headers.is_empty()
     );
     assert_eq!(plugin.timeout, Duration::from_secs(30));

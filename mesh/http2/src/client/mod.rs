@@ -132,6 +132,9 @@ struct State<T> {
     share: Rc<Share>,
 }
 
+/// Makes the head of a request once more.
+pub type Remake<'a> = dyn Fn() -> Option<Request<()>> + 'a;
+
 /// What the owner of a connection tells its users. Unlike a [`Connection`] it does not keep it open.
 pub struct Handle<T>(Rc<State<T>>);
 
@@ -223,9 +226,27 @@ where
     ///
     /// # Errors
     /// [`SendError`]
-    pub async fn send<B>(
+    pub fn send<B>(
         &self,
         request: Request<B>,
+        owner: &Rc<Owner>,
+        interim: impl FnMut(StatusCode, HeaderMap),
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError<B>>>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        self.send_as(request, None, owner, interim)
+    }
+
+    /// The same, of a request whose head can be made once more: where it is given back it is that of `again`, which is asked then and
+    /// not before. Without `again` a copy is kept of each head that has no body behind it.
+    ///
+    /// # Errors
+    /// [`SendError`]
+    pub async fn send_as<B>(
+        &self,
+        request: Request<B>,
+        again: Option<&Remake<'_>>,
         owner: &Rc<Owner>,
         mut interim: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Response<Incoming>, SendError<B>>
@@ -245,7 +266,10 @@ where
         let head = Request::from_parts(parts, ());
         // The connection may have died unseen, or end before an answer; what can be said again is kept for that.
         let written = self.state.traffic.written.get();
-        let spare = if ended { Spare::of(&head) } else { None };
+        let spare = match again {
+            None if ended => Spare::of(&head),
+            _ => None,
+        };
         let (answer, stream) = sender
             .send_request(head, ended)
             .map_err(|_| SendError::Protocol("the request can't be sent over HTTP/2"))?;
@@ -271,8 +295,10 @@ where
             Err(Failed::Stream(error)) => {
                 // Behind an interim answer somebody is at work on it.
                 let silent = sent.interims == self.state.settings.interims;
-                let again = spare.zip(whole).filter(|_| silent);
-                let again = again.and_then(|(spare, body)| spare.into_request(body));
+                let again = whole.filter(|_| silent).and_then(|body| match again {
+                    Some(again) => Some(again()?.map(|()| body)),
+                    None => spare?.into_request(body),
+                });
                 match again {
                     Some(again) if self.is_unsent(&error, written) => {
                         Err(self.unsent(again, &error))

@@ -252,6 +252,51 @@ async fn what_reached_nobody_comes_back_whole() {
 }
 
 #[tokio::test]
+async fn a_head_that_can_be_made_once_more_is_made_then_and_not_before() {
+    locally(async {
+        let sent = |it: &Opened, body: TestBody, made: &Rc<Cell<u32>>| {
+            let (connection, made) = (it.connection.clone(), made.clone());
+            tokio::task::spawn_local(async move {
+                let again = || {
+                    made.set(made.get() + 1);
+                    Some(get("/again"))
+                };
+                let (request, owner) = (asking().map(|_| body), owner());
+                let sent = connection.send_as(request, Some(&again), &owner, |_, _| {});
+                sent.await
+            })
+        };
+        let made = Rc::new(Cell::new(0));
+        let mut it = opened().await;
+        let answer = sent(&it, TestBody::empty(), &made);
+        it.raw.until(HEADERS).await;
+        it.raw.answer(1, END_STREAM, &[]).await;
+        assert!(answer.await.unwrap().is_ok() && made.get() == 0);
+        // The peer did not look at it.
+        let answer = sent(&it, TestBody::empty(), &made);
+        it.raw.until(HEADERS).await;
+        it.raw.send(RST_STREAM, 0, 3, &7_u32.to_be_bytes()).await;
+        let Err(SendError::Unsent { request, .. }) = answer.await.unwrap() else {
+            panic!("not unsent")
+        };
+        assert_eq!((request.uri().path(), made.get()), ("/again", 1));
+        // It went with the connection; what has a body does not come back, and is not made.
+        for (body, comes_back) in [(TestBody::empty(), true), (TestBody::from("abc"), false)] {
+            let (mut it, made) = (opened().await, Rc::new(Cell::new(0)));
+            let answer = sent(&it, body, &made);
+            it.raw.until(HEADERS).await;
+            drop(it.raw);
+            let Err(SendError::Closed { request, .. }) = answer.await.unwrap() else {
+                panic!("not closed")
+            };
+            assert_eq!(request.is_some(), comes_back);
+            assert_eq!(made.get(), u32::from(comes_back));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_goodbye_ends_new_requests_and_not_those_under_way() {
     locally(async {
         let mut it = opened().await;

@@ -23,9 +23,18 @@ fn nothing(_: &HeaderName) -> bool {
     false
 }
 
+/// What of a client's request goes on, and what was taken.
+fn passed(headers: &HeaderMap, forwarded: impl Fn(&HeaderName) -> bool) -> (HeaderMap, Stripped) {
+    let mut passed = HeaderMap::new();
+    let stripped = pass_client_request(headers, forwarded, |name, value| {
+        passed.append(name.clone(), value.clone());
+    });
+    (passed, stripped)
+}
+
 #[test]
 fn a_client_keeps_its_own_headers_and_loses_ours() {
-    let mut headers = map(&[
+    let headers = map(&[
         ("host", "a"),
         ("accept", "*/*"),
         ("cookie", "a=1"),
@@ -44,7 +53,7 @@ fn a_client_keeps_its_own_headers_and_loses_ours() {
         ("proxy", "evil"),
         ("baggage", "a=b"),
     ]);
-    let stripped = scrub_client_request(&mut headers, nothing);
+    let (headers, stripped) = passed(&headers, nothing);
     assert_eq!(names(&headers), ["accept", "cookie", "host"]);
     assert_eq!(stripped.of(Kind::Identity), 10);
     assert_eq!(stripped.of(Kind::X), 4);
@@ -52,8 +61,8 @@ fn a_client_keeps_its_own_headers_and_loses_ours() {
 
 #[test]
 fn forward_headers_let_a_plugin_see_what_it_asks_for_and_nothing_reserved() {
-    let mut headers = map(&[("x-custom", "1"), ("x-other", "2"), ("x-role", "admin")]);
-    scrub_client_request(&mut headers, |_| true);
+    let headers = map(&[("x-custom", "1"), ("x-other", "2"), ("x-role", "admin")]);
+    let (headers, _) = passed(&headers, |_| true);
     assert_eq!(names(&headers), ["x-custom", "x-other"]);
 }
 
@@ -67,14 +76,14 @@ fn every_alias_of_a_name_is_dropped_each_line_counted() {
         ("user_agent", "a"),
     ]);
     headers.append("x_company_id", HeaderValue::from_static("8"));
-    let stripped = scrub_client_request(&mut headers, |_| true);
+    let (headers, stripped) = passed(&headers, |_| true);
     assert!(headers.is_empty());
     assert_eq!(stripped.of(Kind::Alias), 6);
 }
 
 #[test]
 fn every_connection_line_is_read() {
-    let mut headers = map(&[
+    let headers = map(&[
         ("connection", "close, Cookie"),
         ("connection", "Accept , host,content-length"),
         ("cookie", "a"),
@@ -87,7 +96,7 @@ fn every_connection_line_is_read() {
         ("http2-settings", "A"),
         ("user-agent", "c"),
     ]);
-    let stripped = scrub_client_request(&mut headers, nothing);
+    let (headers, stripped) = passed(&headers, nothing);
     assert_eq!(names(&headers), ["content-length", "host", "user-agent"]);
     assert_eq!(stripped.of(Kind::Nominated), 2);
     assert_eq!(stripped.of(Kind::HopByHop), 6);
@@ -155,6 +164,29 @@ fn an_answer_loses_what_is_inside_the_mesh() {
         names(&headers),
         ["content-type", "my_header", "set-cookie", "x-powered-by"]
     );
+}
+
+#[test]
+fn of_a_sidecars_answer_the_id_stays_to_be_written_over_and_nothing_else_of_ours() {
+    let lines = [
+        ("connection", "x-request-id"),
+        ("content-type", "a"),
+        ("x-request-id", "a"),
+        ("x-company-id", "42"),
+        ("x_request_id", "a"),
+    ];
+    let mut headers = map(&lines);
+    let stripped = scrub_hop_response(&mut headers);
+    assert_eq!(names(&headers), ["content-type", "x-request-id"]);
+    assert_eq!(
+        (stripped.of(Kind::Identity), stripped.of(Kind::Alias)),
+        (1, 1)
+    );
+    let mut headers = map(&lines);
+    let stripped = scrub_response(&mut headers);
+    assert_eq!(names(&headers), ["content-type"]);
+    assert_eq!(stripped.of(Kind::Identity), 1);
+    assert_eq!(stripped.of(Kind::Nominated), 1);
 }
 
 #[test]
@@ -307,7 +339,7 @@ proptest! {
             headers.append(CONNECTION, HeaderValue::from_str(line).unwrap());
         }
         let before = headers.len();
-        let stripped = scrub_client_request(&mut headers, |_| true);
+        let (headers, stripped) = passed(&headers, |_| true);
         prop_assert_eq!(before, headers.len() + stripped.total() as usize);
         for name in headers.keys() {
             let folded: String = name.as_str().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
