@@ -11,7 +11,6 @@ use gapura_protocol::headers::{
     Auth, HopContext, Stripped, TRACEPARENT, announced_by_request, hop_context, join_cookies,
     scrub_hop_request,
 };
-use gapura_protocol::path::is_canonical;
 use gapura_transport::tunnel;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
@@ -66,7 +65,7 @@ pub(crate) fn check(
     seen: &mut Seen,
 ) -> Result<Trusted, Code> {
     let target = framing::check(&head, &head.uri, &HOP_LIMITS)?;
-    if !is_canonical(head.uri.path().as_bytes()) {
+    if !target.path.came_so() {
         return Err(Code::BadRequest);
     }
     let host = target.host.ok_or(Code::BadRequest)?;

@@ -49,12 +49,10 @@ pub(super) fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), &'s
 
 /// Takes out of the head of an answer what HTTP/2 has no place for. Whether it asks for the connection's end.
 pub(super) fn drop_connection_fields(status: StatusCode, headers: &mut HeaderMap) -> bool {
-    let closes = headers.contains_key(CONNECTION) && ConnectionOptions::of(headers).close;
+    let mut closes = false;
     // Where one of them is, the others may be.
-    if headers.contains_key(CONNECTION)
-        || headers.contains_key(TRANSFER_ENCODING)
-        || headers.contains_key(UPGRADE)
-    {
+    if headers.keys().any(is_of_connection) {
+        closes = ConnectionOptions::of(headers).close;
         headers.remove(CONNECTION);
         headers.remove(TRANSFER_ENCODING);
         headers.remove(UPGRADE);
@@ -65,6 +63,10 @@ pub(super) fn drop_connection_fields(status: StatusCode, headers: &mut HeaderMap
         headers.remove(CONTENT_LENGTH);
     }
     closes
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    *name == CONNECTION || *name == TRANSFER_ENCODING || *name == UPGRADE
 }
 
 /// Whether an answer of this status never has a body.

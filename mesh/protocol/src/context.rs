@@ -152,10 +152,17 @@ impl RequestId {
     /// [`Invalid`] unless the text has the form above.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
         if Self::fits(text) {
-            value(text).map(Self)
+            value(text).map(Self::named)
         } else {
             Err(Invalid)
         }
+    }
+
+    /// HTTP/2 is told not to index it: a value that never comes again only drives those out of its table that do, and each one is
+    /// compared with all that are still in there.
+    fn named(mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        Self(value)
     }
 
     fn fits(text: &[u8]) -> bool {
@@ -182,7 +189,7 @@ impl RequestId {
             at += 2;
         }
         // Of one piece with its count: what is copied of a slice would make one of its own at the first clone.
-        Self(
+        Self::named(
             HeaderValue::from_maybe_shared(Bytes::from_owner(text))
                 .unwrap_or(HeaderValue::from_static("unnamed")),
         )
@@ -190,14 +197,14 @@ impl RequestId {
 }
 
 macro_rules! as_header {
-    ($($name:ident),*) => {$(
+    ($($name:ident = $make:expr),*) => {$(
         impl $name {
             /// Takes a header's value as it stands, without copying it.
             ///
             /// # Errors
             /// [`Invalid`] where `parse` says so.
             pub fn of_header(value: &HeaderValue) -> Result<Self, Invalid> {
-                if Self::fits(value.as_bytes()) { Ok(Self(value.clone())) } else { Err(Invalid) }
+                if Self::fits(value.as_bytes()) { Ok($make(value.clone())) } else { Err(Invalid) }
             }
 
             /// The value as it stands in a header.
@@ -227,7 +234,12 @@ macro_rules! as_header {
     )*};
 }
 
-as_header!(TenantId, UserId, Roles, RequestId);
+as_header!(
+    TenantId = TenantId,
+    UserId = UserId,
+    Roles = Roles,
+    RequestId = RequestId::named
+);
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -300,6 +312,20 @@ mod tests {
             "18446744073709551615"
         );
         assert_eq!(TenantId::from_number(0), Err(Invalid));
+    }
+
+    #[test]
+    fn what_names_one_request_is_never_indexed_and_what_comes_again_is() {
+        let given = HeaderValue::from_static("r-1");
+        for id in [
+            RequestId::parse(b"r-1").unwrap(),
+            RequestId::of_header(&given).unwrap(),
+            RequestId::new_v7(1, 2),
+        ] {
+            assert!(id.header().is_sensitive(), "{id}");
+        }
+        let tenant = TenantId::of_header(&given).unwrap();
+        assert!(!tenant.header().is_sensitive());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::envelope::Code;
 use crate::host::is_authority;
+use crate::once::{Once, Several};
 use crate::path::CanonicalPath;
 
 /// How much of a head is taken.
@@ -51,7 +52,7 @@ pub struct Target<'a> {
 /// # Errors
 /// The code of the refusal.
 pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'a>, Code> {
-    check_fields(head, limits)?;
+    let stated = check_fields(head, limits)?;
     let query = uri.query().map_or(0, |query| query.len() + 1);
     if uri.path().len() + query > limits.target {
         return Err(Code::UriTooLong);
@@ -59,7 +60,7 @@ pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'
     if uri.query().is_some_and(|query| !query.is_ascii()) {
         return Err(Code::BadRequest);
     }
-    let host = host(head, uri)?;
+    let host = host(head, stated.host, uri)?;
     let path = CanonicalPath::parse(uri.path().as_bytes()).map_err(|_| Code::BadRequest)?;
     Ok(Target { path, host })
 }
@@ -72,47 +73,90 @@ pub fn check_server_wide(head: &Parts, limits: &Limits) -> Result<Option<()>, Co
     if head.method != Method::OPTIONS || head.uri.path() != "*" {
         return Ok(None);
     }
-    check_fields(head, limits)?;
-    host(head, &head.uri)?;
+    let stated = check_fields(head, limits)?;
+    host(head, stated.host, &head.uri)?;
     Ok(Some(()))
 }
 
+/// What the fields of a head say of its framing and its target.
+#[derive(Default)]
+struct Stated<'h> {
+    /// Bytes of all fields: 4 on top of each name and value, as HTTP/1 writes them.
+    size: usize,
+    length: Once<'h>,
+    coding: Once<'h>,
+    authorization: Once<'h>,
+    host: Once<'h>,
+}
+
+impl<'h> Stated<'h> {
+    fn by(headers: &'h HeaderMap) -> Self {
+        let mut stated = Self::default();
+        for (name, value) in headers {
+            stated.size += name.as_str().len() + value.len() + 4;
+            if *name == HOST {
+                stated.host.note(value);
+            } else if *name == CONTENT_LENGTH {
+                stated.length.note(value);
+            } else if *name == TRANSFER_ENCODING {
+                stated.coding.note(value);
+            } else if *name == AUTHORIZATION {
+                stated.authorization.note(value);
+            }
+        }
+        stated
+    }
+
+    /// The length that a head states, in one way alone: one length, or one `chunked`, or neither (RFC 9112, section 6.1).
+    fn length(&self) -> Result<Option<&'h [u8]>, Code> {
+        let (length, coding) = (self.length.value()?, self.coding.value()?);
+        let chunked = |coding: &HeaderValue| {
+            coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+        };
+        match coding {
+            Some(coding) if length.is_some() || !chunked(coding) => Err(Code::BadRequest),
+            _ => Ok(length.map(HeaderValue::as_bytes)),
+        }
+    }
+}
+
+impl From<Several> for Code {
+    fn from(_: Several) -> Self {
+        Self::BadRequest
+    }
+}
+
 /// What holds whatever the target is.
-fn check_fields(head: &Parts, limits: &Limits) -> Result<(), Code> {
+fn check_fields<'h>(head: &'h Parts, limits: &Limits) -> Result<Stated<'h>, Code> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Code::MethodNotAllowed);
     }
-    check_size(&head.headers, limits)?;
-    if stated_length(&head.headers)?
+    let stated = Stated::by(&head.headers);
+    if head.headers.len() > limits.fields || stated.size > limits.head {
+        return Err(Code::HeadersTooLarge);
+    }
+    if stated
+        .length()?
         .is_some_and(|stated| length(stated).is_none() || is_padded(stated))
     {
         return Err(Code::BadRequest);
     }
-    only(&head.headers, &AUTHORIZATION)?;
-    Ok(())
-}
-
-/// The size of a head: 4 bytes on top of each name and value, as HTTP/1 writes them.
-fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), Code> {
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if headers.len() > limits.fields || size > limits.head {
-        Err(Code::HeadersTooLarge)
-    } else {
-        Ok(())
-    }
+    stated.authorization.value()?;
+    Ok(stated)
 }
 
 /// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is. A length that
 /// goes on is of our own writing.
 #[must_use]
 pub fn settle_answer(headers: &mut HeaderMap) -> bool {
-    if check_size(headers, &HOP_LIMITS).is_err() {
+    let stated = Stated::by(headers);
+    if headers.len() > HOP_LIMITS.fields || stated.size > HOP_LIMITS.head {
         return false;
     }
-    let stated = match stated_length(headers) {
+    let stated = match stated.length() {
         Ok(Some(stated)) => stated,
         Ok(None) => return true,
         Err(_) => return false,
@@ -141,35 +185,9 @@ fn is_padded(length: &[u8]) -> bool {
     length.len() > 1 && length.first() == Some(&b'0')
 }
 
-/// The length that a head states, in one way alone: one length, or one `chunked`, or neither (RFC 9112, section 6.1).
-fn stated_length(headers: &HeaderMap) -> Result<Option<&[u8]>, Code> {
-    let (length, coding) = (
-        only(headers, &CONTENT_LENGTH)?,
-        only(headers, &TRANSFER_ENCODING)?,
-    );
-    let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
-    match coding {
-        Some(coding) if length.is_some() || !chunked(coding) => Err(Code::BadRequest),
-        _ => Ok(length),
-    }
-}
-
-/// The value of a field that may stand there once.
-fn only<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Result<Option<&'h [u8]>, Code> {
-    let mut lines = headers.get_all(name).into_iter();
-    match (lines.next(), lines.next()) {
-        (line, None) => Ok(line.map(HeaderValue::as_bytes)),
-        (_, Some(_)) => Err(Code::BadRequest),
-    }
-}
-
 /// The one host of a request: `Host`, `:authority` and an absolute target must agree.
-fn host(head: &Parts, uri: &Uri) -> Result<Option<HeaderValue>, Code> {
-    let mut lines = head.headers.get_all(HOST).into_iter();
-    let (line, second) = (lines.next(), lines.next());
-    if second.is_some() {
-        return Err(Code::BadRequest);
-    }
+fn host(head: &Parts, line: Once<'_>, uri: &Uri) -> Result<Option<HeaderValue>, Code> {
+    let line = line.value()?;
     if uri
         .scheme_str()
         .is_some_and(|scheme| !matches!(scheme, "http" | "https"))

@@ -14,7 +14,8 @@ use http::header::{
 
 pub use proxies::tells_who;
 
-use crate::context::{RequestId, Roles, TenantId, UserId};
+use crate::context::{Invalid, RequestId, Roles, TenantId, UserId};
+use crate::once::{Once, Several};
 
 /// The name of a request everywhere.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -179,9 +180,19 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// Whether a name is safe from being folded into another: only letters, digits and `-`.
 fn is_plain(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    name.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// The characters of such a name, looked up since each one of each field is asked.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-';
+        byte += 1;
+    }
+    plain
+};
 
 /// The reserved name that a plugin might read a name with odd characters as.
 fn folds_to_reserved(name: &str) -> bool {
@@ -218,6 +229,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// The names that all `Connection` lines of a map list, in lower case (RFC 9110, section 7.6.1). Bytes that are no name stay out.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut names = Vec::new();
+    if !headers.keys().any(|name| *name == CONNECTION) {
+        return names;
+    }
     for line in headers.get_all(CONNECTION) {
         for option in line.as_bytes().split(|byte| *byte == b',') {
             let option = option.trim_ascii();
@@ -310,15 +324,18 @@ fn judge_of_client(
 pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
-    let vouched: Vec<HeaderValue> = headers
-        .get_all(X_GAPURA_VOUCHED)
-        .into_iter()
-        .cloned()
-        .collect();
+    let mut vouched: Vec<HeaderValue> = Vec::new();
     // Our own marks have done their work, and are no sign of an attack: they go first and do not count.
-    [X_GAPURA_AUTH, X_GAPURA_VOUCHED, X_GAPURA_PROBE]
-        .iter()
-        .for_each(|mark| drop(headers.remove(mark)));
+    if headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-gapura-"))
+    {
+        headers.remove(X_GAPURA_AUTH);
+        headers.remove(X_GAPURA_PROBE);
+        if let Entry::Occupied(entry) = headers.entry(X_GAPURA_VOUCHED) {
+            vouched.extend(entry.remove_entry_mult().1);
+        }
+    }
     let is_vouched = |text: &str| {
         let names = vouched
             .iter()
@@ -518,27 +535,22 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, one of the others has no user, or
 /// any of them stands beside a mark that says nothing was proven.
 pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
-    let request_id = single(headers, &X_REQUEST_ID)?.ok_or(BadContext)?;
+    let mut lines = ContextLines::default();
+    for (name, value) in headers {
+        lines.note(name.as_str(), value);
+    }
+    let request_id = lines.request_id.value()?.ok_or(BadContext)?;
     let context = HopContext {
-        request_id: RequestId::of_header(request_id).map_err(|_| BadContext)?,
-        user: single(headers, &X_USER_ID)?
-            .map(UserId::of_header)
-            .transpose()
-            .map_err(|_| BadContext)?,
-        tenant: single(headers, &X_COMPANY_ID)?
-            .map(TenantId::of_header)
-            .transpose()
-            .map_err(|_| BadContext)?,
-        roles: single(headers, &X_ROLE)?
-            .map(Roles::of_header)
-            .transpose()
-            .map_err(|_| BadContext)?,
-        actor: single(headers, &X_ACTOR_ID)?
-            .map(UserId::of_header)
-            .transpose()
-            .map_err(|_| BadContext)?,
-        auth: single(headers, &X_GAPURA_AUTH)?.and_then(|value| Auth::from_word(value.as_bytes())),
-        probe: headers.contains_key(X_GAPURA_PROBE),
+        request_id: RequestId::of_header(request_id)?,
+        user: lines.user.value()?.map(UserId::of_header).transpose()?,
+        tenant: lines.tenant.value()?.map(TenantId::of_header).transpose()?,
+        roles: lines.roles.value()?.map(Roles::of_header).transpose()?,
+        actor: lines.actor.value()?.map(UserId::of_header).transpose()?,
+        auth: lines
+            .auth
+            .value()?
+            .and_then(|value| Auth::from_word(value.as_bytes())),
+        probe: lines.probe,
     };
     let of_a_user = context.tenant.is_some() || context.roles.is_some() || context.actor.is_some();
     let orphan = of_a_user && context.user.is_none();
@@ -551,16 +563,49 @@ pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     }
 }
 
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a HeaderValue>, BadContext> {
-    let mut values = headers.get_all(name).into_iter();
-    let first = values.next();
-    if values.next().is_some() {
-        Err(BadContext)
-    } else {
-        Ok(first)
+/// The lines of the context headers.
+#[derive(Default)]
+struct ContextLines<'h> {
+    request_id: Once<'h>,
+    user: Once<'h>,
+    tenant: Once<'h>,
+    roles: Once<'h>,
+    actor: Once<'h>,
+    auth: Once<'h>,
+    probe: bool,
+}
+
+impl<'h> ContextLines<'h> {
+    fn note(&mut self, name: &str, value: &'h HeaderValue) {
+        let Some(rest) = name.strip_prefix("x-") else {
+            return;
+        };
+        let lines = match rest {
+            "request-id" => &mut self.request_id,
+            "user-id" => &mut self.user,
+            "company-id" => &mut self.tenant,
+            "role" => &mut self.roles,
+            "actor-id" => &mut self.actor,
+            "gapura-auth" => &mut self.auth,
+            "gapura-probe" => {
+                self.probe = true;
+                return;
+            }
+            _ => return,
+        };
+        lines.note(value);
+    }
+}
+
+impl From<Several> for BadContext {
+    fn from(_: Several) -> Self {
+        Self
+    }
+}
+
+impl From<Invalid> for BadContext {
+    fn from(_: Invalid) -> Self {
+        Self
     }
 }
 

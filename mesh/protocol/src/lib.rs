@@ -15,6 +15,7 @@ pub mod host;
 pub mod identity;
 mod labels;
 pub mod leg;
+mod once;
 pub mod path;
 pub mod random;
 pub mod text;

@@ -90,6 +90,12 @@ impl<'a> CanonicalPath<'a> {
         &self.0
     }
 
+    /// Whether it was canonical as it came.
+    #[must_use]
+    pub fn came_so(&self) -> bool {
+        matches!(self.0, Cow::Borrowed(_))
+    }
+
     /// What stands between the slashes; `/` has one empty segment, and so has a trailing slash.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)
@@ -149,10 +155,7 @@ impl std::error::Error for PathError {}
 /// Whether `path` is in canonical form already: what a sidecar asks of a path that a gateway says it has checked.
 #[must_use]
 pub fn is_canonical(path: &[u8]) -> bool {
-    matches!(
-        CanonicalPath::parse(path),
-        Ok(CanonicalPath(Cow::Borrowed(_)))
-    )
+    CanonicalPath::parse(path).is_ok_and(|path| path.came_so())
 }
 
 /// Whether a path needs no second look: no escape, no empty segment, none that begins with a dot. Most paths are like this.

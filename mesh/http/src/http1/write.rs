@@ -209,23 +209,25 @@ pub(crate) fn request_head(
         }
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !headers.contains_key(HOST)
-        && let Some(authority) = uri.authority()
+    if let Some(authority) = uri.authority()
+        && !headers.contains_key(HOST)
     {
         line(&HOST, authority.as_str().as_bytes(), out);
     }
-    let upgrade = headers.contains_key(UPGRADE) && ConnectionOptions::of(headers).upgrade;
+    let (mut upgrade, mut te) = (false, false);
     for (name, value) in headers {
-        let ours = is_ours(name)
+        if is_ours(name)
             || *name == EXPECT
-            || (*name == UPGRADE && !upgrade)
-            || (*name == TRAILER && framing != Framing::Chunked);
-        if !ours {
-            line(name, value.as_bytes(), out);
+            || (*name == TRAILER && framing != Framing::Chunked)
+            || (*name == UPGRADE && !ConnectionOptions::of(headers).upgrade)
+        {
+            continue;
         }
+        upgrade |= *name == UPGRADE;
+        te |= *name == TE;
+        line(name, value.as_bytes(), out);
     }
     framing.write(out);
-    let te = headers.contains_key(TE);
     out.extend_from_slice(match (upgrade, te) {
         (true, true) => b"connection: upgrade, te\r\n".as_slice(),
         (true, false) => b"connection: upgrade\r\n",

@@ -166,8 +166,8 @@ where
             );
             before
         };
-        let upgrade = ConnectionOptions::of(&parts.headers).upgrade
-            && parts.headers.contains_key(http::header::UPGRADE);
+        let upgrade = parts.headers.contains_key(http::header::UPGRADE)
+            && ConnectionOptions::of(&parts.headers).upgrade;
         let method = parts.method.clone();
         let whole = if exact == Some(0) && matches!(framing, Framing::None | Framing::Exact(0)) {
             drop(first);
