@@ -29,9 +29,6 @@ mod testing;
 pub use held::{Held, Share, Streams};
 pub use owner::Owner;
 
-/// Named for its feature alone: nobody listens to what `h2` traces, and without it each frame asks a dozen times whether anybody does.
-use tracing as _;
-
 /// The largest frame that we take: with a piece of DATA that is cut to it, 9 bytes of frame header fill two TLS records.
 const MAX_FRAME: u32 = 32 * 1024;
 
