@@ -9,11 +9,13 @@ mod proven;
 mod service;
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
+use gapura_runtime::places::Network;
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -52,7 +54,7 @@ impl Serve for Server {
             return;
         };
         let trust = self.trust.load_full();
-        let proven = match self.prove(stream, &trust).await {
+        let proven = match self.prove(stream, slot.network(), &trust).await {
             Ok(proven) => proven,
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
@@ -71,10 +73,16 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Proven> {
-        let handshake = TlsAcceptor::from(trust.server_config())
-            .accept(stream)
-            .into_fallible();
+    async fn prove(
+        &self,
+        stream: BoxStream,
+        network: Network,
+        trust: &TrustSet,
+    ) -> io::Result<Proven> {
+        let acceptor = TlsAcceptor::from(trust.server_config());
+        let handshake = pin!(acceptor.accept(stream).into_fallible());
+        // Who has no certificate takes turns with who has one, and requests go on beside all of them.
+        let handshake = self.pipeline.worker.handshakes.paced(&network, handshake);
         let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
+use gapura_runtime::places::Network;
 use gapura_runtime::worker::{Serve, Worker};
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -72,7 +74,7 @@ impl Serve for Server {
             return;
         };
         let trust = self.trust.load_full();
-        let opened = match self.prove(stream, &trust).await {
+        let opened = match self.prove(stream, slot.network(), &trust).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
@@ -107,10 +109,16 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Opened> {
-        let handshake = TlsAcceptor::from(trust.server_config())
-            .accept(stream)
-            .into_fallible();
+    async fn prove(
+        &self,
+        stream: BoxStream,
+        network: Network,
+        trust: &TrustSet,
+    ) -> io::Result<Opened> {
+        let acceptor = TlsAcceptor::from(trust.server_config());
+        let handshake = pin!(acceptor.accept(stream).into_fallible());
+        // Who has no certificate takes turns with who has one, and requests go on beside all of them.
+        let handshake = self.worker.handshakes.paced(&network, handshake);
         let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?

@@ -18,7 +18,6 @@ pub(crate) mod cluster;
 mod contracts;
 mod dial;
 pub(crate) mod error;
-mod fair_queue;
 pub(crate) mod health;
 pub(crate) mod holding;
 mod hop;

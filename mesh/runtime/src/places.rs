@@ -46,10 +46,10 @@ struct Shared {
 struct Table {
     open: usize,
     next: u64,
-    shares: HashMap<Share, Members>,
-    unproven: BTreeMap<u64, Share>,
+    shares: HashMap<Network, Members>,
+    unproven: BTreeMap<u64, Network>,
     /// Those that had idled longest when that was last looked at, the longest first.
-    idlest: VecDeque<(Share, u64)>,
+    idlest: VecDeque<(Network, u64)>,
     is_full: bool,
 }
 
@@ -59,10 +59,12 @@ struct Members {
     is_full: bool,
 }
 
-/// Who shares one bound.
+/// Whose connections have one bound together, as far as clients can be told from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Share {
+pub enum Network {
+    /// An address.
     V4(u32),
+    /// The 64 bits of one that are not a client's own to choose.
     V6(u64),
     /// A socket of this host.
     Here,
@@ -79,7 +81,7 @@ pub struct Place {
 /// One place; free again when dropped.
 pub struct Slot {
     places: Places,
-    share: Share,
+    network: Network,
     id: u64,
     place: Arc<Place>,
     load: Arc<AtomicUsize>,
@@ -108,7 +110,7 @@ impl Bounds {
     }
 }
 
-impl Share {
+impl Network {
     fn of(address: Option<IpAddr>) -> Self {
         let Some(address) = address else {
             return Self::Here;
@@ -178,9 +180,9 @@ impl Places {
     /// and none of these idles.
     #[must_use]
     pub(crate) fn take(&self, from: Option<IpAddr>, load: &Arc<AtomicUsize>) -> Option<Slot> {
-        let share = Share::of(from);
+        let network = Network::of(from);
         let mut table = self.table();
-        if !self.admits(&mut table, share, from) {
+        if !self.admits(&mut table, network, from) {
             return None;
         }
         if table.unproven.len() >= self.0.bounds.unproven {
@@ -195,14 +197,14 @@ impl Places {
         });
         table.open += 1;
         if self.0.bounds.unproven < usize::MAX {
-            table.unproven.insert(id, share);
+            table.unproven.insert(id, network);
         }
-        let members = table.shares.entry(share).or_default();
+        let members = table.shares.entry(network).or_default();
         members.places.insert(id, place.clone());
         load.fetch_add(1, Ordering::Relaxed);
         Some(Slot {
             places: self.clone(),
-            share,
+            network,
             id,
             place,
             load: load.clone(),
@@ -210,9 +212,9 @@ impl Places {
     }
 
     /// Whether an address may have one more, if need be because one of its own that idles ends.
-    fn admits(&self, table: &mut Table, share: Share, from: Option<IpAddr>) -> bool {
+    fn admits(&self, table: &mut Table, network: Network, from: Option<IpAddr>) -> bool {
         let most = self.0.bounds.per_address;
-        let Some(members) = table.shares.get_mut(&share) else {
+        let Some(members) = table.shares.get_mut(&network) else {
             return true;
         };
         if members.places.len() < most {
@@ -227,7 +229,7 @@ impl Places {
         let idle = members.places.iter();
         let idle = idle.filter_map(|(id, place)| Some((place.idles_since()?, *id)));
         let made = match idle.min() {
-            Some((_, id)) => table.end(share, id),
+            Some((_, id)) => table.end(network, id),
             None => false,
         };
         if tells {
@@ -242,8 +244,8 @@ impl Places {
     /// Ends the one of all that has idled longest.
     fn end_idlest(&self, table: &mut Table) -> bool {
         for look_again in [true, false] {
-            while let Some((share, id)) = table.idlest.pop_front() {
-                if table.end(share, id) {
+            while let Some((network, id)) = table.idlest.pop_front() {
+                if table.end(network, id) {
                     return true;
                 }
             }
@@ -267,28 +269,28 @@ impl Places {
 
 impl Table {
     /// Ends one that idles. False if it does not, or is gone.
-    fn end(&mut self, share: Share, id: u64) -> bool {
-        let Some(place) = self.place(share, id) else {
+    fn end(&mut self, network: Network, id: u64) -> bool {
+        let Some(place) = self.place(network, id) else {
             return false;
         };
         if !place.end() {
             return false;
         }
-        self.remove(share, id);
+        self.remove(network, id);
         true
     }
 
-    fn place(&self, share: Share, id: u64) -> Option<Arc<Place>> {
-        self.shares.get(&share)?.places.get(&id).cloned()
+    fn place(&self, network: Network, id: u64) -> Option<Arc<Place>> {
+        self.shares.get(&network)?.places.get(&id).cloned()
     }
 
-    fn remove(&mut self, share: Share, id: u64) -> bool {
-        let Some(members) = self.shares.get_mut(&share) else {
+    fn remove(&mut self, network: Network, id: u64) -> bool {
+        let Some(members) = self.shares.get_mut(&network) else {
             return false;
         };
         let was_there = members.places.remove(&id).is_some();
         if members.places.is_empty() {
-            self.shares.remove(&share);
+            self.shares.remove(&network);
         }
         if was_there {
             self.open -= 1;
@@ -298,7 +300,7 @@ impl Table {
     }
 
     /// False if it was told to end.
-    fn moves(&mut self, from: Share, to: Share, id: u64) -> bool {
+    fn moves(&mut self, from: Network, to: Network, id: u64) -> bool {
         let Some(members) = self.shares.get_mut(&from) else {
             return false;
         };
@@ -316,12 +318,12 @@ impl Table {
 
     /// Notes those that have idled longest, since `latest` at the latest.
     fn look(&mut self, latest: u64) {
-        let mut idle: Vec<(u64, Share, u64)> = Vec::new();
-        for (share, members) in &self.shares {
+        let mut idle: Vec<(u64, Network, u64)> = Vec::new();
+        for (network, members) in &self.shares {
             let places = members.places.iter();
             idle.extend(places.filter_map(|(id, place)| {
                 let since = place.idles_since().filter(|since| *since <= latest)?;
-                Some((since, *share, *id))
+                Some((since, *network, *id))
             }));
         }
         if idle.len() > NOTED {
@@ -329,22 +331,25 @@ impl Table {
             idle.truncate(NOTED);
         }
         idle.sort_unstable_by_key(|(since, ..)| *since);
-        self.idlest = idle.into_iter().map(|(_, share, id)| (share, id)).collect();
+        self.idlest = idle
+            .into_iter()
+            .map(|(_, network, id)| (network, id))
+            .collect();
     }
 
     /// Ends the oldest unproven one of the address that has most of them.
     fn end_heaviest(&mut self) {
-        let mut counts: HashMap<Share, (usize, u64)> = HashMap::new();
-        for (id, share) in self.unproven.iter().rev() {
-            let (count, oldest) = counts.entry(*share).or_default();
+        let mut counts: HashMap<Network, (usize, u64)> = HashMap::new();
+        for (id, network) in self.unproven.iter().rev() {
+            let (count, oldest) = counts.entry(*network).or_default();
             *count += 1;
             *oldest = *id;
         }
         let heaviest = counts
             .into_iter()
             .max_by_key(|(_, (count, oldest))| (*count, std::cmp::Reverse(*oldest)));
-        if let Some((share, (_, id))) = heaviest {
-            self.end(share, id);
+        if let Some((network, (_, id))) = heaviest {
+            self.end(network, id);
         }
     }
 }
@@ -415,20 +420,26 @@ impl Slot {
         &self.place
     }
 
+    /// Whose bound it is under.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
     /// The connection is another address's, as a trusted proxy says. False if that has its share, and none of these idles.
     #[must_use]
     pub fn is_of(&mut self, address: IpAddr) -> bool {
-        let share = Share::of(Some(address));
-        if share == self.share {
+        let network = Network::of(Some(address));
+        if network == self.network {
             return true;
         }
         let places = self.places.clone();
         let mut table = places.table();
-        if !places.admits(&mut table, share, Some(address)) {
+        if !places.admits(&mut table, network, Some(address)) {
             return false;
         }
-        if table.moves(self.share, share, self.id) {
-            self.share = share;
+        if table.moves(self.network, network, self.id) {
+            self.network = network;
         }
         true
     }
@@ -442,7 +453,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
-        self.places.table().remove(self.share, self.id);
+        self.places.table().remove(self.network, self.id);
         self.places.0.freed.notify_one();
     }
 }

@@ -8,6 +8,7 @@
 pub mod alive;
 pub mod body;
 pub mod catch_panic;
+pub mod fair_queue;
 pub mod live;
 pub mod secured;
 pub mod session;
@@ -15,5 +16,6 @@ pub mod shutdown;
 pub mod tasks;
 pub mod timers;
 pub mod tunnel;
+pub mod turns;
 pub mod upstream;
 pub mod verdict;
