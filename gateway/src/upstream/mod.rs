@@ -498,3 +498,6 @@ impl Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod figures;
