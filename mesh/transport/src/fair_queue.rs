@@ -160,7 +160,7 @@ mod tests {
         }
         let gone: Vec<u32> = std::iter::from_fn(|| queue.go()).collect();
         assert_eq!(gone, [1, 5, 6, 2, 7, 3, 4]);
-        assert!(queue.lines.is_empty() && queue.turns.is_empty() && queue.len() == 0);
+        assert!(queue.lines.is_empty() && queue.turns.is_empty() && queue.is_empty());
     }
 
     #[test]
