@@ -23,6 +23,7 @@ use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::Body;
 use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::tunnel::Tunnel;
+use gapura_transport::turns::Turns;
 use http::request::Parts;
 use http::{Request, Response};
 
@@ -41,6 +42,7 @@ use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::upload;
 use crate::upstream::Upstreams;
+use crate::upstream::admission::Party;
 use crate::upstream::holding::Holdings;
 use crate::ws_token::WebSocket;
 
@@ -60,6 +62,8 @@ pub(crate) struct Pipeline {
     pub(crate) limiter: Limiter,
     /// The way to the plugins.
     pub(crate) upstreams: Rc<Upstreams>,
+    /// Whose request begins next.
+    pub(crate) turns: Turns<Party>,
     /// Who holds a place there.
     pub(crate) holdings: Rc<Holdings>,
     /// Signs the context for plugins that have no sidecar.

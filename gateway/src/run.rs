@@ -21,6 +21,7 @@ use gapura_settings::exposed;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
+use gapura_transport::turns::Turns;
 use gapura_trust::public::PublicStore;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
@@ -52,6 +53,14 @@ const BLUEPRINT: Blueprint = Blueprint {
     token_reasons: &TokenError::LABELS,
     unproven: usize::MAX, // a client need not prove who it is
 };
+
+/// Requests that begin between two looks at the sockets, where more want to. A worker looks after 61 steps at the latest (tokio's own
+/// number), and a request takes five to seven: with more than these, what is begun would pile up, and who comes wait for all of it.
+/// `docs/performance.md` has what was measured.
+const REQUESTS: u32 = 8;
+
+/// Requests that wait for a worker, each some kilobytes: as many as wait for a plugin.
+const WAITING: usize = 1024;
 
 /// What each worker makes its server from.
 #[derive(Clone)]
@@ -234,6 +243,10 @@ impl Parts {
         worker
             .tasks
             .spawn("a look at who holds places", holdings.clone().run());
+        let turns = Turns::new(REQUESTS, WAITING, worker.lulls.clone());
+        worker
+            .tasks
+            .spawn("a look at whose turn it is", turns.clone().run());
         let unrouted = worker.spec.meters.plugin(UNROUTED);
         Server {
             pipeline: Rc::new(Pipeline {
@@ -243,6 +256,7 @@ impl Parts {
                 standing: self.standing,
                 limiter: self.limiter,
                 upstreams,
+                turns,
                 holdings,
                 signer: self.signer,
                 endpoints: self.endpoints,

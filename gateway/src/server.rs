@@ -16,6 +16,7 @@ use std::sync::Arc;
 use gapura_http::BoxStream;
 use gapura_reload::clients::{ClientProof, ClientTrust, Ended};
 use gapura_runtime::listen::{Accepted, Socket};
+use gapura_runtime::places::Network;
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -63,7 +64,7 @@ impl Serve for Server {
             return; // its address has its share; that was told when it came to it
         }
         // Boxed: a handshake's frame is of no use to the connection that follows.
-        let Opened { io, http2, proof } = match Box::pin(self.open(stream)).await {
+        let Opened { io, http2, proof } = match Box::pin(self.open(stream, slot.network())).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&error, &from.to_string()),
         };
@@ -106,7 +107,7 @@ impl Server {
         Ok((stream, named.unwrap_or(from)))
     }
 
-    async fn open(&self, stream: TcpStream) -> io::Result<Opened> {
+    async fn open(&self, stream: TcpStream, network: Network) -> io::Result<Opened> {
         let Some(config) = &self.tls else {
             return Ok(Opened {
                 io: Box::new(stream),
@@ -114,7 +115,9 @@ impl Server {
                 proof: None,
             });
         };
-        let handshake = TlsAcceptor::from(config.clone()).accept(stream);
+        let handshake = pin!(TlsAcceptor::from(config.clone()).accept(stream));
+        // Others who shake hands have their turns too, and requests go on beside all of them.
+        let handshake = self.pipeline.worker.handshakes.paced(&network, handshake);
         let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;

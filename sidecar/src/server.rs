@@ -15,6 +15,7 @@ use std::time::Instant;
 use gapura_certificates::refusal::Refusal;
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
+use gapura_runtime::places::Network;
 use gapura_runtime::worker::Serve;
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -47,7 +48,7 @@ impl Serve for Server {
             return;
         };
         let trust = self.trust.load_full();
-        let proven = match self.prove(stream, &trust).await {
+        let proven = match self.prove(stream, slot.network(), &trust).await {
             Ok(proven) => proven,
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
@@ -66,8 +67,18 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Proven> {
-        let Shaken { stream, proven } = shake(stream, trust.server_config()).await?;
+    async fn prove(
+        &self,
+        stream: BoxStream,
+        network: Network,
+        trust: &TrustSet,
+    ) -> io::Result<Proven> {
+        let Shaken { stream, proven } = shake(
+            stream,
+            trust.server_config(),
+            (&self.pipeline.worker.handshakes, &network),
+        )
+        .await?;
         let (peer, shown) = proven.ok_or_else(|| io::Error::other(Refusal::NoCertificate))?;
         let name: Rc<str> = peer.id.to_string().into();
         let permitted = self.allow.admit(&peer.id);

@@ -20,6 +20,8 @@ pub struct Program {
     child: Child,
     started: Instant,
     output: Arc<Mutex<Output>>,
+    /// Where it listens, as far as anybody asked: a log may be long.
+    addresses: Mutex<BTreeMap<String, SocketAddr>>,
 }
 
 /// A program that has ended by itself.
@@ -170,6 +172,7 @@ impl Invocation {
             child,
             started: Instant::now(),
             output,
+            addresses: Mutex::default(),
         }
     }
 
@@ -187,6 +190,7 @@ impl Invocation {
             child,
             started: Instant::now(),
             output: Arc::default(),
+            addresses: Mutex::default(),
         }
     }
 
@@ -290,10 +294,16 @@ impl Program {
     /// Where `listener` (`public`, `hop`, `admin`, `health`) listens.
     #[must_use]
     pub fn address(&self, listener: &str) -> SocketAddr {
+        let known = self.addresses.lock().unwrap().get(listener).copied();
+        if let Some(known) = known {
+            return known;
+        }
         let line = self.wait_for_line(listener, |line| {
             line["event"] == "listening" && line["listener"] == listener
         });
-        line["address"].as_str().unwrap().parse().unwrap()
+        let address = line["address"].as_str().unwrap().parse().unwrap();
+        let mut addresses = self.addresses.lock().unwrap();
+        *addresses.entry(listener.to_owned()).or_insert(address)
     }
 
     /// Its process number.
@@ -312,6 +322,12 @@ impl Program {
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
         self.status("VmRSS:")
+    }
+
+    /// What of that is its own and no page of its file, in KiB: a debug build's code alone is a hundred MiB.
+    #[must_use]
+    pub fn anonymous_kib(&self) -> u64 {
+        self.status("RssAnon:")
     }
 
     /// The most it ever held resident since [`Program::forget_peak`], in KiB.

@@ -1,6 +1,7 @@
 //! Many connections, silent ones, and more than there is room for, keep nobody else out.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use gapura_tests::mesh::{Builder, TestMesh};
@@ -192,4 +193,48 @@ fn nobody_without_a_certificate_keeps_the_gateway_from_a_sidecar() {
     );
     let open = mesh.sidecar.open_files();
     assert!(open < 256 + 100, "{open} files");
+}
+
+/// The first words of a handshake.
+fn hello(mesh: &TestMesh) -> Vec<u8> {
+    let tls = mesh.client_tls(&["http/1.1"]);
+    let mut client = rustls::ClientConnection::new(tls.config(), tls.name()).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+/// Shakes hands on all of these at once, sends a request beside them, and tells how long that took, and how long all of them did.
+fn beside_handshakes(mesh: &TestMesh, quiet: &mut Wire, crowd: usize) -> (Duration, Duration) {
+    let hello = hello(mesh);
+    let connect = |_| TcpStream::connect(mesh.public()).unwrap();
+    let mut all: Vec<TcpStream> = (0..crowd).map(connect).collect();
+    let auth = mesh.authorization("8", "43");
+    let begun = Instant::now();
+    for one in &mut all {
+        one.write_all(&hello).unwrap();
+    }
+    quiet.get("/echo/x", &auth);
+    assert_eq!(quiet.response().status, 200);
+    let took = begun.elapsed();
+    for one in &mut all {
+        one.set_read_timeout(Some(SOON * 6)).unwrap();
+        one.read_exact(&mut [0; 5]).unwrap();
+    }
+    (took, begun.elapsed())
+}
+
+#[test]
+fn a_crowd_that_shakes_hands_delays_no_request() {
+    let mesh = TestMesh::new().one_worker().start();
+    let mut quiet = mesh.connect();
+    quiet.get("/echo/x", &mesh.authorization("8", "43"));
+    assert_eq!(quiet.response().status, 200);
+    // A machine that does other work meanwhile may be slow once.
+    let rounds: Vec<_> = (0..5)
+        .map(|_| beside_handshakes(&mesh, &mut quiet, 120))
+        .collect();
+    println!("a request, and all handshakes: {rounds:?}");
+    let is_prompt = |(one, all): &(Duration, Duration)| *one * 3 < *all;
+    assert!(rounds.iter().any(is_prompt), "{rounds:?}");
 }

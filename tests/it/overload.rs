@@ -362,3 +362,59 @@ fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn
         "ten times what is promised: {figures}"
     );
 }
+
+/// A company's requests over HTTP/2, sixty at a time on one connection, until it is over: how long each took.
+fn flood_on(mesh: &TestMesh, path: &str, over: &AtomicBool) -> Vec<Duration> {
+    let (mut client, request) = (client(mesh), request(mesh, path, "42"));
+    let mut took = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let open: Vec<_> = (0..60)
+            .map(|_| client.open(request.clone(), true))
+            .collect();
+        for one in open {
+            assert_eq!(one.answer().whole().status, 200);
+            took.push(begun.elapsed());
+        }
+    }
+    took
+}
+
+/// The plugin answers at once, and the gateway's one worker is what is full: of two companies one keeps hundreds of requests going on
+/// few connections, the other one.
+#[test]
+fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_alone() {
+    let mesh = TestMesh::new().one_worker().start();
+    // Straight to the plugin, so that nobody else is full before the gateway is.
+    let direct = json!({"mount": "/direct", "name": "direct", "upstream": mesh.plugin.url(), "auth_mode": "forward_jwt", "health": false});
+    mesh.write_registry("direct", &mesh.entry(&direct));
+    eventually("it is in force", || {
+        let answer = mesh.get("/direct/x").token_of("7", "43").send();
+        (answer.status == 200).then_some(())
+    });
+    let over = AtomicBool::new(false);
+    let (mut flood, (mut quiet, failed)) = std::thread::scope(|scope| {
+        let flooding: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| flood_on(&mesh, "/direct/x", &over)))
+            .collect();
+        eventually("all of them are under way", || {
+            let seen = mesh.plugin.seen_at("/x").len();
+            (seen > 360).then_some(())
+        });
+        let quiet = send_on(&mesh, ("/direct/x", "43"), |count| count < 40);
+        over.store(true, Ordering::Relaxed);
+        let flood: Vec<Duration> = flooding
+            .into_iter()
+            .flat_map(|one| one.join().unwrap())
+            .collect();
+        (flood, quiet)
+    });
+    assert_eq!(failed, 0, "the quiet company's requests");
+    let median = |sorted: &mut Vec<Duration>| {
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2]
+    };
+    let (quiet, flood) = (median(&mut quiet), median(&mut flood));
+    println!("the quiet one {quiet:?}, the flood {flood:?}");
+    assert!(quiet * 4 < flood, "{quiet:?} beside {flood:?}");
+}

@@ -155,7 +155,9 @@ fn all_loads_at_once_for_a_minute_within_the_memory_of_the_containers() {
     });
     let quiet = Normal::asks(&mesh, MINUTE / 4);
     println!("{}", quiet.told("quiet"));
-    let before = [&mesh.gateway, &mesh.sidecar].map(|one| one.resident_kib() >> 10);
+    let held =
+        |mesh: &TestMesh| [&mesh.gateway, &mesh.sidecar].map(|one| one.anonymous_kib() >> 10);
+    let before = held(&mesh);
     let stop = AtomicBool::new(false);
     let beside = std::thread::scope(|scope| {
         let (mesh, stop) = (&mesh, &stop);
@@ -193,7 +195,7 @@ fn all_loads_at_once_for_a_minute_within_the_memory_of_the_containers() {
     let peaks = [gateway.peak_mib(), sidecar.peak_mib()];
     println!("memory: before {before:?} MiB, at the peak {peaks:?} of [256, 64] MiB");
     std::thread::sleep(MINUTE); // that long after it memory is looked at again
-    let after = [&mesh.gateway, &mesh.sidecar].map(|one| one.resident_kib() >> 10);
+    let after = held(&mesh);
     println!("memory a minute later: {after:?} MiB");
     assert!(mesh.gateway.runs() && mesh.sidecar.runs());
     assert!(

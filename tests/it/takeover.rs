@@ -197,15 +197,28 @@ fn a_next_one_that_does_not_start_or_breaks_off_changes_nothing() {
     still_serves(&mut mesh);
     // Whoever says nothing, something else, or goes away in the middle.
     let path = folder.path().join("gateway");
-    for words in ["", "hello\n", "gapura-takeover 1 gateway\n"] {
+    let greeting = "gapura-takeover 1 gateway\n";
+    for (words, last) in [
+        ("", ""),
+        ("hello\n", ""),
+        (greeting, ""),
+        (greeting, "serves\n"),
+    ] {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(words.as_bytes()).unwrap();
-        if words.starts_with("gapura") {
+        if words == greeting {
             stream.read_exact(&mut [0; 9]).unwrap();
         }
+        stream.write_all(last.as_bytes()).unwrap();
         drop(stream);
         still_serves(&mut mesh);
     }
+    // The last of them had said that it serves.
+    let _ = mesh.gateway.wait_for_line("its end", |line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        line["event"] == "takeover_failed" && message.contains("as soon as it served")
+    });
+    still_serves(&mut mesh);
     let mut before = mesh.next_gateway();
     assert_eq!(before.wait_for_end(SOON).code(), Some(0));
     still_serves(&mut mesh);

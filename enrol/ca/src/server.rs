@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use gapura_certificates::peer::Peer;
 use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
+use gapura_runtime::places::Network;
 use gapura_runtime::worker::{Serve, Worker};
 use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
@@ -64,7 +65,7 @@ impl Serve for Server {
             return;
         };
         let trust = self.trust.load_full();
-        let opened = match self.prove(stream, &trust).await {
+        let opened = match self.prove(stream, slot.network(), &trust).await {
             Ok(opened) => opened,
             Err(error) => return self.failed(&trust.explain(&error), &from),
         };
@@ -99,8 +100,18 @@ impl Serve for Server {
 }
 
 impl Server {
-    async fn prove(&self, stream: BoxStream, trust: &TrustSet) -> io::Result<Opened> {
-        let Shaken { stream, proven } = shake(stream, trust.server_config()).await?;
+    async fn prove(
+        &self,
+        stream: BoxStream,
+        network: Network,
+        trust: &TrustSet,
+    ) -> io::Result<Opened> {
+        let Shaken { stream, proven } = shake(
+            stream,
+            trust.server_config(),
+            (&self.worker.handshakes, &network),
+        )
+        .await?;
         let peer = proven.map(|(peer, shown)| {
             let (live, now) = (&self.live, Instant::now());
             let guard = live.admit(Side::Client, peer.clone(), shown, trust.generation(), now);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use gapura_protocol::framing;
 use gapura_protocol::trace::SpanId;
 use gapura_telemetry::span::watched;
+use gapura_transport::timers::STEP;
 use gapura_transport::upstream::Answer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -22,7 +23,7 @@ use crate::rejection::Rejection;
 use crate::respond;
 use crate::upload::Upload;
 use crate::upstream;
-use crate::upstream::admission::{InFlight, Party};
+use crate::upstream::admission::{InFlight, Overloaded, Party};
 use crate::upstream::cluster::{AtCanary, Cluster};
 use crate::upstream::mirror::{self, Mirroring, Prepared};
 
@@ -190,7 +191,16 @@ impl Pipeline {
             Some(caller) => Party::Company(caller.tenant().as_str().into()),
             None => Party::Network(visit.address.network()),
         };
-        let over = || self.worker.timers.sleep(TURN_WITHIN.min(plugin.timeout));
+        // One wait, wherever it is spent: for this worker, or for the plugin.
+        let within = TURN_WITHIN.min(plugin.timeout);
+        let timers = &self.worker.timers;
+        let begun = timers.now();
+        self.turns
+            .turn(party, || timers.sleep(within))
+            .await
+            .map_err(Overloaded::from)?;
+        let waited = STEP * u32::try_from(timers.now() - begun).unwrap_or(u32::MAX);
+        let over = || timers.sleep(within.saturating_sub(waited));
         let (admission, most) = (cluster.admission(), plugin.max_in_flight);
         Ok(admission.enter(most, party, over).await?)
     }

@@ -1,5 +1,7 @@
 //! Which request draws from which bucket, and what its client is told.
 
+mod figures;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;

@@ -13,9 +13,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gapura_transport::fair_queue::{FairQueue, Joined};
+use gapura_transport::turns::NoTurn;
 use tokio::sync::oneshot;
-
-use super::fair_queue::{FairQueue, Joined};
 
 /// The places of one plugin.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub(crate) enum Overloaded {
     Shed,
     /// It has waited as long as it may.
     Waited,
+    /// The gateway itself has more to do than it can.
+    Worker(NoTurn),
 }
 
 /// What becomes of who waits.
@@ -182,7 +184,7 @@ impl Admission {
     /// Counts one who waits and puts it in the line; `None` if it has a free place instead.
     fn line_up(&self, line: &mut Line, party: Party, sender: Sender) -> Option<Joined<Sender>> {
         // While nobody waits others change the counts without the lock.
-        while line.queue.len() == 0 {
+        while line.queue.is_empty() {
             if self.take_free(line.most) {
                 return None;
             }
@@ -284,12 +286,24 @@ impl Drop for InFlight {
     }
 }
 
+impl From<NoTurn> for Overloaded {
+    fn from(none: NoTurn) -> Self {
+        Self::Worker(none)
+    }
+}
+
 impl Overloaded {
     /// In words, for the access line.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Shed => {
                 "as many requests wait for the plugin as may, most of them this company's"
+            }
+            Self::Worker(NoTurn::Shed) => {
+                "as many requests wait for the gateway itself as may, most of them this company's"
+            }
+            Self::Worker(NoTurn::Waited) => {
+                "the gateway itself had other requests to begin for as long as it could wait"
             }
             Self::Waited => "max_in_flight requests were under way for as long as it could wait",
         }

@@ -18,7 +18,6 @@ pub(crate) mod cluster;
 mod contracts;
 mod dial;
 pub(crate) mod error;
-mod fair_queue;
 pub(crate) mod health;
 pub(crate) mod holding;
 mod hop;
@@ -535,3 +534,6 @@ impl Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod figures;

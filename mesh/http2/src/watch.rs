@@ -33,7 +33,9 @@ pub(super) struct Watch {
     marked: Marked,
 }
 
-/// Streams whose trailers begin with a pseudo-header, which `h2` reads past (RFC 9113, section 8.1). Clones are the same.
+/// Streams whose trailers begin with a pseudo-header, which `h2` reads past (RFC 9113, section 8.1). One that is named by its place in
+/// the table that the client builds up itself can't be told from another field without a decoder of our own beside `h2`'s: `h2` drops that
+/// one, and nothing of it goes on. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marked(Rc<RefCell<Vec<u32>>>);
 

@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 
 pub use place::Place;
 use place::now;
-use table::{Share, Table};
+pub use table::Network;
+use table::Table;
 
 /// How many connections there may be.
 #[derive(Clone)]
@@ -50,7 +51,7 @@ struct Shared {
 /// One place; free again when dropped.
 pub struct Slot {
     places: Places,
-    share: Share,
+    network: Network,
     id: u64,
     place: Arc<Place>,
     load: Arc<AtomicUsize>,
@@ -128,9 +129,9 @@ impl Places {
     /// and none of these idles.
     #[must_use]
     pub(crate) fn take(&self, from: Option<IpAddr>, load: &Arc<AtomicUsize>) -> Option<Slot> {
-        let share = Share::of(from);
+        let network = Network::of(from);
         let mut table = self.table();
-        if !self.admits(&mut table, share, from) {
+        if !self.admits(&mut table, network, from) {
             return None;
         }
         if table.unproven.len() >= self.0.bounds.unproven {
@@ -141,14 +142,14 @@ impl Places {
         let place = Arc::new(Place::new(self.0.began));
         table.open += 1;
         if self.0.bounds.unproven < usize::MAX {
-            table.unproven.insert(id, share);
+            table.unproven.insert(id, network);
         }
-        let members = table.shares.entry(share).or_default();
+        let members = table.shares.entry(network).or_default();
         members.places.insert(id, place.clone());
         load.fetch_add(1, Ordering::Relaxed);
         Some(Slot {
             places: self.clone(),
-            share,
+            network,
             id,
             place,
             load: load.clone(),
@@ -156,9 +157,9 @@ impl Places {
     }
 
     /// Whether an address may have one more, if need be because one of its own that idles ends.
-    fn admits(&self, table: &mut Table, share: Share, from: Option<IpAddr>) -> bool {
+    fn admits(&self, table: &mut Table, network: Network, from: Option<IpAddr>) -> bool {
         let most = self.0.bounds.per_address;
-        let Some(members) = table.shares.get_mut(&share) else {
+        let Some(members) = table.shares.get_mut(&network) else {
             return true;
         };
         if members.places.len() < most {
@@ -173,7 +174,7 @@ impl Places {
         let idle = members.places.iter();
         let idle = idle.filter_map(|(id, place)| Some((place.idles_since()?, *id)));
         let made = match idle.min() {
-            Some((_, id)) => table.end(share, id),
+            Some((_, id)) => table.end(network, id),
             None => false,
         };
         if tells {
@@ -188,8 +189,8 @@ impl Places {
     /// Ends the one of all that has idled longest.
     fn end_idlest(&self, table: &mut Table) -> bool {
         for look_again in [true, false] {
-            while let Some((share, id)) = table.idlest.pop_front() {
-                if table.end(share, id) {
+            while let Some((network, id)) = table.idlest.pop_front() {
+                if table.end(network, id) {
                     return true;
                 }
             }
@@ -218,20 +219,26 @@ impl Slot {
         &self.place
     }
 
+    /// Whose bound it is under.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
     /// The connection is another address's, as a trusted proxy says. False if that has its share, and none of these idles.
     #[must_use]
     pub fn is_of(&mut self, address: IpAddr) -> bool {
-        let share = Share::of(Some(address));
-        if share == self.share {
+        let network = Network::of(Some(address));
+        if network == self.network {
             return true;
         }
         let places = self.places.clone();
         let mut table = places.table();
-        if !places.admits(&mut table, share, Some(address)) {
+        if !places.admits(&mut table, network, Some(address)) {
             return false;
         }
-        if table.moves(self.share, share, self.id) {
-            self.share = share;
+        if table.moves(self.network, network, self.id) {
+            self.network = network;
         }
         true
     }
@@ -245,7 +252,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
-        self.places.table().remove(self.share, self.id);
+        self.places.table().remove(self.network, self.id);
         self.places.0.freed.notify_one();
     }
 }

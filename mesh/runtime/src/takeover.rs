@@ -2,8 +2,8 @@
 //! nobody, also where no service manager holds the sockets.
 //!
 //! The next program has loaded everything before it asks ([`handed`]); the running one gives its listeners away only when the next
-//! says that it serves ([`offer`]), and drains from then on. Until that word both hold them, and whoever connects waits in one line
-//! that either may serve. Should the next break off at any point before, the running one has lost nothing. Both ends belong to one user,
+//! says that it serves and lives on for a moment ([`offer`]), and drains from then on. Until then both hold them, and whoever connects waits
+//! in one line that either may serve. Should the next break off at any point before, the running one has lost nothing. Both ends belong to one user,
 //! in a folder that nobody else can write to: listeners are as good as the program itself.
 
 pub(crate) mod handed;

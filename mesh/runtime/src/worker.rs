@@ -24,11 +24,13 @@ use gapura_telemetry::tap::Tap;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
+use gapura_transport::turns::{Lulls, Turns};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::listen::{Accepted, Queue};
+use crate::places::Network;
 use crate::program::{Alive, StartError};
 use crate::shedding::Shedding;
 
@@ -69,6 +71,10 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Its tasks that belong to no connection of a client's.
     pub tasks: Tasks,
+    /// Whose handshake goes on.
+    pub handshakes: Turns<Network>,
+    /// When it had nothing left to do.
+    pub lulls: Lulls,
     /// Where its records end.
     pub sink: Rc<Sink>,
     /// Its source of ids.
@@ -80,6 +86,10 @@ pub struct Worker {
 /// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
 /// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Steps of handshakes between two looks at the sockets. One costs what some tens of requests do, and takes no more of the worker
+/// than these where both are waiting.
+const HANDSHAKES: u32 = 1;
 
 /// For answers to go out to who still waits when the time to drain is over.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -187,8 +197,11 @@ fn spawn<S: Serve>(
     let name = format!("{}-{}", spec.log.service(), spec.index);
     std::thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
+        let lulls = Lulls::default();
+        let noted = lulls.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(move || noted.note())
             .build_local(LocalOptions::default())?;
         let random = Random::seeded()
             .map_err(|_| io::Error::other("the system has no random bytes to give"))?;
@@ -208,6 +221,9 @@ fn spawn<S: Serve>(
             held,
             buffers: Buffers::new(),
             tasks: Tasks::default(),
+            // Who shakes hands has a place among the connections, and those are bounded.
+            handshakes: Turns::new(HANDSHAKES, usize::MAX, lulls.clone()),
+            lulls,
             sink,
             random,
             date: Cell::new((0, http_date(0))),
@@ -231,6 +247,7 @@ async fn work<S: Serve>(
 ) {
     let mut chores = JoinSet::new();
     chores.spawn_local(worker.timers.clone().run());
+    chores.spawn_local(worker.handshakes.clone().run());
     let (held, timers) = (worker.held.clone(), worker.timers.clone());
     chores.spawn_local(async move { held.run(&timers).await });
     if worker.sink.gathers() {

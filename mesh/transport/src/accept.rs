@@ -4,7 +4,9 @@
 //! proven; or why it failed, once the other end has had time to read our alert. Whether somebody who shows nothing is served is the
 //! configuration's and the caller's to say.
 
+use std::hash::Hash;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::session::Session;
+use crate::turns::Turns;
 
 /// For a handshake, whoever is at the other end.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -35,12 +38,18 @@ pub struct Shaken {
 /// The chain that a peer has shown, and what both ends agreed on.
 pub type Shown = (Vec<CertificateDer<'static>>, Session);
 
-/// Shakes hands.
+/// Shakes hands, a step at a turn of `party`: who has no certificate takes turns with who has one, and requests go on beside all of
+/// them.
 ///
 /// # Errors
 /// What it failed with, or that it took too long.
-pub async fn shake(stream: BoxStream, config: Arc<ServerConfig>) -> io::Result<Shaken> {
-    let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
+pub async fn shake<K: Clone + Eq + Hash>(
+    stream: BoxStream,
+    config: Arc<ServerConfig>,
+    (turns, party): (&Turns<K>, &K),
+) -> io::Result<Shaken> {
+    let handshake = pin!(TlsAcceptor::from(config).accept(stream).into_fallible());
+    let handshake = turns.paced(party, handshake);
     let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?

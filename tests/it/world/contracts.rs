@@ -262,12 +262,9 @@ fn swagger_ui_shows_it_and_tries_it_within_its_policy() {
 
 #[test]
 fn a_document_that_means_its_reader_ill_is_text_on_the_page_and_loads_nothing() {
-    let Some(python) = python("selenium") else {
+    let Some(python) = chromium::driver() else {
         return;
     };
-    if !has("chromium") || !has("chromedriver") {
-        return;
-    }
     let mesh = TestMesh::new().plain_public().gateway_arg("--docs").start();
     let html = "<img src=x onerror=\"window.owned=1\"><script>window.owned=2</script><iframe srcdoc=\"<script>parent.owned=3</script>\"></iframe><svg onload=\"window.owned=4\"></svg> [click](javascript:window.owned=5)";
     let link = json!({"url": "javascript:window.owned=6", "description": html});
@@ -296,7 +293,7 @@ fn a_document_that_means_its_reader_ill_is_text_on_the_page_and_loads_nothing() 
     self::document(&mesh, "/echo/a");
     let said = run(
         &python,
-        include_str!("hostile.py"),
+        &chromium::whole(include_str!("hostile.py")),
         &[
             &format!("http://{}", mesh.public()),
             &mesh.signer.token_of("7", "42"),

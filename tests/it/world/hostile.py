@@ -1,16 +1,9 @@
 # The page at /docs in Chromium, without a window, with the document of a plugin that means its reader ill: what becomes of it.
-import json, sys
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 gateway, token = sys.argv[1:3]
-options = webdriver.ChromeOptions()
-options.binary_location = "/usr/bin/chromium"
-for flag in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--ignore-certificate-errors"]:
-    options.add_argument(flag)
-driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+driver = chromium("--ignore-certificate-errors")
 out = {}
 try:
     wait = WebDriverWait(driver, 120)

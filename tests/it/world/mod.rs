@@ -5,6 +5,7 @@ mod browser; // a page of another origin
 mod chromium; // a browser without a window, where there is one
 mod clients; // HTTP clients of other languages
 mod contracts; // the merged document, validated and driven; its page in a browser
+mod go; // a client in Go
 mod grpc; // gRPC's own library at both ends
 mod node; // a plugin in another language verifies a signature
 mod notes; // a plugin on PostgreSQL, behind a pool

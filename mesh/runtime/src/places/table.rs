@@ -13,10 +13,10 @@ use super::place::Place;
 pub(super) struct Table {
     pub(super) open: usize,
     pub(super) next: u64,
-    pub(super) shares: HashMap<Share, Members>,
-    pub(super) unproven: BTreeMap<u64, Share>,
+    pub(super) shares: HashMap<Network, Members>,
+    pub(super) unproven: BTreeMap<u64, Network>,
     /// Those that had idled longest when that was last looked at, the longest first.
-    pub(super) idlest: VecDeque<(Share, u64)>,
+    pub(super) idlest: VecDeque<(Network, u64)>,
     pub(super) is_full: bool,
 }
 
@@ -26,10 +26,12 @@ pub(super) struct Members {
     pub(super) is_full: bool,
 }
 
-/// Who shares one bound.
+/// Whose connections have one bound together, as far as clients can be told from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Share {
+pub enum Network {
+    /// An address.
     V4(u32),
+    /// The 64 bits of one that are not a client's own to choose.
     V6(u64),
     /// A socket of this host.
     Here,
@@ -38,7 +40,7 @@ pub(super) enum Share {
 /// How many of those that have idled longest are noted in one look at all.
 const NOTED: usize = 64;
 
-impl Share {
+impl Network {
     pub(super) fn of(address: Option<IpAddr>) -> Self {
         let Some(address) = address else {
             return Self::Here;
@@ -54,29 +56,29 @@ impl Share {
 
 impl Table {
     /// Ends one that idles. False if it does not, or is gone.
-    pub(super) fn end(&mut self, share: Share, id: u64) -> bool {
-        let Some(place) = self.place(share, id) else {
+    pub(super) fn end(&mut self, network: Network, id: u64) -> bool {
+        let Some(place) = self.place(network, id) else {
             return false;
         };
         if !place.end() {
             return false;
         }
-        self.remove(share, id);
+        self.remove(network, id);
         true
     }
 
-    fn place(&self, share: Share, id: u64) -> Option<Arc<Place>> {
-        self.shares.get(&share)?.places.get(&id).cloned()
+    fn place(&self, network: Network, id: u64) -> Option<Arc<Place>> {
+        self.shares.get(&network)?.places.get(&id).cloned()
     }
 
     /// Forgets one. False if it is not there.
-    pub(super) fn remove(&mut self, share: Share, id: u64) -> bool {
-        let Some(members) = self.shares.get_mut(&share) else {
+    pub(super) fn remove(&mut self, network: Network, id: u64) -> bool {
+        let Some(members) = self.shares.get_mut(&network) else {
             return false;
         };
         let was_there = members.places.remove(&id).is_some();
         if members.places.is_empty() {
-            self.shares.remove(&share);
+            self.shares.remove(&network);
         }
         if was_there {
             self.open -= 1;
@@ -86,7 +88,7 @@ impl Table {
     }
 
     /// Counts one by another share. False if it was told to end.
-    pub(super) fn moves(&mut self, from: Share, to: Share, id: u64) -> bool {
+    pub(super) fn moves(&mut self, from: Network, to: Network, id: u64) -> bool {
         let Some(members) = self.shares.get_mut(&from) else {
             return false;
         };
@@ -104,12 +106,12 @@ impl Table {
 
     /// Notes those that have idled longest, since `latest` at the latest.
     pub(super) fn look(&mut self, latest: u64) {
-        let mut idle: Vec<(u64, Share, u64)> = Vec::new();
-        for (share, members) in &self.shares {
+        let mut idle: Vec<(u64, Network, u64)> = Vec::new();
+        for (network, members) in &self.shares {
             let places = members.places.iter();
             idle.extend(places.filter_map(|(id, place)| {
                 let since = place.idles_since().filter(|since| *since <= latest)?;
-                Some((since, *share, *id))
+                Some((since, *network, *id))
             }));
         }
         if idle.len() > NOTED {
@@ -117,22 +119,25 @@ impl Table {
             idle.truncate(NOTED);
         }
         idle.sort_unstable_by_key(|(since, ..)| *since);
-        self.idlest = idle.into_iter().map(|(_, share, id)| (share, id)).collect();
+        self.idlest = idle
+            .into_iter()
+            .map(|(_, network, id)| (network, id))
+            .collect();
     }
 
     /// Ends the oldest unproven one of the address that has most of them.
     pub(super) fn end_heaviest(&mut self) {
-        let mut counts: HashMap<Share, (usize, u64)> = HashMap::new();
-        for (id, share) in self.unproven.iter().rev() {
-            let (count, oldest) = counts.entry(*share).or_default();
+        let mut counts: HashMap<Network, (usize, u64)> = HashMap::new();
+        for (id, network) in self.unproven.iter().rev() {
+            let (count, oldest) = counts.entry(*network).or_default();
             *count += 1;
             *oldest = *id;
         }
         let heaviest = counts
             .into_iter()
             .max_by_key(|(_, (count, oldest))| (*count, std::cmp::Reverse(*oldest)));
-        if let Some((share, (_, id))) = heaviest {
-            self.end(share, id);
+        if let Some((network, (_, id))) = heaviest {
+            self.end(network, id);
         }
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Passing(watch::Sender<bool>);
 /// The next program has loaded everything before it asks: binding what is new, and starting threads, takes no longer.
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// One that dies of its first requests dies within a moment; until then both accept, and this one can go on alone.
+const PROVES_ITSELF: Duration = Duration::from_secs(1);
+
 /// Whoever connects and says nothing is not waited for.
 const GREETED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -138,6 +141,15 @@ async fn pass_on(stream: &UnixStream, offered: &Offered, service: &str) -> io::R
     send_line(stream, &format!("listeners {}", offered.names()), &files).await?;
     if timely(WITHIN, hear(stream)).await? != SERVES {
         return Err(io::Error::other("what asked for it says something strange"));
+    }
+    // Nothing more is to be said; an end is what there is to hear.
+    if tokio::time::timeout(PROVES_ITSELF, hear(stream))
+        .await
+        .is_ok()
+    {
+        return Err(io::Error::other(
+            "what asked for it ended as soon as it served",
+        ));
     }
     Ok(peer
         .pid()

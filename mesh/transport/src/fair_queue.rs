@@ -12,7 +12,7 @@ use std::hash::Hash;
 
 /// Those who wait.
 #[derive(Debug)]
-pub(super) struct FairQueue<K, T> {
+pub struct FairQueue<K, T> {
     lines: HashMap<K, VecDeque<(u64, T)>>,
     /// Each party that has a line, once, the next one first.
     turns: VecDeque<K>,
@@ -23,7 +23,7 @@ pub(super) struct FairQueue<K, T> {
 
 /// What becomes of who comes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Joined<T> {
+pub enum Joined<T> {
     /// It waits under this number.
     Waits(u64),
     /// It waits, and the last one of the longest line leaves for it.
@@ -34,7 +34,8 @@ pub(super) enum Joined<T> {
 
 impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
     /// An empty one for so many.
-    pub(super) fn new(most: usize) -> Self {
+    #[must_use]
+    pub fn new(most: usize) -> Self {
         Self {
             lines: HashMap::new(),
             turns: VecDeque::new(),
@@ -45,12 +46,19 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
     }
 
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether nobody does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// One more comes.
-    pub(super) fn join(&mut self, party: K, item: T) -> Joined<T> {
+    pub fn join(&mut self, party: K, item: T) -> Joined<T> {
         if self.len < self.most {
             return Joined::Waits(self.push(party, item));
         }
@@ -69,7 +77,7 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
     }
 
     /// There is room for one: whose turn it is goes.
-    pub(super) fn go(&mut self) -> Option<T> {
+    pub fn go(&mut self) -> Option<T> {
         let party = self.turns.pop_front()?;
         let line = self.lines.get_mut(&party)?;
         let (_, item) = line.pop_front()?;
@@ -83,7 +91,7 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
     }
 
     /// The one of this number gives up; nothing if it has gone.
-    pub(super) fn give_up(&mut self, party: &K, number: u64) -> Option<T> {
+    pub fn give_up(&mut self, party: &K, number: u64) -> Option<T> {
         let line = self.lines.get_mut(party)?;
         let at = line.iter().position(|(known, _)| *known == number)?;
         let (_, item) = line.remove(at)?;
@@ -152,7 +160,7 @@ mod tests {
         }
         let gone: Vec<u32> = std::iter::from_fn(|| queue.go()).collect();
         assert_eq!(gone, [1, 5, 6, 2, 7, 3, 4]);
-        assert!(queue.lines.is_empty() && queue.turns.is_empty() && queue.len() == 0);
+        assert!(queue.lines.is_empty() && queue.turns.is_empty() && queue.is_empty());
     }
 
     #[test]
