@@ -1,7 +1,9 @@
-//! Takes Swagger UI's two files out of the archive that `utoipa-swagger-ui-vendored` carries, for the page at `/docs`.
+//! Takes Swagger UI's two files out of the archive that `utoipa-swagger-ui-vendored` carries, for
+//! the page at `/docs`.
 //!
-//! An archive keeps a file as a bare deflate stream with its length and its CRC-32: between the head and the tail of gzip (RFC
-//! 1952) that is what browsers take, so that nothing is unpacked here and nothing packed again.
+//! An archive keeps a file as a bare deflate stream with its length and its CRC-32: between the
+//! head and the tail of gzip (RFC 1952) that is what browsers take, so that nothing is unpacked
+//! here and nothing packed again.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

@@ -5,7 +5,8 @@ use std::fmt;
 /// One sentence that says what, where and what to do.
 #[derive(Debug)]
 pub enum Error {
-    /// What was asked for can't be: wrong usage, a port in use, a state folder that does not serve. Exit code 2.
+    /// What was asked for can't be: wrong usage, a port in use, a state folder that does not serve.
+    /// Exit code 2.
     Refused(String),
     /// It could be, but failed. Exit code 1.
     Failed(String),

@@ -1,7 +1,7 @@
 //! The essence of the operator's page, for a terminal.
 //!
-//! In: the document of `/page.json`, of this version or another: what it does not say is not told. Out: a few lines of each kind, and how
-//! bad it is.
+//! In: the document of `/page.json`, of this version or another: what it does not say is not told.
+//! Out: a few lines of each kind, and how bad it is.
 
 use serde_json::Value;
 

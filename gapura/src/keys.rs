@@ -1,8 +1,9 @@
 //! `gapura keys`: what the front door of `gapura up` has of its own, without starting anything.
 //!
-//! In: a state folder. Out: a public certificate for this machine with its root, and a key for tokens with its `jwks.json`; what is
-//! there and serves is kept. For containers, where each program runs alone. All of it is for development, like `gapura up`.
-//! Where a door is named, a gateway reads there, and finds there what it verifies and serves with, and nothing that signs.
+//! In: a state folder. Out: a public certificate for this machine with its root, and a key for
+//! tokens with its `jwks.json`; what is there and serves is kept. For containers, where each
+//! program runs alone. All of it is for development, like `gapura up`. Where a door is named, a
+//! gateway reads there, and finds there what it verifies and serves with, and nothing that signs.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ const SHOWN: [&str; 3] = ["public/cert.pem", "public/key.pem", "jwks.json"];
 /// What signs, or vouches: once it lay where a gateway could read it.
 const SIGNS: [&str; 2] = ["token-key.pem", "public/root-key.pem"];
 
-/// Makes what is missing in the state folder, and puts a copy of what a gateway reads into `door`, where there is one.
+/// Makes what is missing in the state folder, and puts a copy of what a gateway reads into `door`,
+/// where there is one.
 ///
 /// # Errors
 /// If a folder can't be used, or another program uses the state.
@@ -60,7 +62,8 @@ pub fn ensure(state: &Path, door: Option<&Path>, clock: &Clock) -> Result<Keys, 
     })
 }
 
-/// Takes what signs out of the gateway's sight; a state that has none of its own goes on with it, so that tokens stay good.
+/// Takes what signs out of the gateway's sight; a state that has none of its own goes on with it,
+/// so that tokens stay good.
 fn take_back(state: &State, door: &Path) -> Result<(), Error> {
     let is_new = state.read(SIGNS[0])?.is_none();
     if is_new && door.join(SIGNS[0]).exists() {

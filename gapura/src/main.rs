@@ -47,19 +47,22 @@ enum Command {
         subcommand_negates_reqs = true
     )]
     Token(TokenCommand),
-    /// Makes the front door's development keys without starting anything: for containers, where each program runs alone.
+    /// Makes the front door's development keys without starting anything: for containers, where
+    /// each program runs alone.
     #[command(
         after_help = "Example:\n  gapura keys --state /keys --door /door; gapura keys --state /keys --ca > ca.pem"
     )]
     Keys(KeysFlags),
-    /// Fires the known attacks at your own door and tells which of them it held; exit 1 if one did not hold.
+    /// Fires the known attacks at your own door and tells which of them it held; exit 1 if one did
+    /// not hold.
     #[command(
         after_help = "Example, with the plugin mounted at /prove:\n  gapura prove --plugin --listen 127.0.0.1:19080\n  gapura prove https://localhost:8443/prove --ca ca.pem --token-file token"
     )]
     Prove(ProveFlags),
     /// Tries a plugin that is being written.
     Plugin(PluginCommand),
-    /// Asks running programs how they are. Exit 0: well, 3: something wants to be mended, 4: not ready, or no answer.
+    /// Asks running programs how they are. Exit 0: well, 3: something wants to be mended, 4: not
+    /// ready, or no answer.
     #[command(
         after_help = "Example:\n  gapura status --admin 127.0.0.1:9901 --admin 127.0.0.1:19901"
     )]
@@ -128,7 +131,8 @@ struct UpFlags {
         value_name = "DIR"
     )]
     state: PathBuf,
-    /// A plugin of your own, as in orders=http://127.0.0.1:5000; may be given several times. Mounted at /v1/plugins/NAME.
+    /// A plugin of your own, as in orders=http://127.0.0.1:5000; may be given several times.
+    /// Mounted at /v1/plugins/NAME.
     #[arg(
         long = "plugin",
         env = "GAPURA_PLUGIN",
@@ -139,7 +143,8 @@ struct UpFlags {
     /// Lets the front door be reached from other machines, although its keys are for development.
     #[arg(long, env = "GAPURA_EXPOSE_DEV_KEYS", value_parser = FalseyValueParser::new())]
     expose_dev_keys: bool,
-    /// Writes the programs' lines to standard output (and the screen to standard error) instead of files in the state folder.
+    /// Writes the programs' lines to standard output (and the screen to standard error) instead of
+    /// files in the state folder.
     #[arg(long, env = "GAPURA_LOGS", value_parser = FalseyValueParser::new())]
     logs: bool,
 }
@@ -244,7 +249,8 @@ struct PluginCommand {
 
 #[derive(Subcommand)]
 enum PluginSubcommand {
-    /// Writes as one company and reads as another over every documented route. Exit 1 if one ever met what is the other's.
+    /// Writes as one company and reads as another over every documented route. Exit 1 if one ever
+    /// met what is the other's.
     #[command(
         after_help = "Example:\n  gapura plugin test http://127.0.0.1:5000 --openapi openapi.json --as company=42,user=7 --as company=7,user=9\n\nIt writes to the plugin, and removes what it wrote where the document has a DELETE: give it a database for tests."
     )]
@@ -278,7 +284,8 @@ struct KeysFlags {
         value_name = "DIR"
     )]
     state: PathBuf,
-    /// A folder for a copy of what the gateway reads, so that it never sees the key that signs tokens.
+    /// A folder for a copy of what the gateway reads, so that it never sees the key that signs
+    /// tokens.
     #[arg(long, env = "GAPURA_DOOR", value_name = "DIR")]
     door: Option<PathBuf>,
     /// Writes the root certificate to standard output, for curl --cacert.

@@ -1,11 +1,14 @@
 //! `gapura plugin test`: does a plugin ever show one company what another has written?
 //!
-//! In: where a plugin listens, its OpenAPI document, and callers of two companies or more. Out: a [`Report`] of each place where one
-//! saw, changed or removed what was the other's, or an error where nothing could be shown. The plugin is called as its sidecar
-//! would call it: context headers, and no token. What is written bears marks that nothing else has, so that they are found again
-//! wherever they turn up; what has no room for a mark is seen by an answer that changes when another company writes.
+//! In: where a plugin listens, its OpenAPI document, and callers of two companies or more. Out: a
+//! [`Report`] of each place where one saw, changed or removed what was the other's, or an error
+//! where nothing could be shown. The plugin is called as its sidecar would call it: context
+//! headers, and no token. What is written bears marks that nothing else has, so that they are found
+//! again wherever they turn up; what has no room for a mark is seen by an answer that changes when
+//! another company writes.
 //!
-//! `contract` reads the document, `samples` makes bodies, `client` speaks HTTP, `trial` is the order of it all.
+//! `contract` reads the document, `samples` makes bodies, `client` speaks HTTP, `trial` is the
+//! order of it all.
 
 mod caller;
 mod client;

@@ -1,7 +1,8 @@
 //! The state folder of `gapura up`: 0700, ignored by git, used by one `gapura up` at a time.
 //!
-//! In: a path. Out: a [`State`] that holds the folder's lock and writes whole files. A folder that holds other things is refused,
-//! since it would be closed to everybody else and filled with keys; so is one that is another user's, or that others can write.
+//! In: a path. Out: a [`State`] that holds the folder's lock and writes whole files. A folder that
+//! holds other things is refused, since it would be closed to everybody else and filled with keys;
+//! so is one that is another user's, or that others can write.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
@@ -19,7 +20,8 @@ pub(crate) struct State {
     lock: File,
 }
 
-/// The file by which a folder is known as a state folder, and by whose lock one `gapura up` keeps others out.
+/// The file by which a folder is known as a state folder, and by whose lock one `gapura up` keeps
+/// others out.
 const LOCK: &str = "up.lock";
 
 impl State {
@@ -78,7 +80,8 @@ impl State {
         Ok(path)
     }
 
-    /// Puts a whole file in place, readable by its owner only; a reader meets the old one or the new one.
+    /// Puts a whole file in place, readable by its owner only; a reader meets the old one or the
+    /// new one.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.path(name);
         file::replace(&path, bytes).map_err(|err| unusable(&path, &err))?;
@@ -102,7 +105,8 @@ impl Drop for State {
     }
 }
 
-/// Whoever owns the folder, or could write into it, may have put there what we would run with, or will read the keys we would leave.
+/// Whoever owns the folder, or could write into it, may have put there what we would run with, or
+/// will read the keys we would leave.
 fn refuse_anothers(root: &Path) -> Result<(), Error> {
     let found = std::fs::metadata(root).map_err(|err| unusable(root, &err))?;
     let (own, path) = (rustix::process::geteuid().as_raw(), root.display());
@@ -122,7 +126,8 @@ fn refuse_anothers(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A folder outside the state that is filled like it: made if it is not there, ours, and closed to others' writing.
+/// A folder outside the state that is filled like it: made if it is not there, ours, and closed to
+/// others' writing.
 pub(crate) fn prepare(root: &Path) -> Result<(), Error> {
     make_private(root)?;
     refuse_anothers(root)

@@ -1,7 +1,8 @@
 //! `gapura status`: what the operator's sides of running programs say, on one screen.
 //!
-//! In: the pages `/readyz`, `/certificates`, `/plugins` and `/page.json` of each program, as far as it has them. Out: lines for people or JSON for
-//! programs, and how bad it is: 0 well, 3 something wants to be mended, 4 not ready, or nobody answers. Nothing is changed anywhere.
+//! In: the pages `/readyz`, `/certificates`, `/plugins` and `/page.json` of each program, as far as
+//! it has them. Out: lines for people or JSON for programs, and how bad it is: 0 well, 3 something
+//! wants to be mended, 4 not ready, or nobody answers. Nothing is changed anywhere.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,7 +1,8 @@
 //! `gapura tap`: finished requests as they end, from the operator's side of a running program.
 //!
-//! In: which requests are meant, and the events of `/tap`. Out: a line each, for people or as it came, until the program or its reader
-//! ends. What a line says was decided by the program; here it is only set in columns, and nothing in it can move a terminal's cursor.
+//! In: which requests are meant, and the events of `/tap`. Out: a line each, for people or as it
+//! came, until the program or its reader ends. What a line says was decided by the program; here it
+//! is only set in columns, and nothing in it can move a terminal's cursor.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};

@@ -1,7 +1,8 @@
 //! Tokens for development: who they speak for, and the key that signs them.
 //!
-//! In: a company, a user, roles, a lifetime. Out: a JWT of issuer `gapura-dev`, signed with ES256 by a key that lies in the state
-//! folder, whose public half the gateway of `gapura up` reads as `jwks.json`. No other gateway knows the key.
+//! In: a company, a user, roles, a lifetime. Out: a JWT of issuer `gapura-dev`, signed with ES256
+//! by a key that lies in the state folder, whose public half the gateway of `gapura up` reads as
+//! `jwks.json`. No other gateway knows the key.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub const ISSUER: &str = "gapura-dev";
 /// How long a token lasts unless asked otherwise.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The longest a token may last: the key lies in a plain file, so what it signs should not outlive the day's work.
+/// The longest a token may last: the key lies in a plain file, so what it signs should not outlive
+/// the day's work.
 pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Where the key lies in the state folder.
@@ -119,7 +121,8 @@ impl Issuer {
             return Err(broken());
         };
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        // RFC 7638: the thumbprint names the key by what it is, so that a new key never answers to the old one's name.
+        // RFC 7638: the thumbprint names the key by what it is, so that a new key never answers to
+        // the old one's name.
         let thumbprint = digest(
             &SHA256,
             format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes(),

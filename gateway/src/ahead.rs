@@ -1,8 +1,9 @@
 //! How large an upload that says no length proves to be, before it is decided how it travels.
 //!
-//! In: a body, and the head it came with. Out: whether so much of it was there at once that it keeps off the connection that others
-//! share. What was read is kept in the body, and its reader takes it from there. An upload that comes in small parts is not held up
-//! for more than a moment, and one whose sender waits to be asked is not asked.
+//! In: a body, and the head it came with. Out: whether so much of it was there at once that it
+//! keeps off the connection that others share. What was read is kept in the body, and its reader
+//! takes it from there. An upload that comes in small parts is not held up for more than a moment,
+//! and one whose sender waits to be asked is not asked.
 
 use std::future::poll_fn;
 use std::time::Duration;

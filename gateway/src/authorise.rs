@@ -1,8 +1,9 @@
 //! Decides whether a caller may use a plugin.
 //!
-//! In: the route that takes the request, the caller its token proved, the method and the path. Out: a [`Permit`], without which
-//! `forward` sends nothing. The rules themselves were compiled when the plugin's file loaded, and are asked there; where they
-//! only watch (`shadow`) the permit says what they would have refused.
+//! In: the route that takes the request, the caller its token proved, the method and the path. Out:
+//! a [`Permit`], without which `forward` sends nothing. The rules themselves were compiled when the
+//! plugin's file loaded, and are asked there; where they only watch (`shadow`) the permit says what
+//! they would have refused.
 //! Invariant: `Permit` is built in `admit` and nowhere else.
 
 use std::rc::Rc;
@@ -122,7 +123,8 @@ impl Permit {
         &self.plugin
     }
 
-    /// The same leave for the plugin as it is at its canary, whose rules are the plugin's own; for any other it changes nothing.
+    /// The same leave for the plugin as it is at its canary, whose rules are the plugin's own; for
+    /// any other it changes nothing.
     #[must_use]
     pub(crate) fn at_canary(self, plugin: &Arc<Plugin>) -> Self {
         let is_its = self.plugin.name == plugin.name && self.plugin.auth <= plugin.auth;

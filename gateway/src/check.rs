@@ -1,7 +1,9 @@
-//! `--check --only plugins` and `--check --diff-running`: the plugin files judged by themselves, and compared with what is in force.
+//! `--check --only plugins` and `--check --diff-running`: the plugin files judged by themselves,
+//! and compared with what is in force.
 //!
-//! In: the folder, and the page `/plugins` of a running gateway's admin side. Out: a line for each plugin or each difference, or every
-//! fault. Nothing is started. The values of `inject_headers` are shown by neither side, so that they alone are not compared.
+//! In: the folder, and the page `/plugins` of a running gateway's admin side. Out: a line for each
+//! plugin or each difference, or every fault. Nothing is started. The values of `inject_headers`
+//! are shown by neither side, so that they alone are not compared.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// An address and how many of its leading bits count: `10.0.0.0/8`, `2001:db8::/32`, or one address alone.
+/// An address and how many of its leading bits count: `10.0.0.0/8`, `2001:db8::/32`, or one address
+/// alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cidr {
     address: IpAddr,
@@ -14,7 +15,8 @@ impl Cidr {
     /// Takes a range in its usual spelling.
     ///
     /// # Errors
-    /// A sentence that says what is accepted, and for a range whose last bits are not zero the one that was meant.
+    /// A sentence that says what is accepted, and for a range whose last bits are not zero the one
+    /// that was meant.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || "must be a range such as 10.0.0.0/8 or 2001:db8::/32, or one address".to_owned();
@@ -45,7 +47,8 @@ impl Cidr {
         Ok(Self { address, bits })
     }
 
-    /// Whether an address is in the range. An IPv4 address that came over an IPv6 socket counts as the IPv4 address it is.
+    /// Whether an address is in the range. An IPv4 address that came over an IPv6 socket counts as
+    /// the IPv4 address it is.
     #[must_use]
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

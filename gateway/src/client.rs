@@ -1,7 +1,8 @@
 //! Whose request it is, as far as addresses can tell.
 //!
-//! In: the address at the other end of a connection, and what trusted proxies in front of us wrote. Out: the client's address and
-//! scheme for the plugin and the log. From anyone but a configured proxy nothing is believed.
+//! In: the address at the other end of a connection, and what trusted proxies in front of us wrote.
+//! Out: the client's address and scheme for the plugin and the log. From anyone but a configured
+//! proxy nothing is believed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -32,7 +33,8 @@ pub(crate) struct Named {
 }
 
 impl Client {
-    /// The end of a connection from `from`; `tls` says how it spoke, `is_proxy` whether it is one to believe.
+    /// The end of a connection from `from`; `tls` says how it spoke, `is_proxy` whether it is one
+    /// to believe.
     #[must_use]
     pub(crate) fn new(from: SocketAddr, tls: bool, is_proxy: bool) -> Self {
         Self {
@@ -83,9 +85,10 @@ impl Client {
         nearest(headers, is_proxy).map_or_else(|| self.address.clone(), |found| Named::new(found.0))
     }
 
-    /// The scheme the client used: the word that stands as far from the right end of `X-Forwarded-Proto` as the client's address
-    /// from that of `X-Forwarded-For`. Where the two are not of one length some proxy on the way wrote only one of them, and the
-    /// right-most word is the only one that cannot be a client's.
+    /// The scheme the client used: the word that stands as far from the right end of
+    /// `X-Forwarded-Proto` as the client's address from that of `X-Forwarded-For`. Where the two
+    /// are not of one length some proxy on the way wrote only one of them, and the right-most word
+    /// is the only one that cannot be a client's.
     #[must_use]
     pub(crate) fn proto(
         &self,
@@ -110,11 +113,13 @@ fn entries<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item 
     lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
 }
 
-/// The right-most address that is no proxy of ours, and how many stand to the right of it; the left-most where all are.
+/// The right-most address that is no proxy of ours, and how many stand to the right of it; the
+/// left-most where all are.
 fn nearest(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, usize)> {
     let mut nearest = None;
     for (at, entry) in entries(headers, &X_FORWARDED_FOR).enumerate() {
-        // What cannot be read was not written by a proxy of ours, nor is anything to the left of it.
+        // What cannot be read was not written by a proxy of ours, nor is anything to the left of
+        // it.
         let Some(ip) = parse(entry) else { break };
         nearest = Some((ip, at));
         if !is_proxy(ip) {
@@ -155,8 +160,8 @@ impl Named {
     }
 }
 
-/// As far as one client can be told from another: an IPv4 address, or the 64 bits of an IPv6 one that are not a client's own to
-/// choose (RFC 4291, section 2.5.1).
+/// As far as one client can be told from another: an IPv4 address, or the 64 bits of an IPv6 one
+/// that are not a client's own to choose (RFC 4291, section 2.5.1).
 #[must_use]
 pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip {
@@ -262,7 +267,8 @@ mod tests {
 
     #[test]
     fn the_clients_own_word_never_wins() {
-        // What the client says stands to the left of what our proxy adds, on the same line or on one before.
+        // What the client says stands to the left of what our proxy adds, on the same line or on
+        // one before.
         for words in [
             &["https", "http"][..],
             &["https, http"],

@@ -1,7 +1,9 @@
-//! What the program answers instead of serving: is this configuration good, and by which key does a plugin verify.
+//! What the program answers instead of serving: is this configuration good, and by which key does a
+//! plugin verify.
 //!
-//! In: settings that were read. Out: what to print, or every fault, a sentence each. Nothing is bound and nothing runs; what a
-//! start would refuse is refused here, since the same functions load it.
+//! In: settings that were read. Out: what to print, or every fault, a sentence each. Nothing is
+//! bound and nothing runs; what a start would refuse is refused here, since the same functions load
+//! it.
 
 use std::io;
 use std::path::Path;
@@ -46,7 +48,8 @@ pub(crate) fn check(config: &Config) -> Result<Checked, Vec<String>> {
     })
 }
 
-/// The keys by which `plugin` verifies `X-Internal-Signature`, as text: one for each of the gateway's secrets.
+/// The keys by which `plugin` verifies `X-Internal-Signature`, as text: one for each of the
+/// gateway's secrets.
 ///
 /// # Errors
 /// What is wrong with the file that holds the gateway's secrets, a sentence.

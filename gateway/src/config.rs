@@ -1,8 +1,9 @@
 //! The gateway's settings: from flags, environment and file to one checked value.
 //!
-//! In: arguments, an environment as a map, and the file that `--config` names; no other file is opened here. Out: an
-//! [`Invocation`], what the program is to do with everything it needs for it, or all mistakes at once, each where it was made.
-//! A [`Config`] can be shown whole: it holds the paths of secrets, and of `JWT_SECRET` only that it is set.
+//! In: arguments, an environment as a map, and the file that `--config` names; no other file is
+//! opened here. Out: an [`Invocation`], what the program is to do with everything it needs for it,
+//! or all mistakes at once, each where it was made. A [`Config`] can be shown whole: it holds the
+//! paths of secrets, and of `JWT_SECRET` only that it is set.
 
 mod decides;
 mod door;
@@ -241,7 +242,8 @@ impl Config {
     }
 }
 
-/// All interfaces, as the contract's example has it; without a certificate that is refused and both ways out are named.
+/// All interfaces, as the contract's example has it; without a certificate that is refused and both
+/// ways out are named.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 
 fn read_signing_key(layers: &mut Layers, matches: &ArgMatches) -> Option<Question> {

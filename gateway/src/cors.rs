@@ -1,8 +1,9 @@
 //! What browsers are told about answers to pages of other origins.
 //!
-//! In: a request's `Origin`, the plugin whose mount it reached, the company it acts for once that is known. Out: the headers of the
-//! answer, ours or the plugin's, and the whole answer to a preflight. Before the company is known the origins of all companies'
-//! files count, as at a preflight, which never says who will call.
+//! In: a request's `Origin`, the plugin whose mount it reached, the company it acts for once that
+//! is known. Out: the headers of the answer, ours or the plugin's, and the whole answer to a
+//! preflight. Before the company is known the origins of all companies' files count, as at a
+//! preflight, which never says who will call.
 //! Invariant: on a mount with `cors` every `Access-Control-*` header that leaves was written here.
 
 use std::sync::Arc;
@@ -76,7 +77,8 @@ impl Page {
         }
     }
 
-    /// The answer to a preflight at a mount that has something to say to pages; what it says is written by [`Self::mark`].
+    /// The answer to a preflight at a mount that has something to say to pages; what it says is
+    /// written by [`Self::mark`].
     #[must_use]
     pub(crate) fn preflight(&self) -> Option<Response<Body>> {
         self.cors().filter(|_| self.is_preflight)?;
@@ -85,7 +87,8 @@ impl Page {
         Some(answer)
     }
 
-    /// Writes into the head of an answer what browsers have to know, and takes out what a plugin wrote.
+    /// Writes into the head of an answer what browsers have to know, and takes out what a plugin
+    /// wrote.
     pub(crate) fn mark(&self, headers: &mut HeaderMap, standing: &Standing) {
         let Some(cors) = self.cors() else {
             return;

@@ -1,7 +1,9 @@
-//! The page at `/docs`, to read the plugins' contracts on and to try them: Swagger UI, from inside the program.
+//! The page at `/docs`, to read the plugins' contracts on and to try them: Swagger UI, from inside
+//! the program.
 //!
-//! In: a path. Out: one of five files, which are the same for everybody and hold nothing of any plugin: what there is to see the
-//! page asks for at `/openapi.json`, with the token that is typed into it. It may run no script and ask nobody but this gateway.
+//! In: a path. Out: one of five files, which are the same for everybody and hold nothing of any
+//! plugin: what there is to see the page asks for at `/openapi.json`, with the token that is typed
+//! into it. It may run no script and ask nobody but this gateway.
 
 use bytes::Bytes;
 use gapura_transport::body::Body;
@@ -28,7 +30,8 @@ pub(crate) struct File {
     etag: HeaderValue,
 }
 
-/// Swagger UI draws its arrows from addresses that hold the picture themselves; all else comes from here.
+/// Swagger UI draws its arrows from addresses that hold the picture themselves; all else comes from
+/// here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PATHS: [&str; 5] = [

@@ -69,7 +69,8 @@ impl Endpoints {
         Some(page(status, &value))
     }
 
-    /// Whether requests should be sent here. To the outside the answer names what is missing, and nothing of why.
+    /// Whether requests should be sent here. To the outside the answer names what is missing, and
+    /// nothing of why.
     fn ready(&self) -> (StatusCode, Value) {
         let missing: Vec<&str> = self.missing().iter().map(|missing| missing.what).collect();
         let status = if missing.is_empty() {

@@ -1,10 +1,12 @@
 //! Whether a plugin answers in the envelope, and what is made of an answer that does not.
 //!
-//! In: a plugin's answer on its way out, and what its file wants (`envelope`). Out: the same answer, with the ways in which it breaks
-//! the envelope counted; or, where it is a bare error and the file wants that, the envelope around it, with its status. Success is
-//! never touched. A stream, gRPC, and the paths at which the gateway itself asks have no envelope and are left alone, and so is what
-//! the sidecar made, which has one.
-//! Invariant: nothing is held back but errors, and of those no more than [`JUDGED_MOST`] and no longer than [`WAITED_MOST`].
+//! In: a plugin's answer on its way out, and what its file wants (`envelope`). Out: the same
+//! answer, with the ways in which it breaks the envelope counted; or, where it is a bare error and
+//! the file wants that, the envelope around it, with its status. Success is never touched. A
+//! stream, gRPC, and the paths at which the gateway itself asks have no envelope and are left
+//! alone, and so is what the sidecar made, which has one.
+//! Invariant: nothing is held back but errors, and of those no more than [`JUDGED_MOST`] and no
+//! longer than [`WAITED_MOST`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -78,7 +80,8 @@ const OF_THE_BYTES: [HeaderName; 8] = [
 ];
 
 impl Judged {
-    /// What the file of a permitted request's plugin wants; `None` where it wants nothing. `path` is the one that the plugin sees.
+    /// What the file of a permitted request's plugin wants; `None` where it wants nothing. `path`
+    /// is the one that the plugin sees.
     pub(crate) fn of(permit: &Permit, head: &Parts, path: &str) -> Option<Self> {
         let plugin = permit.plugin();
         let wraps = match plugin.envelope {
@@ -146,7 +149,8 @@ impl Judged {
         let (mut head, mut body) = answer.into_parts();
         let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
         if self.is_head {
-            // Of JSON nobody can tell without its bytes; of anything else it is known how a GET is answered.
+            // Of JSON nobody can tell without its bytes; of anything else it is known how a GET is
+            // answered.
             if form != Form::Json {
                 announce(&mut head.headers);
                 head.headers.remove(CONTENT_LENGTH);

@@ -1,8 +1,10 @@
-//! A gRPC caller's own deadline, held at the door: it counts from the request's head, whatever of the request is still to come.
+//! A gRPC caller's own deadline, held at the door: it counts from the request's head, whatever of
+//! the request is still to come.
 //!
-//! In: a request's head, and the work of getting an answer to it. Out: the answer, or that the time is over, which the client is told
-//! as `DEADLINE_EXCEEDED`. `timeout_ms` runs beside it, and whichever ends first ends the wait. Once an answer has begun its stream
-//! is the caller's to end: a client of gRPC does so by itself.
+//! In: a request's head, and the work of getting an answer to it. Out: the answer, or that the time
+//! is over, which the client is told as `DEADLINE_EXCEEDED`. `timeout_ms` runs beside it, and
+//! whichever ends first ends the wait. Once an answer has begun its stream is the caller's to end:
+//! a client of gRPC does so by itself.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +29,8 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, grpc::Mal
     }
 }
 
-/// What `work` gives, if that comes in time. Pinned by the caller, as it is large (`Timers::within`).
+/// What `work` gives, if that comes in time. Pinned by the caller, as it is large
+/// (`Timers::within`).
 ///
 /// # Errors
 /// Those of `work`, and that the time is over.

@@ -1,6 +1,8 @@
-//! What tests with hostile input see of the readers of tokens and of plugin files. No program uses it.
+//! What tests with hostile input see of the readers of tokens and of plugin files. No program uses
+//! it.
 //!
-//! In: bytes of any kind. Out: what the very functions that serve make of them, in words of no type of theirs.
+//! In: bytes of any kind. Out: what the very functions that serve make of them, in words of no type
+//! of theirs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -166,7 +168,8 @@ impl Folder {
         }
     }
 
-    /// What the rules of the plugin at `/` say to a member and admin of company 42, user 7, or to nobody; `None` if it has no rules.
+    /// What the rules of the plugin at `/` say to a member and admin of company 42, user 7, or to
+    /// nobody; `None` if it has no rules.
     #[must_use]
     pub fn rules(&self, somebody: bool, method: &Method, path: &str) -> Option<Ruled> {
         let Found::Plugin { plugin, .. } = self.0.table.find("/") else {

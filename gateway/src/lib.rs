@@ -1,10 +1,12 @@
 //! The front door. The path of a request, each step a file:
 //!
-//! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) → `authenticate` (who asks) →
-//! `standing` (are they still welcome) → `authorise` (may they) → `rate_limit` (so often) → `upload` (its body) → `outgoing` (headers) → `upstream` (mTLS to the sidecar) → back through `pipeline` and `respond`.
+//! `server` (TLS, HTTP) → `pipeline` (the order of all that follows) → `route` (who answers) →
+//! `authenticate` (who asks) → `standing` (are they still welcome) → `authorise` (may they) →
+//! `rate_limit` (so often) → `upload` (its body) → `outgoing` (headers) → `upstream` (mTLS to the
+//! sidecar) → back through `pipeline` and `respond`.
 //!
-//! What the programs see of it is [`config`], whose `Config` can be started and asked, and [`inspection`] of a token; tests with
-//! hostile input see [`hostile`].
+//! What the programs see of it is [`config`], whose `Config` can be started and asked, and
+//! [`inspection`] of a token; tests with hostile input see [`hostile`].
 
 pub mod config;
 pub mod hostile;

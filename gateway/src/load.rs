@@ -1,7 +1,8 @@
-//! Loads all that a gateway needs from its files, and says everything that is wrong with it at once.
+//! Loads all that a gateway needs from its files, and says everything that is wrong with it at
+//! once.
 //!
-//! In: a checked [`Config`]. Out: a [`Loaded`], or every fault, a sentence each. Nothing is bound or started here, so that
-//! `--check` is the very same code as a start.
+//! In: a checked [`Config`]. Out: a [`Loaded`], or every fault, a sentence each. Nothing is bound
+//! or started here, so that `--check` is the very same code as a start.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub(crate) struct Loaded {
 /// A signing secret shorter than this can be guessed.
 const SIGNING_SECRET_LEAST: usize = 32;
 
-/// The signer of the secrets in a file, one a line: the first signs, a second is one that plugins may still or already know.
+/// The signer of the secrets in a file, one a line: the first signs, a second is one that plugins
+/// may still or already know.
 ///
 /// # Errors
 /// A sentence that says what is wrong and how to make a good one.
@@ -134,7 +136,8 @@ impl Loaded {
                 let registry = loading.note_all(Registry::open(settings, clusters, log, alarms));
                 loading.judged(Alarm::Registry, registry)
             }
-            // The plugin files are judged all the same, but for whose identity is of the gateway's own domain.
+            // The plugin files are judged all the same, but for whose identity is of the gateway's
+            // own domain.
             None => {
                 let settings = registry_settings(config, unknown_domain()?);
                 let faults = registry::check(&settings).faults;
@@ -176,7 +179,8 @@ impl Loaded {
     }
 }
 
-/// Where contracts that break others are kept out, and it ends with the program which ones that are.
+/// Where contracts that break others are kept out, and it ends with the program which ones that
+/// are.
 fn contracts_not_kept(config: &Config, registry: &Registry) -> Option<String> {
     let table = registry.table();
     let mut plugins = table.plugins().iter().map(|(_, plugin)| plugin);

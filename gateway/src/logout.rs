@@ -1,7 +1,8 @@
-//! `POST /.gapura/backchannel-logout`: an OpenID provider says that a user has logged out (Back-Channel Logout 1.0, sections 2.5 to 2.8).
+//! `POST /.gapura/backchannel-logout`: an OpenID provider says that a user has logged out
+//! (Back-Channel Logout 1.0, sections 2.5 to 2.8).
 //!
-//! In: a request of anybody's. Out: 200 once the logout counts and is kept, or an [`Error`]. Whoever posts needs no token of their
-//! own: the logout token proves itself, or comes to nothing.
+//! In: a request of anybody's. Out: 200 once the logout counts and is kept, or an [`Error`].
+//! Whoever posts needs no token of their own: the logout token proves itself, or comes to nothing.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -131,7 +132,8 @@ fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Error {
-    /// The code it is answered with: 400 for what is wrong with the logout (section 2.8), 503 for what a later try may mend.
+    /// The code it is answered with: 400 for what is wrong with the logout (section 2.8), 503 for
+    /// what a later try may mend.
     #[must_use]
     pub(crate) fn code(self) -> Code {
         match self {

@@ -1,10 +1,12 @@
 //! Makes of a client's request the one that goes on: our headers in, everything of its kind out.
 //!
-//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that `upstream` sends. The client's head
-//! stays as it is until the answer comes, so that what has to be sent once more is made once more: a copy kept for that would cost
-//! every request, and hardly any needs it.
-//! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a request that has not passed
-//! authentication, authorisation and the header rule cannot be sent on, it does not compile.
+//! In: a [`Permit`] and the head as the client wrote it. Out: an [`Outgoing`], the only thing that
+//! `upstream` sends. The client's head stays as it is until the answer comes, so that what has to
+//! be sent once more is made once more: a copy kept for that would cost every request, and hardly
+//! any needs it.
+//! Invariant: `Outgoing` is built in `prepare` and nowhere else, and `prepare` needs a permit; so a
+//! request that has not passed authentication, authorisation and the header rule cannot be sent on,
+//! it does not compile.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,7 +81,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: u64,
 }
 
-/// A body from here on goes on a connection of its own: two copies of it through a shared one cost more, and stall others.
+/// A body from here on goes on a connection of its own: two copies of it through a shared one cost
+/// more, and stall others.
 const BULK: u64 = 1024 * 1024;
 
 /// Room for the fields that are added: with it the map grows for hardly any request.
@@ -135,7 +138,8 @@ impl Origin<'_> {
             next.version = Version::HTTP_11;
         }
         if sidecar && takes_trailers {
-            // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an answer otherwise.
+            // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an
+            // answer otherwise.
             sent.insert(TE, HeaderValue::from_static("trailers"));
         }
         if facts.websocket {
@@ -203,7 +207,8 @@ fn announced(headers: &HeaderMap, plugin: &Plugin) -> Option<HeaderValue> {
     })
 }
 
-/// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every other.
+/// Names the `X-*` headers that passed, and those that will be injected: the sidecar drops every
+/// other.
 fn vouch(sent: &mut HeaderMap, plugin: &Plugin) {
     let injected = plugin.inject_headers.iter().map(|(name, _)| name);
     let mut names: Vec<&str> = sent
@@ -259,7 +264,8 @@ fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
     }
 }
 
-/// Bulk keeps off the shared connection, whether it says so or proves to be; gRPC is many small messages, and needs trailers.
+/// Bulk keeps off the shared connection, whether it says so or proves to be; gRPC is many small
+/// messages, and needs trailers.
 fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
     if facts.websocket {
         return Carrier::Alone;

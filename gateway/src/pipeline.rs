@@ -1,8 +1,9 @@
 //! The life of a request. Read `try_handle` first; each line is a file.
 //!
-//! In: a request, or a head that is none, and the connection it came on. Out: one answer and one record, whatever happens on the way.
-//! What each step decides is its own file's; here stands their order, and nothing goes on before all of them have agreed. What ties a
-//! stage to the next is below `pipeline/`: the arrival, who asks, what goes to the plugin, and how it ends.
+//! In: a request, or a head that is none, and the connection it came on. Out: one answer and one
+//! record, whatever happens on the way. What each step decides is its own file's; here stands their
+//! order, and nothing goes on before all of them have agreed. What ties a stage to the next is
+//! below `pipeline/`: the arrival, who asks, what goes to the plugin, and how it ends.
 
 mod arrival;
 mod asked;

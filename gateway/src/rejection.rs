@@ -1,4 +1,5 @@
-//! Why a request got no answer of a plugin's, and what that means to its client: one variant a stage, matched exhaustively.
+//! Why a request got no answer of a plugin's, and what that means to its client: one variant a
+//! stage, matched exhaustively.
 
 use gapura_http::http1::RefusalKind;
 use gapura_protocol::envelope::Code;
@@ -71,7 +72,8 @@ rejections! {
 }
 
 impl Rejection {
-    /// The same at the end of the program, where every wait ends at once: no client and no plugin was slow.
+    /// The same at the end of the program, where every wait ends at once: no client and no plugin
+    /// was slow.
     #[must_use]
     pub(crate) fn at_the_end(self) -> Self {
         match self.code() {
@@ -136,7 +138,8 @@ impl Rejection {
         }
     }
 
-    /// The error that an operator wants to read about: one on the way to a plugin. Of a client's faults the access line tells.
+    /// The error that an operator wants to read about: one on the way to a plugin. Of a client's
+    /// faults the access line tells.
     #[must_use]
     pub(crate) fn worth_a_line(&self) -> Option<&upstream::Error> {
         match self {

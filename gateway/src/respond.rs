@@ -1,7 +1,8 @@
-//! The answer on its way out: a plugin's, without what is inside the mesh only and with an end, or a rejection's envelope.
+//! The answer on its way out: a plugin's, without what is inside the mesh only and with an end, or
+//! a rejection's envelope.
 //!
-//! In: what the pipeline came to. Out: a response that may leave. Knows nothing of connections: whether one goes on is said by the
-//! pipeline.
+//! In: what the pipeline came to. Out: a response that may leave. Knows nothing of connections:
+//! whether one goes on is said by the pipeline.
 
 use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
@@ -95,7 +96,8 @@ pub(crate) fn refuse(
     response
 }
 
-/// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar cannot pass its own off as one.
+/// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar
+/// cannot pass its own off as one.
 #[must_use]
 pub(crate) fn pass_on(
     answer: Response<Body>,
@@ -126,8 +128,9 @@ pub(crate) fn pass_on(
     Response::from_parts(head, body)
 }
 
-/// Hands on a hint of the plugin's (RFC 8297), without what is inside the mesh only. Other interim answers tell of the hop's own
-/// connection, and end here (CONTRACT section 5). To a client of HTTP/1.0, or after the answer, nothing is said.
+/// Hands on a hint of the plugin's (RFC 8297), without what is inside the mesh only. Other interim
+/// answers tell of the hop's own connection, and end here (CONTRACT section 5). To a client of
+/// HTTP/1.0, or after the answer, nothing is said.
 pub(crate) fn hint(
     client: Option<&Interim>,
     plugin: &Plugin,
@@ -145,9 +148,9 @@ pub(crate) fn hint(
     }
 }
 
-/// The answer counts as in flight until its body has gone out, or waits for its reader while others wait for their turn. An event
-/// stream does so until its head has, as an upgraded one: it lasts for as long as its reader likes, and a few hundred of them would
-/// shut the plugin to everybody.
+/// The answer counts as in flight until its body has gone out, or waits for its reader while others
+/// wait for their turn. An event stream does so until its head has, as an upgraded one: it lasts
+/// for as long as its reader likes, and a few hundred of them would shut the plugin to everybody.
 #[must_use]
 pub(crate) fn holding(
     in_flight: InFlight,

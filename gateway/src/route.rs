@@ -1,7 +1,8 @@
 //! Finds who answers a request: the gateway itself, or the plugin whose mount takes the path.
 //!
-//! In: the registry's table and a canonical path. Out: a [`Target`], with the running side of its plugin, or why there is none. Nothing here looks at a method, a
-//! header or a caller; the gateway's own paths win over every mount, `/` included.
+//! In: the registry's table and a canonical path. Out: a [`Target`], with the running side of its
+//! plugin, or why there is none. Nothing here looks at a method, a header or a caller; the
+//! gateway's own paths win over every mount, `/` included.
 
 use std::fmt;
 use std::sync::Arc;
@@ -267,7 +268,8 @@ mod tests {
         assert_eq!(steps("/version").len(), 1);
     }
 
-    /// A figure: `cargo test --release --locked -p gapura-gateway --lib -- --ignored --nocapture route::`.
+    /// A figure: `cargo test --release --locked -p gapura-gateway --lib -- --ignored --nocapture
+    /// route::`.
     #[test]
     #[ignore = "a figure: release build, quiet machine"]
     fn among_ten_thousand_mounts_a_route_is_found_in_less_than_300_ns() {

@@ -1,6 +1,8 @@
-//! Starts a gateway on `gapura_runtime::start`: what its workers serve with, and what its control thread follows besides.
+//! Starts a gateway on `gapura_runtime::start`: what its workers serve with, and what its control
+//! thread follows besides.
 //!
-//! In: a checked [`Config`]. Out: a [`Running`] gateway, or a [`StartError`] with nothing left half-started.
+//! In: a checked [`Config`]. Out: a [`Running`] gateway, or a [`StartError`] with nothing left
+//! half-started.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -54,9 +56,10 @@ const BLUEPRINT: Blueprint = Blueprint {
     unproven: usize::MAX, // a client need not prove who it is
 };
 
-/// Requests that begin between two looks at the sockets, where more want to. A worker looks after 61 steps at the latest (tokio's own
-/// number), and a request takes five to seven: with more than these, what is begun would pile up, and who comes wait for all of it.
-/// `docs/performance.md` has what was measured.
+/// Requests that begin between two looks at the sockets, where more want to. A worker looks after
+/// 61 steps at the latest (tokio's own number), and a request takes five to seven: with more than
+/// these, what is begun would pile up, and who comes wait for all of it. `docs/performance.md` has
+/// what was measured.
 const REQUESTS: u32 = 8;
 
 /// Requests that wait for a worker, each some kilobytes: as many as wait for a plugin.

@@ -1,8 +1,9 @@
 //! The door: takes connections from clients and ends their TLS.
 //!
-//! In: accepted sockets, of trusted proxies with the client's address in front where they are told to say it. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, spoken by `door` until the connection ends, or until
-//! the certificate does that its client has shown. A failed handshake leaves one line; nothing a client does to its own connection
-//! is felt on another.
+//! In: accepted sockets, of trusted proxies with the client's address in front where they are told
+//! to say it. Out: HTTP/1.1 or HTTP/2, as the client chose by ALPN, spoken by `door` until the
+//! connection ends, or until the certificate does that its client has shown. A failed handshake
+//! leaves one line; nothing a client does to its own connection is felt on another.
 
 mod door;
 mod proxy_protocol;
@@ -89,7 +90,8 @@ impl Serve for Server {
 }
 
 impl Server {
-    /// The stream at its client's first byte, and who that is: whom a trusted proxy names, where it is told to.
+    /// The stream at its client's first byte, and who that is: whom a trusted proxy names, where it
+    /// is told to.
     async fn introduced(
         &self,
         stream: std::net::TcpStream,

@@ -1,8 +1,8 @@
-//! `X-Internal-Signature`: how a plugin without a sidecar knows that its context headers come from the gateway (CONTRACT section
-//! 4, rule 7).
+//! `X-Internal-Signature`: how a plugin without a sidecar knows that its context headers come from
+//! the gateway (CONTRACT section 4, rule 7).
 //!
-//! In: the secret, once; a request's context, each time. Out: the header. The key of each plugin is derived from the secret, so
-//! that one plugin cannot sign for another.
+//! In: the secret, once; a request's context, each time. Out: the header. The key of each plugin is
+//! derived from the secret, so that one plugin cannot sign for another.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -147,7 +147,8 @@ mod tests {
         }
     }
 
-    /// The wanted values were computed apart from this code, with Python's `hmac`, from the words of the rule.
+    /// The wanted values were computed apart from this code, with Python's `hmac`, from the words
+    /// of the rule.
     #[test]
     fn the_signature_is_what_anyone_computes_from_the_rule() {
         let plugin: Name = "billing".parse().unwrap();

@@ -1,7 +1,8 @@
-//! For how long a stream may last: no longer than its caller's token, and than its caller is welcome.
+//! For how long a stream may last: no longer than its caller's token, and than its caller is
+//! welcome.
 //!
-//! In: the permit that a request got. Out: the moments at which an open answer or a tunnel has to end, for whoever carries it.
-//! Nothing here knows how one ends.
+//! In: the permit that a request got. Out: the moments at which an open answer or a tunnel has to
+//! end, for whoever carries it. Nothing here knows how one ends.
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -1,7 +1,8 @@
-//! A request's body on its way to a plugin: bounded as the plugin wants it, counted, and no slower than a client may be.
+//! A request's body on its way to a plugin: bounded as the plugin wants it, counted, and no slower
+//! than a client may be.
 //!
-//! In: what comes behind a head. Out: the body, how far it has come, whether it is bulk, and for how long a caller of gRPC waits.
-//! Nothing here sends it.
+//! In: what comes behind a head. Out: the body, how far it has come, whether it is bulk, and for
+//! how long a caller of gRPC waits. Nothing here sends it.
 
 use std::rc::Rc;
 use std::sync::Arc;

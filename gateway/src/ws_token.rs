@@ -1,8 +1,9 @@
 //! A browser's WebSocket brings its token as a subprotocol, since scripts can set no header there.
 //!
-//! In: a request for a WebSocket at a mount with `ws_token`, and later the plugin's 101. Out: the same request with the token where
-//! every other request has it and no trace of it in the list the plugin sees, and a 101 that names one of the names offered: a
-//! browser ends a connection whose subprotocols were all passed over.
+//! In: a request for a WebSocket at a mount with `ws_token`, and later the plugin's 101. Out: the
+//! same request with the token where every other request has it and no trace of it in the list the
+//! plugin sees, and a 101 that names one of the names offered: a browser ends a connection whose
+//! subprotocols were all passed over.
 //! Invariant: no `bearer.` goes on to a plugin or back to a client.
 
 use std::fmt;
@@ -39,7 +40,8 @@ pub(crate) enum Error {
 const PREFIX: &[u8] = b"bearer.";
 
 impl WebSocket {
-    /// Whether `head` asks for one; where a page does, its token is moved to where every other request has it.
+    /// Whether `head` asks for one; where a page does, its token is moved to where every other
+    /// request has it.
     ///
     /// # Errors
     /// [`Error`]
@@ -53,7 +55,8 @@ impl WebSocket {
     }
 }
 
-/// Moves the token from the subprotocols of a request for a WebSocket to `Authorization`; `None` if it brings none there.
+/// Moves the token from the subprotocols of a request for a WebSocket to `Authorization`; `None` if
+/// it brings none there.
 ///
 /// # Errors
 /// [`Error`]

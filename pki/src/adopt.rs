@@ -1,8 +1,9 @@
-//! Before anything is published, what our own CA signed and the inventory does not know is taken in, and CRLs that say less than the
-//! inventory are made anew.
+//! Before anything is published, what our own CA signed and the inventory does not know is taken
+//! in, and CRLs that say less than the inventory are made anew.
 //!
-//! In: the inventory, the mesh directories it knows of, and `crl/`. Out: lines in the inventory, so that what is out there is renewed,
-//! stays revoked, and is never contradicted by a lower CRL number. What counts as found is decided in `unknown`.
+//! In: the inventory, the mesh directories it knows of, and `crl/`. Out: lines in the inventory, so
+//! that what is out there is renewed, stays revoked, and is never contradicted by a lower CRL
+//! number. What counts as found is decided in `unknown`.
 //! Invariant: no command publishes before it has come through `hold_to_publish`.
 
 use std::cell::OnceCell;
@@ -29,7 +30,8 @@ use crate::timestamp::Timestamp;
 use crate::unknown::{Adopted, Evidence, Place, Unknown};
 
 impl Pki {
-    /// Takes the lock, and takes in what our own CA signed and we do not know. `more` are directories this command is about.
+    /// Takes the lock, and takes in what our own CA signed and we do not know. `more` are
+    /// directories this command is about.
     pub(crate) fn hold_to_publish(&self, more: &[(PathBuf, PeerId)]) -> Result<Change, Error> {
         let mut change = self.hold()?;
         self.say_clock_is_right(&mut change)?;
@@ -44,8 +46,9 @@ impl Pki {
         !unknown.adopted.is_empty()
     }
 
-    /// Takes in what CRLs of ours say that were met elsewhere, each with where, and makes anew those that have to say it: an inventory
-    /// that was put back to an older backup knows again whom it had revoked. Out: what no line knew.
+    /// Takes in what CRLs of ours say that were met elsewhere, each with where, and makes anew
+    /// those that have to say it: an inventory that was put back to an older backup knows again
+    /// whom it had revoked. Out: what no line knew.
     ///
     /// # Errors
     /// A key can't be opened, or something can't be written.
@@ -73,8 +76,8 @@ impl Pki {
         Ok(self.unknown_in(inventory, now, &places))
     }
 
-    /// The same for `check`, which holds no lock: the directories are read first and the inventory after them, so that what another
-    /// run publishes in between is in it.
+    /// The same for `check`, which holds no lock: the directories are read first and the inventory
+    /// after them, so that what another run publishes in between is in it.
     pub(crate) fn unknown_without_lock(&self) -> Result<Vec<Adopted>, Error> {
         let before = Inventory::load(self.dir())?;
         let places = self.places(before.ledger(), &[])?;
@@ -82,7 +85,8 @@ impl Pki {
         Ok(self.unknown_in(&after, self.now(), &places).adopted)
     }
 
-    /// The mesh directories we know of, and what they show. One that can't be read tells nothing; `check` says so.
+    /// The mesh directories we know of, and what they show. One that can't be read tells nothing;
+    /// `check` says so.
     fn places(&self, ledger: &Ledger, more: &[(PathBuf, PeerId)]) -> Result<Vec<Place>, Error> {
         let mut known: BTreeMap<PathBuf, PeerId> = BTreeMap::new();
         for leaf in ledger.by_directory() {
@@ -170,8 +174,8 @@ impl Pki {
         found
     }
 
-    /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less than the inventory: a run that died
-    /// between a line and its CRL leaves one behind.
+    /// Writes down what was found, and makes the CRLs anew that have to say it, or that say less
+    /// than the inventory: a run that died between a line and its CRL leaves one behind.
     fn take_in(&self, change: &mut Change, unknown: Unknown) -> Result<(), Error> {
         let ledger = change.inventory.ledger();
         let wanted: Vec<Authority> = ledger
@@ -190,7 +194,8 @@ impl Pki {
         let mut signers = Vec::new(); // a wrong passphrase changes nothing
         for authority in &wanted {
             match self.signer(authority) {
-                // A root may have a passphrase of its own, which this command was not given; `check` says what its CRL lacks.
+                // A root may have a passphrase of its own, which this command was not given;
+                // `check` says what its CRL lacks.
                 Err(Error::Passphrase(_)) if authority.kind == AuthorityKind::Root => {}
                 signer => signers.push(signer?),
             }
@@ -212,7 +217,8 @@ impl Pki {
         }
         change.crls_changed = changed;
         if unknown.adopted.iter().any(|met| met.what == "leaf") {
-            // What was behind by the inventory of a moment ago is what the inventory names last by now.
+            // What was behind by the inventory of a moment ago is what the inventory names last by
+            // now.
             let ledger = change.inventory.ledger();
             change.standings = standing::of_all(&ledger.by_directory(), self.own(ledger), true)?;
         }
@@ -235,7 +241,8 @@ fn lists_all(der: &[u8], revoked: Vec<&Revoked>) -> bool {
         .all(|revoked| listed.contains(&revoked.serial))
 }
 
-/// `DIR/out/ROLE/NAME`, where leaves go that were issued without `--out`; the path says whose each is.
+/// `DIR/out/ROLE/NAME`, where leaves go that were issued without `--out`; the path says whose each
+/// is.
 fn own_outs(dir: &Path, domain: &TrustDomain) -> Vec<(PathBuf, PeerId)> {
     let mut found = Vec::new();
     for role in ["gateway", "plugin"] {

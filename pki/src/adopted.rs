@@ -13,6 +13,7 @@ pub struct Adopted {
     pub which: String,
     /// Where it was met.
     pub found_in: PathBuf,
-    /// Whether a backup was restored since: then it is what that backup did not have. If not, another copy of this CA is at work.
+    /// Whether a backup was restored since: then it is what that backup did not have. If not,
+    /// another copy of this CA is at work.
     pub expected: bool,
 }

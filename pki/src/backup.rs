@@ -1,8 +1,9 @@
 //! `backup` and `restore`: the state directory as one tar file, which any `tar` can look into.
 //!
-//! In it: settings, inventory, authorities and CRLs; CA keys as they are kept, so encrypted unless they were made otherwise. Not in it:
-//! mesh directories, since a leaf is better issued anew than brought back. A restore never forgets a revocation that the directory it
-//! replaces still knows of, and never puts an older state over a newer one that is sound.
+//! In it: settings, inventory, authorities and CRLs; CA keys as they are kept, so encrypted unless
+//! they were made otherwise. Not in it: mesh directories, since a leaf is better issued anew than
+//! brought back. A restore never forgets a revocation that the directory it replaces still knows
+//! of, and never puts an older state over a newer one that is sound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +27,8 @@ pub struct Restored {
     pub lines: u64,
     /// Revocations that only the replaced directory knew of, and that were kept.
     pub kept_revocations: usize,
-    /// Certificates that only the replaced directory knew of: they still work, and are not in the inventory any more.
+    /// Certificates that only the replaced directory knew of: they still work, and are not in the
+    /// inventory any more.
     pub lost_leaves: usize,
     /// Where what was there before is now.
     pub set_aside: Option<PathBuf>,
@@ -76,7 +78,8 @@ impl Pki {
     }
 }
 
-/// Makes the state directory `dir` out of the backup `from`. One that died is finished by doing it once more.
+/// Makes the state directory `dir` out of the backup `from`. One that died is finished by doing it
+/// once more.
 ///
 /// # Errors
 /// The file is not a backup or is damaged; `dir` holds a sound state that the backup is older than.
@@ -87,8 +90,8 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let lock = Lock::take(&dir, LOCK_TIMEOUT)?;
     store::sweep(&dir)?;
-    // Built, checked and told what only the old state knows, all beside the old state: whenever this dies, no directory that can be
-    // used has forgotten a revocation.
+    // Built, checked and told what only the old state knows, all beside the old state: whenever
+    // this dies, no directory that can be used has forgotten a revocation.
     let fresh = store::beside(&dir.join("x"))?;
     let now = Timestamp::now(clock);
     let made = unpack(&fresh, &files)
@@ -118,7 +121,8 @@ pub fn restore(dir: &Path, from: &Path, clock: &Clock) -> Result<Restored, Error
     Ok(Restored { set_aside, ..made })
 }
 
-/// What a state directory is made of. The settings come last: without them it counts as no CA, so nothing is done with half of one.
+/// What a state directory is made of. The settings come last: without them it counts as no CA, so
+/// nothing is done with half of one.
 const PARTS: [&str; 5] = [
     "authorities",
     "crl",
@@ -158,7 +162,8 @@ fn unpack(fresh: &Path, files: &Files) -> Result<Inventory, Error> {
     Ok(inventory)
 }
 
-/// Adds to the inventory of the backup that it was restored, and what only the state in `dir` knows.
+/// Adds to the inventory of the backup that it was restored, and what only the state in `dir`
+/// knows.
 fn complete(
     dir: &Path,
     mut backup: Inventory,
@@ -208,8 +213,8 @@ fn refuse_to_go_back(dir: &Path, backup: &Inventory) -> Result<(), Error> {
     )))
 }
 
-/// What the present inventory, sound or not, knows and the backup doesn't; and those that earlier restores set aside, since one that died
-/// has moved the present one there.
+/// What the present inventory, sound or not, knows and the backup doesn't; and those that earlier
+/// restores set aside, since one that died has moved the present one there.
 #[derive(Default)]
 struct Lost {
     /// By issuer and serial.
@@ -251,7 +256,8 @@ impl Lost {
                 self.leaves.insert(leaf.serial);
             }
             Event::Crl(crl) | Event::CrlAdopted(crl) => {
-                // Numbers follow the clock; one from far ahead was never ours and would leave no higher one.
+                // Numbers follow the clock; one from far ahead was never ours and would leave no
+                // higher one.
                 let known = [ledger.crl(&crl.issuer), self.crls.get(&crl.issuer)];
                 let newer = known
                     .into_iter()
@@ -283,7 +289,8 @@ fn all_set_aside(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// Moves what is there into a folder of its own: a restore must not be the end of the only evidence.
+/// Moves what is there into a folder of its own: a restore must not be the end of the only
+/// evidence.
 fn set_aside(dir: &Path, now: Timestamp) -> Result<Option<PathBuf>, Error> {
     if !PARTS.iter().any(|name| dir.join(name).exists()) {
         return Ok(None);
@@ -344,7 +351,8 @@ fn put(header: &mut [u8; BLOCK], at: usize, text: &[u8]) {
     }
 }
 
-/// Reads a tar archive of ours; any name that is not one of ours is refused, so nothing can be written outside the directory.
+/// Reads a tar archive of ours; any name that is not one of ours is refused, so nothing can be
+/// written outside the directory.
 fn read_tar(tar: &[u8]) -> Result<Files, String> {
     let mut files = Files::new();
     let mut rest = tar;

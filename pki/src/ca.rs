@@ -1,7 +1,8 @@
 //! A CA that can sign: its certificate, its opened key, and what it signs with them.
 //!
-//! In: the folder of an authority and whatever opens its key. Out: certificates and CRLs, in memory. Invariant: certificate and key
-//! belong together and the certificate is the one the inventory knows, else no [`Signer`] comes to be.
+//! In: the folder of an authority and whatever opens its key. Out: certificates and CRLs, in
+//! memory. Invariant: certificate and key belong together and the certificate is the one the
+//! inventory knows, else no [`Signer`] comes to be.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ pub(crate) fn save(
     if is_left_over(&key_path, &cert_path, protection) {
         store::remove_if_there(&key_path)?;
     }
-    // In our own folder: left by a run that died before the inventory knew of this authority, so no one ever saw what is in there.
+    // In our own folder: left by a run that died before the inventory knew of this authority, so no
+    // one ever saw what is in there.
     for stale in [folder.join("key.pem"), folder.join("cert.pem")] {
         store::remove_if_there(&stale)?;
     }
@@ -99,7 +101,8 @@ pub(crate) fn save(
             key_path.display()
         )));
     }
-    // The certificate first: by it a run that finds the key elsewhere knows it for one that was left over.
+    // The certificate first: by it a run that finds the key elsewhere knows it for one that was
+    // left over.
     store::create(&cert_path, cert.pem().as_bytes(), Access::Everyone)?;
     // Under its name it is whole, so that it can be told from another's.
     store::sweep(key_folder)?;
@@ -120,8 +123,8 @@ pub(crate) fn seal(
     }
 }
 
-/// Whether the key, which may be kept elsewhere, is that of the certificate beside it in our own folder, which the inventory never learned
-/// of: a run died, and nobody ever saw either.
+/// Whether the key, which may be kept elsewhere, is that of the certificate beside it in our own
+/// folder, which the inventory never learned of: a run died, and nobody ever saw either.
 fn is_left_over(key: &Path, certificate: &Path, protection: &KeyProtection) -> bool {
     let read = |path| store::read_if_there(path).ok().flatten();
     let (Some(key), Some(certificate)) = (read(key), read(certificate)) else {
@@ -173,7 +176,8 @@ impl Signer {
         })
     }
 
-    /// Opens the CA `authority` of the state directory `dir`; its key may be kept in another folder.
+    /// Opens the CA `authority` of the state directory `dir`; its key may be kept in another
+    /// folder.
     pub(crate) fn open(
         dir: &Path,
         authority: &Authority,
@@ -275,7 +279,8 @@ impl Signer {
     }
 }
 
-/// A key in the clear that others can read is theirs as well; a CA that goes on signing with it would only hide that.
+/// A key in the clear that others can read is theirs as well; a CA that goes on signing with it
+/// would only hide that.
 fn refuse_if_others_can_read(path: &Path) -> Result<(), Error> {
     let mode = std::fs::metadata(path)
         .map_err(Error::io("read", path))?

@@ -1,7 +1,8 @@
-//! `check`: what an operator must do, and by when. Looks at everything and changes nothing; needs no passphrase.
+//! `check`: what an operator must do, and by when. Looks at everything and changes nothing; needs
+//! no passphrase.
 //!
-//! In: the state directory, the mesh directories it published, and endpoints that are named. Out: findings, each with what was found,
-//! what is wanted and the command that mends it.
+//! In: the state directory, the mesh directories it published, and endpoints that are named. Out:
+//! findings, each with what was found, what is wanted and the command that mends it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -53,8 +54,9 @@ impl Pki {
         Ok(checkup)
     }
 
-    /// Beside a writer the first look may meet the inventory of one moment and the directories of another. So nothing is said that another
-    /// look, while nobody writes, does not find too; where the lock can't be had, that several looks in a row do not all find.
+    /// Beside a writer the first look may meet the inventory of one moment and the directories of
+    /// another. So nothing is said that another look, while nobody writes, does not find too; where
+    /// the lock can't be had, that several looks in a row do not all find.
     fn look_again(&self, first: Result<Checkup, Error>) -> Result<Checkup, Error> {
         let mut last = Checkup::default();
         let mut known = first.ok().map(|first| first.findings);
@@ -66,7 +68,8 @@ impl Pki {
             }
             if let Some(known) = &known {
                 next.findings.retain(|finding| {
-                    // Of a directory that is behind each time, but behind another certificate or list, a writer is the cause.
+                    // Of a directory that is behind each time, but behind another certificate or
+                    // list, a writer is the cause.
                     let moves = finding.id.starts_with("DIR_");
                     let same = |other: &Finding| {
                         other.id == finding.id

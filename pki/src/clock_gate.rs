@@ -1,15 +1,17 @@
 //! What a clock that is wrong does to a CA, as far as one machine can tell.
 //!
-//! In: when the lines of the inventory were written, and the present. A line of the future means that the clock is wrong now or was
-//! wrong then; whatever is signed in that doubt begins or ends at the wrong time, so nothing is issued until somebody has looked.
-//! Revocations and CRLs are never held up: a stolen key does not wait for a clock.
+//! In: when the lines of the inventory were written, and the present. A line of the future means
+//! that the clock is wrong now or was wrong then; whatever is signed in that doubt begins or ends
+//! at the wrong time, so nothing is issued until somebody has looked. Revocations and CRLs are
+//! never held up: a stolen key does not wait for a clock.
 
 use crate::error::Error;
 use crate::ledger::Event;
 use crate::pki::{Change, Pki};
 use crate::timestamp::for_people;
 
-/// Clocks of one installation differ by no more than this, and certificates begin so much earlier than they are made.
+/// Clocks of one installation differ by no more than this, and certificates begin so much earlier
+/// than they are made.
 const SKEW: u64 = crate::profile::BACKDATE;
 
 impl Pki {
@@ -38,7 +40,8 @@ impl Pki {
         change.append(vec![Event::ClockIsRight { ahead }])
     }
 
-    /// Seconds that the inventory's last line lies in the future, where that is more than clocks differ by.
+    /// Seconds that the inventory's last line lies in the future, where that is more than clocks
+    /// differ by.
     pub(crate) fn lines_ahead(&self) -> Result<Option<u64>, Error> {
         let until = crate::inventory::Inventory::load(self.dir())?.written_until();
         Ok(Some(until.since(self.now())).filter(|ahead| *ahead > SKEW))

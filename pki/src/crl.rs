@@ -1,6 +1,7 @@
 //! CRLs: signed, numbered, checked, stored; refreshed before they are out of date.
 //!
-//! Invariant: a number is in the inventory before its CRL is on the disk, and never used twice, whatever crashed in between.
+//! Invariant: a number is in the inventory before its CRL is on the disk, and never used twice,
+//! whatever crashed in between.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -70,8 +71,8 @@ impl Pki {
         Ok((made, skipped))
     }
 
-    /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that nobody gets one that is out of date.
-    /// Says whether any was.
+    /// Makes anew the CRLs that a leaf of `signer` hangs on, if half of their life is over, so that
+    /// nobody gets one that is out of date. Says whether any was.
     pub(crate) fn freshen(&self, change: &mut Change, signer: &Signer) -> Result<bool, Error> {
         let ledger = change.inventory.ledger();
         let old = |id: &str| {
@@ -107,8 +108,8 @@ impl Pki {
         Ok(!wanted.is_empty())
     }
 
-    /// Whether the CRL on the disk is not the one that the inventory wants: absent, damaged, an earlier one, or without a serial that was
-    /// revoked.
+    /// Whether the CRL on the disk is not the one that the inventory wants: absent, damaged, an
+    /// earlier one, or without a serial that was revoked.
     pub(crate) fn crl_is_behind(
         &self,
         ledger: &Ledger,
@@ -146,7 +147,8 @@ impl Pki {
             self.settings().crl_ttl
         };
         let revoked = ledger.revoked_by(signer.id(), change.now);
-        // The time as the number: it rises even where a restored backup no longer knows the last one.
+        // The time as the number: it rises even where a restored backup no longer knows the last
+        // one.
         let number = ledger
             .crl(signer.id())
             .map_or(0, |last| last.number.saturating_add(1))

@@ -1,6 +1,8 @@
-//! Certificate signing requests. Only the public key of one is ever used; what else it asks for must not contradict what it will get.
+//! Certificate signing requests. Only the public key of one is ever used; what else it asks for
+//! must not contradict what it will get.
 //!
-//! In: bytes from a plugin's host, and the identity the operator named. Out: the public key, or a sentence about what doesn't fit.
+//! In: bytes from a plugin's host, and the identity the operator named. Out: the public key, or a
+//! sentence about what doesn't fit.
 
 use std::path::{Path, PathBuf};
 
@@ -117,7 +119,8 @@ pub(crate) fn is_self_signed(der: &[u8]) -> bool {
         .is_ok_and(|(_, request)| check_signature(der, &request).is_ok())
 }
 
-/// Whether the request was signed by the key it asks for: by the algorithms of the handshake, which know more than the parser's own.
+/// Whether the request was signed by the key it asks for: by the algorithms of the handshake, which
+/// know more than the parser's own.
 fn check_signature(der: &[u8], request: &X509CertificationRequest<'_>) -> Result<(), String> {
     let element =
         |der| x509_parser::asn1_rs::Any::from_der(der).map(|(rest, any)| (any.data, rest));

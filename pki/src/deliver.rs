@@ -1,9 +1,11 @@
-//! What is done with each mesh directory after it changed: `--push` brings it elsewhere, `--exec` tells somebody of it.
+//! What is done with each mesh directory after it changed: `--push` brings it elsewhere, `--exec`
+//! tells somebody of it.
 //!
-//! In: commands, as words and not for a shell. Out: what became of each. A directory is told from its last state by a print of what it
-//! shows, kept in `runs.json` in the state directory once a command has succeeded for it; so a command that failed, or that a crash kept
-//! from being run, is repeated by the next run, and `check` knows. Invariant: commands run when the lock has been given back: a slow
-//! network never holds up a revocation.
+//! In: commands, as words and not for a shell. Out: what became of each. A directory is told from
+//! its last state by a print of what it shows, kept in `runs.json` in the state directory once a
+//! command has succeeded for it; so a command that failed, or that a crash kept from being run, is
+//! repeated by the next run, and `check` knows. Invariant: commands run when the lock has been
+//! given back: a slow network never holds up a revocation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -33,7 +35,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub enum HookKind {
     /// `--push`: brings the directory to where it is used.
     Push,
-    /// `--exec`: whatever else is to happen after a change. Runs after a push, and only when that succeeded.
+    /// `--exec`: whatever else is to happen after a change. Runs after a push, and only when that
+    /// succeeded.
     Exec,
 }
 
@@ -97,8 +100,8 @@ impl fmt::Display for HookKind {
 }
 
 impl Hook {
-    /// Takes a command apart: words are separated by spaces; '...' and "..." keep spaces, \ takes the next character as it is. Nothing else
-    /// has a meaning: no variable, no pipe, no wildcard.
+    /// Takes a command apart: words are separated by spaces; '...' and "..." keep spaces, \ takes
+    /// the next character as it is. Nothing else has a meaning: no variable, no pipe, no wildcard.
     ///
     /// # Errors
     /// An open quote, or no word at all.
@@ -174,7 +177,8 @@ struct Job {
 }
 
 impl Pki {
-    /// Runs `hooks` for every mesh directory that changed since they last succeeded for it, and remembers.
+    /// Runs `hooks` for every mesh directory that changed since they last succeeded for it, and
+    /// remembers.
     ///
     /// # Errors
     /// The inventory can't be read, or what was done can't be remembered.
@@ -269,7 +273,8 @@ fn job(leaf: &Leaf, own: &Own) -> Option<Job> {
 }
 
 impl Runs {
-    /// What is remembered. A file that can't be read is as good as none: everything is told once more.
+    /// What is remembered. A file that can't be read is as good as none: everything is told once
+    /// more.
     pub(crate) fn load(dir: &Path) -> Self {
         let bytes = store::read_if_there(&path(dir)).ok().flatten();
         bytes
@@ -277,7 +282,8 @@ impl Runs {
             .unwrap_or_default()
     }
 
-    /// Why the command `kind` has to be run for the directory `out`, which holds what has that print; `None` where it need not.
+    /// Why the command `kind` has to be run for the directory `out`, which holds what has that
+    /// print; `None` where it need not.
     fn behind(&self, kind: HookKind, out: &Path, print: &str) -> Option<String> {
         let told = self.hooks.get(&kind).and_then(|told| told.get(out));
         match told {

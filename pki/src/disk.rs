@@ -1,8 +1,9 @@
 //! The one gate that every change to a disk passes before it is made.
 //!
-//! In: what is about to be done, and where. Out: leave to do it. Nothing is decided here in the program; in the library's own tests a
-//! [`faults::Plan`] stands behind the gate and lets the program die, or the disk be full, at any one of these steps. Invariant: no
-//! other file of this crate makes, writes, renames, links, gives away or removes a file without asking here first.
+//! In: what is about to be done, and where. Out: leave to do it. Nothing is decided here in the
+//! program; in the library's own tests a [`faults::Plan`] stands behind the gate and lets the
+//! program die, or the disk be full, at any one of these steps. Invariant: no other file of this
+//! crate makes, writes, renames, links, gives away or removes a file without asking here first.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,7 +1,9 @@
-//! One step for one-shot services and timers: whatever an installation is to have and lacks is made, and nothing else is touched.
+//! One step for one-shot services and timers: whatever an installation is to have and lacks is
+//! made, and nothing else is touched.
 //!
-//! In: who is to have a certificate, and where. Out: mesh directories that hold one each, and fresh CRLs. Run a second time it finds
-//! its own work and only renews what is due. What was revoked stays revoked: a restart must not let anybody back in.
+//! In: who is to have a certificate, and where. Out: mesh directories that hold one each, and fresh
+//! CRLs. Run a second time it finds its own work and only renews what is due. What was revoked
+//! stays revoked: a restart must not let anybody back in.
 
 use crate::error::Error;
 use crate::issue::{IssueRequest, Issued};
@@ -22,7 +24,8 @@ pub struct Ensured {
 }
 
 impl Pki {
-    /// Issues those of `requests` whose mesh directory shows no leaf of theirs, then renews what is due and refreshes the CRLs.
+    /// Issues those of `requests` whose mesh directory shows no leaf of theirs, then renews what is
+    /// due and refreshes the CRLs.
     ///
     /// # Errors
     /// As [`Pki::issue_all`] and [`Pki::renew`].
@@ -62,7 +65,8 @@ impl Pki {
         Ok(done)
     }
 
-    /// Issues all, or where one directory can't be written the others: one must not keep the rest from theirs.
+    /// Issues all, or where one directory can't be written the others: one must not keep the rest
+    /// from theirs.
     fn issue_those_that_can(&self, requests: &[IssueRequest]) -> Result<IssuedOrNot, Error> {
         match self.issue_all(requests, false) {
             Ok(issued) => return Ok((issued, Vec::new())),

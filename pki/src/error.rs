@@ -1,4 +1,5 @@
-//! Why a command could not do its work, sorted by what the operator has to do next; each sort has its own exit code.
+//! Why a command could not do its work, sorted by what the operator has to do next; each sort has
+//! its own exit code.
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,9 @@
-//! Forgetting what is gone for good, and adopting what was moved or lost: the operator's word on what the inventory can't see.
+//! Forgetting what is gone for good, and adopting what was moved or lost: the operator's word on
+//! what the inventory can't see.
 //!
-//! Neither signs anything. Forgetting revokes nothing: a certificate that somebody may still hold is revoked first. Adopting gives a
-//! directory back the care of `renew`, and only one whose leaf was signed by a CA of this installation for a name of its own domain.
+//! Neither signs anything. Forgetting revokes nothing: a certificate that somebody may still hold
+//! is revoked first. Adopting gives a directory back the care of `renew`, and only one whose leaf
+//! was signed by a CA of this installation for a name of its own domain.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +43,8 @@ pub struct AdoptedDir {
 }
 
 impl Pki {
-    /// Stops looking after an identity that is gone for good, in the mesh directory `out` or in all of them.
+    /// Stops looking after an identity that is gone for good, in the mesh directory `out` or in all
+    /// of them.
     ///
     /// # Errors
     /// Nothing of that name is in use; or a mesh directory still shows it, so it is not gone.
@@ -125,7 +128,8 @@ impl Pki {
         named.is_ok_and(|named| named.into_iter().any(|leaf| ledger.is_forgotten(leaf)))
     }
 
-    /// Looks after the mesh directory `dir` from now on: one that was moved, or that the inventory has lost.
+    /// Looks after the mesh directory `dir` from now on: one that was moved, or that the inventory
+    /// has lost.
     ///
     /// # Errors
     /// It shows no leaf of this installation, or one that was revoked.

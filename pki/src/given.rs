@@ -1,7 +1,8 @@
-//! What the operator names on the command line, and somebody else may have sent: certificates, requests, CRLs, lists.
+//! What the operator names on the command line, and somebody else may have sent: certificates,
+//! requests, CRLs, lists.
 //!
-//! In: a path or a stream. Out: its bytes. Nothing here looks into them. Invariant: a pipe that was put in the place of a file is never
-//! waited for, and what has no end is not read to it.
+//! In: a path or a stream. Out: its bytes. Nothing here looks into them. Invariant: a pipe that was
+//! put in the place of a file is never waited for, and what has no end is not read to it.
 
 use std::io::Read;
 use std::path::Path;

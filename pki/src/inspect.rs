@@ -1,4 +1,5 @@
-//! What stands in a file: certificates, requests, CRLs and keys, as facts for `--json` and as lines for people.
+//! What stands in a file: certificates, requests, CRLs and keys, as facts for `--json` and as lines
+//! for people.
 //!
 //! Of a private key only what its public half tells is ever shown.
 

@@ -1,9 +1,11 @@
 //! The inventory file: every event one line of JSON, each line carrying the hash of the one before.
 //!
-//! In: events, from the holder of the lock. Out: a [`Ledger`] of what the whole file says, or a refusal that names the line. Nothing
-//! leaves the program before `append` has synced its event. Invariant: the file only grows, and `inventory.head` names a line it holds;
-//! so an edited, swapped or removed line is found, also when it was the last. A line without its newline, or a batch without its last
-//! line, was cut by a crash before anyone could rely on it: readers pass over it and the next writer takes it off.
+//! In: events, from the holder of the lock. Out: a [`Ledger`] of what the whole file says, or a
+//! refusal that names the line. Nothing leaves the program before `append` has synced its event.
+//! Invariant: the file only grows, and `inventory.head` names a line it holds; so an edited,
+//! swapped or removed line is found, also when it was the last. A line without its newline, or a
+//! batch without its last line, was cut by a crash before anyone could rely on it: readers pass
+//! over it and the next writer takes it off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -28,7 +30,8 @@ struct Line {
     n: u64,
     at: Timestamp,
     prev: String,
-    /// Further lines of the same batch follow: what happened together is in force together or not at all.
+    /// Further lines of the same batch follow: what happened together is in force together or not
+    /// at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     more: bool,
     #[serde(flatten)]
@@ -43,7 +46,8 @@ pub(crate) struct Inventory {
     /// Bytes up to and including the last newline of the last whole batch.
     whole: u64,
     ledger: Ledger,
-    /// The latest moment at which a line says it was written, since the clock was last said to be right.
+    /// The latest moment at which a line says it was written, since the clock was last said to be
+    /// right.
     written_until: Timestamp,
     /// When a backup was restored last.
     restored_at: Option<Timestamp>,
@@ -54,7 +58,8 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// Reads and checks the whole file in `dir`; an absent one is empty.
     pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
-        // The head first: a writer that comes between the two readings makes the file longer than the head, never shorter.
+        // The head first: a writer that comes between the two readings makes the file longer than
+        // the head, never shorter.
         let head = read_head(dir)?;
         let mut this = Self {
             path: dir.join("inventory.jsonl"),
@@ -71,7 +76,8 @@ impl Inventory {
         Ok(this)
     }
 
-    /// The same file later: reads what was appended since, and everything anew where it is not the file that was read.
+    /// The same file later: reads what was appended since, and everything anew where it is not the
+    /// file that was read.
     pub(crate) fn follow(mut self, dir: &Path) -> Result<Self, Error> {
         let head = read_head(dir)?;
         let (path, length) = (self.path.clone(), self.whole);
@@ -128,7 +134,8 @@ impl Inventory {
         self.lines
     }
 
-    /// The latest moment of a line: when it lies ahead, this machine's clock is wrong now or was wrong then.
+    /// The latest moment of a line: when it lies ahead, this machine's clock is wrong now or was
+    /// wrong then.
     pub(crate) fn written_until(&self) -> Timestamp {
         self.written_until
     }
@@ -164,7 +171,8 @@ impl Inventory {
             |why: String| Error::Failed(format!("the inventory refuses the event: {why}"));
         let mut text = Vec::new();
         let noted: Vec<Event> = events.clone();
-        // Tried on a copy, unless nothing can be wrong with them: of years of leaves a copy takes longer than the rest.
+        // Tried on a copy, unless nothing can be wrong with them: of years of leaves a copy takes
+        // longer than the rest.
         let simple = events.iter().all(|event| self.ledger.simply_takes(event));
         let mut tried = (!simple).then(|| self.ledger.clone());
         let (mut lines, mut last) = (self.lines, self.last.clone());
@@ -285,7 +293,8 @@ impl Inventory {
     }
 }
 
-/// What an append that failed had already written must go, or the next reader meets half a line in the middle of the file.
+/// What an append that failed had already written must go, or the next reader meets half a line in
+/// the middle of the file.
 fn give_back(file: &mut File, path: &Path, whole: u64) {
     let _ = disk::before(Operation::Remove, path).and_then(|()| file.set_len(whole)); // best effort: a cut last line is passed over anyway
 }

@@ -1,7 +1,8 @@
 //! Issuing leaves: one or a thousand, all or none.
 //!
-//! In: requests. Out: published mesh directories. Order: sign in memory, judge as a peer would, write every generation under a hidden
-//! name, write the inventory, and only then rename. A fault before the inventory leaves nothing; after it only renames are left.
+//! In: requests. Out: published mesh directories. Order: sign in memory, judge as a peer would,
+//! write every generation under a hidden name, write the inventory, and only then rename. A fault
+//! before the inventory leaves nothing; after it only renames are left.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,8 @@ pub enum KeyWanted {
     Kept,
     /// A public key we signed before (base64 of the SPKI).
     Known(String),
-    /// A public key (SPKI) that a host sent over the network, out of a request that was judged; that host publishes the leaf.
+    /// A public key (SPKI) that a host sent over the network, out of a request that was judged;
+    /// that host publishes the leaf.
     Enrolled(Vec<u8>),
 }
 
@@ -110,7 +112,8 @@ impl IssueRequest {
     }
 }
 
-/// The public key to sign, the private one where we have it, and the public one in base64 where we must remember it.
+/// The public key to sign, the private one where we have it, and the public one in base64 where we
+/// must remember it.
 type KeyFound = (
     SubjectPublicKeyInfo,
     Option<Zeroizing<Vec<u8>>>,
@@ -141,7 +144,8 @@ impl Pki {
     /// Issues all of `requests`, or none of them. A dry run does everything but write.
     ///
     /// # Errors
-    /// Refuses what the profile or a limit forbids; reports what can't be opened, written or does not pass the self-check.
+    /// Refuses what the profile or a limit forbids; reports what can't be opened, written or does
+    /// not pass the self-check.
     pub fn issue_all(
         &self,
         requests: &[IssueRequest],
@@ -203,7 +207,8 @@ impl Pki {
                 .map(|minted| Event::Issued(minted.leaf.clone()))
                 .collect(),
         );
-        // The line may be there although something after it failed; then the generation is what the next run needs to go on.
+        // The line may be there although something after it failed; then the generation is what the
+        // next run needs to go on.
         let ledger = change.inventory.ledger();
         for (staged, minted) in staged.iter_mut().zip(&minted) {
             if ledger.leaf(&minted.leaf.serial).is_some() {

@@ -1,7 +1,8 @@
-//! Whether a certificate would be let through: asked of every leaf before it leaves this program, and by `verify` and `check`.
+//! Whether a certificate would be let through: asked of every leaf before it leaves this program,
+//! and by `verify` and `check`.
 //!
-//! The judgement itself is `gapura_certificates::verify`, the code that gateway and sidecar run in a handshake; this file only brings it roots
-//! and CRLs from files.
+//! The judgement itself is `gapura_certificates::verify`, the code that gateway and sidecar run in
+//! a handshake; this file only brings it roots and CRLs from files.
 
 use gapura_certificates::peer::Peer;
 use gapura_certificates::purpose::Purpose;
@@ -19,8 +20,8 @@ use crate::timestamp::Timestamp;
 pub(crate) struct BundleVerifier(Verifier);
 
 impl BundleVerifier {
-    /// Takes roots and, unless revocation is not to be asked about, CRLs. `issuers` are CA certificates that may have signed a CRL; they
-    /// vouch for nothing.
+    /// Takes roots and, unless revocation is not to be asked about, CRLs. `issuers` are CA
+    /// certificates that may have signed a CRL; they vouch for nothing.
     pub(crate) fn new(
         roots: &[CertificateDer<'static>],
         crls: Option<&[Vec<u8>]>,
@@ -32,7 +33,8 @@ impl BundleVerifier {
         let revocation = match crls {
             None => None,
             Some(crls) => {
-                // What is no CA's signs no list; the judgement says so of a chain that it stands in.
+                // What is no CA's signs no list; the judgement says so of a chain that it stands
+                // in.
                 let signers: Vec<Issuer> = roots
                     .iter()
                     .chain(issuers)
@@ -57,7 +59,8 @@ impl BundleVerifier {
         )))
     }
 
-    /// Judges `chain` (leaf first) as the peer on the other side would; `wanted` is the identity it insists on, if it does.
+    /// Judges `chain` (leaf first) as the peer on the other side would; `wanted` is the identity it
+    /// insists on, if it does.
     pub(crate) fn judge(
         &self,
         chain: &[CertificateDer<'_>],

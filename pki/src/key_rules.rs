@@ -1,8 +1,11 @@
-//! Which keys a leaf may have: none that was revoked as compromised, none of another identity, none of a CA.
+//! Which keys a leaf may have: none that was revoked as compromised, none of another identity, none
+//! of a CA.
 //!
-//! In: the ledger, the CAs' certificates, and the key of each leaf that is asked for. Out: a refusal, or the claim of that key for that
-//! identity. Every way to a leaf (a new key, one that is kept, a request, one that is known) goes through [`KeyRules::claim`].
-//! Invariant: a key never speaks for two identities, and one that somebody else may hold never speaks again.
+//! In: the ledger, the CAs' certificates, and the key of each leaf that is asked for. Out: a
+//! refusal, or the claim of that key for that identity. Every way to a leaf (a new key, one that is
+//! kept, a request, one that is known) goes through [`KeyRules::claim`].
+//! Invariant: a key never speaks for two identities, and one that somebody else may hold never
+//! speaks again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -54,7 +57,8 @@ impl KeyRules {
             }
         }
         for authority in ledger.authorities() {
-            // One that can't be read can't be named either; whoever needs it for signing says what is wrong with it.
+            // One that can't be read can't be named either; whoever needs it for signing says what
+            // is wrong with it.
             let certificate = ca::certificate(dir, authority).ok();
             if let Some(key) = certificate.and_then(|der| key_of(&der)) {
                 rules.authorities.insert(key, authority.id.clone());

@@ -1,7 +1,9 @@
-//! Private keys: made, read, and kept under a passphrase as PKCS#8 with PBES2 (PBKDF2-HMAC-SHA256, AES-256-CBC), which OpenSSL reads.
+//! Private keys: made, read, and kept under a passphrase as PKCS#8 with PBES2 (PBKDF2-HMAC-SHA256,
+//! AES-256-CBC), which OpenSSL reads.
 //!
-//! The derivation runs in aws-lc and not in the `pkcs8` crate, which would need seconds of it in a debug build; that crate writes
-//! and reads the ASN.1 around it, and opens what other tools encrypted with scrypt.
+//! The derivation runs in aws-lc and not in the `pkcs8` crate, which would need seconds of it in a
+//! debug build; that crate writes and reads the ASN.1 around it, and opens what other tools
+//! encrypted with scrypt.
 
 use std::num::NonZeroU32;
 
@@ -72,8 +74,8 @@ pub(crate) fn is_plain(pem: &str) -> bool {
     pem.contains("PRIVATE KEY-----") && !is_encrypted(pem)
 }
 
-/// Whether a CA's key file is whole, as far as that can be seen without its passphrase: it can be read, and a key in the clear is the one
-/// of `certificate`.
+/// Whether a CA's key file is whole, as far as that can be seen without its passphrase: it can be
+/// read, and a key in the clear is the one of `certificate`.
 pub(crate) fn examine(pem: &[u8], certificate: Option<&[u8]>) -> Result<(), String> {
     if pem.is_empty() {
         return Err("it is empty".to_owned());
@@ -115,7 +117,8 @@ fn the_one(pem: &str, kinds: &[Kind]) -> Option<Zeroizing<Vec<u8>>> {
     found.next().is_none().then_some(first.der)
 }
 
-/// Opens an encrypted key: [`Error::Failed`] for a file that is not whole, [`Error::Passphrase`] for one that does not open.
+/// Opens an encrypted key: [`Error::Failed`] for a file that is not whole, [`Error::Passphrase`]
+/// for one that does not open.
 pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair, Error> {
     let cut = || {
         Error::Failed(
@@ -146,7 +149,8 @@ pub(crate) fn from_encrypted_pem(pem: &str, passphrase: &str) -> Result<KeyPair,
     key
 }
 
-/// The parameters of an encryption as we write it; `None` for any other that the `pkcs8` crate may know.
+/// The parameters of an encryption as we write it; `None` for any other that the `pkcs8` crate may
+/// know.
 fn ours<'a>(scheme: &EncryptionScheme<'a>) -> Option<(&'a [u8], u32, &'a [u8; 16])> {
     let pbes2 = scheme.pbes2()?;
     let derivation = pbes2.kdf.pbkdf2()?;

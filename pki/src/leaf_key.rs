@@ -1,7 +1,9 @@
-//! Which keys of leaves a handshake takes. One rule for requests, for `verify`, and for what is issued.
+//! Which keys of leaves a handshake takes. One rule for requests, for `verify`, and for what is
+//! issued.
 //!
-//! In: a public key. Out: yes, or what it is and what is wanted. The answer is read off the provider that gateway and sidecar shake
-//! hands with, so the two can't come to differ: a curve it verifies no TLS signature of is not taken here either.
+//! In: a public key. Out: yes, or what it is and what is wanted. The answer is read off the
+//! provider that gateway and sidecar shake hands with, so the two can't come to differ: a curve it
+//! verifies no TLS signature of is not taken here either.
 
 use gapura_trust::provider::mesh_provider;
 use rustls::SignatureScheme;
@@ -9,7 +11,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Fewer bits than this are refused by every signature algorithm of the provider, more than [`RSA_MOST`] too.
+/// Fewer bits than this are refused by every signature algorithm of the provider, more than
+/// [`RSA_MOST`] too.
 const RSA_LEAST: usize = 2048;
 const RSA_MOST: usize = 8192;
 

@@ -1,8 +1,9 @@
-//! What the inventory says has happened, and what follows from it: who may sign, who is trusted, which leaves live.
+//! What the inventory says has happened, and what follows from it: who may sign, who is trusted,
+//! which leaves live.
 //!
-//! In: [`Event`]s in the order in which they were written. Out: a [`Ledger`] that answers questions and changes nothing. There is
-//! no other state: an authority is active, a serial revoked, because an event says so. The lines themselves are in `record`, the tokens
-//! that hosts join by in `join`.
+//! In: [`Event`]s in the order in which they were written. Out: a [`Ledger`] that answers questions
+//! and changes nothing. There is no other state: an authority is active, a serial revoked, because
+//! an event says so. The lines themselves are in `record`, the tokens that hosts join by in `join`.
 
 mod as_text;
 mod join;
@@ -27,14 +28,16 @@ pub struct Ledger {
     leaves: Vec<Leaf>,
     revoked: HashMap<(String, String), Revoked>,
     crls: HashMap<String, Crl>,
-    /// What was forgotten, and how many leaves there were by then: a later one of that name counts again.
+    /// What was forgotten, and how many leaves there were by then: a later one of that name counts
+    /// again.
     forgotten: Vec<(Forgotten, usize)>,
     joins: Joins,
     /// Where each serial stands among the leaves, the last of them where a directory was moved.
     by_serial: HashMap<String, usize>,
 }
 
-/// What tells two certificates in use apart: the same identity may serve from several mesh directories.
+/// What tells two certificates in use apart: the same identity may serve from several mesh
+/// directories.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Slot {
     role: Role,
@@ -112,8 +115,9 @@ impl Ledger {
         &self.joins
     }
 
-    /// Leaves that work at `now` and were renewed from one and the same leaf, for different keys: a host that never got its answer asks
-    /// again with the key that it has made, so somebody else holds the key of that leaf. Each with the serial of what both renew.
+    /// Leaves that work at `now` and were renewed from one and the same leaf, for different keys: a
+    /// host that never got its answer asks again with the key that it has made, so somebody else
+    /// holds the key of that leaf. Each with the serial of what both renew.
     #[must_use]
     pub fn copied(&self, now: Timestamp) -> Vec<(&str, Vec<&Leaf>)> {
         let mut heirs: HashMap<&str, Vec<&Leaf>> = HashMap::new();
@@ -131,7 +135,8 @@ impl Ledger {
         copied
     }
 
-    /// Whether an event is taken whatever else happens with it, so that no copy is needed to try it on.
+    /// Whether an event is taken whatever else happens with it, so that no copy is needed to try it
+    /// on.
     pub(crate) fn simply_takes(&self, event: &Event) -> bool {
         match event {
             Event::Issued(_) => true,
@@ -178,8 +183,9 @@ impl Ledger {
         })
     }
 
-    /// The issuers whose certificates peers may still meet: their CRLs are published. A retired one stays until its last leaf has
-    /// ended, since a leaf whose issuer has no CRL is refused and would be cut off in the middle of a request.
+    /// The issuers whose certificates peers may still meet: their CRLs are published. A retired one
+    /// stays until its last leaf has ended, since a leaf whose issuer has no CRL is refused and
+    /// would be cut off in the middle of a request.
     pub fn published_issuers(&self, now: Timestamp) -> impl Iterator<Item = &Authority> {
         let roots: Vec<&str> = self
             .trusted_roots(now)
@@ -211,8 +217,8 @@ impl Ledger {
         &self.leaves
     }
 
-    /// The newest leaf of each identity in each mesh directory and by each join token: what is in use, be it expired or revoked, but
-    /// not forgotten.
+    /// The newest leaf of each identity in each mesh directory and by each join token: what is in
+    /// use, be it expired or revoked, but not forgotten.
     #[must_use]
     pub fn in_use(&self) -> Vec<&Leaf> {
         let mut newest: HashMap<Slot, usize> = HashMap::new();

@@ -1,7 +1,8 @@
-//! The certificates of one mesh: a root, an issuing CA, a leaf for every gateway and plugin, CRLs, and the record of them all.
+//! The certificates of one mesh: a root, an issuing CA, a leaf for every gateway and plugin, CRLs,
+//! and the record of them all.
 //!
-//! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing here runs beside a plugin: the code
-//! that holds a CA key stays on the operator's machine.
+//! [`Pki`] is one installation's state directory; `gapura-pki` is the program around it. Nothing
+//! here runs beside a plugin: the code that holds a CA key stays on the operator's machine.
 
 mod adopt;
 mod adopted;

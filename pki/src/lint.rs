@@ -1,7 +1,7 @@
 //! What is unwise or wrong in a certificate, request or CRL, before anybody refuses it.
 //!
-//! In: one item's DER. Out: findings, each with a fixed code: `E…` is refused by this mesh or by OpenSSL's strict mode, `W…` works and
-//! shouldn't be done.
+//! In: one item's DER. Out: findings, each with a fixed code: `E…` is refused by this mesh or by
+//! OpenSSL's strict mode, `W…` works and shouldn't be done.
 
 use gapura_protocol::identity::{PeerId, Role};
 use rustls::pki_types::pem::SectionKind;

@@ -1,4 +1,5 @@
-//! `gapura-pki`: flags in, one report out, exit codes. What the commands do is in `commands/` and the library.
+//! `gapura-pki`: flags in, one report out, exit codes. What the commands do is in `commands/` and
+//! the library.
 
 mod commands;
 
@@ -12,8 +13,9 @@ use crate::commands::{Command, Global};
 
 /// The certificates of a Gapura mesh: issues, renews, rotates, revokes and shows them.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 warning, 4 critical, 5 refused by a gate, 6 locked by another run,
-/// 7 passphrase missing or wrong, 8 self-check failed (nothing was released).
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 warning, 4 critical, 5 refused
+/// by a gate, 6 locked by another run, 7 passphrase missing or wrong, 8 self-check failed (nothing
+/// was released).
 #[derive(Parser)]
 #[command(name = "gapura-pki", version, after_help = commands::FIRST_DAY)]
 struct Cli {

@@ -1,4 +1,5 @@
-//! The mesh directories that the CA writes: the generations of `gapura_files`, each within a time limit and behind this crate's gate.
+//! The mesh directories that the CA writes: the generations of `gapura_files`, each within a time
+//! limit and behind this crate's gate.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +19,8 @@ pub(crate) use gapura_files::mesh_dir::{
     trust_print,
 };
 
-/// How long the work on one directory may take: as long as its handle serves, and a little to say so.
+/// How long the work on one directory may take: as long as its handle serves, and a little to say
+/// so.
 pub(crate) const LIMIT: Duration = held_dir::LIMIT.saturating_add(Duration::from_secs(2));
 
 /// Writes and syncs the next generation of `dir` without showing it to anyone.
@@ -64,7 +66,8 @@ pub(crate) fn current_key(dir: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Erro
     }
 }
 
-/// A key in a mesh directory, with or without a certificate, that `fits`: what a request was made for.
+/// A key in a mesh directory, with or without a certificate, that `fits`: what a request was made
+/// for.
 pub(crate) fn key_that(
     dir: &Path,
     fits: impl Fn(&[u8]) -> bool + Send + Sync + 'static,

@@ -1,6 +1,7 @@
 //! What `check` found, as the textfile collector of the node exporter reads it.
 //!
-//! In: a [`Checkup`]. Out: text in the exposition format, and a file that is replaced in one rename, so that no half of one is scraped.
+//! In: a [`Checkup`]. Out: text in the exposition format, and a file that is replaced in one
+//! rename, so that no half of one is scraped.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,7 +1,9 @@
-//! Work that mostly waits for the disk, done several at a time: a mesh directory costs half a dozen syncs, and a disk takes many at once.
+//! Work that mostly waits for the disk, done several at a time: a mesh directory costs half a dozen
+//! syncs, and a disk takes many at once.
 //!
-//! Each item has a time limit, so that one folder on a disk that never answers does not keep the others from theirs, nor us from
-//! giving the lock back. Invariant: every item gets exactly one result; what comes after its limit is thrown away.
+//! Each item has a time limit, so that one folder on a disk that never answers does not keep the
+//! others from theirs, nor us from giving the lock back. Invariant: every item gets exactly one
+//! result; what comes after its limit is thrown away.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -21,7 +23,8 @@ enum Told<R> {
 
 type Queue<T> = Arc<Mutex<VecDeque<(usize, T)>>>;
 
-/// Does `work` on every item and gives the results in the items' order; `late` is the result of one that took longer than `limit`.
+/// Does `work` on every item and gives the results in the items' order; `late` is the result of one
+/// that took longer than `limit`.
 pub(crate) fn each_within<T: Send + 'static, R: Send + 'static>(
     items: Vec<T>,
     limit: Duration,

@@ -1,6 +1,8 @@
-//! Where the passphrase of the CA keys comes from: a file, a descriptor, a command or a person, never an argument or the environment.
+//! Where the passphrase of the CA keys comes from: a file, a descriptor, a command or a person,
+//! never an argument or the environment.
 //!
-//! It is asked for when a key has to be opened and not before, so that `list` and `check` need none.
+//! It is asked for when a key has to be opened and not before, so that `list` and `check` need
+//! none.
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +18,8 @@ use crate::error::Error;
 
 /// How the keys of the CAs are kept.
 pub enum KeyProtection {
-    /// In the clear, readable by their owner only. For development, or a disk that is encrypted itself.
+    /// In the clear, readable by their owner only. For development, or a disk that is encrypted
+    /// itself.
     Plaintext,
     /// Under this passphrase.
     Passphrase(Zeroizing<String>),
@@ -149,7 +152,8 @@ impl fmt::Display for Source {
 /// The longest passphrase that is read: it is a line, and `/dev/zero` has no end.
 const LONGEST: u64 = 64 * 1024;
 
-/// Reads a file by the rule for every secret: nobody but its owner may read it, or its group where root owns it.
+/// Reads a file by the rule for every secret: nobody but its owner may read it, or its group where
+/// root owns it.
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     file::read_secret(path, LONGEST)
         .map(|(bytes, _)| bytes)

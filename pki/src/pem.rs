@@ -14,7 +14,8 @@ pub(crate) struct Block {
     pub(crate) der: Vec<u8>,
 }
 
-/// All blocks of a file of a kind that is known here; keys that a passphrase protects are not among them.
+/// All blocks of a file of a kind that is known here; keys that a passphrase protects are not among
+/// them.
 ///
 /// # Errors
 /// A sentence about a block that is cut or is not base64, with its line.

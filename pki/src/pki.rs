@@ -7,8 +7,8 @@
 //! DIR/crl/ID.pem                     the last CRL of each authority
 //! DIR/out/ROLE/NAME/                 mesh directories, unless --out says otherwise
 //! ```
-//! A change is: lock, read the inventory, sign in memory, judge, write the inventory, publish. Nobody learns of anything before the
-//! inventory has it.
+//! A change is: lock, read the inventory, sign in memory, judge, write the inventory, publish.
+//! Nobody learns of anything before the inventory has it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -54,7 +54,8 @@ pub(crate) struct Change {
     pub(crate) now: Timestamp,
     /// Whether CRLs were made anew on the way, so that every directory has to get them.
     pub(crate) crls_changed: bool,
-    /// How the mesh directories stand to the inventory, after what runs that died left was brought to its end.
+    /// How the mesh directories stand to the inventory, after what runs that died left was brought
+    /// to its end.
     pub(crate) standings: Standings,
 }
 
@@ -129,7 +130,8 @@ impl Pki {
         let created = Event::Created {
             trust_domain: this.settings.trust_domain.to_string(),
         };
-        // The settings come last of the files: without them the directory counts as unused, and a second try may begin anew.
+        // The settings come last of the files: without them the directory counts as unused, and a
+        // second try may begin anew.
         change.append(vec![
             created,
             Event::Authority(root_record),
@@ -169,7 +171,8 @@ impl Pki {
         self
     }
 
-    /// Where the roots' keys are, when not in the state directory, and what opens them, when not the same passphrase.
+    /// Where the roots' keys are, when not in the state directory, and what opens them, when not
+    /// the same passphrase.
     #[must_use]
     pub fn with_offline_root(
         mut self,
@@ -192,7 +195,8 @@ impl Pki {
         self.clock_is_right
     }
 
-    /// What our own CA signed and the inventory did not know, as far as commands on this value met it.
+    /// What our own CA signed and the inventory did not know, as far as commands on this value met
+    /// it.
     #[must_use]
     pub fn adopted(&self) -> Vec<Adopted> {
         self.adopted
@@ -294,7 +298,8 @@ impl Pki {
         Err(Error::damaged(&self.dir.join("pki.json"), why))
     }
 
-    /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the mesh directories.
+    /// Takes the lock, reads the inventory, and brings to its end what a run that died left in the
+    /// mesh directories.
     pub(crate) fn hold(&self) -> Result<Change, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         store::sweep(&self.dir)?;
@@ -310,7 +315,8 @@ impl Pki {
         })
     }
 
-    /// Takes the lock and reads the inventory from where `known` ends, for a change that touches no mesh directory.
+    /// Takes the lock and reads the inventory from where `known` ends, for a change that touches no
+    /// mesh directory.
     pub(crate) fn hold_from(&self, known: Option<Inventory>) -> Result<Change, Error> {
         let lock = Lock::take(&self.dir, self.patience)?;
         Ok(Change {
@@ -399,7 +405,8 @@ impl Pki {
         Ok(issuer)
     }
 
-    /// How a new CA's key is kept: as was said, and where nothing was said like those that are there.
+    /// How a new CA's key is kept: as was said, and where nothing was said like those that are
+    /// there.
     fn protection_for_new(&self, kind: AuthorityKind) -> Result<&KeyProtection, Error> {
         let said = match kind {
             AuthorityKind::Root => self.root_protection.as_ref().unwrap_or(&self.protection),
@@ -543,7 +550,8 @@ fn refuse_a_used(dir: &Path) -> Result<(), Error> {
     }
     store::sweep(dir)?;
     if used("inventory.jsonl") {
-        // Without settings nothing was ever issued here: what is left is of an `init` that did not come to its end.
+        // Without settings nothing was ever issued here: what is left is of an `init` that did not
+        // come to its end.
         for name in ["inventory.jsonl", "inventory.head"] {
             store::remove_if_there(&dir.join(name))?;
         }

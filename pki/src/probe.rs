@@ -1,6 +1,7 @@
 //! What a server really shows: connects, takes the certificates of its handshake and hangs up.
 //!
-//! In: `HOST:PORT`. Out: the chain, unjudged. No byte of application data is ever sent or read: nothing that was learnt here is trusted.
+//! In: `HOST:PORT`. Out: the chain, unjudged. No byte of application data is ever sent or read:
+//! nothing that was learnt here is trusted.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -49,7 +50,8 @@ pub fn served(address: &str, patience: Duration) -> Result<Vec<CertificateDer<'s
     let chain = connection.peer_certificates().unwrap_or_default();
     let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
     match (chain.is_empty(), ended) {
-        // A sidecar goes on to ask for our certificate and refuses us; by then it has shown its own.
+        // A sidecar goes on to ask for our certificate and refuses us; by then it has shown its
+        // own.
         (false, _) => Ok(chain),
         (true, Err(why)) => Err(failed(&why)),
         (true, Ok(())) => Err(failed(&"it showed no certificate")),

@@ -1,8 +1,9 @@
 //! What stands in a certificate, for each sort there is. Nothing else decides a field of one.
 //!
-//! A gateway's leaf is good for dialling only and a plugin's for answering only, so that a stolen plugin key can't speak to other
-//! sidecars even where their allow list is wrong. Names live in the SAN, the subject of a leaf is empty. Every CA has a subject of its
-//! own, since verifiers pick CRLs by the issuer's name.
+//! A gateway's leaf is good for dialling only and a plugin's for answering only, so that a stolen
+//! plugin key can't speak to other sidecars even where their allow list is wrong. Names live in the
+//! SAN, the subject of a leaf is empty. Every CA has a subject of its own, since verifiers pick
+//! CRLs by the issuer's name.
 
 use gapura_protocol::identity::{PeerId, Role};
 use gapura_protocol::text::hex;
@@ -22,14 +23,16 @@ use crate::timestamp::Timestamp;
 /// Certificates begin this long before they are made, for verifiers whose clock is behind.
 pub(crate) const BACKDATE: u64 = 300;
 
-/// A serial number: 20 octets, of which 158 bits are random, the first bit clear (positive) and the second set (never shorter).
+/// A serial number: 20 octets, of which 158 bits are random, the first bit clear (positive) and the
+/// second set (never shorter).
 pub(crate) fn serial() -> Result<[u8; 20], Error> {
     let mut serial = random::<20>()?;
     serial[0] = (serial[0] & 0x3f) | 0x40;
     Ok(serial)
 }
 
-/// The first and last second of a certificate made at `now` for `ttl` seconds under an issuer that lives in `within`.
+/// The first and last second of a certificate made at `now` for `ttl` seconds under an issuer that
+/// lives in `within`.
 pub(crate) fn life(
     now: Timestamp,
     ttl: u64,
@@ -62,7 +65,8 @@ pub(crate) fn issuer(
     ];
     let domains = std::iter::once(settings.trust_domain.as_str())
         .chain(settings.permitted_dns.iter().map(String::as_str));
-    // No constraint on URIs: webpki refuses every leaf under one, and it could name a host only, never a path.
+    // No constraint on URIs: webpki refuses every leaf under one, and it could name a host only,
+    // never a path.
     params.name_constraints = Some(NameConstraints {
         permitted_subtrees: domains
             .map(|domain| GeneralSubtree::DnsName(domain.to_owned()))
@@ -117,12 +121,14 @@ fn authority(
     path_length: u8,
 ) -> Result<CertificateParams, Error> {
     let mut params = blank(life)?;
-    // X.520 allows an organisation 64 characters; the trust domain may be longer, and is in every SAN anyway.
+    // X.520 allows an organisation 64 characters; the trust domain may be longer, and is in every
+    // SAN anyway.
     let organisation: String = settings.trust_domain.as_str().chars().take(64).collect();
     params
         .distinguished_name
         .push(DnType::OrganizationName, organisation);
-    // Random, because a second installation of the same trust domain must not repeat the first one's subject either.
+    // Random, because a second installation of the same trust domain must not repeat the first
+    // one's subject either.
     params
         .distinguished_name
         .push(DnType::CommonName, format!("{id} {}", random_hex::<4>()?));
@@ -131,7 +137,8 @@ fn authority(
     Ok(params)
 }
 
-/// Everything the library would otherwise fill in by itself: a life until 4096, a name, a serial that repeats with the key, no AKI.
+/// Everything the library would otherwise fill in by itself: a life until 4096, a name, a serial
+/// that repeats with the key, no AKI.
 fn blank((begin, end): (Timestamp, Timestamp)) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     params.not_before = begin.to_time();

@@ -1,8 +1,10 @@
-//! What everybody has to know of the CAs, and how it gets to them: roots, CRLs, intermediates, into every mesh directory.
+//! What everybody has to know of the CAs, and how it gets to them: roots, CRLs, intermediates, into
+//! every mesh directory.
 //!
-//! In: the ledger. Out: new generations beside the leaf and key each directory has, be it the newest leaf or, where a run died or a disk
-//! was full, an older one of the same identity: it too must learn of a revocation. A directory that is gone, or that holds a
-//! certificate that is not of ours, is left alone and named; one that can't be written stops no other.
+//! In: the ledger. Out: new generations beside the leaf and key each directory has, be it the
+//! newest leaf or, where a run died or a disk was full, an older one of the same identity: it too
+//! must learn of a revocation. A directory that is gone, or that holds a certificate that is not of
+//! ours, is left alone and named; one that can't be written stops no other.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -49,10 +51,12 @@ pub struct Republished {
 pub enum Outcome {
     /// It shows a new generation.
     Published(u64),
-    /// It is no longer there, and nobody waits for it: what was in it has ended or was revoked, or its key never was on this machine.
+    /// It is no longer there, and nobody waits for it: what was in it has ended or was revoked, or
+    /// its key never was on this machine.
     Gone,
-    /// It is not there, although what was issued into it still counts: whoever reads it from somewhere else, or from a disk that is not
-    /// mounted at this moment, goes on with the old roots and CRLs.
+    /// It is not there, although what was issued into it still counts: whoever reads it from
+    /// somewhere else, or from a disk that is not mounted at this moment, goes on with the old
+    /// roots and CRLs.
     Missing,
     /// It is there and holds something that is not of this CA.
     Foreign,
@@ -112,7 +116,8 @@ impl Pki {
         Ok((roots, crls))
     }
 
-    /// `cert.pem` for a leaf of `issuer`. The other issuers that peers may meet follow its own, so that their CRLs can be checked.
+    /// `cert.pem` for a leaf of `issuer`. The other issuers that peers may meet follow its own, so
+    /// that their CRLs can be checked.
     pub(crate) fn chain(
         &self,
         leaf: &[u8],
@@ -140,7 +145,8 @@ impl Pki {
         Ok(chain)
     }
 
-    /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it has.
+    /// Gives every mesh directory we know of the present roots and CRLs, beside the leaf and key it
+    /// has.
     pub(crate) fn republish(&self, change: &Change) -> Result<Vec<Republished>, Error> {
         self.republish_to(change, &Which::All)
     }
@@ -154,7 +160,8 @@ impl Pki {
         self.republish_to(change, &Which::AllBut(fresh))
     }
 
-    /// The same to those alone that hold others than the present ones: of a run that died before it came to them.
+    /// The same to those alone that hold others than the present ones: of a run that died before it
+    /// came to them.
     pub(crate) fn republish_behind(
         &self,
         change: &Change,

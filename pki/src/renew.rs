@@ -1,6 +1,8 @@
-//! Renewal: new leaves where old ones are, with new keys unless told otherwise, and fresh CRLs for everyone.
+//! Renewal: new leaves where old ones are, with new keys unless told otherwise, and fresh CRLs for
+//! everyone.
 //!
-//! Nothing here looks at whether the old certificate is still valid: what has ended is renewed like the rest.
+//! Nothing here looks at whether the old certificate is still valid: what has ended is renewed like
+//! the rest.
 
 use std::collections::HashSet;
 
@@ -19,9 +21,11 @@ use crate::timestamp::Timestamp;
 pub struct RenewRequest {
     /// These; none: all.
     pub targets: Vec<Target>,
-    /// Only those that are due: 2/5 of their life is left or less, they have not begun, or their issuer no longer signs.
+    /// Only those that are due: 2/5 of their life is left or less, they have not begun, or their
+    /// issuer no longer signs.
     pub due_only: bool,
-    /// Keep the key. A new one is better: whoever copied the old one has it for as long as it is used.
+    /// Keep the key. A new one is better: whoever copied the old one has it for as long as it is
+    /// used.
     pub reuse_key: bool,
     /// Say what would be done and do nothing.
     pub dry_run: bool,
@@ -73,7 +77,8 @@ impl Pki {
             (done.crls, done.crls_skipped) = self.refresh_crls(&mut change)?;
         }
         let made = self.issue_each(&mut change, (&issuer, &signer), &requests, request);
-        // A fault of the one that was named is told when the others have got the CRLs that were signed a moment ago.
+        // A fault of the one that was named is told when the others have got the CRLs that were
+        // signed a moment ago.
         let fault = match made {
             Ok((issued, failed)) => {
                 done.issued = issued;
@@ -94,8 +99,8 @@ impl Pki {
         fault.map_or(Ok(done), Err)
     }
 
-    /// Issues all requests together or, where a directory can't be written, one by one: it must not keep the others from theirs. Of one that
-    /// was named alone the fault is the command's.
+    /// Issues all requests together or, where a directory can't be written, one by one: it must not
+    /// keep the others from theirs. Of one that was named alone the fault is the command's.
     pub(crate) fn issue_each(
         &self,
         change: &mut Change,
@@ -181,8 +186,8 @@ impl Pki {
                     done.failed.push((leaf.label(), why.clone()));
                     continue;
                 }
-                // A certificate that never came to be shown is issued anew, due or not; so is one whose key is lost, and what can't be
-                // read is written over.
+                // A certificate that never came to be shown is issued anew, due or not; so is one
+                // whose key is lost, and what can't be read is written over.
                 Some(Standing::Behind(why)) => {
                     done.mended.push((leaf.label(), why.clone()));
                     wanted.push(again(leaf, request.reuse_key));
@@ -218,14 +223,16 @@ fn is_last_of(ledger: &Ledger, leaf: &Leaf) -> bool {
     last.is_some_and(|last| last.serial == leaf.serial)
 }
 
-/// Whether a leaf should be renewed now. A little before `check` warns, which is at 1/3 of its life.
+/// Whether a leaf should be renewed now. A little before `check` warns, which is at 1/3 of its
+/// life.
 #[must_use]
 pub fn is_due(ledger: &Ledger, leaf: &Leaf, now: Timestamp) -> bool {
     let left = leaf.not_after.since(now);
     let active = ledger
         .authority(&leaf.issuer)
         .is_some_and(|issuer| issuer.state == AuthorityState::Active);
-    // One that has not begun, of a day when this machine's clock was ahead, is refused by every peer.
+    // One that has not begun, of a day when this machine's clock was ahead, is refused by every
+    // peer.
     !active || leaf.not_before > now || left * 5 <= leaf.not_after.since(leaf.not_before) * 2
 }
 

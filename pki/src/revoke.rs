@@ -1,5 +1,5 @@
-//! Revocation. It is done when the CRL that says so is signed, read back and in every mesh directory. Done again it finishes what a
-//! run that died left undone.
+//! Revocation. It is done when the CRL that says so is signed, read back and in every mesh
+//! directory. Done again it finishes what a run that died left undone.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -87,7 +87,8 @@ impl Pki {
         })
     }
 
-    /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted, needs none: all its leaves are refused.
+    /// The keys that sign the CRLs. An issuer that is tainted, or whose root is no longer trusted,
+    /// needs none: all its leaves are refused.
     fn signers_of(
         &self,
         change: &Change,
@@ -166,7 +167,8 @@ impl Pki {
         Ok((revoked, already))
     }
 
-    /// A certificate from a file: whose it is, by signature and not by what the inventory remembers.
+    /// A certificate from a file: whose it is, by signature and not by what the inventory
+    /// remembers.
     fn read(&self, ledger: &Ledger, bytes: &[u8]) -> Result<(String, String, Timestamp), Error> {
         let der = match bytes.first() {
             Some(0x30) => bytes.to_vec(),

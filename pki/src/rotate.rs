@@ -6,9 +6,11 @@
 //! retire     the old one is done with
 //! cancel     a prepared one is dropped again, unused
 //! ```
-//! In: a step, or none for the next one. Out: what was done, or a refusal that names who still depends on the old state.
-//! Invariant: no program meets a certificate under a CA whose root or CRL it has not had time to read, and none loses a CA that its
-//! own or a peer's certificate leads to. An emergency breaks that on purpose and moves everybody at once.
+//! In: a step, or none for the next one. Out: what was done, or a refusal that names who still
+//! depends on the old state.
+//! Invariant: no program meets a certificate under a CA whose root or CRL it has not had time to
+//! read, and none loses a CA that its own or a peer's certificate leads to. An emergency breaks
+//! that on purpose and moves everybody at once.
 
 mod emergency;
 mod request;
@@ -87,7 +89,8 @@ impl Pki {
         }))
     }
 
-    /// Drops what was prepared: it never signed, so nobody depends on it. Its lines in the inventory stay, its key goes.
+    /// Drops what was prepared: it never signed, so nobody depends on it. Its lines in the
+    /// inventory stay, its key goes.
     fn cancel(&self, change: &mut Change, kind: AuthorityKind) -> Result<Rotated, Error> {
         let waiting: Vec<String> = prepared(change.inventory.ledger(), kind)
             .into_iter()
@@ -272,7 +275,8 @@ impl Pki {
         })
     }
 
-    /// Makes the `prepared` authorities active and puts whatever was active before into `old_state`.
+    /// Makes the `prepared` authorities active and puts whatever was active before into
+    /// `old_state`.
     pub(crate) fn switch(
         &self,
         change: &mut Change,
@@ -282,7 +286,8 @@ impl Pki {
         self.switch_and(change, prepared, old_state, Vec::new())
     }
 
-    /// The same, with what has to be true in the same moment: either all of it is in the inventory or nothing.
+    /// The same, with what has to be true in the same moment: either all of it is in the inventory
+    /// or nothing.
     fn switch_and(
         &self,
         change: &mut Change,
@@ -365,8 +370,9 @@ impl Pki {
             wait(last, change.now, request.settle);
         }
         if request.kind == AuthorityKind::Root {
-            // Whoever still has a connection from before the leaves moved takes up a new set now and opens new ones with it; only then
-            // does the old root go, and nothing that is under way hangs on it.
+            // Whoever still has a connection from before the leaves moved takes up a new set now
+            // and opens new ones with it; only then does the old root go, and nothing that is under
+            // way hangs on it.
             self.republish(change)?;
             std::thread::sleep(request.settle);
         }
@@ -386,7 +392,8 @@ impl Pki {
         })
     }
 
-    /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be seen.
+    /// Which mesh directories of live leaves lack a prepared CA's CRL or root, and which can't be
+    /// seen.
     fn adoption(
         &self,
         change: &Change,
@@ -427,7 +434,8 @@ impl Pki {
         Ok((behind, unseen))
     }
 
-    /// Which hosts with agents do not hold what everybody has to know at `now`, and of which nobody has heard for long.
+    /// Which hosts with agents do not hold what everybody has to know at `now`, and of which nobody
+    /// has heard for long.
     fn adoption_by_agents(
         &self,
         ledger: &Ledger,
@@ -474,7 +482,8 @@ impl Pki {
     }
 }
 
-/// An agent asks once a minute, and what it says is kept every ten: one that was not heard of for this long is away, in seconds.
+/// An agent asks once a minute, and what it says is kept every ten: one that was not heard of for
+/// this long is away, in seconds.
 const AGENT_SILENT: u64 = 1200;
 
 /// Sleeps until `settle` after `since`, by the wall clock, but never longer than `settle`.

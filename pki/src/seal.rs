@@ -1,8 +1,11 @@
-//! The passphrase of the CA keys: proved on a key that is there before a new one is sealed with it, and changed for all of them.
+//! The passphrase of the CA keys: proved on a key that is there before a new one is sealed with it,
+//! and changed for all of them.
 //!
-//! A slip of the hand at a rotation would otherwise seal the new CA's key for ever, and nobody would know before the old one has
-//! ended. A change goes key by key, each by one rename; one that was interrupted is finished by repeating it, because a key that the
-//! new passphrase opens is done and any other is opened with the old one. Invariant: no key is written before all have been opened.
+//! A slip of the hand at a rotation would otherwise seal the new CA's key for ever, and nobody
+//! would know before the old one has ended. A change goes key by key, each by one rename; one that
+//! was interrupted is finished by repeating it, because a key that the new passphrase opens is done
+//! and any other is opened with the old one. Invariant: no key is written before all have been
+//! opened.
 
 use std::path::{Path, PathBuf};
 
@@ -137,7 +140,8 @@ impl Pki {
     /// Seals every key anew.
     ///
     /// # Errors
-    /// A key that is in use opens with neither passphrase: then none was changed. Or one can't be written: repeat it.
+    /// A key that is in use opens with neither passphrase: then none was changed. Or one can't be
+    /// written: repeat it.
     pub fn change_passphrase(&self, wanted: &PassphraseChange) -> Result<PassphraseChanged, Error> {
         let mut change = self.hold()?;
         let (mut done, mut opened) = (PassphraseChanged::default(), Vec::new());
@@ -210,7 +214,8 @@ impl Pki {
         }
     }
 
-    /// Keys in use that the passphrase which was given does not open, each with the reason; nothing where none was given.
+    /// Keys in use that the passphrase which was given does not open, each with the reason; nothing
+    /// where none was given.
     pub(crate) fn keys_that_do_not_open(&self, ledger: &Ledger) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for authority in ledger.authorities().iter().filter(|one| is_in_use(one)) {

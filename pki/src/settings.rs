@@ -1,4 +1,5 @@
-//! `pki.json`: the trust domain and the lifetimes of one installation. What the hop demands is fixed and stands in `profile.rs`.
+//! `pki.json`: the trust domain and the lifetimes of one installation. What the hop demands is
+//! fixed and stands in `profile.rs`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub struct Settings {
     pub crl_ttl: Duration,
     /// The same for the CRL of a root whose key is kept elsewhere and comes out rarely.
     pub offline_root_crl_ttl: Duration,
-    /// Domains beside the trust domain in which leaves may carry DNS names; takes effect with the next issuing CA.
+    /// Domains beside the trust domain in which leaves may carry DNS names; takes effect with the
+    /// next issuing CA.
     pub permitted_dns: Vec<String>,
 }
 
@@ -127,7 +129,8 @@ impl Settings {
     /// All problems at once.
     pub fn check(&self) -> Result<(), Vec<String>> {
         let mut problems = Vec::new();
-        // `NAME.plugin.DOMAIN` goes into certificates: NAME may be 63 long and the whole no longer than 253.
+        // `NAME.plugin.DOMAIN` goes into certificates: NAME may be 63 long and the whole no longer
+        // than 253.
         if !is_dns_name(self.trust_domain.as_str(), 253 - 63 - ".plugin.".len()) {
             problems
                 .push(format!("trust_domain: `{}` is not a DNS name of at most 182 characters, e.g. mylab.internal", self.trust_domain));
@@ -225,7 +228,8 @@ fn written(length: Duration) -> String {
     format!("{seconds}s")
 }
 
-/// Whether `text` is a DNS name as certificates carry them: lower case, no wildcard, no trailing dot.
+/// Whether `text` is a DNS name as certificates carry them: lower case, no wildcard, no trailing
+/// dot.
 pub(crate) fn is_dns_name(text: &str, longest: usize) -> bool {
     let last = text.rsplit('.').next().unwrap_or_default();
     text.len() <= longest

@@ -1,9 +1,11 @@
-//! How each mesh directory stands to the inventory, and what a run that died left of it, brought to its end.
+//! How each mesh directory stands to the inventory, and what a run that died left of it, brought to
+//! its end.
 //!
-//! In: the newest leaf of each directory. Out: a [`Standing`] each. A directory is ours when it shows the same identity signed by a CA
-//! of ours, whether or not it is the leaf that the inventory names last: between the inventory's line and the rename a run may die
-//! or meet a full disk. Invariant: when the lock has been taken, a whole generation of the leaf that the inventory names last is the
-//! current one, and what was begun and is not whole is gone.
+//! In: the newest leaf of each directory. Out: a [`Standing`] each. A directory is ours when it
+//! shows the same identity signed by a CA of ours, whether or not it is the leaf that the inventory
+//! names last: between the inventory's line and the rename a run may die or meet a full disk.
+//! Invariant: when the lock has been taken, a whole generation of the leaf that the inventory names
+//! last is the current one, and what was begun and is not whole is gone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,8 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// All CAs of `ledger` whose certificates can be read; whoever needs one that can't finds out by itself.
+    /// All CAs of `ledger` whose certificates can be read; whoever needs one that can't finds out
+    /// by itself.
     pub(crate) fn of(dir: &Path, ledger: &Ledger, domain: &TrustDomain) -> Self {
         let read = |authority| Some(ca::certificate(dir, authority).ok()).flatten();
         Self {
@@ -88,8 +91,8 @@ impl Own {
     }
 }
 
-/// Looks at the directories of `leaves`, several at a time. With `mend` what a run that died left is brought to its end, which only the
-/// holder of the lock may do.
+/// Looks at the directories of `leaves`, several at a time. With `mend` what a run that died left
+/// is brought to its end, which only the holder of the lock may do.
 pub(crate) fn of_all(leaves: &[&Leaf], own: Own, mend: bool) -> Result<Standings, Error> {
     let places: Vec<PathBuf> = leaves.iter().map(|leaf| leaf.out.clone()).collect();
     let items: Vec<Leaf> = leaves.iter().map(|leaf| (*leaf).clone()).collect();
@@ -188,8 +191,9 @@ pub(crate) fn look(leaf: &Leaf, own: &Own, mend: bool) -> Result<Standing, Error
     Ok(standing)
 }
 
-/// Whether what a directory shows may be replaced by a generation that was not finished: nothing, or a certificate of the same identity.
-/// Plain files of another CA do too, which is how a directory comes into our hands; but not those of another identity.
+/// Whether what a directory shows may be replaced by a generation that was not finished: nothing,
+/// or a certificate of the same identity. Plain files of another CA do too, which is how a
+/// directory comes into our hands; but not those of another identity.
 fn may_give_way<E>(shown: &Result<Option<Current>, E>, leaf: &Leaf, own: &Own) -> bool {
     match shown {
         Ok(Some(shown)) => shown

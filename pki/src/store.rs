@@ -1,7 +1,8 @@
-//! How files get onto the disk: whole or not at all, keys readable by their owner only from their first byte, one writer at a time.
+//! How files get onto the disk: whole or not at all, keys readable by their owner only from their
+//! first byte, one writer at a time.
 //!
-//! Invariant: a file under its final name is complete and has been synced; what a crash leaves behind has a name beginning with
-//! `.new-` and is swept up by the next writer.
+//! Invariant: a file under its final name is complete and has been synced; what a crash leaves
+//! behind has a name beginning with `.new-` and is swept up by the next writer.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -34,7 +35,8 @@ pub(crate) fn create(path: &Path, content: &[u8], access: Access) -> Result<(), 
         .map_err(Error::io("write", path))
 }
 
-/// How a batch of mesh directories of this size is synced: one by one costs the disk half a dozen waits each.
+/// How a batch of mesh directories of this size is synced: one by one costs the disk half a dozen
+/// waits each.
 pub(crate) fn durability_for(directories: usize) -> Durability {
     if directories > 32 {
         Durability::Later
@@ -71,7 +73,8 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes `path`, 0700. What is missing above it gets the usual mode: `/etc/gapura` must not lock out the sidecar whose directory is in it.
+/// Makes `path`, 0700. What is missing above it gets the usual mode: `/etc/gapura` must not lock
+/// out the sidecar whose directory is in it.
 pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
@@ -119,8 +122,8 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
         .map_err(Error::io("remove", path))
 }
 
-/// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock, and on folders of the
-/// state directory: in those of others `held_dir` does it.
+/// Removes what crashed runs left unfinished in `dir`. Only ever called by the holder of the lock,
+/// and on folders of the state directory: in those of others `held_dir` does it.
 pub(crate) fn sweep(dir: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;
@@ -151,7 +154,8 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// The bytes of a file of at most `most` bytes. A pipe is never waited for, and what has no end is not read to it.
+/// The bytes of a file of at most `most` bytes. A pipe is never waited for, and what has no end is
+/// not read to it.
 pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     file::read(path, most)
         .map(|(bytes, _)| bytes)
@@ -166,7 +170,8 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
         })
 }
 
-/// Between two tries for the lock. Short, or beside one who takes it again and again nobody else would ever meet it free.
+/// Between two tries for the lock. Short, or beside one who takes it again and again nobody else
+/// would ever meet it free.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// The right to change a state directory. Dropping it, or dying, gives it back.

@@ -1,4 +1,5 @@
-//! How an operator names an identity on the command line: `billing`, `plugin/billing` or the whole SPIFFE id.
+//! How an operator names an identity on the command line: `billing`, `plugin/billing` or the whole
+//! SPIFFE id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +28,8 @@ impl Target {
         self.name == leaf.name && self.role.is_none_or(|role| role == leaf.role)
     }
 
-    /// The end of the join tokens for it that were not used: whoever holds one must not bring back what was revoked or is gone.
+    /// The end of the join tokens for it that were not used: whoever holds one must not bring back
+    /// what was revoked or is gone.
     pub(crate) fn void_joins(&self, ledger: &Ledger, now: Timestamp) -> Vec<Event> {
         let meant =
             |join: &&Join| self.name == join.name && self.role.is_none_or(|role| role == join.role);

@@ -1,4 +1,5 @@
-//! Moments and lengths of time as this program writes them: RFC 3339 in UTC, whole seconds; `20s`, `15m`, `24h`, `30d`.
+//! Moments and lengths of time as this program writes them: RFC 3339 in UTC, whole seconds; `20s`,
+//! `15m`, `24h`, `30d`.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -106,7 +107,8 @@ impl TryFrom<String> for Timestamp {
 /// Reads a length of time: a whole number and a unit, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// Refuses a missing or unknown unit, so that `--ttl 30` never means seconds to one reader and days to another.
+/// Refuses a missing or unknown unit, so that `--ttl 30` never means seconds to one reader and days
+/// to another.
 pub fn parse_duration(text: &str) -> Result<Duration, Error> {
     let refused = || {
         Error::Usage(format!(

@@ -1,11 +1,14 @@
-//! What our own CA signed and the inventory does not know, judged from what mesh directories and `crl/` show.
+//! What our own CA signed and the inventory does not know, judged from what mesh directories and
+//! `crl/` show.
 //!
-//! A backup that is older than the last renewal has forgotten leaves, revocations and CRL numbers; a second copy of the same CA makes
-//! them without telling. Both leave their traces where they published. In: the ledger and what those places show. Out: the events that
-//! would tell the inventory. Nothing here reads or writes a file.
-//! It refuses to believe a place more than it has to: only what a CA of ours signed counts, and a leaf counts only for the identity
-//! that its directory is known for. Otherwise whoever owns a plugin's directory could lay the gateway's certificate into it and be
-//! given a key for it at the next renewal.
+//! A backup that is older than the last renewal has forgotten leaves, revocations and CRL numbers;
+//! a second copy of the same CA makes them without telling. Both leave their traces where they
+//! published. In: the ledger and what those places show. Out: the events that would tell the
+//! inventory. Nothing here reads or writes a file.
+//! It refuses to believe a place more than it has to: only what a CA of ours signed counts, and a
+//! leaf counts only for the identity that its directory is known for. Otherwise whoever owns a
+//! plugin's directory could lay the gateway's certificate into it and be given a key for it at the
+//! next renewal.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,7 +33,8 @@ use crate::profile::{self, BACKDATE};
 use crate::settings::{LEAF_TTL_MAX, LEAF_TTL_MIN};
 use crate::timestamp::Timestamp;
 
-/// A CRL number above this leaves no room to go on above it; ours follow the clock and never come near.
+/// A CRL number above this leaves no room to go on above it; ours follow the clock and never come
+/// near.
 const HIGHEST_NUMBER: u64 = u64::MAX / 2;
 
 /// A place that was looked at, and whose it is.
@@ -61,7 +65,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) domain: &'a TrustDomain,
     pub(crate) places: &'a [Place],
     pub(crate) now: Timestamp,
-    /// The public keys of the leaves of ours that are shown, by serial; filled when one is asked for, which is seldom.
+    /// The public keys of the leaves of ours that are shown, by serial; filled when one is asked
+    /// for, which is seldom.
     pub(crate) shown: OnceCell<HashMap<String, String>>,
 }
 
@@ -245,7 +250,8 @@ impl Unknown {
         })
     }
 
-    /// Keeps the highest number of each authority only: the inventory takes none that does not rise.
+    /// Keeps the highest number of each authority only: the inventory takes none that does not
+    /// rise.
     fn take_number(
         &mut self,
         id: &str,
@@ -280,7 +286,8 @@ impl Unknown {
     }
 }
 
-/// The leaf `der` as a line of the inventory, if one of `authorities` that is not given up signed it for a name of `domain`.
+/// The leaf `der` as a line of the inventory, if one of `authorities` that is not given up signed
+/// it for a name of `domain`.
 pub(crate) fn read_leaf(
     der: &[u8],
     authorities: &[(&Authority, CertificateDer<'static>)],
@@ -330,8 +337,8 @@ pub(crate) fn read_leaf(
     Some((id, leaf))
 }
 
-/// The end of the life of a revoked certificate that is no leaf of the inventory. Of a leaf it is not known; none outlives the longest
-/// life from its revocation on.
+/// The end of the life of a revoked certificate that is no leaf of the inventory. Of a leaf it is
+/// not known; none outlives the longest life from its revocation on.
 fn latest_end(
     ledger: &Ledger,
     authority: &Authority,

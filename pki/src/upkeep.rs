@@ -1,5 +1,5 @@
-//! What `renew` does for the CAs on the way, so that nobody has to think of it: the issuing CA before its end, keys that are of no use
-//! any more.
+//! What `renew` does for the CAs on the way, so that nobody has to think of it: the issuing CA
+//! before its end, keys that are of no use any more.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use crate::rotate::{RotateRequest, SETTLE, prepared};
 use crate::store;
 
 impl Pki {
-    /// What an issuing CA needs so that no one has to think of it: made anew when a third of its life is left, let in when every
-    /// directory knows it; at once when it has ended. Says what was done, or why nothing could be.
+    /// What an issuing CA needs so that no one has to think of it: made anew when a third of its
+    /// life is left, let in when every directory knows it; at once when it has ended. Says what was
+    /// done, or why nothing could be.
     pub(crate) fn roll_issuer(&self, change: &mut Change) -> Result<Vec<String>, Error> {
         let ledger = change.inventory.ledger();
         let Some(active) = ledger
@@ -80,8 +81,8 @@ impl Pki {
         }
     }
 
-    /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was signed by: a key that is not there
-    /// can't be stolen.
+    /// Destroys the keys of CAs that nobody trusts any more, or that nothing within its dates was
+    /// signed by: a key that is not there can't be stolen.
     pub(crate) fn forget_keys(&self, change: &Change) -> Result<(), Error> {
         let ledger = change.inventory.ledger();
         let published: HashSet<&str> = ledger

@@ -47,7 +47,8 @@ pub struct Verdict {
     pub refusal: Option<String>,
     /// How many CRLs were of CAs that nobody here knows, and had no say.
     pub crls_unused: usize,
-    /// Whether the trust domain was asked about. Where nobody says whose the roots are, it is the certificate's own.
+    /// Whether the trust domain was asked about. Where nobody says whose the roots are, it is the
+    /// certificate's own.
     pub domain_asked: bool,
 }
 
@@ -82,7 +83,8 @@ pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
         .chain(request.chain.iter().skip(1))
         .cloned()
         .collect();
-    // The certificate brings its issuing CA; a CRL of another one may be in the same file and can't be checked here.
+    // The certificate brings its issuing CA; a CRL of another one may be in the same file and can't
+    // be checked here.
     let names: Vec<Vec<u8>> = request
         .roots
         .iter()
@@ -124,8 +126,9 @@ pub fn verify(request: &VerifyRequest) -> Result<Verdict, Error> {
     )
 }
 
-/// The trust domain whose roots these are, by what they say themselves: a root that `gapura-pki` made names it as its organisation, one
-/// that follows SPIFFE as its URI. `None` where none says so, or two say different ones.
+/// The trust domain whose roots these are, by what they say themselves: a root that `gapura-pki`
+/// made names it as its organisation, one that follows SPIFFE as its URI. `None` where none says
+/// so, or two say different ones.
 #[must_use]
 pub fn domain_of(roots: &[CertificateDer<'_>]) -> Option<TrustDomain> {
     let mut said: Vec<TrustDomain> = roots

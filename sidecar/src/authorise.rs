@@ -1,7 +1,7 @@
 //! Decides whether the peer at the other end of the mTLS link may use this plugin.
 //!
-//! In: the `Peer` that the handshake proved. Out: a [`PermittedPeer`], without which `forward` sends nothing. Nothing here reads
-//! HTTP: a header can never widen what the certificate grants.
+//! In: the `Peer` that the handshake proved. Out: a [`PermittedPeer`], without which `forward`
+//! sends nothing. Nothing here reads HTTP: a header can never widen what the certificate grants.
 //! Invariant: `PermittedPeer` is built in `admit` and nowhere else.
 
 use gapura_protocol::identity::{IdPattern, PeerId};

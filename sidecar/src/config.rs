@@ -1,8 +1,9 @@
 //! The sidecar's settings: from flags, environment and file to one checked value.
 //!
-//! In: arguments, an environment as a map, and the file that `--config` names; no other file is opened here. Out: an
-//! [`Invocation`], what the program is to do, or all mistakes at once, each where it was made. What depends on the sidecar's own
-//! certificate, such as whether `--allow` speaks of its trust domain, is judged where the certificate is read.
+//! In: arguments, an environment as a map, and the file that `--config` names; no other file is
+//! opened here. Out: an [`Invocation`], what the program is to do, or all mistakes at once, each
+//! where it was made. What depends on the sidecar's own certificate, such as whether `--allow`
+//! speaks of its trust domain, is judged where the certificate is read.
 
 mod plugin;
 mod show;

@@ -1,8 +1,8 @@
 //! Hands a trusted request to the plugin, and to nobody else.
 //!
-//! In: a [`Trusted`] request and its body. Out: the plugin's answer as it came, its body under way. The plugin stands on
-//! loopback or a unix socket; connections to it are kept by each worker and looked at again at every connect, so that a name that
-//! begins to point elsewhere is noticed.
+//! In: a [`Trusted`] request and its body. Out: the plugin's answer as it came, its body under way.
+//! The plugin stands on loopback or a unix socket; connections to it are kept by each worker and
+//! looked at again at every connect, so that a name that begins to point elsewhere is noticed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -79,7 +79,8 @@ pub(crate) enum Error {
     Body(BodyFault),
 }
 
-/// Below the keep-alive of any server we know of: else a request may meet a connection that its server is just closing.
+/// Below the keep-alive of any server we know of: else a request may meet a connection that its
+/// server is just closing.
 const KEEP: Duration = Duration::from_secs(3);
 
 /// For the plugin's HTTP/2 to say that it is there.
@@ -262,7 +263,8 @@ impl fmt::Display for Tcp {
 }
 
 impl Tcp {
-    /// Connects to the first address of the host that answers; each must be on loopback unless `anywhere`.
+    /// Connects to the first address of the host that answers; each must be on loopback unless
+    /// `anywhere`.
     async fn connect(&self) -> io::Result<tokio::net::TcpStream> {
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await?
@@ -319,7 +321,8 @@ fn over_h2(
 
 /// What it means that a connection gave no answer.
 fn meaning(failed: Failed, upload: &Upload) -> Error {
-    // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
+    // A body that broke is why the rest failed, and not the other way round. That it was dropped is
+    // no fault of its own.
     if let UploadState::Failed(fault) = upload.state()
         && fault != BodyFault::Cut
     {

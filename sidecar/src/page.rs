@@ -1,6 +1,7 @@
 //! What the sidecar says on the operator's page: its plugin, and who may speak to it.
 //!
-//! In: the settings, the counters, and whether the plugin takes a connection, which is tried while somebody looks and at no other time.
+//! In: the settings, the counters, and whether the plugin takes a connection, which is tried while
+//! somebody looks and at no other time.
 //! Out: a [`Facts`] document.
 
 use std::cell::RefCell;

@@ -95,7 +95,8 @@ impl Pipeline {
     /// Answers a head that is no request, as any request is: with one answer and one record.
     pub(crate) fn refuse(&self, name: &Rc<str>, refusal: Refusal) -> Response<Body> {
         let Refusal { kind, reason, seen } = refusal;
-        // Without a readable request line there is no method either, and the log must not tell of one.
+        // Without a readable request line there is no method either, and the log must not tell of
+        // one.
         let method = seen.method.or_else(|| Method::from_bytes(b"-").ok());
         let given = seen.request_id.as_ref();
         let mut exchange = self.begin(name, method.unwrap_or_default(), given);
@@ -114,7 +115,8 @@ impl Pipeline {
         exchange
     }
 
-    /// Gives the request its place in its trace. None begins here: what comes without one is a gateway's own question.
+    /// Gives the request its place in its trace. None begins here: what comes without one is a
+    /// gateway's own question.
     fn trace(&self, head: &mut Parts, record: &mut Record) {
         if !self.worker.sink.logs() && !self.worker.sink.traces() {
             return;
@@ -206,7 +208,8 @@ impl Pipeline {
     }
 }
 
-/// The gateway has let through the trailers that may pass; the same rule holds here for what calls itself a request's.
+/// The gateway has let through the trailers that may pass; the same rule holds here for what calls
+/// itself a request's.
 fn watched(body: Body) -> (Body, Rc<Upload>) {
     if body.is_ended() {
         return (Body::empty(), Rc::new(Upload::finished()));

@@ -1,4 +1,5 @@
-//! Why a request did not reach the plugin, or came back without an answer: one variant a stage, matched exhaustively.
+//! Why a request did not reach the plugin, or came back without an answer: one variant a stage,
+//! matched exhaustively.
 
 use gapura_http::http1::RefusalKind;
 use gapura_protocol::envelope::Code;
@@ -30,7 +31,8 @@ pub(crate) enum Rejection {
 }
 
 impl Rejection {
-    /// The same at the end of the program, where every wait ends at once: neither gateway nor plugin was slow.
+    /// The same at the end of the program, where every wait ends at once: neither gateway nor
+    /// plugin was slow.
     #[must_use]
     pub(crate) fn at_the_end(self) -> Self {
         match self.code() {

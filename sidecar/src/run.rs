@@ -1,6 +1,7 @@
 //! Loads what only a sidecar needs, and starts it on `gapura_runtime::start`.
 //!
-//! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left half-started.
+//! In: a checked [`Config`]. Out: a [`Running`] sidecar, or a [`StartError`] with nothing left
+//! half-started.
 
 use std::cell::RefCell;
 use std::process::ExitCode;
@@ -36,7 +37,8 @@ const BLUEPRINT: Blueprint = Blueprint {
     unproven: UNPROVEN,
 };
 
-/// More handshakes than a fleet of gateways begins at once; nobody without a certificate keeps a gateway out.
+/// More handshakes than a fleet of gateways begins at once; nobody without a certificate keeps a
+/// gateway out.
 const UNPROVEN: usize = 256;
 
 /// Reads every file; the very same for `--check` as for a start.

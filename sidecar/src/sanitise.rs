@@ -1,8 +1,10 @@
 //! Makes of a request on the hop one that a plugin may trust.
 //!
-//! In: a request's head, from a peer that is permitted. Out: a [`Trusted`] request with the path it is for, or the code of its
-//! refusal. The gateway has done all of this already; it is done again so that no fault of the door reaches a plugin.
-//! Invariant: `Trusted` is built in `check` and nowhere else, so that nothing reaches a plugin unchecked.
+//! In: a request's head, from a peer that is permitted. Out: a [`Trusted`] request with the path it
+//! is for, or the code of its refusal. The gateway has done all of this already; it is done again
+//! so that no fault of the door reaches a plugin.
+//! Invariant: `Trusted` is built in `check` and nowhere else, so that nothing reaches a plugin
+//! unchecked.
 
 use gapura_protocol::context::TenantId;
 use gapura_protocol::envelope::Code;

@@ -1,7 +1,9 @@
-//! The hop's end: takes connections from gateways, proves who they are, and hands their requests to the pipeline.
+//! The hop's end: takes connections from gateways, proves who they are, and hands their requests to
+//! the pipeline.
 //!
-//! In: accepted sockets. Out: TLS 1.3 connections whose peer the handshake has judged, speaking HTTP/2 or HTTP/1.1 as the gateway
-//! chose. Each is entered among the live connections, so that a revoked or expired peer is cut and an old connection retires.
+//! In: accepted sockets. Out: TLS 1.3 connections whose peer the handshake has judged, speaking
+//! HTTP/2 or HTTP/1.1 as the gateway chose. Each is entered among the live connections, so that a
+//! revoked or expired peer is cut and an old connection retires.
 
 mod h1;
 mod h2;

@@ -1,10 +1,11 @@
 //! `gapura-sidecar run -- COMMAND`: the sidecar and its plugin as one, for platforms without pods.
 //!
-//! In: a sidecar that serves, and the plugin's command. Out: the plugin's exit code, 128 and the signal's number if a signal ended
-//! it. The plugin starts when the sidecar is ready. Asked to end, the sidecar drains first and the plugin is told after that, so
-//! that what is in flight finds its plugin; if the plugin ends by itself the sidecar goes with it. Other signals are passed on.
-//! The plugin runs in a process group of its own: Ctrl-C at a terminal reaches the sidecar alone, which keeps that order, and
-//! signals reach what a wrapping shell has started too.
+//! In: a sidecar that serves, and the plugin's command. Out: the plugin's exit code, 128 and the
+//! signal's number if a signal ended it. The plugin starts when the sidecar is ready. Asked to end,
+//! the sidecar drains first and the plugin is told after that, so that what is in flight finds its
+//! plugin; if the plugin ends by itself the sidecar goes with it. Other signals are passed on. The
+//! plugin runs in a process group of its own: Ctrl-C at a terminal reaches the sidecar alone, which
+//! keeps that order, and signals reach what a wrapping shell has started too.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -55,8 +56,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// For a plugin that is to end at once, and for answers under way when the plugin has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Starts the plugin and stays with both until they have ended. `patience` is what the plugin has to end once it is told to.
-/// Blocks the thread.
+/// Starts the plugin and stays with both until they have ended. `patience` is what the plugin has
+/// to end once it is told to. Blocks the thread.
 ///
 /// # Errors
 /// [`Error`]
@@ -116,7 +117,8 @@ async fn both(
             () = &mut tending => {}
             () = tokio::time::sleep(looks) => {}
         }
-        // Looked at each time and not only when a signal tells: several ends may come as one signal.
+        // Looked at each time and not only when a signal tells: several ends may come as one
+        // signal.
         if let Some(code) = plugin.ended().map_err(Error::System)? {
             log.event(
                 Level::Info,
@@ -262,7 +264,8 @@ impl Signals {
 }
 
 impl Error {
-    /// What a shell would end with: 127 for a command that is not there, 126 for one that may not be run.
+    /// What a shell would end with: 127 for a command that is not there, 126 for one that may not
+    /// be run.
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -1,6 +1,8 @@
-//! Certificates of every kind a mesh may meet, good and bad, and the mesh directories that hold them.
+//! Certificates of every kind a mesh may meet, good and bad, and the mesh directories that hold
+//! them.
 //!
-//! Made with `rcgen`, not with `gapura-pki`: the programs must take what any careful authority writes.
+//! Made with `rcgen`, not with `gapura-pki`: the programs must take what any careful authority
+//! writes.
 
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
@@ -26,7 +28,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A root, with or without an issuing authority under it.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// The issuing authority's own certificate and those above it but for the root, as they follow the leaf in `cert.pem`.
+    /// The issuing authority's own certificate and those above it but for the root, as they follow
+    /// the leaf in `cert.pem`.
     between: String,
     root: Option<Arc<Authority>>,
     crl_number: AtomicU64,
@@ -120,7 +123,8 @@ impl Authority {
             .map_or_else(|| self.issuer.pem(), |root| root.issuer.pem())
     }
 
-    /// Every authority's certificate: the root's, and the issuing one's, whose CRL is judged by it where no leaf brings it along.
+    /// Every authority's certificate: the root's, and the issuing one's, whose CRL is judged by it
+    /// where no leaf brings it along.
     #[must_use]
     pub fn cas_pem(&self) -> String {
         self.root_pem() + &self.between
@@ -165,7 +169,8 @@ impl Authority {
         }
     }
 
-    /// The CRLs of this authority and of its root: `revoked` leaves, a higher number at each call, good for 30 days.
+    /// The CRLs of this authority and of its root: `revoked` leaves, a higher number at each call,
+    /// good for 30 days.
     #[must_use]
     pub fn crl(&self, revoked: &[&Certificate]) -> String {
         self.crl_until(revoked, SystemTime::now() + 30 * DAY)

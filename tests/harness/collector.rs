@@ -1,4 +1,5 @@
-//! A collector of spans: takes posts of OTLP in JSON, keeps them, and answers by script, well, badly or never.
+//! A collector of spans: takes posts of OTLP in JSON, keeps them, and answers by script, well,
+//! badly or never.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
-//! HTTP/2 from the client's side, twice: a well-behaved client on the `h2` crate, and one that writes any frame and any header
-//! block, however wrong, because a library would refuse to send what has to be refused.
+//! HTTP/2 from the client's side, twice: a well-behaved client on the `h2` crate, and one that
+//! writes any frame and any header block, however wrong, because a library would refuse to send
+//! what has to be refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ pub struct Http2 {
     send: SendRequest<Bytes>,
 }
 
-/// A thread that drives the connection while the test waits for other things. It ends when this is dropped.
+/// A thread that drives the connection while the test waits for other things. It ends when this is
+/// dropped.
 struct Runtime {
     handle: Handle,
     _stop: oneshot::Sender<()>,
@@ -95,7 +97,8 @@ impl Runtime {
 }
 
 impl Http2 {
-    /// Connects, shakes hands and settles on HTTP/2. `window` is how much of one answer's body may be under way unread.
+    /// Connects, shakes hands and settles on HTTP/2. `window` is how much of one answer's body may
+    /// be under way unread.
     #[must_use]
     pub fn connect(address: SocketAddr, tls: &Tls, window: u32) -> Self {
         let runtime = Runtime::start();
@@ -244,7 +247,8 @@ impl Answer {
         })
     }
 
-    /// Reads `length` bytes at least, then leaves the rest unread, with the stream held open by what is returned.
+    /// Reads `length` bytes at least, then leaves the rest unread, with the stream held open by
+    /// what is returned.
     #[must_use]
     pub fn read_then_stall(mut self, length: usize) -> Self {
         let runtime = self.runtime.clone();
@@ -311,7 +315,8 @@ impl Frames {
         self.send(1, if end { 5 } else { 4 }, stream, &block(fields));
     }
 
-    /// Reads frames until one of this stream or a `GOAWAY` settles the matter; settings and the like are passed over.
+    /// Reads frames until one of this stream or a `GOAWAY` settles the matter; settings and the
+    /// like are passed over.
     pub fn outcome(&mut self) -> Option<Frame> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -329,7 +334,8 @@ impl Frames {
         self.next_within(PATIENCE)
     }
 
-    /// The next frame, for which the test is ready to wait this long; `None` once the connection is closed.
+    /// The next frame, for which the test is ready to wait this long; `None` once the connection is
+    /// closed.
     pub fn next_within(&mut self, limit: Duration) -> Option<Frame> {
         let RawFrame {
             kind,
@@ -347,7 +353,8 @@ impl Frames {
         })
     }
 
-    /// The next frame as it came; settings are acknowledged. `None` once the connection is closed, or after this long.
+    /// The next frame as it came; settings are acknowledged. `None` once the connection is closed,
+    /// or after this long.
     pub fn raw_within(&mut self, limit: Duration) -> Option<RawFrame> {
         let header = self.wire.try_read_within(limit, 9).ok()?;
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
@@ -388,7 +395,8 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header block of literals without indexing and without Huffman coding (RFC 7541, section 6.2.2).
+/// A header block of literals without indexing and without Huffman coding (RFC 7541, section
+/// 6.2.2).
 #[must_use]
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fn text(out: &mut Vec<u8>, text: &str) {
@@ -414,7 +422,8 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// The status of an answer's header block: its first field, indexed in the static table or a literal under one of its names.
+/// The status of an answer's header block: its first field, indexed in the static table or a
+/// literal under one of its names.
 fn status(block: &[u8]) -> Option<u16> {
     const DIGITS: [(u8, u8, u16); 10] = [
         (5, 0x00, 0),

@@ -1,6 +1,8 @@
-//! A gateway, a sidecar or an agent inside the test's own process, with a clock that the test can move.
+//! A gateway, a sidecar or an agent inside the test's own process, with a clock that the test can
+//! move.
 //!
-//! Started from the same words as the built program, so that what is tested is what an operator gets but for the clock.
+//! Started from the same words as the built program, so that what is tested is what an operator
+//! gets but for the clock.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -63,7 +65,8 @@ impl Inside {
         })
     }
 
-    /// An agent with these words on its command line, whose clock is off by `seconds` from the start.
+    /// An agent with these words on its command line, whose clock is off by `seconds` from the
+    /// start.
     #[must_use]
     pub fn agent(args: &[(&str, &str)], seconds: i64) -> Self {
         use gapura_agent::config::Invocation;

@@ -1,11 +1,14 @@
-//! What the promises in `tests/it` are held to the product with: the built programs, as an operator starts them, between a
-//! client that sends exactly the bytes it is given and a plugin that keeps every byte it gets.
+//! What the promises in `tests/it` are held to the product with: the built programs, as an operator
+//! starts them, between a client that sends exactly the bytes it is given and a plugin that keeps
+//! every byte it gets.
 //!
-//! Nothing here knows how the product does its work: certificates, tokens and HTTP are made and read by code of its own, so that
-//! a mistake of the product is not repeated by its test. Everything listens on a port the system chooses, waits for conditions
-//! with a deadline, and ends when it is dropped.
+//! Nothing here knows how the product does its work: certificates, tokens and HTTP are made and
+//! read by code of its own, so that a mistake of the product is not repeated by its test.
+//! Everything listens on a port the system chooses, waits for conditions with a deadline, and ends
+//! when it is dropped.
 //!
-//! A fault in a test is a panic: that is how a test fails, so the lints against panics do not hold here.
+//! A fault in a test is a panic: that is how a test fails, so the lints against panics do not hold
+//! here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod certs; // authorities, leaves, CRLs; mesh directories on disk

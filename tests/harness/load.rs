@@ -1,7 +1,9 @@
-//! A steady load: so many requests a second for as long as something else happens, by callers who keep their connections.
+//! A steady load: so many requests a second for as long as something else happens, by callers who
+//! keep their connections.
 //!
-//! The pace is fixed beforehand: a caller that was held up sends what it owes at once, so that a server that stands still for a
-//! moment meets all that came meanwhile, as it would meet its clients.
+//! The pace is fixed beforehand: a caller that was held up sends what it owes at once, so that a
+//! server that stands still for a moment meets all that came meanwhile, as it would meet its
+//! clients.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::wire::Wire;
 
-/// How many ask at a time: enough that one answer that takes 50 ms keeps the pace at 200 requests a second.
+/// How many ask at a time: enough that one answer that takes 50 ms keeps the pace at 200 requests a
+/// second.
 const CALLERS: u32 = 10;
 
 /// What became of a load.
@@ -93,7 +96,8 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// One request over the caller's connection, which is made anew where the server has said that it closes it.
+/// One request over the caller's connection, which is made anew where the server has said that it
+/// closes it.
 fn exchange(wire: &mut Option<Wire>, address: SocketAddr, request: String) -> Result<(), String> {
     let mut kept = wire.take().unwrap_or_else(|| Wire::plain(address));
     kept.try_send(request).map_err(|why| why.to_string())?;

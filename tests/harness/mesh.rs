@@ -1,5 +1,5 @@
-//! The whole pair as an operator would set it up: certificates, keys for tokens, a registry, one gateway, one sidecar, one
-//! scripted plugin, and a client with every right it needs.
+//! The whole pair as an operator would set it up: certificates, keys for tokens, a registry, one
+//! gateway, one sidecar, one scripted plugin, and a client with every right it needs.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -70,7 +70,8 @@ pub struct RequestBuilder<'a> {
 }
 
 impl TestMesh {
-    /// A mesh with the plugin `echo` at `/echo`, to which every company of [`Signer::token_of`] has access.
+    /// A mesh with the plugin `echo` at `/echo`, to which every company of [`Signer::token_of`] has
+    /// access.
     #[must_use]
     #[allow(clippy::new_ret_no_self)]
     pub fn new() -> Builder {
@@ -102,7 +103,8 @@ impl TestMesh {
         self.sidecar.address("hop")
     }
 
-    /// Starts another gateway as the first was started; it puts itself into the first one's place, which is given back.
+    /// Starts another gateway as the first was started; it puts itself into the first one's place,
+    /// which is given back.
     pub fn next_gateway(&mut self) -> Program {
         let mut next = self.invocations[0].start("gapura-gateway");
         next.wait_until_started();
@@ -167,7 +169,8 @@ impl TestMesh {
         }
     }
 
-    /// The other side of the hop: TLS that shows `own` to the sidecar and expects the sidecar's own name.
+    /// The other side of the hop: TLS that shows `own` to the sidecar and expects the sidecar's own
+    /// name.
     #[must_use]
     pub fn hop_tls(&self, own: Option<&Certificate>, alpn: &[&str]) -> Tls {
         let name = format!("{}.plugin.{}", self.name, crate::certs::DOMAIN);

@@ -1,4 +1,5 @@
-//! A gateway and a sidecar on mesh directories that somebody else writes: `gapura-pki` by hand, or agents.
+//! A gateway and a sidecar on mesh directories that somebody else writes: `gapura-pki` by hand, or
+//! agents.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,9 @@
-//! The scripted plugin: an HTTP/1.1 server that keeps every byte it gets and answers by script, well or badly.
+//! The scripted plugin: an HTTP/1.1 server that keeps every byte it gets and answers by script,
+//! well or badly.
 //!
-//! Without a script it reads the whole request and answers 200 with a little JSON. A script is a function that gets the request's
-//! head and the connection itself, so that it can answer early, late, never, wrongly, or not in HTTP at all.
+//! Without a script it reads the whole request and answers 200 with a little JSON. A script is a
+//! function that gets the request's head and the connection itself, so that it can answer early,
+//! late, never, wrongly, or not in HTTP at all.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -145,7 +147,8 @@ impl Plugin {
         }
     }
 
-    /// Runs `script` for requests whose target begins with `prefix`. A later one goes before an earlier one.
+    /// Runs `script` for requests whose target begins with `prefix`. A later one goes before an
+    /// earlier one.
     pub fn on(
         &self,
         prefix: &str,
@@ -158,7 +161,8 @@ impl Plugin {
             .insert(0, (prefix.to_owned(), Arc::new(script)));
     }
 
-    /// Answers requests whose target begins with `prefix` with exactly these bytes, once their body is read.
+    /// Answers requests whose target begins with `prefix` with exactly these bytes, once their body
+    /// is read.
     pub fn answer_raw(&self, prefix: &str, bytes: impl Into<Vec<u8>>, then: Then) {
         let bytes = bytes.into();
         self.on(prefix, move |exchange| {
@@ -237,7 +241,8 @@ impl Plugin {
 impl Drop for Plugin {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // One connection wakes the accepting thread, which then sees that it is over and lets the listener go.
+        // One connection wakes the accepting thread, which then sees that it is over and lets the
+        // listener go.
         match &self.address {
             Address::Tcp(address) => drop(TcpStream::connect(address)),
             Address::Unix(path) => drop(UnixStream::connect(path)),
@@ -332,7 +337,8 @@ impl Seen {
 }
 
 impl Exchange<'_> {
-    /// Reads the whole body, saying 100 Continue first if that is waited for. False if it broke off.
+    /// Reads the whole body, saying 100 Continue first if that is waited for. False if it broke
+    /// off.
     pub fn read_body(&mut self) -> bool {
         if self.body_read {
             return true;

@@ -1,5 +1,5 @@
-//! One of the built programs, started as an operator would: its log is read line by line, its signals are sent, and it is gone
-//! when the value is dropped.
+//! One of the built programs, started as an operator would: its log is read line by line, its
+//! signals are sent, and it is gone when the value is dropped.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -176,7 +176,8 @@ impl Invocation {
         }
     }
 
-    /// Starts the program with its standard output going somewhere else, where it can't be read here.
+    /// Starts the program with its standard output going somewhere else, where it can't be read
+    /// here.
     #[must_use]
     pub fn start_into(&self, program: &str, output: impl Into<Stdio>) -> Program {
         let mut command = self.command(program);
@@ -237,7 +238,8 @@ impl Invocation {
 }
 
 impl Program {
-    /// Every line of its log so far. A line that is not JSON is a fault of its own: everything on the standard output is a log line.
+    /// Every line of its log so far. A line that is not JSON is a fault of its own: everything on
+    /// the standard output is a log line.
     #[must_use]
     pub fn log(&self) -> Vec<Value> {
         let output = self.output.lock().unwrap();
@@ -324,7 +326,8 @@ impl Program {
         self.status("VmRSS:")
     }
 
-    /// What of that is its own and no page of its file, in KiB: a debug build's code alone is a hundred MiB.
+    /// What of that is its own and no page of its file, in KiB: a debug build's code alone is a
+    /// hundred MiB.
     #[must_use]
     pub fn anonymous_kib(&self) -> u64 {
         self.status("RssAnon:")
@@ -351,7 +354,8 @@ impl Program {
 
     /// Sends `TERM`, `HUP`, `STOP` or another.
     pub fn signal(&self, name: &str) {
-        // The shell's own `kill`: there is not on every machine a program of that name, and a system call of ours would be unsafe code.
+        // The shell's own `kill`: there is not on every machine a program of that name, and a
+        // system call of ours would be unsafe code.
         let status = Command::new("sh")
             .args(["-c", &format!("kill -{name} {}", self.id())])
             .status()

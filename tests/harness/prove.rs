@@ -122,7 +122,8 @@ impl Proof {
         rows.iter().find(|row| row["id"] == id).unwrap()
     }
 
-    /// Keeps the report as `target/world/prove-NAME.json`: the columns of the table in docs/prove.md.
+    /// Keeps the report as `target/world/prove-NAME.json`: the columns of the table in
+    /// docs/prove.md.
     pub fn keep(&self, name: &str, version: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/world");
         std::fs::create_dir_all(&folder).unwrap();
@@ -133,8 +134,9 @@ impl Proof {
         std::fs::write(file, format!("{report:#}\n")).unwrap();
     }
 
-    /// Holds the column `title` of the table in docs/prove.md to this report; a page that speaks of another version is said and let be.
-    /// How long others wait in a flood depends on the machine, and is not compared.
+    /// Holds the column `title` of the table in docs/prove.md to this report; a page that speaks of
+    /// another version is said and let be. How long others wait in a flood depends on the machine,
+    /// and is not compared.
     #[allow(clippy::print_stdout)]
     pub fn assert_page(&self, title: &str) {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/prove.md");

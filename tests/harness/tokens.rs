@@ -1,4 +1,5 @@
-//! Keys, JWK sets and tokens: signed by the crypto library alone, so that a token can say anything at all.
+//! Keys, JWK sets and tokens: signed by the crypto library alone, so that a token can say anything
+//! at all.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -235,7 +236,8 @@ pub fn unix_now() -> u64 {
         .as_secs()
 }
 
-/// The modulus and the exponent of an `RSAPublicKey` (RFC 8017, appendix A.1.1): a sequence of two integers.
+/// The modulus and the exponent of an `RSAPublicKey` (RFC 8017, appendix A.1.1): a sequence of two
+/// integers.
 fn rsa_numbers(der: &[u8]) -> (&[u8], &[u8]) {
     fn value(der: &[u8]) -> (&[u8], &[u8]) {
         let long = usize::from(der[1] & 0x7f);

@@ -1,4 +1,5 @@
-//! HTTP/1.1 as exact bytes: what is sent is what the test wrote, and what comes back is read without any leniency of its own.
+//! HTTP/1.1 as exact bytes: what is sent is what the test wrote, and what comes back is read
+//! without any leniency of its own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -148,8 +149,8 @@ impl Wire {
     /// Connects and shakes hands.
     ///
     /// # Errors
-    /// What the handshake failed with. A refusal of our certificate comes with the first reading only: TLS 1.3 lets a client
-    /// finish before the server has judged it.
+    /// What the handshake failed with. A refusal of our certificate comes with the first reading
+    /// only: TLS 1.3 lets a client finish before the server has judged it.
     pub fn tls(address: SocketAddr, tls: &Tls) -> std::io::Result<Self> {
         Self::tls_behind(b"", address, tls)
     }
@@ -386,7 +387,8 @@ impl Wire {
         socket.set_recv_buffer_size(4096).unwrap();
     }
 
-    /// Reads to the end over TLS; whether the other side has said that it is one (RFC 8446, section 6.1), and was not just gone.
+    /// Reads to the end over TLS; whether the other side has said that it is one (RFC 8446, section
+    /// 6.1), and was not just gone.
     #[must_use]
     pub fn is_ended_well(&mut self) -> bool {
         use std::io::Read;

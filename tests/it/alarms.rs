@@ -1,4 +1,5 @@
-//! Each alarm and each code is written down: what it means, what to look at, what to do; and what is raised says where.
+//! Each alarm and each code is written down: what it means, what to look at, what to do; and what
+//! is raised says where.
 
 use std::collections::BTreeSet;
 use std::fs;

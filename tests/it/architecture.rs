@@ -1,4 +1,5 @@
-//! Which crate and which module may know which other: the arrows of ARCHITECTURE.md, read from the source.
+//! Which crate and which module may know which other: the arrows of ARCHITECTURE.md, read from the
+//! source.
 
 mod graph;
 

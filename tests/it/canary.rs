@@ -9,7 +9,8 @@ use gapura_tests::plugin::{Gate, Plugin, Then};
 use gapura_tests::program::{Invocation, Program};
 use serde_json::{Value, json};
 
-/// A mesh whose plugin has a canary that is reached in plain HTTP by a `public` route, or by mTLS behind the mesh's own identity.
+/// A mesh whose plugin has a canary that is reached in plain HTTP by a `public` route, or by mTLS
+/// behind the mesh's own identity.
 pub(crate) struct Canaried {
     pub(crate) mesh: TestMesh,
     pub(crate) canary: Plugin,

@@ -1,4 +1,5 @@
-//! Plugin files judged before they are in force: with everything else, by themselves, and beside what a gateway has in force.
+//! Plugin files judged before they are in force: with everything else, by themselves, and beside
+//! what a gateway has in force.
 
 use std::fs;
 use std::path::Path;

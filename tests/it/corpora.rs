@@ -1,4 +1,5 @@
-//! What fuzzing has found or begun with is held for good: each kept input, and inputs near it, once more as plain tests.
+//! What fuzzing has found or begun with is held for good: each kept input, and inputs near it, once
+//! more as plain tests.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +36,8 @@ fn each_kept_input_holds_what_its_parser_promises() {
 fn so_does_each_kept_input_cut_short_and_with_each_byte_changed() {
     for (target, check) in TARGETS {
         for input in seeds(target) {
-            // A large input is cut and changed at every place of its first part only: the aim is seconds, not hours.
+            // A large input is cut and changed at every place of its first part only: the aim is
+            // seconds, not hours.
             for place in 0..input.len().min(512) {
                 check(&input[..place]);
                 let mut changed = input.clone();

@@ -204,7 +204,8 @@ fn hello(mesh: &TestMesh) -> Vec<u8> {
     bytes
 }
 
-/// Shakes hands on all of these at once, sends a request beside them, and tells how long that took, and how long all of them did.
+/// Shakes hands on all of these at once, sends a request beside them, and tells how long that took,
+/// and how long all of them did.
 fn beside_handshakes(mesh: &TestMesh, quiet: &mut Wire, crowd: usize) -> (Duration, Duration) {
     let hello = hello(mesh);
     let connect = |_| TcpStream::connect(mesh.public()).unwrap();

@@ -1,4 +1,5 @@
-//! How clients come in: what a balancer in front says of them, which TLS they speak, and by what they shall come from now on.
+//! How clients come in: what a balancer in front says of them, which TLS they speak, and by what
+//! they shall come from now on.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

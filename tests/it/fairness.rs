@@ -7,7 +7,8 @@ use gapura_tests::h2::Http2;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::{Gate, Then};
 
-/// What one small request may take at the worst while others stall, on a busy machine and in a debug build.
+/// What one small request may take at the worst while others stall, on a busy machine and in a
+/// debug build.
 const PROMPT: Duration = Duration::from_millis(900);
 
 fn mesh() -> TestMesh {
@@ -113,7 +114,8 @@ fn streams_of_one_http2_client_that_stop_reading_delay_neither_its_other_streams
             .body(())
             .unwrap()
     };
-    // The client's own window over the whole connection has room for all that the stalled streams may hold.
+    // The client's own window over the whole connection has room for all that the stalled streams
+    // may hold.
     let mut client = Http2::connect(mesh.public(), &mesh.client_tls(&["h2"]), 32 * 1024);
     let stalled: Vec<_> = (0..20)
         .map(|_| {

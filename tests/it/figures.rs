@@ -1,6 +1,7 @@
-//! Figures that are promised, measured with programs built as they are shipped and with nothing else on the machine. Not part of a
-//! usual run: `cargo test --release --locked -p gapura-tests --test it -- --ignored --nocapture --test-threads 1 figures::`, behind
-//! `cargo build --release --locked --workspace`.
+//! Figures that are promised, measured with programs built as they are shipped and with nothing
+//! else on the machine. Not part of a usual run: `cargo test --release --locked -p gapura-tests
+//! --test it -- --ignored --nocapture --test-threads 1 figures::`, behind `cargo build --release
+//! --locked --workspace`.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,8 @@ fn one_of_many(like: &Value, number: usize, mount: &str, more: &Value) -> Value 
     entry
 }
 
-/// What all of the many have in common. An entry asks the sidecar's log for its address, and the log grows with each request.
+/// What all of the many have in common. An entry asks the sidecar's log for its address, and the
+/// log grows with each request.
 fn many(mesh: &TestMesh) -> Value {
     mesh.entry(&json!({
         "name": "many", "mount": "/many", "identity": "plugin/echo", "health": false,

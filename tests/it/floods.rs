@@ -1,5 +1,5 @@
-//! Who does too much of what costs nothing over HTTP/2 is told to calm down, and nobody else feels it; who breaks the protocol leaves
-//! a line.
+//! Who does too much of what costs nothing over HTTP/2 is told to calm down, and nobody else feels
+//! it; who breaks the protocol leaves a line.
 
 use gapura_tests::h2::{Frame, Frames, Http2};
 use gapura_tests::mesh::TestMesh;

@@ -1,6 +1,8 @@
-//! Which HTTP/1.1 is unambiguous: raw bytes at the front door, and how many requests the plugin saw of them.
+//! Which HTTP/1.1 is unambiguous: raw bytes at the front door, and how many requests the plugin saw
+//! of them.
 //!
-//! Each attack ends in a request for `/smuggled`: whatever the gateway answers, the plugin must never see that.
+//! Each attack ends in a request for `/smuggled`: whatever the gateway answers, the plugin must
+//! never see that.
 
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use gapura_tests::plugin::Then;
 const SMUGGLED: &str = "GET /echo/smuggled HTTP/1.1\r\nHost: localhost\r\nX-Smuggled: 1\r\n\r\n";
 const SOON: Duration = Duration::from_secs(5);
 
-/// Sends `head` with a good token; holds the answer to a refusal with this status and the connection to its end.
+/// Sends `head` with a good token; holds the answer to a refusal with this status and the
+/// connection to its end.
 #[track_caller]
 fn refused(mesh: &TestMesh, what: &str, request: &str, status: u16) {
     let before = mesh.plugin.seen().len();

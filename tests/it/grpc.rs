@@ -1,4 +1,5 @@
-//! Refusals and deadlines in the form that gRPC's clients read: HTTP 200, `grpc-status` and `grpc-message`, no body.
+//! Refusals and deadlines in the form that gRPC's clients read: HTTP 200, `grpc-status` and
+//! `grpc-message`, no body.
 
 use std::time::{Duration, Instant};
 

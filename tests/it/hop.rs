@@ -222,7 +222,8 @@ fn plain_http_and_old_tls_are_no_way_in() {
     assert!(mesh.plugin.seen().is_empty());
 }
 
-/// Greets with the record cut in two and no server name, and asks: the first line of the answer, if there is one.
+/// Greets with the record cut in two and no server name, and asks: the first line of the answer, if
+/// there is one.
 fn greeted_in_two_records(
     mesh: &TestMesh,
     own: Option<&Certificate>,
@@ -500,7 +501,8 @@ fn even_the_gateway_can_say_only_what_it_vouches_for() {
     }
 }
 
-/// Nobody but a broken gateway says this; the plugin must not get a request whose company was taken away after the check.
+/// Nobody but a broken gateway says this; the plugin must not get a request whose company was taken
+/// away after the check.
 #[test]
 fn the_context_can_not_be_nominated_away_behind_the_check() {
     let mesh = TestMesh::new().start();

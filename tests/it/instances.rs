@@ -1,4 +1,5 @@
-//! Several instances of one plugin: who gets the next request, who gets none, and what goes again elsewhere.
+//! Several instances of one plugin: who gets the next request, who gets none, and what goes again
+//! elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -571,7 +572,8 @@ fn retries_have_a_budget() {
     });
     assert!(posts.into_iter().all(|answer| answer.status != 200));
     let came = |path: &str| mesh.plugin.seen_at(path).len() + another.plugin.seen_at(path).len();
-    // Each is tried again once by the sidecar where its own connection to the plugin was an old one.
+    // Each is tried again once by the sidecar where its own connection to the plugin was an old
+    // one.
     let gets = came("/breaks") - came("/breaks/post");
     assert!(gets <= 2 * 245, "{gets} for 200");
     assert!(came("/breaks/post") <= 20);

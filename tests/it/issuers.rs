@@ -1,4 +1,5 @@
-//! Whose keys count and for whom: keys from the network, several issuers, who acts for whom, and tokens bound to a certificate.
+//! Whose keys count and for whom: keys from the network, several issuers, who acts for whom, and
+//! tokens bound to a certificate.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +54,8 @@ fn keys_are_fetched_and_a_rotation_loses_no_valid_request() {
         assert_eq!(status(&mesh, &old.token_of("7", "42")), 200);
     }
     assert_eq!(provider.asked("/keys"), 2);
-    // Signed by nobody known, under a name nobody has: not a word about it until the provider was asked again.
+    // Signed by nobody known, under a name nobody has: not a word about it until the provider was
+    // asked again.
     let stranger = Signer::es256("stranger").token_of("7", "42");
     let first = mesh.get("/echo/x").token(&stranger).send();
     first.assert_refusal(503, "keys_unavailable", "gateway");

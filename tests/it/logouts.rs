@@ -1,4 +1,5 @@
-//! Logouts that an OpenID provider tells of: whose tokens they end, whose not, and what a provider is answered.
+//! Logouts that an OpenID provider tells of: whose tokens they end, whose not, and what a provider
+//! is answered.
 
 use std::fs;
 use std::path::Path;

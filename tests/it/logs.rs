@@ -1,4 +1,5 @@
-//! One line a request at each end, with what an operator needs and nothing that is nobody's business.
+//! One line a request at each end, with what an operator needs and nothing that is nobody's
+//! business.
 
 use std::fs::OpenOptions;
 
@@ -194,7 +195,8 @@ fn the_access_lines_can_be_kept_to_faults_or_left_out() {
 fn a_log_that_can_not_be_written_stops_no_traffic() {
     let mesh = TestMesh::new().start();
     for output in ["/dev/full", "nobody reads"] {
-        // Its address can't be read from a log that is not there, so it gets one that was free a moment ago.
+        // Its address can't be read from a log that is not there, so it gets one that was free a
+        // moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

@@ -1,4 +1,5 @@
-//! Every promise of the contract that can be held to the built programs from outside, one file a promise.
+//! Every promise of the contract that can be held to the built programs from outside, one file a
+//! promise.
 //! See `tests/harness` for what they are held with, and `tests/run` for how to run them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a test fails
 #![allow(clippy::print_stdout)] // and how one says what it could not try

@@ -121,7 +121,8 @@ fn what_nobody_reads_is_bounded() {
     drop(stalled);
 }
 
-/// The promise is made for what ships; a debug build is held to what would show a leak or a table allocated in full.
+/// The promise is made for what ships; a debug build is held to what would show a leak or a table
+/// allocated in full.
 #[test]
 fn an_idle_program_is_small() {
     let mesh = TestMesh::new().start();

@@ -24,7 +24,8 @@ fn assert_prompt(mesh: &TestMesh, what: &str) {
     }
 }
 
-/// Runs `flood` against a mesh that is warm, beside a client that is served, and holds the gateway's peak to 16 MiB more.
+/// Runs `flood` against a mesh that is warm, beside a client that is served, and holds the
+/// gateway's peak to 16 MiB more.
 #[track_caller]
 fn beside(what: &str, flood: impl FnOnce(&TestMesh)) {
     let mesh = TestMesh::new().start();
@@ -85,7 +86,8 @@ fn heads_that_never_end_end_their_connection() {
 #[test]
 fn a_small_head_that_unfolds_to_a_large_one_is_refused() {
     beside("beside heads that unfold", |mesh| {
-        // One field is put into the table; each byte behind it stands for the whole of it: 16 KiB for 60 MiB.
+        // One field is put into the table; each byte behind it stands for the whole of it: 16 KiB
+        // for 60 MiB.
         let fields = [
             (":method", "GET"),
             (":scheme", "https"),

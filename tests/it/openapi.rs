@@ -1,4 +1,5 @@
-//! The plugins' contracts: fetched from the plugins, merged for callers, compared with the ones before.
+//! The plugins' contracts: fetched from the plugins, merged for callers, compared with the ones
+//! before.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -69,7 +70,8 @@ fn document(mesh: &TestMesh) -> Response {
     unhurried(|| mesh.get("/openapi.json").token_of("7", "42"))
 }
 
-/// What a request is answered once its caller has not asked too often: who waits for a condition may.
+/// What a request is answered once its caller has not asked too often: who waits for a condition
+/// may.
 fn unhurried<'m>(ask: impl Fn() -> RequestBuilder<'m>) -> Response {
     eventually("it may be asked for", || {
         let answer = ask().send();
@@ -85,8 +87,8 @@ fn document_with(mesh: &TestMesh, path: &str) -> Value {
     })
 }
 
-/// Names the contract of a plugin, now that it is served: the gateway asks at once. The plugin is the mesh's own, or a further one at
-/// its sidecar.
+/// Names the contract of a plugin, now that it is served: the gateway asks at once. The plugin is
+/// the mesh's own, or a further one at its sidecar.
 fn show(mesh: &TestMesh, name: &str, fields: &Value) {
     let mut entry = json!({"name": name, "mount": format!("/{name}"), "identity": "plugin/echo", "openapi": null});
     for (name, value) in fields.as_object().unwrap() {
@@ -488,7 +490,8 @@ fn a_sole_instance_whose_contract_breaks_the_one_in_force_is_not_tried_either() 
     within(PATIENCE * 2, "it serves", || {
         (status() == 200).then_some(())
     });
-    // What the file's own version serves is believed, and how far the last look at it has come nobody can tell.
+    // What the file's own version serves is believed, and how far the last look at it has come
+    // nobody can tell.
     served.set("2.0.0", &things("3.1.0", &json!({})));
     let _ = mesh.gateway.wait_for_event("version_mismatch");
     let mut less = things("3.1.0", &json!({}));

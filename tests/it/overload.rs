@@ -101,8 +101,8 @@ fn what_is_over_the_limit_waits_a_second_at_most_and_is_told_to_come_again() {
     eventually("nobody is left", || (in_flight(&mesh) == 0).then_some(()));
 }
 
-/// Ten of one company wait, then one of another: how many went before that one. Nothing where the machine was too slow for it: who
-/// waits is gone after a second.
+/// Ten of one company wait, then one of another: how many went before that one. Nothing where the
+/// machine was too slow for it: who waits is gone after a second.
 fn before_the_late_one(mesh: &TestMesh, turn: usize) -> Option<usize> {
     let gate = Gate::new();
     let until = gate.clone();
@@ -249,7 +249,8 @@ fn answers_that_wait_for_their_readers_give_their_places_to_who_waits() {
         .map(|_| slow.open(request(&mesh, "/echo/much", "42"), true).answer())
         .collect();
     assert_eq!(in_flight(&mesh), 2, "while nobody waits they keep them");
-    // The promise is a second; who comes before they have been waited for for long enough may be shed.
+    // The promise is a second; who comes before they have been waited for for long enough may be
+    // shed.
     eventually("another company is served", || {
         let answer = mesh.get("/echo/x").token_of("7", "43").send();
         (answer.status == 200).then_some(())
@@ -286,7 +287,8 @@ fn a_reload_changes_the_limit_and_loses_nobody() {
     eventually("nobody is left", || (in_flight(&mesh) == 0).then_some(()));
 }
 
-/// How long each of a company's requests took, one after another on one connection, for as long as `more` says; and how many failed.
+/// How long each of a company's requests took, one after another on one connection, for as long as
+/// `more` says; and how many failed.
 fn send_on(
     mesh: &TestMesh,
     (path, company): (&str, &str),
@@ -306,7 +308,8 @@ fn send_on(
     (took, failed)
 }
 
-/// The plugin takes four at a time, 20 ms each: 200 a second. Of two companies one keeps sixty requests going, the other one.
+/// The plugin takes four at a time, 20 ms each: 200 a second. Of two companies one keeps sixty
+/// requests going, the other one.
 #[test]
 fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn_alone() {
     let (mesh, _gate) = mesh(4);
@@ -363,7 +366,8 @@ fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn
     );
 }
 
-/// A company's requests over HTTP/2, sixty at a time on one connection, until it is over: how long each took.
+/// A company's requests over HTTP/2, sixty at a time on one connection, until it is over: how long
+/// each took.
 fn flood_on(mesh: &TestMesh, path: &str, over: &AtomicBool) -> Vec<Duration> {
     let (mut client, request) = (client(mesh), request(mesh, path, "42"));
     let mut took = Vec::new();
@@ -380,8 +384,8 @@ fn flood_on(mesh: &TestMesh, path: &str, over: &AtomicBool) -> Vec<Duration> {
     took
 }
 
-/// The plugin answers at once, and the gateway's one worker is what is full: of two companies one keeps hundreds of requests going on
-/// few connections, the other one.
+/// The plugin answers at once, and the gateway's one worker is what is full: of two companies one
+/// keeps hundreds of requests going on few connections, the other one.
 #[test]
 fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_alone() {
     let mesh = TestMesh::new().one_worker().start();

@@ -1,4 +1,5 @@
-//! The operator's page: what it is made of, what it says, to whom, and that it costs nothing while nobody looks.
+//! The operator's page: what it is made of, what it says, to whom, and that it costs nothing while
+//! nobody looks.
 
 use std::time::Duration;
 

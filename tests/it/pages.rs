@@ -1,4 +1,5 @@
-//! Pages of other origins: what browsers are told of answers, and how a page's WebSocket brings its token.
+//! Pages of other origins: what browsers are told of answers, and how a page's WebSocket brings its
+//! token.
 
 use std::fs;
 use std::time::Duration;
@@ -62,7 +63,8 @@ fn a_preflight_is_answered_before_anybody_is_asked_who_they_are() {
         assert_eq!(answer.header("access-control-allow-methods"), None);
         assert_eq!(answer.header("vary"), Some("Origin"));
     }
-    // An OPTIONS that asks for nothing is a request like others, and so is one at a mount without cors.
+    // An OPTIONS that asks for nothing is a request like others, and so is one at a mount without
+    // cors.
     let plain = mesh
         .request("OPTIONS", "/echo/x")
         .header("Origin", APP)

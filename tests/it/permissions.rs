@@ -1,4 +1,5 @@
-//! Who may do what: the rules of a plugin's file, as callers meet them. The rules one by one are tested beside the code.
+//! Who may do what: the rules of a plugin's file, as callers meet them. The rules one by one are
+//! tested beside the code.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! `gapura plugin test`: it finds a plugin that shows one company what is another's, wherever it does, and passes one that does not.
+//! `gapura plugin test`: it finds a plugin that shows one company what is another's, wherever it
+//! does, and passes one that does not.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a plugin may say and do, good and bad, and what the sidecar makes of it: tried at the sidecar itself, over both versions
-//! of HTTP on the hop.
+//! What a plugin may say and do, good and bad, and what the sidecar makes of it: tried at the
+//! sidecar itself, over both versions of HTTP on the hop.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -419,7 +419,8 @@ fn a_plugin_of_http_1_0_is_served_in_each_of_its_forms() {
     );
 }
 
-/// Resets a stream once so much of it was taken that its head must have been: a reset drops what waits in front of it.
+/// Resets a stream once so much of it was taken that its head must have been: a reset drops what
+/// waits in front of it.
 async fn cut_once_read(mut body: h2::SendStream<bytes::Bytes>) {
     const PIECE: usize = 16 * 1024;
     for _ in 0..64 {
@@ -435,8 +436,8 @@ async fn cut_once_read(mut body: h2::SendStream<bytes::Bytes>) {
     body.send_reset(h2::Reason::INTERNAL_ERROR);
 }
 
-/// A plugin that speaks HTTP/2 without TLS: `/cut` breaks off behind its first bytes, `/reset` before its head, the rest says whose
-/// company it was asked for, with a trailer behind it.
+/// A plugin that speaks HTTP/2 without TLS: `/cut` breaks off behind its first bytes, `/reset`
+/// before its head, the rest says whose company it was asked for, with a trailer behind it.
 fn h2c_plugin() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -568,7 +569,8 @@ fn a_plugin_with_one_thread_that_keeps_connections_is_served_without_a_wait() {
     let python = Python::start();
     let sidecar = sidecar_of(&mesh, &format!("http://127.0.0.1:{}", python.port));
     let tls = mesh.hop_tls(Some(&mesh.gateway_cert), &["http/1.1"]);
-    // Each goes to the worker with the fewest connections: in turn to both, which keep connections of their own.
+    // Each goes to the worker with the fewest connections: in turn to both, which keep connections
+    // of their own.
     let mut wires: Vec<_> = (0..4)
         .map(|_| Wire::tls(sidecar.address("hop"), &tls).unwrap())
         .collect();

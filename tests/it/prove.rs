@@ -1,4 +1,5 @@
-//! `gapura prove`: our own pair holds every known attack, a door that leaks is found out, and nobody else is ever attacked.
+//! `gapura prove`: our own pair holds every known attack, a door that leaks is found out, and
+//! nobody else is ever attacked.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -76,8 +77,8 @@ fn our_pair_serves_others_through_the_floods() {
     proof.assert_page(&format!("Gapura {version}"));
 }
 
-/// A door that writes down who calls and looks at nothing else: it puts the identity behind the first line of whatever comes, and
-/// passes on the rest as it is.
+/// A door that writes down who calls and looks at nothing else: it puts the identity behind the
+/// first line of whatever comes, and passes on the rest as it is.
 fn leaking_door(plugin: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,5 @@
-//! How much one company, user or address may send: `rate_limit` of a plugin's file and of a company's.
+//! How much one company, user or address may send: `rate_limit` of a plugin's file and of a
+//! company's.
 
 use std::fs;
 use std::time::Duration;
@@ -18,7 +19,8 @@ fn limit(requests: u64, key: &str) -> Value {
     json!({"rate_limit": {"requests": requests, "per_s": 86_400, "key": key}})
 }
 
-/// Where an answer says that its caller stands: the name of each limit, what is left, and when there is more.
+/// Where an answer says that its caller stands: the name of each limit, what is left, and when
+/// there is more.
 fn stands(answer: &Response) -> Vec<(String, u64, u64)> {
     let read = |item: &str| {
         let mut parts = item.split(';');
@@ -32,7 +34,8 @@ fn stands(answer: &Response) -> Vec<(String, u64, u64)> {
     answer.all("ratelimit").into_iter().map(read).collect()
 }
 
-/// Holds an answer to these limits; a refill that takes most of a day may be under way for a minute.
+/// Holds an answer to these limits; a refill that takes most of a day may be under way for a
+/// minute.
 #[track_caller]
 fn assert_stands(answer: &Response, wanted: &[(&str, u64, u64)]) {
     let found = stands(answer);

@@ -1,4 +1,5 @@
-//! The folder of plugins while it changes: each file stands alone, and nobody ever meets half a table.
+//! The folder of plugins while it changes: each file stands alone, and nobody ever meets half a
+//! table.
 
 use std::fs;
 use std::time::Duration;
@@ -220,7 +221,8 @@ fn a_sidecar_that_its_plugin_moved_away_from_is_let_go_of() {
     let mesh = TestMesh::new().start();
     let mut wire = mesh.connect();
     let auth = mesh.authorization("7", "42");
-    // A body without a length goes on a connection of its own, which is kept for half a minute; so is the shared one of a GET.
+    // A body without a length goes on a connection of its own, which is kept for half a minute; so
+    // is the shared one of a GET.
     wire.send(format!("POST /echo/x HTTP/1.1\r\nHost: localhost\r\n{auth}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"));
     assert_eq!(wire.response().status, 200);
     assert_eq!(status(&mesh, "/echo/x"), 200);

@@ -84,7 +84,8 @@ fn only_a_trusted_proxy_is_believed_about_the_client() {
     );
     assert!(forwarded.starts_with("198.51.100.7"), "{forwarded}");
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
-    // The client's own word stands to the left of the proxy's, on its line or on one before; our own end speaks TLS.
+    // The client's own word stands to the left of the proxy's, on its line or on one before; our
+    // own end speaks TLS.
     for (lines, scheme) in [
         (&["https", "http"][..], "http"),
         (&["https, http"], "http"),

@@ -1,5 +1,6 @@
-//! All loads of the threat model at once for a minute, within the memory of the containers, and a normal client beside them. Not part
-//! of a usual run: `cargo test --locked -p gapura-tests --test it -- --ignored --nocapture siege::`.
+//! All loads of the threat model at once for a minute, within the memory of the containers, and a
+//! normal client beside them. Not part of a usual run: `cargo test --locked -p gapura-tests --test
+//! it -- --ignored --nocapture siege::`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -165,7 +166,8 @@ fn all_loads_at_once_for_a_minute_within_the_memory_of_the_containers() {
         scope.spawn(move || floods(mesh, stop)); // C1
         scope.spawn(move || slow(mesh, stop)); // C2
         scope.spawn(move || {
-            // A1: who does not read, in either way. A2 and C2: who says nothing, of one address. A3: uploads without a length.
+            // A1: who does not read, in either way. A2 and C2: who says nothing, of one address.
+            // A3: uploads without a length.
             let readers: Vec<_> = (0..8).map(|_| stalled(mesh)).collect();
             let deaf: Vec<_> = (0..30).map(|_| deaf(mesh)).collect();
             let idle: Vec<_> = (0..1000).map(|_| Wire::plain(mesh.public())).collect();

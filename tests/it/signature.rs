@@ -1,4 +1,5 @@
-//! Plain http upstreams: no sidecar, so each request is signed for the plugin, or says nothing of the caller.
+//! Plain http upstreams: no sidecar, so each request is signed for the plugin, or says nothing of
+//! the caller.
 
 use std::path::Path;
 
@@ -268,7 +269,8 @@ fn a_plugin_without_a_sidecar_can_not_pass_its_answer_off_as_one() {
     );
 }
 
-/// What a verifier of `examples/verify-signature` is asked: the keys, and a request as its plugin saw it.
+/// What a verifier of `examples/verify-signature` is asked: the keys, and a request as its plugin
+/// saw it.
 pub(crate) struct Question {
     mesh: TestMesh,
     keys: Vec<String>,
@@ -303,7 +305,8 @@ impl Question {
         }
     }
 
-    /// Every question with the answer that it must get: the request as it came, and each part of it changed.
+    /// Every question with the answer that it must get: the request as it came, and each part of it
+    /// changed.
     pub(crate) fn all(&self) -> Vec<(Value, bool)> {
         let token = self.mesh.signer.token(&gapura_tests::tokens::claims_with(
             &json!({"act": {"sub": "support-1"}, "role": ["admin", "lab:read"]}),
@@ -369,7 +372,8 @@ impl Question {
     }
 }
 
-/// Asks a verifier everything, by a program that reads a list of questions and prints a list of answers.
+/// Asks a verifier everything, by a program that reads a list of questions and prints a list of
+/// answers.
 pub(crate) fn verify_all(question: &Question, mut program: std::process::Command) {
     let all = question.all();
     let questions: Vec<&Value> = all.iter().map(|(question, _)| question).collect();

@@ -1,4 +1,5 @@
-//! Callers who have proven who they are and are no longer welcome: the deny list and the companies' files.
+//! Callers who have proven who they are and are no longer welcome: the deny list and the companies'
+//! files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

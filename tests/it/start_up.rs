@@ -1,4 +1,5 @@
-//! Good and bad configuration: one clear sentence for each fault, the right exit code, and nothing half-started.
+//! Good and bad configuration: one clear sentence for each fault, the right exit code, and nothing
+//! half-started.
 
 use std::fs;
 use std::net::TcpListener;
@@ -803,7 +804,8 @@ fn what_reads_files_steps_back_behind_what_serves_requests() {
         let nice: Vec<(String, i64)> = tasks
             .map(|task| {
                 let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-                // proc_pid_stat(5): the name in parentheses is the second field, how nice it is the nineteenth.
+                // proc_pid_stat(5): the name in parentheses is the second field, how nice it is the
+                // nineteenth.
                 let (before, after) = stat.rsplit_once(')').unwrap();
                 let name = before.split_once('(').unwrap().1.to_owned();
                 (

@@ -1,5 +1,5 @@
-//! What lasts goes on where it began, whatever a reload or a canary's change does to what comes next: a WebSocket by a library, and
-//! events read by curl.
+//! What lasts goes on where it began, whatever a reload or a canary's change does to what comes
+//! next: a WebSocket by a library, and events read by curl.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -60,7 +60,8 @@ impl Drop for Client {
     }
 }
 
-/// A plugin that says who it is over WebSockets and in events; of those the first comes at once, and the second once the gate opens.
+/// A plugin that says who it is over WebSockets and in events; of those the first comes at once,
+/// and the second once the gate opens.
 fn speaks(plugin: &Plugin, own: &'static str) -> Gate {
     plugin.on("/ws", move |exchange| {
         clients::echo_frames(exchange, format!("{own} ").as_bytes())

@@ -63,7 +63,8 @@ pub(crate) fn stalled(mesh: &TestMesh) -> Stalled {
 fn assert_prompt(mesh: &TestMesh, what: &str) {
     for _ in 0..10 {
         let begun = Instant::now();
-        // Another plugin: the places of the first are all taken, which is told apart from what is held.
+        // Another plugin: the places of the first are all taken, which is told apart from what is
+        // held.
         assert_eq!(
             mesh.get("/other/x").token_of("7", "42").send().status,
             200,
@@ -172,7 +173,8 @@ fn what_clients_do_not_take_is_in_the_sum_over_either_http_and_the_heaviest_end(
     drop(mesh);
 }
 
-/// A control group with this much memory, gone with the value; none where this machine has no such thing for us.
+/// A control group with this much memory, gone with the value; none where this machine has no such
+/// thing for us.
 pub(crate) struct Group(pub(crate) PathBuf);
 
 impl Group {

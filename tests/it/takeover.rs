@@ -30,7 +30,8 @@ fn mesh() -> (Builder, TempDir) {
     (mesh, folder)
 }
 
-/// Clients that keep their connections, and clients that open one for each request, until they are told to stop.
+/// Clients that keep their connections, and clients that open one for each request, until they are
+/// told to stop.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,

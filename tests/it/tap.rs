@@ -1,4 +1,5 @@
-//! Finished requests, live on the operator's side: what is shown, to whom, and that nobody is slower for it.
+//! Finished requests, live on the operator's side: what is shown, to whom, and that nobody is
+//! slower for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -79,7 +80,8 @@ impl Viewer {
         }
     }
 
-    /// The ids of the next requests, in order: each worker tells of its own when it has gathered some.
+    /// The ids of the next requests, in order: each worker tells of its own when it has gathered
+    /// some.
     fn some(&mut self, count: usize) -> Vec<String> {
         let ids = (0..count).map(|_| self.next().1["request_id"].as_str().unwrap().to_owned());
         let mut ids: Vec<String> = ids.collect();

@@ -1,4 +1,5 @@
-//! The threat model is true: each attack of the catalogue has its row, and each test that a row names is one.
+//! The threat model is true: each attack of the catalogue has its row, and each test that a row
+//! names is one.
 
 use std::collections::BTreeSet;
 use std::fs;

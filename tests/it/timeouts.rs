@@ -62,7 +62,8 @@ fn the_time_runs_from_the_requests_last_byte_to_the_answers_last_header() {
     assert_eq!(wire.response().status, 200);
 }
 
-/// The fixed times of the contract, all waited for at once, because waiting is all that this test does.
+/// The fixed times of the contract, all waited for at once, because waiting is all that this test
+/// does.
 #[test]
 fn a_stalled_client_is_let_go_in_its_time() {
     let mesh = TestMesh::new().start();

@@ -1,4 +1,5 @@
-//! A good token, and all the others, as a client meets them. The rules one by one are tested beside the code.
+//! A good token, and all the others, as a client meets them. The rules one by one are tested beside
+//! the code.
 
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::program::Invocation;
@@ -283,7 +284,8 @@ fn a_key_that_a_token_brings_along_or_names_by_a_path_counts_for_nothing() {
             .token(&signer.sign(&header.to_string(), &good))
             .send()
             .assert_refusal(401, "token_invalid", "gateway");
-        // The same in the header of a token by the right key changes nothing, but for the name of its key.
+        // The same in the header of a token by the right key changes nothing, but for the name of
+        // its key.
         let mut header = mesh.signer.header();
         for (name, value) in changes
             .as_object()

@@ -1,4 +1,5 @@
-//! New certificates, roots and CRLs while running: in force within two seconds, without a restart and without a failed request.
+//! New certificates, roots and CRLs while running: in force within two seconds, without a restart
+//! and without a failed request.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -26,7 +27,8 @@ fn hex(bytes: &[u8]) -> String {
 struct Load([AtomicUsize; 2]);
 
 impl Load {
-    /// Waits until each user has had some answers more: whatever was under way at the call has ended.
+    /// Waits until each user has had some answers more: whatever was under way at the call has
+    /// ended.
     fn goes_on(&self) {
         let then = self
             .0
@@ -125,8 +127,9 @@ fn a_new_root_and_authority_take_over_in_steps() {
                 (reloads(&mesh.gateway) > before[0] && reloads(&mesh.sidecar) > before[1])
                     .then_some(())
             });
-            // A root that goes takes with it at once what still hangs on it, as it must where a root was stolen. So an operator, and
-            // `gapura-pki ca rotate --step retire`, give what was under way the time to end before the next step.
+            // A root that goes takes with it at once what still hangs on it, as it must where a
+            // root was stolen. So an operator, and `gapura-pki ca rotate --step retire`, give what
+            // was under way the time to end before the next step.
             load.goes_on();
         };
         publish([&mesh.gateway_cert, &mesh.sidecar_cert].map(|leaf| {
@@ -157,7 +160,8 @@ fn a_sidecar_that_is_revoked_is_no_longer_spoken_to_within_seconds() {
         .files_for(&mesh.gateway_cert)
         .with_crl(Some(mesh.authority.crl(&[&mesh.sidecar_cert])));
     mesh.gateway_dir.publish(&revoked);
-    // A request that was on its way when the connection was cut may hear that the sidecar is gone; from then on it is a matter of who it is.
+    // A request that was on its way when the connection was cut may hear that the sidecar is gone;
+    // from then on it is a matter of who it is.
     let refusal = within(IN_FORCE, "the open connection is closed", || {
         let response = mesh.get("/echo/x").token_of("7", "42").send();
         assert!(matches!(response.status, 200 | 502), "{response:?}");

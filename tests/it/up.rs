@@ -1,4 +1,5 @@
-//! `gapura up` as a stranger meets it: the built program, its screen, and every line it prints pasted into a shell.
+//! `gapura up` as a stranger meets it: the built program, its screen, and every line it prints
+//! pasted into a shell.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! `Upgrade` passes for `websocket` only, and no byte after it goes on before the plugin has said 101.
+//! `Upgrade` passes for `websocket` only, and no byte after it goes on before the plugin has
+//! said 101.
 
 use std::time::Duration;
 
@@ -128,7 +129,8 @@ fn a_request_glued_to_a_refused_upgrade_is_no_request_of_the_plugins() {
         200,
         "a plugin that does not switch answers as it likes"
     );
-    // The second may be answered by the gateway as a request of its own (404, no such mount) or not at all.
+    // The second may be answered by the gateway as a request of its own (404, no such mount) or not
+    // at all.
     if let Ok(second) = wire.try_response("GET") {
         assert!(matches!(second.status, 400 | 404), "{second:?}");
     }

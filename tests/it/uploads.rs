@@ -1,4 +1,5 @@
-//! Uploads that are refused while they still come: the answer arrives all the same, over both versions of HTTP.
+//! Uploads that are refused while they still come: the answer arrives all the same, over both
+//! versions of HTTP.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -29,7 +29,8 @@ struct ByHand {
 }
 
 impl ByHand {
-    /// Answers each request as `answer` says for the connection and the request on it; nothing is a close.
+    /// Answers each request as `answer` says for the connection and the request on it; nothing is a
+    /// close.
     fn new(
         tls: Option<Arc<ServerConfig>>,
         answer: impl Fn(usize, usize) -> Option<Vec<u8>> + Send + Sync + 'static,
@@ -229,7 +230,8 @@ fn a_kept_connection_that_closes_in_the_moment_of_reuse_costs_no_get_and_repeats
     // The connection that served the last one is kept, and closes at this.
     ask("POST", "/flaky/once").assert_refusal(502, "upstream_unreachable", "gateway");
     assert_eq!(server.count("POST /once "), 1, "{:#?}", server.came());
-    // A POST on a connection that is fresh goes through, and so does one after a connection that had closed before.
+    // A POST on a connection that is fresh goes through, and so does one after a connection that
+    // had closed before.
     assert_eq!(ask("POST", "/flaky/fresh").status, 200);
     assert_eq!(server.count("POST /fresh "), 1);
 }
@@ -237,8 +239,9 @@ fn a_kept_connection_that_closes_in_the_moment_of_reuse_costs_no_get_and_repeats
 /// What was asked for, and on which connection.
 type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// A sidecar by hand over HTTP/2. On its first connection it answers one request, lets two more come and goes without a word; on
-/// each later one it answers all. Out: where it is, and what it was asked for, by connection.
+/// A sidecar by hand over HTTP/2. On its first connection it answers one request, lets two more
+/// come and goes without a word; on each later one it answers all. Out: where it is, and what it
+/// was asked for, by connection.
 fn sidecar_that_goes_once(own: &Certificate) -> (SocketAddr, Asked) {
     let mut config = Arc::into_inner(only_http1(own)).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];

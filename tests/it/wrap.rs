@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A mesh directory, and a folder in which plugins leave word. Their standard output is the sidecar's, which is a log.
+/// A mesh directory, and a folder in which plugins leave word. Their standard output is the
+/// sidecar's, which is a log.
 struct Files {
     dir: TempDir,
     authority: Authority,
@@ -247,7 +248,8 @@ fn a_plugin_that_does_not_end_is_ended() {
     assert_eq!(sidecar.wait_for_end(SOON).code(), Some(137));
 }
 
-/// A plugin in Python that answers `/slow` once the file `go` is there, and leaves word when it is told to end.
+/// A plugin in Python that answers `/slow` once the file `go` is there, and leaves word when it is
+/// told to end.
 fn slow_plugin(files: &Files) -> (Program, SocketAddr) {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -1,7 +1,8 @@
 //! The agent's settings: from flags, environment and file to one checked value.
 //!
-//! In: arguments, an environment as a map, and the file that `--config` names; no other file is opened here. Out: an invocation, what
-//! the program is to do, or all mistakes at once, each where it was made.
+//! In: arguments, an environment as a map, and the file that `--config` names; no other file is
+//! opened here. Out: an invocation, what the program is to do, or all mistakes at once, each where
+//! it was made.
 
 mod table;
 

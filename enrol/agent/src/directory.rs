@@ -1,8 +1,9 @@
 //! The mesh directory: what is in it, and what may follow.
 //!
-//! In: a candidate, as it came from the CA server. Out: the set it makes, which is the very set that a gateway or sidecar would make
-//! of it, then one more generation by the one rename of `gapura_files`; or why it is not taken. Invariant: what does not fit, or
-//! goes back behind what is there, is never written.
+//! In: a candidate, as it came from the CA server. Out: the set it makes, which is the very set
+//! that a gateway or sidecar would make of it, then one more generation by the one rename of
+//! `gapura_files`; or why it is not taken. Invariant: what does not fit, or goes back behind what
+//! is there, is never written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,7 +120,8 @@ impl Directory {
         Ok(Found::Held(Held::of(set, candidate, generation)))
     }
 
-    /// The set that `candidate` makes, as the program that will read it judges; `previous` is what it must not go back behind.
+    /// The set that `candidate` makes, as the program that will read it judges; `previous` is what
+    /// it must not go back behind.
     pub(crate) fn judge(
         &self,
         candidate: &Candidate,
@@ -150,7 +152,8 @@ impl Directory {
         TrustSet::build(&self.path, &files, &options, previous)
     }
 
-    /// Writes `candidate` as the next generation, if it fits and is not what is there. Waits for the disk.
+    /// Writes `candidate` as the next generation, if it fits and is not what is there. Waits for
+    /// the disk.
     ///
     /// # Errors
     /// It does not fit, or the disk; then what was there is there still.
@@ -186,7 +189,8 @@ impl Directory {
 }
 
 impl Directory {
-    /// Whom a CRL here names stays named for as long as the certificate may be used, whatever the number of the next one.
+    /// Whom a CRL here names stays named for as long as the certificate may be used, whatever the
+    /// number of the next one.
     fn refuse_to_forget(&self, before: &str, after: &str) -> Result<(), Trouble> {
         let read = |text: &str| {
             let lists = pem::crls(text.as_bytes());
@@ -235,7 +239,8 @@ impl Held {
         self.chain.first()
     }
 
-    /// The same leaf and key under other roots and CRLs; `authorities` are the CAs of which there may be CRLs.
+    /// The same leaf and key under other roots and CRLs; `authorities` are the CAs of which there
+    /// may be CRLs.
     pub(crate) fn with_news(
         &self,
         ca: String,
@@ -256,8 +261,8 @@ impl Held {
     }
 }
 
-/// A chain as `gapura-pki` writes it: the leaf, its own issuer, then the other issuing CAs of `authorities`, so that their CRLs can be
-/// verified. Roots are not among them.
+/// A chain as `gapura-pki` writes it: the leaf, its own issuer, then the other issuing CAs of
+/// `authorities`, so that their CRLs can be verified. Roots are not among them.
 pub(crate) fn chain<'c>(
     leaf: &CertificateDer<'static>,
     known: impl Iterator<Item = &'c CertificateDer<'static>>,

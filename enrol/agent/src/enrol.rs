@@ -1,9 +1,11 @@
 //! A first certificate, for a join token.
 //!
-//! In: the token. Out: a whole mesh directory. In this order, so that the token is shown only to who is proven, and nothing is lost
-//! wherever it breaks off: the key is on the disk; whoever answers shows the CAs' certificates; the one root that the token names is
-//! among them; the CA server proves itself under it; the token and the request go; the answer is on the disk; roots and CRLs come by
-//! the new certificate; the CA server is not revoked by them; one generation is written.
+//! In: the token. Out: a whole mesh directory. In this order, so that the token is shown only to
+//! who is proven, and nothing is lost wherever it breaks off: the key is on the disk; whoever
+//! answers shows the CAs' certificates; the one root that the token names is among them; the CA
+//! server proves itself under it; the token and the request go; the answer is on the disk; roots
+//! and CRLs come by the new certificate; the CA server is not revoked by them; one generation is
+//! written.
 
 use gapura_certificates::peer::Peer;
 use gapura_certificates::purpose::Purpose;
@@ -147,7 +149,8 @@ pub(crate) fn usable(host: &Host, key: &HostKey) -> Option<CertificateDer<'stati
     (!peer.expired(host.clock.unix())).then_some(leaf)
 }
 
-/// Gets roots and CRLs over `link`, on which the CA server is proven, and puts them into force together with a new leaf.
+/// Gets roots and CRLs over `link`, on which the CA server is proven, and puts them into force
+/// together with a new leaf.
 pub(crate) async fn complete(
     host: &Host,
     link: &mut Link,

@@ -1,4 +1,5 @@
-//! What a CA server is asked: EST (RFC 7030) for certificates, JSON for roots and CRLs. Nothing here judges an answer.
+//! What a CA server is asked: EST (RFC 7030) for certificates, JSON for roots and CRLs. Nothing
+//! here judges an answer.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! `--exec`: whoever wants to hear of a new generation.
 //!
-//! In: a command, as words and not for a shell. Out: what became of it. The names are in its environment, no secret is.
+//! In: a command, as words and not for a shell. Out: what became of it. The names are in its
+//! environment, no secret is.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

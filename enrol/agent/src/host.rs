@@ -1,7 +1,7 @@
 //! What one agent knows, and the one way by which its mesh directory changes.
 //!
-//! Made once; the tasks of the control thread share it. Everything that is written goes through [`Host::publish`], one at a time, onto
-//! what is in the directory at that moment.
+//! Made once; the tasks of the control thread share it. Everything that is written goes through
+//! [`Host::publish`], one at a time, onto what is in the directory at that moment.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -46,7 +46,8 @@ pub(crate) struct Host {
 
 /// What has happened, for whoever asks.
 pub(crate) struct Facts {
-    /// When the CA was last heard of, by a clock that nobody sets; the start where it was not in this run.
+    /// When the CA was last heard of, by a clock that nobody sets; the start where it was not in
+    /// this run.
     heard: Instant,
     /// For how long it had not been by then.
     unheard_before: Duration,
@@ -74,7 +75,8 @@ pub(crate) struct Facts {
 const FIRST_TRY: Duration = Duration::from_secs(15);
 
 impl Facts {
-    /// What is known at a start at `now`, Unix time, of an agent that heard of the CA at `heard_at`.
+    /// What is known at a start at `now`, Unix time, of an agent that heard of the CA at
+    /// `heard_at`.
     fn begin(heard_at: Option<u64>, now: u64) -> Self {
         // One that lies ahead was written by a clock that was wrong, or is read by one.
         let heard_at = heard_at.filter(|at| *at <= now);
@@ -135,7 +137,8 @@ impl Host {
         self.held.borrow().clone()
     }
 
-    /// Looks into the directory once more, where nothing fitted before: somebody may have mended it by hand.
+    /// Looks into the directory once more, where nothing fitted before: somebody may have mended it
+    /// by hand.
     pub(crate) async fn look(&self) {
         let directory = self.directory.clone();
         if let Some(Found::Held(held)) = blocking(move || directory.look()).await {
@@ -149,8 +152,8 @@ impl Host {
         self.changed.subscribe()
     }
 
-    /// When the certificate that is held is to be renewed, Unix time. One that came in this run counts from when it came: the CA
-    /// dates it back for clocks that are behind.
+    /// When the certificate that is held is to be renewed, Unix time. One that came in this run
+    /// counts from when it came: the CA dates it back for clocks that are behind.
     pub(crate) fn due(&self, held: &Held) -> u64 {
         let own = held.set.own();
         let begin = self.came.get().unwrap_or(own.not_before);

@@ -47,7 +47,8 @@ impl HostKey {
         })
     }
 
-    /// A request (PKCS#10, DER) for a certificate of `id`. Whatever else the certificate will say is the CA's to decide.
+    /// A request (PKCS#10, DER) for a certificate of `id`. Whatever else the certificate will say
+    /// is the CA's to decide.
     pub(crate) fn request(&self, id: &PeerId) -> Result<Vec<u8>, Trouble> {
         let failed = |error: rcgen::Error| {
             Trouble::Disk(format!("the certificate request can't be made: {error}"))

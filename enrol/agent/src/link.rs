@@ -1,8 +1,9 @@
-//! One connection to the CA server: TLS with whom a configuration takes, then one request after another.
+//! One connection to the CA server: TLS with whom a configuration takes, then one request after
+//! another.
 //!
-//! In: the address, a TLS configuration that says who may answer. Out: whole answers of 200, refusals as the CA server words them, or
-//! a [`Trouble`]. Every wait has a deadline and every answer a bound. A connection that broke, or whose answer was late, is never
-//! used again.
+//! In: the address, a TLS configuration that says who may answer. Out: whole answers of 200,
+//! refusals as the CA server words them, or a [`Trouble`]. Every wait has a deadline and every
+//! answer a bound. A connection that broke, or whose answer was late, is never used again.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -64,7 +65,8 @@ pub(crate) struct Question<'a> {
 }
 
 impl Link {
-    /// Connects. `set` is whose configuration `tls` is, where there is one: it knows more of a failure.
+    /// Connects. `set` is whose configuration `tls` is, where there is one: it knows more of a
+    /// failure.
     pub(crate) async fn open(
         url: &Url,
         tls: Arc<ClientConfig>,

@@ -1,10 +1,13 @@
 //! Roots and CRLs: asked for all the time, and there at once when they change.
 //!
-//! In: a CA server that answers when it has news, or after a minute. Out: one more generation whenever they are others than those that
-//! are there. Roots are believed from who is proven under the roots that are held, and nobody else. What does not fit, or goes back
-//! behind what is there, is an alarm and changes nothing; where the CA has forgotten what its own CRLs here say, it is given them back.
+//! In: a CA server that answers when it has news, or after a minute. Out: one more generation
+//! whenever they are others than those that are there. Roots are believed from who is proven under
+//! the roots that are held, and nobody else. What does not fit, or goes back behind what is there,
+//! is an alarm and changes nothing; where the CA has forgotten what its own CRLs here say, it is
+//! given them back.
 //!
-//! Who asks need not be proven, since all of this is public: a host whose certificate has ended, or is revoked, asks without it.
+//! Who asks need not be proven, since all of this is public: a host whose certificate has ended, or
+//! is revoked, asks without it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,7 +32,8 @@ const CLOCKS_APART: u64 = 240;
 /// A CA server lets nobody wait whom it does not know: then it is asked so often.
 const AS_NOBODY_EVERY: Duration = Duration::from_secs(30);
 
-/// For pauses: what fails is tried again within half a minute, since a revocation is what may be missed.
+/// For pauses: what fails is tried again within half a minute, since a revocation is what may be
+/// missed.
 const AT_STAKE: Option<u64> = Some(600);
 
 /// What is known of the news so far.
@@ -87,7 +91,8 @@ pub(crate) async fn run(host: Rc<Host>, mut asked: Asked) {
                     }
                     _ => {}
                 }
-                // The first answer after a failure is not to be waited for: it says that the CA is there.
+                // The first answer after a failure is not to be waited for: it says that the CA is
+                // there.
                 listening = Listening::default();
                 let pause = host.pause(failures, AT_STAKE);
                 failures = failures.saturating_add(1);
@@ -101,8 +106,8 @@ pub(crate) async fn run(host: Rc<Host>, mut asked: Asked) {
 }
 
 impl Listening {
-    /// Waits for news once, and puts them in force; or until `wake`, after which a connection is made anew: the CA server ends one with
-    /// the certificate that it was made by.
+    /// Waits for news once, and puts them in force; or until `wake`, after which a connection is
+    /// made anew: the CA server ends one with the certificate that it was made by.
     ///
     /// # Errors
     /// Why they could not be had, or are not taken.
@@ -144,7 +149,8 @@ impl Listening {
             });
             let now = match publishing.await {
                 Err(Trouble::RolledBack(why)) => {
-                    // Whom it does not know it takes nothing from; the next certificate will do, or another host.
+                    // Whom it does not know it takes nothing from; the next certificate will do, or
+                    // another host.
                     return Err(match as_host {
                         true => remind(host, &mut link, why).await,
                         false => Trouble::RolledBack(why),
@@ -174,7 +180,8 @@ fn counts(host: &Host, held: &Held) -> bool {
     )
 }
 
-/// News can't be from the future. A clock that is ahead shows by certificates that seem to have ended.
+/// News can't be from the future. A clock that is ahead shows by certificates that seem to have
+/// ended.
 fn compare_clocks(host: &Host, theirs: u64) {
     let ahead = theirs.saturating_sub(unix(host.clock.now()));
     if ahead > CLOCKS_APART {

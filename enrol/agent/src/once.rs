@@ -1,4 +1,5 @@
-//! `--once`: what is due now is done, and what came of it said: for a timer, or a host that is being set up.
+//! `--once`: what is due now is done, and what came of it said: for a timer, or a host that is
+//! being set up.
 
 use tokio::runtime::LocalOptions;
 

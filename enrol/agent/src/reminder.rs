@@ -1,7 +1,8 @@
-//! A CA that was put back to an older backup is given back what it has forgotten: the CRLs of this host, which prove themselves by the
-//! CA's own signature.
+//! A CA that was put back to an older backup is given back what it has forgotten: the CRLs of this
+//! host, which prove themselves by the CA's own signature.
 //!
-//! In: a connection on which we are proven. Out: a sentence in either case, since the news that showed it are not taken.
+//! In: a connection on which we are proven. Out: a sentence in either case, since the news that
+//! showed it are not taken.
 
 use crate::est;
 use crate::host::Host;

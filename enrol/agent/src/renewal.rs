@@ -1,7 +1,9 @@
-//! This host's certificate over time: the first one for a join token, the next one at two thirds of the life of the last.
+//! This host's certificate over time: the first one for a join token, the next one at two thirds of
+//! the life of the last.
 //!
-//! In: the clock, what is held, SIGHUP. Out: a certificate in force, or an alarm that says what to do. Invariant: what is held is
-//! never given up for a try that failed, and no try that failed is the last.
+//! In: the clock, what is held, SIGHUP. Out: a certificate in force, or an alarm that says what to
+//! do. Invariant: what is held is never given up for a try that failed, and no try that failed is
+//! the last.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -95,7 +97,8 @@ pub(crate) async fn step(host: &Host, before: Option<&Trouble>) -> Result<(), Tr
     renew(host, &held).await
 }
 
-/// Why the certificate that is held can never renew itself again, in a sentence that says what to do.
+/// Why the certificate that is held can never renew itself again, in a sentence that says what to
+/// do.
 fn over_for_good(host: &Host, held: &Held) -> Option<String> {
     let id = &held.set.own().id;
     let what = match held.set.own_refusal(host.clock.now()) {

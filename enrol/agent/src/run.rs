@@ -1,6 +1,8 @@
-//! Loads what an agent needs, and starts it: one control thread, on which everything happens but the waiting for disks.
+//! Loads what an agent needs, and starts it: one control thread, on which everything happens but
+//! the waiting for disks.
 //!
-//! In: a checked [`Config`]. Out: a [`Running`] agent, or a [`StartError`] with nothing left half-started.
+//! In: a checked [`Config`]. Out: a [`Running`] agent, or a [`StartError`] with nothing left
+//! half-started.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;

@@ -1,7 +1,8 @@
 //! When a certificate is renewed, and when what failed is tried again.
 //!
-//! Pure: times are arguments. Two thirds of a life leave the last third for a CA server that is down, and a share of jitter that is
-//! each certificate's own keeps a thousand hosts, enrolled in one minute, from coming back in one minute.
+//! Pure: times are arguments. Two thirds of a life leave the last third for a CA server that is
+//! down, and a share of jitter that is each certificate's own keeps a thousand hosts, enrolled in
+//! one minute, from coming back in one minute.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// The shortest.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// When a certificate is to be renewed that counts from `begin` to `end` (Unix time): at two thirds of that, or up to a tenth of it
-/// sooner, by a number that is the certificate's own.
+/// When a certificate is to be renewed that counts from `begin` to `end` (Unix time): at two thirds
+/// of that, or up to a tenth of it sooner, by a number that is the certificate's own.
 pub(crate) fn due(begin: u64, end: u64, serial: &[u8]) -> u64 {
     let life = end.saturating_sub(begin);
     let mixed = serial.iter().fold(0_u64, |sum, byte| {
@@ -23,12 +24,14 @@ pub(crate) fn due(begin: u64, end: u64, serial: &[u8]) -> u64 {
     )
 }
 
-/// Whether what should have been renewed at `due` is so late that somebody should look: half of what was left then is gone.
+/// Whether what should have been renewed at `due` is so late that somebody should look: half of
+/// what was left then is gone.
 pub(crate) fn is_overdue(due: u64, end: u64, now: u64) -> bool {
     now > due.saturating_add(end.saturating_sub(due) / 2)
 }
 
-/// How long to wait after so many failures in a row; `left` is what there is left to lose: with a short life the tries stay dense.
+/// How long to wait after so many failures in a row; `left` is what there is left to lose: with a
+/// short life the tries stay dense.
 pub(crate) fn pause(failures: u32, left: Option<u64>, random: u64) -> Duration {
     let doubled = SHORTEST.saturating_mul(1 << failures.min(16));
     let most = left.map_or(LONGEST, |left| Duration::from_secs(left / 20));

@@ -1,9 +1,10 @@
-//! What must outlast a crash: the key that a certificate has been asked for, the answer that has not been published yet, and when the
-//! CA was last heard of.
+//! What must outlast a crash: the key that a certificate has been asked for, the answer that has
+//! not been published yet, and when the CA was last heard of.
 //!
-//! In: the folder of `--state-dir`. Out: a [`State`], which one agent at a time has. A key is on the disk before the request for it
-//! leaves, so that whatever breaks off, the next try asks with the same one: a join token that was used is answered again for that
-//! key alone. Nobody else may read here.
+//! In: the folder of `--state-dir`. Out: a [`State`], which one agent at a time has. A key is on
+//! the disk before the request for it leaves, so that whatever breaks off, the next try asks with
+//! the same one: a join token that was used is answered again for that key alone. Nobody else may
+//! read here.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -74,7 +75,8 @@ impl State {
         }
     }
 
-    /// The key that a certificate is being asked for: the one of a try before, or a new one that is on the disk when this returns.
+    /// The key that a certificate is being asked for: the one of a try before, or a new one that is
+    /// on the disk when this returns.
     pub(crate) fn key(&self) -> Result<HostKey, Trouble> {
         if let Some(known) = self.known_key()? {
             return Ok(known);
@@ -89,7 +91,8 @@ impl State {
         match file::read_secret(&path, MOST_BYTES) {
             Ok((bytes, _)) => match HostKey::read(&bytes) {
                 Some(key) => Ok(Some(key)),
-                // Written whole or not at all: somebody else's doing, and no certificate was issued to it that anybody has.
+                // Written whole or not at all: somebody else's doing, and no certificate was issued
+                // to it that anybody has.
                 None => Err(Trouble::Disk(format!(
                     "{} is no key of this agent's; take it away, and a new one is made",
                     path.display()
@@ -100,7 +103,8 @@ impl State {
         }
     }
 
-    /// What the CA server answered to the request for that key, if it did and the answer was not published yet.
+    /// What the CA server answered to the request for that key, if it did and the answer was not
+    /// published yet.
     pub(crate) fn answer(&self, key: &HostKey) -> Option<Vec<CertificateDer<'static>>> {
         let (bytes, _) = file::read(&self.dir.join(ANSWER), MOST_BYTES).ok()?;
         let chain = pem::certificates(&bytes).ok()?;
@@ -143,7 +147,8 @@ impl State {
         }
     }
 
-    /// When the CA was last heard of, Unix time, by the wall clock of then. One that can't be read is as if it were not there.
+    /// When the CA was last heard of, Unix time, by the wall clock of then. One that can't be read
+    /// is as if it were not there.
     pub(crate) fn heard_at(&self) -> Option<u64> {
         let (bytes, _) = file::read(&self.dir.join(HEARD), MOST_BYTES).ok()?;
         let text = std::str::from_utf8(&bytes).ok()?;

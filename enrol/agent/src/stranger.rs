@@ -1,9 +1,11 @@
 //! Whom a host believes that has nothing yet but a join token.
 //!
-//! In: the token's fingerprint of the root. Out: two TLS configurations. Under [`unjudged`] whoever answers may, and may be asked for
-//! the certificates of the CAs alone, which are public. Among those [`Root::among`] finds the one root that the operator meant, or
-//! says that it is not there; and under [`Root::config`] only a CA server whose chain leads to exactly that root may answer. The
-//! token is shown to nobody before. Revocation is not known at that time: it is judged once the CRLs are there.
+//! In: the token's fingerprint of the root. Out: two TLS configurations. Under [`unjudged`] whoever
+//! answers may, and may be asked for the certificates of the CAs alone, which are public. Among
+//! those [`Root::among`] finds the one root that the operator meant, or says that it is not there;
+//! and under [`Root::config`] only a CA server whose chain leads to exactly that root may answer.
+//! The token is shown to nobody before. Revocation is not known at that time: it is judged once the
+//! CRLs are there.
 
 use std::sync::Arc;
 

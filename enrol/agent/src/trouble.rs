@@ -1,4 +1,5 @@
-//! Why a certificate or news could not be had: one sentence for the operator, and what follows for the agent.
+//! Why a certificate or news could not be had: one sentence for the operator, and what follows for
+//! the agent.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ pub(crate) enum Trouble {
     Unreachable(String),
     /// Whoever answers is not who we may believe.
     Distrusted(String),
-    /// A certificate has ended or not begun, by our clock: the CA server's, or the one that just came.
+    /// A certificate has ended or not begun, by our clock: the CA server's, or the one that just
+    /// came.
     OutOfDate(String),
     /// The CA server refuses our certificate in the handshake; the label of its alert.
     Unwelcome(&'static str, String),
@@ -30,7 +32,8 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Whether trying again with the same certificate can't help: an operator has to bring a new join token.
+    /// Whether trying again with the same certificate can't help: an operator has to bring a new
+    /// join token.
     pub(crate) fn needs_token(&self) -> bool {
         match self {
             Self::Refused(refused) => matches!(

@@ -1,7 +1,8 @@
 //! The CA server's settings: from flags, environment and file to one checked value.
 //!
-//! In: arguments, an environment as a map, and the file that `--config` names; no other file is opened here. Out: an
-//! [`Invocation`], what the program is to do, or all mistakes at once, each where it was made.
+//! In: arguments, an environment as a map, and the file that `--config` names; no other file is
+//! opened here. Out: an [`Invocation`], what the program is to do, or all mistakes at once, each
+//! where it was made.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,8 +36,8 @@ pub struct Config {
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9443);
 
-/// An agent renews at two thirds of it, so that a day of a CA server's absence is survived by those that had just renewed, and a key
-/// that was stolen unnoticed is worth a day.
+/// An agent renews at two thirds of it, so that a day of a CA server's absence is survived by those
+/// that had just renewed, and a key that was stolen unnoticed is worth a day.
 const TTL: Duration = Duration::from_secs(86_400);
 
 const SETTINGS: &[Setting] = &[

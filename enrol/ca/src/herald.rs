@@ -1,8 +1,10 @@
-//! The one thread that looks for news of roots and CRLs, and what it found last, for all who wait for it.
+//! The one thread that looks for news of roots and CRLs, and what it found last, for all who wait
+//! for it.
 //!
-//! In: the record of `gapura-pki`, read without its lock four times a second; what has not changed is not read again. Out: the answer to
-//! everybody who asks, one copy of it in memory for all. A record that can't be read leaves the last answer in force, and its `as_of`
-//! where it was, so that every agent sees its news growing old.
+//! In: the record of `gapura-pki`, read without its lock four times a second; what has not changed
+//! is not read again. Out: the answer to everybody who asks, one copy of it in memory for all. A
+//! record that can't be read leaves the last answer in force, and its `as_of` where it was, so that
+//! every agent sees its news growing old.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +23,8 @@ use tokio::sync::watch;
 
 use crate::counters::Counters;
 
-/// How often it looks. A revocation is to be with all hosts within seconds, and a look reads one line.
+/// How often it looks. A revocation is to be with all hosts within seconds, and a look reads one
+/// line.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What is known.
@@ -41,7 +44,8 @@ pub(crate) struct News {
     held: Arc<Mutex<HeldBy>>,
 }
 
-/// Which generation each host holds and since when that was said, by the serial of the certificate that it showed.
+/// Which generation each host holds and since when that was said, by the serial of the certificate
+/// that it showed.
 #[derive(Default)]
 struct HeldBy {
     by_serial: HashMap<String, (String, u64)>,

@@ -1,7 +1,9 @@
-//! How much anybody may ask for: by who they are, or by address where they are nobody yet, and all together.
+//! How much anybody may ask for: by who they are, or by address where they are nobody yet, and all
+//! together.
 //!
-//! In: a key and the present. Out: yes, or in how many seconds to come again. A bucket is one number, the moment at which it is full
-//! again. Behind one lock, which is held for a look-up: requests here are few and a signature is far dearer.
+//! In: a key and the present. Out: yes, or in how many seconds to come again. A bucket is one
+//! number, the moment at which it is full again. Behind one lock, which is held for a look-up:
+//! requests here are few and a signature is far dearer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,7 +37,8 @@ struct Rate {
     every: Duration,
 }
 
-/// A host asks for a certificate twice a day; sixty hosts with one identity, or behind one address, may begin at once.
+/// A host asks for a certificate twice a day; sixty hosts with one identity, or behind one address,
+/// may begin at once.
 const CERTIFICATES_EACH: Rate = Rate {
     burst: 60,
     every: Duration::from_millis(1000),

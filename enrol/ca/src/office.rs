@@ -1,8 +1,10 @@
-//! The one thread that signs: takes what has come in meanwhile and answers all of it in one change of the inventory.
+//! The one thread that signs: takes what has come in meanwhile and answers all of it in one change
+//! of the inventory.
 //!
-//! In: requests over a bounded queue. Out: answers, each over its own channel. Waiting for the lock, which `gapura-pki` by hand takes too,
-//! and for the disk happens here and delays no connection. Whoever has given up waiting is passed over: nothing is issued to nobody. What
-//! hosts give back to a record that was put back to an older backup is taken in here too.
+//! In: requests over a bounded queue. Out: answers, each over its own channel. Waiting for the
+//! lock, which `gapura-pki` by hand takes too, and for the disk happens here and delays no
+//! connection. Whoever has given up waiting is passed over: nothing is issued to nobody. What hosts
+//! give back to a record that was put back to an older backup is taken in here too.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,17 +27,20 @@ use crate::counters::{Counted, Counters};
 /// Requests that wait: a fleet that begins at one moment.
 const WAITING: usize = 2048;
 
-/// Requests in one change: enough that the disk's share of each is small, few enough that the last one need not wait long for its
-/// signature, and that `gapura-pki` by hand meets the lock free in between.
+/// Requests in one change: enough that the disk's share of each is small, few enough that the last
+/// one need not wait long for its signature, and that `gapura-pki` by hand meets the lock free in
+/// between.
 const BATCH: usize = 64;
 
-/// How long a request waits for its answer: longer than the lock is held by a command that looks through slow directories.
+/// How long a request waits for its answer: longer than the lock is held by a command that looks
+/// through slow directories.
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 
 /// How often it is looked whether an alarm is mended, when nobody asks for anything.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Certificates that the record does not know and that are remembered until they have ended: for one alarm they need not be many.
+/// Certificates that the record does not know and that are remembered until they have ended: for
+/// one alarm they need not be many.
 const UNKNOWN_MOST: usize = 64;
 
 enum Job {
@@ -70,7 +75,8 @@ pub(crate) struct Clerk {
     alarms: Alarms,
     log: Log,
     counters: Arc<Counters>,
-    /// Certificates that came to renew and that the record does not know, by serial, with whose they are.
+    /// Certificates that came to renew and that the record does not know, by serial, with whose
+    /// they are.
     unknown: BTreeMap<String, String>,
 }
 
@@ -198,7 +204,8 @@ impl Clerk {
             jobs.into_iter().map(|job| (job.ask, job.answer)).unzip();
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         let registrar = &mut self.registrar;
-        // What it kept in mind is given up before it begins, so that a panic leaves nothing half-known.
+        // What it kept in mind is given up before it begins, so that a panic leaves nothing
+        // half-known.
         let made = catch_unwind(AssertUnwindSafe(|| registrar.answer(&asks)));
         let mut renewed = false;
         match made {

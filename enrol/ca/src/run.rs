@@ -1,6 +1,7 @@
 //! Loads what only a CA server needs, and starts it on `gapura_runtime::start`.
 //!
-//! In: a checked [`Config`]. Out: a [`Running`] server, or a [`StartError`] with nothing left half-started.
+//! In: a checked [`Config`]. Out: a [`Running`] server, or a [`StartError`] with nothing left
+//! half-started.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -38,8 +39,8 @@ const BLUEPRINT: Blueprint = Blueprint {
     unproven: UNPROVEN,
 };
 
-/// Hosts that join at once, and handshakes under way: a fleet of a thousand that comes back at one moment behind one address. Nobody
-/// without a certificate keeps out who has one.
+/// Hosts that join at once, and handshakes under way: a fleet of a thousand that comes back at one
+/// moment behind one address. Nobody without a certificate keeps out who has one.
 const UNPROVEN: usize = 1024;
 
 /// How long a change waits for `gapura-pki` by hand: shorter than a request waits for its answer.
@@ -160,7 +161,8 @@ impl Program for Config {
     }
 }
 
-/// Starts one of the two threads that may wait for the disk. Each ends once no worker is left that could ask it.
+/// Starts one of the two threads that may wait for the disk. Each ends once no worker is left that
+/// could ask it.
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
     std::thread::Builder::new()
         .name(name.to_owned())

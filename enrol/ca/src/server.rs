@@ -1,7 +1,8 @@
 //! The server's end of a connection: TLS 1.3, and who is at the other end, if anybody.
 //!
-//! In: accepted sockets. Out: connections over HTTP/1.1 whose peer the handshake has judged, or who showed no certificate and is a
-//! stranger. A peer's connection is entered among the live ones, so that one who is revoked is cut; a stranger's may last a minute.
+//! In: accepted sockets. Out: connections over HTTP/1.1 whose peer the handshake has judged, or who
+//! showed no certificate and is a stranger. A peer's connection is entered among the live ones, so
+//! that one who is revoked is cut; a stranger's may last a minute.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,7 +1,8 @@
 //! What can be asked of a CA server, and by whom: the way of each request on one screen.
 //!
-//! In: requests, and who the handshake says is asking. Out: EST's answers (RFC 7030), news as JSON, or a refusal in the envelope with a
-//! line in the log. Nobody's word counts for who they are: a certificate does, or a join token.
+//! In: requests, and who the handshake says is asking. Out: EST's answers (RFC 7030), news as JSON,
+//! or a refusal in the envelope with a line in the log. Nobody's word counts for who they are: a
+//! certificate does, or a join token.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -64,7 +65,8 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// For CRLs, which may be long.
 const CRLS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Hosts that give their CRLs back at a time: what one has told the record, the others need not tell.
+/// Hosts that give their CRLs back at a time: what one has told the record, the others need not
+/// tell.
 const REMINDERS: u64 = 2;
 
 /// What a refused upload may still send before it is hung up on, so that it reads why.
@@ -214,7 +216,8 @@ impl Desk {
         log.event(Level::Info, "granted", &message, &fields);
     }
 
-    /// Ready when there is other news than `known`, the time for waiting is over, or the program goes.
+    /// Ready when there is other news than `known`, the time for waiting is over, or the program
+    /// goes.
     async fn wait_for_news(&self, known: &str) -> Result<(), Refused> {
         if self.counters.polls.load(Ordering::Relaxed) >= POLLS {
             return Err(Code::Overloaded.into());
@@ -320,8 +323,8 @@ async fn csr(headers: &HeaderMap, body: Incoming) -> Result<Vec<u8>, Refused> {
     payload::decode(&text).map_err(|why| Refused::new(Code::CsrInvalid, why))
 }
 
-/// A body whole. One that is longer than `most` is read to its end, as far as that is near, so that whoever sends it reads why it is
-/// refused.
+/// A body whole. One that is longer than `most` is read to its end, as far as that is near, so that
+/// whoever sends it reads why it is refused.
 async fn whole(
     headers: &HeaderMap,
     mut body: Incoming,
@@ -365,7 +368,8 @@ fn known(query: &str) -> Option<String> {
 }
 
 fn est(kind: &'static str, body: Bytes) -> Response<Body> {
-    // RFC 7030 asks for the field after this; RFC 8951 says that it counts for nothing, and clients of either sort are content.
+    // RFC 7030 asks for the field after this; RFC 8951 says that it counts for nothing, and clients
+    // of either sort are content.
     let mut response = answer(StatusCode::OK, kind, body);
     response.headers_mut().insert(
         "content-transfer-encoding",

@@ -1,4 +1,5 @@
-//! How a join token is shown: HTTP's Basic authentication (RFC 7617), the identity as the user and the secret as the password.
+//! How a join token is shown: HTTP's Basic authentication (RFC 7617), the identity as the user and
+//! the secret as the password.
 //!
 //! The CA server needs no more of a token than these two: all else of it is for the agent.
 

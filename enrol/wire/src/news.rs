@@ -1,21 +1,23 @@
-//! Roots and CRLs as a CA server tells them: everything that decides whom an agent's programs believe, of one moment.
+//! Roots and CRLs as a CA server tells them: everything that decides whom an agent's programs
+//! believe, of one moment.
 
 use std::time::Duration;
 
 use gapura_protocol::clock::{Rfc3339, from_unix, parse_rfc3339, unix};
 use serde::{Deserialize, Serialize};
 
-/// For so long after its revocation, and longer than any leaf lives, a certificate is named on its issuer's CRL: a newer CRL that does not
-/// name it is of a CA that has forgotten it.
+/// For so long after its revocation, and longer than any leaf lives, a certificate is named on its
+/// issuer's CRL: a newer CRL that does not name it is of a CA that has forgotten it.
 pub const NAMED_FOR: Duration = Duration::from_secs(90 * 86_400);
 
 /// The answer of [`crate::paths::TRUST`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustNews {
-    /// SHA-256 of what it says, in hexadecimal: another one is other news. For comparing only; CRL numbers say what is newer.
+    /// SHA-256 of what it says, in hexadecimal: another one is other news. For comparing only; CRL
+    /// numbers say what is newer.
     pub generation: String,
-    /// What becomes `ca.pem`, PEM: the roots to trust, then the issuing CAs whose CRLs are among [`Self::crls`], which vouch for nothing
-    /// there and without which those CRLs can't be checked.
+    /// What becomes `ca.pem`, PEM: the roots to trust, then the issuing CAs whose CRLs are among
+    /// [`Self::crls`], which vouch for nothing there and without which those CRLs can't be checked.
     pub roots: String,
     /// What becomes `crl.pem`, PEM: a CRL of each of these CAs.
     pub crls: String,

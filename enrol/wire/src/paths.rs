@@ -8,11 +8,14 @@ pub const CACERTS: &str = "/.well-known/est/cacerts";
 pub const SIMPLEENROLL: &str = "/.well-known/est/simpleenroll";
 /// EST, section 4.2.2: the next certificate, for the one that is presented in the handshake.
 pub const SIMPLEREENROLL: &str = "/.well-known/est/simplereenroll";
-/// Roots and CRLs, as JSON, to anybody; who presents a certificate in the handshake may wait for others.
+/// Roots and CRLs, as JSON, to anybody; who presents a certificate in the handshake may wait for
+/// others.
 pub const TRUST: &str = "/v1/trust";
-/// CRLs of this CA that its record may have forgotten, as PEM, from whoever presents a certificate in the handshake.
+/// CRLs of this CA that its record may have forgotten, as PEM, from whoever presents a certificate
+/// in the handshake.
 pub const CRLS: &str = "/v1/crls";
-/// The query parameter of [`TRUST`]: the generation that the asker has; the answer waits for another.
+/// The query parameter of [`TRUST`]: the generation that the asker has; the answer waits for
+/// another.
 pub const AFTER: &str = "after";
 
 /// What a request to enrol is.

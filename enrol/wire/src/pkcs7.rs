@@ -1,7 +1,9 @@
-//! Certificates in the wrapping that EST demands: a PKCS#7 message of certificates only, signed by nobody (RFC 5652, section 5).
+//! Certificates in the wrapping that EST demands: a PKCS#7 message of certificates only, signed by
+//! nobody (RFC 5652, section 5).
 //!
-//! Written and read by hand: it is five nested elements around certificates that stay as they are, and the libraries that do it bring
-//! a second reader of X.509. It proves nothing: whoever reads it judges each certificate as if it had come by itself.
+//! Written and read by hand: it is five nested elements around certificates that stay as they are,
+//! and the libraries that do it bring a second reader of X.509. It proves nothing: whoever reads it
+//! judges each certificate as if it had come by itself.
 
 use gapura_certificates::der::{CONTEXT_0, INTEGER, OID, Reader, SEQUENCE, SET};
 use rustls_pki_types::CertificateDer;
@@ -33,7 +35,8 @@ pub fn certs_only(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     element(SEQUENCE, &[element(OID, SIGNED_DATA), content].concat())
 }
 
-/// The certificates of a message, in its order: at least one, each a whole DER element, none of them judged.
+/// The certificates of a message, in its order: at least one, each a whole DER element, none of
+/// them judged.
 ///
 /// # Errors
 /// A sentence about what it is not.

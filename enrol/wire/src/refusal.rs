@@ -1,7 +1,8 @@
-//! Why a CA server refuses: one code, one status, one sentence each, in the envelope that all of Gapura answers with.
+//! Why a CA server refuses: one code, one status, one sentence each, in the envelope that all of
+//! Gapura answers with.
 //!
-//! The sentence may say more than the code's own (which serial, which identity, what to do); it never shows a secret, a path or
-//! an address.
+//! The sentence may say more than the code's own (which serial, which identity, what to do); it
+//! never shows a secret, a path or an address.
 
 use std::fmt;
 
@@ -84,7 +85,8 @@ impl Refused {
         envelope.to_string().into_bytes()
     }
 
-    /// Reads the body of an answer; `None` if it is no refusal of a CA server, or one with a code that is not known here.
+    /// Reads the body of an answer; `None` if it is no refusal of a CA server, or one with a code
+    /// that is not known here.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         let envelope: Value = serde_json::from_slice(body).ok()?;

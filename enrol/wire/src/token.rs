@@ -1,8 +1,9 @@
 //! The join token: what an operator carries from the CA's host to a new one, once, within an hour.
 //!
-//! In: text, from a file. Out: a [`JoinToken`] whose every part has been checked. It is bound to one identity, and carries the SHA-256
-//! of the root, by which the agent knows the CA server before it shows the secret to anybody. Invariant: the secret has no way out
-//! but [`Secret::to_text`]; on the CA's disk only its SHA-256 is kept.
+//! In: text, from a file. Out: a [`JoinToken`] whose every part has been checked. It is bound to
+//! one identity, and carries the SHA-256 of the root, by which the agent knows the CA server before
+//! it shows the secret to anybody. Invariant: the secret has no way out but [`Secret::to_text`]; on
+//! the CA's disk only its SHA-256 is kept.
 
 use std::fmt;
 

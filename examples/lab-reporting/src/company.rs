@@ -1,8 +1,9 @@
 //! Decides which company a request acts for.
 //!
-//! In: the request's headers. Out: a [`Company`], the only key that the store's queries accept, so that a query without a
-//! company does not compile. The value is believed as it stands, since only the sidecar can reach this service; but it must be
-//! there, once, and have the form of a company id: two values are two readings, and "all companies" is never one of them.
+//! In: the request's headers. Out: a [`Company`], the only key that the store's queries accept, so
+//! that a query without a company does not compile. The value is believed as it stands, since only
+//! the sidecar can reach this service; but it must be there, once, and have the form of a company
+//! id: two values are two readings, and "all companies" is never one of them.
 
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;

@@ -1,5 +1,5 @@
-//! The one form of every answer: `{"ok":true,"message":…,"data":…}`, or `{"ok":false,"message":…,"errors":{…}}` where `errors`
-//! names each faulty field.
+//! The one form of every answer: `{"ok":true,"message":…,"data":…}`, or
+//! `{"ok":false,"message":…,"errors":{…}}` where `errors` names each faulty field.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! `lab-reporting healthcheck`: asks the running service at its own address, for containers that have no shell.
+//! `lab-reporting healthcheck`: asks the running service at its own address, for containers that
+//! have no shell.
 
 use std::io::{Error, Read, Result, Write};
 use std::net::TcpStream;

@@ -107,7 +107,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes the socket of a run that ended without cleaning up; refuses where somebody still answers or the file is no socket.
+/// Removes the socket of a run that ended without cleaning up; refuses where somebody still answers
+/// or the file is no socket.
 fn clear_stale_socket(path: &Path) -> Result<()> {
     let kind = match std::fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),

@@ -1,6 +1,8 @@
-//! Log lines: JSON, one object a line, with the request's id and company but no patient, no title and no user.
+//! Log lines: JSON, one object a line, with the request's id and company but no patient, no title
+//! and no user.
 //!
-//! A thread of its own writes them, so that a log nobody reads delays no answer; lines that don't fit are forgotten.
+//! A thread of its own writes them, so that a log nobody reads delays no answer; lines that don't
+//! fit are forgotten.
 
 use std::io::Write;
 use std::sync::Arc;

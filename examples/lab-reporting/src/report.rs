@@ -1,7 +1,7 @@
 //! What a report is, and which input is one.
 //!
-//! In: the bytes of a request's body or query. Out: a [`NewReport`] or [`Page`] that the store takes as it is. All faults of an
-//! input are told at once, each under the name of its field.
+//! In: the bytes of a request's body or query. Out: a [`NewReport`] or [`Page`] that the store
+//! takes as it is. All faults of an input are told at once, each under the name of its field.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! Which handler answers a request, and what it answers.
 //!
-//! In: a request. Out: an answer, and the template of the route for the log (the path itself may hold anything). A handler that
-//! reads rows asks for the [`Company`] first.
+//! In: a request. Out: an answer, and the template of the route for the log (the path itself may
+//! hold anything). A handler that reads rows asks for the [`Company`] first.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};

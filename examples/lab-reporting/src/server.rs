@@ -1,7 +1,7 @@
 //! The running service: its connections, one line a request, and its end.
 //!
-//! `start` gives back once the service can be reached; `Running::stop` refuses new connections, lets requests in flight finish
-//! for a while and then drops the rest.
+//! `start` gives back once the service can be reached; `Running::stop` refuses new connections,
+//! lets requests in flight finish for a while and then drops the rest.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! The rows: one SQLite connection on a thread of its own.
 //!
-//! In: jobs, each for one [`Company`]. Out: rows of that company and no other; every statement here binds it. SQLite blocks, so
-//! no job runs on the async side, and the queue is bounded: a full one is [`StoreError::Busy`], not a longer wait.
+//! In: jobs, each for one [`Company`]. Out: rows of that company and no other; every statement here
+//! binds it. SQLite blocks, so no job runs on the async side, and the queue is bounded: a full one
+//! is [`StoreError::Busy`], not a longer wait.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,7 +56,8 @@ pub(crate) enum StoreError {
     Sqlite(rusqlite::Error),
 }
 
-/// Jobs that wait: at some tenths of a millisecond each, the last waits about as long as a person notices.
+/// Jobs that wait: at some tenths of a millisecond each, the last waits about as long as a person
+/// notices.
 const WAITING_JOBS: usize = 256;
 
 /// Numbers are unique within a company: whether another one has the number must not show.

@@ -30,7 +30,8 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The id of what was made, as its answer names it: by the path's own word, by a usual one, or in `Location`.
+/// The id of what was made, as its answer names it: by the path's own word, by a usual one, or in
+/// `Location`.
 pub(super) fn id_in(answer: &Answer, name: &str) -> Option<String> {
     let json = answer.json();
     let usual = [name, "id", "uuid", "key", "slug"];

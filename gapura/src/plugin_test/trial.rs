@@ -1,8 +1,9 @@
 //! One company writes, another reads: what the second must never meet.
 //!
-//! The order: the reader's answers before anything happens; the writer's writing, parents before what lies below them; the writer's
-//! own reading, without which nothing would be shown; the reader's reading of the very same; then the reader's writing on what
-//! is the writer's; at last the writer removes its own.
+//! The order: the reader's answers before anything happens; the writer's writing, parents before
+//! what lies below them; the writer's own reading, without which nothing would be shown; the
+//! reader's reading of the very same; then the reader's writing on what is the writer's; at last
+//! the writer removes its own.
 
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ impl<'a> Trial<'a> {
         Ok(shown)
     }
 
-    /// What the reader is answered where no id is asked for, as far as that does not change by itself.
+    /// What the reader is answered where no id is asked for, as far as that does not change by
+    /// itself.
     async fn before(&self) -> Result<Vec<(Ask, Answer)>, Error> {
         let mut asked = Vec::new();
         for operation in self.of(&[Method::GET]) {
@@ -107,7 +109,8 @@ impl<'a> Trial<'a> {
     async fn write(&self, report: &mut Report) -> Result<Vec<Written<'a>>, Error> {
         let mut written: Vec<Written<'a>> = Vec::new();
         let mut operations = self.of(&[Method::POST, Method::PUT, Method::PATCH]);
-        // What lies below another thing can be written only once that is there; what changes a thing, once it is made.
+        // What lies below another thing can be written only once that is there; what changes a
+        // thing, once it is made.
         operations
             .sort_by_key(|operation| (operation.in_path().len(), operation.method != Method::POST));
         for operation in operations {
@@ -312,7 +315,8 @@ impl<'a> Trial<'a> {
         format!("{}={}", escaped(&parameter.name), escaped(&in_text(&value)))
     }
 
-    /// The path of an operation with the ids of what the writer has written; `None` where one is not known.
+    /// The path of an operation with the ids of what the writer has written; `None` where one is
+    /// not known.
     fn filled(&self, operation: &Operation, written: &[Written<'_>]) -> Option<String> {
         let known = written
             .iter()

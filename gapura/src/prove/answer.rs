@@ -1,4 +1,5 @@
-//! Answers in HTTP/1.1, read as a lenient client would: what a door says is judged, not how well it says it.
+//! Answers in HTTP/1.1, read as a lenient client would: what a door says is judged, not how well it
+//! says it.
 //!
 //! In: a connection, a deadline. Out: the next final answer, or how the connection ended instead.
 

@@ -1,7 +1,9 @@
-//! What an attack is: an id, what it tries, the probes that try it, and how it is told whether it was held.
+//! What an attack is: an id, what it tries, the probes that try it, and how it is told whether it
+//! was held.
 //!
-//! Everything here is data. A text may hold placeholders, which `fill.rs` knows: `{mount}`, `{host}`, `{mark}`, `{auth}` (the line with
-//! the good token), `{good}`, `{other}` (tokens), `{10k}`. The canary is the word `spoofed`.
+//! Everything here is data. A text may hold placeholders, which `fill.rs` knows: `{mount}`,
+//! `{host}`, `{mark}`, `{auth}` (the line with the good token), `{good}`, `{other}` (tokens),
+//! `{10k}`. The canary is the word `spoofed`.
 
 use super::forge::Forgery;
 
@@ -46,7 +48,8 @@ pub(super) struct Probe {
     pub(super) send: Send,
 }
 
-/// What is sent. Where nothing else is said it is a GET of `{mount}/{mark}` with the good token, over both versions of HTTP.
+/// What is sent. Where nothing else is said it is a GET of `{mount}/{mark}` with the good token,
+/// over both versions of HTTP.
 pub(super) enum Send {
     /// With these fields too.
     Fields(Fields),
@@ -101,7 +104,8 @@ pub(super) enum Expect {
 pub(super) enum Flood {
     /// Streams that are reset as soon as they are opened.
     RapidReset,
-    /// Header blocks without end, empty frames, pings and settings without end, and heads that grow when they are unpacked.
+    /// Header blocks without end, empty frames, pings and settings without end, and heads that grow
+    /// when they are unpacked.
     Frames,
 }
 

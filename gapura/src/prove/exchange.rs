@@ -1,7 +1,7 @@
 //! One shot and what came of it: connect, send, read until nothing more is to be expected.
 //!
-//! In: a target, a shot. Out: the answers and the end, or why there was no connection. Judges nothing; takes [`PATIENCE`] at most
-//! beside the connecting.
+//! In: a target, a shot. Out: the answers and the end, or why there was no connection. Judges
+//! nothing; takes [`PATIENCE`] at most beside the connecting.
 
 use std::time::{Duration, Instant};
 

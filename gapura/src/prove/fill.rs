@@ -1,6 +1,8 @@
-//! From a probe to bytes: placeholders are filled in, and what is said once is written in both versions of HTTP.
+//! From a probe to bytes: placeholders are filled in, and what is said once is written in both
+//! versions of HTTP.
 //!
-//! In: an attack, what fills its texts. Out: shots, each with a mark of its own, or why one can't be made. Sends nothing.
+//! In: an attack, what fills its texts. Out: shots, each with a mark of its own, or why one can't
+//! be made. Sends nothing.
 
 use super::attack::{Attack, By, Fields, Send, Then};
 use super::forge::{Forged, Given, TokenKey, forge};

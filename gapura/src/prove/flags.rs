@@ -8,7 +8,8 @@ use gapura_settings::address;
 /// Fires the known attacks at your own door and tells which of them it held.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ProveFlags {
-    /// The door, with the mount of `gapura prove --plugin` behind it, as in https://localhost:8443/prove.
+    /// The door, with the mount of `gapura prove --plugin` behind it, as in
+    /// https://localhost:8443/prove.
     #[arg(
         value_name = "URL",
         required_unless_present = "plugin",
@@ -35,7 +36,8 @@ pub struct ProveFlags {
     /// A file with another caller's token, to see that two callers are never mixed up.
     #[arg(long, env = "GAPURA_OTHER_TOKEN_FILE", value_name = "FILE")]
     pub other_token_file: Option<PathBuf>,
-    /// The key that signs tokens of a door for tests: a private key in PEM, or a secret for HS256. More forgeries can be tried with it.
+    /// The key that signs tokens of a door for tests: a private key in PEM, or a secret for HS256.
+    /// More forgeries can be tried with it.
     #[arg(long, env = "GAPURA_TOKEN_KEY", value_name = "FILE")]
     pub token_key: Option<PathBuf>,
     /// The sidecar's own address, to see whom it lets in.

@@ -1,7 +1,8 @@
 //! Very many frames on one connection, while another client is served: only with `--floods`.
 //!
-//! In: a target, a good request, a flood. Out: a finding: others were served all the while, each within half a second or ten times what
-//! a quiet door takes. A flood is one connection of [`FRAMES`] frames at most and ends after [`PATIENCE`].
+//! In: a target, a good request, a flood. Out: a finding: others were served all the while, each
+//! within half a second or ten times what a quiet door takes. A flood is one connection of
+//! [`FRAMES`] frames at most and ends after [`PATIENCE`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Whoever waits longer than this, and than ten times the quiet time, was harmed.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Fires it, and once more where others seemed harmed: a machine that is busy with something else harms them too, but not twice.
+/// Fires it, and once more where others seemed harmed: a machine that is busy with something else
+/// harms them too, but not twice.
 pub(super) fn fire(
     flood: Flood,
     target: &Target,
@@ -146,7 +148,8 @@ fn uploading(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     fields
 }
 
-/// One field of 4,000 bytes put into the table, then named 12,000 times with a byte each: 48 MB out of 16 KiB.
+/// One field of 4,000 bytes put into the table, then named 12,000 times with a byte each: 48 MB out
+/// of 16 KiB.
 fn growing(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut block = frames::block(fields);
     let entry = frames::block(&[(b"a".to_vec(), vec![b'b'; 4000])]);

@@ -1,7 +1,8 @@
 //! Tokens that should not be taken, made from the one that was given.
 //!
-//! In: the given token, a forgery, and for some the key that signs. Out: a text for `Authorization`, or what is missing for it. A
-//! forged token is never one that a careful reader of it could take.
+//! In: the given token, a forgery, and for some the key that signs. Out: a text for
+//! `Authorization`, or what is missing for it. A forged token is never one that a careful reader of
+//! it could take.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;

@@ -1,7 +1,9 @@
-//! HTTP/2 by hand: frames as they are wished for, however wrong, and of what comes back the status, the body and the end.
+//! HTTP/2 by hand: frames as they are wished for, however wrong, and of what comes back the status,
+//! the body and the end.
 //!
-//! In: fields, bodies. Out: bytes for the wire, and an [`Answer`] for stream 1. Header blocks are literals without indexing and
-//! without Huffman coding (RFC 7541, section 6.2.2), because a library would refuse to send what is to be tried.
+//! In: fields, bodies. Out: bytes for the wire, and an [`Answer`] for stream 1. Header blocks are
+//! literals without indexing and without Huffman coding (RFC 7541, section 6.2.2), because a
+//! library would refuse to send what is to be tried.
 
 use std::time::Instant;
 
@@ -125,7 +127,8 @@ fn take(wire: &mut Wire, length: usize, until: Instant) -> Result<Vec<u8>, End> 
     Ok(wire.unread.drain(..length).collect())
 }
 
-/// Reads the answer on `stream`: its status and body, or how it ended without one. A reset is an end like a close.
+/// Reads the answer on `stream`: its status and body, or how it ended without one. A reset is an
+/// end like a close.
 pub(super) fn answer(wire: &mut Wire, stream: u32, until: Instant) -> Result<Answer, End> {
     let mut answer = Answer::default();
     loop {
@@ -181,7 +184,8 @@ fn unpadded(frame: &Frame) -> &[u8] {
     payload
 }
 
-/// The status of an answer's block: its first field, indexed in the static table or a literal under one of its names.
+/// The status of an answer's block: its first field, indexed in the static table or a literal under
+/// one of its names.
 fn status(block: &[u8]) -> Option<u16> {
     // A block may begin with updates of the table's size.
     let block = block.get(block.iter().position(|byte| byte & 0xe0 != 0x20)?..)?;
@@ -200,7 +204,8 @@ fn status(block: &[u8]) -> Option<u16> {
     digits(value)
 }
 
-/// Three digits in Huffman's code (RFC 7541, appendix B): `0`, `1`, `2` have five bits, the others six.
+/// Three digits in Huffman's code (RFC 7541, appendix B): `0`, `1`, `2` have five bits, the others
+/// six.
 fn digits(value: &[u8]) -> Option<u16> {
     let bits = value
         .iter()

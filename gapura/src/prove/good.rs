@@ -1,7 +1,8 @@
-//! Good requests: who is behind the door, what passes it unharmed before the attacks and after them, and what the plugin has seen.
+//! Good requests: who is behind the door, what passes it unharmed before the attacks and after
+//! them, and what the plugin has seen.
 //!
-//! In: a door, tokens. Out: what good requests look like behind it. A door that lets nothing in would hold everything, so that without
-//! a good request nothing is judged.
+//! In: a door, tokens. Out: what good requests look like behind it. A door that lets nothing in
+//! would hold everything, so that without a good request nothing is judged.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub(super) struct Witness {
     pub(super) loopback: bool,
 }
 
-/// Asks whether our plugin is behind the door. The one request that goes out before leave is given: a GET with the good token.
+/// Asks whether our plugin is behind the door. The one request that goes out before leave is given:
+/// a GET with the good token.
 pub(super) fn witness(filling: &Filling<'_>) -> Option<Witness> {
     let nonce = filling.run.name();
     let bytes = filling.good(
@@ -103,7 +105,8 @@ pub(super) fn baseline(filling: &Filling<'_>, plugin: bool) -> Result<Baseline, 
     })
 }
 
-/// Behind the door is our plugin, which answers 200, or something of which only a refusal by the door is no good.
+/// Behind the door is our plugin, which answers 200, or something of which only a refusal by the
+/// door is no good.
 fn passes(target: &Target, protocol: Protocol, bytes: &[u8], plugin: bool) -> Result<(), String> {
     let Answer { status, .. } = exchange::once(target, protocol, bytes)?;
     match status {
@@ -131,7 +134,8 @@ pub(super) fn still_there(filling: &Filling<'_>) -> Result<(), Error> {
 
 /// Everything that reached the plugin, fetched through the door.
 pub(super) fn seen_behind(filling: &Filling<'_>) -> Result<Vec<Seen>, Error> {
-    // What hides in a message reaches the plugin with it, or right behind it on a connection of the door's own.
+    // What hides in a message reaches the plugin with it, or right behind it on a connection of the
+    // door's own.
     std::thread::sleep(Duration::from_millis(300));
     let mut all = Vec::new();
     loop {

@@ -1,8 +1,10 @@
 //! Held or not: a pure function of a rule, of what was answered, and of what reached the plugin.
 //!
-//! In: an attack's rule, a shot, its outcome, what the plugin saw, and what a good request looks like there. Out: a finding. Where it
-//! can't be told it says so: a door is never praised, nor blamed, for what nobody saw.
-//! Invariant: what reached the plugin decides; an answer alone decides only where a refusal or a success says it all.
+//! In: an attack's rule, a shot, its outcome, what the plugin saw, and what a good request looks
+//! like there. Out: a finding. Where it can't be told it says so: a door is never praised, nor
+//! blamed, for what nobody saw.
+//! Invariant: what reached the plugin decides; an answer alone decides only where a refusal or a
+//! success says it all.
 
 use super::answer::End;
 use super::attack::Expect;

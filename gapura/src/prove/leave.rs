@@ -1,6 +1,8 @@
-//! To whom attacks may be sent: to this machine, to a door behind which our own plugin answers, to hosts that were named.
+//! To whom attacks may be sent: to this machine, to a door behind which our own plugin answers, to
+//! hosts that were named.
 //!
-//! In: where it would go, what was named, and whether the plugin answered. Out: leave, or what would give it. A pure function.
+//! In: where it would go, what was named, and whether the plugin answered. Out: leave, or what
+//! would give it. A pure function.
 //! Invariant: no attack is built before leave is given.
 
 use std::net::IpAddr;

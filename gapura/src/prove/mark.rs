@@ -1,8 +1,9 @@
-//! What a request of a run is known by: a name of the run that nobody guesses, and the number of the shot; and the word that gives away
-//! what came from a client.
+//! What a request of a run is known by: a name of the run that nobody guesses, and the number of
+//! the shot; and the word that gives away what came from a client.
 //!
-//! In: bytes that the plugin got. Out: the mark in them, if there is one. A mark stands in the target and in a header of each request,
-//! so that it arrives even where one of the two is what is attacked.
+//! In: bytes that the plugin got. Out: the mark in them, if there is one. A mark stands in the
+//! target and in a header of each request, so that it arrives even where one of the two is what is
+//! attacked.
 //! Invariant: what bears no mark is neither kept nor shown by the plugin.
 
 use std::fmt::Write as _;

@@ -1,10 +1,12 @@
 //! `gapura prove`: the known attacks, fired at one's own door, and which of them it held.
 //!
-//! Read `run.rs` first. The attacks are data (`catalogue/`); what makes bytes of them, sends them and reads what comes back knows no
-//! attack; `judge.rs` is a pure function of what was seen. Behind the door stands the plugin of `gapura prove --plugin`
-//! (`plugin.rs`), which keeps what reached it; without it much can't be told, and then the table says so.
+//! Read `run.rs` first. The attacks are data (`catalogue/`); what makes bytes of them, sends them
+//! and reads what comes back knows no attack; `judge.rs` is a pure function of what was seen.
+//! Behind the door stands the plugin of `gapura prove --plugin` (`plugin.rs`), which keeps what
+//! reached it; without it much can't be told, and then the table says so.
 //!
-//! Nothing is sent to anybody but the one address that was given, and beyond loopback only with leave (`leave.rs`).
+//! Nothing is sent to anybody but the one address that was given, and beyond loopback only with
+//! leave (`leave.rs`).
 
 mod answer; // HTTP/1.1 answers, read leniently
 mod asked; // the flags, read and checked

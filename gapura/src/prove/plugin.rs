@@ -1,9 +1,11 @@
-//! `gapura prove --plugin`: the plugin that stands behind the door under test. It keeps what reached it, and tells it to who knows the
-//! run's name.
+//! `gapura prove --plugin`: the plugin that stands behind the door under test. It keeps what
+//! reached it, and tells it to who knows the run's name.
 //!
-//! In: requests over plain HTTP/1.1, from a sidecar or a proxy. Out: a short answer to each; under `/prove-nonce/` the proof that it is
-//! this plugin, under `/prove-seen/` the requests of one run, under `/prove-answer/` identity headers that no client should ever see.
-//! Invariant: only requests with a mark are kept, [`KEPT`] bytes at most and none of their secrets; connections and times are bounded.
+//! In: requests over plain HTTP/1.1, from a sidecar or a proxy. Out: a short answer to each; under
+//! `/prove-nonce/` the proof that it is this plugin, under `/prove-seen/` the requests of one run,
+//! under `/prove-answer/` identity headers that no client should ever see.
+//! Invariant: only requests with a mark are kept, [`KEPT`] bytes at most and none of their secrets;
+//! connections and times are bounded.
 
 mod request;
 

@@ -1,7 +1,8 @@
 //! What is said at the end: a row an attack, as a table for people or as JSON for programs.
 //!
-//! In: findings. Out: texts. Of several findings of one attack the worst is its row's, and what nobody could tell spoils no praise of
-//! what somebody could: the row says how many of its shots were told.
+//! In: findings. Out: texts. Of several findings of one attack the worst is its row's, and what
+//! nobody could tell spoils no praise of what somebody could: the row says how many of its shots
+//! were told.
 
 use std::fmt::Write as _;
 

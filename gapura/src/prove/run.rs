@@ -1,7 +1,9 @@
-//! The order of it all: who is there, leave, what a good request looks like, every attack, and once more a good request.
+//! The order of it all: who is there, leave, what a good request looks like, every attack, and once
+//! more a good request.
 //!
-//! In: flags. Out: a report on standard output, and the exit code. Everything before it goes to standard error, so that `--json`
-//! stays JSON. Shots go one after another, [`LONGEST`] altogether; what reached the plugin is fetched through the door at the end.
+//! In: flags. Out: a report on standard output, and the exit code. Everything before it goes to
+//! standard error, so that `--json` stays JSON. Shots go one after another, [`LONGEST`] altogether;
+//! what reached the plugin is fetched through the door at the end.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -42,7 +44,8 @@ struct Fired {
 /// Runs the command.
 ///
 /// # Errors
-/// A sentence for wrong flags, for a door that may not be tested, and for one that lets no good request in.
+/// A sentence for wrong flags, for a door that may not be tested, and for one that lets no good
+/// request in.
 pub fn prove(flags: ProveFlags) -> Result<ExitCode, Error> {
     if flags.plugin {
         return serve(flags.listen);

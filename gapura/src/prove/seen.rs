@@ -1,6 +1,7 @@
 //! One request as it reached the plugin, and its JSON: written by the plugin, read by the run.
 //!
-//! Invariant: no secret is in it. Of tokens and cookies only the length is kept, of everything else the beginning.
+//! Invariant: no secret is in it. Of tokens and cookies only the length is kept, of everything else
+//! the beginning.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,9 @@
-//! Knocking at a sidecar without leave: nobody without a certificate of this installation gets an answer in HTTP.
+//! Knocking at a sidecar without leave: nobody without a certificate of this installation gets an
+//! answer in HTTP.
 //!
-//! In: the sidecar's address, a knock. Out: a finding. The name an impostor bears is taken from the certificate the sidecar shows: its
-//! trust domain, with a gateway's name, signed by an authority made for the purpose.
+//! In: the sidecar's address, a knock. Out: a finding. The name an impostor bears is taken from the
+//! certificate the sidecar shows: its trust domain, with a gateway's name, signed by an authority
+//! made for the purpose.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -122,7 +124,8 @@ fn asked(mut wire: Wire, http2: bool) -> Finding {
     }
 }
 
-/// A greeting whose record was cut in two (each half in a record of its own), without a server's name.
+/// A greeting whose record was cut in two (each half in a record of its own), without a server's
+/// name.
 fn nameless_in_two_records(at: SocketAddr) -> Result<Finding, String> {
     let mut session = session(b"http/1.1", None)?;
     let mut hello = Vec::new();

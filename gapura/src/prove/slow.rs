@@ -1,4 +1,5 @@
-//! Heads that never get done: opened first, looked at last, so that the others need not wait for them.
+//! Heads that never get done: opened first, looked at last, so that the others need not wait for
+//! them.
 //!
 //! In: a target. Out: a finding, [`PATIENCE`] after the opening at the latest.
 

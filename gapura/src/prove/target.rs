@@ -1,6 +1,7 @@
 //! The address that was given: looked up once, and the only one that anything is sent to.
 //!
-//! In: a URL, the roots' file. Out: a [`Target`], or what is wrong. Redirects, alternative addresses and further look-ups do not exist.
+//! In: a URL, the roots' file. Out: a [`Target`], or what is wrong. Redirects, alternative
+//! addresses and further look-ups do not exist.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -74,7 +75,8 @@ impl Target {
     }
 }
 
-/// The first address of a host that takes a connection, and no other from then on: `localhost` may have two, of which one is served.
+/// The first address of a host that takes a connection, and no other from then on: `localhost` may
+/// have two, of which one is served.
 pub(super) fn look_up(host: &str, port: u16) -> Result<SocketAddr, Error> {
     let found = (host, port)
         .to_socket_addrs()

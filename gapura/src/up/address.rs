@@ -33,8 +33,8 @@ pub(crate) fn check_reach(
 
 /// Refuses an address that is taken, under the name of the flag that chooses another.
 ///
-/// The gateway's own listener shares its port among its workers, and would share it with a second gateway just the same; this
-/// probe does not share.
+/// The gateway's own listener shares its port among its workers, and would share it with a second
+/// gateway just the same; this probe does not share.
 pub(crate) fn check_free(flag: &str, address: SocketAddr) -> Result<(), Error> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),

@@ -1,7 +1,9 @@
-//! The mesh's own authority on this machine: one identity for the gateway, one for each plugin's sidecar.
+//! The mesh's own authority on this machine: one identity for the gateway, one for each plugin's
+//! sidecar.
 //!
-//! In: the state folder. Out: mesh folders that a gateway or sidecar reads, each with a leaf and revocation lists of which at
-//! least a third of the life is left. The keys of the authority lie beside them in the clear: this is for development.
+//! In: the state folder. Out: mesh folders that a gateway or sidecar reads, each with a leaf and
+//! revocation lists of which at least a third of the life is left. The keys of the authority lie
+//! beside them in the clear: this is for development.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -142,7 +144,8 @@ fn failed(err: &gapura_pki::Error) -> Error {
     Error::Failed(format!("can't issue a certificate for the mesh: {err}"))
 }
 
-/// When the leaf in a mesh folder ends, if it and its revocation lists have a third of their lives left.
+/// When the leaf in a mesh folder ends, if it and its revocation lists have a third of their lives
+/// left.
 fn standing(folder: &Path, now: SystemTime) -> Option<SystemTime> {
     let now = i64::try_from(unix(now)).ok()?;
     let lasts = |from: i64, to: i64| from <= now && to.saturating_sub(now) >= (to - from) / 3;

@@ -1,7 +1,8 @@
-//! Where the programs' lines go: each into its own file in the state folder, or all to standard output with `--logs`.
+//! Where the programs' lines go: each into its own file in the state folder, or all to standard
+//! output with `--logs`.
 //!
-//! The screen stays readable, yet a fault must not hide in a file: a line that says `warn` or `error`, and is no request's, is
-//! told on standard error as well, as a sentence.
+//! The screen stays readable, yet a fault must not hide in a file: a line that says `warn` or
+//! `error`, and is no request's, is told on standard error as well, as a sentence.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -1,7 +1,9 @@
-//! Starts gateway and sidecars: the very libraries that run in production, told by their own flags where everything lies.
+//! Starts gateway and sidecars: the very libraries that run in production, told by their own flags
+//! where everything lies.
 //!
-//! Each reads its flags as an operator's, over an empty environment, so that what stands in the shell's variables for a real
-//! installation changes nothing here, and whatever they refuse to an operator they refuse here too.
+//! Each reads its flags as an operator's, over an empty environment, so that what stands in the
+//! shell's variables for a real installation changes nothing here, and whatever they refuse to an
+//! operator they refuse here too.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,7 +48,8 @@ pub(crate) struct Program {
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// Threads for each program: enough to see several at work, few enough for a laptop with other things to do.
+/// Threads for each program: enough to see several at work, few enough for a laptop with other
+/// things to do.
 const WORKERS: &str = "2";
 
 /// How long what is in flight may take at the end; a person is waiting.
@@ -165,7 +168,8 @@ impl Args {
             .flag("--drain-timeout", DRAIN)
     }
 
-    /// Where the folder is one that others can write to, nothing can be kept there, and the program says what that means.
+    /// Where the folder is one that others can write to, nothing can be kept there, and the program
+    /// says what that means.
     fn keeping_state_beside(self, mesh: &Path) -> Self {
         let state = mesh.with_extension("state");
         if ownership::check(&state, Owners::Ours).is_ok() {

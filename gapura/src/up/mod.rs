@@ -1,7 +1,8 @@
 //! `gapura up`: the order in which a mesh comes up on one machine, and goes down again.
 //!
-//! In: [`Options`]. Out: [`Up`], a running mesh whose every part listens, and the text of its screen. What can be refused is
-//! refused before anything is made or started; what fails later takes down what was started before it.
+//! In: [`Options`]. Out: [`Up`], a running mesh whose every part listens, and the text of its
+//! screen. What can be refused is refused before anything is made or started; what fails later
+//! takes down what was started before it.
 
 mod address;
 mod authority;
@@ -75,7 +76,8 @@ struct Standing {
 /// The people that tokens are made for: company, user, role.
 const PEOPLE: [(&str, &str, &str); 2] = [("42", "7", "admin"), ("7", "9", "reader")];
 
-/// How often tokens and certificates are looked after. A wall clock decides what is due, so a machine that slept catches up.
+/// How often tokens and certificates are looked after. A wall clock decides what is due, so a
+/// machine that slept catches up.
 const LOOK: Duration = Duration::from_secs(30);
 
 impl Up {
@@ -206,7 +208,8 @@ impl Up {
         self.gateway.address
     }
 
-    /// Keeps tokens and certificates from running out, until it is dropped. What goes wrong is told to `report`.
+    /// Keeps tokens and certificates from running out, until it is dropped. What goes wrong is told
+    /// to `report`.
     pub async fn keep(&mut self, report: impl Fn(&str)) {
         let mut tick = tokio::time::interval(LOOK);
         let mut reported = String::new();
@@ -293,7 +296,8 @@ const SAMPLE_DATABASE: &str = "lab-reporting.db";
 /// The longest path that fits into a socket's address, with some room.
 const SOCKET_PATH_MAX: usize = 100;
 
-/// Starts the sample plugin on a socket in the state folder, which no other user of this machine can reach.
+/// Starts the sample plugin on a socket in the state folder, which no other user of this machine
+/// can reach.
 async fn start_sample(state: &State, logs: &logs::Logs) -> Result<lab_reporting::Running, Error> {
     let socket = state.path("lab-reporting.sock");
     let listen = if socket.as_os_str().len() <= SOCKET_PATH_MAX {

@@ -1,9 +1,10 @@
 //! The certificate of the front door on this machine, and the root that vouches for it.
 //!
-//! In: the state folder and the address the door listens on. Out: `ca.pem` for `curl --cacert`, and a certificate with its key
-//! for `localhost`, `127.0.0.1`, `::1` and that address. The root is apart from the mesh's: what vouches to a browser says
-//! nothing about a sidecar. It is constrained to those very names, so that a stolen root key opens no other site to anybody who
-//! trusts it. Whatever is missing, broken, too old or short of a name is made anew.
+//! In: the state folder and the address the door listens on. Out: `ca.pem` for `curl --cacert`, and
+//! a certificate with its key for `localhost`, `127.0.0.1`, `::1` and that address. The root is
+//! apart from the mesh's: what vouches to a browser says nothing about a sidecar. It is constrained
+//! to those very names, so that a stolen root key opens no other site to anybody who trusts it.
+//! Whatever is missing, broken, too old or short of a name is made anew.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -58,7 +59,8 @@ pub(crate) fn ensure(state: &State, door: IpAddr, now: SystemTime) -> Result<Pub
     })
 }
 
-/// The addresses the door answers to. `0.0.0.0` stands for all of them, but nobody can be told to come there.
+/// The addresses the door answers to. `0.0.0.0` stands for all of them, but nobody can be told to
+/// come there.
 fn names(door: IpAddr) -> Vec<IpAddr> {
     let mut names = vec![
         IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -70,7 +72,8 @@ fn names(door: IpAddr) -> Vec<IpAddr> {
     names
 }
 
-/// When the certificate on disk ends, if it serves: its key, its names and its root fit, and a third of its life is left.
+/// When the certificate on disk ends, if it serves: its key, its names and its root fit, and a
+/// third of its life is left.
 fn standing(state: &State, names: &[IpAddr], now: SystemTime) -> Result<Option<SystemTime>, Error> {
     let (Some(root), Some(cert), Some(key)) =
         (state.read(ROOT)?, state.read(CERT)?, state.read(KEY)?)
@@ -154,7 +157,8 @@ fn make(state: &State, names: &[IpAddr], now: SystemTime) -> Result<SystemTime, 
     let cert: Certificate = leaf_params(names, now, ends)?
         .signed_by(&key, &Issuer::from_params(&root_params, &root_key))
         .map_err(failed)?;
-    // The key first: a gateway that meets the new one beside the old certificate waits for the rest.
+    // The key first: a gateway that meets the new one beside the old certificate waits for the
+    // rest.
     state.write(ROOT, root.pem().as_bytes())?;
     state.write(KEY, key.serialize_pem().as_bytes())?;
     state.write(CERT, cert.pem().as_bytes())?;

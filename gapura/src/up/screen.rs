@@ -1,7 +1,9 @@
-//! What `gapura up` prints: what runs where, when each certificate ends, tokens, and lines to paste.
+//! What `gapura up` prints: what runs where, when each certificate ends, tokens, and lines to
+//! paste.
 //!
-//! In: the facts. Out: a text. On a terminal with headings that stand out, piped or with `NO_COLOR` plain. Every printed command
-//! works as it stands in a shell in the folder the program was started in, and names the root to trust: never `-k`.
+//! In: the facts. Out: a text. On a terminal with headings that stand out, piped or with `NO_COLOR`
+//! plain. Every printed command works as it stands in a shell in the folder the program was started
+//! in, and names the root to trust: never `-k`.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -65,7 +67,8 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// Stands out on a terminal, unless `NO_COLOR` (no-color.org) or a dumb terminal says otherwise.
+    /// Stands out on a terminal, unless `NO_COLOR` (no-color.org) or a dumb terminal says
+    /// otherwise.
     pub(crate) fn of(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

@@ -1,7 +1,7 @@
 //! The signature algorithms of JWS that are spoken here, and what each one asks of a key.
 //!
-//! RFC 7518, section 3.1, and RFC 8037, section 3.1. The list is closed: `none`, RS1, ES512, ES256K and every name in another case
-//! are no algorithm at all.
+//! RFC 7518, section 3.1, and RFC 8037, section 3.1. The list is closed: `none`, RS1, ES512, ES256K
+//! and every name in another case are no algorithm at all.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::PublicKeyComponents;
@@ -46,7 +46,8 @@ labelled! {
     }
 }
 
-/// A key made ready for one algorithm. The key decides what it verifies: no operation here takes an algorithm from a token.
+/// A key made ready for one algorithm. The key decides what it verifies: no operation here takes an
+/// algorithm from a token.
 pub(super) enum Verifier {
     /// Boxed: its prepared state is twenty times the size of the other kind.
     Shared(Box<hmac::Key>),
@@ -136,13 +137,15 @@ impl Verifier {
         let parsed = PublicKeyComponents { n, e }
             .to_parsed_public_key(parameters)
             .ok()?;
-        // Built from its numbers a key is first checked when it is first used; parsed from DER it is checked now.
+        // Built from its numbers a key is first checked when it is first used; parsed from DER it
+        // is checked now.
         ParsedPublicKey::new(parameters, parsed.as_ref())
             .ok()
             .map(Self::Public)
     }
 
-    /// A point of the algorithm's curve. JWS signatures are the two numbers side by side, not DER (RFC 7518, section 3.4).
+    /// A point of the algorithm's curve. JWS signatures are the two numbers side by side, not DER
+    /// (RFC 7518, section 3.4).
     pub(super) fn elliptic(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Option<Self> {
         let point = [&[4], x, y].concat();
         match algorithm {

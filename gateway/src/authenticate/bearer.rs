@@ -1,8 +1,10 @@
 //! Finds the token in a request: `Authorization: Bearer TOKEN`, and nowhere else.
 //!
-//! RFC 6750, section 2.1: `credentials = "Bearer" 1*SP b64token`; the scheme in any case (RFC 9110, section 11.1). One space only:
-//! the single-space form is what every client sends, and a plugin behind `forward_jwt` must cut the header where we did. A token in
-//! the query or in a body (sections 2.2 and 2.3) ends in logs and is not read. The length is capped before any byte is decoded.
+//! RFC 6750, section 2.1: `credentials = "Bearer" 1*SP b64token`; the scheme in any case (RFC 9110,
+//! section 11.1). One space only: the single-space form is what every client sends, and a plugin
+//! behind `forward_jwt` must cut the header where we did. A token in the query or in a body
+//! (sections 2.2 and 2.3) ends in logs and is not read. The length is capped before any byte is
+//! decoded.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -17,7 +19,8 @@ pub(super) const TOKEN_MAX: usize = 8 * 1024;
 pub(super) fn token(headers: &HeaderMap) -> Result<&[u8], Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Error::TokenMissing)?.as_bytes();
-    // The framing rule has refused this before; should it ever not, the first of two must not win here and the second elsewhere.
+    // The framing rule has refused this before; should it ever not, the first of two must not win
+    // here and the second elsewhere.
     if values.next().is_some() {
         return Err(Reason::Header.into());
     }

@@ -1,11 +1,13 @@
 //! Remembers tokens that were verified, so that the next request with the same one costs a look-up.
 //!
-//! In: a whole token and the caller it proved. Out: that caller, for exactly these bytes. Keyed by the token itself, compared
-//! whole: no digest, so no collision to argue about. Bounded by count and by bytes in two generations: new entries go to the young one;
-//! when that is full it becomes the old one and the old one is forgotten, so that a token in use survives and one that is not
-//! goes, without a list to keep in order. Only tokens that verified get in: nobody without a key can push others out.
-//! Invariant: an entry is never used under other keys or settings than those it was verified with ([`Cache::renew`]); its time
-//! is the reader's to check, on every use.
+//! In: a whole token and the caller it proved. Out: that caller, for exactly these bytes. Keyed by
+//! the token itself, compared whole: no digest, so no collision to argue about. Bounded by count
+//! and by bytes in two generations: new entries go to the young one; when that is full it becomes
+//! the old one and the old one is forgotten, so that a token in use survives and one that is not
+//! goes, without a list to keep in order. Only tokens that verified get in: nobody without a key
+//! can push others out.
+//! Invariant: an entry is never used under other keys or settings than those it was verified with
+//! ([`Cache::renew`]); its time is the reader's to check, on every use.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -29,7 +31,8 @@ struct Half {
     bytes: usize,
 }
 
-/// Hashes the last bytes of a token only: they are its signature, as random as a hash, and the rest costs 100 ns to read.
+/// Hashes the last bytes of a token only: they are its signature, as random as a hash, and the rest
+/// costs 100 ns to read.
 #[derive(Default)]
 struct ByTail(RandomState);
 
@@ -41,7 +44,8 @@ const HALF_ENTRIES: usize = 2048;
 /// Half of what they may take: 4 MiB in all.
 const HALF_BYTES: usize = 2 << 20;
 
-/// What an entry takes beside its token: the caller, the user and company ids, the map's share. Rounded up.
+/// What an entry takes beside its token: the caller, the user and company ids, the map's share.
+/// Rounded up.
 const ENTRY_OVERHEAD: usize = 768;
 
 /// 32 characters of base64url: 192 bits of the signature.

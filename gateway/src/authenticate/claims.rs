@@ -1,7 +1,8 @@
 //! Turns the claims of a token whose signature is good into a caller.
 //!
-//! In: claims that an issuer's key vouches for, that issuer's rules, and the time. Out: a [`VerifiedCaller`], or the first rule that is
-//! broken. Who issued the token and for whom comes first, then its time, then the user and roles, and the tenant last: a client is told
+//! In: claims that an issuer's key vouches for, that issuer's rules, and the time. Out: a
+//! [`VerifiedCaller`], or the first rule that is broken. Who issued the token and for whom comes
+//! first, then its time, then the user and roles, and the tenant last: a client is told
 //! `token_expired` or `tenant_missing` only about a token that is good in every other way.
 //! Last of all the issuer must be one that may speak for the tenant.
 //! Invariant: a `VerifiedCaller` is built in [`Rules::judge`] and nowhere else.
@@ -63,8 +64,8 @@ pub(super) struct Rules<'a> {
     pub(super) longest_life: Option<u64>,
 }
 
-/// The last second of the year 9999, the last that RFC 3339 can write. What lies beyond is milliseconds taken for seconds, or a token
-/// that never ends.
+/// The last second of the year 9999, the last that RFC 3339 can write. What lies beyond is
+/// milliseconds taken for seconds, or a token that never ends.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 impl VerifiedCaller {
@@ -86,7 +87,8 @@ impl VerifiedCaller {
         self.roles.as_ref()
     }
 
-    /// Who acts for the user now: the `sub` of the outermost `act` (RFC 8693, section 4.1). `None` if the user acts for itself.
+    /// Who acts for the user now: the `sub` of the outermost `act` (RFC 8693, section 4.1). `None`
+    /// if the user acts for itself.
     #[must_use]
     pub(crate) fn actor(&self) -> Option<&UserId> {
         self.actor.as_ref()
@@ -210,7 +212,8 @@ impl Rules<'_> {
         })
     }
 
-    /// Everything that is wrong at `now`, not only the first of it: for people, never for a request.
+    /// Everything that is wrong at `now`, not only the first of it: for people, never for a
+    /// request.
     pub(super) fn faults(&self, claims: &Json<'_>, now: u64) -> Vec<Error> {
         let mut faults = Vec::new();
         let mut note = |result: Result<(), Error>| faults.extend(result.err());
@@ -245,8 +248,8 @@ impl Rules<'_> {
         faults
     }
 
-    /// A token that outlives the memory of a logout would come back to life. One that does not say when it was issued is measured
-    /// from now.
+    /// A token that outlives the memory of a logout would come back to life. One that does not say
+    /// when it was issued is measured from now.
     fn lives_short_enough(&self, claims: &Json<'_>, now: u64) -> Result<(), Reason> {
         let Some(longest) = self.longest_life else {
             return Ok(());
@@ -286,7 +289,8 @@ impl Rules<'_> {
         }
     }
 
-    /// `sub` stands in for a `user_id` that is not there, never for one that is wrong: the two may be names of different spaces.
+    /// `sub` stands in for a `user_id` that is not there, never for one that is wrong: the two may
+    /// be names of different spaces.
     fn user(&self, claims: &Json<'_>) -> Option<UserId> {
         let claim = match &self.claims.user {
             Some(path) => path.find(claims),
@@ -315,8 +319,9 @@ impl TokenFacts {
 
 impl Term {
     fn read(claims: &Json<'_>, leeway: u64) -> Result<Self, Reason> {
-        // RFC 7519 makes `exp` optional; for us a token that never ends turns one leaked line into a permanent key. `iat` is not
-        // looked at: one in the future says that a clock is off, not that the token is bad.
+        // RFC 7519 makes `exp` optional; for us a token that never ends turns one leaked line into
+        // a permanent key. `iat` is not looked at: one in the future says that a clock is off, not
+        // that the token is bad.
         let expires = claims
             .get("exp")
             .and_then(|exp| seconds(exp, f64::floor))
@@ -362,7 +367,8 @@ pub(super) fn seconds(date: &Json<'_>, round: fn(f64) -> f64) -> Option<u64> {
     }
 }
 
-/// "0" is what the number 0 looks like in a header, and 0 stands for no company: both spellings of it are missing.
+/// "0" is what the number 0 looks like in a header, and 0 stands for no company: both spellings of
+/// it are missing.
 fn tenant(claim: Option<&Json<'_>>) -> Result<TenantId, Error> {
     match claim {
         None | Some(Json::Null | Json::Whole(0)) => Err(Error::TenantMissing),
@@ -386,7 +392,8 @@ fn user_id(claim: &Json<'_>) -> Option<UserId> {
     }
 }
 
-/// Who acts now. Earlier actors, nested in the outermost `act`, decide nothing (RFC 8693, section 4.1).
+/// Who acts now. Earlier actors, nested in the outermost `act`, decide nothing (RFC 8693, section
+/// 4.1).
 fn actor(act: Option<&Json<'_>>) -> Result<Option<UserId>, Reason> {
     let Some(act) = act else { return Ok(None) };
     let sub = act.get("sub").and_then(user_id);

@@ -1,8 +1,10 @@
-//! Whether a token is bound to a key, and whether this connection holds that key (RFC 7800; RFC 8705, section 3).
+//! Whether a token is bound to a key, and whether this connection holds that key (RFC 7800; RFC
+//! 8705, section 3).
 //!
-//! In: the claim `cnf`, once; the thumbprint of the certificate that the client's handshake proved, on every request. Out: yes or
-//! no. A member that is not known here could be the one that matters, so it refuses the token, and so does an empty `cnf`: an
-//! issuer that meant to bind a token must not have it taken as one that anybody may bear. `jkt` (DPoP) is not built yet.
+//! In: the claim `cnf`, once; the thumbprint of the certificate that the client's handshake proved,
+//! on every request. Out: yes or no. A member that is not known here could be the one that matters,
+//! so it refuses the token, and so does an empty `cnf`: an issuer that meant to bind a token must
+//! not have it taken as one that anybody may bear. `jkt` (DPoP) is not built yet.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

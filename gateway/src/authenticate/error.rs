@@ -1,7 +1,8 @@
 //! Why a caller is not let in, and what it is told.
 //!
-//! The caller learns which of the codes of the contract applies, in the words of RFC 6750, section 3; the exact reason goes to the
-//! log and to a metric as a label from a fixed list. Nothing of the token is in either.
+//! The caller learns which of the codes of the contract applies, in the words of RFC 6750, section
+//! 3; the exact reason goes to the log and to a metric as a label from a fixed list. Nothing of the
+//! token is in either.
 
 use std::fmt;
 
@@ -114,8 +115,8 @@ impl Error {
         }
     }
 
-    /// The `WWW-Authenticate` of a 401 (RFC 6750, section 3): without an error code where no token came, and never with a word of
-    /// the request in it. `None` for the answers that are not 401.
+    /// The `WWW-Authenticate` of a 401 (RFC 6750, section 3): without an error code where no token
+    /// came, and never with a word of the request in it. `None` for the answers that are not 401.
     #[must_use]
     pub(crate) fn www_authenticate(self) -> Option<HeaderValue> {
         let text = match self {

@@ -1,8 +1,10 @@
-//! How the keys of one issuer are fetched: from their address, or from the one that its OpenID metadata names.
+//! How the keys of one issuer are fetched: from their address, or from the one that its OpenID
+//! metadata names.
 //!
-//! In: the issuer's settings. Out: the bytes of a JWK set and how long they may be kept, or a sentence for the operator. The address
-//! that the operator wrote may resolve to anything, a private provider is a usual one. An address that the provider wrote could name
-//! any service of our own network: it must be public at every connect, unless its host is configured itself.
+//! In: the issuer's settings. Out: the bytes of a JWK set and how long they may be kept, or a
+//! sentence for the operator. The address that the operator wrote may resolve to anything, a
+//! private provider is a usual one. An address that the provider wrote could name any service of
+//! our own network: it must be public at every connect, unless its host is configured itself.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,8 @@ const BOUNDS: Bounds = Bounds {
 /// For how long keys are kept where `Cache-Control` says nothing.
 const KEEP: Duration = Duration::from_secs(600);
 
-/// `Cache-Control` may say no less, so that a provider isn't asked without end, and no more, so that a key taken out goes.
+/// `Cache-Control` may say no less, so that a provider isn't asked without end, and no more, so
+/// that a key taken out goes.
 const KEEP_LEAST: Duration = Duration::from_secs(5);
 const KEEP_MOST: Duration = Duration::from_secs(24 * 3600);
 
@@ -102,7 +105,8 @@ impl Fetching {
     }
 }
 
-/// OpenID Connect Discovery 1.0, section 4.3: `issuer` must be the one that was asked, to the letter.
+/// OpenID Connect Discovery 1.0, section 4.3: `issuer` must be the one that was asked, to the
+/// letter.
 fn read_metadata(body: &[u8], issuer: &str) -> Result<Url, String> {
     let metadata = Json::parse(body).map_err(|fault| format!("the metadata is {fault}"))?;
     match metadata.get("issuer").and_then(Json::text) {

@@ -1,7 +1,8 @@
 //! Says in words what a token says and why it would be refused, offline: `gapura token inspect`.
 //!
-//! In: a token, what is configured, and the time. Out: what it says, and everything that is wrong with it, where a request hears of
-//! one thing and of that in a word. The very functions that serve judge here. The token itself and its signature are never shown.
+//! In: a token, what is configured, and the time. Out: what it says, and everything that is wrong
+//! with it, where a request hears of one thing and of that in a word. The very functions that serve
+//! judge here. The token itself and its signature are never shown.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,8 +1,9 @@
 //! What `iss` must be: one text, or a template for providers that have an issuer a tenant.
 //!
-//! In: the name as the operator wrote it. Out: whether a token's `iss` is it, and which company a template's segment names.
-//! Compared as it is, no URL is normalised (RFC 7519, section 4.1.1; RFC 8725, section 3.8). A template never says where keys are:
-//! at such providers anybody can open a tenant, and a token would choose who vouches for it.
+//! In: the name as the operator wrote it. Out: whether a token's `iss` is it, and which company a
+//! template's segment names. Compared as it is, no URL is normalised (RFC 7519, section 4.1.1; RFC
+//! 8725, section 3.8). A template never says where keys are: at such providers anybody can open a
+//! tenant, and a token would choose who vouches for it.
 //! Invariant: two names for which [`IssuerName::overlaps`] is false match no common `iss`.
 
 use std::fmt;
@@ -43,7 +44,8 @@ impl IssuerName {
         }
     }
 
-    /// The company that `iss` names where the template has its place; `None` if it is not of this template.
+    /// The company that `iss` names where the template has its place; `None` if it is not of this
+    /// template.
     pub(super) fn company_in<'i>(&self, iss: &'i str) -> Option<&'i str> {
         let (before, after) = self.around()?;
         let company = iss.strip_prefix(before)?.strip_suffix(after)?;

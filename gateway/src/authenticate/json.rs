@@ -1,10 +1,12 @@
 //! Reads JSON so that no name can be said twice.
 //!
-//! In: bytes that came from outside, a token's header or claims or a set of keys. Out: a [`Json`] tree that borrows from them.
-//! `serde_json::Value` keeps the last of two members of one name, other readers the first: a plugin that reads a token again
-//! could see another tenant than we did (RFC 7519, section 4, RFC 8725, section 2.4). So a repeated name is refused at any depth,
+//! In: bytes that came from outside, a token's header or claims or a set of keys. Out: a [`Json`]
+//! tree that borrows from them. `serde_json::Value` keeps the last of two members of one name,
+//! other readers the first: a plugin that reads a token again could see another tenant than we did
+//! (RFC 7519, section 4, RFC 8725, section 2.4). So a repeated name is refused at any depth,
 //! compared after escapes are resolved. Nesting is bounded by serde_json, at 128.
-//! `gapura_settings::json` is for files that a person wrote: it owns every text and places every value, which a token does not need.
+//! `gapura_settings::json` is for files that a person wrote: it owns every text and places every
+//! value, which a token does not need.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +56,8 @@ impl<'a> Json<'a> {
     /// Reads one value and nothing after it.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, SyntaxFault> {
         serde_json::from_slice(bytes).map_err(|err| SyntaxFault {
-            // The visitor below takes every type, so the only data error is the one it raises itself.
+            // The visitor below takes every type, so the only data error is the one it raises
+            // itself.
             kind: if err.is_data() {
                 Kind::DuplicateName
             } else {
@@ -144,7 +147,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Json::Whole(value))
     }
 
-    // Only negative numbers come this way; no rule of ours tells one from another, so rounding loses nothing.
+    // Only negative numbers come this way; no rule of ours tells one from another, so rounding
+    // loses nothing.
     #[allow(clippy::cast_precision_loss)]
     fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
@@ -210,7 +214,8 @@ impl<'de> Visitor<'de> for AnyName {
     }
 }
 
-/// Compares in pairs while that is the cheapest, then by sorting: anyone can send a header of a thousand members.
+/// Compares in pairs while that is the cheapest, then by sorting: anyone can send a header of a
+/// thousand members.
 fn names_one_twice(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
     if members.len() <= 12 {
         return members

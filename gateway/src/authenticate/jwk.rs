@@ -1,10 +1,12 @@
-//! Reads a JWK set (RFC 7517, RFC 7518 section 6, RFC 8037 section 2) into keys that are ready to verify.
+//! Reads a JWK set (RFC 7517, RFC 7518 section 6, RFC 8037 section 2) into keys that are ready to
+//! verify.
 //!
-//! In: the bytes of a set. Out: the keys that can verify a signature, each with the algorithms it takes, and a sentence for each
-//! key that was passed over by mistake. What a set may well hold but is of no use here (encryption keys, unknown types) is passed
-//! over silently (RFC 7517, section 5). A certificate in `x5c` is not looked at: the numbers are what the operator vouches for.
-//! Invariant: an `oct` key never verifies anything, so no public set can turn a shared secret, or a public key taken for one,
-//! into a signing key.
+//! In: the bytes of a set. Out: the keys that can verify a signature, each with the algorithms it
+//! takes, and a sentence for each key that was passed over by mistake. What a set may well hold but
+//! is of no use here (encryption keys, unknown types) is passed over silently (RFC 7517, section
+//! 5). A certificate in `x5c` is not looked at: the numbers are what the operator vouches for.
+//! Invariant: an `oct` key never verifies anything, so no public set can turn a shared secret, or a
+//! public key taken for one, into a signing key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -36,7 +38,8 @@ enum PassedOver {
     Because(String),
 }
 
-/// The fewest and the most bits of an RSA modulus (RFC 7518, section 3.3; the upper end is the library's).
+/// The fewest and the most bits of an RSA modulus (RFC 7518, section 3.3; the upper end is the
+/// library's).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The most bytes of an RSA exponent. 65537 has three; a long one only makes verifying slow.
@@ -264,7 +267,8 @@ fn rsa(jwk: &Json<'_>) -> Result<Ready, PassedOver> {
 }
 
 fn rsa_key(n: &[u8], e: &[u8], algorithms: &[Algorithm]) -> Result<Ready, PassedOver> {
-    // Some issuers write a leading zero octet (RFC 7518, section 6.3.1.1, warns of them); it must not count as length.
+    // Some issuers write a leading zero octet (RFC 7518, section 6.3.1.1, warns of them); it must
+    // not count as length.
     let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
     let bits = n
         .first()
@@ -366,7 +370,8 @@ fn because<T>(why: &str) -> Result<T, PassedOver> {
     Err(PassedOver::Because(why.to_owned()))
 }
 
-/// How a key is called in a sentence: by its place, and by its kid where it has one that is fit to print.
+/// How a key is called in a sentence: by its place, and by its kid where it has one that is fit to
+/// print.
 fn name(at: usize, jwk: &Json<'_>) -> String {
     let number = at + 1;
     match jwk.get("kid").and_then(Json::text) {

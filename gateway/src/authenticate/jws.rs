@@ -1,9 +1,10 @@
 //! Takes a token apart: the compact form of RFC 7515, section 7.1.
 //!
-//! In: the bytes of a token. Out: a [`Jws`], whose header has been read and found acceptable, and whose signature has not been
-//! looked at: nothing in it is true yet. Base64url is strict, without padding and without stray bits, so that a token has one
-//! spelling only. `jwk`, `jku`, `x5u` and `x5c` are ignored (RFC 8725, section 3.10): keys come from the configuration alone.
-//! An unencoded payload (`b64`, RFC 7797) cannot be asked for, since it needs `crit`.
+//! In: the bytes of a token. Out: a [`Jws`], whose header has been read and found acceptable, and
+//! whose signature has not been looked at: nothing in it is true yet. Base64url is strict, without
+//! padding and without stray bits, so that a token has one spelling only. `jwk`, `jku`, `x5u` and
+//! `x5c` are ignored (RFC 8725, section 3.10): keys come from the configuration alone. An unencoded
+//! payload (`b64`, RFC 7797) cannot be asked for, since it needs `crit`.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,11 +24,13 @@ pub(super) struct Jws<'a> {
     pub(super) signature: Vec<u8>,
 }
 
-/// The longest `kid` that is looked up. It is only ever compared, never a path, an address or a query.
+/// The longest `kid` that is looked up. It is only ever compared, never a path, an address or a
+/// query.
 const KID_MAX: usize = 256;
 
 impl<'a> Jws<'a> {
-    /// Cuts the token, reads the header and decodes the signature. It must be an access token by its `typ`.
+    /// Cuts the token, reads the header and decodes the signature. It must be an access token by
+    /// its `typ`.
     pub(super) fn parse(token: &'a [u8]) -> Result<Self, Reason> {
         Self::parse_typed(token, is_token_type)?.ok_or(Reason::Type)
     }
@@ -95,7 +98,8 @@ fn read_header(
     if header.get("crit").is_some() {
         return Err(Reason::Critical);
     }
-    // RFC 8725, section 3.11: another kind of signed object, say a logout token or a DPoP proof, is not an access token.
+    // RFC 8725, section 3.11: another kind of signed object, say a logout token or a DPoP proof, is
+    // not an access token.
     if !header.get("typ").is_none_or(is_type) {
         return Ok(None);
     }
@@ -113,7 +117,8 @@ fn read_header(
     Ok(Some((algorithm, kid)))
 }
 
-/// `JWT` or `at+jwt` (RFC 9068, section 2.1), in any case, with or without `application/` (RFC 7515, section 4.1.9).
+/// `JWT` or `at+jwt` (RFC 9068, section 2.1), in any case, with or without `application/` (RFC
+/// 7515, section 4.1.9).
 fn is_token_type(typ: &Json<'_>) -> bool {
     is_one_of(typ, "at+jwt")
 }

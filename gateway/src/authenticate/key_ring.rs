@@ -1,8 +1,9 @@
 //! The checked keys of all issuers, as one value that never changes.
 //!
-//! In: settings, and what the files they name hold. Out: a [`KeyRing`], or the fault as a sentence for the operator. A request takes a
-//! ring once and is judged by it to the end. A ring's generation is greater than that of every ring before it, so that what
-//! was remembered under one is not used under the next.
+//! In: settings, and what the files they name hold. Out: a [`KeyRing`], or the fault as a sentence
+//! for the operator. A request takes a ring once and is judged by it to the end. A ring's
+//! generation is greater than that of every ring before it, so that what was remembered under one
+//! is not used under the next.
 
 use std::sync::Arc;
 
@@ -120,8 +121,8 @@ impl KeyRing {
         self.issuers.iter().flat_map(Issuer::warnings).collect()
     }
 
-    /// The one issuer whose keys and rules judge this token. With one there is no choice; with several the token's `iss`, not yet
-    /// proven, picks the entry, whose keys then prove it or not.
+    /// The one issuer whose keys and rules judge this token. With one there is no choice; with
+    /// several the token's `iss`, not yet proven, picks the entry, whose keys then prove it or not.
     pub(super) fn issuer_of(&self, jws: &Jws<'_>) -> Result<&Issuer, Stop> {
         match self.issuers.as_slice() {
             [] => Err(Error::KeysUnavailable.into()),
@@ -179,8 +180,8 @@ impl IssuerKeys {
 }
 
 impl Issuer {
-    /// The key that has to have made the signature. The token's `kid` and `alg` choose among what the keys allow and can never
-    /// widen it (RFC 8725, sections 3.1 and 3.2).
+    /// The key that has to have made the signature. The token's `kid` and `alg` choose among what
+    /// the keys allow and can never widen it (RFC 8725, sections 3.1 and 3.2).
     pub(super) fn key_for(&self, jws: &Jws<'_>) -> Result<&Verifier, Stop> {
         let narrowed = self.algorithms.as_deref();
         if narrowed.is_some_and(|listed| !listed.contains(&jws.algorithm)) {
@@ -304,7 +305,8 @@ impl IssuerKeys {
     }
 }
 
-/// The bytes of a source on this machine. A file is read whole, if it is a regular one: a pipe would give its bytes only once.
+/// The bytes of a source on this machine. A file is read whole, if it is a regular one: a pipe
+/// would give its bytes only once.
 pub(super) fn read(source: &KeySource) -> Result<Zeroizing<Vec<u8>>, String> {
     match source {
         KeySource::Secret { bytes, .. } => Ok(bytes.clone()),

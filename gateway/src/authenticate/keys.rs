@@ -1,9 +1,11 @@
 //! Holds the ring in force and puts a new one in its place while requests run.
 //!
-//! In: a look at the files from time to time, and fetches. Out: the ring for the next request, behind one pointer that no request
-//! waits for. Each issuer stands alone: a broken file or a provider in trouble keeps its last good keys in force under the alarm
-//! `keys`, and keeps no other's change from being taken. Contents are compared, not times: a file restored from a backup, or swapped
-//! by a symlink within the same second, is seen. Fetched keys that could not be fetched again count for a day, then no more.
+//! In: a look at the files from time to time, and fetches. Out: the ring for the next request,
+//! behind one pointer that no request waits for. Each issuer stands alone: a broken file or a
+//! provider in trouble keeps its last good keys in force under the alarm `keys`, and keeps no
+//! other's change from being taken. Contents are compared, not times: a file restored from a
+//! backup, or swapped by a symlink within the same second, is seen. Fetched keys that could not be
+//! fetched again count for a day, then no more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -129,7 +131,8 @@ const STALE: u64 = 24 * 3600;
 const RETRY_MOST: u64 = 10;
 
 impl Keys {
-    /// Reads and checks every issuer's keys. Those that are fetched come later: a provider that is down stops no start.
+    /// Reads and checks every issuer's keys. Those that are fetched come later: a provider that is
+    /// down stops no start.
     ///
     /// # Errors
     /// All faults, each a sentence that says what is wrong, where, and what to do.
@@ -247,7 +250,8 @@ impl Keys {
         let mut last_asked: Option<Instant> = None;
         let mut due_at = Instant::now();
         loop {
-            // By whichever comes first: a clock that is set back must not keep old keys, nor a machine that slept.
+            // By whichever comes first: a clock that is set back must not keep old keys, nor a
+            // machine that slept.
             let now = if Instant::now() >= due_at {
                 due
             } else {
@@ -524,7 +528,8 @@ impl Watch {
 impl Watched {
     fn open(entry: &IssuerSettings) -> Result<Self, String> {
         if let KeySource::Url(url) | KeySource::Oidc(url) = &entry.keys {
-            // Roots that cannot be read are the operator's to mend now, not a provider's trouble later.
+            // Roots that cannot be read are the operator's to mend now, not a provider's trouble
+            // later.
             Client::new(entry.roots.as_deref()).check(url)?;
             return Ok(Self {
                 seen: Err(String::new()),

@@ -1,8 +1,10 @@
-//! Takes a logout token: how an OpenID provider says that a user has logged out there (OpenID Connect Back-Channel Logout 1.0).
+//! Takes a logout token: how an OpenID provider says that a user has logged out there (OpenID
+//! Connect Back-Channel Logout 1.0).
 //!
-//! In: the bytes of a token that somebody posted, the keys and rules of the issuer it names, and the time. Out: a
-//! [`VerifiedLogout`], or the first rule that is broken. It is signed by the keys that sign access tokens, so the two must never be
-//! taken for one another: a logout token has `events` and no `nonce`, an access token has no `events`.
+//! In: the bytes of a token that somebody posted, the keys and rules of the issuer it names, and
+//! the time. Out: a [`VerifiedLogout`], or the first rule that is broken. It is signed by the keys
+//! that sign access tokens, so the two must never be taken for one another: a logout token has
+//! `events` and no `nonce`, an access token has no `events`.
 //! Invariant: a `VerifiedLogout` is built in [`judge`] and nowhere else.
 
 use std::fmt;
@@ -15,7 +17,8 @@ use super::jws::Jws;
 use super::key_ring::{KeyRing, Stop};
 use super::settings::LogoutSettings;
 
-/// A logout that a configured issuer vouches for: its issuer, its id, and the user or the session or both.
+/// A logout that a configured issuer vouches for: its issuer, its id, and the user or the session
+/// or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VerifiedLogout {
     token: TokenFacts,
@@ -25,7 +28,8 @@ pub(crate) struct VerifiedLogout {
 /// Why a logout token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogoutFault {
-    /// As an access token would not be: its form, its key, its signature, its issuer or its audience.
+    /// As an access token would not be: its form, its key, its signature, its issuer or its
+    /// audience.
     Token(Reason),
     /// A `typ` that is neither `logout+jwt` nor `JWT`.
     Type,
@@ -51,7 +55,8 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How far `iat` may be from now, in seconds.
 pub(crate) const LOGOUT_WITHIN: u64 = 300;
 
-/// The longest name of a user, a session or a token that is kept. OpenID Connect allows a `sub` of 255.
+/// The longest name of a user, a session or a token that is kept. OpenID Connect allows a `sub`
+/// of 255.
 const NAME_MAX: usize = 1024;
 
 impl VerifiedLogout {
@@ -105,7 +110,8 @@ fn read(rules: &Rules<'_>, claims: &Json<'_>, now: u64) -> Result<VerifiedLogout
     if !matches!(claims, Json::Object(_)) {
         return Err(Reason::Malformed.into());
     }
-    // An issuer without a name is whoever holds the key: a logout is taken from one that is configured.
+    // An issuer without a name is whoever holds the key: a logout is taken from one that is
+    // configured.
     let iss = claims.get("iss").and_then(Json::text);
     if !rules
         .issuer

@@ -1,19 +1,25 @@
 //! Decides who a request speaks for, from its bearer token.
 //!
-//! In: what the route asks for (an `AuthMode`), the request's headers, and the time. Out: a [`Caller`]. Nothing here knows routes, paths or
-//! bodies, and nothing a request says chooses a key, an algorithm or a rule: those come from the configuration.
-//! Invariant: a [`VerifiedCaller`] exists only for a token whose signature a configured key has verified, whose every rule held, and whose
-//! time was checked for this very request, remembered or not.
+//! In: what the route asks for (an `AuthMode`), the request's headers, and the time. Out: a
+//! [`Caller`]. Nothing here knows routes, paths or bodies, and nothing a request says chooses a
+//! key, an algorithm or a rule: those come from the configuration.
+//! Invariant: a [`VerifiedCaller`] exists only for a token whose signature a configured key has
+//! verified, whose every rule held, and whose time was checked for this very request, remembered or
+//! not.
 //!
-//! A token's way, each step a file: `bearer` finds it, `cache` knows it from before or `jws` takes it apart (with `json`, which refuses names
-//! said twice), `key_ring` picks the issuer and the key, `algorithm` verifies the signature, `claims` judges what it says, with
-//! `tenants` and `confirmation`. `settings`, `rules_between`, `jwk`, `pem_keys`, `fetching`, `provider` and `keys` are how the ring
-//! comes to be and is swapped. A request waits for one thing alone: keys that are being fetched, and that for a second.
+//! A token's way, each step a file: `bearer` finds it, `cache` knows it from before or `jws` takes
+//! it apart (with `json`, which refuses names said twice), `key_ring` picks the issuer and the key,
+//! `algorithm` verifies the signature, `claims` judges what it says, with `tenants` and
+//! `confirmation`. `settings`, `rules_between`, `jwk`, `pem_keys`, `fetching`, `provider` and
+//! `keys` are how the ring comes to be and is swapped. A request waits for one thing alone: keys
+//! that are being fetched, and that for a second.
 //!
-//! RFC 6750 (bearer tokens), 7515 (JWS), 7517 (JWK), 7518 (algorithms), 7519 (JWT), 8037 (Ed25519), 8725 (best practice), 9068 (`at+jwt`).
-//! Signatures are verified by aws-lc-rs itself and not by jsonwebtoken: that one parses an RSA key anew for each token, takes its cryptography
-//! from a process-wide provider, lets `crit`, a missing `iss` or `aud` and a future `nbf` pass unless told otherwise, and caps no length.
-//! What is ours here is the reading and the rules, none of the cryptography.
+//! RFC 6750 (bearer tokens), 7515 (JWS), 7517 (JWK), 7518 (algorithms), 7519 (JWT), 8037 (Ed25519),
+//! 8725 (best practice), 9068 (`at+jwt`). Signatures are verified by aws-lc-rs itself and not by
+//! jsonwebtoken: that one parses an RSA key anew for each token, takes its cryptography from a
+//! process-wide provider, lets `crit`, a missing `iss` or `aud` and a future `nbf` pass unless told
+//! otherwise, and caps no length. What is ours here is the reading and the rules, none of the
+//! cryptography.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -95,8 +101,8 @@ impl Authenticator {
         }
     }
 
-    /// Who the request speaks for at `now`, in Unix seconds, over a connection whose client proved `certificate`. Waits where
-    /// keys have to be fetched first.
+    /// Who the request speaks for at `now`, in Unix seconds, over a connection whose client proved
+    /// `certificate`. Waits where keys have to be fetched first.
     ///
     /// # Errors
     /// The code the request is to be refused with.
@@ -113,7 +119,8 @@ impl Authenticator {
     /// The logout that a logout token tells of at `now`. Waits as [`Authenticator::verify`] does.
     ///
     /// # Errors
-    /// The first rule that is broken. Where logout tokens are not taken at all it is their audience.
+    /// The first rule that is broken. Where logout tokens are not taken at all it is their
+    /// audience.
     pub(crate) async fn verify_logout(
         &self,
         token: &[u8],
@@ -127,7 +134,8 @@ impl Authenticator {
         patiently(judge).await?
     }
 
-    /// The same over no connection and without waiting: keys that are not here are unavailable. For programs that serve nothing.
+    /// The same over no connection and without waiting: keys that are not here are unavailable. For
+    /// programs that serve nothing.
     ///
     /// # Errors
     /// As [`Authenticator::verify`].
@@ -219,7 +227,8 @@ async fn patiently<T>(judge: impl Fn() -> Result<T, Stop>) -> Result<T, Error> {
     judged.await.unwrap_or(Err(Error::KeysUnavailable))
 }
 
-/// Nothing the token says is believed before the line that verifies its signature, but for `iss` where several issuers are configured.
+/// Nothing the token says is believed before the line that verifies its signature, but for `iss`
+/// where several issuers are configured.
 fn verify_anew(ring: &KeyRing, token: &[u8], now: u64) -> Result<VerifiedCaller, Stop> {
     let jws = Jws::parse(token)?;
     let issuer = ring.issuer_of(&jws)?;

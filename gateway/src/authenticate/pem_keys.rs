@@ -1,7 +1,8 @@
 //! Reads public keys in PEM: `-----BEGIN PUBLIC KEY-----`, as `openssl pkey -pubout` writes them.
 //!
-//! In: the bytes of a file. Out: the numbers of each key (RFC 5280, section 4.1; RFC 8017, appendix A.1.1; RFC 5480; RFC 8410), for
-//! `jwk` to make ready: what a key is good for is judged in one place. A private key is refused by name: it has no business here.
+//! In: the bytes of a file. Out: the numbers of each key (RFC 5280, section 4.1; RFC 8017, appendix
+//! A.1.1; RFC 5480; RFC 8410), for `jwk` to make ready: what a key is good for is judged in one
+//! place. A private key is refused by name: it has no business here.
 
 use gapura_files::pem::{self, Kind};
 
@@ -133,7 +134,8 @@ mod tests {
         let found = read(ED.as_bytes()).unwrap();
         assert!(matches!(&found[..], [Numbers::Ed25519(x)] if x.len() == 32 && x[0] == 0xd7));
         assert_eq!(read(ED.repeat(2).as_bytes()).unwrap().len(), 2);
-        // As `cat` joins files without a last line end, and as an editor of another system saves them.
+        // As `cat` joins files without a last line end, and as an editor of another system saves
+        // them.
         assert_eq!(read(ED.trim_end().repeat(2).as_bytes()).unwrap().len(), 2);
         let marked = format!("\u{feff}{}", ED.replace('\n', "\r\n"));
         assert!(is_pem(marked.as_bytes()) && read(marked.as_bytes()).unwrap().len() == 1);

@@ -1,10 +1,11 @@
 //! What requests and the fetching of one issuer's keys tell each other.
 //!
-//! In: a request that needs keys which are not there; the end of each fetch. Out: whether to wait, and for how long. Fetching is one
-//! task's, so any number of requests ask for one fetch. A kid that a fetch did not bring is remembered for a short while, so that it
-//! is refused without asking again; one that was asked for while a fetch ran is not, since the answer may be older than the key.
-//! Bounds: 64 requests wait, each a second; 256 kids are remembered. What doesn't fit is `keys_unavailable`, never `token_invalid`:
-//! nobody has said that such a token is bad.
+//! In: a request that needs keys which are not there; the end of each fetch. Out: whether to wait,
+//! and for how long. Fetching is one task's, so any number of requests ask for one fetch. A kid
+//! that a fetch did not bring is remembered for a short while, so that it is refused without asking
+//! again; one that was asked for while a fetch ran is not, since the answer may be older than the
+//! key. Bounds: 64 requests wait, each a second; 256 kids are remembered. What doesn't fit is
+//! `keys_unavailable`, never `token_invalid`: nobody has said that such a token is bad.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -95,7 +96,8 @@ impl Provider {
         self.asked.notified().await;
     }
 
-    /// Whether anything that was asked for is still not known; what is known is asked for no longer.
+    /// Whether anything that was asked for is still not known; what is known is asked for no
+    /// longer.
     pub(super) fn still_asks(&self, is_known: impl Fn(&str) -> bool) -> bool {
         let mut kids = self.kids.lock().unwrap_or_else(PoisonError::into_inner);
         kids.pending.retain(|kid| !is_known(kid));

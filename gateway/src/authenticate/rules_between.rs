@@ -1,7 +1,8 @@
 //! What must hold of each issuer, and between them, before any token is judged.
 //!
-//! In: the settings of all issuers. Out: every fault, with the issuer it is of. With several issuers the weakest decides what all
-//! are worth, unless each is told whom it may speak for: that is why a list without `tenants` is refused and not warned of.
+//! In: the settings of all issuers. Out: every fault, with the issuer it is of. With several
+//! issuers the weakest decides what all are worth, unless each is told whom it may speak for: that
+//! is why a list without `tenants` is refused and not warned of.
 
 use super::settings::{IssuerSettings, KeySource};
 use super::tenants::Tenants;

@@ -1,7 +1,8 @@
-//! What a token was granted: `scope` (RFC 8693, section 4.2: words parted by blanks) or `scp`, which some issuers write instead,
-//! each as a text or a list.
+//! What a token was granted: `scope` (RFC 8693, section 4.2: words parted by blanks) or `scp`,
+//! which some issuers write instead, each as a text or a list.
 //!
-//! In: the two claims. Out: [`Scopes`], or a refusal: a rule may deny by a scope, so one that can't be read is never left out.
+//! In: the two claims. Out: [`Scopes`], or a refusal: a rule may deny by a scope, so one that can't
+//! be read is never left out.
 
 use super::error::Reason;
 use super::json::Json;

@@ -1,6 +1,8 @@
-//! What the token stage is told: whose tokens count, with which keys, and which claims hold the facts.
+//! What the token stage is told: whose tokens count, with which keys, and which claims hold the
+//! facts.
 //!
-//! Made by the configuration, checked when the keys are loaded. Neither `Debug` nor an error ever shows a secret.
+//! Made by the configuration, checked when the keys are loaded. Neither `Debug` nor an error ever
+//! shows a secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +21,8 @@ use super::tenants::Tenants;
 /// The whole of the token stage's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whose tokens are taken. With one entry its `issuer` may be left open; with several a token's `iss` picks the entry.
+    /// Whose tokens are taken. With one entry its `issuer` may be left open; with several a token's
+    /// `iss` picks the entry.
     pub issuers: Vec<IssuerSettings>,
     /// How far the clocks of an issuer and of this machine may be apart, in whole seconds.
     pub leeway: Duration,
@@ -43,7 +46,8 @@ pub struct LogoutSettings {
 pub struct IssuerSettings {
     /// What `iss` must be.
     pub issuer: Option<IssuerName>,
-    /// What `aud` must name at least one of (RFC 7519, section 4.1.3); empty: `aud` is not looked at.
+    /// What `aud` must name at least one of (RFC 7519, section 4.1.3); empty: `aud` is not looked
+    /// at.
     pub audience: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
@@ -82,7 +86,8 @@ pub enum KeySource {
     JwksFile(PathBuf),
     /// Where a JWK set is fetched.
     Url(Url),
-    /// The issuer whose metadata says where its JWK set is (OpenID Connect Discovery 1.0, section 4).
+    /// The issuer whose metadata says where its JWK set is (OpenID Connect Discovery 1.0, section
+    /// 4).
     Oidc(Url),
 }
 

@@ -1,8 +1,10 @@
 //! Which companies an issuer may speak for.
 //!
-//! In: what the operator said of each issuer. Out: for each one a test that a company passes or not. With several issuers one that
-//! is not told its companies could speak for those of every other: whoever runs the weakest would own them all.
-//! Invariant: a company that some list names is spoken for by the issuers that name it and by no `"*"`.
+//! In: what the operator said of each issuer. Out: for each one a test that a company passes or
+//! not. With several issuers one that is not told its companies could speak for those of every
+//! other: whoever runs the weakest would own them all.
+//! Invariant: a company that some list names is spoken for by the issuers that name it and by no
+//! `"*"`.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! How clients come in: TLS, their certificates, and what proxies in front say of them.
 //!
-//! In: the layers. Out: a value for each, with every mistake noted in the layers. A setting that could not do what it says, because
-//! another is missing, is refused.
+//! In: the layers. Out: a value for each, with every mistake noted in the layers. A setting that
+//! could not do what it says, because another is missing, is refused.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -108,7 +108,8 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "must be a whole number from 1 on".to_owned())
 }
 
-/// Bytes in a second, over half a minute, that a client may not fall below in a body; 0 asks for none.
+/// Bytes in a second, over half a minute, that a client may not fall below in a body; 0 asks for
+/// none.
 const BODY_RATE: u64 = 240;
 
 /// The least that a client moves of a body.

@@ -1,7 +1,8 @@
 //! One entry of the list `issuers`, and what must hold between all of them.
 //!
-//! In: the list as it stands in the file. Out: the settings of each issuer, or every fault with its line and column. What restricts
-//! is never empty: an empty list could be read as "nobody" by one reader and as "no restriction" by the next.
+//! In: the list as it stands in the file. Out: the settings of each issuer, or every fault with its
+//! line and column. What restricts is never empty: an empty list could be read as "nobody" by one
+//! reader and as "no restriction" by the next.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
 //! What `explain` is asked: which plugin would serve this request, and why.
 //!
-//! In: the subcommand's own arguments, and those settings that decide it. Out: an [`Explain`], with every mistake noted in the layers.
+//! In: the subcommand's own arguments, and those settings that decide it. Out: an [`Explain`], with
+//! every mistake noted in the layers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! What `--check` is asked of the plugin files alone: are they good, and do they differ from what is in force.
+//! What `--check` is asked of the plugin files alone: are they good, and do they differ from what
+//! is in force.
 //!
-//! In: the layers. Out: a [`PluginFiles`], which needs nothing but the folder, or, to compare, the folder and the admin side; every
-//! mistake is noted in the layers.
+//! In: the layers. Out: a [`PluginFiles`], which needs nothing but the folder, or, to compare, the
+//! folder and the admin side; every mistake is noted in the layers.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -27,7 +28,8 @@ pub struct PluginFiles {
     pub(crate) running: Option<AdminSide>,
 }
 
-/// Whether the plugin files alone are asked about; `admin` is where the operator's side is unless told otherwise.
+/// Whether the plugin files alone are asked about; `admin` is where the operator's side is unless
+/// told otherwise.
 pub(super) fn read(
     layers: &mut Layers,
     check: bool,
@@ -75,8 +77,8 @@ pub(super) fn read(
     )
 }
 
-/// Notes what is wrong with the plugin files where the settings are wrong too: whoever mends the one wants to know of the other. The
-/// trust domain is not known here.
+/// Notes what is wrong with the plugin files where the settings are wrong too: whoever mends the
+/// one wants to know of the other. The trust domain is not known here.
 pub(super) fn look_further(layers: &mut Layers) {
     let Some(folder) = layers.one("plugin-dir") else {
         return;

@@ -1,7 +1,9 @@
-//! Whose tokens count: the list `issuers` of the file, or the flags, which are short for a list of one.
+//! Whose tokens count: the list `issuers` of the file, or the flags, which are short for a list of
+//! one.
 //!
-//! The sources of keys are alternatives, so the strongest layer that names one decides. Whether a file holds good keys, and
-//! whether two entries get in each other's way, is for the token stage to say.
+//! The sources of keys are alternatives, so the strongest layer that names one decides. Whether a
+//! file holds good keys, and whether two entries get in each other's way, is for the token stage to
+//! say.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -131,7 +133,8 @@ pub(super) fn show(issuer: &IssuerSettings) -> serde_json::Value {
     })
 }
 
-/// The one source of keys that flags, variables or top-level keys of the file name; the outer `None` is a problem.
+/// The one source of keys that flags, variables or top-level keys of the file name; the outer
+/// `None` is a problem.
 #[allow(clippy::option_option)]
 fn source(
     layers: &mut Layers,

@@ -1,5 +1,5 @@
-//! The settings in force and where each came from, as the admin side and `--check` show them: of secrets only that, and where,
-//! they are.
+//! The settings in force and where each came from, as the admin side and `--check` show them: of
+//! secrets only that, and where, they are.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! What the gateway answers at its own paths, and why.
 //!
-//! In: the path, and the request that is asked about. Out: the steps of its explanation, in the order in which the pipeline takes
-//! them. No plugin, no host and no rule has a say here.
+//! In: the path, and the request that is asked about. Out: the steps of its explanation, in the
+//! order in which the pipeline takes them. No plugin, no host and no rule has a say here.
 
 use gapura_protocol::envelope::Code;
 use http::Method;

@@ -1,7 +1,7 @@
 //! `POST /explain` on the operator's side: by the tables, keys and lists that are in force.
 //!
-//! In: a question, one JSON object. Out: the same object as `gapura-gateway explain --json` prints, or every fault of the question.
-//! Keys that are being fetched are not waited for.
+//! In: a question, one JSON object. Out: the same object as `gapura-gateway explain --json` prints,
+//! or every fault of the question. Keys that are being fetched are not waited for.
 
 use std::net::{IpAddr, Ipv4Addr};
 

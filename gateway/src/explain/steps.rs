@@ -1,7 +1,7 @@
 //! Each decision on the way of a request, by the very functions that serve.
 //!
-//! In: a request that somebody asks about, and what decides it. Out: an [`Explanation`]. Nothing is sent. What a caller is never told,
-//! the rule that refuses and its line, stands here.
+//! In: a request that somebody asks about, and what decides it. Out: an [`Explanation`]. Nothing is
+//! sent. What a caller is never told, the rule that refuses and its line, stands here.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,8 +43,9 @@ impl Explanation {
         self.steps.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The same for programs: the steps with their stage, the plugin, whether the path is one of the gateway's own, and the code of a
-    /// refusal, `null` for a request that goes on or is answered.
+    /// The same for programs: the steps with their stage, the plugin, whether the path is one of
+    /// the gateway's own, and the code of a refusal, `null` for a request that goes on or is
+    /// answered.
     #[must_use]
     pub(super) fn to_json(&self) -> Value {
         let steps: Vec<Value> = self

@@ -1,8 +1,9 @@
 //! The contracts of all plugins.
 //!
-//! In: what an instance served, or why that is none. Out: whether the instance keeps to its plugin's contract in force; and for
-//! the document of all plugins, the operator's side and the metrics, what is in force. To judge takes time and is for a thread of
-//! its own, one at a time; to look never waits for that.
+//! In: what an instance served, or why that is none. Out: whether the instance keeps to its
+//! plugin's contract in force; and for the document of all plugins, the operator's side and the
+//! metrics, what is in force. To judge takes time and is for a thread of its own, one at a time; to
+//! look never waits for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -55,7 +56,8 @@ pub(crate) struct Asked {
 const TOLD: usize = 5;
 
 impl Book {
-    /// What was in force when the last program with this state directory ended; without one, nothing is yet.
+    /// What was in force when the last program with this state directory ended; without one,
+    /// nothing is yet.
     ///
     /// # Errors
     /// A sentence for each contract that was kept and can't be read.
@@ -79,7 +81,8 @@ impl Book {
         })))
     }
 
-    /// Whether the instance keeps to the contract in force. Takes as long as two documents take to be read and compared.
+    /// Whether the instance keeps to the contract in force. Takes as long as two documents take to
+    /// be read and compared.
     pub(crate) fn judge(&self, plugin: &Plugin, asked: Asked) -> bool {
         let judging = &self.0.judging;
         let _alone = judging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +137,8 @@ impl Book {
         fits
     }
 
-    /// Tells why an instance's document could not be read this time, which changes nothing of what is in force.
+    /// Tells why an instance's document could not be read this time, which changes nothing of what
+    /// is in force.
     pub(crate) fn in_vain(&self, plugin: &Plugin, at: &str, why: String) {
         let terms = Terms {
             is_believed: false,
@@ -308,8 +312,9 @@ impl Book {
     }
 }
 
-/// What a contract breaks of the one in force. That one was read when it came into force, but perhaps by an earlier version of
-/// this program, which took what this one does not: what it breaks of that nobody can tell.
+/// What a contract breaks of the one in force. That one was read when it came into force, but
+/// perhaps by an earlier version of this program, which took what this one does not: what it breaks
+/// of that nobody can tell.
 fn broken_by(before: &InForce, document: &Document) -> Vec<Finding> {
     match Document::read(&before.bytes) {
         Ok(before) => compare(&before, document),

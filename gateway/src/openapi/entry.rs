@@ -1,9 +1,11 @@
 //! One plugin's contract: the one in force, and those that its instances served besides.
 //!
-//! In: each contract that an instance serves, with what it breaks of the one in force. Out: whether the instance keeps to it. A
-//! contract that breaks nothing takes the place of the one in force; one that does takes it too, unless such instances are kept
-//! out. What has been in force once breaks nothing later, so that instances of two versions may run side by side. Until an
-//! instance has spoken that runs what the plugin's file says, the one in force is a guess, and gives way to that one's.
+//! In: each contract that an instance serves, with what it breaks of the one in force. Out: whether
+//! the instance keeps to it. A contract that breaks nothing takes the place of the one in force;
+//! one that does takes it too, unless such instances are kept out. What has been in force once
+//! breaks nothing later, so that instances of two versions may run side by side. Until an instance
+//! has spoken that runs what the plugin's file says, the one in force is a guess, and gives way to
+//! that one's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +25,8 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     digest
 }
 
-/// So many contracts are remembered of each kind: more versions of one plugin do not run side by side.
+/// So many contracts are remembered of each kind: more versions of one plugin do not run side by
+/// side.
 const REMEMBERED: usize = 16;
 
 /// A contract that is in force.
@@ -114,7 +117,8 @@ impl Entry {
         self.changed = false;
     }
 
-    /// Whether an instance with this contract keeps to the one in force, if that is known without looking into it.
+    /// Whether an instance with this contract keeps to the one in force, if that is known without
+    /// looking into it.
     pub(super) fn known(&mut self, digest: &Digest, terms: Terms<'_>) -> Option<bool> {
         let in_force = self.in_force.as_ref()?;
         if in_force.digest == *digest {
@@ -133,7 +137,8 @@ impl Entry {
         is_refused.then_some(false)
     }
 
-    /// Takes a contract that breaks `findings` of the one in force; whether its instance keeps to what is in force now.
+    /// Takes a contract that breaks `findings` of the one in force; whether its instance keeps to
+    /// what is in force now.
     pub(super) fn take(
         &mut self,
         contract: InForce,
@@ -169,7 +174,8 @@ impl Entry {
         (true, News::Breaks(false))
     }
 
-    /// Its contract can't be used; whether its instance may serve all the same, and whether that is news. What was in force stays.
+    /// Its contract can't be used; whether its instance may serve all the same, and whether that is
+    /// news. What was in force stays.
     pub(super) fn broken(&mut self, why: String, terms: Terms<'_>) -> (bool, bool) {
         let is_news = self.fault.as_ref() != Some(&why);
         self.fault = Some(why);
@@ -268,7 +274,8 @@ mod tests {
         let both = [[1; 32], [2; 32]];
         entry.take(contract(1), vec![], terms(true, true, &both[..1]));
         entry.take(contract(2), vec![], terms(false, true, &both));
-        // The older instance is asked again and again; seen from the newer contract its own lacks something.
+        // The older instance is asked again and again; seen from the newer contract its own lacks
+        // something.
         assert_eq!(entry.known(&[1; 32], terms(true, true, &both)), Some(true));
         assert_eq!(mark(&entry), 2);
         // Nobody serves the newer one any more.

@@ -1,8 +1,9 @@
 //! The contracts in force, kept in `--state-dir` over a restart: a file a plugin.
 //!
-//! In: what is in force of a plugin, whenever that has changed. Out: the same at the next start, so that what a restart brings is
-//! compared with what was there before. A file is one line of JSON and below it the document, byte for byte as the plugin served
-//! it; it is there whole or not at all. What can't be read stops a start: without it any contract would be taken once.
+//! In: what is in force of a plugin, whenever that has changed. Out: the same at the next start, so
+//! that what a restart brings is compared with what was there before. A file is one line of JSON
+//! and below it the document, byte for byte as the plugin served it; it is there whole or not at
+//! all. What can't be read stops a start: without it any contract would be taken once.
 
 use std::fs;
 use std::io;

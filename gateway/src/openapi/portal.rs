@@ -1,7 +1,8 @@
 //! Answers for the document of all plugins.
 //!
-//! In: who asks. Out: the document as they may see it, made on another thread where it has to be made; or that too many ask at a
-//! time. Whoever has it already is told so (RFC 9110, section 13.1.2).
+//! In: who asks. Out: the document as they may see it, made on another thread where it has to be
+//! made; or that too many ask at a time. Whoever has it already is told so (RFC 9110, section
+//! 13.1.2).
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,8 @@ struct Shared {
     limit: Arc<RateLimit>,
 }
 
-/// How often one company, or where nobody is known one address, may have it: so many times in so many seconds, and so many at once.
+/// How often one company, or where nobody is known one address, may have it: so many times in so
+/// many seconds, and so many at once.
 const OFTEN: (u64, u64, u64) = (600, 60, 120);
 
 /// How often one may have it; none if [`OFTEN`] made no limit.

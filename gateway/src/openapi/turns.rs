@@ -1,7 +1,8 @@
 //! Whose turn it is to have work done on another thread.
 //!
-//! In: work for the processor. Out: what it came to, or that too many wait for theirs. It is done by a few threads at a time,
-//! whoever asked and has gone since: a place among them belongs to the work and not to who asked for it.
+//! In: work for the processor. Out: what it came to, or that too many wait for theirs. It is done
+//! by a few threads at a time, whoever asked and has gone since: a place among them belongs to the
+//! work and not to who asked for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -73,7 +74,8 @@ mod tests {
 
     use super::*;
 
-    /// Work that is done once the gate is open; how many are at it, and how many ever were at a time.
+    /// Work that is done once the gate is open; how many are at it, and how many ever were at a
+    /// time.
     #[derive(Default)]
     struct Gate {
         open: Mutex<bool>,

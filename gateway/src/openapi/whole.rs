@@ -1,8 +1,9 @@
 //! The document of all plugins, as one table of plugins and the contracts in force make it.
 //!
-//! In: both. Out: each plugin's part, made once; and views of the whole, one for each choice of operations that callers may see.
-//! A part is kept for as long as its plugin, its contract and the mounts within its own are the same, whatever becomes of the
-//! others. Callers with the same rights have the same view, so that there are few of them; the last ones are kept.
+//! In: both. Out: each plugin's part, made once; and views of the whole, one for each choice of
+//! operations that callers may see. A part is kept for as long as its plugin, its contract and the
+//! mounts within its own are the same, whatever becomes of the others. Callers with the same rights
+//! have the same view, so that there are few of them; the last ones are kept.
 //! Invariant: an operation that a caller's rules leave no request for is in no view of theirs.
 
 use std::collections::{HashMap, VecDeque};
@@ -223,7 +224,8 @@ fn part(document: &Document, plugin: &Arc<Plugin>, table: &Table<Running>) -> Pa
     Part::of(document, &site)
 }
 
-/// Whether a header of a client's reaches the plugin, and is one that a contract speaks of (OpenAPI 3.1, section 4.8.12.1).
+/// Whether a header of a client's reaches the plugin, and is one that a contract speaks of (OpenAPI
+/// 3.1, section 4.8.12.1).
 fn passes(plugin: &Plugin, name: &str) -> bool {
     let Ok(name) = HeaderName::try_from(name) else {
         return false;

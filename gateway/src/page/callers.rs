@@ -1,4 +1,5 @@
-//! The page's section of callers: whose tokens are refused and why, whose keys count, who asks most, and who is not welcome.
+//! The page's section of callers: whose tokens are refused and why, whose keys count, who asks
+//! most, and who is not welcome.
 
 use std::time::Instant;
 

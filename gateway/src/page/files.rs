@@ -1,4 +1,5 @@
-//! The page's section of files: what stands in the folder, what is in force of it, and what a reload changed.
+//! The page's section of files: what stands in the folder, what is in force of it, and what a
+//! reload changed.
 
 use gapura_protocol::clock::unix;
 use serde::Serialize;
@@ -125,7 +126,8 @@ impl FileFacts {
     }
 }
 
-/// Each mount that lies in another: what is below it goes to the one, never to the other. All lie in `/`, which is not told.
+/// Each mount that lies in another: what is below it goes to the one, never to the other. All lie
+/// in `/`, which is not told.
 fn shadowed(table: &Table<Running>) -> Vec<Shadowed> {
     let plugins = table.plugins().iter();
     plugins

@@ -1,8 +1,9 @@
 //! What the gateway says on the operator's page: its plugins, its files, its callers.
 //!
-//! In: the tables, lists and keys in force, and a quarter of an hour of the counters. Out: a [`Facts`] document, made while somebody
-//! looks, at most once a second, on the control thread. Invariant: no token, secret or injected value is in it, and a company's id only
-//! where the operator wants that.
+//! In: the tables, lists and keys in force, and a quarter of an hour of the counters. Out: a
+//! [`Facts`] document, made while somebody looks, at most once a second, on the control thread.
+//! Invariant: no token, secret or injected value is in it, and a company's id only where the
+//! operator wants that.
 
 mod callers;
 mod files;

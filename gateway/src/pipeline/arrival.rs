@@ -1,4 +1,5 @@
-//! How a request, or a head that is none, begins: its record, its id, whose it is, and which page is behind it.
+//! How a request, or a head that is none, begins: its record, its id, whose it is, and which page
+//! is behind it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,8 +29,8 @@ use super::Pipeline;
 use super::visit::Visit;
 
 impl Pipeline {
-    /// Begins a request's way; its record carries its id: the client's where it is one (rule 4 of CONTRACT section 4), and its place in
-    /// its trace.
+    /// Begins a request's way; its record carries its id: the client's where it is one (rule 4 of
+    /// CONTRACT section 4), and its place in its trace.
     pub(super) fn begin<'a>(
         &self,
         client: &'a Client,
@@ -72,7 +73,8 @@ impl Pipeline {
     /// Answers a head that is no request, as any request is: with one answer and one record.
     pub(crate) fn refuse(&self, client: &Client, refusal: Refusal) -> Response<Body> {
         let Refusal { kind, reason, seen } = refusal;
-        // Without a readable request line there is no method either, and the log must not tell of one.
+        // Without a readable request line there is no method either, and the log must not tell of
+        // one.
         let method = seen.method.or_else(|| Method::from_bytes(b"-").ok());
         let none = HeaderMap::new();
         let peer = client.address(&none, |_| false).text;
@@ -99,7 +101,8 @@ impl Pipeline {
         response
     }
 
-    /// A request that was refused before its path was looked up still reached a mount, and its page may read why.
+    /// A request that was refused before its path was looked up still reached a mount, and its page
+    /// may read why.
     pub(super) fn find_page(&self, page: &mut Page, path: &[u8]) {
         let table = self.registry.load();
         if page.is_known()
@@ -110,7 +113,8 @@ impl Pipeline {
         }
     }
 
-    /// What a client that came by https is told to do from now on (RFC 6797, section 7.2: nothing is said over http).
+    /// What a client that came by https is told to do from now on (RFC 6797, section 7.2: nothing
+    /// is said over http).
     fn hsts(&self, client: &Client, headers: &HeaderMap) -> Option<HeaderValue> {
         let hsts = self.settings.hsts.as_ref()?;
         let proto = client.proto(headers, |ip| self.settings.is_proxy(ip));

@@ -1,4 +1,5 @@
-//! Who asks, and whether they may: the stages between a request's path and its permit, with what is recorded and told of them.
+//! Who asks, and whether they may: the stages between a request's path and its permit, with what is
+//! recorded and told of them.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! How a request ends: what of a plugin's answer may leave, or a refusal; with the marks that every answer of the door bears.
+//! How a request ends: what of a plugin's answer may leave, or a refusal; with the marks that every
+//! answer of the door bears.
 
 use gapura_protocol::envelope::{Code, with_id};
 use gapura_transport::body::Body;
@@ -97,11 +98,13 @@ impl Pipeline {
             Ok(answer) => answer.status() != StatusCode::SWITCHING_PROTOCOLS && phase != Phase::Run,
             Err(rejection) => rejection.ends_connection() || phase != Phase::Run,
         };
-        // A stream of HTTP/2 ends alone; a worker that a panic was caught in is not to be trusted with the others.
+        // A stream of HTTP/2 ends alone; a worker that a panic was caught in is not to be trusted
+        // with the others.
         let ends = ends && (visit.http1 || matches!(result, Err(Rejection::Panic)));
         let mut response = match result {
             Ok(answer) => {
-                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its code.
+                // A refusal of the sidecar's in gRPC's form has the status of any refusal with its
+                // code.
                 let made = exchange.record.code.map(Code::status);
                 exchange.record.status = made.unwrap_or(answer.status()).as_u16();
                 let answer = with_id(answer, &exchange.record.request_id);

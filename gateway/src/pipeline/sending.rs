@@ -1,4 +1,5 @@
-//! What goes to the plugin: the head, a copy for a canary, and the place among those that are under way.
+//! What goes to the plugin: the head, a copy for a canary, and the place among those that are under
+//! way.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ impl Pipeline {
         }
     }
 
-    /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of such requests.
+    /// The request as its plugin may see it; and its copy, where the plugin's file wants copies of
+    /// such requests.
     pub(super) fn outgoing(
         &self,
         origin: &Origin<'_>,
@@ -94,7 +96,8 @@ impl Pipeline {
         Ok((outgoing, copy))
     }
 
-    /// A copy for the canary, which stands in the request's trace beside what is sent to the plugin.
+    /// A copy for the canary, which stands in the request's trace beside what is sent to the
+    /// plugin.
     fn copy(&self, (canary, at): (&Canary, &AtCanary), origin: &Origin<'_>) -> Option<Prepared> {
         if !canary.mirror {
             return None;
@@ -130,8 +133,9 @@ impl Pipeline {
         })
     }
 
-    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes until it has gone out. The copy goes
-    /// when its original does: a plugin that is full costs its canary nothing.
+    /// The plugin's answer, once it was the company's turn to ask; and the place that this takes
+    /// until it has gone out. The copy goes when its original does: a plugin that is full costs its
+    /// canary nothing.
     pub(super) async fn send(
         &self,
         origin: &Origin<'_>,

@@ -102,7 +102,8 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the caller's company.
+/// Where a permitted request goes: to its plugin, or to the plugin's canary if that takes the
+/// caller's company.
 pub(super) fn bound(route: &Reached<'_>, permit: Permit) -> (Permit, Arc<Cluster>) {
     let company = permit.caller().map(VerifiedCaller::tenant);
     let chosen = route

@@ -1,8 +1,9 @@
-//! What a client is told of its limits: `RateLimit` and `RateLimit-Policy`, as draft-ietf-httpapi-ratelimit-headers has them.
+//! What a client is told of its limits: `RateLimit` and `RateLimit-Policy`, as
+//! draft-ietf-httpapi-ratelimit-headers has them.
 //!
-//! In: a limit and what is left of its bucket. Out: one member of each list, on a line of its own, so that what a plugin says of
-//! limits of its own stands beside it. `t` is the time until one more request may pass, which is what `Retry-After` says where
-//! none may now.
+//! In: a limit and what is left of its bucket. Out: one member of each list, on a line of its own,
+//! so that what a plugin says of limits of its own stands beside it. `t` is the time until one more
+//! request may pass, which is what `Retry-After` says where none may now.
 
 use std::sync::Arc;
 

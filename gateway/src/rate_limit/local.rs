@@ -1,12 +1,15 @@
 //! The buckets of this program: one table for all its workers, without a lock.
 //!
-//! In: whose bucket, the quota, the time. Out: the verdict. A bucket is two numbers, the hash of whose it is and the moment at which
-//! it is full again. The hash finds a set of sixteen of them, of which any may be its own. One whose moment has passed says no more
-//! than none at all, so it is free for the next who needs room: nothing is ever tidied, and what is remembered never grows over
-//! 64 MiB, which a set of memory pages that were never needed is not part of. Four million buckets find room at a time; beyond
-//! that the one of a full set that owes least is given up, which at worst lets its owner begin anew.
-//! Invariant: whatever several workers do at once, each request is counted in some bucket; in the moment in which a bucket changes
-//! hands it may be counted in the one of who had it, or comes to have it, and in no other moment.
+//! In: whose bucket, the quota, the time. Out: the verdict. A bucket is two numbers, the hash of
+//! whose it is and the moment at which it is full again. The hash finds a set of sixteen of them,
+//! of which any may be its own. One whose moment has passed says no more than none at all, so it is
+//! free for the next who needs room: nothing is ever tidied, and what is remembered never grows
+//! over 64 MiB, which a set of memory pages that were never needed is not part of. Four million
+//! buckets find room at a time; beyond that the one of a full set that owes least is given up,
+//! which at worst lets its owner begin anew.
+//! Invariant: whatever several workers do at once, each request is counted in some bucket; in the
+//! moment in which a bucket changes hands it may be counted in the one of who had it, or comes to
+//! have it, and in no other moment.
 
 use std::array::from_fn;
 use std::collections::hash_map::RandomState;
@@ -107,7 +110,8 @@ impl Set {
         found.map(|(_, full_at)| full_at)
     }
 
-    /// The bucket of this name: the one it has, or one that says nothing any more, or else the one that owes least.
+    /// The bucket of this name: the one it has, or one that says nothing any more, or else the one
+    /// that owes least.
     fn claim(&self, name: u64, now: u64) -> &AtomicU64 {
         for _ in 0..TRIES {
             if let Some(full_at) = self.find(name) {
@@ -222,7 +226,8 @@ mod tests {
         assert_eq!(passed.into_inner(), 1000);
     }
 
-    /// A million companies, each with a debt; and a second million an hour later, in the same memory.
+    /// A million companies, each with a debt; and a second million an hour later, in the same
+    /// memory.
     #[test]
     fn a_million_companies_are_each_counted_and_take_no_more_memory_than_said() {
         let (store, quota) = (LocalStore::default(), Quota::new(2, 60, 2).unwrap());
@@ -261,7 +266,8 @@ mod tests {
         assert_eq!(size_of::<Page>(), 4096);
     }
 
-    /// Printed, not asserted but for what would show a mistake of kind: `cargo nextest run --no-capture a_decision_costs`.
+    /// Printed, not asserted but for what would show a mistake of kind: `cargo nextest run
+    /// --no-capture a_decision_costs`.
     #[test]
     fn a_decision_costs_little() {
         let (store, quota) = (

@@ -1,10 +1,13 @@
-//! Whether a permitted request is within what its caller may send: the plugin's limit, and the company's over all plugins.
+//! Whether a permitted request is within what its caller may send: the plugin's limit, and the
+//! company's over all plugins.
 //!
-//! In: the two limits, who asks, from where, and the time. Out: [`Passed`], with what is left for the client to read, or an
-//! [`Exceeded`] that says when to come again. What one limit grants and the other refuses is given back. A limit that only watches
-//! (`shadow`) is counted like any other, and tells nobody but the operator. Nothing here reads a header or knows an answer.
+//! In: the two limits, who asks, from where, and the time. Out: [`Passed`], with what is left for
+//! the client to read, or an [`Exceeded`] that says when to come again. What one limit grants and
+//! the other refuses is given back. A limit that only watches (`shadow`) is counted like any other,
+//! and tells nobody but the operator. Nothing here reads a header or knows an answer.
 //!
-//! `quota` is the arithmetic, `store` the seam to who remembers, `local` this program's memory, `fields` what the client is told.
+//! `quota` is the arithmetic, `store` the seam to who remembers, `local` this program's memory,
+//! `fields` what the client is told.
 //! Invariant: all workers draw on one allowance, which no reload refills.
 
 mod fields;
@@ -113,7 +116,8 @@ impl Limiter {
         self.left(limit, Owner::Plugin(plugin.name.as_str()), company, now)
     }
 
-    /// What is left to a company of the limit of its own file; none where that does not count the company as one.
+    /// What is left to a company of the limit of its own file; none where that does not count the
+    /// company as one.
     pub(crate) fn left_of_own(
         &self,
         limit: &RateLimit,
@@ -208,7 +212,8 @@ impl Asks<'_> {
         })
     }
 
-    /// The plugin's limit first: the company's is the larger one as a rule, and what it gives is given back less often.
+    /// The plugin's limit first: the company's is the larger one as a rule, and what it gives is
+    /// given back less often.
     fn drawn(&self) -> impl Iterator<Item = Drawn<'_>> {
         let company = self.company.as_ref().zip(self.caller);
         let company = company.map(|(limit, caller)| Drawn {
@@ -222,7 +227,8 @@ impl Asks<'_> {
         self.own().into_iter().chain(company)
     }
 
-    /// Whom a limit counts. Where nobody was proven no file asks for anything but the address; it is the narrowest in any case.
+    /// Whom a limit counts. Where nobody was proven no file asks for anything but the address; it
+    /// is the narrowest in any case.
     fn counted_by(&self, key: LimitKey) -> Who<'_> {
         match (key, self.caller) {
             (LimitKey::Ip, _) | (_, None) => Who::Address(self.client),

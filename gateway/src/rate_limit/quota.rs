@@ -1,9 +1,12 @@
-//! How much may pass in which time: a bucket that refills steadily, kept as one number (GCRA, ITU-T I.371).
+//! How much may pass in which time: a bucket that refills steadily, kept as one number (GCRA, ITU-T
+//! I.371).
 //!
-//! In: a quota, the moment at which the bucket will be full again, and the time. Out: whether one more request may pass, what is
-//! left, and the bucket's next moment. Nanoseconds of one clock throughout; a moment that has passed says: full. Nothing here
-//! knows who asks, or where a bucket is kept: a store elsewhere does the same arithmetic.
-//! Invariant: however many ask, no more passes in any span than a full bucket and what refills in it.
+//! In: a quota, the moment at which the bucket will be full again, and the time. Out: whether one
+//! more request may pass, what is left, and the bucket's next moment. Nanoseconds of one clock
+//! throughout; a moment that has passed says: full. Nothing here knows who asks, or where a bucket
+//! is kept: a store elsewhere does the same arithmetic.
+//! Invariant: however many ask, no more passes in any span than a full bucket and what refills in
+//! it.
 
 use std::num::NonZeroU64;
 
@@ -34,15 +37,16 @@ pub(crate) enum Verdict {
     Refused(Left),
 }
 
-/// A bucket that takes longer to refill would keep its number from fitting, and no operator would see it full again.
+/// A bucket that takes longer to refill would keep its number from fitting, and no operator would
+/// see it full again.
 const WHOLE_MAX: u64 = 367 * 86_400 * SECOND;
 
 const SECOND: u64 = 1_000_000_000;
 
 impl Quota {
-    /// A bucket of `burst` requests that refills at `requests` in `per_s` seconds, a fraction of a nanosecond slower rather than
-    /// faster; `None` where a number is 0, where more than one would refill in a nanosecond, or where all of it takes more than a
-    /// year.
+    /// A bucket of `burst` requests that refills at `requests` in `per_s` seconds, a fraction of a
+    /// nanosecond slower rather than faster; `None` where a number is 0, where more than one would
+    /// refill in a nanosecond, or where all of it takes more than a year.
     pub(crate) fn new(requests: u64, per_s: u64, burst: u64) -> Option<Self> {
         let per = per_s.checked_mul(SECOND)?;
         if requests == 0 || burst == 0 || requests > per {
@@ -53,8 +57,8 @@ impl Quota {
         (whole <= WHOLE_MAX).then_some(Self { interval, whole })
     }
 
-    /// Takes one request of a bucket that is full at `full_at`: the verdict, and when it is full after that, which has to be kept
-    /// after a refusal too.
+    /// Takes one request of a bucket that is full at `full_at`: the verdict, and when it is full
+    /// after that, which has to be kept after a refusal too.
     pub(crate) fn take(self, full_at: u64, now: u64) -> (Verdict, u64) {
         let owed = self.owed(full_at, now);
         let next = owed.saturating_add(self.interval.get());
@@ -74,8 +78,8 @@ impl Quota {
         self.left(self.owed(full_at, now))
     }
 
-    /// What has to refill. Never more than the whole: a bucket that was filled for a slower quota, which a reload has replaced, is
-    /// empty and no worse.
+    /// What has to refill. Never more than the whole: a bucket that was filled for a slower quota,
+    /// which a reload has replaced, is empty and no worse.
     fn owed(self, full_at: u64, now: u64) -> u64 {
         full_at.saturating_sub(now).min(self.whole)
     }

@@ -1,7 +1,8 @@
 //! Where buckets are kept: the seam between what is limited and who remembers it.
 //!
-//! In: whose bucket it is, the quota in force now, and the time. Out: a verdict, on which all who share the store agree. The one
-//! kept in this program is `local`; one that several gateways share answers over the network, so that every question is a future.
+//! In: whose bucket it is, the quota in force now, and the time. Out: a verdict, on which all who
+//! share the store agree. The one kept in this program is `local`; one that several gateways share
+//! answers over the network, so that every question is a future.
 //! Invariant: a bucket nobody has asked for yet is full.
 
 use std::future::Future;

@@ -1,14 +1,17 @@
 //! How much of a caller's token a plugin asks for and gets to see.
 //!
-//! In: nothing. Out: the modes, in the order of their strength. How a file is read and what else a plugin has is not known here.
-//! Invariant: a weaker mode is less than a stronger one, so that a reload can tell which way a plugin went.
+//! In: nothing. Out: the modes, in the order of their strength. How a file is read and what else a
+//! plugin has is not known here.
+//! Invariant: a weaker mode is less than a stronger one, so that a reload can tell which way a
+//! plugin went.
 
 /// Whether a token is needed, and what the plugin gets to see of it. Weaker modes come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum AuthMode {
     /// No token needed; `Authorization` dropped, no context headers.
     Public,
-    /// `forward_jwt` with `"verify": false`: a token of an issuer the gateway does not know, passed on unread.
+    /// `forward_jwt` with `"verify": false`: a token of an issuer the gateway does not know, passed
+    /// on unread.
     ForwardUnverified,
     /// Verified, context headers sent, and the token passed on.
     ForwardJwt,

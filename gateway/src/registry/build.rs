@@ -1,10 +1,12 @@
 //! What a reload does, as a pure function: no clock, no disk, no pointer.
 //!
-//! In: the state so far (none at start), a snapshot of the folder, the rules and the time. Out: a [`Built`]. Each file stands
-//! alone: a faulty one keeps its last good version in force, the others take effect. Names and mounts are compared in the new
-//! state of the folder; where two claim one, what is in force keeps it, and of two new ones neither gets it. A mount that any
-//! file names is reserved, also for a while after the file has gone. A folder that can't be read or is suddenly empty changes
-//! nothing. A plugin that is described as before stays the very same `Arc`, so that its connections and counters live on.
+//! In: the state so far (none at start), a snapshot of the folder, the rules and the time. Out: a
+//! [`Built`]. Each file stands alone: a faulty one keeps its last good version in force, the others
+//! take effect. Names and mounts are compared in the new state of the folder; where two claim one,
+//! what is in force keeps it, and of two new ones neither gets it. A mount that any file names is
+//! reserved, also for a while after the file has gone. A folder that can't be read or is suddenly
+//! empty changes nothing. A plugin that is described as before stays the very same `Arc`, so that
+//! its connections and counters live on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,8 +65,8 @@ pub(crate) struct Built {
     pub changes: Vec<String>,
 }
 
-/// How long the mount of a vanished file is kept from a shorter one: a tool that replaces a file by removing it first, or a sync
-/// that goes file by file, is done by then.
+/// How long the mount of a vanished file is kept from a shorter one: a tool that replaces a file by
+/// removing it first, or a sync that goes file by file, is done by then.
 const HOLD: Duration = Duration::from_secs(5);
 
 /// One file's claim while clashes are being settled.
@@ -213,7 +215,8 @@ impl State {
     }
 }
 
-/// Each plugin of the new state where its file places it; of a file whose last good version is in force the place may be another.
+/// Each plugin of the new state where its file places it; of a file whose last good version is in
+/// force the place may be another.
 fn placed<'a>(claims: &'a [Claim<'_>], before: &State) -> Vec<Placed<'a>> {
     let old: BTreeSet<*const Plugin> = before
         .in_force()
@@ -301,8 +304,9 @@ fn claim<'a>(file: &'a File, path: String, reading: &'a Reading, state: &State) 
     }
 }
 
-/// Lets what is in force keep its name and mount, and falls back where a new version wants one that is taken. What was in force
-/// before never clashes with itself, so each round either settles everything or takes back at least one new version.
+/// Lets what is in force keep its name and mount, and falls back where a new version wants one that
+/// is taken. What was in force before never clashes with itself, so each round either settles
+/// everything or takes back at least one new version.
 fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>) {
     loop {
         let mut losers: BTreeMap<usize, Vec<FileFault>> = BTreeMap::new();
@@ -340,7 +344,8 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>)
         for (at, found) in losers {
             faults.extend(found);
             if let Some(claim) = claims.get_mut(at) {
-                // An old version can only lose to another old one, which cannot be; without this the loop might not end.
+                // An old version can only lose to another old one, which cannot be; without this
+                // the loop might not end.
                 claim.chosen = if claim.is_old {
                     None
                 } else {
@@ -352,8 +357,8 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>)
     }
 }
 
-/// Who of several claimants keeps what they want: the file that had it, else the file that holds what one now gone had held, which
-/// is how a renamed file looks.
+/// Who of several claimants keeps what they want: the file that had it, else the file that holds
+/// what one now gone had held, which is how a renamed file looks.
 fn winner(claims: &[Claim<'_>], rivals: &[usize], wanted: Wanted, before: &State) -> Option<usize> {
     let had_it = |at: &&usize| {
         claims.get(**at).is_some_and(|claim| {
@@ -461,7 +466,8 @@ fn still_held(before: &State, files: &[File], now: Instant) -> Vec<Vanished> {
         .collect()
 }
 
-/// A warning for each way in which a plugin, or whatever took over its mount, now asks less of a caller.
+/// A warning for each way in which a plugin, or whatever took over its mount, now asks less of a
+/// caller.
 fn weaker(before: &State, plugin: &Plugin) -> Vec<String> {
     let earlier = before
         .in_force()

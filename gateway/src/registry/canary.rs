@@ -1,8 +1,9 @@
 //! Another upstream of a plugin, for some of its companies: `canary` of its file.
 //!
-//! In: the field, and what the plugin itself says. Out: a [`Canary`] that is not weaker than the plugin, and which of the companies
-//! go there. A company goes by its id alone, so that it stays where it is over restarts and whatever worker or gateway it meets;
-//! who goes at some per cent also goes at more.
+//! In: the field, and what the plugin itself says. Out: a [`Canary`] that is not weaker than the
+//! plugin, and which of the companies go there. A company goes by its id alone, so that it stays
+//! where it is over restarts and whatever worker or gateway it meets; who goes at some per cent
+//! also goes at more.
 
 use std::collections::BTreeSet;
 
@@ -103,8 +104,8 @@ impl Canary {
         }
     }
 
-    /// Whether this company's requests, or copies of them, go there. Without a company none do, but copies where the file does
-    /// not say whose.
+    /// Whether this company's requests, or copies of them, go there. Without a company none do, but
+    /// copies where the file does not say whose.
     #[must_use]
     pub(crate) fn takes(&self, company: Option<&TenantId>) -> bool {
         if self.mirror && !self.chooses {
@@ -127,8 +128,9 @@ impl Canary {
     }
 }
 
-/// Where a company stands among a hundred: FNV-1a of its id, mixed as SplitMix64 does, since FNV alone is uneven in its high bits
-/// for short texts. Written out here so that no release of a library ever moves a company.
+/// Where a company stands among a hundred: FNV-1a of its id, mixed as SplitMix64 does, since FNV
+/// alone is uneven in its high bits for short texts. Written out here so that no release of a
+/// library ever moves a company.
 fn percentile(company: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in company.bytes() {

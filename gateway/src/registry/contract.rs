@@ -1,7 +1,7 @@
 //! A plugin's contract as its file speaks of it: `openapi` and `openapi_breaking`.
 //!
-//! In: the two fields. Out: where the document is, and what becomes of an instance whose document breaks the one in force. What
-//! the document says is `openapi`'s to read.
+//! In: the two fields. Out: where the document is, and what becomes of an instance whose document
+//! breaks the one in force. What the document says is `openapi`'s to read.
 
 use gapura_settings::json::{Fields, Value, nearest};
 

@@ -1,7 +1,7 @@
 //! The fields `cors` and `ws_token`: which pages in browsers may read a plugin's answers.
 //!
-//! In: the fields of a file. Out: a [`Cors`] whose headers are written once, when the file loads, or faults. What becomes of a
-//! request or an answer is decided in `crate::cors`.
+//! In: the fields of a file. Out: a [`Cors`] whose headers are written once, when the file loads,
+//! or faults. What becomes of a request or an answer is decided in `crate::cors`.
 
 use gapura_settings::json::Fields;
 use http::{HeaderName, HeaderValue};
@@ -93,7 +93,8 @@ impl Cors {
     }
 }
 
-/// Reads a list of origins that must hold something; `None` where it is not there or something is wrong.
+/// Reads a list of origins that must hold something; `None` where it is not there or something is
+/// wrong.
 pub(crate) fn read_origins(
     fields: &mut Fields<'_, '_>,
     name: &str,

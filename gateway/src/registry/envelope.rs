@@ -1,6 +1,7 @@
 //! What is made of a plugin's answers that are not in the envelope: the field `envelope`.
 //!
-//! In: the field. Out: one of three words. What the envelope is, and how an answer is put into it, is known where answers leave.
+//! In: the field. Out: one of three words. What the envelope is, and how an answer is put into it,
+//! is known where answers leave.
 
 use gapura_settings::json::{Fields, nearest};
 

@@ -1,8 +1,9 @@
 //! The line of a faulty file, for the operator's page to point at the mistake.
 //!
-//! In: the file's text and a place in it. Out: that line, or as much of it as fits, and where the place is in it. Invariant: no value of
-//! `inject_headers` is in it, nor a password of an address. Where a broken line begins and ends cannot be known, so that in a file
-//! with injected headers every word is hidden that is none of the registry's own.
+//! In: the file's text and a place in it. Out: that line, or as much of it as fits, and where the
+//! place is in it. Invariant: no value of `inject_headers` is in it, nor a password of an address.
+//! Where a broken line begins and ends cannot be known, so that in a file with injected headers
+//! every word is hidden that is none of the registry's own.
 
 use gapura_settings::json::Position;
 

@@ -1,8 +1,8 @@
 //! Every field of a plugin file: its name, what it means and what it may hold.
 //!
-//! In: nothing. Out: the one table from which a reader takes the names it knows and its bounds, and `schema` what editors are told, so
-//! that the two cannot drift apart (CONTRACT section 2). How a value is read, and what two fields say of each other, is each
-//! reader's own.
+//! In: nothing. Out: the one table from which a reader takes the names it knows and its bounds, and
+//! `schema` what editors are told, so that the two cannot drift apart (CONTRACT section 2). How a
+//! value is read, and what two fields say of each other, is each reader's own.
 
 /// One field of an object.
 pub(super) struct Field {
@@ -68,8 +68,8 @@ pub(super) const RULES_MAX: usize = 2000;
 /// More patterns than this would be looked through for every header of every request.
 pub(super) const PATTERNS_MAX: usize = 64;
 
-/// The hop takes 128 fields, a client may send 100, and the gateway adds up to 14 of its own: what is let in at the door must not
-/// be refused behind it.
+/// The hop takes 128 fields, a client may send 100, and the gateway adds up to 14 of its own: what
+/// is let in at the door must not be refused behind it.
 pub(super) const INJECTED_MAX: usize = 12;
 
 /// A day: browsers forget earlier.

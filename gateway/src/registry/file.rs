@@ -1,8 +1,8 @@
 //! One file of the folder, judged by itself.
 //!
-//! In: its name and bytes. Out: the plugin it describes, or faults; and in either case the mounts it names, which are reserved
-//! whether the file is good or not. Even a text that is not JSON is searched for them: a comma too many must not hand a
-//! plugin's paths to the one below it.
+//! In: its name and bytes. Out: the plugin it describes, or faults; and in either case the mounts
+//! it names, which are reserved whether the file is good or not. Even a text that is not JSON is
+//! searched for them: a comma too many must not hand a plugin's paths to the one below it.
 
 use gapura_settings::json::{self, Node, Position};
 
@@ -65,7 +65,8 @@ pub(super) fn read(file: &str, content: Result<&[u8], &str>, rules: &Rules) -> R
     };
     let claims = match (&plugin, &root) {
         (Some(plugin), _) => vec![plugin.mount.clone()],
-        // A tree with names that stand twice holds only the first of two mounts; the bare text holds both.
+        // A tree with names that stand twice holds only the first of two mounts; the bare text
+        // holds both.
         (None, Some(root)) if is_plain_tree => claim_of(root).into_iter().collect(),
         (None, _) => claims_in(&String::from_utf8_lossy(bytes)),
     };

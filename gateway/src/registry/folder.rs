@@ -1,8 +1,8 @@
 //! What stands in the plugin folder at one moment.
 //!
-//! In: a path. Out: a [`Snapshot`]: every `*.json` that does not begin with a dot, following symlinks (a mounted ConfigMap is
-//! nothing but symlinks into `..data`), with its bytes or the reason why there are none. Sizes and counts are bounded. Nothing
-//! here looks into a file.
+//! In: a path. Out: a [`Snapshot`]: every `*.json` that does not begin with a dot, following
+//! symlinks (a mounted ConfigMap is nothing but symlinks into `..data`), with its bytes or the
+//! reason why there are none. Sizes and counts are bounded. Nothing here looks into a file.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -84,7 +84,8 @@ impl Snapshot {
     }
 }
 
-/// What a stat of the folder and of its files says: while it stays the same, nobody has written anything.
+/// What a stat of the folder and of its files says: while it stays the same, nobody has written
+/// anything.
 pub(crate) fn stamp(folder: &Path, bounds: &Bounds) -> Stamp {
     let names = names(folder, bounds).unwrap_or_default();
     let paths = names.into_iter().map(|name| folder.join(name));
@@ -103,7 +104,8 @@ fn read_all(folder: &Path, bounds: &Bounds) -> Result<Vec<File>, String> {
     let mut bytes = 0;
     for name in names(folder, bounds)? {
         let path = folder.join(&name);
-        // A name that is not UTF-8 is shown as well as it can be; it still counts as a file, so that it cannot hide a mount.
+        // A name that is not UTF-8 is shown as well as it can be; it still counts as a file, so
+        // that it cannot hide a mount.
         let shown = name.to_string_lossy().into_owned();
         let content = match fs::metadata(&path) {
             Ok(stat) if stat.is_dir() => continue,

@@ -1,7 +1,9 @@
-//! Which of a client's headers that could speak for somebody a plugin gets to see, and which fixed ones are added for it.
+//! Which of a client's headers that could speak for somebody a plugin gets to see, and which fixed
+//! ones are added for it.
 //!
-//! In: the fields `forward_headers` and `inject_headers`. Out: [`HeaderPatterns`], and headers that are safe to add to any
-//! request. No setting lets a reserved name through: the patterns hold them back even where a `*` would take them.
+//! In: the fields `forward_headers` and `inject_headers`. Out: [`HeaderPatterns`], and headers that
+//! are safe to add to any request. No setting lets a reserved name through: the patterns hold them
+//! back even where a `*` would take them.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +21,8 @@ pub(crate) struct HeaderPatterns {
     prefixes: Vec<Box<str>>,
 }
 
-/// Names that decide how a message is framed, belong to one connection, or that the gateway writes or drops by itself.
+/// Names that decide how a message is framed, belong to one connection, or that the gateway writes
+/// or drops by itself.
 const NEVER_INJECTED: [&str; 16] = [
     "connection",
     "content-length",
@@ -154,11 +157,13 @@ impl HeaderPatterns {
         if name == "x-" && !open {
             return Err("names no header; write X-* for all of them".to_owned());
         }
-        // Rule 4 of section 4 says what becomes of a client's request id, whether it is named here or not.
+        // Rule 4 of section 4 says what becomes of a client's request id, whether it is named here
+        // or not.
         if name == "x-request-id" && !open {
             return Ok(());
         }
-        // Of a `*` only what it takes at the least is looked at; what more of reserved names it takes is held back in `takes`.
+        // Of a `*` only what it takes at the least is looked at; what more of reserved names it
+        // takes is held back in `takes`.
         if is_reserved(&least) {
             return Err(format!(
                 "can't let {text} through: the name is reserved for what Gapura itself says"
@@ -173,8 +178,8 @@ impl HeaderPatterns {
         Ok(())
     }
 
-    /// Whether a client's header of this name may pass. Never a reserved name, nor one with a character that some plugins read
-    /// as another.
+    /// Whether a client's header of this name may pass. Never a reserved name, nor one with a
+    /// character that some plugins read as another.
     #[must_use]
     pub(crate) fn takes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
@@ -185,7 +190,8 @@ impl HeaderPatterns {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     }
 
-    /// The same of a client that may be a `proxy` to believe: only such a one may tell who somebody is.
+    /// The same of a client that may be a `proxy` to believe: only such a one may tell who somebody
+    /// is.
     #[must_use]
     pub(crate) fn takes_from(&self, name: &HeaderName, is_proxy: bool) -> bool {
         (is_proxy || !tells_who(name.as_str())) && self.takes(name)

@@ -1,7 +1,7 @@
 //! How a plugin's instances are watched and asked again: `health` and `retry` of its file.
 //!
-//! In: the two fields. Out: checked settings, each with the defaults of CONTRACT section 2. What becomes of an instance is
-//! `upstream`'s to decide.
+//! In: the two fields. Out: checked settings, each with the defaults of CONTRACT section 2. What
+//! becomes of an instance is `upstream`'s to decide.
 
 use std::time::Duration;
 

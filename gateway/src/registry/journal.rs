@@ -1,7 +1,8 @@
 //! What became of the folder's files, as the operator's page shows it.
 //!
-//! In: each reading of the folder and what was made of it. Out: every file with what is in force of it and since when, what is wrong
-//! with it and where, and the last changes. Decides nothing; what it keeps is as much as the folder has files.
+//! In: each reading of the folder and what was made of it. Out: every file with what is in force of
+//! it and since when, what is wrong with it and where, and the last changes. Decides nothing; what
+//! it keeps is as much as the folder has files.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

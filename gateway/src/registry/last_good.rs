@@ -1,8 +1,9 @@
 //! A copy of the files in force, to start from when the folder is broken at the worst moment.
 //!
-//! In: the state after a reload. Out: `DIR` holds the text of each file in force, written beside and renamed over, so that a
-//! crash at any point leaves whole files; files no longer in force are removed. The copies are as secret as the originals
-//! (`inject_headers`): nobody but the owner can read them.
+//! In: the state after a reload. Out: `DIR` holds the text of each file in force, written beside
+//! and renamed over, so that a crash at any point leaves whole files; files no longer in force are
+//! removed. The copies are as secret as the originals (`inject_headers`): nobody but the owner can
+//! read them.
 
 use std::collections::BTreeSet;
 use std::fs;

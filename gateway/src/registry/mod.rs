@@ -1,9 +1,11 @@
-//! Which plugins there are: `plugins.d/*.json`, read at start and again whenever the folder changes.
+//! Which plugins there are: `plugins.d/*.json`, read at start and again whenever the folder
+//! changes.
 //!
-//! In: the folder. Out: a [`Table`] behind one swapped pointer, in which each mount leads to one checked [`Plugin`] or is on hold.
-//! What a reload does is a pure function, [`build`]: the state of each file so far and a snapshot of the folder give the new
-//! table, the new state and the faults; start-up is the same function without a state. A faulty file never takes down another,
-//! and a mount that any file names is never served by a shorter one. Nothing here connects to anything.
+//! In: the folder. Out: a [`Table`] behind one swapped pointer, in which each mount leads to one
+//! checked [`Plugin`] or is on hold. What a reload does is a pure function, [`build`]: the state of
+//! each file so far and a snapshot of the folder give the new table, the new state and the faults;
+//! start-up is the same function without a state. A faulty file never takes down another, and a
+//! mount that any file names is never served by a shorter one. Nothing here connects to anything.
 
 mod access;
 mod auth_mode;

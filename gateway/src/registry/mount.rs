@@ -1,7 +1,8 @@
 //! The path prefix a plugin owns.
 //!
-//! In: the text of a file. Out: a canonical path without a slash at its end, so that two spellings of one mount are equal and
-//! a mount is compared with a request's canonical path byte by byte. The gateway's own paths cannot be mounts.
+//! In: the text of a file. Out: a canonical path without a slash at its end, so that two spellings
+//! of one mount are equal and a mount is compared with a request's canonical path byte by byte. The
+//! gateway's own paths cannot be mounts.
 
 use std::fmt;
 
@@ -79,7 +80,8 @@ impl Mount {
         &*self.0 == "/"
     }
 
-    /// What is left of a path below this mount, `/` where nothing is; `None` if the path is not below it.
+    /// What is left of a path below this mount, `/` where nothing is; `None` if the path is not
+    /// below it.
     #[must_use]
     pub(crate) fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         if self.is_root() {

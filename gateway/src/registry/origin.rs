@@ -1,8 +1,9 @@
 //! Origins of pages in browsers, as files list them and as requests say them.
 //!
-//! In: the texts of a list. Out: an [`OriginSet`] that compares whole origins, as RFC 6454 writes them: a scheme, a host and a port
-//! that is not the scheme's own. A text that no browser would ever send is a mistake and is told what to write instead;
-//! `https://*.example.com` stands for one label, and never for a part of one.
+//! In: the texts of a list. Out: an [`OriginSet`] that compares whole origins, as RFC 6454 writes
+//! them: a scheme, a host and a port that is not the scheme's own. A text that no browser would
+//! ever send is a mistake and is told what to write instead; `https://*.example.com` stands for one
+//! label, and never for a part of one.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,8 @@
 //! One plugin, as its file describes it.
 //!
-//! In: the fields of a file and the gateway's [`Rules`]. Out: a [`Plugin`] that cannot hold nonsense, or faults, all of them. What
-//! restricts and cannot be enforced by this build is refused, never ignored. Whether two plugins get in each other's way is not
-//! known here.
+//! In: the fields of a file and the gateway's [`Rules`]. Out: a [`Plugin`] that cannot hold
+//! nonsense, or faults, all of them. What restricts and cannot be enforced by this build is
+//! refused, never ignored. Whether two plugins get in each other's way is not known here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,10 +72,11 @@ pub(crate) struct Plugin {
     pub identity: PeerId,
     /// The longest request body, its own or the gateway's limit.
     pub max_body: Option<u64>,
-    /// Whether requests to it carry `X-Internal-Signature`: it is reached in plain http and there is a secret to sign with.
+    /// Whether requests to it carry `X-Internal-Signature`: it is reached in plain http and there
+    /// is a secret to sign with.
     pub signed: bool,
-    /// Whether plain http may leave this machine. Where not, whoever connects refuses an address that is not loopback, whatever
-    /// the name resolves to.
+    /// Whether plain http may leave this machine. Where not, whoever connects refuses an address
+    /// that is not loopback, whatever the name resolves to.
     pub plaintext_upstream: bool,
     /// How its instances are asked whether they are well; not at all if `None`.
     pub health: Option<HealthCheck>,
@@ -107,7 +108,8 @@ const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 const IN_FLIGHT_DEFAULT: u64 = 256;
 
 impl Plugin {
-    /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody could say them.
+    /// Whether the verified facts are sent to it: never unsigned over plain http, where anybody
+    /// could say them.
     #[must_use]
     pub(crate) fn gets_context(&self) -> bool {
         self.auth.is_verified() && (!self.upstream.is_plaintext() || self.signed)
@@ -366,7 +368,8 @@ fn read_identity(
     None
 }
 
-/// What plain http costs: nothing protects it, so it has to be asked for, and facts sent over it have to be signed.
+/// What plain http costs: nothing protects it, so it has to be asked for, and facts sent over it
+/// have to be signed.
 fn check_plaintext(
     fields: &mut Fields<'_, '_>,
     upstream: &Upstream,
@@ -409,7 +412,8 @@ fn read_min_version(fields: &mut Fields<'_, '_>) -> Option<SemVer> {
     version
 }
 
-/// `canary`: an upstream like the plugin's own, by the same rules, with an `auth_mode` that is not weaker.
+/// `canary`: an upstream like the plugin's own, by the same rules, with an `auth_mode` that is not
+/// weaker.
 fn read_canary(
     fields: &mut Fields<'_, '_>,
     name: Option<&Name>,

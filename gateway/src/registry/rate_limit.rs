@@ -1,7 +1,7 @@
 //! The field `rate_limit`, of a plugin's file and of a company's.
 //!
-//! In: the fields of a file. Out: a [`RateLimit`], whose policy is written once as clients read it, or faults. How it is kept to is
-//! decided in `crate::rate_limit`.
+//! In: the fields of a file. Out: a [`RateLimit`], whose policy is written once as clients read it,
+//! or faults. How it is kept to is decided in `crate::rate_limit`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -89,7 +89,8 @@ impl RateLimit {
         Some(Arc::new(Self { shadow, ..limit }))
     }
 
-    /// So many requests in so many seconds, so many at once, by this name; `None` where that makes no bucket.
+    /// So many requests in so many seconds, so many at once, by this name; `None` where that makes
+    /// no bucket.
     pub(crate) fn new(
         (requests, per_s, burst): (u64, u64, u64),
         key: LimitKey,

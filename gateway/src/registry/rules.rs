@@ -1,6 +1,7 @@
 //! What of the gateway's own settings a plugin file is checked against.
 //!
-//! In: nothing but what the configuration says. Out: the values, for whoever reads a file. No file is known here.
+//! In: nothing but what the configuration says. Out: the values, for whoever reads a file. No file
+//! is known here.
 
 use gapura_protocol::identity::TrustDomain;
 

@@ -1,7 +1,8 @@
-//! The JSON Schema of a plugin file (draft-07), for editors and for those who keep plugin files in a repository of their own.
+//! The JSON Schema of a plugin file (draft-07), for editors and for those who keep plugin files in
+//! a repository of their own.
 //!
-//! In: the one table of fields. Out: the schema as JSON. It says what each field may hold; what two fields say of each other, and what
-//! the whole folder does, `--check --only plugins` tells.
+//! In: the one table of fields. Out: the schema as JSON. It says what each field may hold; what two
+//! fields say of each other, and what the whole folder does, `--check --only plugins` tells.
 //! Invariant: what loads fits the schema.
 
 use serde_json::{Map, Value, json};

@@ -1,7 +1,9 @@
-//! What of a folder is allowed and hardly meant: a mount inside another's, and a rule that an earlier one leaves nothing to decide.
+//! What of a folder is allowed and hardly meant: a mount inside another's, and a rule that an
+//! earlier one leaves nothing to decide.
 //!
-//! In: the plugins of the new state with their places, and which of them were in force before. Out: a warning each, with both places.
-//! Nothing here is a fault: the longest mount wins and the first rule decides, as CONTRACT section 2 says.
+//! In: the plugins of the new state with their places, and which of them were in force before. Out:
+//! a warning each, with both places. Nothing here is a fault: the longest mount wins and the first
+//! rule decides, as CONTRACT section 2 says.
 
 use std::collections::HashMap;
 

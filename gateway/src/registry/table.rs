@@ -1,10 +1,12 @@
 //! Which plugin takes a path: the longest mount wins, on whole segments.
 //!
-//! In: a canonical path. Out: the plugin and what is left of the path, or that the mount is on hold, or that none takes it. A
-//! lookup allocates nothing: it tries one prefix for each depth at which there is a mount at all, the deepest first. A table is
-//! never changed; a reload makes another.
+//! In: a canonical path. Out: the plugin and what is left of the path, or that the mount is on
+//! hold, or that none takes it. A lookup allocates nothing: it tries one prefix for each depth at
+//! which there is a mount at all, the deepest first. A table is never changed; a reload makes
+//! another.
 //!
-//! A table that was only read has nothing beside its plugins; one to route by has the running side of each, whatever that is.
+//! A table that was only read has nothing beside its plugins; one to route by has the running side
+//! of each, whatever that is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +42,8 @@ pub(crate) enum Found<'a, R = ()> {
         plugin: &'a Arc<Plugin>,
         /// What runs for it.
         running: &'a R,
-        /// The path it gets: what is left below its mount, `/` where nothing is, or with `keep_mount_prefix` the whole.
+        /// The path it gets: what is left below its mount, `/` where nothing is, or with
+        /// `keep_mount_prefix` the whole.
         rest: &'a str,
     },
     /// A mount that a faulty or vanished file names: 503, never a shorter mount.
@@ -50,8 +53,8 @@ pub(crate) enum Found<'a, R = ()> {
 }
 
 impl Table {
-    /// A table of the plugins in force, each with its file, of mounts on hold, and of what is wrong. A mount on hold that a plugin
-    /// has is the plugin's.
+    /// A table of the plugins in force, each with its file, of mounts on hold, and of what is
+    /// wrong. A mount on hold that a plugin has is the plugin's.
     pub(super) fn new(
         plugins: Vec<(String, Arc<Plugin>)>,
         held: impl IntoIterator<Item = Mount>,
@@ -107,7 +110,8 @@ impl<R> Table<R> {
     /// Who takes a canonical path.
     #[must_use]
     pub(crate) fn find<'a>(&'a self, path: &'a str) -> Found<'a, R> {
-        // Where each prefix of one, two, three segments ends; deeper than the deepest mount is of no interest.
+        // Where each prefix of one, two, three segments ends; deeper than the deepest mount is of
+        // no interest.
         let mut ends = [0; MAX_SEGMENTS + 1];
         let deepest = self.depths.first().copied().unwrap_or(0);
         let mut reached = 0;
@@ -179,8 +183,8 @@ impl<R> Table<R> {
         &self.faults
     }
 
-    /// Every mount that takes a path, the longest first, with the plugin that has it, or `None` for one on hold: what `explain`
-    /// shows.
+    /// Every mount that takes a path, the longest first, with the plugin that has it, or `None` for
+    /// one on hold: what `explain` shows.
     #[must_use]
     pub(crate) fn candidates<'a>(&'a self, path: &str) -> Vec<(&'a str, Option<&'a Arc<Plugin>>)> {
         let takes = |mount: &str| {

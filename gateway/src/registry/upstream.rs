@@ -1,8 +1,9 @@
 //! Where a plugin is reached: one address or several, all by mTLS or all in plain http.
 //!
-//! In: the `upstream` field in each of its shapes. Out: at least one [`Instance`] with a checked host and port, or a checked path.
-//! Names are not resolved here; whether a host is loopback is judged by its text, and `localhost` is judged again by whoever
-//! connects, as is the folder of a socket.
+//! In: the `upstream` field in each of its shapes. Out: at least one [`Instance`] with a checked
+//! host and port, or a checked path. Names are not resolved here; whether a host is loopback is
+//! judged by its text, and `localhost` is judged again by whoever connects, as is the folder of a
+//! socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

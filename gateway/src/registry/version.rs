@@ -1,7 +1,7 @@
 //! Which of two versions comes first (Semantic Versioning 2.0.0, section 11).
 //!
-//! In: text, from a plugin's file or from what an instance says of itself. Out: a [`SemVer`] that can be compared, or nothing where
-//! the text is none. What stands behind a `+` decides nothing.
+//! In: text, from a plugin's file or from what an instance says of itself. Out: a [`SemVer`] that
+//! can be compared, or nothing where the text is none. What stands behind a `+` decides nothing.
 
 use std::cmp::Ordering;
 use std::fmt;

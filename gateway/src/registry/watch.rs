@@ -1,8 +1,9 @@
 //! Keeps the table in step with the folder while the program runs.
 //!
-//! In: the folder, followed by a [`FileWatch`]. Out: the next [`Table`] behind one pointer, a log line for each fault and change, the
-//! alarm `registry` while anything is wrong, and the numbers for the metrics. What to make of the folder is decided in `build`; each
-//! plugin of the table gets what is [`Running`] for it here, the same as before where it is reached as before.
+//! In: the folder, followed by a [`FileWatch`]. Out: the next [`Table`] behind one pointer, a log
+//! line for each fault and change, the alarm `registry` while anything is wrong, and the numbers
+//! for the metrics. What to make of the folder is decided in `build`; each plugin of the table gets
+//! what is [`Running`] for it here, the same as before where it is reached as before.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -56,7 +57,8 @@ pub(crate) struct Counts {
     pub faulty_files: AtomicU64,
 }
 
-/// The task that follows the folder. Dropping it, or the future of `run`, ends the following and nothing else.
+/// The task that follows the folder. Dropping it, or the future of `run`, ends the following and
+/// nothing else.
 pub(crate) struct Watcher {
     settings: Settings,
     registry: Registry,
@@ -91,7 +93,8 @@ impl Registry {
     /// Reads the folder for the first time.
     ///
     /// # Errors
-    /// Every fault of the folder, unless there is a last good copy to start from. Of a copy that is faulty itself, its faults too.
+    /// Every fault of the folder, unless there is a last good copy to start from. Of a copy that is
+    /// faulty itself, its faults too.
     pub(crate) fn open(
         settings: Settings,
         clusters: Clusters,
@@ -114,7 +117,8 @@ impl Registry {
                 if !from_copy.faults.is_empty() {
                     return Err(built.faults.into_iter().chain(from_copy.faults).collect());
                 }
-                // As if the program had been running all along: good files take effect, the others keep their copy.
+                // As if the program had been running all along: good files take effect, the others
+                // keep their copy.
                 built = build(Some(&from_copy.state), &snapshot, &settings.rules, now);
                 log.event(
                     Level::Warn,

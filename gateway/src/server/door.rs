@@ -1,7 +1,8 @@
 //! A client's connection, spoken by our own HTTP in either version.
 //!
-//! In: a stream whose TLS is ended and whose version is known. Out: every request of it, and every head that is none, goes through
-//! the pipeline and gets one answer; behind a 101 the connection becomes the tunnel that the pipeline left here.
+//! In: a stream whose TLS is ended and whose version is known. Out: every request of it, and every
+//! head that is none, goes through the pipeline and gets one answer; behind a 101 the connection
+//! becomes the tunnel that the pipeline left here.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -61,7 +62,8 @@ pub(super) async fn serve(
     // Pinned where it is made, and polled by reference: moved, it would lie here twice.
     let mut served = pin!(async {
         if http2 {
-            // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2 otherwise.
+            // Boxed, since a connection over HTTP/1.1 would hold the room of one over HTTP/2
+            // otherwise.
             Box::pin(serve_http2(door, io)).await;
         } else {
             serve_http1(&door, io).await;
@@ -81,7 +83,8 @@ pub(super) async fn serve(
 
 async fn serve_http1(door: &Door, io: BoxStream) {
     let worker = &door.pipeline.worker;
-    // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
+    // Each answer says that we go as soon as we do; an idle connection closes soon after the
+    // listener.
     let stop = worker.idle_ends();
     let settings = http1::Settings {
         least: door.pipeline.settings.body_rate,
@@ -104,8 +107,8 @@ async fn serve_http2(door: Door, io: BoxStream) {
     let pipeline = door.pipeline.clone();
     let worker = &pipeline.worker;
     let mut stopping = worker.spec.stopping.clone();
-    // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
-    // closes: told at once, it would carry nothing.
+    // A connection that was there is told to go elsewhere at once. One that comes during the delay
+    // is served until the listener closes: told at once, it would carry nothing.
     let phase = match stopping.phase() {
         Phase::Run => Phase::Draining,
         _ => Phase::Closing,
@@ -177,7 +180,8 @@ impl Service for Door {
 }
 
 impl Door {
-    /// HTTP/2 is spoken to who agreed on it in the handshake. To anybody else a bare status is all that can be said.
+    /// HTTP/2 is spoken to who agreed on it in the handshake. To anybody else a bare status is all
+    /// that can be said.
     async fn unannounced(&self, mut io: BoxStream) {
         let refusal = Refusal {
             kind: RefusalKind::BadRequest,

@@ -1,9 +1,11 @@
-//! The PROXY protocol, version 2: a trusted balancer that passes bytes on says in front of them whose they are.
+//! The PROXY protocol, version 2: a trusted balancer that passes bytes on says in front of them
+//! whose they are.
 //!
-//! In: a stream of a trusted proxy, nothing of it read. Out: the client's address, or none where the proxy speaks for itself, with
-//! the stream at the first byte of what the client sent. Whom to ask for it is not decided here: read from anybody else it would
-//! let a client choose its own address. It is never guessed whether it is there (section 2.2 of the specification, revision 2020):
-//! a trusted proxy that does not begin with it is closed.
+//! In: a stream of a trusted proxy, nothing of it read. Out: the client's address, or none where
+//! the proxy speaks for itself, with the stream at the first byte of what the client sent. Whom to
+//! ask for it is not decided here: read from anybody else it would let a client choose its own
+//! address. It is never guessed whether it is there (section 2.2 of the specification, revision
+//! 2020): a trusted proxy that does not begin with it is closed.
 //! Invariant: no byte behind the header is taken, and none before its end is left.
 
 use std::fmt;
@@ -31,7 +33,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const FIXED: usize = 16;
 
-/// The addresses and what else a balancer says. The longest known, with a whole client certificate's names, stay under 2 KiB.
+/// The addresses and what else a balancer says. The longest known, with a whole client
+/// certificate's names, stay under 2 KiB.
 const LENGTH_MOST: usize = 4096;
 
 /// Reads one header. How long it may take is the caller's to say.
@@ -59,7 +62,8 @@ fn length(fixed: &[u8; FIXED]) -> Result<usize, Fault> {
     Ok(length)
 }
 
-/// Whose bytes follow: none where the proxy speaks for itself, or names what is no address of the internet.
+/// Whose bytes follow: none where the proxy speaks for itself, or names what is no address of the
+/// internet.
 fn source(fixed: &[u8; FIXED], rest: &[u8]) -> Result<Option<SocketAddr>, Fault> {
     match fixed[12] {
         0x20 => return Ok(None), // LOCAL: a health check of the proxy's own
@@ -70,7 +74,8 @@ fn source(fixed: &[u8; FIXED], rest: &[u8]) -> Result<Option<SocketAddr>, Fault>
         let bytes = rest.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
         bytes.map(u16::from_be_bytes).ok_or(Fault::Short)
     };
-    // Source address, destination address, source port, destination port; what stands behind them is of no interest here.
+    // Source address, destination address, source port, destination port; what stands behind them
+    // is of no interest here.
     let (ip, port) = match fixed[13] >> 4 {
         1 if rest.len() >= 12 => {
             let ip: [u8; 4] = first(rest)?;

@@ -1,8 +1,9 @@
 //! The file `--deny`: tokens, users, sessions and companies that no longer count.
 //!
-//! In: the file's text, read anew at each change; then what a verified token says of itself. Out: whether an entry names it. An
-//! entry that is a text holds for every issuer, one with `iss` for that issuer alone, and with `issued_before` for tokens that
-//! were issued earlier; one that does not say when it was issued counts as earlier.
+//! In: the file's text, read anew at each change; then what a verified token says of itself. Out:
+//! whether an entry names it. An entry that is a text holds for every issuer, one with `iss` for
+//! that issuer alone, and with `issued_before` for tokens that were issued earlier; one that does
+//! not say when it was issued counts as earlier.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,11 @@
-//! Who has logged out at their provider, and since when: what `POST /.gapura/backchannel-logout` came to.
+//! Who has logged out at their provider, and since when: what `POST /.gapura/backchannel-logout`
+//! came to.
 //!
-//! In: verified logouts, and those that a journal kept over a restart. Out: whether a token is one of them: it has the session of a
-//! logout, or its user and was not issued later, both of the same issuer. A logout counts for as long as a token may live, and is
-//! then forgotten. Nothing is dropped in silence: what there is no room for, or could not be written down, is told to the provider.
+//! In: verified logouts, and those that a journal kept over a restart. Out: whether a token is one
+//! of them: it has the session of a logout, or its user and was not issued later, both of the same
+//! issuer. A logout counts for as long as a token may live, and is then forgotten. Nothing is
+//! dropped in silence: what there is no room for, or could not be written down, is told to the
+//! provider.
 //! Invariant: no request waits here; what it looks at is one value behind one pointer.
 
 mod journal;
@@ -138,7 +141,8 @@ impl Logouts {
             .any(|names| names.have(issuer, subject, session, token.issued_at))
     }
 
-    /// Takes a logout: it counts from here on. Waits for a disk, and so is not for a thread that serves requests.
+    /// Takes a logout: it counts from here on. Waits for a disk, and so is not for a thread that
+    /// serves requests.
     pub(super) fn take(&self, logout: &VerifiedLogout) -> Result<(), NotTaken> {
         let now = self.clock.unix();
         let Some(logout) = self.logout(logout, now) else {
@@ -217,7 +221,8 @@ impl Logouts {
             subject: shared(&token.subject),
             session: shared(&token.session),
             issued_at,
-            // While the token itself would be taken its id is known, however short logouts are kept.
+            // While the token itself would be taken its id is known, however short logouts are
+            // kept.
             until: now
                 .max(issued_at)
                 .saturating_add(self.keep)
@@ -264,7 +269,8 @@ impl Ledger {
         }
     }
 
-    /// A clock that was set back may leave an old one behind a newer one; it is forgotten with that.
+    /// A clock that was set back may leave an old one behind a newer one; it is forgotten with
+    /// that.
     fn forget(&mut self, now: u64) {
         while let Some(first) = self.logouts.front().filter(|first| first.until <= now) {
             self.seen.remove(&(first.issuer.clone(), first.id.clone()));

@@ -1,8 +1,11 @@
-//! Whether a caller who has proven who they are is still welcome: the deny list, the logouts and the companies' files.
+//! Whether a caller who has proven who they are is still welcome: the deny list, the logouts and
+//! the companies' files.
 //!
-//! In: the file `--deny` and the folder `--tenants`, followed while the program runs, and the logouts that providers tell of; then a
-//! verified caller and where they come from. Out: a [`Refusal`] or none, at each request, and for an open stream the moment at which there is one. Nothing here knows
-//! plugins, rules or answers. Without any of these settings nothing is asked and nothing is kept.
+//! In: the file `--deny` and the folder `--tenants`, followed while the program runs, and the
+//! logouts that providers tell of; then a verified caller and where they come from. Out: a
+//! [`Refusal`] or none, at each request, and for an open stream the moment at which there is one.
+//! Nothing here knows plugins, rules or answers. Without any of these settings nothing is asked and
+//! nothing is kept.
 //! Invariant: what could not be read never lets anybody in whom the last good reading kept out.
 
 mod deny;
@@ -105,7 +108,8 @@ impl Standing {
         tenants.of(company)?.rate_limit.clone()
     }
 
-    /// The moment at which a caller's stream has to end since they are no longer welcome; `None` where nothing could bring it.
+    /// The moment at which a caller's stream has to end since they are no longer welcome; `None`
+    /// where nothing could bring it.
     #[must_use]
     pub(crate) fn end_of(&self, caller: Rc<VerifiedCaller>, client: IpAddr) -> Option<Timestamp> {
         if self.0.deny.is_none() && self.0.tenants.is_none() && self.0.logouts.is_none() {
@@ -152,7 +156,8 @@ impl Standing {
         tenants.map_or_else(Vec::new, |tenants| tenants.load().suspended())
     }
 
-    /// Whether a page of `origin` may read answers to `company`'s callers by the company's own file; of any company's, if `None`.
+    /// Whether a page of `origin` may read answers to `company`'s callers by the company's own
+    /// file; of any company's, if `None`.
     #[must_use]
     pub(crate) fn shows_pages(&self, origin: &str, company: Option<&str>) -> bool {
         let Some(tenants) = &self.0.tenants else {

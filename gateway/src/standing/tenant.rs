@@ -1,7 +1,7 @@
 //! One file of the folder `--tenants`: what holds for one company.
 //!
-//! In: the file's text. Out: a [`Tenant`], or faults; and in either case the companies it names, for which a file that can't be
-//! read must not mean that all is well.
+//! In: the file's text. Out: a [`Tenant`], or faults; and in either case the companies it names,
+//! for which a file that can't be read must not mean that all is well.
 
 use std::net::IpAddr;
 use std::sync::Arc;

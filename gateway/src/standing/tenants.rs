@@ -1,8 +1,9 @@
 //! The folder `--tenants`: one file a company, and what a reload makes of it, as a pure function.
 //!
-//! In: the state so far (none at start), a snapshot of the folder, and the time. Out: a [`Built`]. The rules are those of the plugin
-//! folder, but closed: a company that a faulty file names, or two files claim, and for which nothing good is in force, is
-//! suspended. The last version of a file that has gone holds a while, so that a tool which replaces it by removing it first opens
+//! In: the state so far (none at start), a snapshot of the folder, and the time. Out: a [`Built`].
+//! The rules are those of the plugin folder, but closed: a company that a faulty file names, or two
+//! files claim, and for which nothing good is in force, is suspended. The last version of a file
+//! that has gone holds a while, so that a tool which replaces it by removing it first opens
 //! nothing. A folder that can't be read, or is suddenly empty, changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -261,8 +262,8 @@ fn claim<'a>(
     }
 }
 
-/// Of several files that name one company the one in force keeps it; of new ones none gets it. Each round settles everything or
-/// takes back at least one new version.
+/// Of several files that name one company the one in force keeps it; of new ones none gets it. Each
+/// round settles everything or takes back at least one new version.
 fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut Vec<FileFault>) {
     loop {
         let mut by_company: BTreeMap<Box<str>, Vec<usize>> = BTreeMap::new();
@@ -306,7 +307,8 @@ fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut V
                 position: None,
                 message,
             });
-            // An old version can only lose to another old one, which cannot be; without this the loop might not end.
+            // An old version can only lose to another old one, which cannot be; without this the
+            // loop might not end.
             claim.chosen = if claim.is_old {
                 None
             } else {
@@ -317,7 +319,8 @@ fn settle(claims: &mut [Claim<'_>], before: &State, folder: &str, faults: &mut V
     }
 }
 
-/// The file that had the company, else the one that holds what a file now gone had held: a renamed one.
+/// The file that had the company, else the one that holds what a file now gone had held: a renamed
+/// one.
 fn winner(claims: &[Claim<'_>], rivals: &[usize], company: &str, before: &State) -> Option<usize> {
     let is_it = |in_force: &InForce| *in_force.tenant.company == *company;
     let one = |found: Vec<usize>| match found.as_slice() {

@@ -1,8 +1,8 @@
 //! Keeps the deny list and the companies' files in step with the disk while the program runs.
 //!
-//! In: the file and the folder, each followed by a [`FileWatch`]. Out: what is in force behind one pointer each, a word to every open
-//! stream that something changed, and the alarms `deny` and `tenants` while something is wrong. What to make of a text is decided in
-//! `deny` and `tenants`.
+//! In: the file and the folder, each followed by a [`FileWatch`]. Out: what is in force behind one
+//! pointer each, a word to every open stream that something changed, and the alarms `deny` and
+//! `tenants` while something is wrong. What to make of a text is decided in `deny` and `tenants`.
 
 mod deny;
 mod followed;

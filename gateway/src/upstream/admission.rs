@@ -1,12 +1,14 @@
 //! How many requests may be under way to one plugin, and who waits for a place.
 //!
-//! In: a request, how many may be under way, and until when it may wait. Out: an [`InFlight`], which is free again when it is dropped,
-//! or why there is none. While nobody waits a place costs one change of one number, for whichever worker; the line behind a lock
-//! is touched by those alone who find the plugin full, and by those who leave while somebody waits.
+//! In: a request, how many may be under way, and until when it may wait. Out: an [`InFlight`],
+//! which is free again when it is dropped, or why there is none. While nobody waits a place costs
+//! one change of one number, for whichever worker; the line behind a lock is touched by those alone
+//! who find the plugin full, and by those who leave while somebody waits.
 //!
-//! Both counts, of who is under way and of who waits, are halves of one number, so that they change together. Invariant: while
-//! somebody waits only the holder of the lock changes it, and a place that comes free goes to who waits; so nobody who comes
-//! later goes first, and nobody waits beside a free place. Nobody is told anything while the lock is held.
+//! Both counts, of who is under way and of who waits, are halves of one number, so that they change
+//! together. Invariant: while somebody waits only the holder of the lock changes it, and a place
+//! that comes free goes to who waits; so nobody who comes later goes first, and nobody waits beside
+//! a free place. Nobody is told anything while the lock is held.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -76,7 +78,8 @@ struct Waiter {
     heard: bool,
 }
 
-/// A second of a plugin that answers a thousand a second; more would be too late for its callers by then.
+/// A second of a plugin that answers a thousand a second; more would be too late for its callers by
+/// then.
 const WAITING_MOST: usize = 1024;
 
 const ONE_WAITS: u64 = 1 << 32;
@@ -96,7 +99,8 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// A place among `most`; where none is free it waits in the line of its `party` until `over` is ready.
+    /// A place among `most`; where none is free it waits in the line of its `party` until `over` is
+    /// ready.
     ///
     /// # Errors
     /// [`Overloaded`]: why there is none.
@@ -123,7 +127,8 @@ impl Admission {
         self.counts.load(Ordering::Relaxed) / ONE_WAITS
     }
 
-    /// Takes a free place, if nobody waits for it: whoever does makes the number larger than any `most`.
+    /// Takes a free place, if nobody waits for it: whoever does makes the number larger than any
+    /// `most`.
     fn take_free(&self, most: u64) -> bool {
         self.change(|counts| (counts < most).then_some(counts + 1))
     }

@@ -1,7 +1,9 @@
 //! How many copies of a mount's requests may be made.
 //!
-//! In: each request of the mount, each wish to copy one, each end of a copy. Out: whether one more may go.
-//! Invariant: at most one of twenty requests is copied, and sixteen copies are under way at a time, over all workers.
+//! In: each request of the mount, each wish to copy one, each end of a copy. Out: whether one more
+//! may go.
+//! Invariant: at most one of twenty requests is copied, and sixteen copies are under way at a time,
+//! over all workers.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -1,8 +1,10 @@
-//! One attempt at a time, shared by all who wait for what it makes: a burst of requests opens one connection.
+//! One attempt at a time, shared by all who wait for what it makes: a burst of requests opens one
+//! connection.
 //!
-//! In: the work, which leaves what it made where those who wait look for it. Out: for each of them, once it is over, whether it
-//! failed and why. Invariant: an attempt that is over is no longer the current one, and all who waited have been told, however it
-//! ended, a panic or being dropped included; so nobody waits for ever, and the next one tries again.
+//! In: the work, which leaves what it made where those who wait look for it. Out: for each of them,
+//! once it is over, whether it failed and why. Invariant: an attempt that is over is no longer the
+//! current one, and all who waited have been told, however it ended, a panic or being dropped
+//! included; so nobody waits for ever, and the next one tries again.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -39,7 +41,8 @@ impl<E> Default for Attempts<E> {
 }
 
 impl<E: Clone + 'static> Attempts<E> {
-    /// The attempt that is under way, or a new one that does `work`, and fails with `broken` if that never comes to an end.
+    /// The attempt that is under way, or a new one that does `work`, and fails with `broken` if
+    /// that never comes to an end.
     pub(super) fn join<F: Future<Output = Result<(), E>> + 'static>(
         self: &Rc<Self>,
         tasks: &Tasks,

@@ -1,11 +1,13 @@
-//! Which instance gets the next request: of two that are drawn by their weights, the one with less to do.
+//! Which instance gets the next request: of two that are drawn by their weights, the one with less
+//! to do.
 //!
-//! In: the instances with their health, and what this worker has under way at each. Out: one that is in; one that is out and whose
-//! time has come for a trial; or none. A sole instance is always taken, however it is. Who is in is worked out when something has
-//! changed, not for each request. Belongs to one worker; knows no connection.
+//! In: the instances with their health, and what this worker has under way at each. Out: one that
+//! is in; one that is out and whose time has come for a trial; or none. A sole instance is always
+//! taken, however it is. Who is in is worked out when something has changed, not for each request.
+//! Belongs to one worker; knows no connection.
 //!
-//! Requests under way decide. Time counts only once it differs by more than double, so that noise between two alike instances moves
-//! nobody.
+//! Requests under way decide. Time counts only once it differs by more than double, so that noise
+//! between two alike instances moves nobody.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,8 +83,9 @@ impl Rota {
         sharing.next().is_some() && sharing.next().is_some()
     }
 
-    /// One for the next request. `generation` changes whenever an instance comes in or goes out. `trials` says whether this request
-    /// should find out if one that is out is back; where none should, any does it later.
+    /// One for the next request. `generation` changes whenever an instance comes in or goes out.
+    /// `trials` says whether this request should find out if one that is out is back; where none
+    /// should, any does it later.
     pub(super) fn choose(
         &mut self,
         generation: u64,
@@ -107,7 +110,8 @@ impl Rota {
         }
     }
 
-    /// Another than those that were tried for the same request, if one is in; else any that is, where `again` allows it.
+    /// Another than those that were tried for the same request, if one is in; else any that is,
+    /// where `again` allows it.
     pub(super) fn choose_other(
         &mut self,
         generation: u64,
@@ -202,7 +206,8 @@ impl Rota {
             return one.at;
         };
         let (share_a, share_b) = (a.instance.health.share(now), b.instance.health.share(now));
-        // One that has just come, or that asked for less, is drawn as often as the others and then passed over.
+        // One that has just come, or that asked for less, is drawn as often as the others and then
+        // passed over.
         let is_passed = |share, beside, coin: u64| share < beside && coin % 1000 >= share;
         if is_passed(share_a, share_b, coin) {
             return other.at;

@@ -1,6 +1,8 @@
-//! How much may be sent again: a share of the requests of the last ten seconds, so that retries never become the load.
+//! How much may be sent again: a share of the requests of the last ten seconds, so that retries
+//! never become the load.
 //!
-//! In: each request, and each wish to send one again. Out: whether it may be. Belongs to one worker and one cluster.
+//! In: each request, and each wish to send one again. Out: whether it may be. Belongs to one worker
+//! and one cluster.
 
 use std::cell::{Cell, RefCell};
 

@@ -1,10 +1,12 @@
 //! The running side of one plugin: where it is now, and what it counts.
 //!
-//! In: a plugin, when the registry first sees it. Out: a [`Cluster`], which each reload that reaches the plugin as before carries
-//! over, and which is dropped with the last table that has it. Its connections belong to the workers: each has a place for it at
-//! the cluster's seat, a small number that no other living cluster has, so that nothing is looked up on a request's path.
-//! Invariant: of two clusters that live one seat is never both's. Whoever holds a cluster knows how the plugin is reached: another
-//! identity, scheme or list of hosts is another cluster, and shares no connection with it.
+//! In: a plugin, when the registry first sees it. Out: a [`Cluster`], which each reload that
+//! reaches the plugin as before carries over, and which is dropped with the last table that has it.
+//! Its connections belong to the workers: each has a place for it at the cluster's seat, a small
+//! number that no other living cluster has, so that nothing is looked up on a request's path.
+//! Invariant: of two clusters that live one seat is never both's. Whoever holds a cluster knows how
+//! the plugin is reached: another identity, scheme or list of hosts is another cluster, and shares
+//! no connection with it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -50,8 +52,9 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) struct Alone(Arc<Cluster>);
 
-/// Requests that may have a connection to themselves at a time, from this gateway to one plugin. Each costs a handshake and a
-/// connection at the plugin; more is what a few clients can ask for, and no plugin has use for.
+/// Requests that may have a connection to themselves at a time, from this gateway to one plugin.
+/// Each costs a handshake and a connection at the plugin; more is what a few clients can ask for,
+/// and no plugin has use for.
 const ALONE_MOST: usize = 256;
 
 /// What runs for one plugin: its cluster, and that of its canary.
@@ -110,7 +113,8 @@ impl Cluster {
         &self.reached.upstream
     }
 
-    /// Its addresses now, for as long as one look needs them; none while its names have not been resolved.
+    /// Its addresses now, for as long as one look needs them; none while its names have not been
+    /// resolved.
     pub(crate) fn instances(&self) -> Guard<Arc<Vec<Arc<Instance>>>> {
         self.instances.load()
     }
@@ -185,7 +189,8 @@ impl Cluster {
         (before < ALONE_MOST).then_some(leave)
     }
 
-    /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them are known, what was stays.
+    /// Takes what its names stand for now, as far as plain HTTP may go there. Where not all of them
+    /// are known, what was stays.
     pub(crate) fn found(&self, mut found: Vec<Place>, whole: bool) {
         let before = self.instances.load_full();
         if !whole && !before.is_empty() {
@@ -198,7 +203,8 @@ impl Cluster {
         found.sort_unstable();
         found.dedup_by(|next, kept| next.at == kept.at);
         if !before.iter().map(|known| &known.place).eq(&found) {
-            // The same address is the same value, so that its connections stay. One that comes to others begins slowly.
+            // The same address is the same value, so that its connections stay. One that comes to
+            // others begins slowly.
             let joined = (!before.is_empty()).then(|| self.epoch.now());
             let found = found.into_iter();
             let next = found.map(|place| Instance::known(&before, place, joined));
@@ -289,7 +295,8 @@ impl Reached {
         self.identity == other.identity && self.upstream.scheme() == other.upstream.scheme()
     }
 
-    /// Whether an address that a name stands for may be connected to. One that the file itself names was judged with the file.
+    /// Whether an address that a name stands for may be connected to. One that the file itself
+    /// names was judged with the file.
     fn takes(&self, at: SocketAddr) -> bool {
         let listed = |host: &Host| matches!(host, Host::Ip(ip) if *ip == at.ip());
         self.may_leave_loopback
@@ -328,7 +335,8 @@ impl Clusters {
         running
     }
 
-    /// The cluster of a plugin: the one it had, if it is reached as before, or a new one with the addresses that its file names.
+    /// The cluster of a plugin: the one it had, if it is reached as before, or a new one with the
+    /// addresses that its file names.
     fn cluster(&mut self, plugin: &Plugin, canary: bool) -> Arc<Cluster> {
         let reached = Reached::of(plugin);
         let key = (plugin.name.clone(), canary);

@@ -1,8 +1,9 @@
 //! Asks each instance for its contract.
 //!
-//! In: the plugins in force, and the time. Out: what each instance serves as its contract, put into the book, and whether the
-//! instance keeps to the one in force. It is asked when it appears, when it says another version, when its plugin's file changes,
-//! and every minute; a document may be large, so that few are read at a time, and no other question waits for one.
+//! In: the plugins in force, and the time. Out: what each instance serves as its contract, put into
+//! the book, and whether the instance keeps to the one in force. It is asked when it appears, when
+//! it says another version, when its plugin's file changes, and every minute; a document may be
+//! large, so that few are read at a time, and no other question waits for one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -27,7 +28,8 @@ use crate::registry::{Plugin, Table};
 pub(super) struct Contracts {
     /// Where contracts are kept.
     book: Book,
-    /// Plugins of which a document is being read: one of each, so that none with many slow instances keeps others waiting.
+    /// Plugins of which a document is being read: one of each, so that none with many slow
+    /// instances keeps others waiting.
     reading: Rc<RefCell<BTreeSet<Name>>>,
     /// The plugins as they were when they were looked at last.
     known: HashMap<Name, Arc<Plugin>>,
@@ -59,7 +61,8 @@ impl Contracts {
         }
     }
 
-    /// A plugin whose file has changed is asked for its contract anew; of one that is gone nothing is remembered.
+    /// A plugin whose file has changed is asked for its contract anew; of one that is gone nothing
+    /// is remembered.
     pub(super) fn compare(&mut self, table: &Table<Running>) {
         let same = |one: &Arc<Plugin>| {
             let known = self.known.get(&one.name);

@@ -1,8 +1,9 @@
 //! Opens connections to one address: TCP, the handshake, and whatever of HTTP both ends speak.
 //!
-//! In: an address, whom the sidecar there must prove to be, and the protocols to offer. Out: a connection that the trust in force
-//! ends when it must, or a [`Failure`], which leaves one line with the reason. How long the whole may take for a request is the
-//! request's business; no part of it is without an end.
+//! In: an address, whom the sidecar there must prove to be, and the protocols to offer. Out: a
+//! connection that the trust in force ends when it must, or a [`Failure`], which leaves one line
+//! with the reason. How long the whole may take for a request is the request's business; no part of
+//! it is without an end.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -162,7 +163,8 @@ impl Dialer {
         match &self.address {
             Address::Tcp(at) => Ok(Box::new(dial::tcp(*at).await?)),
             Address::Unix(path) => {
-                // Whoever can write to the folder could put another socket there. TLS would tell, but not before it is asked.
+                // Whoever can write to the folder could put another socket there. TLS would tell,
+                // but not before it is asked.
                 let judged = ownership::check_socket(path);
                 judged.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
                 Ok(Box::new(dial::unix(path).await?))

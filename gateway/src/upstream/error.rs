@@ -1,4 +1,5 @@
-//! Why a plugin gave no answer, as far as it concerns the request: with which code its client is told; what else of it that may know, `rejection` decides.
+//! Why a plugin gave no answer, as far as it concerns the request: with which code its client is
+//! told; what else of it that may know, `rejection` decides.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,7 @@
-//! What choosing, health and a place cost while nothing is wrong, printed: `cargo test --release -p gapura-gateway --lib -- --ignored
-//! --nocapture figures`. With limits (`rate_limit/tests/figures.rs`) it is to be less than half a microsecond a request. Nothing is promised
-//! by a machine that does other work meanwhile, so nothing about time is asserted.
+//! What choosing, health and a place cost while nothing is wrong, printed: `cargo test --release -p
+//! gapura-gateway --lib -- --ignored --nocapture figures`. With limits
+//! (`rate_limit/tests/figures.rs`) it is to be less than half a microsecond a request. Nothing is
+//! promised by a machine that does other work meanwhile, so nothing about time is asserted.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)] // figures are printed, and rounded
 
 use std::future::{Future, pending};

@@ -1,10 +1,12 @@
 //! Whether one instance is well, as all workers and the prober together know it.
 //!
-//! In: what became of requests and probes, with the time. Out: whether requests may go there, and each change of that. An instance
-//! that failed five times in a row is out for a second, then for two, up to a minute, each time until one request or probe has
-//! shown that it is back. What probes find, and its version, are reasons of their own. Everything here is a number that any thread
-//! may read and write: two that fail at once may both count or not, and no one waits for another.
-//! Invariant: an instance is in exactly while no reason holds it out; whoever changes that hears of it, and nobody else.
+//! In: what became of requests and probes, with the time. Out: whether requests may go there, and
+//! each change of that. An instance that failed five times in a row is out for a second, then for
+//! two, up to a minute, each time until one request or probe has shown that it is back. What probes
+//! find, and its version, are reasons of their own. Everything here is a number that any thread may
+//! read and write: two that fail at once may both count or not, and no one waits for another.
+//! Invariant: an instance is in exactly while no reason holds it out; whoever changes that hears of
+//! it, and nobody else.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -89,7 +91,8 @@ impl Health {
         self.out.load(Relaxed) == 0
     }
 
-    /// Whether it is in and its last request was a good one: the usual case, in which there is nothing to note.
+    /// Whether it is in and its last request was a good one: the usual case, in which there is
+    /// nothing to note.
     pub(crate) fn is_spotless(&self) -> bool {
         self.is_in() && self.failures.load(Relaxed) == 0
     }
@@ -155,13 +158,15 @@ impl Health {
             .then(|| self.ejected_until.load(Relaxed))
     }
 
-    /// When one request may be tried there, for it is out for its failures alone; none if it is not.
+    /// When one request may be tried there, for it is out for its failures alone; none if it is
+    /// not.
     pub(crate) fn trial_at(&self) -> Option<u64> {
         let alone = self.out.load(Relaxed) == Reason::Failures as u8;
         alone.then(|| self.ejected_until.load(Relaxed))
     }
 
-    /// Takes the right to try one request there, which one at a time has, `late` after it might have been taken.
+    /// Takes the right to try one request there, which one at a time has, `late` after it might
+    /// have been taken.
     pub(crate) fn try_it(&self, now: u64, late: u64) -> bool {
         if self.trial_at().is_none_or(|at| now < at + late) {
             return false;

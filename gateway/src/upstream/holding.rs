@@ -1,9 +1,11 @@
 //! For how long an answer holds its place among those under way to its plugin.
 //!
-//! In: a place, and the answer that holds it. Out: the same answer, which lets the place go with its body; or before, where others wait
-//! for one and it is the reader that has been waited for, without a pause and for longer than a moment. Such an answer lasts for as
-//! long as its reader likes, as an event stream does, and some hundreds of them would shut the plugin to everybody.
-//! Invariant: an answer that waits for its plugin keeps its place. While nobody waits, nobody loses one.
+//! In: a place, and the answer that holds it. Out: the same answer, which lets the place go with
+//! its body; or before, where others wait for one and it is the reader that has been waited for,
+//! without a pause and for longer than a moment. Such an answer lasts for as long as its reader
+//! likes, as an event stream does, and some hundreds of them would shut the plugin to everybody.
+//! Invariant: an answer that waits for its plugin keeps its place. While nobody waits, nobody loses
+//! one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -74,7 +76,8 @@ impl Holdings {
         }
     }
 
-    /// Lets the places go of answers that wait for their readers, the longest first, for as long as somebody waits for one.
+    /// Lets the places go of answers that wait for their readers, the longest first, for as long as
+    /// somebody waits for one.
     fn look(&self) {
         let now = self.table.timers.now();
         let mut slow: Vec<(u64, usize)> = Vec::new();
@@ -153,7 +156,8 @@ mod tests {
         }
     }
 
-    /// Holds the only place in this state, lets half a second pass, and tells whether who waits then has it.
+    /// Holds the only place in this state, lets half a second pass, and tells whether who waits
+    /// then has it.
     fn is_let_go(tell: impl FnOnce(&mut Held), someone_waits: bool) -> bool {
         let (timers, admission) = (Timers::new(), Arc::<Admission>::default());
         let holdings = Holdings::new(&timers);

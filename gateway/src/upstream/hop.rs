@@ -1,10 +1,11 @@
 //! One worker's connections to one address.
 //!
-//! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and HTTP/1.1 connections for what
-//! must not share (bulk and upgrades), or for all where the sidecar offers nothing else. To a plugin without a sidecar: HTTP/1.1
-//! in plain.
-//! Invariant: a request that may have reached the other end goes again only if it may be done twice (RFC 9110, section 9.2.2), has no
-//! body, and was lost, before a byte of an answer, with a connection that had been kept, whoever shared it; and then once.
+//! To a sidecar: one HTTP/2 connection that all requests share, more when its streams run out, and
+//! HTTP/1.1 connections for what must not share (bulk and upgrades), or for all where the sidecar
+//! offers nothing else. To a plugin without a sidecar: HTTP/1.1 in plain.
+//! Invariant: a request that may have reached the other end goes again only if it may be done twice
+//! (RFC 9110, section 9.2.2), has no body, and was lost, before a byte of an answer, with a
+//! connection that had been kept, whoever shared it; and then once.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -63,10 +64,12 @@ struct Standing {
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub(super) carrier: Carrier,
-    /// It is a question of the gateway's own. It takes the shared connection where one stands, but neither opens one nor keeps it: idle,
-    /// that holds 45 KiB, one of HTTP/1.1 a quarter of that, and thousands of instances may be asked only how they are.
+    /// It is a question of the gateway's own. It takes the shared connection where one stands, but
+    /// neither opens one nor keeps it: idle, that holds 45 KiB, one of HTTP/1.1 a quarter of that,
+    /// and thousands of instances may be asked only how they are.
     pub(super) question: bool,
-    /// Whether it could go to another instance, where no connection to this one stands soon. Asked only then.
+    /// Whether it could go to another instance, where no connection to this one stands soon. Asked
+    /// only then.
     pub(super) elsewhere: &'a dyn Fn() -> bool,
     /// Whose connections it may prove too large for, where it does not say how large it is.
     pub(super) outgrows: Option<&'a Arc<Cluster>>,
@@ -97,13 +100,15 @@ enum Found {
     Failed(super::Error),
 }
 
-/// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something hangs.
+/// A sidecar takes 256 streams on each: beyond 16,000 requests under way from one worker something
+/// hangs.
 const SHARED_MOST: usize = 64;
 
 /// Under the 60 s for which the sidecar keeps one.
 const KEEP: Duration = Duration::from_secs(30);
 
-/// Sweeps, of which there is one a second, for which a shared connection stands that no request takes.
+/// Sweeps, of which there is one a second, for which a shared connection stands that no request
+/// takes.
 const SHARED_KEEP: u32 = 60;
 
 /// A plugin without a sidecar is any server: below the keep-alive of all we know of.
@@ -202,7 +207,8 @@ impl Hop {
             let sent = (request, way.again);
             match shared::send(&connection, sent, patience, by, &self.dialer.worker).await {
                 Ok(answer) => return Ok(answer),
-                // A kept connection had closed, or its sidecar has said goodbye: it is out of the list now, and the next one serves.
+                // A kept connection had closed, or its sidecar has said goodbye: it is out of the
+                // list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
                     request = *unsent;
                 }
@@ -238,10 +244,11 @@ impl Hop {
         })
     }
 
-    /// A shared connection with room for one more stream. That there is no time left is one thing, and that this address gives none
-    /// another.
+    /// A shared connection with room for one more stream. That there is no time left is one thing,
+    /// and that this address gives none another.
     async fn connection(&self, patience: &Patience<'_>, way: Way<'_>) -> Result<Found, Over> {
-        // As many rounds as there may be connections: one that is gone again as soon as it stands must not be awaited for ever.
+        // As many rounds as there may be connections: one that is gone again as soon as it stands
+        // must not be awaited for ever.
         for round in 0..=SHARED_MOST {
             let attempt = {
                 let mut connections = self.open.connections.borrow_mut();
@@ -297,9 +304,11 @@ impl Hop {
         })
     }
 
-    /// What an error means to the caller; a refusal by the sidecar is told once here, with its reason.
+    /// What an error means to the caller; a refusal by the sidecar is told once here, with its
+    /// reason.
     fn meaning(&self, failed: Failed, patience: &Patience<'_>) -> Error {
-        // A body that broke is why the rest failed, and not the other way round. That it was dropped is no fault of its own.
+        // A body that broke is why the rest failed, and not the other way round. That it was
+        // dropped is no fault of its own.
         if let UploadState::Failed(fault) = patience.upload().state()
             && fault != BodyFault::Cut
         {
@@ -326,8 +335,9 @@ impl Hop {
     }
 }
 
-/// What opening a connection comes to, unless it takes longer than connecting may and another instance could have the request: who
-/// is there and does not shake hands would hold it for as long as a handshake may take.
+/// What opening a connection comes to, unless it takes longer than connecting may and another
+/// instance could have the request: who is there and does not shake hands would hold it for as long
+/// as a handshake may take.
 async fn soon<T>(way: Way<'_>, opening: impl Future<Output = T>) -> Option<T> {
     let mut opening = pin!(opening);
     match timeout(CONNECT, opening.as_mut()).await {
@@ -337,8 +347,8 @@ async fn soon<T>(way: Way<'_>, opening: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the first read, after a handshake
-/// that seemed to succeed); else it is gone.
+/// A connection that broke: with an alert, the sidecar refuses us (in TLS 1.3 that shows at the
+/// first read, after a handshake that seemed to succeed); else it is gone.
 fn broken(cause: Option<io::Error>) -> super::Error {
     let cause = cause.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
     let failure = handshake_refusal(&cause);

@@ -1,7 +1,8 @@
 //! One instance of a plugin: where it is, its share, and what is known of it.
 //!
-//! In: an address of the plugin's, by its file or by what a name stands for. Out: an [`Instance`] that stays the same value for as
-//! long as the address does, with its health, what it says of itself, and when it is to be asked again.
+//! In: an address of the plugin's, by its file or by what a name stands for. Out: an [`Instance`]
+//! that stays the same value for as long as the address does, with its health, what it says of
+//! itself, and when it is to be asked again.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,7 +1,8 @@
 //! What one worker has under way at one instance, and how long that takes there.
 //!
-//! In: each request's beginning, the head of its answer, its end. Out: how many are under way, and the time to expect: the peak of
-//! what was measured, which fades over ten seconds, or how long nobody has been answered. Belongs to one worker.
+//! In: each request's beginning, the head of its answer, its end. Out: how many are under way, and
+//! the time to expect: the peak of what was measured, which fades over ten seconds, or how long
+//! nobody has been answered. Belongs to one worker.
 //! Invariant: whatever becomes of a request, it stops counting when its guard is dropped.
 
 use std::cell::Cell;
@@ -105,7 +106,8 @@ impl UnderWay {
     /// The head of its answer came.
     pub(super) fn answered(&mut self, at: Instant) {
         let warm = &self.load.warm;
-        // Who was sent before the first answer came waited for the connection too, which says nothing of the instance.
+        // Who was sent before the first answer came waited for the connection too, which says
+        // nothing of the instance.
         let is_cold = match warm.get() {
             0 => {
                 warm.set(self.epoch.at(at));

@@ -1,7 +1,7 @@
 //! What all workers together have under way at one instance, for the operator to see.
 //!
-//! In: from each worker, about once a second, what it has there and how long it expects an answer to take. Out: the sum, and the longest.
-//! No request touches this.
+//! In: from each worker, about once a second, what it has there and how long it expects an answer
+//! to take. Out: the sum, and the longest. No request touches this.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,8 +1,10 @@
-//! Looks up names side by side, so that a dead name server holds up nobody but the plugins that it serves.
+//! Looks up names side by side, so that a dead name server holds up nobody but the plugins that it
+//! serves.
 //!
-//! In: a host's name and port. Out: its addresses, or none where they did not come in time. What the system's resolver has begun it
-//! brings to its end, however long that takes: until then whoever asks for the same name waits for that, and a bound on those under way keeps
-//! them from taking all of the program's threads.
+//! In: a host's name and port. Out: its addresses, or none where they did not come in time. What
+//! the system's resolver has begun it brings to its end, however long that takes: until then
+//! whoever asks for the same name waits for that, and a bound on those under way keeps them from
+//! taking all of the program's threads.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

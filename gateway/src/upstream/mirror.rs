@@ -1,8 +1,10 @@
-//! Copies of requests that go to a plugin's canary, so that its answers can be compared before anybody depends on them.
+//! Copies of requests that go to a plugin's canary, so that its answers can be compared before
+//! anybody depends on them.
 //!
-//! In: the copy of a request as it may go there, which goes once its original has its place, and the answer that the caller gets.
-//! Out: one more of `same`, `differs`, `failed` or `skipped` for the plugin. A copy's answer is thrown away; the caller never waits
-//! for it, never sees it, and cannot tell that there was one.
+//! In: the copy of a request as it may go there, which goes once its original has its place, and
+//! the answer that the caller gets.
+//! Out: one more of `same`, `differs`, `failed` or `skipped` for the plugin. A copy's answer is
+//! thrown away; the caller never waits for it, never sees it, and cannot tell that there was one.
 //! How many there may be, `allowance` says.
 
 use std::cell::{Cell, RefCell};
@@ -55,7 +57,8 @@ pub(crate) struct Prepared {
     slot: usize,
 }
 
-/// A copy under way, while the caller's own answer is waited for. Dropped without one, there is nothing to compare with.
+/// A copy under way, while the caller's own answer is waited for. Dropped without one, there is
+/// nothing to compare with.
 pub(crate) struct Mirroring(Option<Rc<Comparison>>);
 
 /// Hears of the answer that the caller gets.
@@ -138,7 +141,8 @@ impl Prepared {
 }
 
 impl Drop for Prepared {
-    /// Its original was turned away: there is nothing to compare with, and a plugin that is full is not to be told by its canary.
+    /// Its original was turned away: there is nothing to compare with, and a plugin that is full is
+    /// not to be told by its canary.
     fn drop(&mut self) {
         if self.outgoing.is_some() {
             self.meters.slot(self.slot).mirrored(Mirrored::Skipped);

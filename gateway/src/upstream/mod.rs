@@ -1,12 +1,14 @@
 //! Sends a permitted request to its plugin, over mTLS to a sidecar or in plain HTTP.
 //!
-//! In: an [`Outgoing`] request and the [`Cluster`] that takes it. Out: the plugin's answer, its body under way, or an [`Error`] that
-//! says what went wrong on the way. Each worker keeps its own connections, in a place of its own for each cluster; one belongs to
-//! an address, an identity and a protocol, and the trust set in force may end it at any time.
+//! In: an [`Outgoing`] request and the [`Cluster`] that takes it. Out: the plugin's answer, its
+//! body under way, or an [`Error`] that says what went wrong on the way. Each worker keeps its own
+//! connections, in a place of its own for each cluster; one belongs to an address, an identity and
+//! a protocol, and the trust set in force may end it at any time.
 //!
-//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is (`question`), `contracts` what it serves, and `health` remembers; `balance`
-//! chooses by `load`, `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one address, `dial`
-//! opens them.
+//! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is
+//! (`question`), `contracts` what it serves, and `health` remembers; `balance` chooses by `load`,
+//! `retry` says what may go again and `budget` how much of it; `hop` keeps the connections to one
+//! address, `dial` opens them.
 
 pub(crate) mod admission;
 mod allowance;
@@ -110,7 +112,8 @@ struct Try<'a> {
 /// How one try ended.
 enum Tried {
     Done(Answer),
-    /// Another may try: nothing was written, or doing it twice does no harm. Boxed, since it is rare.
+    /// Another may try: nothing was written, or doing it twice does no harm. Boxed, since it is
+    /// rare.
     Again(Box<Again>),
     Over(Error),
 }
@@ -139,9 +142,10 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request of `owner` and waits for the head of its answer; `hint` hears of interim ones. Where nothing was written yet,
-    /// another instance or a fresh connection is tried; what may have arrived goes to another one only as `retry` allows it, its head
-    /// made once more by `again`.
+    /// Sends a request of `owner` and waits for the head of its answer; `hint` hears of interim
+    /// ones. Where nothing was written yet, another instance or a fresh connection is tried; what
+    /// may have arrived goes to another one only as `retry` allows it, its head made once more by
+    /// `again`.
     ///
     /// # Errors
     /// [`Error`]
@@ -229,7 +233,8 @@ impl Upstreams {
         }
     }
 
-    /// Tries again, elsewhere while another is well, until one answers, nothing is allowed any more, or all have been tried.
+    /// Tries again, elsewhere while another is well, until one answers, nothing is allowed any
+    /// more, or all have been tried.
     async fn go_on(
         &self,
         sending: &Sending<'_>,
@@ -381,7 +386,8 @@ impl Upstreams {
         }
     }
 
-    /// The instance for a request's first try. One that can be repeated may find out whether an instance is back that was out.
+    /// The instance for a request's first try. One that can be repeated may find out whether an
+    /// instance is back that was out.
     fn first(
         &self,
         sending: &Sending<'_>,
@@ -411,7 +417,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends the copy of a request, once and to whoever's turn it is, and waits `wait` at most for the head of its answer.
+    /// Sends the copy of a request, once and to whoever's turn it is, and waits `wait` at most for
+    /// the head of its answer.
     async fn send_once(
         &self,
         cluster: &Arc<Cluster>,
@@ -453,7 +460,8 @@ impl Upstreams {
         }
     }
 
-    /// Asks one instance a question of the gateway's own, and waits `wait` at most for the head of its answer.
+    /// Asks one instance a question of the gateway's own, and waits `wait` at most for the head of
+    /// its answer.
     async fn ask(
         &self,
         cluster: &Arc<Cluster>,
@@ -481,7 +489,8 @@ impl Upstreams {
         })
     }
 
-    /// Forgets clusters that are gone, and connections that nobody needs any more. Called about once a second.
+    /// Forgets clusters that are gone, and connections that nobody needs any more. Called about
+    /// once a second.
     pub(crate) fn sweep(&self) {
         for place in self.places.borrow_mut().iter_mut() {
             if place.as_ref().is_some_and(|place| !place.sweep(&self.ways)) {

@@ -1,9 +1,10 @@
 //! What one try says about the instance that it was sent to.
 //!
-//! In: how it ended. Out: that instance's health and load as they are from then on, and whether the answer is one that another
-//! instance would not have given. What a client is to blame for says nothing, nor does a status that the plugin itself chose. Who
-//! could not be reached is taken out in any case; who broke off only while another is in, since a request that breaks a plugin
-//! would break the next one too.
+//! In: how it ended. Out: that instance's health and load as they are from then on, and whether the
+//! answer is one that another instance would not have given. What a client is to blame for says
+//! nothing, nor does a status that the plugin itself chose. Who could not be reached is taken out
+//! in any case; who broke off only while another is in, since a request that breaks a plugin would
+//! break the next one too.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -102,7 +103,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// No connection stood in time, and another instance was asked instead. On a busy machine all may be late at once.
+    /// No connection stood in time, and another instance was asked instead. On a busy machine all
+    /// may be late at once.
     pub(super) fn late(&mut self) {
         self.failed(self.another_is_in());
     }
@@ -112,7 +114,8 @@ impl<'a> Watch<'a> {
         match why {
             Error::Identity(_) => self.failed(true),
             Error::Unreachable(_) | Error::Protocol => self.failed(self.another_is_in()),
-            // Slow is not out: what it took is counted when this is dropped. The others are nobody's or the client's.
+            // Slow is not out: what it took is counted when this is dropped. The others are
+            // nobody's or the client's.
             Error::Timeout
             | Error::Overloaded
             | Error::AllOut

@@ -1,8 +1,9 @@
 //! An upload that says no length and proves large only once it is under way.
 //!
-//! In: the connection that it shares with others, and its bytes as they go. Out: as soon as it is bulk, the connection is its own, since
-//! nothing else begins there any more: what has begun cannot move, so that all that comes next does. It counts among those that have
-//! a connection to themselves; where there are as many of these as may be, it shares as before.
+//! In: the connection that it shares with others, and its bytes as they go. Out: as soon as it is
+//! bulk, the connection is its own, since nothing else begins there any more: what has begun cannot
+//! move, so that all that comes next does. It counts among those that have a connection to
+//! themselves; where there are as many of these as may be, it shares as before.
 
 use std::sync::Arc;
 

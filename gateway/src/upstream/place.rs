@@ -1,7 +1,8 @@
-//! What one worker keeps for one cluster: its connections to each instance, what is under way there, and what may go again.
+//! What one worker keeps for one cluster: its connections to each instance, what is under way
+//! there, and what may go again.
 //!
-//! In: the cluster with its instances of the moment. Out: a [`Seat`] at one of them. An instance that stays keeps its connections
-//! and its counts.
+//! In: the cluster with its instances of the moment. Out: a [`Seat`] at one of them. An instance
+//! that stays keeps its connections and its counts.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,10 +1,12 @@
 //! Asks each instance how it is and what it runs, one prober a program.
 //!
-//! In: the plugins in force. Out: each instance's health and version, as far as it tells: `health.path` at each interval, give or
-//! take a tenth, and `/version` every five seconds or as soon as it is back; `contracts` asks for the rest. Whoever answers is well,
-//! whatever the answer says, but for a 503 of its own, by which a plugin says that it is not, and for an answer that the sidecar
-//! made because there is no plugin.
-//! Invariant: of one instance one question is under way at a time, beside that for its contract, and each has an end.
+//! In: the plugins in force. Out: each instance's health and version, as far as it tells:
+//! `health.path` at each interval, give or take a tenth, and `/version` every five seconds or as
+//! soon as it is back; `contracts` asks for the rest. Whoever answers is well, whatever the answer
+//! says, but for a 503 of its own, by which a plugin says that it is not, and for an answer that
+//! the sidecar made because there is no plugin.
+//! Invariant: of one instance one question is under way at a time, beside that for its contract,
+//! and each has an end.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +47,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often an instance is asked what it runs.
 const VERSION_EVERY_MS: u64 = 5_000;
 
-/// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes into the book.
+/// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes
+/// into the book.
 pub(crate) async fn run(
     upstreams: Rc<Upstreams>,
     worker: Rc<Worker>,
@@ -171,7 +174,8 @@ impl Question {
         let told = self.get("/version").await;
         let said = match &told {
             Ok(told) if told.status == StatusCode::OK && !told.made => version_of(&told.body),
-            // An answer that tells none is an answer; without one, what it said last is all that is known.
+            // An answer that tells none is an answer; without one, what it said last is all that is
+            // known.
             Ok(told) if !told.made => None,
             Ok(_) | Err(_) => return,
         };
@@ -219,7 +223,8 @@ impl Drop for Usual {
     }
 }
 
-/// What an answer says runs there: the field `version` of its JSON, as a plugin's file could write it.
+/// What an answer says runs there: the field `version` of its JSON, as a plugin's file could write
+/// it.
 fn version_of(body: &[u8]) -> Option<String> {
     let told: Value = serde_json::from_slice(body).ok()?;
     let inner = told

@@ -1,7 +1,8 @@
 //! One question of the gateway's own to one instance.
 //!
-//! In: an instance, and a path. Out: what it answers there, bounded in time and in bytes, or that it does not. The question goes over
-//! the connection that requests take, if one stands, marked as the gateway's own, and has neither body nor caller.
+//! In: an instance, and a path. Out: what it answers there, bounded in time and in bytes, or that
+//! it does not. The question goes over the connection that requests take, if one stands, marked as
+//! the gateway's own, and has neither body nor caller.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -135,8 +136,8 @@ impl Question {
     }
 }
 
-/// Holds an instance out that does not say that it is as new as it must be, or whose contract breaks the one in force, and lets it in
-/// as soon as that is over, or need not be.
+/// Holds an instance out that does not say that it is as new as it must be, or whose contract
+/// breaks the one in force, and lets it in as soon as that is over, or need not be.
 pub(super) fn judge(plugin: &Plugin, cluster: &Cluster, instance: &Instance, worker: &Worker) {
     let fits = plugin.min_version.as_ref().is_none_or(|least| {
         let said = instance.version();

@@ -1,8 +1,10 @@
 //! Keeps the addresses of all clusters in step with what their names stand for.
 //!
-//! In: the clusters in force. Out: each one's addresses, looked up at start, every 5 s (every second while one has none) and when a connect has failed. A name that
-//! cannot be resolved keeps the addresses it had; at start it has none, which is not fatal: its requests are answered 502 until it
-//! has. Names are asked for side by side: each cluster knows its own as soon as they are there. Runs on the control thread.
+//! In: the clusters in force. Out: each one's addresses, looked up at start, every 5 s (every
+//! second while one has none) and when a connect has failed. A name that cannot be resolved keeps
+//! the addresses it had; at start it has none, which is not fatal: its requests are answered 502
+//! until it has. Names are asked for side by side: each cluster knows its own as soon as they are
+//! there. Runs on the control thread.
 
 use std::rc::Rc;
 use std::sync::Arc;

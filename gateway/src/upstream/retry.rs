@@ -1,8 +1,9 @@
 //! What of a request that failed may be sent again, and where it has been.
 //!
-//! In: a request before it is sent, and how sending it ended. Out: the same request for another instance, or nothing. What was not
-//! written goes again in any case. What may have arrived goes again only if doing it twice does no harm (RFC 9110, section 9.2.2),
-//! its body is empty or small, not a byte of an answer came, and the budget allows it.
+//! In: a request before it is sent, and how sending it ended. Out: the same request for another
+//! instance, or nothing. What was not written goes again in any case. What may have arrived goes
+//! again only if doing it twice does no harm (RFC 9110, section 9.2.2), its body is empty or small,
+//! not a byte of an answer came, and the budget allows it.
 //! Invariant: a POST that may have arrived is never sent again.
 
 use std::future::poll_fn;

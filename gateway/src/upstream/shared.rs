@@ -1,6 +1,7 @@
 //! One HTTP/2 connection that all requests of a worker to one address share.
 //!
-//! In: a request. Out: its answer; an upload that outlasts its answer goes on, and one whose answer is given up ends with it.
+//! In: a request. Out: its answer; an upload that outlasts its answer goes on, and one whose answer
+//! is given up ends with it.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,7 +27,8 @@ struct Carrying {
     whole: bool,
 }
 
-/// Sends a request and waits for the head of its answer. `again` makes its head once more, where the connection ends before that.
+/// Sends a request and waits for the head of its answer. `again` makes its head once more, where
+/// the connection ends before that.
 ///
 /// # Errors
 /// [`Failed`]

@@ -1,7 +1,8 @@
 //! A stream that the trust in force may end at any moment, whoever reads or writes on it.
 //!
-//! In: a stream, what counts it as open, and the verdict of the trust in force where there is one. Out: the same stream, on which
-//! everything fails from the moment it is cut; a [`ConnectionState`] that says so, and that nothing new may begin on it.
+//! In: a stream, what counts it as open, and the verdict of the trust in force where there is one.
+//! Out: the same stream, on which everything fails from the moment it is cut; a [`ConnectionState`]
+//! that says so, and that nothing new may begin on it.
 //! Invariant: whoever waits for the stream to say something is woken when it is cut.
 
 use std::cell::{Cell, RefCell};

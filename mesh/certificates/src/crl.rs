@@ -1,8 +1,9 @@
 //! Reads one certificate revocation list (RFC 5280, section 5) and verifies who signed it.
 //!
-//! In: DER. Out: a [`Crl`] that borrows from it. Only full, direct lists are understood: a delta, indirect or partial list, or any
-//! critical extension we do not know, is refused, since reading it as a full one would let a revoked certificate pass. One that
-//! names its distribution point is read together with that name: it speaks of the certificates that name the same point.
+//! In: DER. Out: a [`Crl`] that borrows from it. Only full, direct lists are understood: a delta,
+//! indirect or partial list, or any critical extension we do not know, is refused, since reading it
+//! as a full one would let a revoked certificate pass. One that names its distribution point is
+//! read together with that name: it speaks of the certificates that name the same point.
 
 use std::fmt;
 
@@ -25,7 +26,8 @@ pub struct Crl<'a> {
     issuer: &'a [u8],
     issuer_whole: &'a [u8],
     entries: &'a [u8],
-    /// The names of its distribution point, each a whole DER element; empty: it speaks of all certificates of its issuer.
+    /// The names of its distribution point, each a whole DER element; empty: it speaks of all
+    /// certificates of its issuer.
     pub(super) points: Vec<&'a [u8]>,
     /// When it was made, Unix time.
     pub this_update: u64,
@@ -125,7 +127,8 @@ impl<'a> Crl<'a> {
             return Err(CrlError::Malformed);
         }
         let mut tbs = Reader(tbs);
-        // Version 1 has no extensions, so no number: nothing we issue and nothing OpenSSL makes by default, yet a CRL.
+        // Version 1 has no extensions, so no number: nothing we issue and nothing OpenSSL makes by
+        // default, yet a CRL.
         let version = tbs.value(der::INTEGER);
         if version.is_some_and(|version| version != [1]) {
             return Err(CrlError::Malformed);
@@ -176,7 +179,8 @@ impl<'a> Crl<'a> {
                         .value(der::INTEGER)
                         .filter(|_| inner.at_end())
                         .ok_or(CrlError::Malformed)?;
-                    // A negative number, an overlong one or a second one would make "never goes back" a matter of opinion.
+                    // A negative number, an overlong one or a second one would make "never goes
+                    // back" a matter of opinion.
                     let trimmed = trim_zeros(number);
                     if number.first().is_none_or(|first| *first >= 0x80)
                         || trimmed.len() > LONGEST_NUMBER
@@ -215,7 +219,8 @@ impl<'a> Crl<'a> {
     /// Hands each revocation to `each`.
     ///
     /// # Errors
-    /// If an entry cannot be read or speaks of another issuer's certificate; some entries may have been handed over by then.
+    /// If an entry cannot be read or speaks of another issuer's certificate; some entries may have
+    /// been handed over by then.
     pub fn for_each_revoked(&self, mut each: impl FnMut(Entry<'a>)) -> Result<usize, CrlError> {
         let mut entries = Reader(self.entries);
         let mut count = 0;
@@ -281,7 +286,8 @@ impl<'a> Crl<'a> {
 }
 
 impl Entry<'_> {
-    /// When it was revoked, Unix time; `None` where that is no time. Not read before somebody asks: a list may have 100,000.
+    /// When it was revoked, Unix time; `None` where that is no time. Not read before somebody asks:
+    /// a list may have 100,000.
     #[must_use]
     pub fn revoked_at(&self) -> Option<u64> {
         time(&mut Reader(self.at))
@@ -336,7 +342,8 @@ fn full_names(value: &[u8]) -> Result<Vec<&[u8]>, CrlError> {
     Ok(found)
 }
 
-/// The names of the distribution points that a certificate gives for the lists of its own issuer; what cannot be read names nothing.
+/// The names of the distribution points that a certificate gives for the lists of its own issuer;
+/// what cannot be read names nothing.
 pub(super) fn points_of(certificate: &[u8]) -> Vec<&[u8]> {
     let Some(value) = super::form::extension(certificate, DISTRIBUTION_POINTS) else {
         return Vec::new();

@@ -1,8 +1,9 @@
-//! The few rules of DER that reading a CRL with 100,000 entries at speed, a certificate's form, or a message of certificates needs:
-//! tag, length, value.
+//! The few rules of DER that reading a CRL with 100,000 entries at speed, a certificate's form, or
+//! a message of certificates needs: tag, length, value.
 //!
-//! Certificates are read by x509-parser and judged by webpki; a whole parse of every CRL entry into owned values would cost more
-//! than the rest of loading a trust set. Every read is bounded by its input; a length that is not the shortest is refused.
+//! Certificates are read by x509-parser and judged by webpki; a whole parse of every CRL entry into
+//! owned values would cost more than the rest of loading a trust set. Every read is bounded by its
+//! input; a length that is not the shortest is refused.
 
 /// A whole number, big-endian.
 pub const INTEGER: u8 = 0x02;
@@ -92,7 +93,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A serial number without the zero byte that DER puts before a set top bit, so that both spellings of a number are one.
+/// A serial number without the zero byte that DER puts before a set top bit, so that both spellings
+/// of a number are one.
 #[must_use]
 pub fn trim_zeros(integer: &[u8]) -> &[u8] {
     let zeros = integer.iter().take_while(|byte| **byte == 0).count();

@@ -1,10 +1,11 @@
 //! Which Ed25519 public keys are no keys: the points of small order.
 //!
-//! In: the 32 bytes of a public key. Out: whether its point has an order of 8 or less. For such a point a signature can be made by
-//! anybody who has seen the public key, for every message or for one in eight, and common libraries take it. Nothing else about a key
-//! is judged here.
+//! In: the 32 bytes of a public key. Out: whether its point has an order of 8 or less. For such a
+//! point a signature can be made by anybody who has seen the public key, for every message or for
+//! one in eight, and common libraries take it. Nothing else about a key is judged here.
 
-/// The y coordinates of the eight points of small order, and their spellings beyond the field's size, without the sign of x.
+/// The y coordinates of the eight points of small order, and their spellings beyond the field's
+/// size, without the sign of x.
 const SMALL: [[u8; 32]; 7] = [
     edge(0x00, 0x00, 0x00),
     edge(0x01, 0x00, 0x00),
@@ -30,7 +31,8 @@ const fn edge(first: u8, between: u8, last: u8) -> [u8; 32] {
     y
 }
 
-/// Whether a public key is a point of small order, in whatever spelling. What has not 32 bytes is no point at all.
+/// Whether a public key is a point of small order, in whatever spelling. What has not 32 bytes is
+/// no point at all.
 #[must_use]
 pub fn is_small_order(key: &[u8]) -> bool {
     let Ok(mut y): Result<[u8; 32], _> = key.try_into() else {
@@ -45,7 +47,8 @@ mod tests {
     use super::*;
     use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
-    /// R = the neutral point and S = 0 sign whatever message's hash is a multiple of the key's order.
+    /// R = the neutral point and S = 0 sign whatever message's hash is a multiple of the key's
+    /// order.
     fn anybody_can_sign(key: &[u8; 32]) -> bool {
         let signature = [edge(1, 0, 0), [0; 32]].concat();
         (0..200_u8).any(|message| {

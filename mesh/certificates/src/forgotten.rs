@@ -1,9 +1,11 @@
-//! Revocations that newer lists have lost: a CA that was put back to an older backup no longer knows whom it revoked since, and its next
-//! list, whose number is higher all the same, would let them in again.
+//! Revocations that newer lists have lost: a CA that was put back to an older backup no longer
+//! knows whom it revoked since, and its next list, whose number is higher all the same, would let
+//! them in again.
 //!
-//! In: the lists in force, those that are to follow, and from when on a revocation must still be named. Out: what the former name and
-//! the latter do not. An issuer of which no list follows has lost nothing: without a list nobody is let in by it. Signatures and
-//! numbers are judged where the set is made.
+//! In: the lists in force, those that are to follow, and from when on a revocation must still be
+//! named. Out: what the former name and the latter do not. An issuer of which no list follows has
+//! lost nothing: without a list nobody is let in by it. Signatures and numbers are judged where the
+//! set is made.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,10 @@
-//! What a certificate must look like whatever its signatures say: the rules of form that webpki leaves open.
+//! What a certificate must look like whatever its signatures say: the rules of form that webpki
+//! leaves open.
 //!
-//! In: DER. Out: nothing, or the [`Form`] that is broken. Chains, dates and revocation are judged in `verify`; here each
-//! certificate stands alone. Invariant: a leaf that may sign, a CA that may not, a serial number that names no certificate, or an
-//! extension that says two things, is refused by the same words in a handshake, by `gapura-pki verify` and at a start.
+//! In: DER. Out: nothing, or the [`Form`] that is broken. Chains, dates and revocation are judged
+//! in `verify`; here each certificate stands alone. Invariant: a leaf that may sign, a CA that may
+//! not, a serial number that names no certificate, or an extension that says two things, is refused
+//! by the same words in a handshake, by `gapura-pki verify` and at a start.
 
 use std::fmt;
 

@@ -1,7 +1,9 @@
-//! How far each issuer's CRLs have come, so that none goes back: over reloads, and over restarts for whoever keeps the text.
+//! How far each issuer's CRLs have come, so that none goes back: over reloads, and over restarts
+//! for whoever keeps the text.
 //!
-//! In: the lists that are in force. Out: [`Marks`], one a list, that only ever go on; and their text. A mark knows its issuer by a hash
-//! of name, key and distribution point; the name beside it is for people. Nothing here reads a CRL or a file.
+//! In: the lists that are in force. Out: [`Marks`], one a list, that only ever go on; and their
+//! text. A mark knows its issuer by a hash of name, key and distribution point; the name beside it
+//! is for people. Nothing here reads a CRL or a file.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +46,8 @@ struct MarkText {
 }
 
 impl Mark {
-    /// Whether this list is newer than one of `number` made at `this_update`. The same number twice is not going back, since a CA may
-    /// sign one list again.
+    /// Whether this list is newer than one of `number` made at `this_update`. The same number twice
+    /// is not going back, since a CA may sign one list again.
     pub(super) fn is_newer_than(&self, number: Option<&[u8]>, this_update: u64) -> bool {
         match (self.number.as_deref(), number) {
             (Some(seen), Some(new)) => less(new, seen),

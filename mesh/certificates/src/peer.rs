@@ -1,7 +1,7 @@
 //! Reads from a leaf certificate who it speaks for and until when.
 //!
-//! In: DER. Out: a [`Peer`], or the reason why the certificate names nobody. Signature, chain and revocation are judged in `verify`;
-//! reading proves nothing by itself.
+//! In: DER. Out: a [`Peer`], or the reason why the certificate names nobody. Signature, chain and
+//! revocation are judged in `verify`; reading proves nothing by itself.
 
 use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
@@ -32,10 +32,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Reads the leaf of a chain that a handshake has already judged, so that a connection costs one verification, not two.
+    /// Reads the leaf of a chain that a handshake has already judged, so that a connection costs
+    /// one verification, not two.
     ///
     /// # Errors
-    /// If the leaf is missing, malformed, or does not hold exactly one URI name that is an identity.
+    /// If the leaf is missing, malformed, or does not hold exactly one URI name that is an
+    /// identity.
     pub fn of_judged_chain(chain: &[CertificateDer<'_>]) -> Result<Self, Refusal> {
         Self::claimed(chain.first().ok_or(Refusal::NoCertificate)?)
     }
@@ -103,7 +105,8 @@ pub(super) fn read(leaf: &CertificateDer<'_>) -> Result<(Peer, Purposes), Refusa
     Ok((peer, purposes))
 }
 
-/// Exactly one URI name, and it is an identity. Two would let whoever signs a request for one smuggle in another.
+/// Exactly one URI name, and it is an identity. Two would let whoever signs a request for one
+/// smuggle in another.
 fn identity(certificate: &X509Certificate<'_>) -> Result<PeerId, Refusal> {
     let names = certificate
         .subject_alternative_name()

@@ -1,6 +1,7 @@
 //! For what a certificate is judged, and the roles whose certificates are good for it.
 //!
-//! A leaf that names and knows nothing else of a judgement, so that a refusal, a failure and the judgement can all speak of it.
+//! A leaf that names and knows nothing else of a judgement, so that a refusal, a failure and the
+//! judgement can all speak of it.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ pub enum Purpose {
     Client,
     /// To answer on the hop: a plugin's, with serverAuth.
     Server,
-    /// To answer as a CA server: one of the role `pki`, with serverAuth. No other proves that the roots and CRLs come from the CA.
+    /// To answer as a CA server: one of the role `pki`, with serverAuth. No other proves that the
+    /// roots and CRLs come from the CA.
     Authority,
     /// To renew at a CA server, and nowhere else: a gateway's or a plugin's, with either.
     Renewal,

@@ -1,4 +1,5 @@
-//! Why a certificate is refused: the sentence for the log, the label for the metrics. What the peer hears is TLS's to say.
+//! Why a certificate is refused: the sentence for the log, the label for the metrics. What the peer
+//! hears is TLS's to say.
 
 use std::fmt;
 
@@ -109,7 +110,8 @@ pub enum Refusal {
         /// What it allows.
         found: Purposes,
     },
-    /// A constraint in the chain (name, path length, CA flag, an algorithm or critical extension we don't know) is not met.
+    /// A constraint in the chain (name, path length, CA flag, an algorithm or critical extension we
+    /// don't know) is not met.
     Constraint(String),
     /// It has no URI name.
     NoIdentity,
@@ -196,7 +198,8 @@ pub(super) fn day(seconds: u64) -> Rfc3339 {
     Rfc3339(from_unix(seconds))
 }
 
-/// A text from a stranger's certificate, short enough for a log line and without control characters.
+/// A text from a stranger's certificate, short enough for a log line and without control
+/// characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let end = text

@@ -1,10 +1,11 @@
 //! Which certificates are revoked, known before any handshake asks.
 //!
-//! In: CRLs and the CAs that may have signed them. Out: a [`RevocationSet`]. Each signature is verified once, here: webpki would
-//! verify it again in every handshake (41 microseconds, 2.4 ms for a long list) and would let the first list that matches win,
-//! stale or not. Invariants: of an issuer's lists the one with the highest number that has begun counts; two with one number count
-//! together; a list of a named distribution point clears only certificates of that point, and what any list names is revoked; a set
-//! that follows another never goes back.
+//! In: CRLs and the CAs that may have signed them. Out: a [`RevocationSet`]. Each signature is
+//! verified once, here: webpki would verify it again in every handshake (41 microseconds, 2.4 ms
+//! for a long list) and would let the first list that matches win, stale or not. Invariants: of an
+//! issuer's lists the one with the highest number that has begun counts; two with one number count
+//! together; a list of a named distribution point clears only certificates of that point, and what
+//! any list names is revoked; a set that follows another never goes back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use super::marks::{ListId, Mark, Marks, less};
 use super::refusal::{Span, day};
 use super::roots::Issuer;
 
-/// How long after its next update was due a list still clears certificates: long enough to notice and mend, under an alarm.
+/// How long after its next update was due a list still clears certificates: long enough to notice
+/// and mend, under an alarm.
 pub(crate) const STALE_GRACE: u64 = 24 * 3600;
 
-/// A serial number: its length, then its bytes; fixed in size so that 100,000 of them are one allocation.
+/// A serial number: its length, then its bytes; fixed in size so that 100,000 of them are one
+/// allocation.
 type Serial = [u8; 21];
 
 /// The revocations of one `crl.pem`.
@@ -127,8 +130,8 @@ pub(super) enum Status {
 }
 
 impl RevocationSet {
-    /// Verifies each list under one of `issuers` and sorts them; with marks and a time, compares what is in force then with how far
-    /// each issuer's lists had come.
+    /// Verifies each list under one of `issuers` and sorts them; with marks and a time, compares
+    /// what is in force then with how far each issuer's lists had come.
     ///
     /// # Errors
     /// If a list cannot be gone by, has not begun, or is older than the one that was in force.
@@ -167,8 +170,9 @@ impl RevocationSet {
         Ok(set)
     }
 
-    /// The same lists, which never grow old: whom they name is revoked, and for the others they say no more than that. For asking a CA
-    /// server for newer ones; who gave them is judged by them afterwards.
+    /// The same lists, which never grow old: whom they name is revoked, and for the others they say
+    /// no more than that. For asking a CA server for newer ones; who gave them is judged by them
+    /// afterwards.
     pub fn ageless(&self) -> Self {
         let mut set = self.clone();
         for list in set.sources.iter_mut().flat_map(|source| &mut source.lists) {
@@ -188,7 +192,8 @@ impl RevocationSet {
             });
         };
         match source.lists.iter_mut().find(|known| known.is_beside(&list)) {
-            // One number twice: neither is known to be the whole truth, so a certificate is clear if both say so.
+            // One number twice: neither is known to be the whole truth, so a certificate is clear
+            // if both say so.
             Some(known) => known.join(&list),
             None => {
                 let newer = source
@@ -283,7 +288,8 @@ impl RevocationSet {
         let mut points = None;
         for source in self.sources.iter().filter(is_issuers) {
             let list = source.at(now);
-            // Revoked stays revoked, however old the list, and wherever it lies: a serial number is its issuer's alone.
+            // Revoked stays revoked, however old the list, and wherever it lies: a serial number is
+            // its issuer's alone.
             if list.is_ok_and(|list| list.revoked.binary_search(&fixed(serial)).is_ok()) {
                 return Status::Revoked;
             }
@@ -387,7 +393,8 @@ impl List {
         revoked.sort_unstable();
         revoked.dedup();
         self.revoked = revoked.into();
-        // What one names counts from the earlier beginning, and what neither names is clear as long as both may clear.
+        // What one names counts from the earlier beginning, and what neither names is clear as long
+        // as both may clear.
         self.this_update = self.this_update.min(other.this_update);
         self.next_update = self.next_update.min(other.next_update);
     }
@@ -430,7 +437,8 @@ fn signer<'i>(
     })
 }
 
-/// A serial number of any length; beyond 20 bytes it is nobody's: such a certificate is refused and such a CRL too.
+/// A serial number of any length; beyond 20 bytes it is nobody's: such a certificate is refused and
+/// such a CRL too.
 fn fixed(serial: &[u8]) -> Serial {
     let mut fixed = [0; 21];
     let length = serial.len().min(20);

@@ -1,9 +1,11 @@
 //! The trust anchors of `ca.pem`.
 //!
-//! In: CA certificates. Out: [`Roots`], against which chains are built. A self-issued certificate, or one whose issuer is not in the
-//! file, is an anchor. One whose issuer is in the file as well is an issuing CA that stands there so that its CRL can be verified
-//! and peers that forgot to send it are understood: it helps to build a chain and vouches for nothing by itself.
-//! Invariant: an anchor is never used outside its own dates, though webpki does not look at an anchor's dates.
+//! In: CA certificates. Out: [`Roots`], against which chains are built. A self-issued certificate,
+//! or one whose issuer is not in the file, is an anchor. One whose issuer is in the file as well is
+//! an issuing CA that stands there so that its CRL can be verified and peers that forgot to send it
+//! are understood: it helps to build a chain and vouches for nothing by itself.
+//! Invariant: an anchor is never used outside its own dates, though webpki does not look at an
+//! anchor's dates.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -231,7 +233,8 @@ impl Roots {
         Some(in_date.map(|(_, anchor)| anchor.clone()).collect())
     }
 
-    /// The root that allows too few CAs for `found` of them below it; several roots may share a name and a key.
+    /// The root that allows too few CAs for `found` of them below it; several roots may share a
+    /// name and a key.
     pub(super) fn too_short(&self, anchor: &TrustAnchor<'_>, found: usize) -> Option<&Issuer> {
         let mut same = self
             .anchors

@@ -1,9 +1,10 @@
 //! The one judgement on a certificate, for the gateway, the sidecar and `gapura-pki verify`.
 //!
-//! In: a chain, the side of the handshake it stands on, the time, and what is trusted. Out: a [`Peer`] or a [`Refusal`].
-//! webpki builds and verifies the chain (signatures, dates, CA flags, path lengths, name constraints); what it leaves open is decided
-//! here: an anchor's dates and path length, what each certificate must look like (`form`), a leaf without extended key usage, revocation,
-//! the identity. Which identity may do what is not.
+//! In: a chain, the side of the handshake it stands on, the time, and what is trusted. Out: a
+//! [`Peer`] or a [`Refusal`]. webpki builds and verifies the chain (signatures, dates, CA flags,
+//! path lengths, name constraints); what it leaves open is decided here: an anchor's dates and path
+//! length, what each certificate must look like (`form`), a leaf without extended key usage,
+//! revocation, the identity. Which identity may do what is not.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
@@ -38,7 +39,8 @@ pub struct Verifier {
 const LONGEST_SERIAL: usize = 20;
 
 impl Verifier {
-    /// Judges by `roots` and signatures of `algorithms`, for identities of `domain`; without a revocation set nothing is revoked.
+    /// Judges by `roots` and signatures of `algorithms`, for identities of `domain`; without a
+    /// revocation set nothing is revoked.
     #[must_use]
     pub fn new(
         roots: Roots,
@@ -85,8 +87,8 @@ impl Verifier {
         self.revocation.as_ref()
     }
 
-    /// Judges a leaf and the intermediates that came with it: chain, form, purpose, revocation, identity, in this order, so that the
-    /// reason that is named is the most fundamental one.
+    /// Judges a leaf and the intermediates that came with it: chain, form, purpose, revocation,
+    /// identity, in this order, so that the reason that is named is the most fundamental one.
     ///
     /// # Errors
     /// Why the certificate is refused.
@@ -120,7 +122,8 @@ impl Verifier {
         let path = match self.path(&end_entity, anchors, intermediates, purpose, now, &broken) {
             Ok(path) => path,
             Err(err) => {
-                // A chain that leads to a root but for its form says more than what became of the others.
+                // A chain that leads to a root but for its form says more than what became of the
+                // others.
                 return Err(match (broken.into_inner(), err) {
                     (Some(form), _) => Refusal::Form(form),
                     (None, webpki::Error::UnknownIssuer) if in_date.is_some() => self
@@ -191,7 +194,8 @@ impl Verifier {
         let mut below = 0;
         for certificate in path.intermediate_certificates() {
             form::certifier(&certificate.der(), || label_of(certificate.subject()))?;
-            // One that a CA made for itself, in changing its key, does not count (RFC 5280, section 4.2.1.9).
+            // One that a CA made for itself, in changing its key, does not count (RFC 5280, section
+            // 4.2.1.9).
             below += usize::from(certificate.issuer() != certificate.subject());
         }
         match self.roots.too_short(path.anchor(), below) {
@@ -236,8 +240,8 @@ impl Verifier {
         })
     }
 
-    /// Every certificate of the path against its issuer's list. A missing list refuses leaves only: a set may well hold the lists of
-    /// the CAs that issue leaves and none of the root's.
+    /// Every certificate of the path against its issuer's list. A missing list refuses leaves only:
+    /// a set may well hold the lists of the CAs that issue leaves and none of the root's.
     fn check_revocation(
         &self,
         revocation: &RevocationSet,
@@ -270,7 +274,8 @@ impl Verifier {
     }
 }
 
-/// What a leaf must be good for. One that renews may be good for either side; one that is good for neither is refused by either.
+/// What a leaf must be good for. One that renews may be good for either side; one that is good for
+/// neither is refused by either.
 fn key_usage(purpose: Purpose, leaf: &EndEntityCert<'_>) -> KeyUsage {
     let dials = || peer::read(&leaf.der()).is_ok_and(|(_, found)| found.allows(Purpose::Client));
     match purpose {

@@ -1,7 +1,8 @@
 //! Which addresses are public: those that the whole internet reaches, and nobody's inner network.
 //!
-//! In: an address. Out: yes or no. From IANA's special-purpose registries (RFC 6890 and what followed). Addresses that stand for an
-//! IPv4 address are judged by that one. The standard library's own answer is not stable yet.
+//! In: an address. Out: yes or no. From IANA's special-purpose registries (RFC 6890 and what
+//! followed). Addresses that stand for an IPv4 address are judged by that one. The standard
+//! library's own answer is not stable yet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,10 +1,12 @@
 //! A small HTTPS client for documents that others publish: key sets, metadata.
 //!
-//! In: an address, where it may lead, and bounds. Out: the whole body of a 200, and how long it may be kept; or why not, as a sentence.
-//! Everything is bounded: time, bytes, fields, redirects, addresses tried. TLS is verified by the system's roots or by those that
-//! the operator names. Knows nothing of keys or tokens, and shows the other side nothing but the request: no cookie, no credential.
-//! Invariant: bytes come from the host that was asked, redirected or not; and where only public addresses are allowed, the address
-//! that was judged is the one that was connected to.
+//! In: an address, where it may lead, and bounds. Out: the whole body of a 200, and how long it may
+//! be kept; or why not, as a sentence. Everything is bounded: time, bytes, fields, redirects,
+//! addresses tried. TLS is verified by the system's roots or by those that the operator names.
+//! Knows nothing of keys or tokens, and shows the other side nothing but the request: no cookie, no
+//! credential.
+//! Invariant: bytes come from the host that was asked, redirected or not; and where only public
+//! addresses are allowed, the address that was judged is the one that was connected to.
 
 mod address;
 mod once;
@@ -87,8 +89,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const HEAD: usize = 32 * 1024;
 
 impl Client {
-    /// A client that trusts the roots in the file `roots`, or the system's. Where they can't be had, it fetches from this machine
-    /// alone.
+    /// A client that trusts the roots in the file `roots`, or the system's. Where they can't be
+    /// had, it fetches from this machine alone.
     #[must_use]
     pub fn new(roots: Option<&Path>) -> Self {
         Self::trusting(roots, "--issuer-ca")
@@ -116,7 +118,8 @@ impl Client {
     /// Fetches what stands at `url`.
     ///
     /// # Errors
-    /// If it can't be reached in time, is not who it should be, or answers anything but a whole document within the bounds.
+    /// If it can't be reached in time, is not who it should be, or answers anything but a whole
+    /// document within the bounds.
     pub async fn get(
         &self,
         url: &Url,
@@ -137,7 +140,8 @@ impl Client {
         }
     }
 
-    /// Posts `body` to `url` with these headers, and waits for what is said to that. It is redirected nowhere.
+    /// Posts `body` to `url` with these headers, and waits for what is said to that. It is
+    /// redirected nowhere.
     ///
     /// # Errors
     /// If it can't be reached in time, is not who it should be, or speaks no HTTP.
@@ -241,7 +245,8 @@ async fn connect(url: &Url, reach: Reach) -> Result<TcpStream, String> {
     Err(why)
 }
 
-/// Judged for the very address that is dialled next, so that a name can't resolve to one for the judge and to another for us.
+/// Judged for the very address that is dialled next, so that a name can't resolve to one for the
+/// judge and to another for us.
 fn may_connect(ip: IpAddr, url: &Url, reach: Reach) -> Result<(), String> {
     if reach == Reach::Public && !address::is_public(ip) {
         return Err("it resolves to an address that is not public, and its host is not one that you configured".to_owned());

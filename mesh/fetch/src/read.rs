@@ -71,7 +71,8 @@ pub(super) async fn whole(body: &mut Incoming, most: usize) -> Result<Vec<u8>, S
     Ok(whole)
 }
 
-/// RFC 9111, section 5.2.2: what may not be kept is old at once; `max-age` counts from when the origin answered.
+/// RFC 9111, section 5.2.2: what may not be kept is old at once; `max-age` counts from when the
+/// origin answered.
 fn keep(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers.get_all(CACHE_CONTROL).into_iter();
     let text = lines

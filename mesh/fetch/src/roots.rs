@@ -1,7 +1,8 @@
 //! Whom a fetch believes: the roots in a file, or those of the system.
 //!
-//! In: a file, or nothing. Out: roots, at least one, or a sentence. The system's are read where its packages put them; no variable of
-//! the environment is looked at. Images from scratch have none: then the operator is told to name a file.
+//! In: a file, or nothing. Out: roots, at least one, or a sentence. The system's are read where its
+//! packages put them; no variable of the environment is looked at. Images from scratch have none:
+//! then the operator is told to name a file.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -11,7 +12,8 @@ use rustls::RootCertStore;
 
 use gapura_files::pem;
 
-/// Where distributions keep their bundle: Debian, Alpine and Arch; Fedora; the BSDs and macOS; SUSE.
+/// Where distributions keep their bundle: Debian, Alpine and Arch; Fedora; the BSDs and macOS;
+/// SUSE.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -40,7 +42,8 @@ fn load_system(bundles: &[&str], setting: &str) -> Result<RootCertStore, String>
             _ => {}
         }
         let text = read(Path::new(bundle)).map_err(|why| format!("{bundle}: {why}"))?;
-        // A system's bundle may hold a root that is too odd for us; one of ours that is, would be missed.
+        // A system's bundle may hold a root that is too odd for us; one of ours that is, would be
+        // missed.
         return store(&text, false).map_err(|why| format!("{bundle}: {why}"));
     }
     Err(format!(

@@ -1,7 +1,8 @@
 //! The address of a document: `https`, a host, perhaps a port, a path, perhaps a query.
 //!
-//! In: a text that an operator or a provider wrote. Out: a [`Url`] that can be fetched, or what is wrong with it. Plain `http` is for
-//! this machine alone: keys that came over a network unprotected could be anybody's. No user, no password, no fragment.
+//! In: a text that an operator or a provider wrote. Out: a [`Url`] that can be fetched, or what is
+//! wrong with it. Plain `http` is for this machine alone: keys that came over a network unprotected
+//! could be anybody's. No user, no password, no fragment.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -70,7 +71,8 @@ impl Url {
             return Err("has no host".to_owned());
         }
         let tls = lower.starts_with("https://");
-        // What follows the host is read here: the library takes a port that is none for no port at all.
+        // What follows the host is read here: the library takes a port that is none for no port at
+        // all.
         let port = match authority.get(host.len()..).unwrap_or_default() {
             "" => Some(if tls { 443 } else { 80 }),
             rest => rest

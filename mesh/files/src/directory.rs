@@ -1,9 +1,10 @@
 //! Reads a mesh directory as one snapshot.
 //!
-//! In: a directory with `cert.pem`, `key.pem`, `ca.pem` and perhaps `crl.pem`, each a file or a link. Out: the bytes of all four as
-//! they stood at one moment, their hash, and a cheap [`Stamp`] that tells whether to read again. A rename of a link in the middle
-//! (`current`, or a ConfigMap's `..data`) never mixes two generations: what was read must still be what the names lead to when all
-//! is read, else it is read again. Nothing here looks into the bytes.
+//! In: a directory with `cert.pem`, `key.pem`, `ca.pem` and perhaps `crl.pem`, each a file or a
+//! link. Out: the bytes of all four as they stood at one moment, their hash, and a cheap [`Stamp`]
+//! that tells whether to read again. A rename of a link in the middle (`current`, or a ConfigMap's
+//! `..data`) never mixes two generations: what was read must still be what the names lead to when
+//! all is read, else it is read again. Nothing here looks into the bytes.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -31,7 +32,8 @@ pub struct MeshFiles {
     pub stamp: Stamp,
 }
 
-/// What a stat of each file says; equal stamps mean that nothing was replaced or rewritten, as far as a stat can tell.
+/// What a stat of each file says; equal stamps mean that nothing was replaced or rewritten, as far
+/// as a stat can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Stamp(Vec<Option<FileStamp>>);
 
@@ -61,11 +63,12 @@ impl MeshFiles {
     /// Reads all files of one generation.
     ///
     /// # Errors
-    /// If one is missing (other than `crl.pem`), cannot be read, is no file, is too large, or if others can read the key.
+    /// If one is missing (other than `crl.pem`), cannot be read, is no file, is too large, or if
+    /// others can read the key.
     pub fn read(dir: &Path) -> Result<Self, FileError> {
         for _ in 0..READINGS {
-            // Before and after: each file is found by its own name, and one look could meet a swap at the very places where
-            // the reading met one.
+            // Before and after: each file is found by its own name, and one look could meet a swap
+            // at the very places where the reading met one.
             let before = stamp(dir);
             let files = Self::read_once(dir)?;
             if files.stamp == before && before == stamp(dir) {
@@ -130,7 +133,8 @@ pub fn read_certificate(path: &Path) -> Result<Vec<u8>, FileError> {
     read_file(path, MOST_BYTES).map(|(bytes, _)| bytes)
 }
 
-/// Reads a key that nobody but its owner can read. The target of a link is judged: a link's own mode means nothing.
+/// Reads a key that nobody but its owner can read. The target of a link is judged: a link's own
+/// mode means nothing.
 ///
 /// # Errors
 /// As [`read_certificate`], and if others can read it.
@@ -285,7 +289,8 @@ mod tests {
             });
             let mut read = 0;
             for _ in 0..2000 {
-                // Under swaps without a pause a reading may find no quiet moment; it must say so and never mix.
+                // Under swaps without a pause a reading may find no quiet moment; it must say so
+                // and never mix.
                 let Ok(files) = MeshFiles::read(&dir.path().join("current")) else {
                     continue;
                 };

@@ -1,10 +1,11 @@
-//! Reads files that somebody else may have put where we look: nothing that hangs, nothing without an end, and no secret that others
-//! know. Writes what is ours alone, whole or not at all.
+//! Reads files that somebody else may have put where we look: nothing that hangs, nothing without
+//! an end, and no secret that others know. Writes what is ours alone, whole or not at all.
 //!
-//! In: a path, which may be a link, as Kubernetes mounts secrets. Out: the bytes and what the system says of the very file they came
-//! from, or a [`FileError`]. The file is opened first and looked at then, so that nothing can be exchanged between the two. Nothing
-//! here looks into the bytes. Invariant: this is the one rule of who may read a secret, for `key.pem`, `--tls-key`, every secret file
-//! and every passphrase file.
+//! In: a path, which may be a link, as Kubernetes mounts secrets. Out: the bytes and what the
+//! system says of the very file they came from, or a [`FileError`]. The file is opened first and
+//! looked at then, so that nothing can be exchanged between the two. Nothing here looks into the
+//! bytes. Invariant: this is the one rule of who may read a secret, for `key.pem`, `--tls-key`,
+//! every secret file and every passphrase file.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -49,8 +50,9 @@ pub fn read(path: &Path, most: u64) -> Result<(Vec<u8>, Metadata), FileError> {
     Ok((bytes, meta))
 }
 
-/// Reads a secret of at most `most` bytes, which nobody but its owner may read; its group may too where root owns it, as Kubernetes
-/// and systemd mount secrets. The target of a link is judged: a link's own mode means nothing.
+/// Reads a secret of at most `most` bytes, which nobody but its owner may read; its group may too
+/// where root owns it, as Kubernetes and systemd mount secrets. The target of a link is judged: a
+/// link's own mode means nothing.
 ///
 /// # Errors
 /// As [`read`], and if others could know it.
@@ -68,8 +70,9 @@ pub fn read_secret(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metada
     Ok((bytes, meta))
 }
 
-/// Puts `bytes` under `path`, for this user alone: written beside and renamed over, so that whoever reads finds the old whole or the
-/// new whole. The name outlives a power cut once the folder is synced, which is left to who writes several.
+/// Puts `bytes` under `path`, for this user alone: written beside and renamed over, so that whoever
+/// reads finds the old whole or the new whole. The name outlives a power cut once the folder is
+/// synced, which is left to who writes several.
 ///
 /// # Errors
 /// The system's; then what was there is there still.

@@ -1,8 +1,9 @@
 //! The one gate that every change to a mesh directory passes before it is made.
 //!
-//! In: what is about to be done, and where. Out: leave to do it. A program passes [`OPEN`], which decides nothing; a test stands a
-//! gate of its own there and lets the program die, or the disk be full, at any one of these steps. Invariant: neither `held_dir` nor
-//! `mesh_dir` makes, writes, renames, links, gives away or removes a file without asking here first.
+//! In: what is about to be done, and where. Out: leave to do it. A program passes [`OPEN`], which
+//! decides nothing; a test stands a gate of its own there and lets the program die, or the disk be
+//! full, at any one of these steps. Invariant: neither `held_dir` nor `mesh_dir` makes, writes,
+//! renames, links, gives away or removes a file without asking here first.
 
 use std::fmt::Debug;
 use std::fs::File;

@@ -1,10 +1,12 @@
 //! A folder that somebody else may be changing at this moment, held by its handle.
 //!
-//! In: a path that the operator named. Out: its files, read and written relative to the handle, so that nothing its owner does to
-//! names leads a privileged run out of it. Only the way to the folder is walked by name, and a link on it is followed only where
-//! nobody but root or we could have put it. Invariant: below the handle no link is followed, nothing but a regular file of bounded
-//! size that belongs to root, to the folder's owner or to us is read, and opening one never waits (a FIFO would hold us for ever).
-//! Each folder has a time limit: what is not done by then is given up, so that one that hangs does not stop the others.
+//! In: a path that the operator named. Out: its files, read and written relative to the handle, so
+//! that nothing its owner does to names leads a privileged run out of it. Only the way to the
+//! folder is walked by name, and a link on it is followed only where nobody but root or we could
+//! have put it. Invariant: below the handle no link is followed, nothing but a regular file of
+//! bounded size that belongs to root, to the folder's owner or to us is read, and opening one never
+//! waits (a FIFO would hold us for ever). Each folder has a time limit: what is not done by then is
+//! given up, so that one that hangs does not stop the others.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -23,7 +25,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::gate::{GateRef, Operation};
 
-/// How long one folder may take. A local disk needs milliseconds; a network disk that is gone never answers.
+/// How long one folder may take. A local disk needs milliseconds; a network disk that is gone never
+/// answers.
 pub const LIMIT: Duration = Duration::from_secs(20);
 /// A CRL of a million entries, as gateway and sidecar take it.
 const MOST_BYTES: u64 = 64 << 20;
@@ -69,7 +72,8 @@ pub enum Access {
 pub enum Durability {
     /// At once.
     Now,
-    /// When a whole batch is written, all at once: a disk takes a thousand files in one go far sooner than one by one.
+    /// When a whole batch is written, all at once: a disk takes a thousand files in one go far
+    /// sooner than one by one.
     Later,
 }
 
@@ -162,8 +166,8 @@ impl HeldDir {
         }
     }
 
-    /// The same, made where it is missing: 0700, and what is missing above it with the usual mode, since `/etc/gapura` must not lock
-    /// out the sidecar whose directory is in it.
+    /// The same, made where it is missing: 0700, and what is missing above it with the usual mode,
+    /// since `/etc/gapura` must not lock out the sidecar whose directory is in it.
     pub fn create(path: &Path, gate: GateRef) -> Result<Self, DirError> {
         let handle = walk(path, true, gate).map_err(|astray| astray.error(path))?;
         Self::hold(handle, path, gate)
@@ -197,7 +201,8 @@ impl HeldDir {
         self.identity
     }
 
-    /// The folder `name` in it; `None` where there is none. It must belong to whom files here may belong to.
+    /// The folder `name` in it; `None` where there is none. It must belong to whom files here may
+    /// belong to.
     pub fn child(&self, name: &str) -> Result<Option<Self>, DirError> {
         self.in_time()?;
         let path = self.path.join(name);
@@ -306,7 +311,8 @@ impl HeldDir {
         let handle = rustix::fs::openat(&self.handle, &*name, FOLDER, Mode::empty())
             .map_err(at("open", &path))?;
         let found = rustix::fs::fstat(&handle).map_err(at("read", &path))?;
-        // Between the making and the opening the owner of this folder may have put another in its place.
+        // Between the making and the opening the owner of this folder may have put another in its
+        // place.
         if found.st_uid != rustix::process::geteuid().as_raw() || found.st_mode & 0o077 != 0 {
             return Err(strange(
                 &path,
@@ -429,7 +435,8 @@ impl HeldDir {
         }
     }
 
-    /// Removes `name`, a file or a folder of files. Ours are no deeper; what somebody put deeper stays and is reported.
+    /// Removes `name`, a file or a folder of files. Ours are no deeper; what somebody put deeper
+    /// stays and is reported.
     pub fn remove(&self, name: &str) -> Result<(), DirError> {
         match self.kind(name)? {
             None => Ok(()),

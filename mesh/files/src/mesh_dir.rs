@@ -5,11 +5,13 @@
 //! DIR/current -> gen-000007                the one rename
 //! DIR/cert.pem -> current/cert.pem         stable names, likewise key.pem, ca.pem, crl.pem
 //! ```
-//! In: the four contents. Out: a generation. The directory often belongs to the sidecar's user while we are root, so everything here
-//! goes through [`HeldDir`]: a generation is filled in a folder of our own, 0700, inside the directory (a rename from elsewhere would
-//! cross file systems where each is a volume), and given to the directory's owner by its handles, the folder last. Invariant: whoever
-//! reads through the stable names meets nothing, or one whole set; and of what is there we take nothing but what a generation of that
-//! directory holds, the key only where it is the key of the leaf beside it.
+//! In: the four contents. Out: a generation. The directory often belongs to the sidecar's user
+//! while we are root, so everything here goes through [`HeldDir`]: a generation is filled in a
+//! folder of our own, 0700, inside the directory (a rename from elsewhere would cross file systems
+//! where each is a volume), and given to the directory's owner by its handles, the folder last.
+//! Invariant: whoever reads through the stable names meets nothing, or one whole set; and of what
+//! is there we take nothing but what a generation of that directory holds, the key only where it is
+//! the key of the leaf beside it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,8 @@ use crate::gate::GateRef;
 use crate::held_dir::{Access, DirError, Durability, HeldDir, UNFINISHED, generation};
 use crate::pem::{self, PemError};
 
-/// Old generations stay this many publications long, for readers that resolved the link a moment ago and for a look back.
+/// Old generations stay this many publications long, for readers that resolved the link a moment
+/// ago and for a look back.
 const KEPT: usize = 3;
 const STABLE: [&str; 4] = ["cert.pem", "key.pem", "ca.pem", "crl.pem"];
 
@@ -62,8 +65,8 @@ fn print(parts: [&[u8]; 3]) -> String {
     sha256_hex(parts.map(sha256_hex).join(" ").as_bytes())
 }
 
-/// A generation that is on the disk and has no name yet. Dropping it removes it, unless it was to be published: then the next holder of
-/// the lock finds it and brings it to its end.
+/// A generation that is on the disk and has no name yet. Dropping it removes it, unless it was to
+/// be published: then the next holder of the lock finds it and brings it to its end.
 #[derive(Debug)]
 pub struct Staged {
     dir: PathBuf,
@@ -135,7 +138,8 @@ impl Staged {
             dir.sync()?;
         }
         prune(&dir)?;
-        // Its owner may have meddled all the while; what is said to be published has to be what is there.
+        // Its owner may have meddled all the while; what is said to be published has to be what is
+        // there.
         let shown = shown(&dir)?.ok_or_else(|| exchanged(&self.dir))?;
         if shown.generation != Some(number) || shown.print() != self.print {
             return Err(exchanged(&self.dir));
@@ -162,7 +166,8 @@ fn exchanged(dir: &Path) -> DirError {
     ))
 }
 
-/// Makes the unnamed generation `fresh`, or one that has its name, the current one and says its number.
+/// Makes the unnamed generation `fresh`, or one that has its name, the current one and says its
+/// number.
 pub fn advance(dir: &HeldDir, fresh: &str, has_key: bool) -> Result<u64, DirError> {
     let number = match generation(OsStr::new(fresh)) {
         Some(number) => number,
@@ -173,8 +178,8 @@ pub fn advance(dir: &HeldDir, fresh: &str, has_key: bool) -> Result<u64, DirErro
             number
         }
     };
-    // In a new directory the stable names come first and lead nowhere until `current` is there; over plain files, as another tool
-    // may have left them, they come last.
+    // In a new directory the stable names come first and lead nowhere until `current` is there;
+    // over plain files, as another tool may have left them, they come last.
     stable_names(dir, has_key, false)?;
     dir.relink("current", &name_of(number))?;
     stable_names(dir, has_key, true)?;
@@ -321,7 +326,8 @@ pub fn shown(dir: &HeldDir) -> Result<Option<Current>, DirError> {
     }
 }
 
-/// The folder that a mount's `..data` may lead to: a plain name beside it, of the form that Kubernetes gives.
+/// The folder that a mount's `..data` may lead to: a plain name beside it, of the form that
+/// Kubernetes gives.
 fn data_folder(target: &OsStr) -> Option<&str> {
     let name = target.to_str()?;
     (name.len() > 2 && name.starts_with("..") && !name.contains('/')).then_some(name)
@@ -388,8 +394,9 @@ fn read(folder: &HeldDir, dir: &HeldDir) -> Result<Option<Current>, DirError> {
     }))
 }
 
-/// A whole generation beyond `current` that shows the leaf with that fingerprint: named or not yet, of a run that died. One before it
-/// was current once, and an inventory that is older than the directory must not bring it back.
+/// A whole generation beyond `current` that shows the leaf with that fingerprint: named or not yet,
+/// of a run that died. One before it was current once, and an inventory that is older than the
+/// directory must not bring it back.
 pub fn half_made(
     dir: &HeldDir,
     current: Option<u64>,

@@ -1,8 +1,9 @@
 //! Whether a folder is one that no stranger can put things into, or exchange.
 //!
-//! In: a path. Out: nothing, or a sentence about the folder on the way to it that somebody else could write to. Every folder from the
-//! root down counts, and so does every link: whoever can write to one of them can put another tree in its place. Files in the folder
-//! are for others to judge.
+//! In: a path. Out: nothing, or a sentence about the folder on the way to it that somebody else
+//! could write to. Every folder from the root down counts, and so does every link: whoever can
+//! write to one of them can put another tree in its place. Files in the folder are for others to
+//! judge.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -135,10 +136,11 @@ impl Trusted {
     fn folder(&self, path: &Path, meta: &Metadata, last: bool) -> Result<(), String> {
         self.owner(path, meta)?;
         let mode = meta.mode();
-        // In a folder such as /tmp nobody can exchange what is another's. In the last one anybody could still add to it.
+        // In a folder such as /tmp nobody can exchange what is another's. In the last one anybody
+        // could still add to it.
         let sticky = mode & 0o1000 != 0 && !last;
-        // Many systems give each person a group of their own and let that write to their folders; and Kubernetes gives a volume to
-        // root and to the group of the pod.
+        // Many systems give each person a group of their own and let that write to their folders;
+        // and Kubernetes gives a volume to root and to the group of the pod.
         let groups_own = self.us != 0
             && meta.gid() == self.group
             && (meta.uid() == 0 || (meta.uid() == self.us && !last));

@@ -1,9 +1,10 @@
 //! Reads and writes PEM: the one reader of the programs and of the CA tool.
 //!
-//! Lenient to what editors and tools do around the blocks: CRLF, blanks, a byte order mark, text between blocks, blocks of another
-//! kind, an end and a begin on one line where two files were joined. Strict to what is in them: a block that is cut off, has no
-//! begin, or is not base64, is an error that names its line, never skipped, since a skipped root or CRL would be a silent change of
-//! trust.
+//! Lenient to what editors and tools do around the blocks: CRLF, blanks, a byte order mark, text
+//! between blocks, blocks of another kind, an end and a begin on one line where two files were
+//! joined. Strict to what is in them: a block that is cut off, has no begin, or is not base64, is
+//! an error that names its line, never skipped, since a skipped root or CRL would be a silent
+//! change of trust.
 
 use std::fmt;
 
@@ -53,7 +54,8 @@ pub enum Kind {
     EcPrivateKey,
     /// `RSA PRIVATE KEY`, PKCS#1.
     RsaPrivateKey,
-    /// A private key of any of the three forms that a passphrase protects. Of the two older ones the content is not decoded.
+    /// A private key of any of the three forms that a passphrase protects. Of the two older ones
+    /// the content is not decoded.
     EncryptedKey,
     /// `PUBLIC KEY`.
     PublicKey,
@@ -139,7 +141,8 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
     }
 }
 
-/// The lines of a text, whichever way they end. A line that ends with both is followed by no empty one, so that numbers are right.
+/// The lines of a text, whichever way they end. A line that ends with both is followed by no empty
+/// one, so that numbers are right.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let by_newline = text.contains(&b'\n');
     text.split(move |byte| *byte == if by_newline { b'\n' } else { b'\r' })
@@ -164,7 +167,8 @@ impl<'a> Open<'a> {
     }
 
     fn take(&mut self, line: &[u8]) {
-        // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where base64 is due.
+        // `Proc-Type` is how OpenSSL marks an encrypted key of the two older kinds; it stands where
+        // base64 is due.
         self.encrypted |= line.starts_with(b"Proc-Type:") && find(line, b"ENCRYPTED").is_some();
         self.body.extend_from_slice(line);
         self.body.push(b'\n');

@@ -1,4 +1,5 @@
-//! Secrets that an operator keeps in files: short texts under a flag of their own. Who may read such a file is `file`'s rule.
+//! Secrets that an operator keeps in files: short texts under a flag of their own. Who may read
+//! such a file is `file`'s rule.
 
 use std::path::Path;
 

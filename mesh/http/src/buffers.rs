@@ -1,6 +1,8 @@
-//! The buffers of one worker: lent to a connection while a message is under way, so that one that idles owns none.
+//! The buffers of one worker: lent to a connection while a message is under way, so that one that
+//! idles owns none.
 //!
-//! Invariant: what is taken is empty and has room for [`SIZE`] bytes; what nobody else still holds a slice of is used again.
+//! Invariant: what is taken is empty and has room for [`SIZE`] bytes; what nobody else still holds
+//! a slice of is used again.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +12,8 @@ use bytes::BytesMut;
 /// A usual head and a small body behind it.
 pub(crate) const SIZE: usize = 8 * 1024;
 
-/// Buffers beyond these are given back to the allocator: as many as are in use at once in a busy turn of a worker.
+/// Buffers beyond these are given back to the allocator: as many as are in use at once in a busy
+/// turn of a worker.
 const KEPT_MOST: usize = 32;
 
 /// A buffer that grew beyond this is not kept: one large head must not stay for ever.

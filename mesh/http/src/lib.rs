@@ -1,8 +1,10 @@
 //! Messages on one connection: one reader, one writer, and what both need.
 //!
-//! In: a [`Stream`] of bytes, and a [`Timer`]. Out: requests and answers that can be read in one way only, each body read as it is asked
-//! for. [`http1`] speaks HTTP/1.1; the other HTTP of the house, in a crate of its own, has its service, its refusals, its limits and its
-//! bodies in common with it. It refuses to know who is at the other end, what a message is for, logs, counters and workers.
+//! In: a [`Stream`] of bytes, and a [`Timer`]. Out: requests and answers that can be read in one
+//! way only, each body read as it is asked for. [`http1`] speaks HTTP/1.1; the other HTTP of the
+//! house, in a crate of its own, has its service, its refusals, its limits and its bodies in common
+//! with it. It refuses to know who is at the other end, what a message is for, logs, counters and
+//! workers.
 
 mod buffers;
 pub mod http1;

@@ -1,7 +1,8 @@
 //! How slow a body may be: so many bytes in each half minute that its peer was waited for.
 //!
-//! In: when a peer is waited for, and what then moves. Out: whether that is too little. A peer that is not waited for is not slow,
-//! whoever else is; one that sends a byte now and then holds a place for as long as it likes, unless somebody counts.
+//! In: when a peer is waited for, and what then moves. Out: whether that is too little. A peer that
+//! is not waited for is not slow, whoever else is; one that sends a byte now and then holds a place
+//! for as long as it likes, unless somebody counts.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,8 @@ pub const WINDOW: Duration = Duration::from_secs(30);
 const AFTER_PAUSE: Duration = Duration::from_secs(5);
 
 impl Rate {
-    /// The pace of a message with these fields. None of one that is silent for long by design: an event stream, and gRPC.
+    /// The pace of a message with these fields. None of one that is silent for long by design: an
+    /// event stream, and gRPC.
     #[must_use]
     pub fn of(self, headers: &HeaderMap) -> Option<Pace> {
         let kind = headers.get(CONTENT_TYPE);

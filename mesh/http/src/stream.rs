@@ -1,15 +1,17 @@
 //! What a connection needs of the stream beneath it.
 //!
-//! Bytes both ways, and two facts that reading and writing do not tell: whether a peer that has closed its sending half is still
-//! there, and how to end so that nobody takes what was sent for the whole.
+//! Bytes both ways, and two facts that reading and writing do not tell: whether a peer that has
+//! closed its sending half is still there, and how to end so that nobody takes what was sent for
+//! the whole.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A stream that messages travel on. Whoever wraps one, in TLS say, passes both questions on to the stream inside.
+/// A stream that messages travel on. Whoever wraps one, in TLS say, passes both questions on to the
+/// stream inside.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the peer has reset the connection. Asked now and then once its sending half has ended, since a read says nothing
-    /// more from then on.
+    /// Whether the peer has reset the connection. Asked now and then once its sending half has
+    /// ended, since a read says nothing more from then on.
     fn is_gone(&self) -> bool {
         false
     }

@@ -1,4 +1,5 @@
-//! Deadlines, as a connection asks for them. The worker's own table of timers implements both traits.
+//! Deadlines, as a connection asks for them. The worker's own table of timers implements both
+//! traits.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What we take, hyper takes too, and the same: over our own samples, changed at random. `fuzz/` asks the same by the million.
+//! What we take, hyper takes too, and the same: over our own samples, changed at random. `fuzz/`
+//! asks the same by the million.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test's helpers are tests too
 

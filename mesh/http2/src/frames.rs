@@ -1,7 +1,9 @@
-//! The heads of frames as they pass, read beside `h2`, which answers some of them without telling its user.
+//! The heads of frames as they pass, read beside `h2`, which answers some of them without telling
+//! its user.
 //!
-//! In: the bytes of one direction, cut anywhere. Out: each frame's head, once, in order. Of a payload no more is looked at than the
-//! code of a reset and how a block of fields begins, and nothing is kept. Invariant: however the bytes are cut, the heads are the same.
+//! In: the bytes of one direction, cut anywhere. Out: each frame's head, once, in order. Of a
+//! payload no more is looked at than the code of a reset and how a block of fields begins, and
+//! nothing is kept. Invariant: however the bytes are cut, the heads are the same.
 
 /// What a frame says before its payload (RFC 9113, section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +15,8 @@ pub(super) struct FrameHead {
     pub(super) length: u32,
     /// Of a reset, why; 0 for others.
     pub(super) code: u32,
-    /// Of a block of fields: its first one is a pseudo-header, as far as the block alone tells. One that refers to what came before on
-    /// the connection does not.
+    /// Of a block of fields: its first one is a pseudo-header, as far as the block alone tells. One
+    /// that refers to what came before on the connection does not.
     pub(super) is_pseudo: bool,
 }
 
@@ -33,7 +35,8 @@ const HEAD: usize = 9;
 /// The code of a reset.
 const CODE: usize = 4;
 
-/// Of a block of fields: padding and priority in front, a representation, the length of a name and its first byte.
+/// Of a block of fields: padding and priority in front, a representation, the length of a name and
+/// its first byte.
 const FIELD: usize = 1 + 5 + 3;
 
 /// Of HEADERS.
@@ -124,7 +127,8 @@ impl FrameHeads {
     }
 }
 
-/// Whether the first field of a block has a name that begins with a colon (RFC 7541, section 6 and appendices A and B).
+/// Whether the first field of a block has a name that begins with a colon (RFC 7541, section 6 and
+/// appendices A and B).
 fn is_pseudo(flags: u8, payload: &[u8]) -> bool {
     let before = usize::from(flags & PADDED != 0) + if flags & PRIORITY != 0 { 5 } else { 0 };
     let block = payload.get(before..).unwrap_or_default();

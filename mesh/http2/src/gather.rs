@@ -1,9 +1,11 @@
 //! Gathers the many small writes of one poll of a connection into one.
 //!
-//! The `h2` crate flushes after every DATA frame of more than a few hundred bytes, so that each answer of a kilobyte would be
-//! a TLS record and a system call of its own; gathered, all answers that became ready in one turn of the runtime share them
-//! (measured: 8 of 38 microseconds a request). In: any stream. Out: two halves of one thing, [`Gathered`], which is given to `h2`
-//! and whose flush does nothing, and [`Flusher`], with which the connection's owner really flushes after each poll.
+//! The `h2` crate flushes after every DATA frame of more than a few hundred bytes, so that each
+//! answer of a kilobyte would be a TLS record and a system call of its own; gathered, all answers
+//! that became ready in one turn of the runtime share them (measured: 8 of 38 microseconds a
+//! request). In: any stream. Out: two halves of one thing, [`Gathered`], which is given to `h2` and
+//! whose flush does nothing, and [`Flusher`], with which the connection's owner really flushes
+//! after each poll.
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -1,8 +1,10 @@
-//! Heads as `h2` hands them over: counted by us, and given the fields that a head of HTTP/2 may have.
+//! Heads as `h2` hands them over: counted by us, and given the fields that a head of HTTP/2 may
+//! have.
 //!
-//! In: the head of a request or of an answer. Out: its length, or why it is refused. `h2` has bounded what it decodes and refused
-//! what is malformed by the frame; a head that can be read is refused here as a value, so that it gets its answer. Which host and
-//! path a request is for is not known here.
+//! In: the head of a request or of an answer. Out: its length, or why it is refused. `h2` has
+//! bounded what it decodes and refused what is malformed by the frame; a head that can be read is
+//! refused here as a value, so that it gets its answer. Which host and path a request is for is not
+//! known here.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
@@ -32,7 +34,8 @@ pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<Left, Box<Refusal>
     Left::of(&parts.headers).map_err(|reason| refused(RefusalKind::BadRequest, reason))
 }
 
-/// The size of the fields: 4 bytes on top of each name and value, as HTTP/1 writes them. Each crumb of a cookie is a field.
+/// The size of the fields: 4 bytes on top of each name and value, as HTTP/1 writes them. Each crumb
+/// of a cookie is a field.
 pub(super) fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), &'static str> {
     if headers.len() > limits.fields {
         return Err("too many fields");
@@ -47,7 +50,8 @@ pub(super) fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), &'s
     Ok(())
 }
 
-/// Takes out of the head of an answer what HTTP/2 has no place for. Whether it asks for the connection's end.
+/// Takes out of the head of an answer what HTTP/2 has no place for. Whether it asks for the
+/// connection's end.
 pub(super) fn drop_connection_fields(status: StatusCode, headers: &mut HeaderMap) -> bool {
     let mut closes = false;
     // Where one of them is, the others may be.

@@ -1,14 +1,17 @@
 //! What the HTTP/2 streams of a worker hold in memory, and the end of those that nobody takes from.
 //!
-//! A connection's window may be without practical limit, so that a stalled stream never holds up its neighbours; what such a
-//! stream can hold is its own window. In: what each connection's streams hold unread and for whom, and what was handed to `h2` to
-//! send. Out: a sum for each connection, each [`Owner`] and the worker, plain counters that others read, and resets: of a stream
-//! from which nobody takes anything for a minute, and, as soon as the worker's sum is past its budget, of those that `relief` names
-//! (CONTRACT section 5, "The hop"). Answers that clients do not take are in the sum, over either HTTP: while it is past the budget
-//! who writes takes a piece at a time, and of the heaviest clients the connections end that have stalled for seconds.
-//! Invariants: the worker's sum is that of its connections, and a connection's is that of its streams. What is taken or dropped is
-//! gone from the sums at once; what comes is in them once 32 KiB of it have come over the connection, or at the next look; so the
-//! sum is past the budget by a piece a connection at most, and by what those hold that are within their shares.
+//! A connection's window may be without practical limit, so that a stalled stream never holds up
+//! its neighbours; what such a stream can hold is its own window. In: what each connection's
+//! streams hold unread and for whom, and what was handed to `h2` to send. Out: a sum for each
+//! connection, each [`Owner`] and the worker, plain counters that others read, and resets: of a
+//! stream from which nobody takes anything for a minute, and, as soon as the worker's sum is past
+//! its budget, of those that `relief` names (CONTRACT section 5, "The hop"). Answers that clients
+//! do not take are in the sum, over either HTTP: while it is past the budget who writes takes a
+//! piece at a time, and of the heaviest clients the connections end that have stalled for seconds.
+//! Invariants: the worker's sum is that of its connections, and a connection's is that of its
+//! streams. What is taken or dropped is gone from the sums at once; what comes is in them once 32
+//! KiB of it have come over the connection, or at the next look; so the sum is past the budget by a
+//! piece a connection at most, and by what those hold that are within their shares.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -89,10 +92,12 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// Streams are asked what they hold once so much has come: a fraction of the cost of reading it.
 const ASK_EVERY: u64 = 32 * 1024;
 
-/// Looks after which a client that takes nothing has stalled, where there is no room for what it does not take.
+/// Looks after which a client that takes nothing has stalled, where there is no room for what it
+/// does not take.
 const UNTAKEN_LOOKS: u32 = 3;
 
-/// What may be handed on of one connection while too much is held in all: a piece, so that who takes it goes on.
+/// What may be handed on of one connection while too much is held in all: a piece, so that who
+/// takes it goes on.
 const UNSENT_CROWDED: usize = 32 * 1024;
 
 /// What may be handed to `h2` of one connection and not be taken by its peer's system.
@@ -158,7 +163,8 @@ impl Streams {
         }
     }
 
-    /// Asks all streams what they hold, and ends those that have stalled. To be called once a second.
+    /// Asks all streams what they hold, and ends those that have stalled. To be called once a
+    /// second.
     pub fn look(&self) {
         let limit = super::pulses(STALL_LIMIT);
         let mut stalled: Vec<Rc<dyn Holds>> = Vec::new();
@@ -192,7 +198,8 @@ impl Inner {
             .collect()
     }
 
-    /// Gives streams up until what they hold is within the budget, or whoever holds anything is within its share.
+    /// Gives streams up until what they hold is within the budget, or whoever holds anything is
+    /// within its share.
     fn relieve(&self) {
         let (sum, budget) = (&self.sums.unread, self.sums.budget);
         if sum.get() <= budget {
@@ -221,7 +228,8 @@ impl Inner {
         }
     }
 
-    /// Ends connections whose clients have stopped taking what is written for them, while it is too much with all else.
+    /// Ends connections whose clients have stopped taking what is written for them, while it is too
+    /// much with all else.
     fn look_at_untaken(&self) {
         let mut holding = Vec::new();
         for owner in self.sums.owners() {
@@ -326,7 +334,8 @@ impl Share {
         self.owner.unsent(self.unsent.get());
     }
 
-    /// Of what was handed on, `written` bytes have gone out, and `waiting` are known to wait; none if all has gone out.
+    /// Of what was handed on, `written` bytes have gone out, and `waiting` are known to wait; none
+    /// if all has gone out.
     pub(super) fn sent(&self, written: u64, waiting: usize) {
         let before = self.unsent.get();
         let now = if waiting == 0 {

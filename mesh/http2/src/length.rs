@@ -1,8 +1,9 @@
 //! What a message said of its length, held against what comes.
 //!
-//! In: `Content-Length`, and the sizes of pieces as they pass. Out: how much of a piece may pass, and whether the body is whole.
-//! Invariant: no more passes than was announced, and a body is whole exactly when all that was announced has passed; one that
-//! announced nothing is never known to be whole here.
+//! In: `Content-Length`, and the sizes of pieces as they pass. Out: how much of a piece may pass,
+//! and whether the body is whole.
+//! Invariant: no more passes than was announced, and a body is whole exactly when all that was
+//! announced has passed; one that announced nothing is never known to be whole here.
 
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -87,7 +88,8 @@ mod tests {
     }
 
     proptest! {
-        /// However a body is cut, as much of it passes as was announced, and it is whole exactly then.
+        /// However a body is cut, as much of it passes as was announced, and it is whole exactly
+        /// then.
         #[test]
         fn as_much_passes_as_was_announced(
             announced in proptest::option::of(0_u64..5000),

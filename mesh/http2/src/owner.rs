@@ -1,7 +1,8 @@
 //! For whom a worker holds bytes, and what all of it comes to.
 //!
-//! In: what is counted for a client's connection, wherever those bytes lie: in streams that nobody has read, and in answers that are
-//! written and that the client has not taken. Out: the sums, whether a connection is greedy, and the end of one that was told to go.
+//! In: what is counted for a client's connection, wherever those bytes lie: in streams that nobody
+//! has read, and in answers that are written and that the client has not taken. Out: the sums,
+//! whether a connection is greedy, and the end of one that was told to go.
 //! Invariant: what a connection holds unsent is in the worker's sum for as long as it holds it.
 
 use std::cell::{Cell, RefCell};
@@ -105,7 +106,8 @@ impl Owner {
         sums.unread.get() > sums.budget / 4 * 3 && self.held.get() > sums.fair()
     }
 
-    /// Whether more is held for all together than may be: who writes for it takes a piece at a time.
+    /// Whether more is held for all together than may be: who writes for it takes a piece at a
+    /// time.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.sums.over() > 0
@@ -136,7 +138,8 @@ impl Owner {
         looks
     }
 
-    /// Whether its connection may be ended for what it does not take: a client's, and never one of the hop, which is many clients'.
+    /// Whether its connection may be ended for what it does not take: a client's, and never one of
+    /// the hop, which is many clients'.
     pub(super) fn may_end(&self) -> bool {
         self.address.is_some()
     }

@@ -1,8 +1,9 @@
 //! Moves a body into an HTTP/2 stream, as fast as its receiver takes it and no faster.
 //!
-//! In: a body, the length that its head announced, and the stream's sending half. Out: `Ok` once the end of the stream has been
-//! handed to `h2`, or why there is none; the reset is the owner's. Never holds more than one frame of the body. What was announced
-//! is sent, and no more; an end before that is a cut. A receiver that takes nothing for a minute ends it.
+//! In: a body, the length that its head announced, and the stream's sending half. Out: `Ok` once
+//! the end of the stream has been handed to `h2`, or why there is none; the reset is the owner's.
+//! Never holds more than one frame of the body. What was announced is sent, and no more; an end
+//! before that is a cut. A receiver that takes nothing for a minute ends it.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,8 +20,8 @@ use super::length::Left;
 use gapura_http::pace::Pace;
 use gapura_http::{Deadline, Timer};
 
-/// One piece of DATA: with its 9 bytes of frame header it fills two TLS records to the byte, which saves a fifth of the CPU of an
-/// upload against pieces of 16 KiB.
+/// One piece of DATA: with its 9 bytes of frame header it fills two TLS records to the byte, which
+/// saves a fifth of the CPU of an upload against pieces of 16 KiB.
 const PIECE: usize = super::MAX_FRAME as usize - 9;
 
 /// The move of one body.
@@ -166,8 +167,9 @@ where
         }
     }
 
-    /// All that was announced has come. Trailers that the body has at hand go out behind it, and a body that only has to say that
-    /// it is over says so, so that it does not take itself for one that was cut.
+    /// All that was announced has come. Trailers that the body has at hand go out behind it, and a
+    /// body that only has to say that it is over says so, so that it does not take itself for one
+    /// that was cut.
     fn hear_out(&mut self, cx: &mut Context<'_>) {
         self.ended = true;
         if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut self.body).poll_frame(cx) {

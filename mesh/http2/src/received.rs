@@ -1,9 +1,9 @@
 //! One body on its way in.
 //!
-//! In: the receiving half of a stream, and what its head said. Out: frames, and how the body ended. A body of known length is
-//! whole when its bytes are, whatever the stream still says; trailers that came with the last of them pass all the same, and those
-//! that the head announced are waited for. Bytes are credited to the sender when they are taken: who asks for a frame has room
-//! for it.
+//! In: the receiving half of a stream, and what its head said. Out: frames, and how the body ended.
+//! A body of known length is whole when its bytes are, whatever the stream still says; trailers
+//! that came with the last of them pass all the same, and those that the head announced are waited
+//! for. Bytes are credited to the sender when they are taken: who asks for a frame has room for it.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -174,7 +174,8 @@ impl Received {
     pub(super) fn is_end(&self) -> bool {
         match self.at {
             At::Body => {
-                // `h2` is asked last, and not while bytes are known to come: each question to it takes a lock.
+                // `h2` is asked last, and not while bytes are known to come: each question to it
+                // takes a lock.
                 self.trailers.is_none()
                     && ((self.left.is_whole() && !self.announced)
                         || (!self.left.is_short() && self.stream.is_end_stream()))
@@ -198,7 +199,8 @@ impl Received {
         self.stream.flow_control().used_capacity()
     }
 
-    /// Reads past what comes. Ready, with whether the stream's end was seen, once it has ended or `most` bytes have come.
+    /// Reads past what comes. Ready, with whether the stream's end was seen, once it has ended or
+    /// `most` bytes have come.
     pub(super) fn poll_drain(&mut self, most: &mut u64, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             if *most == 0 {
@@ -243,7 +245,8 @@ fn fault(error: &h2::Error) -> BodyError {
         return BodyError::Gone(error.kind());
     }
     if error.is_library() {
-        // What `h2` found wrong with the peer's frames: more or fewer bytes than announced, most of all.
+        // What `h2` found wrong with the peer's frames: more or fewer bytes than announced, most of
+        // all.
         return match error.reason() {
             Some(Reason::PROTOCOL_ERROR) => BodyError::Bad(
                 "the body is not as long as it was announced, or its frames are malformed",

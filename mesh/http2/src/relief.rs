@@ -1,7 +1,8 @@
 //! Who pays when a worker holds more than its budget.
 //!
-//! In: all that is held, for whom, and how long nobody has taken of it. Out: what is to be given up, in its order: of the client that
-//! holds most, of its connections the heaviest, and of that the longest stalled first, until as much is gone as was too much.
+//! In: all that is held, for whom, and how long nobody has taken of it. Out: what is to be given
+//! up, in its order: of the client that holds most, of its connections the heaviest, and of that
+//! the longest stalled first, until as much is gone as was too much.
 //! Invariant: whoever is within its share loses nothing for another's sake.
 
 use std::cmp::Reverse;
@@ -20,7 +21,8 @@ pub(super) struct Holding<C, T> {
     pub(super) what: T,
 }
 
-/// What is to be given up of `holding`, where `over` bytes are too many and a client's share is `fair`.
+/// What is to be given up of `holding`, where `over` bytes are too many and a client's share is
+/// `fair`.
 pub(super) fn heaviest<C: Copy + Eq + Hash, T>(
     mut holding: Vec<Holding<C, T>>,
     mut over: usize,

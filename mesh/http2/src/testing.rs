@@ -1,4 +1,5 @@
-//! What the tests of both sides share: a service that notes what happens to it, and frames made and read by hand.
+//! What the tests of both sides share: a service that notes what happens to it, and frames made and
+//! read by hand.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -248,7 +249,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Raw<IO> {
         })
     }
 
-    /// The next frame of this kind; the settings are acknowledged on the way, and other frames passed over.
+    /// The next frame of this kind; the settings are acknowledged on the way, and other frames
+    /// passed over.
     pub(crate) async fn until(&mut self, kind: u8) -> RawFrame {
         loop {
             let Some(frame) = self.next().await else {
@@ -273,7 +275,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Raw<IO> {
     }
 }
 
-/// The bytes and trailers of an answer to a client by the `h2` crate, or the code its stream was reset with.
+/// The bytes and trailers of an answer to a client by the `h2` crate, or the code its stream was
+/// reset with.
 pub(crate) async fn read(
     body: &mut h2::RecvStream,
 ) -> (Vec<u8>, Result<Option<HeaderMap>, Option<h2::Reason>>) {

@@ -1,13 +1,18 @@
-//! What a server sees of its client's frames that `h2` answers by itself: floods, and heads that are no requests.
+//! What a server sees of its client's frames that `h2` answers by itself: floods, and heads that
+//! are no requests.
 //!
-//! In: both directions of a connection, frame by frame, and which streams were handed on. Out: whether the client does too much of
-//! what costs it nothing, and the streams that `h2` refused on its own, so that they leave their line.
+//! In: both directions of a connection, frame by frame, and which streams were handed on. Out:
+//! whether the client does too much of what costs it nothing, and the streams that `h2` refused on
+//! its own, so that they leave their line.
 //!
-//! A frame that brings nothing on (a ping, settings, a priority, a reset, DATA without data, a kind that nobody knows) takes from an
-//! allowance, which each request, each second of work and the DATA that we send fill up again; a window's update takes from another, which grows with the
-//! DATA that we send, since that is what it answers. Envoy and HAProxy bound both; the numbers are wide of any client we know of:
-//! Python's `h2` answers each DATA frame with two updates, Firefox opens with six priorities.
-//! Invariant: what a client may make us do for nothing is bounded by a constant and by what else it does.
+//! A frame that brings nothing on (a ping, settings, a priority, a reset, DATA without data, a kind
+//! that nobody knows) takes from an allowance, which each request, each second of work and the DATA
+//! that we send fill up again; a window's update takes from another, which grows with the DATA that
+//! we send, since that is what it answers. Envoy and HAProxy bound both; the numbers are wide of
+//! any client we know of: Python's `h2` answers each DATA frame with two updates, Firefox opens
+//! with six priorities.
+//! Invariant: what a client may make us do for nothing is bounded by a constant and by what else it
+//! does.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -33,9 +38,10 @@ pub(super) struct Watch {
     marked: Marked,
 }
 
-/// Streams whose trailers begin with a pseudo-header, which `h2` reads past (RFC 9113, section 8.1). One that is named by its place in
-/// the table that the client builds up itself can't be told from another field without a decoder of our own beside `h2`'s: `h2` drops that
-/// one, and nothing of it goes on. Clones are the same.
+/// Streams whose trailers begin with a pseudo-header, which `h2` reads past (RFC 9113, section
+/// 8.1). One that is named by its place in the table that the client builds up itself can't be told
+/// from another field without a decoder of our own beside `h2`'s: `h2` drops that one, and nothing
+/// of it goes on. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marked(Rc<RefCell<Vec<u32>>>);
 
@@ -60,10 +66,12 @@ const PER_REQUEST: u32 = 10;
 /// with each second in which something is under way,
 const PER_SECOND: u32 = 10;
 
-/// and with each frame of DATA that we send: gRPC's clients measure the line by a ping whenever some has come.
+/// and with each frame of DATA that we send: gRPC's clients measure the line by a ping whenever
+/// some has come.
 const PER_DATA: u32 = 2;
 
-/// Updates of windows for each frame of DATA that we send: one of the stream's and one of the connection's, with room.
+/// Updates of windows for each frame of DATA that we send: one of the stream's and one of the
+/// connection's, with room.
 const UPDATES_PER_DATA: u64 = 10;
 
 /// Refusals that wait to be told of: as many faults as `h2` answers before it ends the connection.
@@ -160,7 +168,8 @@ impl Watch {
         }
     }
 
-    /// The streams that `h2` refused since the last time. To be asked once all that came has been handed on.
+    /// The streams that `h2` refused since the last time. To be asked once all that came has been
+    /// handed on.
     pub(super) fn take_refused(&mut self) -> Vec<(u32, Refused)> {
         std::mem::take(&mut self.refused)
     }

@@ -1,7 +1,8 @@
 //! Whether each object of a document is what it has to be.
 //!
-//! In: an object with its kind. Out: the same without what means nothing there, or why it is none. What a reader could only take
-//! in one way is put right (a path's parameter is always required); what could be meant in two ways is a fault.
+//! In: an object with its kind. Out: the same without what means nothing there, or why it is none.
+//! What a reader could only take in one way is put right (a path's parameter is always required);
+//! what could be meant in two ways is a fault.
 
 use std::collections::BTreeSet;
 

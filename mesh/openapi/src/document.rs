@@ -1,7 +1,8 @@
 //! A plugin's contract, once it is known to be one.
 //!
-//! In: bytes that a plugin served. Out: a [`Document`] in the form of OpenAPI 3.1, whichever of the two it came in: each object is
-//! what it has to be, each reference leads to a component, names that implied a schema name it. Or the first fault.
+//! In: bytes that a plugin served. Out: a [`Document`] in the form of OpenAPI 3.1, whichever of the
+//! two it came in: each object is what it has to be, each reference leads to a component, names
+//! that implied a schema name it. Or the first fault.
 //! Invariant: what is a `Document` can be made part of a valid one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,8 +206,8 @@ impl Document {
         Ok(found)
     }
 
-    /// Where a value names a schema (discriminator), the reference to it is written down, so that another name of the schema
-    /// changes nothing.
+    /// Where a value names a schema (discriminator), the reference to it is written down, so that
+    /// another name of the schema changes nothing.
     fn with_explicit_names(mut self, names: &Names) -> Self {
         let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let schemas = self

@@ -1,9 +1,10 @@
 //! Makes every reference lead to a component.
 //!
-//! In: a document whose references may lead anywhere within it: into a path's answer, into a schema's property. Out: the same, in
-//! which whatever is referred to is a component by a name of its own; so parts of the document can be left out without leaving
-//! references to them. References out of the document are a fault: nobody fetches what a plugin names. Path items stand where
-//! they are used, since each may be left out alone.
+//! In: a document whose references may lead anywhere within it: into a path's answer, into a
+//! schema's property. Out: the same, in which whatever is referred to is a component by a name of
+//! its own; so parts of the document can be left out without leaving references to them. References
+//! out of the document are a fault: nobody fetches what a plugin names. Path items stand where they
+//! are used, since each may be left out alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

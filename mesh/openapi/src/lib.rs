@@ -1,8 +1,9 @@
 //! The plugins' contracts: OpenAPI documents read, merged into one, and compared.
 //!
-//! In: the bytes that a plugin serves, and where it is mounted. Out: a [`Document`] that is known to be one, a [`Part`] of the
-//! document of all plugins, the whole as text, and the breaking changes between two documents. Pure functions: no socket, no file,
-//! no clock. Whatever the bytes are, reading ends, in memory and time bounded by [`MAX_BYTES`], and says in one sentence what is
+//! In: the bytes that a plugin serves, and where it is mounted. Out: a [`Document`] that is known
+//! to be one, a [`Part`] of the document of all plugins, the whole as text, and the breaking
+//! changes between two documents. Pure functions: no socket, no file, no clock. Whatever the bytes
+//! are, reading ends, in memory and time bounded by [`MAX_BYTES`], and says in one sentence what is
 //! wrong with them.
 
 mod check;

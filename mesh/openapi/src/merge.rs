@@ -1,7 +1,8 @@
 //! One document of all plugins.
 //!
-//! In: each plugin's part, and how much of it is to be seen. Out: an OpenAPI 3.1 document as text, in which whatever is referred to
-//! stands and nothing else does. Parts are only put together here: what they say was settled when they were made.
+//! In: each plugin's part, and how much of it is to be seen. Out: an OpenAPI 3.1 document as text,
+//! in which whatever is referred to stands and nothing else does. Parts are only put together here:
+//! what they say was settled when they were made.
 
 use serde_json::{Value, json};
 
@@ -120,7 +121,8 @@ struct Written {
 }
 
 impl Written {
-    /// Writes down a part as far as it is seen; which of its components are needed for that, or `None` if nothing is seen.
+    /// Writes down a part as far as it is seen; which of its components are needed for that, or
+    /// `None` if nothing is seen.
     fn gather(&mut self, part: &Part, seen: Seen<'_>) -> Option<Vec<bool>> {
         let mut needed = vec![false; part.components.len()];
         let mut tagged = vec![false; part.tags.len()];

@@ -1,8 +1,9 @@
 //! A plugin's part of the document of all plugins.
 //!
-//! In: its contract, and where it is mounted. Out: a [`Part`]: each operation, each component, each tag as text that only has to be
-//! put together, whatever else is in the whole and whoever is to see how much of it. Names carry the plugin's name always, so that
-//! a further plugin changes nothing for those who know the others.
+//! In: its contract, and where it is mounted. Out: a [`Part`]: each operation, each component, each
+//! tag as text that only has to be put together, whatever else is in the whole and whoever is to
+//! see how much of it. Names carry the plugin's name always, so that a further plugin changes
+//! nothing for those who know the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +86,8 @@ impl Part {
                     unreached += 1;
                     continue;
                 };
-                // Servers may bring two paths together that differ in the names of their parameters alone, which is one path.
+                // Servers may bring two paths together that differ in the names of their parameters
+                // alone, which is one path.
                 let known = shapes.entry(shape(&public));
                 if known.or_insert_with(|| public.clone()) != &public {
                     unreached += 1;
@@ -155,8 +157,8 @@ impl Part {
         &self.operations
     }
 
-    /// How many operations the document describes that no request reaches: outside of the mount, or where another plugin or the
-    /// gateway itself answers.
+    /// How many operations the document describes that no request reaches: outside of the mount, or
+    /// where another plugin or the gateway itself answers.
     #[must_use]
     pub fn unreached(&self) -> usize {
         self.unreached
@@ -197,7 +199,8 @@ fn written(
     }
 }
 
-/// What the gateway and the sidecar may answer in the plugin's place, where the plugin says nothing of its own.
+/// What the gateway and the sidecar may answer in the plugin's place, where the plugin says nothing
+/// of its own.
 fn refusals(operation: &mut Map<String, Value>) {
     let responses = operation
         .entry("responses")
@@ -213,7 +216,8 @@ fn refusals(operation: &mut Map<String, Value>) {
     }
 }
 
-/// The parameters of an operation, those of its path among them, but for headers that no client can send.
+/// The parameters of an operation, those of its path among them, but for headers that no client can
+/// send.
 fn parameters(document: &Document, kept: &Kept<'_>, site: &Site<'_>) -> Vec<Value> {
     let list = |of: &Map<String, Value>| {
         let list = of.get("parameters").and_then(Value::as_array);
@@ -259,7 +263,8 @@ fn about(document: &Document, site: &Site<'_>) -> String {
     Value::Object(about).to_string()
 }
 
-/// Each tag that an operation has, with what the document tells of it, and the plugin's own for operations that have none.
+/// Each tag that an operation has, with what the document tells of it, and the plugin's own for
+/// operations that have none.
 fn tags<'d>(
     document: &Document,
     plugin: &str,

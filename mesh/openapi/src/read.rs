@@ -1,7 +1,9 @@
 //! JSON of somebody else's making, with bounds: bytes, depth, and how many values it may become.
 //!
-//! In: bytes. Out: a value, or the one sentence why not. A member that is named twice is refused, since two readers could differ.
-//! Invariant: what is read takes no more memory than [`MAX_VALUES`] values and the text of [`MAX_BYTES`].
+//! In: bytes. Out: a value, or the one sentence why not. A member that is named twice is refused,
+//! since two readers could differ.
+//! Invariant: what is read takes no more memory than [`MAX_VALUES`] values and the text of
+//! [`MAX_BYTES`].
 
 use std::fmt;
 
@@ -16,7 +18,8 @@ pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Values of any kind in one document. A byte of JSON can become a value of thirty.
 pub(crate) const MAX_VALUES: usize = 250_000;
 
-/// Deeper than any schema that a person can read; every walk of ours goes as deep as this and no deeper.
+/// Deeper than any schema that a person can read; every walk of ours goes as deep as this and no
+/// deeper.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Reads a whole document.

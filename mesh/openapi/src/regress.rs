@@ -1,8 +1,9 @@
 //! Finds what is made of itself without end.
 //!
-//! In: a document's components, whose references all lead to components. Out: a fault if one leads to itself before a single byte
-//! of a value has been looked at: a reference that leads round to itself, a schema that is one of its own alternatives. Nobody
-//! could ever decide it. A schema that holds itself in a property, as a tree does, is no such thing.
+//! In: a document's components, whose references all lead to components. Out: a fault if one leads
+//! to itself before a single byte of a value has been looked at: a reference that leads round to
+//! itself, a schema that is one of its own alternatives. Nobody could ever decide it. A schema that
+//! holds itself in a property, as a tree does, is no such thing.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ pub(crate) fn check(root: &Value) -> Result<(), Fault> {
     Ok(())
 }
 
-/// References to references are followed wherever something is looked at: a long way that many take would never be done with.
+/// References to references are followed wherever something is looked at: a long way that many take
+/// would never be done with.
 const STEPS_MAX: usize = 16;
 
 /// One from which more than [`STEPS_MAX`] references lead on.

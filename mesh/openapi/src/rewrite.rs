@@ -1,7 +1,8 @@
 //! Gives what a document names the plugin's name.
 //!
-//! In: an operation or a component of a document. Out: the same with every reference, id and tag under the plugin's name, and the
-//! components that it needs. What leads to an operation that is left out is left out too.
+//! In: an operation or a component of a document. Out: the same with every reference, id and tag
+//! under the plugin's name, and the components that it needs. What leads to an operation that is
+//! left out is left out too.
 
 use std::collections::{BTreeMap, BTreeSet};
 

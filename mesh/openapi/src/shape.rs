@@ -1,8 +1,9 @@
 //! What an OpenAPI 3.1 document is made of: each kind of object with its fields.
 //!
-//! In: nothing. Out: the one table by which documents are checked, walked and rewritten, so that no step can take for a reference
-//! what is an example, or for an example what is a reference. What is in no table and does not begin with `x-` means nothing to
-//! anybody, and is dropped; schemas keep all, since JSON Schema lets everybody add words.
+//! In: nothing. Out: the one table by which documents are checked, walked and rewritten, so that no
+//! step can take for a reference what is an example, or for an example what is a reference. What is
+//! in no table and does not begin with `x-` means nothing to anybody, and is dropped; schemas keep
+//! all, since JSON Schema lets everybody add words.
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -293,7 +294,8 @@ pub(crate) const TYPES: [&str; 7] = [
     "null", "boolean", "object", "array", "number", "string", "integer",
 ];
 
-/// Words of a schema that change what references below it mean. Nobody who bundles documents writes them.
+/// Words of a schema that change what references below it mean. Nobody who bundles documents writes
+/// them.
 pub(crate) const REBASING: [&str; 7] = [
     "$id",
     "$anchor",

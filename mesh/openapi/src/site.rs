@@ -1,7 +1,7 @@
 //! Where a plugin's operations are for those who call the gateway.
 //!
-//! In: where the plugin is mounted, and what its document says of servers. Out: the public path of an operation. Of a server only
-//! the path counts: its host is one that clients never see.
+//! In: where the plugin is mounted, and what its document says of servers. Out: the public path of
+//! an operation. Of a server only the path counts: its host is one that clients never see.
 
 use serde_json::{Map, Value};
 
@@ -61,7 +61,8 @@ impl Site<'_> {
         if self.keeps_mount {
             return below(&own).then_some(own);
         }
-        // A document that names the mount itself speaks of public paths already, as those of frameworks behind a prefix do.
+        // A document that names the mount itself speaks of public paths already, as those of
+        // frameworks behind a prefix do.
         if self.mount == "/" || below(base) {
             return Some(own);
         }

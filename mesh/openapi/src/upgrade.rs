@@ -1,7 +1,8 @@
 //! Schemas of OpenAPI 3.0 as 3.1 writes them: 3.0 had a dialect of its own, 3.1 has JSON Schema.
 //!
-//! In: a schema object of 3.0. Out: the same in 3.1. Beside a `$ref` 3.0 ignores whatever stands, and 3.1 does not, so it goes.
-//! `nullable` is taken as those who write it mean it: null is a value too, whatever else the schema says.
+//! In: a schema object of 3.0. Out: the same in 3.1. Beside a `$ref` 3.0 ignores whatever stands,
+//! and 3.1 does not, so it goes. `nullable` is taken as those who write it mean it: null is a value
+//! too, whatever else the schema says.
 
 use serde_json::{Map, Value, json};
 

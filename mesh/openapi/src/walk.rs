@@ -1,7 +1,8 @@
 //! Goes through a document by the table of its kinds, and nowhere else.
 //!
-//! In: a value and its kind. Out: each object below it, itself first, shown to a visitor that may change it; what a reference leads
-//! to is not below it. How deep it goes is bounded by how deep a document may be (`read`).
+//! In: a value and its kind. Out: each object below it, itself first, shown to a visitor that may
+//! change it; what a reference leads to is not below it. How deep it goes is bounded by how deep a
+//! document may be (`read`).
 
 use serde_json::{Map, Value};
 

@@ -1,8 +1,8 @@
 //! The requests that a plugin sends by itself, to whoever asked for them.
 //!
-//! In: a document. Out: each webhook under the plugin's name, as text. They come from the plugin and not through the gateway, so
-//! that neither a mount nor the gateway's security says anything of them, and no rule of a caller's leads to one: they are for
-//! those who see all of the plugin.
+//! In: a document. Out: each webhook under the plugin's name, as text. They come from the plugin
+//! and not through the gateway, so that neither a mount nor the gateway's security says anything of
+//! them, and no rule of a caller's leads to one: they are for those who see all of the plugin.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Documents that were made to cost more than they weigh: each is dealt with in time, or left out with a reason.
+//! Documents that were made to cost more than they weigh: each is dealt with in time, or left out
+//! with a reason.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a test's own documents, and how long each took
 
 use std::time::{Duration, Instant};
@@ -6,10 +7,12 @@ use std::time::{Duration, Instant};
 use gapura_openapi::{Document, Door, Part, Seen, Site, compare, merge};
 use serde_json::{Map, Value, json};
 
-/// A second in a release build, which is what any document of four megabytes may take; the rest is for builds that are none.
+/// A second in a release build, which is what any document of four megabytes may take; the rest is
+/// for builds that are none.
 const SOON: Duration = Duration::from_secs(30);
 
-/// More than any document needs once it is merged: what stands on a path may be wanted by each of its methods.
+/// More than any document needs once it is merged: what stands on a path may be wanted by each of
+/// its methods.
 const LONG: usize = 64 << 20;
 
 const SITE: Site<'static> = Site {
@@ -36,7 +39,8 @@ fn many(count: usize, each: impl Fn(usize) -> (String, Value)) -> Value {
     Value::Object((0..count).map(each).collect::<Map<String, Value>>())
 }
 
-/// Reads it, merges it, and compares it with itself as another version would be; or why it is left out.
+/// Reads it, merges it, and compares it with itself as another version would be; or why it is left
+/// out.
 fn dealt_with(what: &str, bytes: &[u8]) -> Result<usize, String> {
     assert!(
         bytes.len() <= gapura_openapi::MAX_BYTES,

@@ -1,10 +1,12 @@
 //! The operator's side: a few pages for people and machines that watch the program.
 //!
-//! In: a listener and what the pages say now. Out: answers to GET and HEAD, events as they happen, and answers to a question that is
-//! posted as JSON where the program takes one; nothing is changed by any of them. The `Host` must be an IP address or `localhost`, so that a web page cannot have
-//! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed, but for what says nothing of the program.
-//! Serves on the control thread and never on a worker: a slow scrape delays no request. Where there are as many readers as may be,
-//! the oldest of them gives up its place, so that who says nothing delays nobody.
+//! In: a listener and what the pages say now. Out: answers to GET and HEAD, events as they happen,
+//! and answers to a question that is posted as JSON where the program takes one; nothing is changed
+//! by any of them. The `Host` must be an IP address or `localhost`, so that a web page cannot have
+//! its visitor's browser read it (DNS rebinding); beyond loopback a token is needed, but for what
+//! says nothing of the program. Serves on the control thread and never on a worker: a slow scrape
+//! delays no request. Where there are as many readers as may be, the oldest of them gives up its
+//! place, so that who says nothing delays nobody.
 
 mod access;
 mod stream;
@@ -71,8 +73,8 @@ pub trait Pages: 'static {
     /// The page at `path`, if there is one.
     fn page(&self, path: &str) -> Option<Page>;
 
-    /// A page that says nothing of the program, at `path`: whoever may connect may have it, so that a browser can show where the
-    /// token is to be entered.
+    /// A page that says nothing of the program, at `path`: whoever may connect may have it, so that
+    /// a browser can show where the token is to be entered.
     fn open_page(&self, _path: &str) -> Option<Page> {
         None
     }
@@ -198,7 +200,8 @@ impl Listener {
     }
 }
 
-/// Serves pages until it is dropped, or the listener is another's: then whoever has connected here is still answered.
+/// Serves pages until it is dropped, or the listener is another's: then whoever has connected here
+/// is still answered.
 pub async fn serve(
     listener: Listener,
     rules: Rules,
@@ -331,8 +334,8 @@ fn respond(page: Page, allowed: &'static str) -> Response<Answer> {
     response
 }
 
-/// An answer with what a browser must know of all of them: it is kept nowhere, is what it says, loads nothing from elsewhere, and stands
-/// in nobody's frame.
+/// An answer with what a browser must know of all of them: it is kept nowhere, is what it says,
+/// loads nothing from elsewhere, and stands in nobody's frame.
 fn made(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -1,7 +1,9 @@
-//! Asks the operator's side of a running program for a page, from another process of the same machine or beyond.
+//! Asks the operator's side of a running program for a page, from another process of the same
+//! machine or beyond.
 //!
-//! In: where it is, the file with its token, and a page's path. Out: what it answers, or a sentence. Nothing here knows what a page
-//! says. Invariant: no answer is waited for without an end, none read without a bound.
+//! In: where it is, the file with its token, and a page's path. Out: what it answers, or a
+//! sentence. Nothing here knows what a page says. Invariant: no answer is waited for without an
+//! end, none read without a bound.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,9 @@
-//! The operator's page while somebody looks at it: one document a second, whatever the number of viewers.
+//! The operator's page while somebody looks at it: one document a second, whatever the number of
+//! viewers.
 //!
-//! In: the counters, every few seconds, and what the program says of itself, once a second while there is a viewer. Out: events for each
-//! viewer, and the latest document for whoever asks once. All of it on the control thread; a viewer that does not take an event misses it.
+//! In: the counters, every few seconds, and what the program says of itself, once a second while
+//! there is a viewer. Out: events for each viewer, and the latest document for whoever asks once.
+//! All of it on the control thread; a viewer that does not take an event misses it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,7 +1,8 @@
 //! What a program says for itself on the operator's side and to a kubelet.
 //!
-//! In: what all programs share, and of each program a [`Report`] of what it knows besides. Out: a page for each
-//! [`Endpoint`]. Invariant: no page shows a key, a token or a secret; what is shown of settings is made where they are read.
+//! In: what all programs share, and of each program a [`Report`] of what it knows besides. Out: a
+//! page for each [`Endpoint`]. Invariant: no page shows a key, a token or a secret; what is shown
+//! of settings is made where they are read.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,8 +46,8 @@ struct Admin<R> {
 struct Health<R>(Rc<R>);
 
 impl AdminPages {
-    /// Of a program that has `report` to say, to an operator who says `token`. What keeps the page for people current begins among
-    /// `tasks`.
+    /// Of a program that has `report` to say, to an operator who says `token`. What keeps the page
+    /// for people current begins among `tasks`.
     pub fn begin<R: Report>(report: R, token: Option<Arc<[u8]>>, tasks: &mut JoinSet<()>) -> Self {
         let report = Rc::new(report);
         let feed = Feed::default();

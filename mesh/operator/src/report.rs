@@ -1,4 +1,5 @@
-//! What one program has to say for itself besides what both do: the seam between the operator's side and the programs.
+//! What one program has to say for itself besides what both do: the seam between the operator's
+//! side and the programs.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ pub trait Report: 'static {
     /// That, as it is now.
     fn facts(&self, history: &History) -> Self::Facts;
 
-    /// Looks at what changes without its doing; called about once a second while somebody looks at the page, and at no other time.
+    /// Looks at what changes without its doing; called about once a second while somebody looks at
+    /// the page, and at no other time.
     fn look(&self) -> impl Future<Output = ()> {
         std::future::ready(())
     }
@@ -43,7 +45,8 @@ pub trait Report: 'static {
         None
     }
 
-    /// The certificate that clients see, as `/certificates` shows it, where there is a listener for clients.
+    /// The certificate that clients see, as `/certificates` shows it, where there is a listener for
+    /// clients.
     fn public_certificate(&self) -> Option<Value> {
         None
     }
@@ -53,7 +56,8 @@ pub trait Report: 'static {
         None
     }
 
-    /// How many connections of clients were ended since somebody is no longer welcome, where there are any.
+    /// How many connections of clients were ended since somebody is no longer welcome, where there
+    /// are any.
     fn revoked_clients(&self) -> Option<u64> {
         None
     }

@@ -1,6 +1,8 @@
-//! What the parts of one running program share, and what follows from it alone: is the program ready.
+//! What the parts of one running program share, and what follows from it alone: is the program
+//! ready.
 //!
-//! Made once, before anything runs, and cloned to wherever it is needed: no part asks another for it, and nothing here is a global.
+//! Made once, before anything runs, and cloned to wherever it is needed: no part asks another for
+//! it, and nothing here is a global.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! `/tap` on the operator's side: finished requests as they end, for whoever looks.
 //!
-//! In: what a viewer asks for, as a query. Out: the access lines of the requests that it means, an event each, and an event `dropped`
-//! with their number where some were lost, since a viewer who reads slowly slows nobody. Nothing here makes a line: what may stand in
-//! one is decided where access lines are made.
+//! In: what a viewer asks for, as a query. Out: the access lines of the requests that it means, an
+//! event each, and an event `dropped` with their number where some were lost, since a viewer who
+//! reads slowly slows nobody. Nothing here makes a line: what may stand in one is decided where
+//! access lines are made.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -64,7 +65,8 @@ impl Taps {
     }
 }
 
-/// Hands on what comes until nobody reads it. Who looked, and at what, is in the log: requests are their callers' business.
+/// Hands on what comes until nobody reads it. Who looked, and at what, is in the log: requests are
+/// their callers' business.
 async fn pump(watch: Watch, send: mpsc::Sender<Bytes>, log: Log, filter: Filter) {
     told(
         &log,

@@ -1,4 +1,5 @@
-//! What a browser gets before it knows anything of the program: one page, one script, one style sheet, all of them in the program.
+//! What a browser gets before it knows anything of the program: one page, one script, one style
+//! sheet, all of them in the program.
 
 /// One file of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The document that the page shows: what both programs say, and a part of each one's own.
 //!
-//! Times are Unix seconds, lengths of time say their unit. Nothing in it is a secret, and nothing is markup: whoever shows it shows text.
+//! Times are Unix seconds, lengths of time say their unit. Nothing in it is a secret, and nothing
+//! is markup: whoever shows it shows text.
 
 use gapura_protocol::clock::unix;
 use gapura_protocol::envelope::Code;

@@ -1,8 +1,9 @@
-//! What the last quarter of an hour looked like, by plugin: how much, how much of it failed, how fast.
+//! What the last quarter of an hour looked like, by plugin: how much, how much of it failed, how
+//! fast.
 //!
-//! In: the sums of the counters, every few seconds, from one task. Out: a line of numbers each, and what lies between now and a minute or
-//! a quarter of an hour ago. Only what is counted anyway is kept, under names of the configuration; what has been quiet all the time
-//! takes no room.
+//! In: the sums of the counters, every few seconds, from one task. Out: a line of numbers each, and
+//! what lies between now and a minute or a quarter of an hour ago. Only what is counted anyway is
+//! kept, under names of the configuration; what has been quiet all the time takes no room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -197,7 +198,8 @@ impl History {
         sum
     }
 
-    /// How many answers of our own of each code the last quarter of an hour had, in the order of the codes.
+    /// How many answers of our own of each code the last quarter of an hour had, in the order of
+    /// the codes.
     #[must_use]
     pub fn rejections(&self) -> Vec<u64> {
         self.sum(|counts| &counts.rejections)

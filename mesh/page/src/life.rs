@@ -36,7 +36,8 @@ impl Life {
         }
     }
 
-    /// When the next one should be here: with a third of its life left, as `gapura-pki renew` and the alarms have it.
+    /// When the next one should be here: with a third of its life left, as `gapura-pki renew` and
+    /// the alarms have it.
     #[must_use]
     pub fn renewal(begins: u64, ends: u64) -> u64 {
         ends.saturating_sub(ends.saturating_sub(begins) / 3)

@@ -1,6 +1,7 @@
 //! Whom the program believes, and whom it speaks with: the page's section of that name.
 //!
-//! In: the trust set in force, the live connections, what became of the last revocation. Out: names, numbers and dates; never a key.
+//! In: the trust set in force, the live connections, what became of the last revocation. Out:
+//! names, numbers and dates; never a key.
 
 use std::time::{Instant, SystemTime};
 

@@ -1,7 +1,8 @@
 //! What time it is, as each program is told.
 //!
-//! Certificates, tokens and log lines are judged by the wall clock; a program gets its clock as an argument, so that a test can
-//! put one gateway a month ahead while another stays in the present. No other file calls `SystemTime::now`.
+//! Certificates, tokens and log lines are judged by the wall clock; a program gets its clock as an
+//! argument, so that a test can put one gateway a month ahead while another stays in the present.
+//! No other file calls `SystemTime::now`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +21,8 @@ impl Clock {
         Self::default()
     }
 
-    /// Moves this clock and all its clones by `seconds` against the machine's time. For drills and tests.
+    /// Moves this clock and all its clones by `seconds` against the machine's time. For drills and
+    /// tests.
     pub fn shift(&self, seconds: i64) {
         self.shift_seconds.store(seconds, Ordering::Relaxed);
     }
@@ -87,8 +89,8 @@ pub fn from_unix(seconds: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// Reads a moment of RFC 3339 in UTC, `2024-02-29T12:00:00Z`; fractions of a second count for nothing. `None` for all else, for
-/// days that no month has, and for years outside 1970 to 9999.
+/// Reads a moment of RFC 3339 in UTC, `2024-02-29T12:00:00Z`; fractions of a second count for
+/// nothing. `None` for all else, for days that no month has, and for years outside 1970 to 9999.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let (date, rest) = text.split_at_checked("2024-02-29".len())?;
@@ -128,7 +130,8 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
         .then(|| from_unix(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
-/// The day counted from 1970-01-01, of a Gregorian date from then on: the way back of [`civil_from_days`].
+/// The day counted from 1970-01-01, of a Gregorian date from then on: the way back of
+/// [`civil_from_days`].
 fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let year = year - u64::from(month <= 2);
     let (era, year_of_era) = (year / 400, year % 400);
@@ -168,7 +171,8 @@ pub fn http_date(unix_seconds: u64) -> [u8; 29] {
     text
 }
 
-/// The Gregorian date of a day counted from 1970-01-01, by shifting the year to begin in March so that the leap day comes last.
+/// The Gregorian date of a day counted from 1970-01-01, by shifting the year to begin in March so
+/// that the leap day comes last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
     let era = shifted / 146_097; // 400 years

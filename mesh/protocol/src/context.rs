@@ -1,8 +1,9 @@
 //! The verified facts of a request, each a type that is made in one place: here.
 //!
-//! In: a claim of a verified token, or a header of the hop. Out: a value that is safe to stand in a header, exactly as it came.
-//! A value that does not fit is refused, never cleaned up: two spellings of one tenant would be two tenants to somebody.
-//! All of them hold their text as a `HeaderValue`, so that handing one on costs a reference count.
+//! In: a claim of a verified token, or a header of the hop. Out: a value that is safe to stand in a
+//! header, exactly as it came. A value that does not fit is refused, never cleaned up: two
+//! spellings of one tenant would be two tenants to somebody. All of them hold their text as a
+//! `HeaderValue`, so that handing one on costs a reference count.
 
 use std::fmt;
 
@@ -20,8 +21,8 @@ pub struct TenantId(HeaderValue);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UserId(HeaderValue);
 
-/// The caller's roles, joined by commas: each `[A-Za-z0-9][A-Za-z0-9 ._:@|+=~/-]{0,127}` with blanks singly and inside only,
-/// 4 KiB in all.
+/// The caller's roles, joined by commas: each `[A-Za-z0-9][A-Za-z0-9 ._:@|+=~/-]{0,127}` with
+/// blanks singly and inside only, 4 KiB in all.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Roles(HeaderValue);
 
@@ -29,7 +30,8 @@ pub struct Roles(HeaderValue);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
-/// A text that is not a value of the type it was meant for. Says nothing of the text itself, which came from outside.
+/// A text that is not a value of the type it was meant for. Says nothing of the text itself, which
+/// came from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
 
@@ -124,7 +126,8 @@ impl Roles {
     /// Joins a list claim. No role may hold a comma: it would be two.
     ///
     /// # Errors
-    /// [`Invalid`] if the list is empty, any entry is not a role, or the whole is longer than 4 KiB.
+    /// [`Invalid`] if the list is empty, any entry is not a role, or the whole is longer than 4
+    /// KiB.
     pub fn join<'a>(list: impl IntoIterator<Item = &'a str>) -> Result<Self, Invalid> {
         let mut joined = Vec::new();
         for role in list {
@@ -158,8 +161,8 @@ impl RequestId {
         }
     }
 
-    /// HTTP/2 is told not to index it: a value that never comes again only drives those out of its table that do, and each one is
-    /// compared with all that are still in there.
+    /// HTTP/2 is told not to index it: a value that never comes again only drives those out of its
+    /// table that do, and each one is compared with all that are still in there.
     fn named(mut value: HeaderValue) -> Self {
         value.set_sensitive(true);
         Self(value)
@@ -188,7 +191,8 @@ impl RequestId {
             text[at..at + 2].copy_from_slice(&hex_digits(*byte));
             at += 2;
         }
-        // Of one piece with its count: what is copied of a slice would make one of its own at the first clone.
+        // Of one piece with its count: what is copied of a slice would make one of its own at the
+        // first clone.
         Self::named(
             HeaderValue::from_maybe_shared(Bytes::from_owner(text))
                 .unwrap_or(HeaderValue::from_static("unnamed")),

@@ -1,10 +1,12 @@
 //! Lengths of time as people write them: `250ms`, `20s`, `15m`, `24h`, `30d`.
 //!
-//! The one reader, for the settings of the programs and for the CA tool. How long is too long is the setting's to say.
+//! The one reader, for the settings of the programs and for the CA tool. How long is too long is
+//! the setting's to say.
 
 use std::time::Duration;
 
-/// A whole number and a unit, and nothing else; `None` for all else, and for what no clock could count.
+/// A whole number and a unit, and nothing else; `None` for all else, and for what no clock could
+/// count.
 ///
 /// A missing unit is refused, so that `30` never means seconds to one reader and days to another.
 #[must_use]

@@ -1,7 +1,8 @@
 //! The answers that Gapura makes itself: one code, one status, one plain sentence each.
 //!
-//! In: a [`Code`], who says it and the request's id. Out: the body and headers of CONTRACT section 5. The sentence names no file,
-//! address or library: what an operator needs stands in the log under the same request id.
+//! In: a [`Code`], who says it and the request's id. Out: the body and headers of CONTRACT
+//! section 5. The sentence names no file, address or library: what an operator needs stands in the log
+//! under the same request id.
 
 use bytes::Bytes;
 use http::header::{
@@ -90,7 +91,8 @@ impl By {
     }
 }
 
-/// The body of a refusal. Everything in it is of our own making or was checked: nothing needs escaping.
+/// The body of a refusal. Everything in it is of our own making or was checked: nothing needs
+/// escaping.
 #[must_use]
 fn refusal_body(code: Code, by: By, request_id: &RequestId) -> Bytes {
     format!(
@@ -129,7 +131,8 @@ fn refusal_headers(headers: &mut HeaderMap, code: Code, body_len: usize, request
     headers.insert(X_REQUEST_ID, request_id.header().clone());
     retry_after(headers, code);
     if code == Code::MethodNotAllowed {
-        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is for it to say.
+        // RFC 9110, section 15.5.6 demands it of every 405. What a plugin serves at its paths is
+        // for it to say.
         headers.insert(ALLOW, HeaderValue::from_static(SERVED));
     }
 }

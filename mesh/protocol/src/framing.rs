@@ -1,8 +1,9 @@
 //! The one rule of which HTTP message is unambiguous (CONTRACT section 5).
 //!
-//! In: the head of a request as hyper or h2 parsed it, both of which let through more than one reader would understand alike
-//! (measured: two hosts, an absolute target for another host, equal lengths, transfer codings in front of `chunked`). Out: the
-//! [`Target`] of the request, or the code it is refused with. Never repaired, never guessed.
+//! In: the head of a request as hyper or h2 parsed it, both of which let through more than one
+//! reader would understand alike (measured: two hosts, an absolute target for another host, equal
+//! lengths, transfer codings in front of `chunked`). Out: the [`Target`] of the request, or the
+//! code it is refused with. Never repaired, never guessed.
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -31,7 +32,8 @@ pub const CLIENT_LIMITS: Limits = Limits {
     target: 8 * 1024,
 };
 
-/// On the hop and on the plugin's side: what the door took and the gateway added is never refused behind it.
+/// On the hop and on the plugin's side: what the door took and the gateway added is never refused
+/// behind it.
 pub const HOP_LIMITS: Limits = Limits {
     head: 64 * 1024,
     fields: 128,
@@ -47,7 +49,8 @@ pub struct Target<'a> {
     pub host: Option<HeaderValue>,
 }
 
-/// Reads the target of a request whose head is `head` and whose target is `uri`; a copy of it, usually, since the head goes on.
+/// Reads the target of a request whose head is `head` and whose target is `uri`; a copy of it,
+/// usually, since the head goes on.
 ///
 /// # Errors
 /// The code of the refusal.
@@ -107,7 +110,8 @@ impl<'h> Stated<'h> {
         stated
     }
 
-    /// The length that a head states, in one way alone: one length, or one `chunked`, or neither (RFC 9112, section 6.1).
+    /// The length that a head states, in one way alone: one length, or one `chunked`, or neither
+    /// (RFC 9112, section 6.1).
     fn length(&self) -> Result<Option<&'h [u8]>, Code> {
         let (length, coding) = (self.length.value()?, self.coding.value()?);
         let chunked = |coding: &HeaderValue| {
@@ -148,8 +152,8 @@ fn check_fields<'h>(head: &'h Parts, limits: &Limits) -> Result<Stated<'h>, Code
     Ok(stated)
 }
 
-/// Whether the head of an answer is of a size that the hop takes, and says in one way alone how long its body is. A length that
-/// goes on is of our own writing.
+/// Whether the head of an answer is of a size that the hop takes, and says in one way alone how
+/// long its body is. A length that goes on is of our own writing.
 #[must_use]
 pub fn settle_answer(headers: &mut HeaderMap) -> bool {
     let stated = Stated::by(headers);
@@ -202,7 +206,8 @@ fn host(head: &Parts, line: Once<'_>, uri: &Uri) -> Result<Option<HeaderValue>, 
             return Err(Code::BadRequest);
         }
         (Some(line), _) => line.clone(),
-        // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target says.
+        // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target
+        // says.
         (None, Some(authority)) if head.version == Version::HTTP_2 => {
             HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?
         }
@@ -217,7 +222,8 @@ fn host(head: &Parts, line: Once<'_>, uri: &Uri) -> Result<Option<HeaderValue>, 
     }
 }
 
-/// Whether two names of a host are one, whether or not they spell the port that the scheme has anyway.
+/// Whether two names of a host are one, whether or not they spell the port that the scheme has
+/// anyway.
 fn is_same(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
     let port: &[u8] = match scheme {
         Some("http") => b":80",

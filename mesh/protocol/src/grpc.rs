@@ -1,9 +1,11 @@
 //! gRPC's own form of what we say ourselves, and of how long a caller waits.
 //!
-//! In: a request's head, a [`Code`]. Out: whether the request is gRPC's, the answer that its client understands (HTTP 200 with
-//! `grpc-status` and `grpc-message` in a head without a body, which gRPC calls trailers-only), and its `grpc-timeout`. A client of
-//! gRPC reads no envelope and guesses a status from the HTTP one: a deadline would look like a server that is away.
-//! The forms are those of gRPC over HTTP/2 (`PROTOCOL-HTTP2.md`). Nothing here knows messages of gRPC.
+//! In: a request's head, a [`Code`]. Out: whether the request is gRPC's, the answer that its client
+//! understands (HTTP 200 with `grpc-status` and `grpc-message` in a head without a body, which gRPC
+//! calls trailers-only), and its `grpc-timeout`. A client of gRPC reads no envelope and guesses a
+//! status from the HTTP one: a deadline would look like a server that is away.
+//! The forms are those of gRPC over HTTP/2 (`PROTOCOL-HTTP2.md`). Nothing here knows messages of
+//! gRPC.
 
 use std::time::Duration;
 
@@ -30,7 +32,8 @@ const DIGITS_MOST: usize = 8;
 /// A media type longer than this is not said back.
 const TYPE_MOST: usize = 64;
 
-/// The media type of a gRPC message, as `content-type` has it: `application/grpc`, alone or with a suffix such as `+proto` or `-web`.
+/// The media type of a gRPC message, as `content-type` has it: `application/grpc`, alone or with a
+/// suffix such as `+proto` or `-web`.
 #[must_use]
 pub fn content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
     let prefix = b"application/grpc";
@@ -130,7 +133,8 @@ pub fn parse_timeout(text: &[u8]) -> Option<Duration> {
     unit.checked_mul(count)
 }
 
-/// Writes what is left, in the finest unit that holds it, rounded down: nobody waits longer than whoever asked.
+/// Writes what is left, in the finest unit that holds it, rounded down: nobody waits longer than
+/// whoever asked.
 #[must_use]
 pub fn format_timeout(left: Duration) -> HeaderValue {
     let most = 10_u128.pow(8) - 1;

@@ -1,9 +1,11 @@
 //! The one rule of which header may pass, on both ends of the hop (CONTRACT section 4).
 //!
-//! In: the header map of a message as its sender wrote it. Out: what of it may pass, the same map or its fields one by one, and a
-//! count of what was taken, by kind. Pure functions: nothing here knows of connections, tokens or the registry.
-//! Invariant: whatever a client or a plugin sends, after `scrub_*` and `pass_*` no name is left that reads as one of ours, in any spelling that
-//! WSGI, CGI or PHP would fold to one; so that what is inserted afterwards stands there once and is true.
+//! In: the header map of a message as its sender wrote it. Out: what of it may pass, the same map
+//! or its fields one by one, and a count of what was taken, by kind. Pure functions: nothing here
+//! knows of connections, tokens or the registry.
+//! Invariant: whatever a client or a plugin sends, after `scrub_*` and `pass_*` no name is left
+//! that reads as one of ours, in any spelling that WSGI, CGI or PHP would fold to one; so that what
+//! is inserted afterwards stands there once and is true.
 
 mod proxies;
 
@@ -156,8 +158,9 @@ impl Auth {
     }
 }
 
-/// A value that no other message has, which HPACK is told never to index (RFC 7541, section 7.1.3): in the table of a shared connection
-/// it would push out what all of them say, and be compared with each of its kind that is still there. HTTP/1.1 writes it as any.
+/// A value that no other message has, which HPACK is told never to index (RFC 7541, section 7.1.3):
+/// in the table of a shared connection it would push out what all of them say, and be compared with
+/// each of its kind that is still there. HTTP/1.1 writes it as any.
 #[must_use]
 pub fn unindexed(mut value: HeaderValue) -> HeaderValue {
     value.set_sensitive(true);
@@ -226,7 +229,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         )
 }
 
-/// The names that all `Connection` lines of a map list, in lower case (RFC 9110, section 7.6.1). Bytes that are no name stay out.
+/// The names that all `Connection` lines of a map list, in lower case (RFC 9110, section 7.6.1).
+/// Bytes that are no name stay out.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut names = Vec::new();
     if !headers.keys().any(|name| *name == CONNECTION) {
@@ -245,8 +249,9 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
-/// Headers whose going would change what the message is, or whose it is; they are framed, set anew or taken by who reads them. A
-/// token that was judged at the door is the one that the plugin judges again.
+/// Headers whose going would change what the message is, or whose it is; they are framed, set anew
+/// or taken by who reads them. A token that was judged at the door is the one that the plugin
+/// judges again.
 fn is_never_nominated(name: &HeaderName) -> bool {
     *name == HOST || *name == CONTENT_LENGTH || *name == AUTHORIZATION
 }
@@ -279,9 +284,10 @@ fn remove_where(
     }
 }
 
-/// Rule 1: gives to `pass` each field of a client's request that may go on, and counts the others. `forwarded` says which `X-*`
-/// names, and names by which proxies tell who somebody is, the plugin asks for. `Host`, `Content-Length` and `Authorization` are the
-/// caller's business. Nothing is removed: what goes on is a map of its own, and the request as it came can be asked again.
+/// Rule 1: gives to `pass` each field of a client's request that may go on, and counts the others.
+/// `forwarded` says which `X-*` names, and names by which proxies tell who somebody is, the plugin
+/// asks for. `Host`, `Content-Length` and `Authorization` are the caller's business. Nothing is
+/// removed: what goes on is a map of its own, and the request as it came can be asked again.
 pub fn pass_client_request<'h>(
     headers: &'h HeaderMap,
     forwarded: impl Fn(&HeaderName) -> bool,
@@ -320,12 +326,14 @@ fn judge_of_client(
     (x || matches!(text, "forwarded" | "proxy" | "baggage")).then_some(Kind::X)
 }
 
-/// Rule 3: takes from a request on the hop all that the gateway does not vouch for, and our own marks.
+/// Rule 3: takes from a request on the hop all that the gateway does not vouch for, and our own
+/// marks.
 pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
     let nominated = nominated(headers);
     let mut vouched: Vec<HeaderValue> = Vec::new();
-    // Our own marks have done their work, and are no sign of an attack: they go first and do not count.
+    // Our own marks have done their work, and are no sign of an attack: they go first and do not
+    // count.
     if headers
         .keys()
         .any(|name| name.as_str().starts_with("x-gapura-"))
@@ -398,8 +406,8 @@ pub fn scrub_response(headers: &mut HeaderMap) -> Stripped {
     scrub_response_but(headers, |_| false)
 }
 
-/// The same for an answer of a sidecar's: the id that each of them carries stays, for the door to write its own over it, and does not
-/// count.
+/// The same for an answer of a sidecar's: the id that each of them carries stays, for the door to
+/// write its own over it, and does not count.
 pub fn scrub_hop_response(headers: &mut HeaderMap) -> Stripped {
     scrub_response_but(headers, |name| *name == X_REQUEST_ID)
 }
@@ -426,8 +434,8 @@ fn scrub_response_but(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bo
     stripped
 }
 
-/// Fields that frame a message, route it or describe its content: as trailers they would change what was already read (RFC 9110,
-/// section 6.5.1).
+/// Fields that frame a message, route it or describe its content: as trailers they would change
+/// what was already read (RFC 9110, section 6.5.1).
 fn may_not_trail(name: &HeaderName) -> bool {
     is_hop_by_hop(name)
         || matches!(
@@ -443,7 +451,8 @@ fn may_not_trail(name: &HeaderName) -> bool {
         )
 }
 
-/// The names that a message announces as trailers (RFC 9110, section 6.6.2) and that may pass: HTTP/1.1 carries no others.
+/// The names that a message announces as trailers (RFC 9110, section 6.6.2) and that may pass:
+/// HTTP/1.1 carries no others.
 fn announced(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> Option<HeaderValue> {
     if !headers.contains_key(TRAILER) {
         return None;
@@ -532,8 +541,8 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// Rule 3: reads the context from a request on the hop.
 ///
 /// # Errors
-/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, one of the others has no user, or
-/// any of them stands beside a mark that says nothing was proven.
+/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, one
+/// of the others has no user, or any of them stands beside a mark that says nothing was proven.
 pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
     let mut lines = ContextLines::default();
     for (name, value) in headers {

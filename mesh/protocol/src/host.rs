@@ -1,7 +1,9 @@
-//! What a host is, as text: a name of labels, an IPv4 address, a bracketed IPv6 address, and a port behind it.
+//! What a host is, as text: a name of labels, an IPv4 address, a bracketed IPv6 address, and a port
+//! behind it.
 //!
-//! The grammar stands here once. Each user asks for more where it must (a case, a depth, no address), in words of its own; none
-//! reads a label, a bracket or a colon by itself. Nothing is resolved here.
+//! The grammar stands here once. Each user asks for more where it must (a case, a depth, no
+//! address), in words of its own; none reads a label, a bracket or a colon by itself. Nothing is
+//! resolved here.
 
 use std::net::Ipv6Addr;
 
@@ -35,8 +37,8 @@ pub fn bracketed(text: &str) -> Option<Ipv6Addr> {
     inside.parse().ok()
 }
 
-/// Cuts `host` or `host:port`: the host, with its brackets if it has some, and what stands behind the colon, unread. The whole is
-/// the host where brackets stay open.
+/// Cuts `host` or `host:port`: the host, with its brackets if it has some, and what stands behind
+/// the colon, unread. The whole is the host where brackets stay open.
 #[must_use]
 pub fn split_port(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     let from = match text.first() {
@@ -53,8 +55,9 @@ pub fn split_port(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// What `Host` and `:authority` may say: `name`, `name:port`, an IPv4 address or a bracketed IPv6 address; no user, no path, no list
-/// (RFC 9110, section 7.2). Names are not read label by label: clients send what resolvers let pass, and it only ever is compared.
+/// What `Host` and `:authority` may say: `name`, `name:port`, an IPv4 address or a bracketed IPv6
+/// address; no user, no path, no list (RFC 9110, section 7.2). Names are not read label by label:
+/// clients send what resolvers let pass, and it only ever is compared.
 #[must_use]
 pub(crate) fn is_authority(text: &[u8]) -> bool {
     let (host, port) = split_port(text);

@@ -1,14 +1,16 @@
-//! Who a certificate speaks for: `spiffe://TRUST-DOMAIN/gateway/NAME`, `spiffe://TRUST-DOMAIN/plugin/NAME`, or
-//! `spiffe://TRUST-DOMAIN/pki/NAME`.
+//! Who a certificate speaks for: `spiffe://TRUST-DOMAIN/gateway/NAME`,
+//! `spiffe://TRUST-DOMAIN/plugin/NAME`, or `spiffe://TRUST-DOMAIN/pki/NAME`.
 //!
-//! In: text, from a flag, a registry file or a certificate's URI SAN. Out: a [`PeerId`] whose every part has been checked, so
-//! that no later code meets an empty segment, an escape or an upper-case domain (SPIFFE-ID, sections 2.1 and 2.2). Nothing here
-//! reads certificates or decides who may do what.
+//! In: text, from a flag, a registry file or a certificate's URI SAN. Out: a [`PeerId`] whose every
+//! part has been checked, so that no later code meets an empty segment, an escape or an upper-case
+//! domain (SPIFFE-ID, sections 2.1 and 2.2). Nothing here reads certificates or decides who may do
+//! what.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The name under which every identity of one installation lives, e.g. `mylab.internal`: 1 to 255 of `[a-z0-9._-]`.
+/// The name under which every identity of one installation lives, e.g. `mylab.internal`: 1 to 255
+/// of `[a-z0-9._-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrustDomain(Box<str>);
 
@@ -253,7 +255,8 @@ impl fmt::Display for InvalidId {
 
 impl std::error::Error for InvalidId {}
 
-/// Cuts `spiffe://domain/role/name` into its three parts; a fourth segment is left in the name, which then does not parse.
+/// Cuts `spiffe://domain/role/name` into its three parts; a fourth segment is left in the name,
+/// which then does not parse.
 fn split(text: &str) -> Result<(&str, &str, &str), InvalidId> {
     let rest = text.strip_prefix("spiffe://").ok_or(InvalidId::Scheme)?;
     let (domain, path) = rest.split_once('/').ok_or(InvalidId::Path)?;

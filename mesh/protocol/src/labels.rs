@@ -1,7 +1,8 @@
-//! Enums whose variants have a word each, or a word, a status and a sentence, from one list: the enum, all of its variants and what
-//! belongs to each cannot drift apart.
+//! Enums whose variants have a word each, or a word, a status and a sentence, from one list: the
+//! enum, all of its variants and what belongs to each cannot drift apart.
 
-/// Makes an enum with `ALL`, its variants in the order of the list and of their discriminants, and `as_str`, the word of each.
+/// Makes an enum with `ALL`, its variants in the order of the list and of their discriminants, and
+/// `as_str`, the word of each.
 #[macro_export]
 macro_rules! labelled {
     (
@@ -30,8 +31,9 @@ macro_rules! labelled {
     };
 }
 
-/// Makes an enum of reasons to refuse, with `ALL`, in the order of the list and of their discriminants; `as_str`, the stable word of each;
-/// `status`, what it is answered with; and `message`, the sentence for people. Whoever uses it has `http::StatusCode` in scope.
+/// Makes an enum of reasons to refuse, with `ALL`, in the order of the list and of their
+/// discriminants; `as_str`, the stable word of each; `status`, what it is answered with; and
+/// `message`, the sentence for people. Whoever uses it has `http::StatusCode` in scope.
 #[macro_export]
 macro_rules! codes {
     (

@@ -1,7 +1,8 @@
 //! A field that may stand in a head once.
 //!
-//! In: the lines of a head as somebody passes over all of them. Out: the one value of the field, or that there are several. One pass
-//! that notes what a stage asks for costs less than a look-up of each of the names.
+//! In: the lines of a head as somebody passes over all of them. Out: the one value of the field, or
+//! that there are several. One pass that notes what a stage asks for costs less than a look-up of
+//! each of the names.
 
 use http::HeaderValue;
 

@@ -1,10 +1,12 @@
 //! The one canonical form of a request's path, used alike for routing, rules, logs and forwarding.
 //!
-//! In: the path of a request target as it came, without its query. Out: a [`CanonicalPath`], borrowed where the client already
-//! sent the canonical form. Unreserved characters are decoded, escapes are in upper case, `//` is merged, everything else stays
-//! byte for byte. What two readers could take for two different paths is refused, never repaired: a `.` or `..` segment in any
+//! In: the path of a request target as it came, without its query. Out: a [`CanonicalPath`],
+//! borrowed where the client already sent the canonical form. Unreserved characters are decoded,
+//! escapes are in upper case, `//` is merged, everything else stays byte for byte. What two readers
+//! could take for two different paths is refused, never repaired: a `.` or `..` segment in any
 //! spelling, `;`, an encoded `/`, a `\`, a NUL, escapes that are no UTF-8.
-//! Invariant: `CanonicalPath` is made in `parse` and nowhere else, and parsing one again changes nothing.
+//! Invariant: `CanonicalPath` is made in `parse` and nowhere else, and parsing one again changes
+//! nothing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +22,8 @@ pub struct CanonicalPath<'a>(Cow<'a, str>);
 pub enum PathError {
     /// It does not begin with `/`.
     NoLeadingSlash,
-    /// A segment is `.` or `..`, plain or encoded, alone, beside blanks, or before a `;`, `?` or `#`.
+    /// A segment is `.` or `..`, plain or encoded, alone, beside blanks, or before a `;`, `?` or
+    /// `#`.
     DotSegment,
     /// A `;`: some plugins cut a segment there, others do not.
     Semicolon,
@@ -34,7 +37,8 @@ pub enum PathError {
     BrokenEscape,
     /// A raw byte outside ASCII.
     NotAscii,
-    /// Escapes that are no UTF-8: an overlong `/` or `.` to some plugins, another character or none to others.
+    /// Escapes that are no UTF-8: an overlong `/` or `.` to some plugins, another character or none
+    /// to others.
     NotUtf8,
     /// A raw control character, space, `#` or `?`.
     Character,
@@ -56,8 +60,8 @@ const CLASSES: [Class; 256] = classes();
 impl<'a> CanonicalPath<'a> {
     /// Brings the path of a request target (no query) into its canonical form.
     ///
-    /// Double encoding is left alone: `%252e` is the canonical spelling of the text `%2e`, and whoever decodes twice has a fault
-    /// that a proxy cannot guess at.
+    /// Double encoding is left alone: `%252e` is the canonical spelling of the text `%2e`, and
+    /// whoever decodes twice has a fault that a proxy cannot guess at.
     ///
     /// # Errors
     /// [`PathError`] for a path that could be read in two ways.
@@ -152,13 +156,15 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-/// Whether `path` is in canonical form already: what a sidecar asks of a path that a gateway says it has checked.
+/// Whether `path` is in canonical form already: what a sidecar asks of a path that a gateway says
+/// it has checked.
 #[must_use]
 pub fn is_canonical(path: &[u8]) -> bool {
     CanonicalPath::parse(path).is_ok_and(|path| path.came_so())
 }
 
-/// Whether a path needs no second look: no escape, no empty segment, none that begins with a dot. Most paths are like this.
+/// Whether a path needs no second look: no escape, no empty segment, none that begins with a dot.
+/// Most paths are like this.
 fn is_plain(raw: &[u8]) -> bool {
     let mut before = Class::Plain;
     for byte in raw {
@@ -233,7 +239,8 @@ const CUTS: [&str; 3] = ["%3B", "%3F", "%23"];
 /// What a plugin may take off the ends of a segment: a blank, a tab, a line's end.
 const BLANKS: [&str; 4] = ["%20", "%09", "%0A", "%0D"];
 
-/// Whether a canonical segment climbs or stands still, by itself or once a plugin has cut and trimmed it.
+/// Whether a canonical segment climbs or stands still, by itself or once a plugin has cut and
+/// trimmed it.
 fn is_dot_segment(segment: &str) -> bool {
     if !matches!(segment.as_bytes().first(), Some(b'.' | b'%')) {
         return false;

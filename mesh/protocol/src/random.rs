@@ -1,7 +1,8 @@
 //! Numbers for request and span ids: unlike each other, not secret.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014) seeded from the operating system. An id names a request in a log; whoever guesses one
-//! gains nothing, so that a system call or a cipher for each would be waste.
+//! SplitMix64 (Steele, Lea, Flood 2014) seeded from the operating system. An id names a request in
+//! a log; whoever guesses one gains nothing, so that a system call or a cipher for each would be
+//! waste.
 
 use std::cell::Cell;
 

@@ -26,7 +26,8 @@ pub struct Trace {
 /// Somebody before us may have recorded this trace.
 const SAMPLED: u8 = 0b01;
 
-/// The flags that have a meaning in level 2; others must not be passed on (Trace Context, section 3.2.2.5).
+/// The flags that have a meaning in level 2; others must not be passed on (Trace Context, section
+/// 3.2.2.5).
 const KNOWN: u8 = 0b11;
 
 impl TraceId {

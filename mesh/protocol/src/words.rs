@@ -1,7 +1,7 @@
 //! A command as an operator writes it in one setting, taken apart without a shell.
 
-/// Takes a command apart: words are separated by spaces; '...' and "..." keep spaces, \ takes the next character as it is. Nothing
-/// else has a meaning: no variable, no pipe, no wildcard.
+/// Takes a command apart: words are separated by spaces; '...' and "..." keep spaces, \ takes the
+/// next character as it is. Nothing else has a meaning: no variable, no pipe, no wildcard.
 ///
 /// # Errors
 /// A sentence without its subject: an open quote, or a \ at the end.

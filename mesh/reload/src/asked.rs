@@ -1,9 +1,10 @@
 //! Having everything read again, and hearing when that is done.
 //!
-//! In: somebody asks (SIGHUP). Out: each follower of files wakes, and whoever asked waits until all of them have seen to it. What each
-//! made of its files is its own business and stands in the log and among the alarms; nothing here knows a file.
-//! Invariant: a follower has seen to a generation once it waits for the next, since it waits for nothing before its reading is in
-//! force; one that has ended is waited for no longer.
+//! In: somebody asks (SIGHUP). Out: each follower of files wakes, and whoever asked waits until all
+//! of them have seen to it. What each made of its files is its own business and stands in the log
+//! and among the alarms; nothing here knows a file.
+//! Invariant: a follower has seen to a generation once it waits for the next, since it waits for
+//! nothing before its reading is in force; one that has ended is waited for no longer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +82,8 @@ impl Reloads {
 }
 
 impl Asked {
-    /// Waits until somebody asks; that the last asking has been seen to is told by calling it. May be dropped and called again.
+    /// Waits until somebody asks; that the last asking has been seen to is told by calling it. May
+    /// be dropped and called again.
     pub async fn changed(&mut self) {
         self.reloads.seen_to.send_if_modified(|seen| {
             let before = seen.generations.insert(self.follower, self.heard);

@@ -1,10 +1,11 @@
 //! Certificates of clients at the public side: `--client-ca` and its CRL, changed while running.
 //!
-//! In: a file of CAs, perhaps one of CRLs, and the certificate that a client shows. Out: a handshake that proves the client's key or
-//! fails, and of each proven connection when it has to end: with its certificate, or once a CRL names it. Who the client is, is not
-//! looked at: a token bound to the certificate says that (RFC 8705). Nothing here vouches for anything on the hop.
-//! Invariant: a leaf is judged by the newest files that fit, at the handshake and again whenever they change; an issuer without a CRL,
-//! where CRLs are configured, clears nobody.
+//! In: a file of CAs, perhaps one of CRLs, and the certificate that a client shows. Out: a
+//! handshake that proves the client's key or fails, and of each proven connection when it has to
+//! end: with its certificate, or once a CRL names it. Who the client is, is not looked at: a token
+//! bound to the certificate says that (RFC 8705). Nothing here vouches for anything on the hop.
+//! Invariant: a leaf is judged by the newest files that fit, at the handshake and again whenever
+//! they change; an issuer without a CRL, where CRLs are configured, clears nobody.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -271,7 +272,8 @@ impl Current {
                 let of_crl = |why| at("--client-crl", file, why);
                 let text = read(file).map_err(of_crl)?;
                 let lists = pem::crls(&text).map_err(|why| of_crl(why.to_string()))?;
-                // The leaf's own issuer must have a list, and one that is not too old: what nobody says is not cleared.
+                // The leaf's own issuer must have a list, and one that is not too old: what nobody
+                // says is not cleared.
                 let builder = builder
                     .with_crls(lists)
                     .only_check_end_entity_revocation()

@@ -1,7 +1,7 @@
 //! Since when what is read has not fitted, and whether that is a fault by now.
 //!
-//! In: whether each reading fitted, and the time. Out: whether a fault is news, and whether it has lasted long enough for an alarm.
-//! Time is an argument.
+//! In: whether each reading fitted, and the time. Out: whether a fault is news, and whether it has
+//! lasted long enough for an alarm. Time is an argument.
 
 use std::time::{Duration, Instant};
 

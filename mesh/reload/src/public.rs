@@ -1,7 +1,8 @@
 //! Keeps the certificate the gateway shows to clients current while it runs.
 //!
-//! In: `--tls-cert` and `--tls-key`, followed by a [`FileWatch`]. Out: a swap of the [`PublicStore`] for each pair that fits, and the
-//! alarm `public_certificate`. Renewal tools replace the two files one after the other; until they fit each other the last good pair is
+//! In: `--tls-cert` and `--tls-key`, followed by a [`FileWatch`]. Out: a swap of the
+//! [`PublicStore`] for each pair that fits, and the alarm `public_certificate`. Renewal tools
+//! replace the two files one after the other; until they fit each other the last good pair is
 //! shown. Invariant: what does not fit changes nothing.
 
 use std::path::{Path, PathBuf};
@@ -158,7 +159,8 @@ impl PublicReloader {
             None if misfit.is_well() => self.alarms.clear(Alarm::PublicCertificate),
             None => {}
         }
-        // Public CAs renew at a third of 90 days or less; a week without is a renewal that does not work.
+        // Public CAs renew at a third of 90 days or less; a week without is a renewal that does not
+        // work.
         let left = current.not_after().saturating_sub(now);
         if left > 0 && left < 7 * 86_400 && *warned != current.serial_hex() {
             current.serial_hex().clone_into(warned);

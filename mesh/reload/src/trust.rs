@@ -1,10 +1,12 @@
 //! Keeps a program's trust current while it runs.
 //!
-//! In: the mesh directory, followed by a [`FileWatch`]. Out: a swap of the
-//! [`TrustStore`] for each set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust` for a
-//! directory that does not fit, `crl` for a list past its time, `certificate` for an own certificate that has ended, `clock` for what
-//! has not begun, `revoked` for an own certificate that a list names and for lists older than those before the start. How far the lists
-//! have come is kept in the state directory, before a set that takes them further is in force. Invariant: what does not fit changes nothing; the last good set stays in force.
+//! In: the mesh directory, followed by a [`FileWatch`]. Out: a swap of the [`TrustStore`] for each
+//! set that fits, a sweep of the live connections after it and at every tick, and alarms: `trust`
+//! for a directory that does not fit, `crl` for a list past its time, `certificate` for an own
+//! certificate that has ended, `clock` for what has not begun, `revoked` for an own certificate
+//! that a list names and for lists older than those before the start. How far the lists have come
+//! is kept in the state directory, before a set that takes them further is in force. Invariant:
+//! what does not fit changes nothing; the last good set stays in force.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,7 +114,8 @@ impl TrustCounters {
     }
 }
 
-/// Half of what a change may take is left for reading and checking; a cut is due within a second of the loading.
+/// Half of what a change may take is left for reading and checking; a cut is due within a second of
+/// the loading.
 const PACE: Pace = Pace {
     look: Duration::from_millis(250),
     read: Duration::from_secs(30),
@@ -203,8 +206,8 @@ impl Follower<Found> for Following {
 }
 
 impl Reloader {
-    /// Checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is served meanwhile. `None` where the
-    /// content is what is in force.
+    /// Checks on a thread of its own: a long CRL takes a tenth of a second, and the admin side is
+    /// served meanwhile. `None` where the content is what is in force.
     async fn build(&self, found: Found) -> Result<Option<TrustSet>, TrustError> {
         let files = found?;
         let (dir, options, current) = (
@@ -247,7 +250,8 @@ impl Reloader {
         self.store.load().marks(self.options.clock.now())
     }
 
-    /// Keeps how far the lists have come. What cannot be kept is an alarm and changes nothing else: the newest list counts all the same.
+    /// Keeps how far the lists have come. What cannot be kept is an alarm and changes nothing else:
+    /// the newest list counts all the same.
     async fn keep_marks(&self, marks: Marks, reported: &mut Reported) {
         let Some(state) = self
             .state
@@ -384,7 +388,8 @@ struct Reported {
 }
 
 impl Reported {
-    /// The share of its life that a certificate falls short of, once for each: a third, then a tenth.
+    /// The share of its life that a certificate falls short of, once for each: a third, then a
+    /// tenth.
     fn life_left(
         &mut self,
         generation: u64,

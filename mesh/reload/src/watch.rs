@@ -1,9 +1,11 @@
 //! Follows files while a program runs: the one mechanism by which anything is read again.
 //!
-//! In: how files are looked at and read, how often, and who may ask (SIGHUP). Out: for each reading a call of
-//! [`Follower::take`], which puts what was read in force if it fits. Nothing here knows what a file means.
-//! Invariants: no disk is waited for on the thread that follows; half a write is not taken, unless a file never rests; who has
-//! asked hears that it is done once what was read is in force, and not before.
+//! In: how files are looked at and read, how often, and who may ask (SIGHUP). Out: for each reading
+//! a call of [`Follower::take`], which puts what was read in force if it fits. Nothing here knows
+//! what a file means.
+//! Invariants: no disk is waited for on the thread that follows; half a write is not taken, unless
+//! a file never rests; who has asked hears that it is done once what was read is in force, and not
+//! before.
 
 use std::future::{Future, pending, ready};
 use std::sync::Arc;
@@ -23,7 +25,8 @@ pub struct FileWatch<C> {
     read_at: Instant,
 }
 
-/// What a reading gave, and the digest by which it is told from the next. Of what can't be read the reason is the content.
+/// What a reading gave, and the digest by which it is told from the next. Of what can't be read the
+/// reason is the content.
 pub struct Reading<C> {
     /// What was read.
     pub content: C,
@@ -39,8 +42,8 @@ pub type Digest = [u8; 32];
 pub struct Pace {
     /// What a stat says of them.
     pub look: Duration,
-    /// Their content, whatever a stat says: watchers of links and of network file systems miss changes, and so does a stat within
-    /// one tick of the file system's clock.
+    /// Their content, whatever a stat says: watchers of links and of network file systems miss
+    /// changes, and so does a stat within one tick of the file system's clock.
     pub read: Duration,
 }
 
@@ -78,14 +81,17 @@ pub trait Follower<C> {
     }
 }
 
-/// What is read is taken once two readings this far apart agree: an editor that truncates first is rarely slower.
+/// What is read is taken once two readings this far apart agree: an editor that truncates first is
+/// rarely slower.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// After so many readings that differ the last one is taken: files that never rest must not be ignored.
+/// After so many readings that differ the last one is taken: files that never rest must not be
+/// ignored.
 const SETTLE_TRIES: u32 = 8;
 
 impl<C: Send + 'static> FileWatch<C> {
-    /// Files of which `seen` is known: the stamp from before they were read, and the digest of that reading.
+    /// Files of which `seen` is known: the stamp from before they were read, and the digest of that
+    /// reading.
     pub fn new(
         pace: Pace,
         seen: (Stamp, Digest),
@@ -164,7 +170,8 @@ impl<C: Send + 'static> FileWatch<C> {
     }
 }
 
-/// Runs what may wait for a disk off the thread that asks; `None` if the runtime is ending, or the work broke off.
+/// Runs what may wait for a disk off the thread that asks; `None` if the runtime is ending, or the
+/// work broke off.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }

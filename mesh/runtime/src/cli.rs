@@ -1,8 +1,10 @@
-//! The edge between a program and whoever called it: what is printed where, and with which exit code.
+//! The edge between a program and whoever called it: what is printed where, and with which exit
+//! code.
 //!
-//! In: what the arguments ask for, and how the program does it. Out: an `ExitCode`: 0 done, 1 failed, 2 wrong usage or configuration.
-//! Refuses to know what any program does. Every sentence goes to standard error under the program's name, a line each; answers go to
-//! standard output. Nobody may be reading either, which is no failure.
+//! In: what the arguments ask for, and how the program does it. Out: an `ExitCode`: 0 done, 1
+//! failed, 2 wrong usage or configuration. Refuses to know what any program does. Every sentence
+//! goes to standard error under the program's name, a line each; answers go to standard output.
+//! Nobody may be reading either, which is no failure.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -45,7 +47,8 @@ pub trait Program: Settings {
     /// Every fault, a sentence each.
     fn check(&self) -> Result<Checked, Vec<String>>;
 
-    /// Starts it on listeners that were bound for it; those that are not among them it binds itself.
+    /// Starts it on listeners that were bound for it; those that are not among them it binds
+    /// itself.
     ///
     /// # Errors
     /// [`StartError`]: what the operator has to mend, or what the system refused.
@@ -83,7 +86,8 @@ pub fn main<P: Program>() -> ExitCode {
 pub struct Failed(pub u8, pub String);
 
 impl Cli {
-    /// The program of this `service`, with the environment of its process. What is not text there is no setting of ours.
+    /// The program of this `service`, with the environment of its process. What is not text there
+    /// is no setting of ours.
     fn of(service: &'static str) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -91,7 +95,8 @@ impl Cli {
         Self { service, env }
     }
 
-    /// What the arguments ask for, over the environment. A secret in there lives on in what was made of it alone.
+    /// What the arguments ask for, over the environment. A secret in there lives on in what was
+    /// made of it alone.
     ///
     /// # Errors
     /// [`NotStarted`]
@@ -146,7 +151,8 @@ impl Cli {
     ) -> Result<(Running, Log), StartError> {
         let sockets =
             Sockets::inherit(&self.env, std::process::id()).map_err(StartError::Config)?;
-        // Each connection is a file; a limit that cannot be raised shows as a refused accept, with a line.
+        // Each connection is a file; a limit that cannot be raised shows as a refused accept, with
+        // a line.
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         let clock = Clock::system();
         let log = Log::stdout(self.service, clock.clone())

@@ -1,6 +1,8 @@
 //! One request and its answer: what is recorded of it, and how far its body has come.
 //!
-//! Begun with the head; carried by the answer's body from then on, so that the record is closed when that body is dropped, sent or not. Knows no stage: what a request meets in between writes into the record.
+//! Begun with the head; carried by the answer's body from then on, so that the record is closed
+//! when that body is dropped, sent or not. Knows no stage: what a request meets in between writes
+//! into the record.
 
 use std::rc::Rc;
 
@@ -52,8 +54,8 @@ impl Exchange {
             .cloned();
     }
 
-    /// Goes with the answer's body; behind a 101 with `tunnel`, so that its line says how long that lasted and what has gone
-    /// either way.
+    /// Goes with the answer's body; behind a 101 with `tunnel`, so that its line says how long that
+    /// lasted and what has gone either way.
     #[must_use]
     pub fn carried(
         mut self: Box<Self>,
@@ -71,8 +73,9 @@ impl Exchange {
         }
     }
 
-    /// Ends it with a refusal in the envelope, or in gRPC's own form. The record has the status of the envelope either way. A client that broke its own request off may still read one; the record says that it
-    /// is gone.
+    /// Ends it with a refusal in the envelope, or in gRPC's own form. The record has the status of
+    /// the envelope either way. A client that broke its own request off may still read one; the
+    /// record says that it is gone.
     #[must_use]
     pub fn refuse(mut self: Box<Self>, code: Code, by: By) -> Response<Body> {
         self.record.status = match code {
@@ -97,8 +100,8 @@ impl Attachment for Exchange {
         self.record.bytes_out += count;
     }
 
-    /// An answer that broke is passed on as broken, and one that its reader left has not arrived: what is recorded must not look like a
-    /// good one.
+    /// An answer that broke is passed on as broken, and one that its reader left has not arrived:
+    /// what is recorded must not look like a good one.
     fn ended(&mut self, end: End) {
         let (status, code, reason) = match end {
             End::Whole | End::CutShort => return,
@@ -106,7 +109,8 @@ impl Attachment for Exchange {
                 let why = "the time to drain was over";
                 (self.record.status, Code::AnswerCut, Some(why))
             }
-            // A refusal has said why already. Where nobody took it, it is not the sender that broke it off.
+            // A refusal has said why already. Where nobody took it, it is not the sender that broke
+            // it off.
             End::Unread | End::Broken(BodyFault::Stalled) if self.record.code.is_some() => return,
             End::Unread | End::Broken(BodyFault::Stalled) => (CLIENT_GONE, Code::ClientGone, None),
             End::Broken(fault) => {

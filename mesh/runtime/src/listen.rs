@@ -1,8 +1,9 @@
 //! Accepts connections and hands each to the worker that has the fewest.
 //!
-//! In: a bound listener, and who may have a place. Out: accepted sockets in a worker's queue, each with a [`Slot`] that counts it for
-//! as long as it lives. Running out of file descriptors, or having as many connections as are allowed, ends those that idle, and
-//! makes the loop wait where none does; it never spins.
+//! In: a bound listener, and who may have a place. Out: accepted sockets in a worker's queue, each
+//! with a [`Slot`] that counts it for as long as it lives. Running out of file descriptors, or
+//! having as many connections as are allowed, ends those that idle, and makes the loop wait where
+//! none does; it never spins.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -51,18 +52,21 @@ pub struct Queue {
     load: Arc<AtomicUsize>,
 }
 
-/// Connections that may wait to be accepted. The standard library has 128 wait; of a burst of more, the system drops the rest, and
-/// each of those clients asks again a second later.
+/// Connections that may wait to be accepted. The standard library has 128 wait; of a burst of more,
+/// the system drops the rest, and each of those clients asks again a second later.
 const WAITING: i32 = 4096;
 
-/// How long a want of file descriptors, or of places, is waited out: another connection must close first, or begin to idle.
+/// How long a want of file descriptors, or of places, is waited out: another connection must close
+/// first, or begin to idle.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// For how long nothing has to fail before a want of something is over, and told again when it comes back.
+/// For how long nothing has to fail before a want of something is over, and told again when it
+/// comes back.
 const TOLD_FOR: Duration = Duration::from_secs(10);
 
 impl Queue {
-    /// A queue and the end that its worker reads. Not bounded by itself: the number of connections is.
+    /// A queue and the end that its worker reads. Not bounded by itself: the number of connections
+    /// is.
     #[must_use]
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Accepted>) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -137,7 +141,8 @@ impl Socket {
 /// What the system says: the port is in use, the address is not ours.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // As the standard library does: a port whose last connections have just ended may be taken again.
+    // As the standard library does: a port whose last connections have just ended may be taken
+    // again.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(WAITING)?;

@@ -1,7 +1,9 @@
-//! Every listener of a program, bound before anything runs, so that a fault leaves nothing half-started.
+//! Every listener of a program, bound before anything runs, so that a fault leaves nothing
+//! half-started.
 //!
-//! In: the addresses that the operator chose, and the sockets that systemd, or the program before this one, handed over. Out: a [`Listeners`], or every fault, a sentence
-//! each; later, on the control thread, the tasks that serve them.
+//! In: the addresses that the operator chose, and the sockets that systemd, or the program before
+//! this one, handed over. Out: a [`Listeners`], or every fault, a sentence each; later, on the
+//! control thread, the tasks that serve them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -209,7 +211,8 @@ impl Listeners {
 }
 
 impl Listeners {
-    /// Begins to offer all of them to the next program, where that is wanted. Out: where it is learnt that they have passed.
+    /// Begins to offer all of them to the next program, where that is wanted. Out: where it is
+    /// learnt that they have passed.
     fn offer(&mut self, tasks: &mut JoinSet<()>, log: &Log, stop: &Stop) -> Passed {
         let (passing, passed) = offer::passing();
         if let Some(socket) = self.takeover.take() {

@@ -1,7 +1,8 @@
 //! What both programs read before they start.
 //!
-//! In: checked settings. Out: a [`Ground`] together with what the program has read besides, or every fault at once, a sentence each.
-//! Nothing is bound or begun here, so that `--check`, which ends after this, finds the very faults that a start would.
+//! In: checked settings. Out: a [`Ground`] together with what the program has read besides, or
+//! every fault at once, a sentence each. Nothing is bound or begun here, so that `--check`, which
+//! ends after this, finds the very faults that a start would.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -117,7 +118,8 @@ impl Loading {
         read
     }
 
-    /// What was loaded, and what the program has read besides; nothing of it if there was any fault.
+    /// What was loaded, and what the program has read besides; nothing of it if there was any
+    /// fault.
     ///
     /// # Errors
     /// Every fault, a sentence each.
@@ -139,7 +141,8 @@ impl Loading {
     }
 }
 
-/// The faults, and where it is written what to do about those that a running program would raise an alarm for.
+/// The faults, and where it is written what to do about those that a running program would raise an
+/// alarm for.
 #[must_use]
 pub fn with_docs<'a>(
     mut faults: Vec<String>,

@@ -1,7 +1,8 @@
 //! How much memory the system lets this program have.
 //!
-//! In: what the kernel says of the program's control group and those above it. Out: the least of their limits, or none where there
-//! is none, or nothing can be read: then there is no sum to keep to.
+//! In: what the kernel says of the program's control group and those above it. Out: the least of
+//! their limits, or none where there is none, or nothing can be read: then there is no sum to keep
+//! to.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ pub(crate) fn limit() -> Option<u64> {
     limits(&groups, Path::new(ROOT)).into_iter().min()
 }
 
-/// The limits of all groups that `groups` names, in the form of `/proc/self/cgroup`, and of those above them.
+/// The limits of all groups that `groups` names, in the form of `/proc/self/cgroup`, and of those
+/// above them.
 fn limits(groups: &str, root: &Path) -> Vec<u64> {
     let read = |file: PathBuf| std::fs::read_to_string(file).ok()?.trim().parse().ok();
     files(groups, root).into_iter().filter_map(read).collect()

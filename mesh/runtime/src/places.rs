@@ -1,11 +1,13 @@
 //! Who may have a connection, and whose ends where more are wanted than there may be.
 //!
-//! In: each connection that was accepted, by its address, and from its own worker whether it carries something. Out: a [`Slot`] for as
-//! long as it lives, or none. Where an address holds its share, or all together hold as many as there may be, the one that has idled
-//! longest ends, so that somebody new is served; one that carries a request never ends for another's sake. Those that have not
-//! proven themselves yet, where that is asked, are counted apart: at their bound the oldest of the address that has most of them ends.
-//! Invariant: what the table holds is what lives, but for connections that were told to end. The lock is taken when a connection
-//! comes, proves itself or goes, and for no request.
+//! In: each connection that was accepted, by its address, and from its own worker whether it
+//! carries something. Out: a [`Slot`] for as long as it lives, or none. Where an address holds its
+//! share, or all together hold as many as there may be, the one that has idled longest ends, so
+//! that somebody new is served; one that carries a request never ends for another's sake. Those
+//! that have not proven themselves yet, where that is asked, are counted apart: at their bound the
+//! oldest of the address that has most of them ends.
+//! Invariant: what the table holds is what lives, but for connections that were told to end. The
+//! lock is taken when a connection comes, proves itself or goes, and for no request.
 
 mod place;
 mod table;
@@ -57,7 +59,8 @@ pub struct Slot {
     load: Arc<AtomicUsize>,
 }
 
-/// How long one must have idled before it ends for somebody of another address: a handshake of a burst is no idler.
+/// How long one must have idled before it ends for somebody of another address: a handshake of a
+/// burst is no idler.
 const IDLE_LEAST: Duration = Duration::from_secs(1);
 
 impl Bounds {
@@ -125,8 +128,8 @@ impl Places {
         self.0.freed.notified().await;
     }
 
-    /// The place of a connection from `from`, or from this host if none, on the worker whose connections `load` counts; none where its address has its share
-    /// and none of these idles.
+    /// The place of a connection from `from`, or from this host if none, on the worker whose
+    /// connections `load` counts; none where its address has its share and none of these idles.
     #[must_use]
     pub(crate) fn take(&self, from: Option<IpAddr>, load: &Arc<AtomicUsize>) -> Option<Slot> {
         let network = Network::of(from);
@@ -225,7 +228,8 @@ impl Slot {
         self.network
     }
 
-    /// The connection is another address's, as a trusted proxy says. False if that has its share, and none of these idles.
+    /// The connection is another address's, as a trusted proxy says. False if that has its share,
+    /// and none of these idles.
     #[must_use]
     pub fn is_of(&mut self, address: IpAddr) -> bool {
         let network = Network::of(Some(address));

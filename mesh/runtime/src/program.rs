@@ -1,8 +1,8 @@
 //! A program that runs: its threads, its addresses, and how it is told to stop.
 //!
-//! In: what `start` of the gateway or the sidecar has loaded and bound; nothing runs before all of that stands. Out: a
-//! [`Running`] by which `main`, `gapura up` and the tests stop it, reload it and wait for its end. Signals are `main`'s business:
-//! several programs may share a process.
+//! In: what `start` of the gateway or the sidecar has loaded and bound; nothing runs before all of
+//! that stands. Out: a [`Running`] by which `main`, `gapura up` and the tests stop it, reload it
+//! and wait for its end. Signals are `main`'s business: several programs may share a process.
 
 use std::fmt;
 use std::future::Future;
@@ -50,8 +50,8 @@ pub enum StartError {
 /// Held by every worker; the drain is over when all are gone.
 pub type Alive = mpsc::Sender<()>;
 
-/// How much nicer the control thread is than the workers: where processors are short, a folder of a thousand files is read in a quarter of
-/// one instead of a half, and that is soon enough.
+/// How much nicer the control thread is than the workers: where processors are short, a folder of a
+/// thousand files is read in a quarter of one instead of a half, and that is soon enough.
 const BEHIND_REQUESTS: i32 = 5;
 
 impl Running {
@@ -81,8 +81,8 @@ impl Running {
         let name = format!("{}-control", log.service());
         let (pulses, asked) = mpsc::channel(1);
         let control = std::thread::Builder::new().name(name).spawn(move || {
-            // On Linux this is the thread's alone, and of those it starts to read files. Refused, it changes how long requests take
-            // beside a reload, and nothing else.
+            // On Linux this is the thread's alone, and of those it starts to read files. Refused,
+            // it changes how long requests take beside a reload, and nothing else.
             let _ = rustix::process::nice(BEHIND_REQUESTS);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -240,7 +240,8 @@ pub fn bind_socket(path: &Path, flag: &str) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
-/// The same for a socket that programs of other users connect to: its folder says who can, and TLS who may.
+/// The same for a socket that programs of other users connect to: its folder says who can, and TLS
+/// who may.
 ///
 /// # Errors
 /// As [`bind_socket`].
@@ -271,8 +272,9 @@ pub fn unix(listener: UnixListener) -> Option<Listener> {
         .map(Listener::Unix)
 }
 
-/// Sees a program through: hears how the control thread's `tasks` end, waits for a drain to begin, then for the workers to finish,
-/// and cuts what is left; unless that is hurried, `last` is seen through then. The tasks end with it.
+/// Sees a program through: hears how the control thread's `tasks` end, waits for a drain to begin,
+/// then for the workers to finish, and cuts what is left; unless that is hurried, `last` is seen
+/// through then. The tasks end with it.
 pub async fn drain(
     drain: Drain,
     stop: Stop,

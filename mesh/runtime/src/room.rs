@@ -1,7 +1,9 @@
-//! How much there is room for: the sums that follow from the limits of files and memory that the system sets.
+//! How much there is room for: the sums that follow from the limits of files and memory that the
+//! system sets.
 //!
-//! In: those limits as they are at the start. Out: how many connections there may be and how many bytes streams may hold, for
-//! `--check` to show and for the program to keep to. Where the system sets none, what one program on a usual host needs at most.
+//! In: those limits as they are at the start. Out: how many connections there may be and how many
+//! bytes streams may hold, for `--check` to show and for the program to keep to. Where the system
+//! sets none, what one program on a usual host needs at most.
 
 use crate::memory;
 
@@ -44,8 +46,8 @@ impl Room {
         Self::of(files.map_or(1024, |(_, hard)| hard), memory::limit())
     }
 
-    /// By so many files and so much memory: of that idle connections may fill a half and streams an eighth, so that a half and
-    /// more is left for what is under way when both have all of theirs.
+    /// By so many files and so much memory: of that idle connections may fill a half and streams an
+    /// eighth, so that a half and more is left for what is under way when both have all of theirs.
     #[must_use]
     pub fn of(files: u64, memory: Option<u64>) -> Self {
         // A client's upload may have a connection to its plugin for itself.
@@ -61,7 +63,8 @@ impl Room {
         }
     }
 
-    /// The sums in words, a line each: what there is, and what follows (`docs/limits.md` tells what happens at each).
+    /// The sums in words, a line each: what there is, and what follows (`docs/limits.md` tells what
+    /// happens at each).
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mib = |bytes: u64| format!("{} MiB", bytes / (1024 * 1024));

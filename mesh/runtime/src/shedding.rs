@@ -1,7 +1,8 @@
 //! Whether requests are being turned away because there are too many.
 //!
-//! In: each time that one is. Out: that it happened within the last second, so that what costs time and memory for a client's comfort
-//! alone can wait: the rest of a refused upload is not read then (CONTRACT section 5).
+//! In: each time that one is. Out: that it happened within the last second, so that what costs time
+//! and memory for a client's comfort alone can wait: the rest of a refused upload is not read then
+//! (CONTRACT section 5).
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a program of its own process does with signals: the first SIGTERM or SIGINT drains, the second ends at once, SIGHUP reads
-//! everything again.
+//! What a program of its own process does with signals: the first SIGTERM or SIGINT drains, the
+//! second ends at once, SIGHUP reads everything again.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::systemd::Manager;
 /// How soon the end of a program is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Attends to signals until the program has ended, and keeps the service manager informed. Blocks the thread.
+/// Attends to signals until the program has ended, and keeps the service manager informed. Blocks
+/// the thread.
 ///
 /// # Errors
 /// If signals cannot be received, or the program broke.

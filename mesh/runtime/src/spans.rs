@@ -1,8 +1,9 @@
 //! Sends the spans of all workers to a collector, as OTLP over HTTP in JSON.
 //!
-//! In: what the settings say of the collector, and batches of spans from the workers. Out: posts, one at a time, each of a bounded
-//! size; `verdict` says what an answer means for it. Everything is bounded: what waits, each post, how often it is tried, and the last
-//! of them at the end of the program. What finds no room or no taker is counted and forgotten: nobody waits for a collector.
+//! In: what the settings say of the collector, and batches of spans from the workers. Out: posts,
+//! one at a time, each of a bounded size; `verdict` says what an answer means for it. Everything is
+//! bounded: what waits, each post, how often it is tried, and the last of them at the end of the
+//! program. What finds no room or no taker is counted and forgotten: nobody waits for a collector.
 
 mod verdict;
 
@@ -74,7 +75,8 @@ pub(crate) const LAST_FLUSH: Duration = Duration::from_secs(2);
 const CLOSING: &[u8] = b"]}]}]}";
 
 impl Collector {
-    /// Judges the address and reads the roots; `own` is who the program proves to be. A warning goes to `warn`.
+    /// Judges the address and reads the roots; `own` is who the program proves to be. A warning
+    /// goes to `warn`.
     ///
     /// # Errors
     /// What is wrong, a sentence each.
@@ -155,7 +157,8 @@ fn opening(resource: &[(String, String)], own: Option<&PeerId>) -> Vec<u8> {
 }
 
 impl Exporter {
-    /// The task, and what each worker's tracer is made from; `peer` is what those are called who send requests.
+    /// The task, and what each worker's tracer is made from; `peer` is what those are called who
+    /// send requests.
     pub(crate) fn new(
         collector: Collector,
         peer: &'static str,
@@ -284,7 +287,8 @@ impl Exporter {
         half + Duration::from_millis(self.random.next() % spread)
     }
 
-    /// Tells of a collector once when it begins to take nothing, and once when it takes spans again.
+    /// Tells of a collector once when it begins to take nothing, and once when it takes spans
+    /// again.
     fn tell(&mut self, trouble: Option<String>) {
         let at = self.collector.url.without_query();
         let fields = [("collector", at.as_str().into())];

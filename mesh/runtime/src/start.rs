@@ -1,9 +1,11 @@
 //! How a program starts: what it has loaded is bound, and only then it runs.
 //!
-//! In: what was loaded, and of each program how it serves a connection and what it has to say for itself. Out: a [`Running`] program,
-//! or a [`StartError`] with nothing left half-started. Knows neither tokens nor plugins.
+//! In: what was loaded, and of each program how it serves a connection and what it has to say for
+//! itself. Out: a [`Running`] program, or a [`StartError`] with nothing left half-started. Knows
+//! neither tokens nor plugins.
 //!
-//! The control thread accepts, follows the files and serves the operator's side; the workers serve everybody else.
+//! The control thread accepts, follows the files and serves the operator's side; the workers serve
+//! everybody else.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -134,7 +136,8 @@ impl Prepared {
         })
     }
 
-    /// The same, with a share of the connections for each address but those of `exempt`; of a usual size, if `most` is none.
+    /// The same, with a share of the connections for each address but those of `exempt`; of a usual
+    /// size, if `most` is none.
     #[must_use]
     pub fn sharing(
         mut self,
@@ -158,8 +161,9 @@ impl Prepared {
         self.bound.is_exposed()
     }
 
-    /// Begins what outlasts a restart, then starts the workers, each with what `maker` makes for it, and the control thread. `control` begins on that thread what the
-    /// program does there besides, and gives back what the program has to say for itself.
+    /// Begins what outlasts a restart, then starts the workers, each with what `maker` makes for
+    /// it, and the control thread. `control` begins on that thread what the program does there
+    /// besides, and gives back what the program has to say for itself.
     ///
     /// # Errors
     /// [`StartError`]: what the operator has to mend, or what the system refused.

@@ -1,9 +1,12 @@
-//! What a service manager that speaks systemd's protocols hands to a program, and what it is told in return.
+//! What a service manager that speaks systemd's protocols hands to a program, and what it is told
+//! in return.
 //!
-//! In: the environment that `main` has read, once. Out: a [`Manager`], to which the program says that it is ready, that it
-//! rereads its files, that it ends, that its control loop is alive, and what is wrong; and [`Sockets`], listeners that were bound
-//! before the program began and outlive it, so that a restart refuses nobody. Without a manager all of this does nothing.
-//! sd_notify(3) and sd_listen_fds(3) are the whole of the protocols. A manager that cannot be told anything never stops traffic.
+//! In: the environment that `main` has read, once. Out: a [`Manager`], to which the program says
+//! that it is ready, that it rereads its files, that it ends, that its control loop is alive, and
+//! what is wrong; and [`Sockets`], listeners that were bound before the program began and outlive
+//! it, so that a restart refuses nobody. Without a manager all of this does nothing. sd_notify(3)
+//! and sd_listen_fds(3) are the whole of the protocols. A manager that cannot be told anything
+//! never stops traffic.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -29,7 +32,8 @@ pub struct Sockets(Vec<(String, TcpListener)>);
 /// How often it is looked at whether an alarm has come or gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who follows files that hang has other worries than the reload; so has who fetches keys from a provider that is down.
+/// Who follows files that hang has other worries than the reload; so has who fetches keys from a
+/// provider that is down.
 const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The variables of both protocols; what a program starts in turn must not take them for its own.
@@ -83,13 +87,14 @@ impl Manager {
     /// Has the program read its files again, and says so before, and once what fits is in force.
     pub async fn reload(&self, running: &Running) {
         self.tell("RELOADING=1\nSTATUS=reading everything again");
-        // What a file at fault leads to stands in the log and among the alarms; the program is up either way.
+        // What a file at fault leads to stands in the log and among the alarms; the program is up
+        // either way.
         let _ = tokio::time::timeout(RELOADED_WITHIN, running.reload()).await;
         self.ready(running);
     }
 
-    /// Says twice in each interval of the watchdog that the control loop still comes round, and shows alarms as they come and go.
-    /// Ends only by being dropped.
+    /// Says twice in each interval of the watchdog that the control loop still comes round, and
+    /// shows alarms as they come and go. Ends only by being dropped.
     pub async fn tend(&self, running: &Running) {
         if self.socket.is_none() {
             return std::future::pending().await;
@@ -125,13 +130,15 @@ impl Manager {
 }
 
 impl Sockets {
-    /// Takes over the listeners that the environment tells of. Only `main` may call this, first of all, and once: it makes the
-    /// descriptors of this process its own and takes the variables out of its environment.
+    /// Takes over the listeners that the environment tells of. Only `main` may call this, first of
+    /// all, and once: it makes the descriptors of this process its own and takes the variables out
+    /// of its environment.
     ///
     /// # Errors
     /// A sentence, for each that is no TCP listener.
     pub fn inherit(env: &BTreeMap<String, String>, pid: u32) -> Result<Self, Vec<String>> {
-        // The crate takes sockets without a LISTEN_PID too; then they were meant for whoever started us.
+        // The crate takes sockets without a LISTEN_PID too; then they were meant for whoever
+        // started us.
         if env.get("LISTEN_PID").and_then(|meant| meant.parse().ok()) != Some(pid) {
             return Ok(Self::default());
         }
@@ -162,8 +169,8 @@ impl Sockets {
         }
     }
 
-    /// The listener for `name`. One that stands alone under a name that is none of `known`, as without `FileDescriptorName=`, is
-    /// the first of them.
+    /// The listener for `name`. One that stands alone under a name that is none of `known`, as
+    /// without `FileDescriptorName=`, is the first of them.
     pub fn take(&mut self, name: &str, known: &[&str]) -> Option<TcpListener> {
         let at = self
             .0

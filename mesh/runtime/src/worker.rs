@@ -1,7 +1,8 @@
 //! A worker: one thread, one runtime, and all that its connections share without a lock.
 //!
-//! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own, that ends with the
-//! connection, with the phase, or with a caught panic that is logged. Nothing a worker owns is ever touched by another thread.
+//! In: a queue of accepted connections and how to serve one. Out: each served in a task of its own,
+//! that ends with the connection, with the phase, or with a caught panic that is logged. Nothing a
+//! worker owns is ever touched by another thread.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -83,12 +84,13 @@ pub struct Worker {
     shedding: Shedding,
 }
 
-/// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more request, whose answer says that it
-/// was the last. A client cannot be told anything between two requests, and one that writes into a closing connection is reset.
+/// A connection of HTTP/1.1 that is idle when the listener closes has this long to bring one more
+/// request, whose answer says that it was the last. A client cannot be told anything between two
+/// requests, and one that writes into a closing connection is reset.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Steps of handshakes between two looks at the sockets. One costs what some tens of requests do, and takes no more of the worker
-/// than these where both are waiting.
+/// Steps of handshakes between two looks at the sockets. One costs what some tens of requests do,
+/// and takes no more of the worker than these where both are waiting.
 const HANDSHAKES: u32 = 1;
 
 /// For answers to go out to who still waits when the time to drain is over.
@@ -119,13 +121,15 @@ impl Worker {
         self.shedding.begin(&self.timers);
     }
 
-    /// Whether requests are being turned away: what then takes time and memory for a client's comfort alone has to wait.
+    /// Whether requests are being turned away: what then takes time and memory for a client's
+    /// comfort alone has to wait.
     #[must_use]
     pub fn is_shedding(&self) -> bool {
         self.shedding.lasts(&self.timers)
     }
 
-    /// Tells of a connection over HTTP/2 that ended because `peer` broke the protocol or flooded it.
+    /// Tells of a connection over HTTP/2 that ended because `peer` broke the protocol or flooded
+    /// it.
     pub fn broke_http2(&self, side: &'static str, peer: &str, reason: &dyn std::fmt::Debug) {
         let message = format!("the connection of {peer} is closed: it broke HTTP/2 ({reason:?})");
         let fields = [
@@ -159,8 +163,8 @@ pub trait Serve: 'static {
     fn sweep(&self);
 }
 
-/// Starts `spec.of` workers, each with what `maker` makes for it; its `index` does not count. Out: their queues, and what
-/// ends when all of them have.
+/// Starts `spec.of` workers, each with what `maker` makes for it; its `index` does not count. Out:
+/// their queues, and what ends when all of them have.
 ///
 /// # Errors
 /// If a thread cannot be started.
@@ -187,7 +191,8 @@ pub(crate) fn spawn_all<S: Serve, M: FnOnce(Rc<Worker>) -> S + Send + 'static>(
     Ok((queues, workers))
 }
 
-/// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part inside it.
+/// Starts one thread, which holds `alive` until it ends. `make` builds the program's own part
+/// inside it.
 fn spawn<S: Serve>(
     spec: WorkerSpec,
     connections: mpsc::UnboundedReceiver<Accepted>,
@@ -232,7 +237,8 @@ fn spawn<S: Serve>(
         // Inside the runtime: what is made may begin tasks.
         let serve = runtime.block_on(async { Rc::new(make(worker.clone())) });
         runtime.block_on(work(&worker, &serve, connections));
-        // What was cut has records too; a name being resolved on a blocking thread must not hold up the end.
+        // What was cut has records too; a name being resolved on a blocking thread must not hold up
+        // the end.
         runtime.shutdown_background();
         worker.sink.flush();
         worker.sink.flush_spans();
@@ -313,7 +319,8 @@ async fn work<S: Serve>(
             return;
         }
     }
-    // Whoever still waits for an answer is told that there will be none, and what has ended by then ends whole.
+    // Whoever still waits for an answer is told that there will be none, and what has ended by then
+    // ends whole.
     worker.timers.pass_all();
     let told = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, told).await;

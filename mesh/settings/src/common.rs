@@ -1,7 +1,7 @@
 //! The settings that both programs have, and which mean the same in both.
 //!
-//! In: a program's layers and its own defaults. Out: a [`Common`], with every mistake noted in the layers. An operator's side that
-//! others could reach without a token is refused here, for both.
+//! In: a program's layers and its own defaults. Out: a [`Common`], with every mistake noted in the
+//! layers. An operator's side that others could reach without a token is refused here, for both.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -68,8 +68,9 @@ pub struct Drain {
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Common {
-    /// Reads them but for `listen`, which a program reads first, as it may judge by it. `role` is what `gapura-pki issue` calls the
-    /// program, `admin` where its operator's side listens unless told otherwise.
+    /// Reads them but for `listen`, which a program reads first, as it may judge by it. `role` is
+    /// what `gapura-pki issue` calls the program, `admin` where its operator's side listens unless
+    /// told otherwise.
     pub fn read(
         layers: &mut Layers,
         env: &BTreeMap<String, String>,

@@ -1,7 +1,8 @@
 //! The settings in force and where each came from, as the admin side and `--check` show them.
 //!
-//! In: the table and the layers; then, from the program, what its defaults came to. Out: JSON. Of secrets only files are settings,
-//! so that what is shown is where they are and never what they say; a program that takes one from elsewhere puts words in its place.
+//! In: the table and the layers; then, from the program, what its defaults came to. Out: JSON. Of
+//! secrets only files are settings, so that what is shown is where they are and never what they
+//! say; a program that takes one from elsewhere puts words in its place.
 
 use std::collections::BTreeMap;
 

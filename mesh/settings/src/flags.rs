@@ -43,7 +43,8 @@ pub fn command(
         .args(args)
 }
 
-/// What was given on the command line, by setting. `matches` are those of the subcommand where one was given.
+/// What was given on the command line, by setting. `matches` are those of the subcommand where one
+/// was given.
 #[must_use]
 pub fn given(matches: &ArgMatches, settings: &[Setting]) -> BTreeMap<&'static str, Vec<String>> {
     let values = |setting: &Setting| match setting.kind {

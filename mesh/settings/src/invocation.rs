@@ -1,7 +1,8 @@
 //! From a command line to what the program is asked to do.
 //!
-//! In: arguments, an environment as a map, and a program's [`Settings`]. Out: an [`Invocation`], or all mistakes at once, each where
-//! it was made. What both programs are asked for is read here; a subcommand of one program's own is its own business.
+//! In: arguments, an environment as a map, and a program's [`Settings`]. Out: an [`Invocation`], or
+//! all mistakes at once, each where it was made. What both programs are asked for is read here; a
+//! subcommand of one program's own is its own business.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -45,13 +46,16 @@ pub trait Settings: Sized {
     /// The command line made from the table.
     fn command() -> Command;
 
-    /// Reads them; mistakes become problems of `layers`, and `None` if without one of them there is nothing to return.
+    /// Reads them; mistakes become problems of `layers`, and `None` if without one of them there is
+    /// nothing to return.
     fn read(layers: &mut Layers, env: &BTreeMap<String, String>) -> Option<Self>;
 
-    /// Adds what is wrong besides, as far as that can be told although the settings are wrong: `--check` tells everything at once.
+    /// Adds what is wrong besides, as far as that can be told although the settings are wrong:
+    /// `--check` tells everything at once.
     fn look_further(_: &mut Layers) {}
 
-    /// What the settings ask for instead of serving or a whole check; `Break(None)` if that can't be read.
+    /// What the settings ask for instead of serving or a whole check; `Break(None)` if that can't
+    /// be read.
     fn instead(_: &mut Layers, _check: bool) -> ControlFlow<Option<Self::Own>> {
         ControlFlow::Continue(())
     }

@@ -1,9 +1,11 @@
 //! JSON that a person wrote, read so that every mistake can be shown where it stands.
 //!
-//! In: the bytes of a file. Out: a tree whose every value knows its line and column, and [`JsonFault`]s for what is not JSON or is
-//! named twice. serde's derived readers stop at the first mistake, point behind a wrong value, and cannot place a fault of
-//! meaning (`"mount"` taken by another file) at all; so settings are read from this tree through [`Fields`], which lists
-//! everything that is wrong at once. Whether a text is JSON is for serde_json to say; the scan here follows only after that.
+//! In: the bytes of a file. Out: a tree whose every value knows its line and column, and
+//! [`JsonFault`]s for what is not JSON or is named twice. serde's derived readers stop at the first
+//! mistake, point behind a wrong value, and cannot place a fault of meaning (`"mount"` taken by
+//! another file) at all; so settings are read from this tree through [`Fields`], which lists
+//! everything that is wrong at once. Whether a text is JSON is for serde_json to say; the scan here
+//! follows only after that.
 
 mod fields;
 mod nearest;
@@ -14,8 +16,8 @@ pub use fields::Fields;
 pub use nearest::nearest;
 pub use node::{JsonFault, Member, Node, Position, Value};
 
-/// Reads a whole file. A text that is not JSON gives one fault and no tree; a name that stands twice in one object gives a fault
-/// each, and the tree keeps the first.
+/// Reads a whole file. A text that is not JSON gives one fault and no tree; a name that stands
+/// twice in one object gives a fault each, and the tree keeps the first.
 #[must_use]
 pub fn parse(bytes: &[u8], faults: &mut Vec<JsonFault>) -> Option<Node> {
     match checked(bytes) {
@@ -57,7 +59,8 @@ fn checked(bytes: &[u8]) -> Result<&str, JsonFault> {
             message: "the file is empty; expected a JSON object".to_owned(),
         });
     }
-    // Into a whole value rather than `IgnoredAny`: only this checks every escape and number, and how deep the text is nested.
+    // Into a whole value rather than `IgnoredAny`: only this checks every escape and number, and
+    // how deep the text is nested.
     serde_json::from_str::<serde_json::Value>(text)
         .map(|_| text)
         .map_err(|err| syntax_fault(text, &err))

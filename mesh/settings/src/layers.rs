@@ -1,7 +1,8 @@
 //! Lays flags, environment and file over each other.
 //!
-//! An empty variable counts as one that is not set: a compose file that passes on what nobody set writes exactly that. Not so for
-//! a setting that restricts, of which nothing means everyone: there it is refused, and so is an empty list in the file.
+//! An empty variable counts as one that is not set: a compose file that passes on what nobody set
+//! writes exactly that. Not so for a setting that restricts, of which nothing means everyone: there
+//! it is refused, and so is an empty list in the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +31,8 @@ pub struct Layers {
 const FILE_MAX: u64 = 1 << 20;
 
 impl Layers {
-    /// Lays `flags` over `env` over the file that the setting `config` names. `structured` are keys that only the file can hold.
+    /// Lays `flags` over `env` over the file that the setting `config` names. `structured` are keys
+    /// that only the file can hold.
     #[must_use]
     pub fn new(
         settings: &[Setting],
@@ -185,7 +187,8 @@ impl Layers {
         self.problems
     }
 
-    /// Of a setting that restricts no value is empty: `GAPURA_AUDIENCE=,` and `--deny ""` say as little as an empty variable.
+    /// Of a setting that restricts no value is empty: `GAPURA_AUDIENCE=,` and `--deny ""` say as
+    /// little as an empty variable.
     fn refuse_nothing(&mut self, settings: &[Setting]) {
         for setting in settings.iter().filter(|setting| setting.never_empty) {
             let Some(found) = self.found.get_mut(setting.name) else {
@@ -330,8 +333,8 @@ impl Layers {
     }
 }
 
-/// The texts that a value of the file stands for, as if each had been given by a flag; else the part that is not one, and what
-/// was wanted.
+/// The texts that a value of the file stands for, as if each had been given by a flag; else the
+/// part that is not one, and what was wanted.
 fn texts_of(kind: Kind, node: &Node) -> Result<Vec<(String, Position)>, (&Node, &'static str)> {
     let scalar = |node: &Node| match &node.value {
         Value::Text(text) => Some((text.clone(), node.position)),

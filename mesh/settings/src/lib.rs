@@ -1,12 +1,15 @@
-//! How a program learns its settings: a flag beats the environment, the environment beats `--config FILE`, the file beats the
-//! default.
+//! How a program learns its settings: a flag beats the environment, the environment beats `--config
+//! FILE`, the file beats the default.
 //!
-//! In: the program's table of [`Setting`]s, its arguments, an environment as a map, and the file the `config` setting names. Out:
-//! for each setting its text and where it came from, so that a mistake is named where it was made. The programs turn those texts
-//! into checked types; nothing here knows what any setting means. One table row makes the flag, the variable, the key of the file
-//! and the help, so that they cannot drift apart. [`json`] reads the files that people write, and knows line and column.
+//! In: the program's table of [`Setting`]s, its arguments, an environment as a map, and the file
+//! the `config` setting names. Out: for each setting its text and where it came from, so that a
+//! mistake is named where it was made. The programs turn those texts into checked types; nothing
+//! here knows what any setting means. One table row makes the flag, the variable, the key of the
+//! file and the help, so that they cannot drift apart. [`json`] reads the files that people write,
+//! and knows line and column.
 //!
-//! It refuses to know what runs: no runtime, no socket, no certificate. It opens the file of settings and no other.
+//! It refuses to know what runs: no runtime, no socket, no certificate. It opens the file of
+//! settings and no other.
 
 mod common;
 mod effective;
@@ -36,7 +39,8 @@ pub use values::{AdminAddress, address, duration, exposed, workers};
 /// One row of a program's table of settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The name, in kebab-case: `plugin-dir` is `--plugin-dir`, `GAPURA_PLUGIN_DIR`, and `"plugin-dir"` or `"plugin_dir"` in the file.
+    /// The name, in kebab-case: `plugin-dir` is `--plugin-dir`, `GAPURA_PLUGIN_DIR`, and
+    /// `"plugin-dir"` or `"plugin_dir"` in the file.
     pub name: &'static str,
     /// How often it may be given, and what its value is called in the help.
     pub kind: Kind,
@@ -44,7 +48,8 @@ pub struct Setting {
     pub help: &'static str,
     /// A second variable that existing installations use.
     pub also_env: Option<&'static str>,
-    /// Whether it restricts, so that a variable which is set to nothing is a mistake and not the same as none.
+    /// Whether it restricts, so that a variable which is set to nothing is a mistake and not the
+    /// same as none.
     pub never_empty: bool,
     /// Whether an empty list of it in the file is a mistake, whatever an empty variable is.
     pub filled: bool,
@@ -136,7 +141,8 @@ impl Setting {
         }
     }
 
-    /// The same, for a setting that restricts: whoever empties its variable by mistake must not open a door.
+    /// The same, for a setting that restricts: whoever empties its variable by mistake must not
+    /// open a door.
     #[must_use]
     pub const fn never_empty(mut self) -> Self {
         self.never_empty = true;

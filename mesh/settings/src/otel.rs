@@ -1,7 +1,9 @@
-//! Where spans go, as OpenTelemetry has these settings: from its own variables, so that what is known of them holds here too.
+//! Where spans go, as OpenTelemetry has these settings: from its own variables, so that what is
+//! known of them holds here too.
 //!
-//! In: the environment. Out: [`Traces`], or nothing where no collector is named; every mistake is noted under its variable. An empty
-//! variable is one that is not set. Whether the address can be used is judged where it is used.
+//! In: the environment. Out: [`Traces`], or nothing where no collector is named; every mistake is
+//! noted under its variable. An empty variable is one that is not set. Whether the address can be
+//! used is judged where it is used.
 
 mod list;
 
@@ -160,7 +162,8 @@ impl<'a> Reader<'a> {
         found.next()
     }
 
-    /// Its value, checked, and how it is shown under the last of the names, by which all of them are known.
+    /// Its value, checked, and how it is shown under the last of the names, by which all of them
+    /// are known.
     fn parse<T>(
         &mut self,
         names: &[&'static str],
@@ -249,7 +252,8 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// As the SDKs of OpenTelemetry have it; those that ask a server which traces to record are not built.
+    /// As the SDKs of OpenTelemetry have it; those that ask a server which traces to record are not
+    /// built.
     fn sampler(&mut self) -> Sampler {
         let argument = self.parse(&["OTEL_TRACES_SAMPLER_ARG"], |text| {
             let ratio = text.parse::<f64>().ok();

@@ -16,7 +16,8 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
-/// Ten years: longer is a slip of the keyboard, and near it arithmetic on deadlines stays far from overflow.
+/// Ten years: longer is a slip of the keyboard, and near it arithmetic on deadlines stays far from
+/// overflow.
 const DURATION_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 /// More workers than this only take memory from each other.
@@ -53,7 +54,8 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-/// An address to listen on: `0.0.0.0:8443`, `[::1]:8443`, `localhost:8443`. No other name: what it stands for could change.
+/// An address to listen on: `0.0.0.0:8443`, `[::1]:8443`, `localhost:8443`. No other name: what it
+/// stands for could change.
 ///
 /// # Errors
 /// A sentence that says what is accepted.

@@ -1,7 +1,10 @@
-//! One line for each finished request, and its place in the counters; one more where a WebSocket begins, since its end may be days away.
+//! One line for each finished request, and its place in the counters; one more where a WebSocket
+//! begins, since its end may be days away.
 //!
-//! In: a [`Record`], filled in as the request goes on. Out: when it is dropped, whatever became of the answer, the counters move, a JSON line joins the worker's batch, and the spans of a request that is sampled join theirs. Written by hand into a buffer that is reused: 50 ns a line,
-//! where a general logger takes 1,400. No token, no query string, no user stands in it.
+//! In: a [`Record`], filled in as the request goes on. Out: when it is dropped, whatever became of
+//! the answer, the counters move, a JSON line joins the worker's batch, and the spans of a request
+//! that is sampled join theirs. Written by hand into a buffer that is reused: 50 ns a line, where a
+//! general logger takes 1,400. No token, no query string, no user stands in it.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -161,8 +164,8 @@ impl AccessLog {
 }
 
 impl Sink {
-    /// The end of worker `worker`'s records, which may be looked at through `tap`, and of their spans where a tracer is made from
-    /// something.
+    /// The end of worker `worker`'s records, which may be looked at through `tap`, and of their
+    /// spans where a tracer is made from something.
     #[must_use]
     pub fn new(
         log: Log,
@@ -325,7 +328,8 @@ impl Record {
         self.sink.cut.get()
     }
 
-    /// Gives it its place in its trace: as it was given, or a new one. If it is sampled, its spans begin.
+    /// Gives it its place in its trace: as it was given, or a new one. If it is sampled, its spans
+    /// begin.
     pub fn traced(
         &mut self,
         given: Option<Trace>,
@@ -354,7 +358,8 @@ impl Record {
         self.plugin = Some(plugin.clone());
     }
 
-    /// Its answer has been 101: a line says that a WebSocket begins, and the request's own follows when it ends.
+    /// Its answer has been 101: a line says that a WebSocket begins, and the request's own follows
+    /// when it ends.
     pub fn switches(&mut self) {
         let took = self.started.elapsed();
         self.switched = Some(took);

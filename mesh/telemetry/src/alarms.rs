@@ -1,7 +1,7 @@
 //! Faults that someone must mend: each is raised once, shown until it is mended, and cleared once.
 //!
-//! In: `raise` and `clear` with an [`Alarm`]. Out: a log line at each change, the gauge `gapura_alarms{name}`, and
-//! the list that the admin side shows.
+//! In: `raise` and `clear` with an [`Alarm`]. Out: a log line at each change, the gauge
+//! `gapura_alarms{name}`, and the list that the admin side shows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +57,8 @@ labelled! {
     }
 }
 
-/// Where it is written what an alarm of this name, or an answer of ours with this code, means, and what to do about it: a path within
-/// the repository.
+/// Where it is written what an alarm of this name, or an answer of ours with this code, means, and
+/// what to do about it: a path within the repository.
 #[must_use]
 pub fn docs(name: &str) -> String {
     format!("docs/alarms.md#{name}")
@@ -90,7 +90,8 @@ impl Alarms {
         }
     }
 
-    /// Raises `alarm`, saying in one sentence what is wrong and what to do. Silent while the same sentence is raised already.
+    /// Raises `alarm`, saying in one sentence what is wrong and what to do. Silent while the same
+    /// sentence is raised already.
     pub fn raise(&self, alarm: Alarm, sentence: &str) {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         let known = raised.get(&alarm);

@@ -1,10 +1,12 @@
-//! Which companies ask most, without remembering all of them: a bounded sketch (Metwally, Agrawal, El Abbadi, "Efficient computation
-//! of frequent and top-k elements in data streams", 2005).
+//! Which companies ask most, without remembering all of them: a bounded sketch (Metwally, Agrawal,
+//! El Abbadi, "Efficient computation of frequent and top-k elements in data streams", 2005).
 //!
-//! In: each finished request of a company, on its worker. Out: the few that have most of the last minutes, of requests, of refusals and
-//! of what was shed, over all workers. A table holds sixty-four companies; one that is new takes the place of the one with least,
-//! and its number with it, so that a number may be too great, by no more than what that one had, and never too small. What a worker
-//! counts is its own until it hands it over, once in a while: nobody waits for anybody. Names are kept only where they may be shown.
+//! In: each finished request of a company, on its worker. Out: the few that have most of the last
+//! minutes, of requests, of refusals and of what was shed, over all workers. A table holds
+//! sixty-four companies; one that is new takes the place of the one with least, and its number with
+//! it, so that a number may be too great, by no more than what that one had, and never too small.
+//! What a worker counts is its own until it hands it over, once in a while: nobody waits for
+//! anybody. Names are kept only where they may be shown.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -312,7 +314,8 @@ mod tests {
         assert!(worker.tables[0].entries.is_empty());
     }
 
-    /// Printed, not asserted but for what would show a mistake of kind: `cargo nextest run --no-capture a_count_costs`.
+    /// Printed, not asserted but for what would show a mistake of kind: `cargo nextest run
+    /// --no-capture a_count_costs`.
     #[test]
     fn a_count_costs_little() {
         let (all, now) = (Companies::new(1, true), Instant::now());

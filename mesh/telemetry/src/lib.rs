@@ -1,7 +1,8 @@
-//! What is seen of a running program: its log, a line for each request, spans of those that are sampled, its counters, and what someone must mend.
+//! What is seen of a running program: its log, a line for each request, spans of those that are
+//! sampled, its counters, and what someone must mend.
 //!
-//! In: facts, from whoever has them. Out: JSON lines and a page for Prometheus. It refuses to know connections, certificates and
-//! runtimes: those tell it what happened, it asks nobody.
+//! In: facts, from whoever has them. Out: JSON lines and a page for Prometheus. It refuses to know
+//! connections, certificates and runtimes: those tell it what happened, it asks nobody.
 
 pub mod access;
 pub mod alarms;

@@ -1,9 +1,10 @@
 //! Log lines: JSON, one object a line, written by a thread of their own.
 //!
-//! In: events (rare, through [`Log::event`]) and batches of finished access lines. Out: bytes on a writer, usually stdout.
-//! A log nobody reads, a closed pipe or a full disk never stops traffic: the channel to the writing thread is bounded, and a
-//! batch that does not fit, or that the writer refuses, is counted in [`Log::dropped`] and forgotten. One `Log` belongs to one
-//! running program; nothing here is global, since `gapura up` and the tests run several programs in one process.
+//! In: events (rare, through [`Log::event`]) and batches of finished access lines. Out: bytes on a
+//! writer, usually stdout. A log nobody reads, a closed pipe or a full disk never stops traffic:
+//! the channel to the writing thread is bounded, and a batch that does not fit, or that the writer
+//! refuses, is counted in [`Log::dropped`] and forgotten. One `Log` belongs to one running program;
+//! nothing here is global, since `gapura up` and the tests run several programs in one process.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -121,8 +122,9 @@ impl Log {
         &self.inner.clock
     }
 
-    /// Writes one line: `ts`, `level`, `service`, `event`, `message`, then the fields. The message reads alone; the fields are for
-    /// queries. Neither may hold a token, a key, a cookie, a body or a query string.
+    /// Writes one line: `ts`, `level`, `service`, `event`, `message`, then the fields. The message
+    /// reads alone; the fields are for queries. Neither may hold a token, a key, a cookie, a body
+    /// or a query string.
     pub fn event(&self, level: Level, event: &str, message: &str, fields: &[(&str, Field<'_>)]) {
         let mut line = Vec::with_capacity(256);
         line.extend_from_slice(b"{\"ts\":\"");
@@ -154,7 +156,8 @@ impl Log {
         self.send(line, 1);
     }
 
-    /// Hands whole lines, each ended by a line feed, to the writer; counts them as dropped where it cannot keep up.
+    /// Hands whole lines, each ended by a line feed, to the writer; counts them as dropped where it
+    /// cannot keep up.
     pub fn send(&self, lines: Vec<u8>, count: u64) {
         if self
             .inner
@@ -172,7 +175,8 @@ impl Log {
         self.inner.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until all lines so far are written, a second at most, and ends the writing thread. Later lines are dropped.
+    /// Waits until all lines so far are written, a second at most, and ends the writing thread.
+    /// Later lines are dropped.
     pub fn close(&self) {
         let Some(writer) = self
             .inner
@@ -239,7 +243,8 @@ pub(crate) fn push_json_text(line: &mut Vec<u8>, text: &str) {
 
 /// The same without the quotes.
 pub(crate) fn push_json_inner(line: &mut Vec<u8>, text: &str) {
-    // Without an early end, so that many bytes are looked at in one step: hardly any text needs an escape.
+    // Without an early end, so that many bytes are looked at in one step: hardly any text needs an
+    // escape.
     let needs = |any: bool, byte: &u8| any | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
     if !text.as_bytes().iter().fold(false, needs) {
         line.extend_from_slice(text.as_bytes());

@@ -1,7 +1,8 @@
 //! What a program counts, and how Prometheus reads it.
 //!
-//! Each worker owns its counters and is the only one to write them, so that counting costs a load and a store; a scrape adds the
-//! workers up. Labels come from the configuration and from fixed lists, never from a request: a client can't make a new series.
+//! Each worker owns its counters and is the only one to write them, so that counting costs a load
+//! and a store; a scrape adds the workers up. Labels come from the configuration and from fixed
+//! lists, never from a request: a client can't make a new series.
 
 mod counter;
 mod durations;
@@ -262,7 +263,8 @@ impl WorkerMeters {
 }
 
 impl Meters {
-    /// Counters for `workers` workers; `token_reasons` is the fixed list of why a token may be refused.
+    /// Counters for `workers` workers; `token_reasons` is the fixed list of why a token may be
+    /// refused.
     #[must_use]
     pub fn new(workers: usize, token_reasons: &'static [&'static str]) -> Self {
         let counters = |count: usize| {
@@ -330,8 +332,8 @@ impl Meters {
         *failures.entry((side, reason)).or_default() += 1;
     }
 
-    /// Writes what passed in the shadow of rules that refuse it, for all plugins but what is counted as `unrouted`; only a gateway
-    /// has such rules.
+    /// Writes what passed in the shadow of rules that refuse it, for all plugins but what is
+    /// counted as `unrouted`; only a gateway has such rules.
     pub fn render_shadow(&self, text: &mut Text, unrouted: &str) {
         let name = "gapura_shadow_refusals_total";
         text.family(
@@ -347,7 +349,8 @@ impl Meters {
         }
     }
 
-    /// Writes what came of copies of requests, for the plugins of which any were or could have been made.
+    /// Writes what came of copies of requests, for the plugins of which any were or could have been
+    /// made.
     pub fn render_mirrored(&self, text: &mut Text) {
         let name = "gapura_mirror_total";
         text.family(

@@ -1,8 +1,10 @@
 //! Where a request's time went, in the form that OpenTelemetry gives it: spans.
 //!
-//! In: whether a trace is to be recorded (`sampler`), and of a request that is, what happens to it (`live`). Out: when its record ends,
-//! JSON as OTLP wants it (`write`), gathered by its worker and handed over in batches (`tracer`). Whoever takes those is not known here.
-//! A request that is not sampled has nothing of this but one comparison. No token, no query string, no user stands in a span.
+//! In: whether a trace is to be recorded (`sampler`), and of a request that is, what happens to it
+//! (`live`). Out: when its record ends, JSON as OTLP wants it (`write`), gathered by its worker and
+//! handed over in batches (`tracer`). Whoever takes those is not known here. A request that is not
+//! sampled has nothing of this but one comparison. No token, no query string, no user stands in a
+//! span.
 
 #[cfg(test)]
 mod figures;

@@ -1,10 +1,11 @@
 //! Finished requests, live, for the few who look at them.
 //!
-//! In: of each finished request what viewers may choose by, and its line. Out: to each viewer, in batches, the lines that it asked
-//! for. While nobody looks a request costs one relaxed load. While somebody does, a worker writes into batches of its own and hands
-//! them over without waiting: a viewer that does not keep up loses lines and hears how many, and no request is slower for it.
-//! Knows no runtime, so a viewer looks whether something has come; knows no record either, so what a line says is decided where
-//! access lines are made.
+//! In: of each finished request what viewers may choose by, and its line. Out: to each viewer, in
+//! batches, the lines that it asked for. While nobody looks a request costs one relaxed load. While
+//! somebody does, a worker writes into batches of its own and hands them over without waiting: a
+//! viewer that does not keep up loses lines and hears how many, and no request is slower for it.
+//! Knows no runtime, so a viewer looks whether something has come; knows no record either, so what
+//! a line says is decided where access lines are made.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,9 @@
 //! The answering end of a handshake in which the other end proves itself, or shows nothing.
 //!
-//! In: an accepted socket, and the configuration of a trust set, whose judgement the handshake is. Out: the stream and whom it has
-//! proven; or why it failed, once the other end has had time to read our alert. Whether somebody who shows nothing is served is the
-//! configuration's and the caller's to say.
+//! In: an accepted socket, and the configuration of a trust set, whose judgement the handshake is.
+//! Out: the stream and whom it has proven; or why it failed, once the other end has had time to
+//! read our alert. Whether somebody who shows nothing is served is the configuration's and the
+//! caller's to say.
 
 use std::hash::Hash;
 use std::io;
@@ -31,15 +32,16 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Shaken {
     /// What is said over it.
     pub stream: TlsStream<BoxStream>,
-    /// Whom it has proven, and what [`crate::live::LiveConnections::admit`] wants to know of that; none where nothing was shown.
+    /// Whom it has proven, and what [`crate::live::LiveConnections::admit`] wants to know of that;
+    /// none where nothing was shown.
     pub proven: Option<(Peer, Shown)>,
 }
 
 /// The chain that a peer has shown, and what both ends agreed on.
 pub type Shown = (Vec<CertificateDer<'static>>, Session);
 
-/// Shakes hands, a step at a turn of `party`: who has no certificate takes turns with who has one, and requests go on beside all of
-/// them.
+/// Shakes hands, a step at a turn of `party`: who has no certificate takes turns with who has one,
+/// and requests go on beside all of them.
 ///
 /// # Errors
 /// What it failed with, or that it took too long.
@@ -77,7 +79,8 @@ pub async fn shake<K: Clone + Eq + Hash>(
     Ok(Shaken { stream, proven })
 }
 
-/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has sent.
+/// Lets the peer read our alert: a socket that is closed with bytes unread takes back what it has
+/// sent.
 async fn linger(mut stream: BoxStream) {
     let mut discarded = [0; 4096];
     let read = async {

@@ -1,7 +1,8 @@
 //! Has the system ask whether the other end of a quiet connection is still there.
 //!
-//! A peer that was switched off says no goodbye: a WebSocket that carries nothing would live until its token ends. Both ends of a
-//! connection that is well answer by themselves, whatever their programs do.
+//! A peer that was switched off says no goodbye: a WebSocket that carries nothing would live until
+//! its token ends. Both ends of a connection that is well answer by themselves, whatever their
+//! programs do.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,12 +17,12 @@ const QUIET: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_secs(10);
 const TIMES: u32 = 3;
 
-/// What was sent has not been taken by the other end's system for so long: it is gone. Together with the above a dead end is
-/// noticed within a minute, whether or not there was something to say.
+/// What was sent has not been taken by the other end's system for so long: it is gone. Together
+/// with the above a dead end is noticed within a minute, whether or not there was something to say.
 const UNTAKEN: Duration = Duration::from_secs(50);
 
-/// To a program of ours, or to a plugin: longer than the minute that one has which is there and reads nothing. To the system its closed
-/// window looks like an end that is gone.
+/// To a program of ours, or to a plugin: longer than the minute that one has which is there and
+/// reads nothing. To the system its closed window looks like an end that is gone.
 const UNTAKEN_THERE: Duration = Duration::from_secs(75);
 
 /// Has a client's TCP connection watched.
@@ -33,8 +34,8 @@ pub fn keep(stream: &impl AsFd) -> io::Result<()> {
     SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN))
 }
 
-/// Has a TCP connection of ours to another program watched. One that is there and reads nothing is left to whoever sends, for its
-/// minute.
+/// Has a TCP connection of ours to another program watched. One that is there and reads nothing is
+/// left to whoever sends, for its minute.
 ///
 /// # Errors
 /// What the system says.

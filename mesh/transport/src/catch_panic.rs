@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Runs `work`; `None` if it panicked. What it shared stays as the panic left it: nothing outlives a poll half-done in there.
+/// Runs `work`; `None` if it panicked. What it shared stays as the panic left it: nothing outlives
+/// a poll half-done in there.
 ///
-/// Takes a pinned reference: a request's future is kilobytes, and handing it on by value would copy it.
+/// Takes a pinned reference: a request's future is kilobytes, and handing it on by value would copy
+/// it.
 pub async fn catch_panic<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

@@ -1,11 +1,14 @@
-//! Who waits, and whose turn it is: one line for each party, and one turn after another for each line.
+//! Who waits, and whose turn it is: one line for each party, and one turn after another for each
+//! line.
 //!
-//! In: who comes, who gives up, and that there is room for one. Out: who goes, and who has to leave since too many wait. Every
-//! request costs one turn, so that deficit round robin is plain round robin. Whoever comes anew joins the end of the turns: had
-//! the shortest line always gone first, parties that come one by one would keep a longer one waiting for ever. Nothing here
-//! knows time, threads or requests.
-//! Invariant: between two turns of one party each other that waits all the while has exactly one; within a party the first to come
-//! is the first to go; never do more than the most wait, and who has to leave belongs to the party with most of them.
+//! In: who comes, who gives up, and that there is room for one. Out: who goes, and who has to leave
+//! since too many wait. Every request costs one turn, so that deficit round robin is plain round
+//! robin. Whoever comes anew joins the end of the turns: had the shortest line always gone first,
+//! parties that come one by one would keep a longer one waiting for ever. Nothing here knows time,
+//! threads or requests.
+//! Invariant: between two turns of one party each other that waits all the while has exactly one;
+//! within a party the first to come is the first to go; never do more than the most wait, and who
+//! has to leave belongs to the party with most of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -65,7 +68,8 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
         let own = self.lines.get(&party).map_or(0, VecDeque::len);
         let lines = self.turns.iter().map(|other| (self.length(other), other));
         let longest = lines.max_by_key(|(length, _)| *length);
-        // Of two lines that would be as long as each other the one that grows gives way, or they would push each other out.
+        // Of two lines that would be as long as each other the one that grows gives way, or they
+        // would push each other out.
         let Some((_, longest)) = longest.filter(|(length, _)| *length > own + 1) else {
             return Joined::Turned(item);
         };
@@ -215,7 +219,8 @@ mod tests {
         #[test]
         fn the_invariant_holds(steps in proptest::collection::vec((0_u8..10, 0_u8..6), 1..400), most in 1_usize..12) {
             let mut queue = FairQueue::new(most);
-            // Who waits, in the order they came; and for each pair how often the second went since the first did.
+            // Who waits, in the order they came; and for each pair how often the second went since
+            // the first did.
             let mut waiting: Vec<(u64, u8)> = Vec::new();
             let mut since: HashMap<(u8, u8), u32> = HashMap::new();
             let gone = |since: &mut HashMap<(u8, u8), u32>, party: u8| {

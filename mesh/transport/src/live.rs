@@ -1,8 +1,9 @@
 //! The registry of live connections: one mechanism for revocation, expiry and age.
 //!
-//! In: every connection whose peer was proven, when it begins. Out: a [`Verdict`] for each, which its owner watches: go on, retire
-//! after what is in flight, or end now. Invariant: a connection that was judged under an older set than the one in force is judged
-//! again by the next sweep, whenever it was registered; so a handshake that overlaps a swap slips through neither.
+//! In: every connection whose peer was proven, when it begins. Out: a [`Verdict`] for each, which
+//! its owner watches: go on, retire after what is in flight, or end now. Invariant: a connection
+//! that was judged under an older set than the one in force is judged again by the next sweep,
+//! whenever it was registered; so a handshake that overlaps a swap slips through neither.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,14 +110,17 @@ pub struct Swept {
     pub cut: Vec<(Side, Peer, &'static str)>,
 }
 
-/// The age at which a hop connection retires, give or take a tenth, so that a thousand of one minute do not return in one minute.
+/// The age at which a hop connection retires, give or take a tenth, so that a thousand of one
+/// minute do not return in one minute.
 const OLDEST: Duration = Duration::from_secs(3600);
 
-/// A connection retires this long before a certificate of its own ends, or a tenth of the certificate's life if that is less, so
-/// that where a successor exists no request meets the hard end.
+/// A connection retires this long before a certificate of its own ends, or a tenth of the
+/// certificate's life if that is less, so that where a successor exists no request meets the hard
+/// end.
 const BEFORE_THE_END: u64 = 60;
 
-/// Generations whose own certificate's end is remembered without a connection: more swaps than fit into one slow handshake.
+/// Generations whose own certificate's end is remembered without a connection: more swaps than fit
+/// into one slow handshake.
 const KEPT_ENDS: u64 = 64;
 
 impl LiveConnections {
@@ -163,7 +167,8 @@ impl LiveConnections {
         }
     }
 
-    /// Those that stand now, by whom they are with and what was agreed on, in the order of the peers' names.
+    /// Those that stand now, by whom they are with and what was agreed on, in the order of the
+    /// peers' names.
     #[must_use]
     pub fn by_peer(&self) -> Vec<Together> {
         let mut groups: Vec<Together> = Vec::new();
@@ -197,7 +202,8 @@ impl LiveConnections {
         groups
     }
 
-    /// Tells of a set before it is put in force, so that no connection can show a certificate whose end is not known here.
+    /// Tells of a set before it is put in force, so that no connection can show a certificate whose
+    /// end is not known here.
     pub fn learn(&self, trust: &TrustSet) {
         let own = trust.own();
         let life = Validity {
@@ -218,7 +224,8 @@ impl LiveConnections {
     pub fn sweep(&self, trust: &TrustSet, now: SystemTime) -> Swept {
         self.learn(trust);
         let generation = trust.generation();
-        // Before the walk: whoever registers after it with an older generation sees this and wakes the sweeper.
+        // Before the walk: whoever registers after it with an older generation sees this and wakes
+        // the sweeper.
         self.0.swept.fetch_max(generation, Ordering::AcqRel);
         let refused = self.judge_again(trust, now);
         let seconds = unix(now);
@@ -260,8 +267,9 @@ impl LiveConnections {
             let due = connection.opened.elapsed() > oldest(*id)
                 || connection.is_near_the_end(peer, seconds)
                 || own.is_some_and(|own| connection.is_near_the_end(own, seconds))
-                // With a new certificate of ours in force, the peer has to see it before the old one's authority is given up, or
-                // it would cut this connection in the middle of a request.
+                // With a new certificate of ours in force, the peer has to see it before the old
+                // one's authority is given up, or it would cut this connection in the middle of a
+                // request.
                 || shown.is_some_and(|shown| Some(shown) != current);
             connection.first_swept.get_or_insert(seconds);
             if due
@@ -279,13 +287,15 @@ impl LiveConnections {
             .min()
             .unwrap_or(generation)
             .min(generation);
-        // Some sets before the oldest in use are kept: a handshake may be under way that shows one of their certificates.
+        // Some sets before the oldest in use are kept: a handshake may be under way that shows one
+        // of their certificates.
         state.own = state.own.split_off(&oldest_shown.saturating_sub(KEPT_ENDS));
         swept
     }
 
-    /// Judges every connection of an older generation, outside the lock: a verification takes 80 microseconds, and workers that
-    /// register connections must not wait for a thousand of them. A chain that many connections share is judged once.
+    /// Judges every connection of an older generation, outside the lock: a verification takes 80
+    /// microseconds, and workers that register connections must not wait for a thousand of them. A
+    /// chain that many connections share is judged once.
     fn judge_again(&self, trust: &TrustSet, now: SystemTime) -> HashMap<u64, Judged> {
         let older: Vec<_> = {
             let state = self.state();
@@ -327,8 +337,9 @@ impl LiveConnections {
 }
 
 impl Connection {
-    /// Whether a certificate is about to end that was not about to when the connection began. One that was has no successor yet;
-    /// retiring it would only bring the same certificate back at once, over and over.
+    /// Whether a certificate is about to end that was not about to when the connection began. One
+    /// that was has no successor yet; retiring it would only bring the same certificate back at
+    /// once, over and over.
     fn is_near_the_end(&self, life: Validity, now: u64) -> bool {
         let margin = BEFORE_THE_END.min(life.not_after.saturating_sub(life.not_before) / 10);
         let near = life.not_after.saturating_sub(margin);

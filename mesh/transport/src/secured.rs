@@ -1,7 +1,8 @@
 //! A stream inside TLS, as a connection sees it.
 //!
-//! The end of TLS is not the end of a message: a read says so by an error where no `close_notify` came. What reading and writing do
-//! not tell is asked of the stream inside. Nothing here looks into a certificate.
+//! The end of TLS is not the end of a message: a read says so by an error where no `close_notify`
+//! came. What reading and writing do not tell is asked of the stream inside. Nothing here looks
+//! into a certificate.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -49,7 +49,8 @@ impl Session {
         word(self.group)
     }
 
-    /// Whether who records the connection now cannot read it with a quantum computer later: its keys hang on ML-KEM too (FIPS 203).
+    /// Whether who records the connection now cannot read it with a quantum computer later: its
+    /// keys hang on ML-KEM too (FIPS 203).
     #[must_use]
     pub fn is_post_quantum(&self) -> bool {
         self.group().contains("MLKEM")

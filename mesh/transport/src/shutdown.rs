@@ -1,7 +1,8 @@
 //! How a program ends: it says so, stops accepting, finishes what is in flight, and only then goes.
 //!
-//! In: one call of [`Stop::signal`], perhaps a second that ends at once. Out: a [`Phase`] that every owner of a loop or a
-//! connection follows. A connection looks at the flag for each request, which is one load; who waits is woken.
+//! In: one call of [`Stop::signal`], perhaps a second that ends at once. Out: a [`Phase`] that
+//! every owner of a loop or a connection follows. A connection looks at the flag for each request,
+//! which is one load; who waits is woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -1,7 +1,8 @@
-//! The tasks of one worker that outlive the call that began them: the rest of an upload, an attempt to connect, a connection's driver.
+//! The tasks of one worker that outlive the call that began them: the rest of an upload, an attempt
+//! to connect, a connection's driver.
 //!
-//! In: a task and what it is called. Out: each runs to its end, and one that panics is told by its name; none is left without an owner
-//! that hears of it. All end with the worker's runtime.
+//! In: a task and what it is called. Out: each runs to its end, and one that panics is told by its
+//! name; none is left without an owner that hears of it. All end with the worker's runtime.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

@@ -1,8 +1,9 @@
 //! Deadlines of a worker, in steps of 100 ms.
 //!
-//! In: how long to wait. Out: a [`Sleep`] that is ready between that long and one step later. A request arms several of these,
-//! and almost none ever fires: so arming, moving and dropping one is a few loads and stores in a table that one task walks ten
-//! times a second, where a timer wheel would cost a reordering each. Belongs to one thread; nothing here locks.
+//! In: how long to wait. Out: a [`Sleep`] that is ready between that long and one step later. A
+//! request arms several of these, and almost none ever fires: so arming, moving and dropping one is
+//! a few loads and stores in a table that one task walks ten times a second, where a timer wheel
+//! would cost a reordering each. Belongs to one thread; nothing here locks.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -72,8 +73,9 @@ impl Timers {
         self.insert(NEVER)
     }
 
-    /// What `work` gives, if that comes within `limit`. It is pinned by the caller, since a future that is handed on by value
-    /// lies in each of those it went through, and is copied from one to the next.
+    /// What `work` gives, if that comes within `limit`. It is pinned by the caller, since a future
+    /// that is handed on by value lies in each of those it went through, and is copied from one to
+    /// the next.
     pub async fn within<F: Future>(
         &self,
         limit: Duration,
@@ -98,7 +100,8 @@ impl Timers {
         }
     }
 
-    /// Advances the table as time goes by, for ever. Steps that a busy or suspended machine missed are made up for.
+    /// Advances the table as time goes by, for ever. Steps that a busy or suspended machine missed
+    /// are made up for.
     pub async fn run(self) {
         let mut interval = tokio::time::interval(STEP);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
@@ -108,8 +111,8 @@ impl Timers {
         }
     }
 
-    /// Lets every deadline of the next two days pass now: whoever waits ends that wait in its own words. Deadlines that are set from now
-    /// on last as long as ever.
+    /// Lets every deadline of the next two days pass now: whoever waits ends that wait in its own
+    /// words. Deadlines that are set from now on last as long as ever.
     pub fn pass_all(&self) {
         let now = self.table.now.get();
         self.table.now.set(now.saturating_add(steps(ALL)));
@@ -187,7 +190,8 @@ impl Sleep {
             return Poll::Pending;
         }
         let before = slot.waker.replace(cx.waker().clone());
-        // Outside the borrow: the last of a task's wakers may drop the task, and with it other deadlines.
+        // Outside the borrow: the last of a task's wakers may drop the task, and with it other
+        // deadlines.
         drop(slots);
         drop(before);
         Poll::Pending
@@ -227,7 +231,8 @@ impl Deadline for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         let slot = self.table.slots.borrow_mut().try_remove(self.key);
-        // Outside the borrow: the last of a task's wakers may drop the task, and with it other deadlines.
+        // Outside the borrow: the last of a task's wakers may drop the task, and with it other
+        // deadlines.
         drop(slot);
     }
 }

@@ -1,8 +1,10 @@
-//! WebSockets: who may ask for one, what is a good answer to that, and the bytes both ways from then on.
+//! WebSockets: who may ask for one, what is a good answer to that, and the bytes both ways from
+//! then on.
 //!
-//! In: a request that asks, and the answer of the next program. Out: the answer for the other side, and a [`Tunnel`] for the
-//! connection's owner to carry on once that answer is out: it ends with either end, with the caller's token, and with the trust in
-//! the connection it took over, and it is dropped with the connection at the program's end. What it holds is dropped with it, and the
+//! In: a request that asks, and the answer of the next program. Out: the answer for the other side,
+//! and a [`Tunnel`] for the connection's owner to carry on once that answer is out: it ends with
+//! either end, with the caller's token, and with the trust in the connection it took over, and it
+//! is dropped with the connection at the program's end. What it holds is dropped with it, and the
 //! bytes are counted for whoever records them.
 //! Invariant: not a byte goes on before both sides have said 101.
 
@@ -43,7 +45,8 @@ pub struct NotAskedFor;
 /// What is read at a time: the size of a usual WebSocket message, twice.
 const PIECE: usize = 8 * 1024;
 
-/// Whether a request asks for a WebSocket: the one protocol that may be switched to (CONTRACT section 5).
+/// Whether a request asks for a WebSocket: the one protocol that may be switched to (CONTRACT
+/// section 5).
 #[must_use]
 pub fn is_asked_for(head: &Parts) -> bool {
     head.version == Version::HTTP_11
@@ -65,7 +68,8 @@ fn names_websocket(headers: &HeaderMap) -> bool {
 }
 
 impl Tunnel {
-    /// Takes a 101 for the answer to a client, if that client asked for one; the tunnel lasts until `end` at most.
+    /// Takes a 101 for the answer to a client, if that client asked for one; the tunnel lasts until
+    /// `end` at most.
     ///
     /// # Errors
     /// [`NotAskedFor`] if nobody asked, or the 101 is for another protocol.
@@ -96,8 +100,8 @@ impl Tunnel {
         self.held = Some(held);
     }
 
-    /// Carries bytes both ways until both ends are done, one breaks, or its time is over. The trust in the plugin's end ends it by
-    /// breaking that end.
+    /// Carries bytes both ways until both ends are done, one breaks, or its time is over. The trust
+    /// in the plugin's end ends it by breaking that end.
     pub async fn carry(self, client: TunnelEnd) {
         let Self {
             plugin,
@@ -155,7 +159,8 @@ async fn passed(end: Option<Timestamp>) {
     }
 }
 
-/// Joins `client` and `plugin`, behind what was read of each, until both have said that their bytes are over, or one breaks.
+/// Joins `client` and `plugin`, behind what was read of each, until both have said that their bytes
+/// are over, or one breaks.
 async fn join_behind(
     client: impl AsyncRead + AsyncWrite + Unpin,
     of_client: Bytes,

@@ -1,11 +1,13 @@
 //! Whose turn it is to have a worker's time, where more of it is wanted than there is.
 //!
-//! In: work that begins (a request), or whose single steps cost much (a handshake), and for whom it is done. Out: leave to go on, at
-//! once while the worker keeps up; else for so many between two looks at the sockets, one party after another, and for nobody who
-//! waits too long or is one too many. A worker runs what is ready in the order in which it became so: without this a thousand
-//! requests that come at once would each be in every other's way from then on, and so would a thousand handshakes, and one client's
-//! would keep those of all others behind them.
-//! Invariants: while nobody waits a turn costs the comparison of two numbers; whoever waits has its turn after one of each other party.
+//! In: work that begins (a request), or whose single steps cost much (a handshake), and for whom it
+//! is done. Out: leave to go on, at once while the worker keeps up; else for so many between two
+//! looks at the sockets, one party after another, and for nobody who waits too long or is one too
+//! many. A worker runs what is ready in the order in which it became so: without this a thousand
+//! requests that come at once would each be in every other's way from then on, and so would a
+//! thousand handshakes, and one client's would keep those of all others behind them.
+//! Invariants: while nobody waits a turn costs the comparison of two numbers; whoever waits has its
+//! turn after one of each other party.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -86,7 +88,8 @@ impl<K> Clone for Turns<K> {
 }
 
 impl<K: Clone + Eq + Hash> Turns<K> {
-    /// So many turns between two looks at the sockets, of a worker whose lulls these are; `most` may wait.
+    /// So many turns between two looks at the sockets, of a worker whose lulls these are; `most`
+    /// may wait.
     #[must_use]
     pub fn new(a_round: u32, most: usize, lulls: Lulls) -> Self {
         Self(Rc::new(Inner {
@@ -110,7 +113,8 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         if self.0.take() {
             return Ok(());
         }
-        // Boxed: while the worker keeps up nobody waits, and the frame would be part of every request's.
+        // Boxed: while the worker keeps up nobody waits, and the frame would be part of every
+        // request's.
         Box::pin(self.wait(party(), over())).await
     }
 
@@ -137,7 +141,8 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         .await
     }
 
-    /// What `work` comes to, of which each step is a turn of `party`. Where too many wait it goes on at once.
+    /// What `work` comes to, of which each step is a turn of `party`. Where too many wait it goes
+    /// on at once.
     pub async fn paced<F: Future>(&self, party: &K, mut work: Pin<&mut F>) -> F::Output {
         let mut waiting: Option<Waiting<'_, K>> = None;
         poll_fn(|cx| {

@@ -1,7 +1,7 @@
 //! What a trust set follows: the set in force, or what is left of the last run of the program.
 //!
-//! In: either of the two. Out: how far the CRLs had come, and what becomes of a set that does not go on from there: beside a set in
-//! force it is no set, at a start it lets nobody in.
+//! In: either of the two. Out: how far the CRLs had come, and what becomes of a set that does not
+//! go on from there: beside a set in force it is no set, at a start it lets nobody in.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,8 @@ impl Before {
         self.generation.is_none()
     }
 
-    /// Lists that do not go on from those before: at a start, why nobody is let in; else no set at all.
+    /// Lists that do not go on from those before: at a start, why nobody is let in; else no set at
+    /// all.
     pub(super) fn not_going_on(
         &self,
         err: RevocationError,

@@ -1,7 +1,8 @@
-//! A refusal on its way through a handshake: as rustls carries it, whose alert tells the peer as much as it may know.
+//! A refusal on its way through a handshake: as rustls carries it, whose alert tells the peer as
+//! much as it may know.
 //!
-//! In: a [`Refusal`] of ours. Out: rustls's error, with the refusal itself inside wherever the error's kind has no room for the
-//! particulars; `failure` reads both back. Nothing is judged here.
+//! In: a [`Refusal`] of ours. Out: rustls's error, with the refusal itself inside wherever the
+//! error's kind has no room for the particulars; `failure` reads both back. Nothing is judged here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use gapura_certificates::refusal::{Purposes, Refusal};
 /// anyExtendedKeyUsage, RFC 5280 section 4.2.1.12.
 const ANY_PURPOSE: &[usize] = &[2, 5, 29, 37, 0];
 
-/// What rustls should make of a refusal: a kind of error whose alert tells the peer as much as it may know, and the refusal wherever
-/// the kind has no room for the particulars.
+/// What rustls should make of a refusal: a kind of error whose alert tells the peer as much as it
+/// may know, and the refusal wherever the kind has no room for the particulars.
 pub(super) fn into_rustls(refusal: Refusal) -> rustls::Error {
     let error = match refusal {
         Refusal::NoCertificate => return rustls::Error::NoCertificatesPresented,

@@ -1,7 +1,9 @@
-//! The rustls configurations of a trust set: TLS 1.3 only, both ends prove who they are, nothing is resumed.
+//! The rustls configurations of a trust set: TLS 1.3 only, both ends prove who they are, nothing is
+//! resumed.
 //!
-//! In: the set's judgement, certificate and clock. Out: a configuration for either end. What a peer's certificate is worth is not
-//! decided here. Invariant: no resumption, which would skip the judgement, no early data, no server name.
+//! In: the set's judgement, certificate and clock. Out: a configuration for either end. What a
+//! peer's certificate is worth is not decided here. Invariant: no resumption, which would skip the
+//! judgement, no early data, no server name.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -43,7 +45,8 @@ pub(super) struct Parts<'a> {
     pub(super) provider: &'a Arc<CryptoProvider>,
 }
 
-/// For whoever answers. Gateways come to us, and to a CA server whoever has a certificate, or wants one.
+/// For whoever answers. Gateways come to us, and to a CA server whoever has a certificate, or wants
+/// one.
 pub(super) fn server_config(
     parts: &Parts<'_>,
     time: Arc<Wall>,

@@ -1,7 +1,9 @@
-//! Why a handshake failed: from the error of an accept, a connect or a first read to a sentence for the log and a label for metrics.
+//! Why a handshake failed: from the error of an accept, a connect or a first read to a sentence for
+//! the log and a label for metrics.
 //!
-//! In TLS 1.3 a client's connect succeeds before the server has judged its certificate: the refusal arrives as an alert on the first
-//! read. [`handshake_refusal`] understands that error just as well.
+//! In TLS 1.3 a client's connect succeeds before the server has judged its certificate: the refusal
+//! arrives as an alert on the first read. [`handshake_refusal`] understands that error just as
+//! well.
 
 use std::error::Error as StdError;
 use std::io;
@@ -21,8 +23,9 @@ pub struct HandshakeFailure {
     pub reason: &'static str,
     /// One sentence: never a key or a byte of the peer's, save names from its certificate.
     pub sentence: String,
-    /// Whom the refused certificate claims to be, where [`super::set::TrustSet::explain`] could tell. Proven only as far as the reason
-    /// allows: a certificate of an unknown issuer can claim anything.
+    /// Whom the refused certificate claims to be, where [`super::set::TrustSet::explain`] could
+    /// tell. Proven only as far as the reason allows: a certificate of an unknown issuer can claim
+    /// anything.
     pub peer: Option<String>,
     /// The peer ended it with an alert: it refuses us, not we it.
     pub is_peer_alert: bool,

@@ -1,10 +1,13 @@
-//! What a program holds so that others believe it, and by which it believes others: keys, certificates, roots, CRLs, kept as one set.
+//! What a program holds so that others believe it, and by which it believes others: keys,
+//! certificates, roots, CRLs, kept as one set.
 //!
-//! In: paths and bytes, and the clock. Out: what may be relied on, or one sentence that says why not: a [`set::TrustSet`] that was built
-//! whole and checked, the rustls configurations that belong to it, the certificate that clients see, and what a failed handshake
-//! failed of. It never watches a file; it refuses to know runtimes, logs, counters, HTTP, and which proven peer may do what.
+//! In: paths and bytes, and the clock. Out: what may be relied on, or one sentence that says why
+//! not: a [`set::TrustSet`] that was built whole and checked, the rustls configurations that belong
+//! to it, the certificate that clients see, and what a failed handshake failed of. It never watches
+//! a file; it refuses to know runtimes, logs, counters, HTTP, and which proven peer may do what.
 //!
-//! Who a chain proves is judged in `gapura_certificates`: here that judgement is given its roots and CRLs, and rustls its verifiers.
+//! Who a chain proves is judged in `gapura_certificates`: here that judgement is given its roots
+//! and CRLs, and rustls its verifiers.
 
 mod before;
 mod carried;

@@ -1,8 +1,10 @@
-//! Dialling as nobody: without a certificate of our own, to a CA server that proves itself, or to whoever answers.
+//! Dialling as nobody: without a certificate of our own, to a CA server that proves itself, or to
+//! whoever answers.
 //!
-//! In: a judgement, or none, and the clock. Out: a rustls configuration. It serves who has no certificate yet, or one that counts no
-//! more, and asks for what is public; and who only looks at what a server shows. Of [`anybody`] nothing is proven: nothing secret may
-//! go there, and nothing that comes from there is believed by itself.
+//! In: a judgement, or none, and the clock. Out: a rustls configuration. It serves who has no
+//! certificate yet, or one that counts no more, and asks for what is public; and who only looks at
+//! what a server shows. Of [`anybody`] nothing is proven: nothing secret may go there, and nothing
+//! that comes from there is believed by itself.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,14 +1,16 @@
-//! The one place where a crypto provider is made: aws-lc-rs, with suites and groups set here and not by a cargo feature.
+//! The one place where a crypto provider is made: aws-lc-rs, with suites and groups set here and
+//! not by a cargo feature.
 //!
-//! rustls's own default list depends on the feature `prefer-post-quantum`, which any other crate could switch; without it the hybrid
-//! group is offered last and never chosen between equal peers.
+//! rustls's own default list depends on the feature `prefer-post-quantum`, which any other crate
+//! could switch; without it the hybrid group is offered last and never chosen between equal peers.
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 
-/// For the hop: TLS 1.3 only, AES-128-GCM first (the cheapest where the CPU has AES), the post-quantum hybrid preferred.
+/// For the hop: TLS 1.3 only, AES-128-GCM first (the cheapest where the CPU has AES), the
+/// post-quantum hybrid preferred.
 #[must_use]
 pub fn mesh_provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
@@ -27,8 +29,9 @@ pub fn mesh_provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// For the public side: TLS 1.2 too, for clients that are not ours. X25519 stands before the hybrid, which a client that offers it
-/// alone still gets: the hybrid costs a handshake 19 microseconds.
+/// For the public side: TLS 1.2 too, for clients that are not ours. X25519 stands before the
+/// hybrid, which a client that offers it alone still gets: the hybrid costs a handshake 19
+/// microseconds.
 #[must_use]
 pub fn public_provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {

@@ -1,7 +1,9 @@
-//! The certificate the gateway shows to clients: `--tls-cert` and `--tls-key`, one pair, changed while running.
+//! The certificate the gateway shows to clients: `--tls-cert` and `--tls-key`, one pair, changed
+//! while running.
 //!
-//! In: two files. Out: a pair that fits, or a [`PublicError`] that says why not; and a rustls configuration that always shows the pair
-//! that was put in force last. When to read again is not decided here, and whether clients trust the certificate is not looked at.
+//! In: two files. Out: a pair that fits, or a [`PublicError`] that says why not; and a rustls
+//! configuration that always shows the pair that was put in force last. When to read again is not
+//! decided here, and whether clients trust the certificate is not looked at.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -72,7 +74,8 @@ pub enum PublicError {
 const READINGS: usize = 8;
 
 impl PublicCertificate {
-    /// Reads a pair and checks that it fits. One that has expired is taken: the program starts and says that it is not ready.
+    /// Reads a pair and checks that it fits. One that has expired is taken: the program starts and
+    /// says that it is not ready.
     ///
     /// # Errors
     /// If a file cannot be read, others can read the key, or the two do not belong together.
@@ -222,8 +225,9 @@ impl PublicStore {
         self.0.store(Arc::new(next));
     }
 
-    /// The configuration of the public listener, made once: TLS 1.3 and, unless `oldest` is that, 1.2; HTTP/2 and HTTP/1.1. One stateless ticket: two, and a
-    /// session table, cost a tenth of a new connection and save a client nothing more. Where clients are asked for a certificate no
+    /// The configuration of the public listener, made once: TLS 1.3 and, unless `oldest` is that,
+    /// 1.2; HTTP/2 and HTTP/1.1. One stateless ticket: two, and a session table, cost a tenth of a
+    /// new connection and save a client nothing more. Where clients are asked for a certificate no
     /// session is resumed, so that none skips the judgement.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! One trust set: everything that decides a handshake, built whole, checked, and swapped as one.
 //!
-//! In: a mesh directory, the program's role, its clock, and the set before it. Out: a [`TrustSet`] that fits, or a [`TrustError`] that
-//! says which file, what was found, what was wanted and what to do. Invariant: a set never holds a key without its certificate, a
-//! certificate without its root, or a CRL that nobody here signed; and rustls configurations of one set judge by that set alone.
+//! In: a mesh directory, the program's role, its clock, and the set before it. Out: a [`TrustSet`]
+//! that fits, or a [`TrustError`] that says which file, what was found, what was wanted and what to
+//! do. Invariant: a set never holds a key without its certificate, a certificate without its root,
+//! or a CRL that nobody here signed; and rustls configurations of one set judge by that set alone.
 
 mod build;
 
@@ -110,7 +111,8 @@ impl TrustSet {
         !self.own.expired(now) && now >= self.own_begins
     }
 
-    /// A sentence for the alarm, if something of the set has not begun: the certificate, or the list of an issuer.
+    /// A sentence for the alarm, if something of the set has not begun: the certificate, or the
+    /// list of an issuer.
     #[must_use]
     pub fn not_begun(&self, now: SystemTime) -> Option<String> {
         let now = unix(now);
@@ -133,7 +135,8 @@ impl TrustSet {
         ))
     }
 
-    /// Why nobody is let in, if the set's CRLs are older than those that were in force before the program's start.
+    /// Why nobody is let in, if the set's CRLs are older than those that were in force before the
+    /// program's start.
     #[must_use]
     pub fn went_back(&self) -> Option<String> {
         match self.judge.closed() {
@@ -162,7 +165,8 @@ impl TrustSet {
         }
     }
 
-    /// Why the other end would refuse us now, by what this set says: expired, revoked, no CRL of our issuer.
+    /// Why the other end would refuse us now, by what this set says: expired, revoked, no CRL of
+    /// our issuer.
     #[must_use]
     pub fn own_refusal(&self, now: SystemTime) -> Option<Refusal> {
         self.judge(&self.own_chain, Purpose::of(self.own.id.role()), now)
@@ -182,15 +186,17 @@ impl TrustSet {
         self.judge.judge(chain, purpose, now)
     }
 
-    /// For whoever answers: TLS 1.3 only; a certificate of a gateway of our own trust domain is required; no resumption (a resumed
-    /// session would skip the judgement) and no early data. Where we are a CA server: a gateway's or a plugin's certificate, or none,
-    /// from those who are still to get one.
+    /// For whoever answers: TLS 1.3 only; a certificate of a gateway of our own trust domain is
+    /// required; no resumption (a resumed session would skip the judgement) and no early data.
+    /// Where we are a CA server: a gateway's or a plugin's certificate, or none, from those who are
+    /// still to get one.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
     }
 
-    /// For dialling the plugin `wanted`, offering `alpn`: TLS 1.3 only, our leaf, no resumption, no server name.
+    /// For dialling the plugin `wanted`, offering `alpn`: TLS 1.3 only, our leaf, no resumption, no
+    /// server name.
     #[must_use]
     pub fn client_config(&self, wanted: &PeerId, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
@@ -200,9 +206,10 @@ impl TrustSet {
         Arc::new(config)
     }
 
-    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of another role can pose as one. CRLs that are
-    /// out of date keep nobody from getting newer ones: what they name is refused here, and who gave the newer ones is to be judged by
-    /// those. As [`Self::client_config`] in all else.
+    /// For dialling a CA server of our own trust domain, whatever its name: no stolen key of
+    /// another role can pose as one. CRLs that are out of date keep nobody from getting newer ones:
+    /// what they name is refused here, and who gave the newer ones is to be judged by those. As
+    /// [`Self::client_config`] in all else.
     #[must_use]
     pub fn authority_config(&self) -> Arc<ClientConfig> {
         Arc::new(self.for_authorities())
@@ -244,8 +251,9 @@ impl TrustSet {
             .set_certificate_verifier(Arc::new(verifier));
     }
 
-    /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's errors have no room for that. To be
-    /// called where a handshake under this set's configuration has just failed, before the next await.
+    /// What [`handshake_refusal`] says, and whose certificate it was: several kinds of rustls's
+    /// errors have no room for that. To be called where a handshake under this set's configuration
+    /// has just failed, before the next await.
     #[must_use]
     pub fn explain(&self, error: &std::io::Error) -> HandshakeFailure {
         let failure = handshake_refusal(error);

@@ -1,7 +1,8 @@
 //! What a program keeps over a restart: how far the CRLs had come, where there is a `--state-dir`.
 //!
-//! In: a folder of the program's own, and the marks of the lists that are in force. Out: the marks of the last run, joined with those of
-//! a program that runs beside this one in a handover. What cannot be read is never passed over. Nothing here compares two lists.
+//! In: a folder of the program's own, and the marks of the lists that are in force. Out: the marks
+//! of the last run, joined with those of a program that runs beside this one in a handover. What
+//! cannot be read is never passed over. Nothing here compares two lists.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -39,7 +40,8 @@ pub struct Begun {
 const NOT_KEPT: &str = "without --state-dir it is not kept how far the CRLs have come: after a restart an older one would be taken, and whom it does not name yet be let in";
 
 impl Kept {
-    /// Opens the state directory, if there is one, and forgets the marks of the issuers in `resets`.
+    /// Opens the state directory, if there is one, and forgets the marks of the issuers in
+    /// `resets`.
     ///
     /// # Errors
     /// A sentence that says what is wrong and what to do.
@@ -65,7 +67,8 @@ impl Kept {
         &self.marks
     }
 
-    /// Begins: writes what was forgotten, and gives back what the operator should hear. `crls` is whether there are lists at all.
+    /// Begins: writes what was forgotten, and gives back what the operator should hear. `crls` is
+    /// whether there are lists at all.
     ///
     /// # Errors
     /// A sentence, if the state directory cannot be written to.
@@ -111,14 +114,16 @@ impl Kept {
 /// The file's name; `--state-dir` holds others beside it.
 const FILE: &str = "crl-marks.json";
 
-/// Held while the file is read, joined with what is known here, and written: two programs may overlap in a handover.
+/// Held while the file is read, joined with what is known here, and written: two programs may
+/// overlap in a handover.
 const LOCK: &str = "crl-marks.lock";
 
 /// Thousands of issuers.
 const MOST_BYTES: u64 = 4 << 20;
 
 impl StateDir {
-    /// Takes a folder that nobody else can write to; one that is not there is made, for this user alone.
+    /// Takes a folder that nobody else can write to; one that is not there is made, for this user
+    /// alone.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the folder and what to do.
@@ -146,7 +151,8 @@ impl StateDir {
     /// What was kept; nothing if this is the first start.
     ///
     /// # Errors
-    /// A sentence, if there is something that cannot be read: it is not passed over, since an older CRL could then come back.
+    /// A sentence, if there is something that cannot be read: it is not passed over, since an older
+    /// CRL could then come back.
     pub fn marks(&self) -> Result<Marks, String> {
         let path = self.0.join(FILE);
         let shown = path.display();

@@ -1,4 +1,5 @@
-//! Why a mesh directory is not a set that fits: which file, what was found, what was wanted, and what to do.
+//! Why a mesh directory is not a set that fits: which file, what was found, what was wanted, and
+//! what to do.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -19,7 +19,8 @@ use gapura_certificates::refusal::Refusal;
 use gapura_certificates::verify::Verifier;
 use gapura_protocol::identity::PeerId;
 
-/// At whoever answers: whoever dials must prove to be good for one purpose in our own trust domain. A sidecar takes gateways.
+/// At whoever answers: whoever dials must prove to be good for one purpose in our own trust domain.
+/// A sidecar takes gateways.
 pub(super) struct DialVerifier {
     pub(super) purpose: Purpose,
     /// Whether one who shows no certificate is let in, to be served as nobody.
@@ -29,7 +30,8 @@ pub(super) struct DialVerifier {
     pub(super) provider: Arc<CryptoProvider>,
 }
 
-/// At whoever dials: whoever answers must prove to be exactly who was dialled. A gateway dials plugins.
+/// At whoever dials: whoever answers must prove to be exactly who was dialled. A gateway dials
+/// plugins.
 pub(super) struct AnswerVerifier {
     pub(super) purpose: Purpose,
     pub(super) judge: Arc<Verifier>,
@@ -39,9 +41,10 @@ pub(super) struct AnswerVerifier {
     pub(super) wanted: Option<PeerId>,
 }
 
-/// The last refusal of each thread, until it is told. rustls carries an error out of a handshake but for some kinds not the particulars;
-/// it calls the verifier in the very poll that then fails, so a thread and a reason find the refusal again. As long as the threads
-/// that shake hands are many.
+/// The last refusal of each thread, until it is told. rustls carries an error out of a handshake
+/// but for some kinds not the particulars; it calls the verifier in the very poll that then fails,
+/// so a thread and a reason find the refusal again. As long as the threads that shake hands are
+/// many.
 #[derive(Default)]
 pub(super) struct RecentRefusals(Mutex<HashMap<ThreadId, RecentRefusal>>);
 
@@ -96,7 +99,8 @@ impl ClientCertVerifier for DialVerifier {
         !self.strangers
     }
 
-    /// None: the list would tell strangers the names of our CAs and can confuse clients in the middle of a rotation.
+    /// None: the list would tell strangers the names of our CAs and can confuse clients in the
+    /// middle of a rotation.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,6 +1,7 @@
 //! What a look at everything has found: findings, and when everything that is in use ends.
 //!
-//! A value that is filled by whoever looks; what is looked at, and what is a finding, is not decided here.
+//! A value that is filled by whoever looks; what is looked at, and what is a finding, is not
+//! decided here.
 
 use std::path::PathBuf;
 

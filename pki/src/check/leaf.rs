@@ -1,6 +1,8 @@
-//! Each leaf in use, and the mesh directory it is in: when it ends, wherever it is, and what is amiss with what is shown.
+//! Each leaf in use, and the mesh directory it is in: when it ends, wherever it is, and what is
+//! amiss with what is shown.
 //!
-//! In: the inventory, and the directories, read by handle, several at a time, each within its time limit. Out: findings.
+//! In: the inventory, and the directories, read by handle, several at a time, each within its time
+//! limit. Out: findings.
 
 use gapura_files::directory::{MeshFiles, Stamp};
 use gapura_trust::set::{TrustOptions, TrustSet};
@@ -58,7 +60,8 @@ pub(super) fn check_all(
     Ok(())
 }
 
-/// A leaf that an agent looks after, on another host: what is to be seen from here is whether it was renewed in time.
+/// A leaf that an agent looks after, on another host: what is to be seen from here is whether it
+/// was renewed in time.
 fn check_enrolled(checkup: &mut Checkup, ledger: &Ledger, leaf: &Leaf, now: Timestamp) {
     let place = leaf.out.display();
     let object = format!("{} by {place}", leaf.label());

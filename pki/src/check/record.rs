@@ -1,4 +1,5 @@
-//! What `check` says of the record itself: against the clock, against what was signed elsewhere, and against the passphrase.
+//! What `check` says of the record itself: against the clock, against what was signed elsewhere,
+//! and against the passphrase.
 
 use crate::check::checkup::{Checkup, Level};
 use crate::error::Error;

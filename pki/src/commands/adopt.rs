@@ -10,8 +10,8 @@ use crate::commands::report::{Report, line, republished_exit, republished_json, 
 
 /// Look after a mesh directory from now on: one that was moved, or that the inventory has lost.
 ///
-/// Its certificate must be one of this CA, for its own trust domain, and not revoked. It gets the present roots and CRLs at once, and
-/// `renew` finds it from now on.
+/// Its certificate must be one of this CA, for its own trust domain, and not revoked. It gets the
+/// present roots and CRLs at once, and `renew` finds it from now on.
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki adopt /srv/gapura/billing")]

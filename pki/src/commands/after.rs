@@ -1,4 +1,5 @@
-//! What follows a command that wrote mesh directories: `--push`, `--exec`, and a note of the success.
+//! What follows a command that wrote mesh directories: `--push`, `--exec`, and a note of the
+//! success.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl After {
         })
     }
 
-    /// Does it, and adds to the report what came of it. `counts`: whether a success is one of the whole installation.
+    /// Does it, and adds to the report what came of it. `counts`: whether a success is one of the
+    /// whole installation.
     pub(crate) fn run(&self, report: &mut Report, counts: bool) -> Result<(), Error> {
         if self.hooks.is_empty() && !counts {
             return Ok(());

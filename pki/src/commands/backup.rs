@@ -13,7 +13,8 @@ use crate::commands::report::{Report, line};
 
 /// Write everything that can't be made anew into one tar file.
 ///
-/// CA keys are in it as they are kept, so encrypted unless they were made with --plaintext-keys. Keep the passphrase elsewhere.
+/// CA keys are in it as they are kept, so encrypted unless they were made with --plaintext-keys.
+/// Keep the passphrase elsewhere.
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki backup /media/usb/gapura-pki-2027-01-31.tar")]
@@ -24,8 +25,8 @@ pub(crate) struct BackupArguments {
 
 /// Make the state directory out of a backup.
 ///
-/// Refused where it would put an older state over a newer one that is sound. What was there is moved aside, and revocations that only it
-/// knew of are kept.
+/// Refused where it would put an older state over a newer one that is sound. What was there is
+/// moved aside, and revocations that only it knew of are kept.
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki --dir /var/lib/gapura/pki restore /media/usb/gapura-pki-2027-01-31.tar

@@ -24,7 +24,8 @@ enum What {
     #[command(after_help = "Example:
   gapura-pki bundle show")]
     Show,
-    /// Write ca.pem, crl.pem and intermediates.pem for mesh directories on other machines; without --out ca.pem goes to stdout.
+    /// Write ca.pem, crl.pem and intermediates.pem for mesh directories on other machines; without
+    /// --out ca.pem goes to stdout.
     #[command(after_help = "Example:
   gapura-pki bundle export --out ./bundle")]
     Export {

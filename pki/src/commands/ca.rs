@@ -30,8 +30,9 @@ enum What {
     Show,
     /// Replace the issuing CA or the root, one safe step at a time.
     ///
-    /// prepare makes the new one and publishes its CRL; activate lets it sign; retire is done with the old one; cancel drops what was
-    /// prepared. Without --step the next step is done. A step that someone is not ready for is refused (exit 5) and says who.
+    /// prepare makes the new one and publishes its CRL; activate lets it sign; retire is done with
+    /// the old one; cancel drops what was prepared. Without --step the next step is done. A step
+    /// that someone is not ready for is refused (exit 5) and says who.
     #[command(after_help = "Examples:
   gapura-pki ca rotate issuer --step prepare
   gapura-pki ca rotate issuer --step activate

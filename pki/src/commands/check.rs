@@ -12,18 +12,21 @@ use crate::commands::report::{Report, line};
 
 /// Look at everything and say what must be done: exit 0 nothing, 3 soon, 4 now.
 ///
-/// Certificates, CAs and CRLs warn when a third of their life is left and are critical at a tenth. Also: files and their modes, mesh
-/// directories as gateway and sidecar would read them, revocations that are on no CRL, and what running programs show (--endpoint).
+/// Certificates, CAs and CRLs warn when a third of their life is left and are critical at a tenth.
+/// Also: files and their modes, mesh directories as gateway and sidecar would read them,
+/// revocations that are on no CRL, and what running programs show (--endpoint).
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki check
   gapura-pki check --endpoint 127.0.0.1:19443 --json
   gapura-pki check --metrics /var/lib/node_exporter/gapura_pki.prom")]
 pub(crate) struct Arguments {
-    /// A sidecar or gateway whose certificate is to be compared with what was issued (may be repeated).
+    /// A sidecar or gateway whose certificate is to be compared with what was issued (may be
+    /// repeated).
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Vec<String>,
-    /// Write what was found to this file too, as the textfile collector of the node exporter reads it.
+    /// Write what was found to this file too, as the textfile collector of the node exporter reads
+    /// it.
     #[arg(long, env = "GAPURA_PKI_METRICS", value_name = "FILE")]
     metrics: Option<PathBuf>,
 }

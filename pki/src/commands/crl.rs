@@ -39,7 +39,8 @@ enum What {
     #[command(after_help = "Example:
   gapura-pki crl refresh --passphrase-file /root/gapura-pki.pass")]
     Refresh,
-    /// Whether the CRLs of a file are signed by a CA of this installation (or of --issuer) and up to date.
+    /// Whether the CRLs of a file are signed by a CA of this installation (or of --issuer) and up
+    /// to date.
     #[command(after_help = "Example:
   gapura-pki crl verify /etc/gapura/edge/crl.pem")]
     Verify {

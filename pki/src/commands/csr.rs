@@ -12,13 +12,15 @@ use crate::commands::report::Report;
 
 /// Make a key and a signing request on the machine where the key is to stay.
 ///
-/// Needs no CA: the trust domain is named, or taken from --dir when there is one. Send request.csr to whoever runs the CA.
+/// Needs no CA: the trust domain is named, or taken from --dir when there is one. Send request.csr
+/// to whoever runs the CA.
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki csr plugin billing --trust-domain mylab.internal --out /etc/gapura/billing
   gapura-pki issue plugin billing --csr request.csr --out ./billing        (on the CA's machine)")]
 pub(crate) struct Arguments {
-    /// Whom it is for: `plugin billing`, `gateway edge`, or one word: billing (a plugin), gateway/edge, a whole SPIFFE id.
+    /// Whom it is for: `plugin billing`, `gateway edge`, or one word: billing (a plugin),
+    /// gateway/edge, a whole SPIFFE id.
     #[arg(required = true, num_args = 1..=2, value_names = ["ROLE", "NAME"])]
     whom: Vec<String>,
     /// The trust domain.

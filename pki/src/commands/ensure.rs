@@ -1,4 +1,5 @@
-//! `ensure`: a CA and its leaves, made where they are missing. What one-shot services of containers run.
+//! `ensure`: a CA and its leaves, made where they are missing. What one-shot services of containers
+//! run.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use crate::commands::report::{Report, line, republished_exit};
 
 /// Make whatever of a CA and its certificates is missing, renew what is due, leave the rest.
 ///
-/// Good for running at every start of an installation, and every day. Without a CA it makes one as `init` does; with one the trust
-/// domain must be the same. What was revoked stays revoked.
+/// Good for running at every start of an installation, and every day. Without a CA it makes one as
+/// `init` does; with one the trust domain must be the same. What was revoked stays revoked.
 #[derive(Args)]
 #[group(skip)]
 #[command(after_help = "Example:
@@ -127,7 +128,8 @@ fn to_json(done: &Ensured, founded: bool) -> Value {
     })
 }
 
-/// A volume that belongs to somebody else is the fault a person meets first; the system's words alone do not say what to do.
+/// A volume that belongs to somebody else is the fault a person meets first; the system's words
+/// alone do not say what to do.
 fn owned_by_another(error: Error, places: &[PathBuf]) -> Error {
     let denied = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
     match foreign_place(places).filter(|_| denied) {

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::commands::report::{Report, line};
 
-/// Stop looking after an identity that is gone for good; the inventory keeps its lines, and the reason.
+/// Stop looking after an identity that is gone for good; the inventory keeps its lines, and the
+/// reason.
 ///
-/// It is not renewed, not warned about, and holds up no rotation any more. Nothing is revoked: do that first where somebody may still
-/// hold its key. A later `issue` of the same name begins anew.
+/// It is not renewed, not warned about, and holds up no rotation any more. Nothing is revoked: do
+/// that first where somebody may still hold its key. A later `issue` of the same name begins anew.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki forget plugin/billing --reason \"host scrapped in May\"

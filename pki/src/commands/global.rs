@@ -1,4 +1,5 @@
-//! The flags that every command has, and what they open: the state directory, with the passphrase they name.
+//! The flags that every command has, and what they open: the state directory, with the passphrase
+//! they name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,13 +78,15 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     pub(super) root_passphrase_file: Option<PathBuf>,
-    /// Issue although the inventory has lines of the future: the clock is right now, and was wrong then.
+    /// Issue although the inventory has lines of the future: the clock is right now, and was wrong
+    /// then.
     #[arg(long, global = true)]
     pub(super) clock_is_right: bool,
     /// How long to wait for another run to end.
     #[arg(long, global = true, env = "GAPURA_PKI_LOCK_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
     pub(super) lock_timeout: Duration,
-    /// Run this command for each mesh directory that changed, to bring it to where it is used; no shell. See docs/pki.md.
+    /// Run this command for each mesh directory that changed, to bring it to where it is used; no
+    /// shell. See docs/pki.md.
     #[arg(long, global = true, env = "GAPURA_PKI_PUSH", value_name = "COMMAND")]
     pub(super) push: Option<String>,
     /// Run this command for each mesh directory that changed, after it was pushed; no shell.
@@ -91,7 +94,8 @@ pub(crate) struct Global {
     pub(super) exec: Option<String>,
 }
 
-/// Runs a command that publishes, and adds to its report what it met on the way that the inventory did not know.
+/// Runs a command that publishes, and adds to its report what it met on the way that the inventory
+/// did not know.
 pub(super) fn publishing(
     pki: &Pki,
     command: impl FnOnce(&Pki) -> Result<Report, Error>,

@@ -16,8 +16,8 @@ use crate::commands::report::{Report, line};
 
 /// Make a new CA: a root, an issuing CA and their CRLs.
 ///
-/// The CA keys are kept encrypted; one of --passphrase-file, --passphrase-fd, --passphrase-command or, spelled out,
-/// --plaintext-keys says how. On a terminal the passphrase is asked for.
+/// The CA keys are kept encrypted; one of --passphrase-file, --passphrase-fd, --passphrase-command
+/// or, spelled out, --plaintext-keys says how. On a terminal the passphrase is asked for.
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki --dir ./pki init --trust-domain mylab.internal --passphrase-file ./pass

@@ -16,8 +16,8 @@ use crate::commands::report::{Report, line};
 
 /// Show what is in a file, or what a server shows.
 ///
-/// Reads certificates, requests, CRLs and keys, PEM or DER; of a private key only what its public half tells. A mesh directory is shown
-/// file by file. Exit 1 where something in it can't be read.
+/// Reads certificates, requests, CRLs and keys, PEM or DER; of a private key only what its public
+/// half tells. A mesh directory is shown file by file. Exit 1 where something in it can't be read.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki inspect /etc/gapura/edge/cert.pem

@@ -15,8 +15,9 @@ use crate::commands::report::{Report, line};
 
 /// Issue certificates for gateways and plugins and publish them as mesh directories.
 ///
-/// A gateway's certificate is good for dialling only, a plugin's for answering only. Over a mesh directory in use a new generation is
-/// published in one step. Without --out it goes to DIR/out/ROLE/NAME.
+/// A gateway's certificate is good for dialling only, a plugin's for answering only. Over a mesh
+/// directory in use a new generation is published in one step. Without --out it goes to
+/// DIR/out/ROLE/NAME.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki issue gateway edge --out /etc/gapura/edge
@@ -37,7 +38,8 @@ pub(crate) struct Arguments {
     /// A DNS name beside NAME.plugin.TRUST-DOMAIN (may be repeated).
     #[arg(long, value_name = "NAME")]
     dns: Vec<String>,
-    /// Certify the key of this signing request (PEM or DER, `-` for stdin); only its public key is used.
+    /// Certify the key of this signing request (PEM or DER, `-` for stdin); only its public key is
+    /// used.
     #[arg(long, value_name = "FILE")]
     csr: Option<PathBuf>,
     /// The mesh directory; with several names or --from, the folder of their directories.
@@ -235,7 +237,8 @@ impl Entry {
     }
 }
 
-/// The entries of a `--from` file with the line (or place in the list) of each: a JSON list, JSON lines, or lines of `ROLE NAME [OUT]`.
+/// The entries of a `--from` file with the line (or place in the list) of each: a JSON list, JSON
+/// lines, or lines of `ROLE NAME [OUT]`.
 fn entries(path: &Path) -> Result<Vec<(usize, Entry)>, Error> {
     let text = String::from_utf8(read(path)?)
         .map_err(|_| Error::Usage(format!("{}: not text", path.display())))?;

@@ -14,7 +14,8 @@ use crate::commands::report::{Report, line};
 
 /// Look for what is wrong or unwise in certificates and CRLs.
 ///
-/// E… is refused by this mesh or by OpenSSL's strict mode (exit 4), W… works and shouldn't be done (exit 3).
+/// E… is refused by this mesh or by OpenSSL's strict mode (exit 4), W… works and shouldn't be done
+/// (exit 3).
 #[derive(Args)]
 #[command(after_help = "Example:
   gapura-pki lint /etc/gapura/edge/cert.pem /etc/gapura/edge/crl.pem")]

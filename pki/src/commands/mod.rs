@@ -109,7 +109,8 @@ impl Command {
         }
     }
 
-    /// Whether it looks after the whole installation, so that its success is one of the installation's.
+    /// Whether it looks after the whole installation, so that its success is one of the
+    /// installation's.
     fn is_for_all(&self) -> bool {
         match self {
             Self::Ensure(_) => true,

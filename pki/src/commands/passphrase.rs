@@ -23,8 +23,9 @@ pub(crate) struct Arguments {
 enum What {
     /// Seal every CA key anew.
     ///
-    /// --passphrase-file, -fd and -command (and --root-passphrase-file) say the old one, the flags here the new one. No key is touched
-    /// before all of them opened. A change that was interrupted is finished by the same command; backups keep the passphrase they had.
+    /// --passphrase-file, -fd and -command (and --root-passphrase-file) say the old one, the flags
+    /// here the new one. No key is touched before all of them opened. A change that was interrupted
+    /// is finished by the same command; backups keep the passphrase they had.
     #[command(after_help = "Examples:
   gapura-pki passphrase change --passphrase-file old.pass --new-passphrase-file new.pass
   gapura-pki passphrase change --offline-root /media/usb/root --passphrase-file old.pass --new-passphrase-file new.pass")]

@@ -26,8 +26,8 @@ impl Report {
         }
     }
 
-    /// Adds what our own CA signed and the inventory did not know. A warning (3) where no restored backup accounts for it: then
-    /// another copy of the CA is at work.
+    /// Adds what our own CA signed and the inventory did not know. A warning (3) where no restored
+    /// backup accounts for it: then another copy of the CA is at work.
     pub(crate) fn add_adopted(&mut self, all: &[Adopted]) {
         for met in all {
             let sort = if met.expected {
@@ -144,7 +144,8 @@ pub(crate) fn republished_text(all: &[Republished]) -> String {
     text
 }
 
-/// 3 where a mesh directory that somebody may still read was not written: they go on with the old CRL.
+/// 3 where a mesh directory that somebody may still read was not written: they go on with the old
+/// CRL.
 pub(crate) fn republished_exit(all: &[Republished]) -> u8 {
     if all.iter().any(|done| {
         matches!(

@@ -11,8 +11,8 @@ use crate::commands::report::{Report, line, republished_exit, republished_json, 
 
 /// Revoke certificates and publish the CRL at once.
 ///
-/// With NAME every certificate of that identity which has not ended by itself. Live connections are cut as soon as gateway and sidecar
-/// have read the new CRL, within seconds.
+/// With NAME every certificate of that identity which has not ended by itself. Live connections are
+/// cut as soon as gateway and sidecar have read the new CRL, within seconds.
 #[derive(Args)]
 #[command(group = ArgGroup::new("which").required(true), after_help = "Examples:
   gapura-pki revoke plugin/billing --reason key-compromise

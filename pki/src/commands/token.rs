@@ -16,9 +16,9 @@ use crate::commands::report::Report;
 
 /// Make a join token: a host's agent gets its first certificate for it from the CA server, once.
 ///
-/// It is bound to one identity, and carries the SHA-256 of the root, which the agent checks before it shows the token to anybody. It is
-/// printed and kept nowhere: the inventory has the SHA-256 of its secret. To void one that was lost, revoke or forget the identity, or let
-/// it end.
+/// It is bound to one identity, and carries the SHA-256 of the root, which the agent checks before
+/// it shows the token to anybody. It is printed and kept nowhere: the inventory has the SHA-256 of
+/// its secret. To void one that was lost, revoke or forget the identity, or let it end.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki token plugin lab-reporting --url https://ca.mylab.internal:9443 > lab-reporting.token
@@ -34,7 +34,8 @@ pub(crate) struct Arguments {
     /// Where the CA server is, so that the agent need not be told.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Write it to this file, which its owner alone may read, in place of one that is there; else it is printed.
+    /// Write it to this file, which its owner alone may read, in place of one that is there; else
+    /// it is printed.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// A DNS name beside NAME.plugin.TRUST-DOMAIN (may be repeated).

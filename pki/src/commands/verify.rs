@@ -18,10 +18,11 @@ use serde_json::json;
 use crate::commands::global::Global;
 use crate::commands::report::{Report, line};
 
-/// Say what gateway and sidecar would say to a certificate, by the code that they run in a handshake.
+/// Say what gateway and sidecar would say to a certificate, by the code that they run in a
+/// handshake.
 ///
-/// Roots and CRLs are those of --bundle and --crl, else of the mesh directory CERT is in, else of this installation. Roots vouch for their
-/// own trust domain only. Exit 1 when it would be refused.
+/// Roots and CRLs are those of --bundle and --crl, else of the mesh directory CERT is in, else of
+/// this installation. Roots vouch for their own trust domain only. Exit 1 when it would be refused.
 #[derive(Args)]
 #[command(after_help = "Examples:
   gapura-pki verify /etc/gapura/billing/cert.pem --as server --id spiffe://mylab.internal/plugin/billing
@@ -30,7 +31,8 @@ use crate::commands::report::{Report, line};
 pub(crate) struct Arguments {
     /// The certificate with its intermediates, or a mesh directory.
     cert: PathBuf,
-    /// `client`: a gateway's, which dials; `server`: a plugin's, which answers; `authority`: a CA server's.
+    /// `client`: a gateway's, which dials; `server`: a plugin's, which answers; `authority`: a CA
+    /// server's.
     #[arg(long = "as", value_name = "SIDE")]
     side: Side,
     /// The identity the other end insists on.

@@ -1,4 +1,5 @@
-//! Making a join token: one use, bound to one identity. What the CA keeps of it is the SHA-256 of its secret.
+//! Making a join token: one use, bound to one identity. What the CA keeps of it is the SHA-256 of
+//! its secret.
 
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ impl Pki {
     /// Makes a join token for each of `requests`, or none.
     ///
     /// # Errors
-    /// A role that no host joins as, a life or a name that is not allowed; or the inventory can't be written.
+    /// A role that no host joins as, a life or a name that is not allowed; or the inventory can't
+    /// be written.
     pub fn make_joins(&self, requests: &[JoinRequest]) -> Result<Vec<JoinToken>, Error> {
         for request in requests {
             self.check_join(request)?;

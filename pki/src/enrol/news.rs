@@ -1,5 +1,5 @@
-//! What everybody has to know of the CAs, for those who ask over the network: looked for without the lock, and made anew only when it
-//! has changed.
+//! What everybody has to know of the CAs, for those who ask over the network: looked for without
+//! the lock, and made anew only when it has changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +26,8 @@ pub struct Herald {
     stamp: Option<Stamp>,
 }
 
-/// What is different when there may be news: the inventory's last line, each CRL's file, and the minute, since a CA's end is news too.
+/// What is different when there may be news: the inventory's last line, each CRL's file, and the
+/// minute, since a CA's end is news too.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     head: Option<Vec<u8>>,

@@ -1,8 +1,10 @@
-//! Answers requests for certificates, many in one change: one lock, one reading of what others wrote, one synced batch of lines.
+//! Answers requests for certificates, many in one change: one lock, one reading of what others
+//! wrote, one synced batch of lines.
 //!
-//! In: [`Ask`]s. Out: an answer to each, in their order. What is wrong with one is its own refusal; what is wrong with the CA (no lock, a
-//! full disk, an issuing CA that has ended) is everybody's. Invariant: a certificate is in the inventory, and its join token used up in
-//! the same batch of lines, before anybody gets to see it.
+//! In: [`Ask`]s. Out: an answer to each, in their order. What is wrong with one is its own refusal;
+//! what is wrong with the CA (no lock, a full disk, an issuing CA that has ended) is everybody's.
+//! Invariant: a certificate is in the inventory, and its join token used up in the same batch of
+//! lines, before anybody gets to see it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -151,8 +153,8 @@ impl Registrar {
         }
     }
 
-    /// Takes in the CRLs (PEM) that the host of `id` was given once, where the record has forgotten what they say. Out: a line for
-    /// each thing that it knows again.
+    /// Takes in the CRLs (PEM) that the host of `id` was given once, where the record has forgotten
+    /// what they say. Out: a line for each thing that it knows again.
     ///
     /// # Errors
     /// They can't be taken in at present: why.
@@ -178,7 +180,8 @@ impl Registrar {
         Ok(Ok(known.into_iter().map(told).collect()))
     }
 
-    /// The keys that are in two hands; and of the serials `unknown` those that the record knows by now.
+    /// The keys that are in two hands; and of the serials `unknown` those that the record knows by
+    /// now.
     ///
     /// # Errors
     /// The inventory can't be read.
@@ -216,7 +219,8 @@ impl Registrar {
             .as_mut()
             .map(|kept| std::mem::take(&mut kept.keys));
         let mut change = self.hold()?;
-        // Others may have revoked a key meanwhile; what was asked here and refused has claimed none.
+        // Others may have revoked a key meanwhile; what was asked here and refused has claimed
+        // none.
         let mut keys = keys
             .filter(|_| known == Some(end_of(&change.inventory)))
             .unwrap_or_else(|| KeyRules::of(change.inventory.ledger(), self.pki.dir()));

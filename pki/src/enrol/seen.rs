@@ -1,8 +1,9 @@
-//! Which roots and CRLs the host of each join token holds, as its agent says when it asks for others: `agents.json` in the state
-//! directory.
+//! Which roots and CRLs the host of each join token holds, as its agent says when it asks for
+//! others: `agents.json` in the state directory.
 //!
-//! A rotation waits by it for hosts that can't be seen from here, as it waits for mesh directories that can. It is no part of the record: a
-//! file that is lost makes a rotation wait until every agent has asked once more.
+//! A rotation waits by it for hosts that can't be seen from here, as it waits for mesh directories
+//! that can. It is no part of the record: a file that is lost makes a rotation wait until every
+//! agent has asked once more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub(crate) fn load(dir: &Path) -> Hosts {
     kept.unwrap_or_default()
 }
 
-/// Keeps it. Written without the lock, so under a name of its own until it is whole: the holder of the lock removes what
-/// others of this program seem to have left unfinished.
+/// Keeps it. Written without the lock, so under a name of its own until it is whole: the holder of
+/// the lock removes what others of this program seem to have left unfinished.
 pub(crate) fn save(dir: &Path, hosts: &Hosts) -> Result<(), Error> {
     let text = serde_json::to_vec(hosts)
         .map_err(|why| Error::Failed(format!("agents.json can't be written: {why}")))?;

@@ -1,6 +1,8 @@
-//! The tokens that hosts join by, as far as the CA knows them: which were made, and what became of each.
+//! The tokens that hosts join by, as far as the CA knows them: which were made, and what became of
+//! each.
 //!
-//! In: what the inventory says of one. Out: who may still join. Of a token's secret only its SHA-256 is known here.
+//! In: what the inventory says of one. Out: who may still join. Of a token's secret only its
+//! SHA-256 is known here.
 
 use gapura_protocol::identity::{Name, Role};
 use serde::{Deserialize, Serialize};

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::join::Join;
 use crate::timestamp::Timestamp;
 
-/// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose clock is behind still sees them.
+/// Revoked entries stay on a CRL this long after their certificate's end, so that a verifier whose
+/// clock is behind still sees them.
 const KEPT_AFTER_END: u64 = 86_400;
 
-/// And this long after the revocation, for how short a life whatever: an agent that misses one knows that it is not to be missed. A day
-/// longer than it looks for, for clocks that differ.
+/// And this long after the revocation, for how short a life whatever: an agent that misses one
+/// knows that it is not to be missed. A day longer than it looks for, for clocks that differ.
 const KEPT_AFTER_REVOCATION: u64 = NAMED_FOR.as_secs() + 86_400;
 
 /// One thing that happened.
@@ -41,22 +42,26 @@ pub enum Event {
     Issued(Leaf),
     /// A certificate was revoked.
     Revoked(Revoked),
-    /// A CRL was made; written before it leaves the program, so that its number is never used again.
+    /// A CRL was made; written before it leaves the program, so that its number is never used
+    /// again.
     Crl(Crl),
     /// The state directory was restored from a backup.
     Restored {
         /// How many lines the backup's inventory had.
         lines: u64,
     },
-    /// A leaf of ours was met that no line knew: a backup older than it was restored, or another copy of this CA is at work.
+    /// A leaf of ours was met that no line knew: a backup older than it was restored, or another
+    /// copy of this CA is at work.
     LeafAdopted(Leaf),
     /// A serial on a CRL of ours was met that no line knew as revoked.
     RevocationAdopted(Revoked),
     /// A CRL of ours was met with a number above the last one; numbers go on above it.
     CrlAdopted(Crl),
-    /// An identity (in one mesh directory, or wherever it was) is gone for good; nobody waits for it any more.
+    /// An identity (in one mesh directory, or wherever it was) is gone for good; nobody waits for
+    /// it any more.
     Forgotten(Forgotten),
-    /// An operator insisted that the clock is right although lines before this one were written later.
+    /// An operator insisted that the clock is right although lines before this one were written
+    /// later.
     ClockIsRight {
         /// How many seconds the last line lay in the future.
         ahead: u64,
@@ -156,12 +161,14 @@ pub struct Leaf {
     pub dns: Vec<String>,
     /// SHA-256 of its public key.
     pub key: String,
-    /// The public key itself (base64 of the SPKI) where a CSR brought it, because `renew` can't make another.
+    /// The public key itself (base64 of the SPKI) where a CSR brought it, because `renew` can't
+    /// make another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csr_key: Option<String>,
     /// SHA-256 of its certificate.
     pub fingerprint: String,
-    /// The mesh directory it was published in; of a leaf that a host got over the network, `join:ID` of the token it joined by.
+    /// The mesh directory it was published in; of a leaf that a host got over the network,
+    /// `join:ID` of the token it joined by.
     pub out: PathBuf,
     /// The serial of the leaf that the host renewed it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,7 +189,8 @@ pub struct Revoked {
     pub reason: Reason,
     /// The end of the certificate's life, after which the entry may go.
     pub not_after: Timestamp,
-    /// SHA-256 of its public key, where no other line has it: of a certificate that the inventory had lost.
+    /// SHA-256 of its public key, where no other line has it: of a certificate that the inventory
+    /// had lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -236,7 +244,8 @@ pub struct Crl {
 }
 
 impl Leaf {
-    /// Where the leaves of the host that joined by the token `id` are, in place of a mesh directory.
+    /// Where the leaves of the host that joined by the token `id` are, in place of a mesh
+    /// directory.
     #[must_use]
     pub fn place_of_join(id: &str) -> PathBuf {
         PathBuf::from(format!("join:{id}"))

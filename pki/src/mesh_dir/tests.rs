@@ -281,7 +281,8 @@ fn a_link_on_the_way_is_followed_only_where_root_put_it() {
     assert!(current(&inner.join("lab")).is_err());
 }
 
-/// The owner waits for the moment before root gives the new files away, and exchanges the folder they are in.
+/// The owner waits for the moment before root gives the new files away, and exchanges the folder
+/// they are in.
 #[test]
 fn an_exchanged_folder_gets_its_owner_nothing() {
     if !is_root() {

@@ -1,7 +1,8 @@
 //! All steps of a rotation at once: everybody is moved, whoever is cut off for a moment.
 //!
-//! In: what is to be replaced, and whether its key is in other hands. Out: what was done. Where the key is in other hands its issuer is
-//! listed as revoked, or its root dropped, before the first leaf under the new one is used.
+//! In: what is to be replaced, and whether its key is in other hands. Out: what was done. Where the
+//! key is in other hands its issuer is listed as revoked, or its root dropped, before the first
+//! leaf under the new one is used.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,8 @@ impl Pki {
         request: &RotateRequest,
     ) -> Result<Rotated, Error> {
         let mut done = Rotated::default();
-        // A root that has ended takes its issuers with it, so replacing the issuer alone would mend nothing; `make` says so.
+        // A root that has ended takes its issuers with it, so replacing the issuer alone would mend
+        // nothing; `make` says so.
         let waiting = prepared(change.inventory.ledger(), request.kind)
             .into_iter()
             .cloned()
@@ -79,7 +81,8 @@ impl Pki {
         Ok(done)
     }
 
-    /// The root that has to list a tainted issuer; a tainted root is dropped from `ca.pem` instead, which takes no signature.
+    /// The root that has to list a tainted issuer; a tainted root is dropped from `ca.pem` instead,
+    /// which takes no signature.
     fn root_of_the_tainted(
         &self,
         ledger: &Ledger,
@@ -92,7 +95,8 @@ impl Pki {
         root.map(|root| self.signer(root)).transpose()
     }
 
-    /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be written stops no other.
+    /// Issues every leaf in use once more, as far as its directory can be seen; one that can't be
+    /// written stops no other.
     fn reissue(
         &self,
         change: &mut Change,

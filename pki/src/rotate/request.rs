@@ -31,7 +31,8 @@ pub struct RotateRequest {
     pub step: Option<Step>,
     /// All steps at once, whoever is cut off for a moment; works when everything has ended.
     pub emergency: bool,
-    /// With an emergency: the old CA's key is in other hands, so nothing under it may be let through any more.
+    /// With an emergency: the old CA's key is in other hands, so nothing under it may be let
+    /// through any more.
     pub taint: bool,
     /// Mesh directories that can't be seen from here have been seen to by hand.
     pub distributed: bool,

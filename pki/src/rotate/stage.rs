@@ -1,4 +1,5 @@
-//! How far a rotation has come, as the ledger tells it: what is prepared, what drains, who still depends on it, which step is next.
+//! How far a rotation has come, as the ledger tells it: what is prepared, what drains, who still
+//! depends on it, which step is next.
 //!
 //! Pure functions over the ledger; nothing here signs or writes.
 
@@ -28,7 +29,8 @@ pub(crate) fn dependents<'a>(ledger: &'a Ledger, ids: &[String], now: Timestamp)
         .collect()
 }
 
-/// The prepared authorities that one activation of `kind` lets in: a root with its issuer, or an issuer of the active root.
+/// The prepared authorities that one activation of `kind` lets in: a root with its issuer, or an
+/// issuer of the active root.
 pub(crate) fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
     let is_root_ready = |id: Option<&str>| {
         id.and_then(|id| ledger.authority(id))
@@ -62,7 +64,8 @@ pub(crate) fn prepared(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> 
     }
 }
 
-/// What one retirement of `kind` is done with: a draining root with all its issuers, or the draining issuers of roots that stay.
+/// What one retirement of `kind` is done with: a draining root with all its issuers, or the
+/// draining issuers of roots that stay.
 pub(super) fn draining(ledger: &Ledger, kind: AuthorityKind) -> Vec<&Authority> {
     let is = |authority: &Authority, state| authority.state == state;
     let root_drains = |id: &str| {

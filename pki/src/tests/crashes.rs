@@ -1,5 +1,5 @@
-//! Every command dies, and meets a full disk, at every single step it does on the disk; the next daily run, and the same command once
-//! more, each leave nothing to be mended.
+//! Every command dies, and meets a full disk, at every single step it does on the disk; the next
+//! daily run, and the same command once more, each leave nothing to be mended.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::{Pki, Reason, RenewRequest, RevokeRequest, RotateRequest, Step};
 
 type Run = fn(&Bench) -> Result<(), Error>;
 
-/// Lets `run` fail at every step, and looks at what is left each time: after the daily run, and after `run` once more.
+/// Lets `run` fail at every step, and looks at what is left each time: after the daily run, and
+/// after `run` once more.
 fn at_every_step(bench: &Bench, run: Run, again: Option<Run>) {
     bench.save();
     for fault in [Fault::Dies, Fault::Full] {
@@ -48,7 +49,8 @@ fn at_every_step(bench: &Bench, run: Run, again: Option<Run>) {
     }
 }
 
-/// Lets `run` die at every step, or meet a full disk; done once more, it finishes by itself, and `wanted` holds.
+/// Lets `run` die at every step, or meet a full disk; done once more, it finishes by itself, and
+/// `wanted` holds.
 fn finishes_by_itself(
     bench: &Bench,
     run: impl Fn(&Bench) -> Result<(), Error>,

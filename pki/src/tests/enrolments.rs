@@ -1,4 +1,5 @@
-//! Leaves over the network: many in one change, and what a death or a full disk in the middle of one leaves behind.
+//! Leaves over the network: many in one change, and what a death or a full disk in the middle of
+//! one leaves behind.
 
 use std::time::Duration;
 
@@ -176,8 +177,8 @@ fn two_keys_for_one_leaf_are_a_copy_and_one_key_twice_is_not() {
     assert_eq!(copied[0].serials.len(), 3);
 }
 
-/// At whatever step the program dies or the disk is full: a leaf that left is in the inventory with its token used up, or neither is,
-/// and the same host gets its certificate by asking once more.
+/// At whatever step the program dies or the disk is full: a leaf that left is in the inventory with
+/// its token used up, or neither is, and the same host gets its certificate by asking once more.
 #[test]
 fn a_death_or_a_full_disk_at_any_step_loses_nothing() {
     for fault in [Fault::Dies, Fault::Full] {

@@ -11,7 +11,8 @@ use crate::disk::Operation;
 pub(crate) enum Fault {
     /// Never.
     None,
-    /// Nothing is done from this step on, as if the program had been killed; not even what tidies up.
+    /// Nothing is done from this step on, as if the program had been killed; not even what tidies
+    /// up.
     Dies,
     /// From this step on nothing can be made or written; names still go and change.
     Full,

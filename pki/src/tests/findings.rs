@@ -1,4 +1,5 @@
-//! What `check` must find, and what it must not cry out about; and directories that are not as they should be, mended by the daily run.
+//! What `check` must find, and what it must not cry out about; and directories that are not as they
+//! should be, mended by the daily run.
 
 use std::fs;
 use std::path::Path;

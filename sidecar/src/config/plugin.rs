@@ -1,15 +1,17 @@
 //! Where the plugin is: on loopback or a unix socket, unless somebody insists.
 //!
-//! In: the text of `--plugin`. Out: a `forward::Address`. Whoever can speak to the plugin directly can say anything in the
-//! headers it trusts; so an address beyond this machine is refused. Whether others could put another socket in the place of the
-//! plugin's is looked at where the sidecar starts.
+//! In: the text of `--plugin`. Out: a `forward::Address`. Whoever can speak to the plugin directly
+//! can say anything in the headers it trusts; so an address beyond this machine is refused. Whether
+//! others could put another socket in the place of the plugin's is looked at where the sidecar
+//! starts.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::forward::{Address, Tcp};
 
-/// Takes `http://HOST:PORT`, `h2c://HOST:PORT` or `unix:PATH`; `anywhere` lets the host be another machine.
+/// Takes `http://HOST:PORT`, `h2c://HOST:PORT` or `unix:PATH`; `anywhere` lets the host be another
+/// machine.
 pub(super) fn parse(text: &str, anywhere: bool) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);

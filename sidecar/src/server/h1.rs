@@ -31,7 +31,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         tunnel: RefCell::default(),
     };
     let whole = async {
-        // Each answer says that we go as soon as we do; an idle connection closes soon after the listener.
+        // Each answer says that we go as soon as we do; an idle connection closes soon after the
+        // listener.
         let stop = told_to_go(&guard, worker.idle_ends());
         let settings = Settings::hop();
         let served = serve_http1(

@@ -1,5 +1,5 @@
-//! HTTP/2 on the hop: all requests of one worker of the gateway over one connection. A gateway that takes a request back takes it
-//! from the plugin too.
+//! HTTP/2 on the hop: all requests of one worker of the gateway over one connection. A gateway that
+//! takes a request back takes it from the plugin too.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,8 +24,8 @@ pub(super) async fn serve(pipeline: &Rc<Pipeline>, proven: Proven, place: &Arc<P
         ..
     } = proven;
     let worker = &pipeline.worker;
-    // A connection that was there is told to go elsewhere at once. One that comes during the delay is served until the listener
-    // closes: told at once, it would carry nothing.
+    // A connection that was there is told to go elsewhere at once. One that comes during the delay
+    // is served until the listener closes: told at once, it would carry nothing.
     let goes_at = if worker.spec.stopping.phase() == Phase::Run {
         Phase::Draining
     } else {

@@ -1,7 +1,8 @@
-//! What both versions of HTTP on the hop ask: the pipeline, for one connection whose peer is proven.
+//! What both versions of HTTP on the hop ask: the pipeline, for one connection whose peer is
+//! proven.
 //!
-//! In: requests and refused heads. Out: answers, of which the last says that it is; and, behind a 101, the
-//! tunnel, which waits here until the connection has told that it switched.
+//! In: requests and refused heads. Out: answers, of which the last says that it is; and, behind a
+//! 101, the tunnel, which waits here until the connection has told that it switched.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -80,7 +81,8 @@ impl Hop {
     }
 }
 
-/// Ready when a connection is to take no further request: the trust in force says so, or the program's end, `going`.
+/// Ready when a connection is to take no further request: the trust in force says so, or the
+/// program's end, `going`.
 pub(super) async fn told_to_go(guard: &LiveGuard, going: impl Future<Output = ()>) {
     let mut verdict = guard.verdict();
     let retired = pin!(async {

@@ -1,4 +1,5 @@
-//! A list of the revoked is read whole or not at all, the same each time, and never when its end is missing.
+//! A list of the revoked is read whole or not at all, the same each time, and never when its end is
+//! missing.
 
 use gapura_certificates::crl::Crl;
 use gapura_files::pem;

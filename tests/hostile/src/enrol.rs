@@ -1,5 +1,5 @@
-//! What CA server and agent send each other: a message of certificates that is read is written back the same, a token and a claim prove
-//! what they proved before, and nothing of a secret is printed.
+//! What CA server and agent send each other: a message of certificates that is read is written back
+//! the same, a token and a claim prove what they proved before, and nothing of a secret is printed.
 
 use gapura_enrol::authorization::Claim;
 use gapura_enrol::news::TrustNews;

@@ -1,4 +1,5 @@
-//! After a client's headers have been scrubbed, no name is left that anybody could read as one of ours.
+//! After a client's headers have been scrubbed, no name is left that anybody could read as one of
+//! ours.
 
 use gapura_protocol::headers::{
     hop_context, is_reserved, pass_client_request, scrub_hop_request, scrub_request_trailers,

@@ -1,5 +1,5 @@
-//! Frames of a client, whatever they are, are taken by the whole of our HTTP/2 server: it answers, refuses or ends, writes whole frames
-//! alone, and holds nothing once it has ended.
+//! Frames of a client, whatever they are, are taken by the whole of our HTTP/2 server: it answers,
+//! refuses or ends, writes whole frames alone, and holds nothing once it has ended.
 
 use std::future::pending;
 use std::rc::Rc;

@@ -1,7 +1,8 @@
-//! Whatever stands in a key set: it is taken or refused with a sentence, and what it published signs nothing.
+//! Whatever stands in a key set: it is taken or refused with a sentence, and what it published
+//! signs nothing.
 //!
-//! A set is public: everybody knows its text. So no token that anybody can make of it may pass: unsigned, or signed by HMAC with the set
-//! or one of its values as the secret.
+//! A set is public: everybody knows its text. So no token that anybody can make of it may pass:
+//! unsigned, or signed by HMAC with the set or one of its values as the secret.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,9 @@
-//! What every parser of hostile input must hold, whatever the bytes: one module a parser, one `check` each.
+//! What every parser of hostile input must hold, whatever the bytes: one module a parser, one
+//! `check` each.
 //!
-//! `fuzz/` runs each by the million under libFuzzer; `tests/it/corpora.rs` replays what `fuzz/seeds` keeps, as plain tests.
-//! A `check` panics when its sentence does not hold. Nothing here is part of a program.
+//! `fuzz/` runs each by the million under libFuzzer; `tests/it/corpora.rs` replays what
+//! `fuzz/seeds` keeps, as plain tests. A `check` panics when its sentence does not hold. Nothing
+//! here is part of a program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // that is how a sentence fails
 
 pub mod crl;

@@ -1,6 +1,8 @@
-//! Whatever stands in a mesh directory: a set fits or is refused with a sentence, and one that fits is what it says it is.
+//! Whatever stands in a mesh directory: a set fits or is refused with a sentence, and one that fits
+//! is what it says it is.
 //!
-//! The input is `cert.pem`, `key.pem`, `ca.pem` and `crl.pem`, parted by NUL; the last may be missing.
+//! The input is `cert.pem`, `key.pem`, `ca.pem` and `crl.pem`, parted by NUL; the last may be
+//! missing.
 
 use std::path::Path;
 

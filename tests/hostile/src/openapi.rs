@@ -1,7 +1,8 @@
-//! Whatever a plugin serves as its contract: it is left out with a sentence, or what is made of it is a contract again.
+//! Whatever a plugin serves as its contract: it is left out with a sentence, or what is made of it
+//! is a contract again.
 //!
-//! What is merged of it is read by the same rules, so that each reference in it leads somewhere; what is internal is nowhere in it;
-//! and a contract breaks nothing of itself.
+//! What is merged of it is read by the same rules, so that each reference in it leads somewhere;
+//! what is internal is nowhere in it; and a contract breaks nothing of itself.
 
 use gapura_openapi::{About, Document, Door, Part, Seen, Site, compare, merge};
 

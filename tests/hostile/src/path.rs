@@ -1,4 +1,5 @@
-//! A path that is accepted has one form, and nothing in it that another reader could take for something else.
+//! A path that is accepted has one form, and nothing in it that another reader could take for
+//! something else.
 
 use gapura_protocol::path::{CanonicalPath, is_canonical};
 

@@ -1,4 +1,5 @@
-//! Whatever stands in a plugin's file: it is taken or refused with its place, and a neighbour is never harmed.
+//! Whatever stands in a plugin's file: it is taken or refused with its place, and a neighbour is
+//! never harmed.
 
 use gapura_gateway::hostile::{Folder, Signed};
 

@@ -1,6 +1,8 @@
-//! Whatever rules a file has: they load or are refused by name, and where some stand, whoever matches none is refused.
+//! Whatever rules a file has: they load or are refused by name, and where some stand, whoever
+//! matches none is refused.
 //!
-//! The input is a method and a path on the first line, and the rules (the value of `allow`) behind it.
+//! The input is a method and a path on the first line, and the rules (the value of `allow`) behind
+//! it.
 
 use gapura_gateway::hostile::{Folder, Signed};
 use gapura_protocol::path::CanonicalPath;
@@ -27,7 +29,8 @@ pub fn check(bytes: &[u8]) {
     let folder = Folder::read(None, "test.internal", Signed::Never, &files).expect("a good domain");
     let path = path.as_str();
     for somebody in [false, true] {
-        // What follows the rules may close the object and go on with other fields: then there are perhaps none.
+        // What follows the rules may close the object and go on with other fields: then there are
+        // perhaps none.
         let Some(ruled) = folder.rules(somebody, &method, path) else {
             return;
         };

@@ -8,7 +8,8 @@ use crate::{
 /// Panics when what a parser promises does not hold for an input.
 pub type Check = fn(&[u8]);
 
-/// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must hold.
+/// A parser's name, as its folder in `fuzz/seeds` and its target have it, and what its input must
+/// hold.
 pub const TARGETS: [(&str, Check); 16] = [
     ("crl", crl::check),
     ("enrol", enrol::check),

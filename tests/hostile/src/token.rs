@@ -1,7 +1,8 @@
-//! Whatever a token says, signed or not: nothing stumbles, nothing unsigned passes, and what passes has the form it promises.
+//! Whatever a token says, signed or not: nothing stumbles, nothing unsigned passes, and what passes
+//! has the form it promises.
 //!
-//! The input is a header and claims, parted by a NUL; they are signed here, so that the claims are reached at all. The first byte
-//! says whether the signature is left whole.
+//! The input is a header and claims, parted by a NUL; they are signed here, so that the claims are
+//! reached at all. The first byte says whether the signature is left whole.
 
 use aws_lc_rs::hmac;
 use base64::Engine;

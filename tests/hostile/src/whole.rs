@@ -1,8 +1,10 @@
-//! Whatever a client sends, through both programs: what reaches the plugin is the token's caller and nobody else, on a path of one form,
-//! and never more requests than were written; and neither program stumbles.
+//! Whatever a client sends, through both programs: what reaches the plugin is the token's caller
+//! and nobody else, on a path of one form, and never more requests than were written; and neither
+//! program stumbles.
 //!
-//! The input is what a client writes on one connection; `TOKEN` in it is a good token. Gateway, sidecar and plugin run in this process,
-//! started anew after some thousand inputs, because the plugin forgets nothing.
+//! The input is what a client writes on one connection; `TOKEN` in it is a good token. Gateway,
+//! sidecar and plugin run in this process, started anew after some thousand inputs, because the
+//! plugin forgets nothing.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -130,7 +132,8 @@ pub fn check(bytes: &[u8]) {
         "a panic was caught"
     );
     whole.inputs += 1;
-    // Each request takes a line that names its version. What an earlier input left behind may arrive late, so that sums are compared.
+    // Each request takes a line that names its version. What an earlier input left behind may
+    // arrive late, so that sums are compared.
     whole.written += sent
         .windows(7)
         .filter(|window| *window == b"HTTP/1.")

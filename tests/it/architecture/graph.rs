@@ -1,8 +1,9 @@
 //! Which source file names which other, across all crates, and the circles among them.
 //!
-//! In: the text of every file of a package. Out: an edge for each path that leads into another file, in a `use` or inline. A `pub use`
-//! is a signpost and no knowledge: who follows it is led to the file behind it, and the file that holds it knows that one only if it
-//! uses the name itself. Knows no compiler: macros are text, and a file that is a test is not in the graph.
+//! In: the text of every file of a package. Out: an edge for each path that leads into another
+//! file, in a `use` or inline. A `pub use` is a signpost and no knowledge: who follows it is led to
+//! the file behind it, and the file that holds it knows that one only if it uses the name itself.
+//! Knows no compiler: macros are text, and a file that is a test is not in the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! The first certificate: for a join token, once, within its hour, for its identity and for a key that stays on the host.
+//! The first certificate: for a join token, once, within its hour, for its identity and for a key
+//! that stays on the host.
 
 use std::collections::BTreeSet;
 
@@ -271,7 +272,8 @@ fn a_request_for_more_than_a_leaf_of_its_own_name_is_refused_and_uses_up_nothing
     std::fs::write(host.path("large.csr"), "A".repeat(1 << 20)).unwrap();
     let (code, why) = host.enrol(&ca, &token, "large").refused(413);
     assert!(code == "body_too_large" && why.contains("64 KiB"), "{why}");
-    // One that asks for what the inventory gives anyway is taken, in one line of base64 as well as in many.
+    // One that asks for what the inventory gives anyway is taken, in one line of base64 as well as
+    // in many.
     host.request(
         "good",
         &[

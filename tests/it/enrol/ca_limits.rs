@@ -146,7 +146,8 @@ fn cpu(program: &Program) -> f64 {
     ticks / 100.0
 }
 
-/// In a build for release: `cargo test --release -p gapura-tests -- --ignored ca_limits --nocapture`.
+/// In a build for release: `cargo test --release -p gapura-tests -- --ignored ca_limits
+/// --nocapture`.
 #[test]
 #[ignore = "a fleet of a thousand, for its figures; the rest of the suite need not wait for it"]
 fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
@@ -167,7 +168,8 @@ fn a_thousand_renew_within_a_minute_and_wait_for_news_in_forty_mebibytes() {
         let mut tasks = tokio::task::JoinSet::<bool>::new();
         let mut failed = 0;
         for (at, agent) in agents.iter().enumerate() {
-            // One thread plays all of them: more than so many at once would wait for it, and not for the server.
+            // One thread plays all of them: more than so many at once would wait for it, and not
+            // for the server.
             if at >= 64
                 && let Some(done) = tasks.join_next().await
             {

@@ -1,4 +1,5 @@
-//! The next certificate: over mutual TLS, for the one that is presented, and by the inventory's word alone.
+//! The next certificate: over mutual TLS, for the one that is presented, and by the inventory's
+//! word alone.
 
 use super::host::{Host, alarms, metric};
 

@@ -1,4 +1,5 @@
-//! Each role's key is good for its own work: a plugin's makes no CA server, and a CA server's opens nothing on the hop.
+//! Each role's key is good for its own work: a plugin's makes no CA server, and a CA server's opens
+//! nothing on the hop.
 
 use gapura_tests::program::Invocation;
 
@@ -13,7 +14,8 @@ fn a_plugins_certificate_makes_no_ca_server() {
         .invocation()
         .flag("--mesh-dir", host.path("stolen"))
         .run("gapura-ca");
-    // The flag given last counts for nothing here: clap refuses to hear it twice, and either is exit 2.
+    // The flag given last counts for nothing here: clap refuses to hear it twice, and either is
+    // exit 2.
     assert_eq!(ended.code, Some(2));
     let ended = Invocation::new()
         .flag("--dir", host.path("pki"))

@@ -133,13 +133,15 @@ fn a_crash_anywhere_between_key_answer_and_publishing_loses_nothing() {
             .arg("--once")
             .run("gapura-agent")
     };
-    // The answer is lost: a folder stands where the mesh directory is to be, so that nothing can be published.
+    // The answer is lost: a folder stands where the mesh directory is to be, so that nothing can be
+    // published.
     fs::write(installation.path("echo"), "in the way").unwrap();
     let failed = once();
     assert_ne!(failed.code, Some(0), "{}", failed.stdout);
     fs::remove_file(installation.path("echo")).unwrap();
     let key = fs::read(installation.path("echo.state/pending-key.pem"));
-    // Even what was kept of the answer is gone: the same key gets the same certificate for the same token.
+    // Even what was kept of the answer is gone: the same key gets the same certificate for the same
+    // token.
     let _ = fs::remove_file(installation.path("echo.state/pending-cert.pem"));
     let done = once();
     assert_eq!(done.code, Some(0), "{}", done.stderr);

@@ -95,7 +95,8 @@ impl Host {
         }
     }
 
-    /// A new key in `NAME.key` and a request by it in `NAME.csr` (base64), with these words of `openssl req`.
+    /// A new key in `NAME.key` and a request by it in `NAME.csr` (base64), with these words of
+    /// `openssl req`.
     pub(super) fn request(&self, name: &str, words: &[&str]) {
         let (key, csr) = (
             self.text(&format!("{name}.key")),
@@ -120,7 +121,8 @@ impl Host {
         std::fs::write(&csr, gapura_enrol::payload::encode(&der)).unwrap();
     }
 
-    /// Asks the server behind `ca`, which has to prove itself by its DNS name, with these words of curl.
+    /// Asks the server behind `ca`, which has to prove itself by its DNS name, with these words of
+    /// curl.
     pub(super) fn curl(&self, ca: &Program, path: &str, words: &[&str]) -> Answer {
         Answer::of(self.curling(ca, path, words))
     }
@@ -169,7 +171,8 @@ impl Host {
         self.curl(ca, "/.well-known/est/simplereenroll", &words)
     }
 
-    /// Joins as `plugin/NAME` with a new key: the certificate is in `NAME.pem`, the key in `NAME.key`.
+    /// Joins as `plugin/NAME` with a new key: the certificate is in `NAME.pem`, the key in
+    /// `NAME.key`.
     pub(super) fn join(&self, ca: &Program, name: &str) {
         let token = self.token(&["plugin", name]);
         self.request(name, &[]);

@@ -1,5 +1,5 @@
-//! Whoever answers at the CA server's address: TLS by any mesh directory, the public certificates of the CAs to whoever asks, and a
-//! note of every request.
+//! Whoever answers at the CA server's address: TLS by any mesh directory, the public certificates
+//! of the CAs to whoever asks, and a note of every request.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -18,7 +18,8 @@ pub(super) struct Impostor {
 }
 
 impl Impostor {
-    /// Answers at `address` with the certificate in `mesh_dir`; `cas` is a PEM file of what it shows as the CAs.
+    /// Answers at `address` with the certificate in `mesh_dir`; `cas` is a PEM file of what it
+    /// shows as the CAs.
     pub(super) fn start(mesh_dir: &Path, cas: &Path, address: &str) -> Self {
         let chain: Vec<CertificateDer<'static>> =
             CertificateDer::pem_file_iter(mesh_dir.join("cert.pem"))

@@ -1,5 +1,5 @@
-//! Certificates that reach hosts by themselves: the built `gapura-ca` and `gapura-agent`, beside the gateway and sidecar that live on
-//! what they write.
+//! Certificates that reach hosts by themselves: the built `gapura-ca` and `gapura-agent`, beside
+//! the gateway and sidecar that live on what they write.
 
 mod ca_joins; // the first certificate, for a join token
 mod ca_limits; // what it holds, and how fast it is
@@ -165,8 +165,8 @@ fn serial(installation: &Installation, name: &str) -> String {
     seen["items"][0]["serial"].as_str().unwrap().to_owned()
 }
 
-/// Asks the CA server to renew, as whoever has the key in `mesh_dir` would, for the identity `id`. Out: the status, 0 where the
-/// handshake failed, and what was said.
+/// Asks the CA server to renew, as whoever has the key in `mesh_dir` would, for the identity `id`.
+/// Out: the status, 0 where the handshake failed, and what was said.
 pub(crate) fn reenrol(installation: &Installation, mesh_dir: &Path, id: &str) -> (u16, String) {
     let request = installation.path("thief.req");
     let made = Command::new("sh")

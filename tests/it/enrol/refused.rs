@@ -1,4 +1,5 @@
-//! What goes wrong, and what is said about it: one clear sentence each, and what is there stays in force.
+//! What goes wrong, and what is said about it: one clear sentence each, and what is there stays in
+//! force.
 
 use std::fs;
 use std::path::PathBuf;
@@ -201,7 +202,8 @@ fn agent_hears_as_nobody(agent: &Program) {
     assert_eq!(alarm(agent, "news"), None);
 }
 
-/// An agent that holds a revocation, beside a CA whose host was put back to a snapshot of before it.
+/// An agent that holds a revocation, beside a CA whose host was put back to a snapshot of before
+/// it.
 fn put_back() -> (Installation, Program, String) {
     let mut installation = Installation::start("24h");
     let agent = installation.joined("plugin", "echo");

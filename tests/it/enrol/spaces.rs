@@ -1,5 +1,5 @@
-//! Hosts apart: network namespaces on one bridge, the CA server in one, the gateway and the plugin's sidecar each in its own, every
-//! file of a host written by its agent alone.
+//! Hosts apart: network namespaces on one bridge, the CA server in one, the gateway and the
+//! plugin's sidecar each in its own, every file of a host written by its agent alone.
 
 use std::path::Path;
 use std::process::Command;
@@ -124,7 +124,8 @@ fn a_revocation_reaches_another_host_and_cuts_within_seconds() {
         .flag("--audience", "x");
     let mut gateway = spaces.on("gate", gateway).start("gapura-gateway");
     gateway.wait_until_started();
-    // From inside the gateway's host: a request that gets as far as the sidecar holds a connection open.
+    // From inside the gateway's host: a request that gets as far as the sidecar holds a connection
+    // open.
     let ask = || {
         let done = Command::new("ip")
             .args([

@@ -1,4 +1,5 @@
-//! What a stolen key of a plugin is good for: not to be the CA, not to become another, and nothing once it is revoked.
+//! What a stolen key of a plugin is good for: not to be the CA, not to become another, and nothing
+//! once it is revoked.
 
 use gapura_tests::within;
 
@@ -19,7 +20,8 @@ fn it_cannot_pose_as_the_ca_server() {
     let token = installation.token("plugin", "other", &[]);
     let address = installation.address.to_string();
     drop(installation.ca.take());
-    // It answers at the CA server's address, by a certificate of the same authority, and shows the true root.
+    // It answers at the CA server's address, by a certificate of the same authority, and shows the
+    // true root.
     let roots = installation.path("thief").join("ca.pem");
     let impostor = Impostor::start(&installation.path("thief"), &roots, &address);
     let line = agent.wait_for_line("the refusal", |line| {

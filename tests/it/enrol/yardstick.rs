@@ -1,4 +1,5 @@
-//! What a renewal can't do without, measured by itself: a handshake of rustls in which both ends prove themselves, and a signature.
+//! What a renewal can't do without, measured by itself: a handshake of rustls in which both ends
+//! prove themselves, and a signature.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use super::host::Host;
 
 const TIMES: u32 = 500;
 
-/// What the answering end of a handshake takes of a processor, with the certificate of `ca-1` there and a gateway's at the other end.
-/// The time of the other end is not in it.
+/// What the answering end of a handshake takes of a processor, with the certificate of `ca-1` there
+/// and a gateway's at the other end. The time of the other end is not in it.
 pub(super) fn handshake(host: &Host, roots: &Arc<RootCertStore>) -> Duration {
     // A gateway's, since rustls by itself takes none of a plugin's to dial with.
     host.pki(&["issue", "gateway", "edge", "--out", &host.text("edge")]);

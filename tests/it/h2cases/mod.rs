@@ -1,8 +1,9 @@
-//! The cases of h2spec, by its numbers, tried at the gateway by frames of our own: what a server of HTTP/2 does with frames and header
-//! blocks, good and bad. RFC 7540's numbers are kept, since h2spec's cases have them.
+//! The cases of h2spec, by its numbers, tried at the gateway by frames of our own: what a server of
+//! HTTP/2 does with frames and header blocks, good and bad. RFC 7540's numbers are kept, since
+//! h2spec's cases have them.
 //!
-//! h2spec passes a case too when the connection is merely closed; here the code is held to what the case names, and where ours is
-//! another one the case says why.
+//! h2spec passes a case too when the connection is merely closed; here the code is held to what the
+//! case names, and where ours is another one the case says why.
 
 mod cases;
 
@@ -93,7 +94,8 @@ fn each_case_of_h2spec_ends_as_it_should() {
 
 #[test]
 fn an_update_of_the_window_is_answered_by_exactly_as_many_bytes() {
-    // The twin of the cases about windows: nothing more than was allowed comes, for as long as one looks.
+    // The twin of the cases about windows: nothing more than was allowed comes, for as long as one
+    // looks.
     let mesh = TestMesh::new().start();
     let token = mesh.signer.token_of("7", "42");
     let mut frames = connection(&mesh, true);

@@ -1,6 +1,8 @@
-//! Certificates and CRLs down to the byte: each field can be set, also to what no library would write.
+//! Certificates and CRLs down to the byte: each field can be set, also to what no library would
+//! write.
 //!
-//! A mint for judging the judge, so made with no code of the product, nor of the library the product mints with.
+//! A mint for judging the judge, so made with no code of the product, nor of the library the
+//! product mints with.
 
 use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,8 +1,10 @@
-//! The judgement on certificates: the families of the public suites (NIST PKITS, x509-limbo, BetterTLS) as rows of our own with SPIFFE
-//! identities, each asked of `gapura-pki verify`, of a program's start, and of a real handshake.
+//! The judgement on certificates: the families of the public suites (NIST PKITS, x509-limbo,
+//! BetterTLS) as rows of our own with SPIFFE identities, each asked of `gapura-pki verify`, of a
+//! program's start, and of a real handshake.
 //!
-//! A row changes one thing of a good chain, root → issuing CA → leaf with a CRL of each, and says what becomes of it and by which
-//! words. The three must agree, but for what a start forgives: dates heal, and a revoked program stays up and says so.
+//! A row changes one thing of a good chain, root → issuing CA → leaf with a CRL of each, and says
+//! what becomes of it and by which words. The three must agree, but for what a start forgives:
+//! dates heal, and a revoked program stays up and says so.
 
 mod mint;
 mod rows;
@@ -51,7 +53,8 @@ enum Want {
     Refused(&'static str, &'static str),
     /// The same, and no program starts with it, though only a date is wrong.
     RefusedAtStart(&'static str, &'static str),
-    /// No program takes the lists, as words of its sentence say; `verify`, which is asked about one certificate, passes them over.
+    /// No program takes the lists, as words of its sentence say; `verify`, which is asked about one
+    /// certificate, passes them over.
     OnlyVerified(&'static str),
     /// Nobody could judge by the row's roots and lists: words of the sentence.
     NoSet(&'static str),
@@ -143,7 +146,8 @@ impl Case {
         (self.leaf.issuer, self.leaf.by) = (name("root"), K::Root);
     }
 
-    /// So many CAs between root and leaf, named `ca0` (the leaf's issuer) and on; without CRLs of theirs but the first.
+    /// So many CAs between root and leaf, named `ca0` (the leaf's issuer) and on; without CRLs of
+    /// theirs but the first.
     fn deep(&mut self, levels: usize) {
         let named = |at: usize| {
             if at == levels {
@@ -286,7 +290,8 @@ fn started(case: &Case, roots: &[Der], crls: &[Der]) -> Option<String> {
     .map(|fault| fault.to_string())
 }
 
-/// What the other end of a handshake says, with the metric's label; no label where it could not even start.
+/// What the other end of a handshake says, with the metric's label; no label where it could not
+/// even start.
 fn shaken(case: &Case, roots: &[Der], crls: &[Der]) -> Option<(&'static str, String)> {
     let dir = tempfile::tempdir().unwrap();
     let now = case.now;
@@ -309,7 +314,8 @@ fn shaken(case: &Case, roots: &[Der], crls: &[Der]) -> Option<(&'static str, Str
     (home.from, home.to) = (own.from, own.to);
     let roots = [&[home.der()], roots].concat();
     let crls = [&[home_list.der()], crls].concat();
-    // As where one authority issued both: its issuing CAs stand behind our own leaf, so that their lists are understood.
+    // As where one authority issued both: its issuing CAs stand behind our own leaf, so that their
+    // lists are understood.
     let cas = case.cas.iter().map(Cert::der);
     let cas = cas.filter(|der| Issuer::from_der(&der.as_slice().into()).is_some());
     let chain: Vec<Der> = std::iter::once(own.der()).chain(cas).collect();

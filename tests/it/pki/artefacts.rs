@@ -407,7 +407,8 @@ fn no_private_key_is_ever_said() {
             .lines()
             .filter(|line| !line.starts_with("-----"))
             .collect();
-        // The secret number itself, which any encoding of the key begins to show after its fixed head.
+        // The secret number itself, which any encoding of the key begins to show after its fixed
+        // head.
         let secret = &body[48..88];
         assert!(
             !said.contains(secret) && !said.contains("BEGIN PRIVATE"),

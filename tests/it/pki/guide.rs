@@ -1,4 +1,5 @@
-//! docs/pki.md: every `sh` block, run in order as it stands, with the machine's folders moved into a scratch directory.
+//! docs/pki.md: every `sh` block, run in order as it stands, with the machine's folders moved into
+//! a scratch directory.
 
 use std::fs;
 use std::path::Path;

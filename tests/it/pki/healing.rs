@@ -1,5 +1,5 @@
-//! What the inventory says and what is out there may differ: an old backup, a second copy, a clock that was ahead, a folder that was
-//! moved. The next run mends it and says so.
+//! What the inventory says and what is out there may differ: an old backup, a second copy, a clock
+//! that was ahead, a folder that was moved. The next run mends it and says so.
 
 use std::fs;
 use std::path::Path;
@@ -141,7 +141,8 @@ fn a_directory_is_believed_for_its_own_identity_only() {
     let scratch = Scratch::with_ca();
     scratch.ok(&["issue", "plugin", "lab", "--out", &scratch.text("lab")]);
     scratch.ok(&["backup", &scratch.text("backup.tar")]);
-    // The backup does not know the gateway; whoever owns lab's directory lays the gateway's public certificate into it.
+    // The backup does not know the gateway; whoever owns lab's directory lays the gateway's public
+    // certificate into it.
     scratch.ok(&["issue", "gateway", "edge", "--out", &scratch.text("edge")]);
     fs::remove_dir_all(scratch.path("pki")).unwrap();
     scratch.ok(&["restore", &scratch.text("backup.tar")]);

@@ -1,4 +1,5 @@
-//! Keys: which ones a handshake takes and `verify` therefore too, and which ones are certified, for whom, and never again.
+//! Keys: which ones a handshake takes and `verify` therefore too, and which ones are certified, for
+//! whom, and never again.
 
 use std::fs;
 
@@ -290,7 +291,8 @@ fn a_compromised_key_is_never_certified_again() {
         ended.stderr
     );
 
-    // A key that is kept in its directory: the first certificate is given up, the second has the same key.
+    // A key that is kept in its directory: the first certificate is given up, the second has the
+    // same key.
     let issued = scratch.ok(&["issue", "plugin", "lab", "--out", &scratch.text("lab")]);
     let first = issued["issued"][0]["serial"].as_str().unwrap();
     scratch.ok(&["renew", "lab", "--reuse-key"]);

@@ -1,4 +1,5 @@
-//! Years in a moment: the library with a clock that is moved, as the daily timer and its absence would have it.
+//! Years in a moment: the library with a clock that is moved, as the daily timer and its absence
+//! would have it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -91,7 +92,8 @@ fn with_the_timer_years_pass_without_a_warning() {
     let years = Years::new();
     years.issue(Role::Gateway, "edge");
     years.issue(Role::Plugin, "billing");
-    // Every 18th day is just often enough; the root's own end is the operator's, from its last third on.
+    // Every 18th day is just often enough; the root's own end is the operator's, from its last
+    // third on.
     for day in (0..1500).step_by(18) {
         years.after(day);
         let done = years.due();

@@ -1,4 +1,5 @@
-//! `gapura-pki` as an operator uses it: the built program, in a scratch directory, its work checked by OpenSSL.
+//! `gapura-pki` as an operator uses it: the built program, in a scratch directory, its work checked
+//! by OpenSSL.
 
 mod artefacts; // what OpenSSL says of everything that is written
 mod deliver; // what happens beyond this host after a change
@@ -35,7 +36,8 @@ impl Scratch {
         }
     }
 
-    /// One with a CA for `test.internal`, its keys in the clear so that the tests spend no time on deriving passphrases.
+    /// One with a CA for `test.internal`, its keys in the clear so that the tests spend no time on
+    /// deriving passphrases.
     fn with_ca() -> Self {
         let scratch = Self::new();
         scratch.ok(&["init", "--trust-domain", "test.internal"]);
@@ -116,7 +118,8 @@ fn openssl(args: &[&str]) -> (bool, String) {
     (output.status.success(), said)
 }
 
-/// Lets OpenSSL judge a mesh directory as strictly as it can: chain, purpose, CRLs of the whole path.
+/// Lets OpenSSL judge a mesh directory as strictly as it can: chain, purpose, CRLs of the whole
+/// path.
 fn judged_by_openssl(dir: &Path, purpose: &str) -> (bool, String) {
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (cert, ca, crl) = (file("cert.pem"), file("ca.pem"), file("crl.pem"));

@@ -1,4 +1,5 @@
-//! The passphrase of the CA keys: a slip of the hand seals nothing, a change is whole or can be finished, others can't read it.
+//! The passphrase of the CA keys: a slip of the hand seals nothing, a change is whole or can be
+//! finished, others can't read it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

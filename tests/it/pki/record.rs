@@ -1,4 +1,5 @@
-//! The inventory stays whole, whoever writes at the same time, whatever dies in the middle, and whoever edits it.
+//! The inventory stays whole, whoever writes at the same time, whatever dies in the middle, and
+//! whoever edits it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -61,7 +62,8 @@ fn a_run_that_may_not_wait_says_who_is_in_the_way() {
     scratch.ok(&["issue", "plugin", "a"]);
 }
 
-/// Starts the command and kills it at `moment`, unless it has ended by itself. Says whether it died.
+/// Starts the command and kills it at `moment`, unless it has ended by itself. Says whether it
+/// died.
 fn killed(scratch: &Scratch, args: &[&str], moment: Duration) -> bool {
     let mut child = Command::new(built("gapura-pki"))
         .args(args)
@@ -110,7 +112,8 @@ fn killed_at_any_moment_nothing_is_half_written() {
             1 => &["issue", "plugin", "b", "--out", &name],
             _ => &["renew", "--all"],
         };
-        // A run that finds more directories than the first one did, or has to mend some, takes longer than it.
+        // A run that finds more directories than the first one did, or has to mend some, takes
+        // longer than it.
         died += u32::from(killed(&scratch, args, whole_run * (round % 20) / 8));
         assert!(
             whole_or_nothing(&scratch.path("m")),
@@ -184,8 +187,9 @@ fn a_full_disk_leaves_everything_as_it_was() {
         scratch.path("a/cert.pem"),
     );
     let before = (fs::read(&record).unwrap(), fs::read(&cert).unwrap());
-    // A write beyond the limit fails like one to a full disk, after a part of it was written. At 1 block no certificate fits; at the size of
-    // the record all of them do, and the record is what fails.
+    // A write beyond the limit fails like one to a full disk, after a part of it was written. At 1
+    // block no certificate fits; at the size of the record all of them do, and the record is what
+    // fails.
     let blocks = (before.0.len() / 512).max(4);
     for limit in [1, blocks] {
         let script =

@@ -1,4 +1,5 @@
-//! Bad input: each is refused with what was found, what was wanted and what to run, and changes nothing.
+//! Bad input: each is refused with what was found, what was wanted and what to run, and changes
+//! nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -20,7 +20,8 @@ fn start() -> (Pair, Scratch) {
     (Pair::start(&scratch.path("")), scratch)
 }
 
-/// Waits until the wire shows the serial that the inventory has for the sidecar, and the gateway has its own.
+/// Waits until the wire shows the serial that the inventory has for the sidecar, and the gateway
+/// has its own.
 fn wait_until_shown(pair: &Pair, scratch: &Scratch) {
     let listed = |name: &str| {
         let listed = scratch.ok(&["list", "--name", name]);

@@ -1,4 +1,5 @@
-//! One reader of PEM: what editors and `cat` make of a mesh directory's files means the same to `gapura-pki verify` and to a start.
+//! One reader of PEM: what editors and `cat` make of a mesh directory's files means the same to
+//! `gapura-pki verify` and to a start.
 
 use std::fs;
 
@@ -9,7 +10,8 @@ use gapura_trust::set::{TrustOptions, TrustSet};
 
 use super::Scratch;
 
-/// A gateway's directory in which every block counts: the leaf's issuer stands behind it, its root and its CRL are the last ones.
+/// A gateway's directory in which every block counts: the leaf's issuer stands behind it, its root
+/// and its CRL are the last ones.
 struct Files {
     cert: String,
     ca: String,

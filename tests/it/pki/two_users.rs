@@ -1,5 +1,6 @@
-//! Root keeps the mesh directories of a user who means ill: nothing of root's, or of another directory's, gets into that user's hands, and
-//! nobody is held up. The user acts through a child process of its own; without root there is no such thing, and the tests say so.
+//! Root keeps the mesh directories of a user who means ill: nothing of root's, or of another
+//! directory's, gets into that user's hands, and nobody is held up. The user acts through a child
+//! process of its own; without root there is no such thing, and the tests say so.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -11,7 +12,8 @@ use super::Scratch;
 
 const OTHER: u32 = 65_534;
 
-/// A gateway's directory of root's and a plugin's that belongs to the other user, in folders that user can reach; `None` without root.
+/// A gateway's directory of root's and a plugin's that belongs to the other user, in folders that
+/// user can reach; `None` without root.
 #[allow(clippy::print_stderr, reason = "what is not tested is said")]
 fn bench() -> Option<Scratch> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {

@@ -1,4 +1,5 @@
-//! Certificates by a CA server and one agent a mesh directory, as the head of `docker-compose.agents.yml` says to begin.
+//! Certificates by a CA server and one agent a mesh directory, as the head of
+//! `docker-compose.agents.yml` says to begin.
 
 use std::time::Instant;
 

@@ -1,6 +1,8 @@
-//! The stack of `compose/`, driven from outside and looked at from inside. Needs a Docker engine, and says so where none answers.
+//! The stack of `compose/`, driven from outside and looked at from inside. Needs a Docker engine,
+//! and says so where none answers.
 //!
-//! One test a way of getting certificates and not several: the stack takes seconds to come up, and its life is one story, told in order.
+//! One test a way of getting certificates and not several: the stack takes seconds to come up, and
+//! its life is one story, told in order.
 #![allow(clippy::print_stderr, reason = "what was measured is read by people")]
 
 mod agents; // certificates by a CA server and an agent a mesh directory
@@ -93,7 +95,8 @@ impl Stack {
         }
     }
 
-    /// What a person types in `compose/`, with the project's own name, port and tag over those of `.env`.
+    /// What a person types in `compose/`, with the project's own name, port and tag over those of
+    /// `.env`.
     fn compose(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.compose[0]);
         command.args(&self.compose[1..]);
@@ -217,7 +220,8 @@ impl Stack {
         })
     }
 
-    /// The certificate that a sidecar shows, asked for from a container of its own in one of the project's networks.
+    /// The certificate that a sidecar shows, asked for from a container of its own in one of the
+    /// project's networks.
     fn look_from(&self, network: &str, at: &str) -> Result<String, String> {
         let output = docker(&[
             "run",
@@ -265,7 +269,8 @@ impl Drop for Stack {
     }
 }
 
-/// The images, made of the programs as they are now, and how composing is called here; `None` where no containers can be had.
+/// The images, made of the programs as they are now, and how composing is called here; `None` where
+/// no containers can be had.
 fn built() -> Option<Vec<String>> {
     let engine = Command::new("docker").arg("info").output();
     if !engine.is_ok_and(|found| found.status.success()) {

@@ -1,5 +1,5 @@
-//! The document of all plugins, in the hands of those who read many: a validator, a client that makes up requests from it, and
-//! Swagger UI in a browser.
+//! The document of all plugins, in the hands of those who read many: a validator, a client that
+//! makes up requests from it, and Swagger UI in a browser.
 
 use std::fs;
 use std::path::Path;
@@ -81,7 +81,8 @@ fn place<'v>(
     place(inner.unwrap(), steps - 1, next)
 }
 
-/// Documents that differ from the samples in a few places each, drawn by a generator of numbers that everybody has.
+/// Documents that differ from the samples in a few places each, drawn by a generator of numbers
+/// that everybody has.
 fn mutants(count: usize) -> Vec<Vec<u8>> {
     let samples = [
         example("examples/lab-reporting/openapi.json"),
@@ -268,7 +269,8 @@ fn a_document_that_means_its_reader_ill_is_text_on_the_page_and_loads_nothing() 
     let mesh = TestMesh::new().plain_public().gateway_arg("--docs").start();
     let html = "<img src=x onerror=\"window.owned=1\"><script>window.owned=2</script><iframe srcdoc=\"<script>parent.owned=3</script>\"></iframe><svg onload=\"window.owned=4\"></svg> [click](javascript:window.owned=5)";
     let link = json!({"url": "javascript:window.owned=6", "description": html});
-    // What looks like references, in places where there are none: whoever followed them would do so with the reader's token.
+    // What looks like references, in places where there are none: whoever followed them would do so
+    // with the reader's token.
     let lure = json!({"$ref": "/echo/lure"});
     let schema = json!({"type": "object", "title": html, "description": html, "example": lure, "default": lure, "x-lure": lure,
         "properties": {html: {"type": "string", "description": html, "enum": [html]}}});
@@ -313,8 +315,8 @@ fn a_document_that_means_its_reader_ill_is_text_on_the_page_and_loads_nothing() 
     );
 }
 
-/// Planted changes: where, what is put there (`null`: it is taken out), whether that breaks somebody, and whether the other program
-/// sees it too.
+/// Planted changes: where, what is put there (`null`: it is taken out), whether that breaks
+/// somebody, and whether the other program sees it too.
 fn planted() -> Vec<(&'static str, Value, bool, bool)> {
     vec![
         ("/paths/~1b", json!(null), true, true),

@@ -1,4 +1,5 @@
-//! A client in Go, whose HTTP is its own in both versions: refusals, interim answers, `Expect`, trailers.
+//! A client in Go, whose HTTP is its own in both versions: refusals, interim answers, `Expect`,
+//! trailers.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

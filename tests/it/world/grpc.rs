@@ -1,5 +1,5 @@
-//! grpcio, gRPC's own library for Python, at both ends: all four kinds of calls, deadlines, a cancel, refusals, and a reload or the
-//! change of a canary in between.
+//! grpcio, gRPC's own library for Python, at both ends: all four kinds of calls, deadlines, a
+//! cancel, refusals, and a reload or the change of a canary in between.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -121,7 +121,8 @@ impl World {
         })
     }
 
-    /// What a client's script says, which gets a channel and good metadata. It may ask for `pause()`, that the test goes on meanwhile.
+    /// What a client's script says, which gets a channel and good metadata. It may ask for
+    /// `pause()`, that the test goes on meanwhile.
     fn client(&self, script: &str, meanwhile: impl Fn()) -> String {
         let whole = format!("{CLIENT}{script}");
         let mut child = Command::new(&self.python)

@@ -1,5 +1,5 @@
-//! The pair beside larger pieces of other people's software. `tests/run --world` installs them and runs what is here; a piece that
-//! could not be had is one line, and its test ends there.
+//! The pair beside larger pieces of other people's software. `tests/run --world` installs them and
+//! runs what is here; a piece that could not be had is one line, and its test ends there.
 
 mod browser; // a page of another origin
 mod chromium; // a browser without a window, where there is one
@@ -21,7 +21,8 @@ mod tools; // ab, nc, node, nginx and browsers without a window
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The Python that holds the packages of `tests/world-requirements.txt`, where it can import `package`.
+/// The Python that holds the packages of `tests/world-requirements.txt`, where it can import
+/// `package`.
 fn python(package: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let python = root.join("target/world/venv/bin/python");

@@ -1,5 +1,5 @@
-//! `examples/tenant-notes` on a real PostgreSQL behind a real pgbouncer: it keeps companies apart, and `gapura plugin test` finds the
-//! copies that do not.
+//! `examples/tenant-notes` on a real PostgreSQL behind a real pgbouncer: it keeps companies apart,
+//! and `gapura plugin test` finds the copies that do not.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,5 @@
-//! What `deploy/` has for those who watch: a real Prometheus with the rules, a real Alertmanager that tells somebody, and every query of
-//! the dashboard asked of what both programs really say.
+//! What `deploy/` has for those who watch: a real Prometheus with the rules, a real Alertmanager
+//! that tells somebody, and every query of the dashboard asked of what both programs really say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -123,8 +123,8 @@ impl Drop for Server {
     }
 }
 
-/// Prometheus with the example's configuration, scraping these every second, each by the name of its job. What the rules wait for
-/// longest is here a second.
+/// Prometheus with the example's configuration, scraping these every second, each by the name of
+/// its job. What the rules wait for longest is here a second.
 pub(super) fn prometheus(
     dir: &Path,
     alertmanager: SocketAddr,
@@ -366,7 +366,8 @@ fn each_alarm_reaches_whoever_is_on_call_and_is_called_off_when_it_is_mended() {
     for (alarm, program) in raised {
         told.wait_for(alarm, program, "firing");
     }
-    // Where the copy shall be written there is suddenly no folder; the next change of a plugin file has to be kept.
+    // Where the copy shall be written there is suddenly no folder; the next change of a plugin file
+    // has to be kept.
     fs::remove_dir_all(&last_good).unwrap();
     fs::write(&last_good, "in the way").unwrap();
     fs::remove_file(mesh.plugins.join("broken.json")).unwrap();

@@ -1,4 +1,5 @@
-//! The alarms of a CA server and of its agents, each by what really causes it, through Prometheus and Alertmanager.
+//! The alarms of a CA server and of its agents, each by what really causes it, through Prometheus
+//! and Alertmanager.
 
 use std::fs;
 

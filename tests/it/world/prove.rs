@@ -1,5 +1,6 @@
-//! `gapura prove` at doors that other people built, each set up as its own guide says: HAProxy, nginx, Envoy. What they hold is theirs
-//! to say; what is held here is that the tool tells it, and that it tells doors apart.
+//! `gapura prove` at doors that other people built, each set up as its own guide says: HAProxy,
+//! nginx, Envoy. What they hold is theirs to say; what is held here is that the tool tells it, and
+//! that it tells doors apart.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -225,7 +226,8 @@ fn envoy_as_its_guide_for_the_edge_says() {
     assert_tokens_are_verified(&proof);
 }
 
-/// Its guide to the edge: the connection manager hardened, tokens by `jwt_authn`, claims as headers.
+/// Its guide to the edge: the connection manager hardened, tokens by `jwt_authn`, claims as
+/// headers.
 fn envoy_config(setup: &Setup) -> Value {
     let (_, port) = setup.plugin.rsplit_once(':').unwrap();
     let file = |name: &str| json!({"filename": setup.path(name)});

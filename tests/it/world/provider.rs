@@ -1,5 +1,6 @@
-//! Providers that no one here wrote: idpyoidc, an OpenID provider of the identity community (discovery, its own tokens, keys that rotate
-//! under load, logout), and Authlib, of another family, beside it.
+//! Providers that no one here wrote: idpyoidc, an OpenID provider of the identity community
+//! (discovery, its own tokens, keys that rotate under load, logout), and Authlib, of another
+//! family, beside it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Tools that people have at hand, each with its own idea of HTTP: what they send is served once, whole.
+//! Tools that people have at hand, each with its own idea of HTTP: what they send is served once,
+//! whole.
 
 use std::io::Write;
 use std::net::TcpListener;

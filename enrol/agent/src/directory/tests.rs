@@ -1,4 +1,5 @@
-//! A disk that fails, or a program that dies, at each step of a publication; and what is never written.
+//! A disk that fails, or a program that dies, at each step of a publication; and what is never
+//! written.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

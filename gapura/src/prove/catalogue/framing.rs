@@ -1,6 +1,7 @@
 //! Attacks on where one message ends and the next begins, and on the patience of the door.
 //!
-//! What hides in a message bears the mark with an `s` and no token: whoever takes it for a request of its own lets it in without one.
+//! What hides in a message bears the mark with an `s` and no token: whoever takes it for a request
+//! of its own lets it in without one.
 
 use crate::prove::attack::{Attack, By, Expect, Flood, Probe, Send, Then, probe, shots};
 

@@ -1,4 +1,5 @@
-//! Attacks on the headers that say who is speaking: a client writes them itself, in any spelling, place and number.
+//! Attacks on the headers that say who is speaking: a client writes them itself, in any spelling,
+//! place and number.
 
 use crate::prove::attack::{Attack, Expect, Probe, Send, Then, probe, shots};
 

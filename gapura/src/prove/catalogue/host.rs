@@ -1,4 +1,5 @@
-//! Attacks on TLS between the programs and on the machine they run on. Most of these can't be tried from outside; then the row says so.
+//! Attacks on TLS between the programs and on the machine they run on. Most of these can't be tried
+//! from outside; then the row says so.
 
 use crate::prove::attack::{Attack, By, Expect, Knock};
 

@@ -1,6 +1,7 @@
 //! The catalogue: every attack with an id for good, in four rooms. Adding one is adding data.
 //!
-//! The ids are those of the threat model (`docs/threat-model.md`), where each stands with its line of defence and its test.
+//! The ids are those of the threat model (`docs/threat-model.md`), where each stands with its line
+//! of defence and its test.
 
 mod framing; // F: two readers, one message
 mod headers; // H: who is speaking

@@ -1,4 +1,5 @@
-//! Attacks on the path and the host: two readers on the way take the same words for different places.
+//! Attacks on the path and the host: two readers on the way take the same words for different
+//! places.
 
 use crate::prove::attack::{Attack, Expect, Probe, Send, Then, probe, shots};
 

@@ -1,7 +1,7 @@
 //! Attacks on which token counts: none of these may reach the plugin.
 //!
-//! Some take a key that signs as the issuer does (`--token-key`), which a door for tests has and a stranger has not: then the token is
-//! good in everything but what the row is about.
+//! Some take a key that signs as the issuer does (`--token-key`), which a door for tests has and a
+//! stranger has not: then the token is good in everything but what the row is about.
 
 use crate::prove::attack::{Attack, By, Expect};
 use crate::prove::forge::{Forgery, How};

@@ -1,7 +1,8 @@
-//! A request as a plugin reads it: leniently, because what a lenient reader takes for something else is what is to be found out.
+//! A request as a plugin reads it: leniently, because what a lenient reader takes for something
+//! else is what is to be found out.
 //!
-//! In: a connection. Out: the next request with its body read, or the end. Lines may end with LF alone; a coding goes before a length;
-//! nothing is kept of a body. Bounded in everything.
+//! In: a connection. Out: the next request with its body read, or the end. Lines may end with LF
+//! alone; a coding goes before a length; nothing is kept of a body. Bounded in everything.
 
 use std::io::{BufRead, Error, ErrorKind, Read, Result};
 

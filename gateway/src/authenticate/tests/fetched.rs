@@ -191,7 +191,8 @@ fn a_rotation_loses_no_valid_request_and_junk_is_asked_for_once() {
         assert_eq!(door.judged(&new).await, Ok(()), "fetched for its sake");
         assert_eq!(door.judged(&old).await, Ok(()));
         assert_eq!(provider.asked("/keys"), 2);
-        // Within the next seconds nobody can have the provider asked again; what nobody has denied is not called bad.
+        // Within the next seconds nobody can have the provider asked again; what nobody has denied
+        // is not called bad.
         let junk = token(Signers::theirs(), "junk");
         assert_eq!(door.judged(&junk).await, Err(Error::KeysUnavailable));
         assert_eq!(provider.asked("/keys"), 2);
@@ -308,7 +309,8 @@ fn a_provider_is_found_by_its_metadata() {
     beside(vec![entry.clone()], async |door| {
         assert_eq!(door.judged(&by_name).await, Ok(()));
     });
-    // What the provider writes may not lead into our own network, though it is the same machine by another name.
+    // What the provider writes may not lead into our own network, though it is the same machine by
+    // another name.
     let elsewhere = format!("https://localhost:{}/keys", provider.address.port());
     provider.serve(at, metadata(&elsewhere));
     beside(vec![entry], async |door| {

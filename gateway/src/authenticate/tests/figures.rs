@@ -1,5 +1,6 @@
-//! What a token costs, printed: `cargo test --release -p gapura-gateway -- --ignored --nocapture figures`. Nothing is promised by
-//! a machine that does other work meanwhile, so nothing is asserted.
+//! What a token costs, printed: `cargo test --release -p gapura-gateway -- --ignored --nocapture
+//! figures`. Nothing is promised by a machine that does other work meanwhile, so nothing is
+//! asserted.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)] // figures are printed, and rounded
 
 use std::hint::black_box;

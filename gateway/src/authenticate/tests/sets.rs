@@ -182,7 +182,8 @@ fn points_have_the_length_and_curve_of_their_key() {
             "{change}"
         );
     }
-    // Points for which anybody who knows them can sign: of order one, two and four, and one in a second spelling.
+    // Points for which anybody who knows them can sign: of order one, two and four, and one in a
+    // second spelling.
     let edge = |first: u8, between: u8, last: u8| {
         let mut point = [between; 32];
         (point[0], point[31]) = (first, last);
@@ -293,7 +294,8 @@ fn two_keys_no_token_can_tell_apart_are_refused() {
     ] {
         assert!(load_jwks(&jwks(&pair)).err().unwrap()[0].contains("is ambiguous: key 2"));
     }
-    // The same key twice is no question, nor is one kid for keys of two kinds (RFC 7517, section 4.5).
+    // The same key twice is no question, nor is one kid for keys of two kinds (RFC 7517, section
+    // 4.5).
     let gate = by_jwks(&[
         named(ours, "ES256"),
         named(ours, "ES256"),

@@ -322,7 +322,8 @@ fn only_a_token_that_is_good_throughout_is_remembered() {
     );
 }
 
-/// The examples of RFC 7515, appendix A, were signed for a service without our claims: they come as far as the rules.
+/// The examples of RFC 7515, appendix A, were signed for a service without our claims: they come as
+/// far as the rules.
 #[test]
 fn the_examples_of_the_rfcs_verify() {
     let payload = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";

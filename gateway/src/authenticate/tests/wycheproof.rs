@@ -1,4 +1,5 @@
-//! Signatures that others have gathered, good ones and bad ones: the JSON Web Signature vectors of Project Wycheproof.
+//! Signatures that others have gathered, good ones and bad ones: the JSON Web Signature vectors of
+//! Project Wycheproof.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 use crate::authenticate::jws::Jws;
 
-/// Base64url with a character that is none: the vectors let a reader pass over it, RFC 7515 in its section 2 does not, nor do we.
+/// Base64url with a character that is none: the vectors let a reader pass over it, RFC 7515 in its
+/// section 2 does not, nor do we.
 const STRICTER: [u64; 2] = [372, 373];
 
 fn issuer_of(key: &Value) -> Result<Authenticator, Vec<String>> {
@@ -19,7 +21,8 @@ fn issuer_of(key: &Value) -> Result<Authenticator, Vec<String>> {
     }
 }
 
-/// Whether the key has made the token's signature. What the token says is no claims, and of no interest here.
+/// Whether the key has made the token's signature. What the token says is no claims, and of no
+/// interest here.
 fn has_signed(gate: &Authenticator, token: &str) -> bool {
     let ring = gate.keys.ring();
     let Ok(jws) = Jws::parse(token.as_bytes()) else {

@@ -1,7 +1,7 @@
 //! Decides whether a request may use a plugin.
 //!
-//! In: the compiled rules and companies; then who calls, a method and a path below the mount. Out: a [`Verdict`]. How a file writes
-//! rules is not known here.
+//! In: the compiled rules and companies; then who calls, a method and a path below the mount. Out:
+//! a [`Verdict`]. How a file writes rules is not known here.
 //! Invariant: where rules stand and none matches, nobody is let through.
 
 use http::Method;
@@ -77,7 +77,8 @@ impl Access {
         self.rules.is_some() || self.tenants.is_some()
     }
 
-    /// The rules that an earlier one leaves nothing to decide: the line of each, and that of the earlier one.
+    /// The rules that an earlier one leaves nothing to decide: the line of each, and that of the
+    /// earlier one.
     #[must_use]
     pub(in crate::registry) fn idle_rules(&self) -> Vec<(usize, usize)> {
         let list = self.rules.as_ref().map(|rules| &*rules.list);

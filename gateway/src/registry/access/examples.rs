@@ -1,7 +1,8 @@
 //! The field `tests`: what a file's rules must say, tried each time it loads.
 //!
-//! In: the examples, and the rules as they serve. Out: a fault for each example that the rules answer otherwise, which names it by
-//! its place and the rule that decided. So a rule that lets too much through never comes into force.
+//! In: the examples, and the rules as they serve. Out: a fault for each example that the rules
+//! answer otherwise, which names it by its place and the rule that decided. So a rule that lets too
+//! much through never comes into force.
 
 use gapura_protocol::context::{Roles, UserId};
 use gapura_protocol::path::CanonicalPath;

@@ -1,10 +1,11 @@
 //! Finds the first rule that decides without asking them all.
 //!
-//! In: the rules in their order. Out: for a request, the first that decides, as if each had been asked in turn. Each rule is filed
-//! under the one of its conditions that the fewest others share: a literal of its path, a company, a role or a scope; a rule
-//! without any is asked by every request. A request asks those that are filed under what it brings.
-//! Invariant: a rule that decides for a request is filed under something that the request brings, or is asked by all; so a clash
-//! of keys can cost time and never an answer.
+//! In: the rules in their order. Out: for a request, the first that decides, as if each had been
+//! asked in turn. Each rule is filed under the one of its conditions that the fewest others share:
+//! a literal of its path, a company, a role or a scope; a rule without any is asked by every
+//! request. A request asks those that are filed under what it brings.
+//! Invariant: a rule that decides for a request is filed under something that the request brings,
+//! or is asked by all; so a clash of keys can cost time and never an answer.
 
 use std::collections::HashMap;
 
@@ -138,7 +139,8 @@ fn ask(
     }
 }
 
-/// Each condition that a rule could be filed under, with its keys: one of them is brought by every request the rule decides for.
+/// Each condition that a rule could be filed under, with its keys: one of them is brought by every
+/// request the rule decides for.
 fn conditions(rule: &Rule) -> Vec<(Kind, Vec<u64>)> {
     let texts = |kind: Kind, list: &Option<Box<[Box<str>]>>| {
         list.as_ref().map(|list| {

@@ -1,7 +1,8 @@
 //! The methods a rule can name.
 //!
-//! In: the text of a rule, or a request's method. Out: a set of methods as bits. A name that no one has registered is a mistake of
-//! the rule's writer and never a method: in a rule that denies it would let everything through.
+//! In: the text of a rule, or a request's method. Out: a set of methods as bits. A name that no one
+//! has registered is a mistake of the rule's writer and never a method: in a rule that denies it
+//! would let everything through.
 
 use gapura_settings::json::nearest;
 use http::Method;

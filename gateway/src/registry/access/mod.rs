@@ -1,8 +1,8 @@
 //! Who may use a plugin: its `allow` rules, its `tenants`, and whether they only watch (`shadow`).
 //!
-//! In: the fields of a file, compiled once when it loads; then who calls, a method and a path below the mount. Out: a [`Verdict`],
-//! the same to serving, to `explain` and to the file's own `tests`: all three ask [`Access::decide`]. Nothing here knows tokens,
-//! connections or time.
+//! In: the fields of a file, compiled once when it loads; then who calls, a method and a path below
+//! the mount. Out: a [`Verdict`], the same to serving, to `explain` and to the file's own `tests`:
+//! all three ask [`Access::decide`]. Nothing here knows tokens, connections or time.
 //! Invariant: where rules stand and none matches, nobody is let through.
 
 mod decide;

@@ -1,8 +1,9 @@
-//! What the rules may say to requests of which only the shape of the path is known, as a contract names it: `/reports/{id}`.
+//! What the rules may say to requests of which only the shape of the path is known, as a contract
+//! names it: `/reports/{id}`.
 //!
-//! In: the compiled rules, who calls, a method, and a path in which a name in braces stands for any one segment. Out: whether some
-//! such request may pass. It decides what a caller is shown and never what a caller may do: that is asked anew, of the request
-//! itself.
+//! In: the compiled rules, who calls, a method, and a path in which a name in braces stands for any
+//! one segment. Out: whether some such request may pass. It decides what a caller is shown and
+//! never what a caller may do: that is asked anew, of the request itself.
 
 use http::Method;
 

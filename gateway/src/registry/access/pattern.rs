@@ -1,9 +1,10 @@
 //! The path of a rule: which requests it is about.
 //!
-//! In: the text of a rule, and later a request's canonical path below the mount, cut into [`Segments`]. Out: whether they fit. A
-//! literal compares without regard to case, also where the letters are escaped, since a plugin may compare that way: a rule that
-//! denies `/admin` must not be got round by `/ADMIN`. `{company_id}` and `{user_id}` compare exactly, with what the segment says
-//! once it is decoded. A slash at the end counts as none.
+//! In: the text of a rule, and later a request's canonical path below the mount, cut into
+//! [`Segments`]. Out: whether they fit. A literal compares without regard to case, also where the
+//! letters are escaped, since a plugin may compare that way: a rule that denies `/admin` must not
+//! be got round by `/ADMIN`. `{company_id}` and `{user_id}` compare exactly, with what the segment
+//! says once it is decoded. A slash at the end counts as none.
 
 use std::borrow::Cow;
 
@@ -55,7 +56,8 @@ pub(crate) enum Meets {
     Another,
 }
 
-/// The shape of a path: segments, of which any may stand for another; `None` for one that may be anything.
+/// The shape of a path: segments, of which any may stand for another; `None` for one that may be
+/// anything.
 pub(crate) struct Template<'p>(Vec<Option<Segment<'p>>>);
 
 /// A request's path below its mount, cut once for all rules.
@@ -117,7 +119,8 @@ impl PathPattern {
         })
     }
 
-    /// Whether every path that fits `other` fits it too, or is refused by it because it names another caller.
+    /// Whether every path that fits `other` fits it too, or is refused by it because it names
+    /// another caller.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let (mine, theirs) = (&self.segments, &other.segments);
         let is_long_enough = if self.open {

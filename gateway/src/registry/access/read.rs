@@ -1,8 +1,9 @@
 //! Reads `allow`, `tenants` and `shadow`.
 //!
-//! In: the fields of a file and its mode. Out: an [`Access`], or faults, each at its place. A list that restricts and is empty is
-//! refused by name: it would shut everybody out, or was meant to hold something. A key that asks who calls is a fault on a route
-//! where nobody knows, and one that asks who acts where the plugin is sent a signature that leaves it out.
+//! In: the fields of a file and its mode. Out: an [`Access`], or faults, each at its place. A list
+//! that restricts and is empty is refused by name: it would shut everybody out, or was meant to
+//! hold something. A key that asks who calls is a fault on a route where nobody knows, and one that
+//! asks who acts where the plugin is sent a signature that leaves it out.
 
 use gapura_protocol::context::Roles;
 use gapura_settings::json::{Fields, Node, Value};

@@ -1,7 +1,7 @@
 //! One rule of `allow`, compiled.
 //!
-//! In: a request's method and path and who calls. Out: whether the rule decides, and how. Everything a rule says must hold for it
-//! to decide; what it does not say holds for everyone.
+//! In: a request's method and path and who calls. Out: whether the rule decides, and how.
+//! Everything a rule says must hold for it to decide; what it does not say holds for everyone.
 //! Invariant: a rule that asks who calls never decides for a request of which nobody knows that.
 
 use super::method::Methods;
@@ -111,7 +111,8 @@ impl Rule {
                 .is_some_and(PathPattern::names_the_caller)
     }
 
-    /// Whether it decides every request that `later` could decide, so that one behind it is never asked.
+    /// Whether it decides every request that `later` could decide, so that one behind it is never
+    /// asked.
     pub(crate) fn covers(&self, later: &Self) -> bool {
         let path = match (&self.path, &later.path) {
             (None, _) => true,
@@ -178,7 +179,8 @@ impl Rule {
     /// Why it is not about this caller, if it is not.
     fn is_about_others(&self, subject: Option<&Subject<'_>>) -> Option<Outcome> {
         let Some(subject) = subject else {
-            // Loading sees to it that no such rule stands on a route without a token; should one ever, it lets nobody through.
+            // Loading sees to it that no such rule stands on a route without a token; should one
+            // ever, it lets nobody through.
             return self.asks_who().then_some(Outcome::Another);
         };
         if self

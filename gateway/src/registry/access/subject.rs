@@ -1,6 +1,7 @@
 //! Who calls a plugin, and of whom the plugin is told.
 //!
-//! In: what a token said once it was verified. Out: the values that rules ask about. No token and no rule is known here.
+//! In: what a token said once it was verified. Out: the values that rules ask about. No token and
+//! no rule is known here.
 
 /// Who calls, as a verified token says.
 #[derive(Clone, Copy, Debug)]

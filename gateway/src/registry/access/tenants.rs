@@ -1,7 +1,7 @@
 //! Companies: a set of them, and which of them may call.
 //!
-//! In: company ids that are valid. Out: whether one is taken, and whether one choice is wider than another. How a file writes them
-//! is not known here.
+//! In: company ids that are valid. Out: whether one is taken, and whether one choice is wider than
+//! another. How a file writes them is not known here.
 
 use std::collections::BTreeSet;
 

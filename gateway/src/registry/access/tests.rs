@@ -410,8 +410,9 @@ fn what_asks_less_is_told() {
     );
 }
 
-/// Not a measurement to publish, an alarm: a debug build on a busy machine stays far below the bound, asking 500 in turn does not.
-/// 500 rules of each kind, of which the last or none lets the caller in, and what a decision takes.
+/// Not a measurement to publish, an alarm: a debug build on a busy machine stays far below the
+/// bound, asking 500 in turn does not. 500 rules of each kind, of which the last or none lets the
+/// caller in, and what a decision takes.
 fn five_hundred_rules(mut each: impl FnMut(usize, &str, Duration)) {
     let kinds: [fn(usize) -> String; 4] = [
         |at| format!("{{\"path\": \"/api/thing{at}/**\"}}"),

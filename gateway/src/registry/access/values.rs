@@ -1,6 +1,7 @@
 //! Reads single values that rules and examples write alike.
 //!
-//! In: a node or a field. Out: its value, or what is wrong with it. What it is for is not known here.
+//! In: a node or a field. Out: its value, or what is wrong with it. What it is for is not known
+//! here.
 
 use gapura_protocol::context::TenantId;
 use gapura_settings::json::{Fields, Node, Value, nearest};

@@ -1,6 +1,7 @@
 //! What the rules say to a request, and why they refuse.
 //!
-//! In: the line of the rule that decided. Out: a value to serve by, and a clause to tell. No rule is known here.
+//! In: the line of the rule that decided. Out: a value to serve by, and a clause to tell. No rule
+//! is known here.
 
 use std::fmt;
 

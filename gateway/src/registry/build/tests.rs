@@ -151,7 +151,8 @@ fn an_untouched_plugin_stays_the_very_same() {
         .put("a.json", plugin("a", "/a"))
         .put("b.json", plugin("b", "/b"))
         .reload();
-    // Another file, other blanks, another name of the file, away for a moment: nothing that the plugin is.
+    // Another file, other blanks, another name of the file, away for a moment: nothing that the
+    // plugin is.
     let second = life
         .put("b.json", plugin("b", "/b2"))
         .put("a.json", plugin("a", "/a").replace(',', ",\n"))
@@ -533,8 +534,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever is done to the folder: no two plugins share a name or mount, what a file names is never served by a shorter mount,
-    /// a file without a fault is in force as it stands, and doing nothing changes nothing.
+    /// Whatever is done to the folder: no two plugins share a name or mount, what a file names is
+    /// never served by a shorter mount, a file without a fault is in force as it stands, and doing
+    /// nothing changes nothing.
     #[test]
     fn no_life_breaks_the_promises(steps in proptest::collection::vec((step(), any::<bool>()), 1..24)) {
         let mut life = Life::new();

@@ -1,8 +1,10 @@
-//! The file in `--state-dir` that keeps logouts over a restart: one JSON object a line, the newest last.
+//! The file in `--state-dir` that keeps logouts over a restart: one JSON object a line, the newest
+//! last.
 //!
-//! In: logouts as they come. Out: those that were kept, at the next start. A line is on the disk before its logout is answered; one
-//! that a power cut broke off was never answered, and is passed over. Whatever else can't be read stops a start: a logout that is
-//! lost would let somebody in again.
+//! In: logouts as they come. Out: those that were kept, at the next start. A line is on the disk
+//! before its logout is answered; one that a power cut broke off was never answered, and is passed
+//! over. Whatever else can't be read stops a start: a logout that is lost would let somebody in
+//! again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -79,7 +81,8 @@ impl Journal {
         self.named(self.try_append(logout))
     }
 
-    /// Writes the file anew without those that count no more, if that is worth it: `left` are still needed.
+    /// Writes the file anew without those that count no more, if that is worth it: `left` are still
+    /// needed.
     pub(super) fn drop_old(&self, left: usize, now: u64) -> Result<(), String> {
         let is_long = || -> io::Result<bool> {
             let mut lines = 0;

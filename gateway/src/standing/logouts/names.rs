@@ -1,6 +1,7 @@
 //! The users and sessions of many logouts, by their names.
 //!
-//! In: logouts. Out: whether one of them is of a token's session, or of its user and not older than the token.
+//! In: logouts. Out: whether one of them is of a token's session, or of its user and not older than
+//! the token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl Names {
         }
     }
 
-    /// Whether a token of this issuer, user and session is of one of them. One that does not say when it was issued counts as earlier.
+    /// Whether a token of this issuer, user and session is of one of them. One that does not say
+    /// when it was issued counts as earlier.
     pub(super) fn have(
         &self,
         issuer: &str,

@@ -1,5 +1,6 @@
-//! What ten thousand companies' files cost, printed: `cargo test --release -p gapura-gateway -- --ignored --nocapture figures`.
-//! Nothing is promised by a machine that does other work meanwhile, so nothing about time is asserted.
+//! What ten thousand companies' files cost, printed: `cargo test --release -p gapura-gateway --
+//! --ignored --nocapture figures`. Nothing is promised by a machine that does other work meanwhile,
+//! so nothing about time is asserted.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)] // figures are printed, and rounded
 
 use std::hint::black_box;

@@ -59,7 +59,8 @@ fn verdict(standing: &Standing) -> Result<(), Refusal> {
     standing.check(&ann(), "10.0.0.1".parse().unwrap())
 }
 
-/// Waits for the changes that lead to `wanted`: by themselves, within ten times the contract's two seconds.
+/// Waits for the changes that lead to `wanted`: by themselves, within ten times the contract's two
+/// seconds.
 async fn becomes(standing: &Standing, wanted: Result<(), Refusal>) {
     let mut changed = standing.0.changed.subscribe();
     let changes = async {

@@ -205,7 +205,8 @@ async fn one(seen: Arc<Seen>, worker: u64, turn: u64) {
     }
 }
 
-/// Threads of which each is a worker: places are taken, waited for, given up and handed over at any moment.
+/// Threads of which each is a worker: places are taken, waited for, given up and handed over at any
+/// moment.
 #[test]
 fn no_place_is_lost_and_nobody_is_forgotten_whatever_happens_at_once() {
     const ROUNDS: u64 = 150;

@@ -1,8 +1,10 @@
-//! The body of a message, in either direction: of a length, in chunks, until the stream ends, or none.
+//! The body of a message, in either direction: of a length, in chunks, until the stream ends, or
+//! none.
 //!
-//! In: the bytes behind a head, cut anywhere. Out: data as slices of the buffer they came in, trailers, and how the body ended.
-//! Invariant: a body of known length is whole when its bytes are, whatever the stream says next; every other end than the one its
-//! framing names is an error that says whose fault it is.
+//! In: the bytes behind a head, cut anywhere. Out: data as slices of the buffer they came in,
+//! trailers, and how the body ended.
+//! Invariant: a body of known length is whole when its bytes are, whatever the stream says next;
+//! every other end than the one its framing names is an error that says whose fault it is.
 
 use std::fmt;
 use std::io;
@@ -25,7 +27,8 @@ pub enum BodyError {
     Gone(io::ErrorKind),
     /// No byte came for too long.
     Idle,
-    /// Nobody took what had come for too long, or too much of it stood unread: over HTTP/2, where it is kept for the reader.
+    /// Nobody took what had come for too long, or too much of it stood unread: over HTTP/2, where
+    /// it is kept for the reader.
     Stalled,
 }
 
@@ -72,7 +75,8 @@ enum At {
 /// A size of sixteen digits and an extension such as a signature of a chunk.
 const SIZE_LINE_MOST: usize = 512;
 
-/// All extensions of a message together, beyond one byte for sixteen of data: nobody may make us read past more than is sent.
+/// All extensions of a message together, beyond one byte for sixteen of data: nobody may make us
+/// read past more than is sent.
 const EXTENSIONS_MOST: u64 = 16 * 1024;
 
 impl Decoder {
@@ -257,7 +261,8 @@ fn size_line(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         },
         None if bytes.len() >= SIZE_LINE_MOST => Err("the line of a chunk's size is too long"),
         None => match bytes.first() {
-            // Waiting for more of a line that can't become one would blame time for what is malformed.
+            // Waiting for more of a line that can't become one would blame time for what is
+            // malformed.
             Some(first) if !first.is_ascii_hexdigit() => Err("a chunk's size is no number"),
             _ => Ok(None),
         },
@@ -301,7 +306,8 @@ mod tests {
     use super::*;
     use crate::http1::head::CLIENT_LIMITS;
 
-    /// The data, the trailers and the end of `text`, read in pieces of `step` bytes; what is left over is counted.
+    /// The data, the trailers and the end of `text`, read in pieces of `step` bytes; what is left
+    /// over is counted.
     fn read(
         length: Length,
         text: &[u8],

@@ -1,7 +1,8 @@
 //! The fields of a head or of trailers, and what they say of the message's framing and connection.
 //!
-//! In: a block of lines that [`Scan`](super::head) found whole, each ended by CR LF. Out: a map whose values are slices of the
-//! block, and the few facts that reading on depends on. A field is refused, never skipped.
+//! In: a block of lines that [`Scan`](super::head) found whole, each ended by CR LF. Out: a map
+//! whose values are slices of the block, and the few facts that reading on depends on. A field is
+//! refused, never skipped.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING};
@@ -137,8 +138,8 @@ pub fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether a field may stand in trailers: nothing that frames, routes or authenticates a message, or says what its body is
-/// (RFC 9110, section 6.5.1).
+/// Whether a field may stand in trailers: nothing that frames, routes or authenticates a message,
+/// or says what its body is (RFC 9110, section 6.5.1).
 #[must_use]
 pub fn may_trail(name: &HeaderName) -> bool {
     !matches!(

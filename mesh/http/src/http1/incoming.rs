@@ -1,7 +1,9 @@
-//! A body that is read off a connection while somebody reads it: nothing is taken before the reader asks.
+//! A body that is read off a connection while somebody reads it: nothing is taken before the reader
+//! asks.
 //!
-//! The connection and the body share one place on one thread; there is no channel between them. A body knows which message of its
-//! connection it belongs to, so that one which outlives its exchange reads nothing of the next.
+//! The connection and the body share one place on one thread; there is no channel between them. A
+//! body knows which message of its connection it belongs to, so that one which outlives its
+//! exchange reads nothing of the next.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,14 +29,16 @@ pub struct Interim {
     message: u64,
 }
 
-/// What is left of an upload that somebody answers, for who goes on with it when the answer has been read.
+/// What is left of an upload that somebody answers, for who goes on with it when the answer has
+/// been read.
 pub struct Rest {
     source: Rc<dyn Source>,
     message: u64,
 }
 
-/// What is read from, and asked while one reads: the connection, in either HTTP. `message` is the one that the asker belongs to; the
-/// connection answers for the one it carries now, and otherwise as for a message that is over.
+/// What is read from, and asked while one reads: the connection, in either HTTP. `message` is the
+/// one that the asker belongs to; the connection answers for the one it carries now, and otherwise
+/// as for a message that is over.
 pub trait Source {
     /// The next piece of the body.
     fn poll_frame(
@@ -74,7 +78,8 @@ impl Incoming {
         }
     }
 
-    /// In a request: where interim answers to it are sent. None if there is no connection behind this.
+    /// In a request: where interim answers to it are sent. None if there is no connection behind
+    /// this.
     #[must_use]
     pub fn interim(&self) -> Option<Interim> {
         let source = self.source.clone()?;
@@ -84,8 +89,9 @@ impl Incoming {
         })
     }
 
-    /// In an answer: goes on with the upload that it answers, which reading the answer does by itself. For who can't take more of
-    /// the answer now, and for after its end. Ready once the upload is over, one way or the other.
+    /// In an answer: goes on with the upload that it answers, which reading the answer does by
+    /// itself. For who can't take more of the answer now, and for after its end. Ready once the
+    /// upload is over, one way or the other.
     pub fn poll_upload(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.source {
             Some(source) => source.poll_upload(self.message, cx),
@@ -95,8 +101,8 @@ impl Incoming {
 }
 
 impl Incoming {
-    /// In an answer: a hold on what is left of the upload that it answers, which outlasts this. None if there is no connection
-    /// behind it.
+    /// In an answer: a hold on what is left of the upload that it answers, which outlasts this.
+    /// None if there is no connection behind it.
     #[must_use]
     pub fn rest(&self) -> Option<Rest> {
         let source = self.source.clone()?;
@@ -115,8 +121,8 @@ impl Rest {
 }
 
 impl Interim {
-    /// Sends an interim answer, 103 in practice, with these fields. Whether it goes out: it does not to HTTP/1.0, after the
-    /// answer has begun, or after eight of them.
+    /// Sends an interim answer, 103 in practice, with these fields. Whether it goes out: it does
+    /// not to HTTP/1.0, after the answer has begun, or after eight of them.
     #[must_use]
     pub fn send(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         self.source.send_interim(self.message, status, headers)

@@ -1,4 +1,5 @@
-//! What waits to be written: heads and small pieces in one buffer, large pieces as they are, all in one gathered write.
+//! What waits to be written: heads and small pieces in one buffer, large pieces as they are, all in
+//! one gathered write.
 //!
 //! Invariant: bytes go out in the order in which they were put in, and none twice.
 

@@ -1,7 +1,8 @@
 //! Why there is no request, and what is known of it all the same.
 //!
-//! A refusal is a value, so that it gets its envelope, its id and its access line like any other answer. What is known is read
-//! leniently, from bytes that were found wanting: it may be shown and logged, it never decides anything.
+//! A refusal is a value, so that it gets its envelope, its id and its access line like any other
+//! answer. What is known is read leniently, from bytes that were found wanting: it may be shown and
+//! logged, it never decides anything.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version};

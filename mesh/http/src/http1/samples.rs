@@ -1,4 +1,5 @@
-//! Bytes that others are known to try, each with its judgement, and the property that no cut changes one.
+//! Bytes that others are known to try, each with its judgement, and the property that no cut
+//! changes one.
 
 use bytes::BytesMut;
 use http::Method;

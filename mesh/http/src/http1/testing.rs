@@ -1,4 +1,5 @@
-//! What the tests of both sides share: a timer on tokio's clock, bodies made by hand, and a service made of a function.
+//! What the tests of both sides share: a timer on tokio's clock, bodies made by hand, and a service
+//! made of a function.
 
 use std::cell::RefCell;
 use std::future::Future;

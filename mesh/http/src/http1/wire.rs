@@ -1,7 +1,8 @@
-//! A stream with what was read ahead of it and what waits to be written: the ground that servers and clients share.
+//! A stream with what was read ahead of it and what waits to be written: the ground that servers
+//! and clients share.
 //!
-//! Invariant: the buffer is taken from the worker's when something is to be read, and given back by [`Wire::rest`]; a connection
-//! that rests owns none.
+//! Invariant: the buffer is taken from the worker's when something is to be read, and given back by
+//! [`Wire::rest`]; a connection that rests owns none.
 
 use std::future::Future;
 use std::io;
@@ -77,7 +78,8 @@ impl<IO: Stream> Wire<IO> {
             }
             Ok(count) => {
                 self.read += count as u64;
-                // A sender that fills what it is given has more; one that does not needs no more than usual.
+                // A sender that fills what it is given has more; one that does not needs no more
+                // than usual.
                 self.reading = if count == room {
                     (self.reading * 2).min(READ_MOST)
                 } else if count < SIZE {

@@ -1,8 +1,9 @@
 //! Writes messages: heads, bodies in their framing, trailers.
 //!
-//! In: what a message says, as typed values. Out: bytes that our own reader reads back equal. Framing and the connection's options
-//! are this module's alone: whatever the fields say of them is left out, but for a length, which is held to. Names are in lower
-//! case; a field that can't stand in a message of its kind is left out.
+//! In: what a message says, as typed values. Out: bytes that our own reader reads back equal.
+//! Framing and the connection's options are this module's alone: whatever the fields say of them is
+//! left out, but for a length, which is held to. Names are in lower case; a field that can't stand
+//! in a message of its kind is left out.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{
@@ -66,7 +67,8 @@ pub(crate) enum EncodeError {
 }
 
 impl Framing {
-    /// That of an answer with this status and these fields; `exact` is what its body says of its length.
+    /// That of an answer with this status and these fields; `exact` is what its body says of its
+    /// length.
     #[must_use]
     pub(crate) fn of_answer(
         to: &Method,
@@ -78,7 +80,8 @@ impl Framing {
         if status.is_informational() || status == StatusCode::NO_CONTENT {
             return Self::None;
         }
-        // The head is what other programs act on: where both speak, it is the body that has to keep to it.
+        // The head is what other programs act on: where both speak, it is the body that has to keep
+        // to it.
         let length = stated(headers);
         if *to == Method::HEAD || status == StatusCode::NOT_MODIFIED {
             let described = exact.filter(|exact| *exact > 0 && *to == Method::HEAD);
@@ -96,7 +99,8 @@ impl Framing {
     pub(crate) fn of_request(method: &Method, headers: &HeaderMap, exact: Option<u64>) -> Self {
         match (stated(headers), exact) {
             (Some(length), _) => Self::Exact(length),
-            // Methods that mean nothing without a body say that theirs is empty (RFC 9110, section 8.6).
+            // Methods that mean nothing without a body say that theirs is empty (RFC 9110, section
+            // 8.6).
             (None, Some(0)) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
                 Self::None
             }
@@ -188,8 +192,8 @@ pub(super) fn interim_head(status: StatusCode, headers: &HeaderMap, out: &mut By
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head of a request. Its target is written in the form that every server takes, and `Host` is made of an address in
-/// `uri` only where the fields have none.
+/// Writes the head of a request. Its target is written in the form that every server takes, and
+/// `Host` is made of an address in `uri` only where the fields have none.
 pub(crate) fn request_head(
     method: &Method,
     uri: &Uri,
@@ -275,7 +279,8 @@ fn line(name: &HeaderName, value: &[u8], out: &mut BytesMut) {
 }
 
 impl Encoder {
-    /// Whether all that the head promises has been written; a body in chunks or until the close never is before its end.
+    /// Whether all that the head promises has been written; a body in chunks or until the close
+    /// never is before its end.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self, Self::None | Self::Exact(0))
     }

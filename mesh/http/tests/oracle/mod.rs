@@ -1,7 +1,8 @@
 //! A second opinion on bytes: what hyper makes of them, beside what we make of them.
 //!
-//! We may refuse what hyper takes; that is what being strict means. What we take, hyper takes too, with the same method, target,
-//! fields and body, or else one of the two can be made to see a request that the other does not.
+//! We may refuse what hyper takes; that is what being strict means. What we take, hyper takes too,
+//! with the same method, target, fields and body, or else one of the two can be made to see a
+//! request that the other does not.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -66,7 +67,8 @@ pub(crate) fn compare_answers(bytes: &[u8]) -> bool {
     true
 }
 
-/// The requests that we take, as far as hyper can be asked for them: it does not read on behind a CONNECT, nor knows HTTP/1.2.
+/// The requests that we take, as far as hyper can be asked for them: it does not read on behind a
+/// CONNECT, nor knows HTTP/1.2.
 fn our_requests(input: &[u8]) -> Vec<Message> {
     let mut bytes = BytesMut::from(input);
     let mut messages = Vec::new();

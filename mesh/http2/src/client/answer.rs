@@ -99,7 +99,8 @@ where
         self.received.borrow().as_ref().and_then(Received::left)
     }
 
-    /// Nobody reads any more: this is dropped, and with it the stream and what is left of the upload.
+    /// Nobody reads any more: this is dropped, and with it the stream and what is left of the
+    /// upload.
     fn release(&self, _: u64) {}
 
     fn poll_upload(&self, _: u64, cx: &mut Context<'_>) -> Poll<()> {

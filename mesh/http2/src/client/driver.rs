@@ -1,4 +1,5 @@
-//! Drives one connection: frames in and out, one write a turn, and now and then a question whether the peer is still there.
+//! Drives one connection: frames in and out, one write a turn, and now and then a question whether
+//! the peer is still there.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +14,8 @@ use crate::gather::{Flusher, Gathered};
 use gapura_http::Stream;
 use gapura_http::{Deadline, Timer};
 
-/// Ready when the connection is over. Dropped, it ends the connection and all that is under way on it.
+/// Ready when the connection is over. Dropped, it ends the connection and all that is under way on
+/// it.
 pub struct Driver<IO, T: Timer> {
     connection: h2::client::Connection<Gathered<IO>, Bytes>,
     flusher: Flusher<IO>,

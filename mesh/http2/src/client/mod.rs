@@ -1,10 +1,13 @@
-//! The client's side: one connection that all requests of a worker to one address share, on the hop and to plugins that speak h2c.
+//! The client's side: one connection that all requests of a worker to one address share, on the hop
+//! and to plugins that speak h2c.
 //!
-//! In: a stream, requests, and the connection's [`Share`] of what streams may hold. Out: answers, and for each failure whether the
-//! request can have reached anybody. How long to wait, how many connections to open and what to send again is the caller's. The
-//! connection's window is without practical limit, so that a stream whose receiver has stopped holds up none of the others.
-//! Invariants: no request is written before the peer's settings have come; an upload belongs to the request, then to the answer's
-//! body, and ends with it; nothing waits unbounded but for the answer itself.
+//! In: a stream, requests, and the connection's [`Share`] of what streams may hold. Out: answers,
+//! and for each failure whether the request can have reached anybody. How long to wait, how many
+//! connections to open and what to send again is the caller's. The connection's window is without
+//! practical limit, so that a stream whose receiver has stopped holds up none of the others.
+//! Invariants: no request is written before the peer's settings have come; an upload belongs to the
+//! request, then to the answer's body, and ends with it; nothing waits unbounded but for the answer
+//! itself.
 
 mod answer;
 mod driver;
@@ -51,8 +54,8 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// The largest window there is: each stream's own is the limit that counts.
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Headers of one message on the hop, as HTTP/2 counts them (RFC 9113, section 6.5.2: 32 bytes on top for each field): 64 KiB of
-/// text in 128 fields.
+/// Headers of one message on the hop, as HTTP/2 counts them (RFC 9113, section 6.5.2: 32 bytes on
+/// top for each field): 64 KiB of text in 128 fields.
 pub const HEADER_LIST: u32 = 64 * 1024 + 128 * 32;
 
 /// The bounds of a connection.
@@ -64,7 +67,8 @@ pub struct Settings {
     pub interims: u8,
     /// For the peer to take some of an upload.
     pub stall_within: Duration,
-    /// How often the peer is asked whether it is there: a path that died without a word is noticed after this and `pong_within`.
+    /// How often the peer is asked whether it is there: a path that died without a word is noticed
+    /// after this and `pong_within`.
     pub ping_every: Duration,
     /// For its answer.
     pub pong_within: Duration,
@@ -86,17 +90,19 @@ impl Default for Settings {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum SendError<B: Body> {
-    /// Nothing of the request was written, or the peer has said that it did not look at it: it may be sent elsewhere.
+    /// Nothing of the request was written, or the peer has said that it did not look at it: it may
+    /// be sent elsewhere.
     Unsent {
         /// As it was given.
         request: Box<Request<B>>,
         /// What is wrong with the connection, if it is known.
         error: Option<io::Error>,
     },
-    /// The connection broke or the peer gave up before there was an answer. Some or all of the request was written.
+    /// The connection broke or the peer gave up before there was an answer. Some or all of the
+    /// request was written.
     Closed {
-        /// As it was given, if it has no body, not a byte of an answer to it came, and the connection is what ended: what can be done
-        /// twice may be sent again.
+        /// As it was given, if it has no body, not a byte of an answer to it came, and the
+        /// connection is what ended: what can be done twice may be sent again.
         request: Option<Box<Request<B>>>,
         /// None if the peer closed the connection, or if others were told why.
         error: Option<io::Error>,
@@ -135,7 +141,8 @@ struct State<T> {
 /// Makes the head of a request once more.
 pub type Remake<'a> = dyn Fn() -> Option<Request<()>> + 'a;
 
-/// What the owner of a connection tells its users. Unlike a [`Connection`] it does not keep it open.
+/// What the owner of a connection tells its users. Unlike a [`Connection`] it does not keep it
+/// open.
 pub struct Handle<T>(Rc<State<T>>);
 
 /// Counts a stream as open until its answer has been read to its end or given up.
@@ -145,9 +152,11 @@ impl<T> Connection<T>
 where
     T: Timer + Clone + 'static,
 {
-    /// Speaks HTTP/2 on `io`, and waits for the peer's settings: only with them has a TLS 1.3 server shown that it takes our
-    /// certificate (its refusal arrives after our handshake has succeeded), and nothing of a request is written before. For how
-    /// long is the caller's. The driver must be polled for anything to move; it belongs to whoever looks after the connection.
+    /// Speaks HTTP/2 on `io`, and waits for the peer's settings: only with them has a TLS 1.3
+    /// server shown that it takes our certificate (its refusal arrives after our handshake has
+    /// succeeded), and nothing of a request is written before. For how long is the caller's. The
+    /// driver must be polled for anything to move; it belongs to whoever looks after the
+    /// connection.
     ///
     /// # Errors
     /// What the stream failed with, an alert of the peer's for example.
@@ -220,9 +229,10 @@ where
         Handle(self.state.clone())
     }
 
-    /// Sends a request of `owner` and waits for the head of its answer. The request's body goes on while the answer is waited for, and then
-    /// while it is read or [`Incoming::poll_upload`] is polled. `interim` hears of each interim answer but `100 Continue`. Dropped
-    /// before it is ready, it takes the request back from the peer.
+    /// Sends a request of `owner` and waits for the head of its answer. The request's body goes on
+    /// while the answer is waited for, and then while it is read or [`Incoming::poll_upload`] is
+    /// polled. `interim` hears of each interim answer but `100 Continue`. Dropped before it is
+    /// ready, it takes the request back from the peer.
     ///
     /// # Errors
     /// [`SendError`]
@@ -238,8 +248,9 @@ where
         self.send_as(request, None, owner, interim)
     }
 
-    /// The same, of a request whose head can be made once more: where it is given back it is that of `again`, which is asked then and
-    /// not before. Without `again` a copy is kept of each head that has no body behind it.
+    /// The same, of a request whose head can be made once more: where it is given back it is that
+    /// of `again`, which is asked then and not before. Without `again` a copy is kept of each head
+    /// that has no body behind it.
     ///
     /// # Errors
     /// [`SendError`]
@@ -255,7 +266,8 @@ where
     {
         let mut sender = self.sender.clone();
         if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
-            // The peer has said goodbye. What is under way goes on, perhaps for hours; nothing new may wait for that.
+            // The peer has said goodbye. What is under way goes on, perhaps for hours; nothing new
+            // may wait for that.
             self.state.retired.set(true);
             return Err(self.unsent(request, &error));
         }
@@ -264,7 +276,8 @@ where
         let ended = body.is_end_stream() && !left.is_short();
         let head_only = parts.method == Method::HEAD;
         let head = Request::from_parts(parts, ());
-        // The connection may have died unseen, or end before an answer; what can be said again is kept for that.
+        // The connection may have died unseen, or end before an answer; what can be said again is
+        // kept for that.
         let written = self.state.traffic.written.get();
         let spare = match again {
             None if ended => Spare::of(&head),
@@ -320,7 +333,8 @@ where
         }
     }
 
-    /// Whether a request that failed like this, `written` bytes into the connection, has reached nobody.
+    /// Whether a request that failed like this, `written` bytes into the connection, has reached
+    /// nobody.
     fn is_unsent(&self, error: &h2::Error, written: u64) -> bool {
         let never_written = self.state.traffic.written.get() == written
             && (error.is_io() || error.is_go_away())
@@ -379,7 +393,8 @@ where
                 Poll::Pending => {}
                 // It may refuse the rest of the body and answer all the same.
                 Poll::Ready(Ok(()) | Err(PumpError::Refused)) => self.pump = None,
-                // Where the request can't become whole there is no answer to it, whatever the other side says meanwhile.
+                // Where the request can't become whole there is no answer to it, whatever the other
+                // side says meanwhile.
                 Poll::Ready(Err(error)) => {
                     let (reason, error) = match error {
                         PumpError::Body(error) => {
@@ -453,7 +468,8 @@ impl<T> Handle<T> {
         self.0.retired.set(true);
     }
 
-    /// Tells those whose requests are under way why their connection is ended, which the owner does by dropping the driver.
+    /// Tells those whose requests are under way why their connection is ended, which the owner does
+    /// by dropping the driver.
     pub fn cut(&self, reason: &'static str) {
         self.0.cut.set(Some(reason));
         self.0.retired.set(true);

@@ -1,8 +1,10 @@
-//! What a request was, kept until its answer begins: the connection that all share may end, and then it goes again.
+//! What a request was, kept until its answer begins: the connection that all share may end, and
+//! then it goes again.
 //!
-//! In: the head of a request, just before `h2` takes it. Out: the same head. Its fields are one piece of text, so that to keep them
-//! costs one allocation and a copy of a few hundred bytes, where a clone of the map costs an allocation more and a count for each
-//! value. Extensions are not kept.
+//! In: the head of a request, just before `h2` takes it. Out: the same head. Its fields are one
+//! piece of text, so that to keep them costs one allocation and a copy of a few hundred bytes,
+//! where a clone of the map costs an allocation more and a count for each value. Extensions are not
+//! kept.
 //! Invariant: what is given back is what was kept, field by field and in the same order.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

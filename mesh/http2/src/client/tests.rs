@@ -229,7 +229,8 @@ async fn what_reached_nobody_comes_back_whole() {
             "{answer:?}"
         );
         assert!(!it.connection.is_open());
-        // It went with the requests that shared it: those that nobody has begun to answer come back, where they have no body.
+        // It went with the requests that shared it: those that nobody has begun to answer come
+        // back, where they have no body.
         let mut it = opened().await;
         let first = send(&it.connection, asking());
         let hinted = send(&it.connection, asking());

@@ -44,8 +44,8 @@ pub(super) fn ended<IO>(error: &h2::Error, flusher: &Flusher<IO>) -> End {
 /// For who broke the protocol to read why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// And so much of what is under way from there is read past meanwhile: unread, it would reset the connection and take our words
-/// with it.
+/// And so much of what is under way from there is read past meanwhile: unread, it would reset the
+/// connection and take our words with it.
 const LAST_BYTES: usize = 1024 * 1024;
 
 /// Sees that the reason of the end arrives, where the end is ours.

@@ -28,9 +28,11 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    /// Gives a stream to a task that is idle; a new one, if there is none, is yet to be set to work.
+    /// Gives a stream to a task that is idle; a new one, if there is none, is yet to be set to
+    /// work.
     pub(super) fn give(&self, stream: Stream) -> Option<Rc<StreamTask<T::Deadline>>> {
-        // From now on, and not from when the task runs: the connection looks at the time in between.
+        // From now on, and not from when the task runs: the connection looks at the time in
+        // between.
         self.open.set(self.open.get() + 1);
         let idle = self.idle.borrow_mut().pop();
         if let Some(task) = idle {
@@ -42,7 +44,8 @@ where
         Some(task)
     }
 
-    /// Sends those that have nothing to do home: a connection that rests holds no kilobytes of a request's future.
+    /// Sends those that have nothing to do home: a connection that rests holds no kilobytes of a
+    /// request's future.
     pub(super) fn dismiss(&self) {
         for task in self.idle.take() {
             task.dismiss();
@@ -103,8 +106,8 @@ where
         let Some(mut body) = self.answer(task, response, head_only).await else {
             return;
         };
-        // The answer has ended. What it still does with the upload goes on, and then the rest is read past, so that the answer
-        // arrives before the reset does.
+        // The answer has ended. What it still does with the upload goes on, and then the rest is
+        // read past, so that the answer arrives before the reset does.
         task.carried(self.settings.stall_within, |cx| body.poll_upload(cx))
             .await;
         drop(body);
@@ -118,7 +121,8 @@ where
         }
     }
 
-    /// Sends the answer. Its body comes back once its end is on its way; none if it was cut, or the client wants no more of it.
+    /// Sends the answer. Its body comes back once its end is on its way; none if it was cut, or the
+    /// client wants no more of it.
     async fn answer(
         &self,
         task: &StreamTask<T::Deadline>,
@@ -132,7 +136,8 @@ where
         head.version = Version::HTTP_2;
         self.add_date(&mut head.headers);
         let bodiless = head_only || is_bodiless(head.status);
-        // Two lengths, or one that is none, would be ours: whoever reads it may take it for what he likes.
+        // Two lengths, or one that is none, would be ours: whoever reads it may take it for what he
+        // likes.
         let left = match Left::of(&head.headers) {
             Ok(left) => left,
             Err(_) => {

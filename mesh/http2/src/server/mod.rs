@@ -1,11 +1,13 @@
 //! The server's side: clients at the gateway, and the gateway at the sidecar.
 //!
-//! In: a stream, a [`Service`] that answers requests and words refusals, [`Settings`], the connection's [`Share`] of what streams
-//! may hold, and a signal to take no further request. Out: an [`End`]. Each stream is served by a task that has it alone and takes
-//! the next one after it: a request's future is kilobytes, which this saves from being allocated, copied and freed for each. All
-//! tasks belong to the connection and end with it; a panic of one resets its stream and no other.
-//! Invariants: who takes a request back takes it from the service too; an answer is whole or its stream is reset; nothing that a
-//! client does or fails to do is waited for without bound.
+//! In: a stream, a [`Service`] that answers requests and words refusals, [`Settings`], the
+//! connection's [`Share`] of what streams may hold, and a signal to take no further request. Out:
+//! an [`End`]. Each stream is served by a task that has it alone and takes the next one after it: a
+//! request's future is kilobytes, which this saves from being allocated, copied and freed for each.
+//! All tasks belong to the connection and end with it; a panic of one resets its stream and no
+//! other.
+//! Invariants: who takes a request back takes it from the service too; an answer is whole or its
+//! stream is reset; nothing that a client does or fails to do is waited for without bound.
 
 mod ending;
 mod exchange;
@@ -72,7 +74,8 @@ struct Serving<S, T: Timer> {
     served: Cell<u64>,
     /// An answer was the last, by its own word.
     closes: Cell<bool>,
-    /// An upload has ended behind its answer: curl 7.88 does not look at what it has until another frame comes.
+    /// An upload has ended behind its answer: curl 7.88 does not look at what it has until another
+    /// frame comes.
     nudge: Cell<bool>,
     date: RefCell<Option<(HttpDate, HeaderValue)>>,
 }
@@ -80,8 +83,9 @@ struct Serving<S, T: Timer> {
 /// Counts a stream as open until this is dropped.
 struct Open<'a>(&'a Cell<usize>);
 
-/// Carries requests and answers over `io` until its end; `ahead` was read of it before. Once `stop` is ready the client is told to
-/// go elsewhere, and those of its requests that are under way are served. Dropping this ends the connection and all its requests.
+/// Carries requests and answers over `io` until its end; `ahead` was read of it before. Once `stop`
+/// is ready the client is told to go elsewhere, and those of its requests that are under way are
+/// served. Dropping this ends the connection and all its requests.
 pub async fn serve<IO, S, T>(
     io: IO,
     ahead: Bytes,
@@ -198,7 +202,8 @@ where
     T: Timer + Clone + 'static,
     T::Deadline: 'static,
 {
-    /// One turn: what came is handed out, and what the tasks have put into `h2` since the last turn goes out in one write.
+    /// One turn: what came is handed out, and what the tasks have put into `h2` since the last turn
+    /// goes out in one write.
     fn poll(
         &mut self,
         stop: Pin<&mut impl Future<Output = ()>>,

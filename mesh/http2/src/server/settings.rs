@@ -1,6 +1,7 @@
 //! The bounds of a connection, for each whom this side serves.
 //!
-//! In: nothing. Out: [`Settings`] for clients and for the gateway. The numbers are those of CONTRACT section 5, each with its reason beside it.
+//! In: nothing. Out: [`Settings`] for clients and for the gateway. The numbers are those of
+//! CONTRACT section 5, each with its reason beside it.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use gapura_http::pace::Rate;
 pub struct Settings {
     /// Of a head, counted as HTTP/1 would write it; each crumb of a cookie is a field.
     pub limits: Limits,
-    /// Bytes of a head as HTTP/2 counts them (RFC 9113, section 6.5.2): beyond these `h2` refuses it by itself, bare.
+    /// Bytes of a head as HTTP/2 counts them (RFC 9113, section 6.5.2): beyond these `h2` refuses
+    /// it by itself, bare.
     pub header_list: u32,
     /// Streams at a time.
     pub streams: u32,
@@ -27,7 +29,8 @@ pub struct Settings {
     pub idle_within: Duration,
     /// For the next byte of a body that somebody reads; not of gRPC, where silence is no fault.
     pub body_idle: Option<Duration>,
-    /// For the client to take some of what we send, and for an upload to go on once its answer has ended.
+    /// For the client to take some of what we send, and for an upload to go on once its answer has
+    /// ended.
     pub stall_within: Duration,
     /// The least that the client takes of an answer in the time it is waited for.
     pub least: Option<Rate>,
@@ -41,8 +44,9 @@ pub struct Settings {
     pub pong_within: Duration,
 }
 
-/// Eight times what a client may send: all that a proxy or a browser is likely to bring is refused by us, with an envelope, and not
-/// by `h2`, bare. A hundred streams of it are 25 MiB, which their client has to send, byte by byte.
+/// Eight times what a client may send: all that a proxy or a browser is likely to bring is refused
+/// by us, with an envelope, and not by `h2`, bare. A hundred streams of it are 25 MiB, which their
+/// client has to send, byte by byte.
 const HEADER_LIST: u32 = 256 * 1024;
 
 impl Settings {

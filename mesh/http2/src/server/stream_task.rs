@@ -1,8 +1,11 @@
-//! One stream of a client at a time: what the task that serves it, the body of its request and the table of streams share.
+//! One stream of a client at a time: what the task that serves it, the body of its request and the
+//! table of streams share.
 //!
-//! A task serves one stream after another, so that a request costs neither a task nor an allocation of its own. A body knows which
-//! of the task's streams it belongs to: one that outlives its exchange reads nothing of the next.
-//! Invariant: no borrow of the state is held over a poll or the drop of anything that could come back here.
+//! A task serves one stream after another, so that a request costs neither a task nor an allocation
+//! of its own. A body knows which of the task's streams it belongs to: one that outlives its
+//! exchange reads nothing of the next.
+//! Invariant: no borrow of the state is held over a poll or the drop of anything that could come
+//! back here.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -170,7 +173,8 @@ impl<D: Deadline + 'static> StreamTask<D> {
         None
     }
 
-    /// Waits until the upload goes on no more: it has ended, or nothing of it came for `within`. `carry` moves it.
+    /// Waits until the upload goes on no more: it has ended, or nothing of it came for `within`.
+    /// `carry` moves it.
     pub(super) async fn carried(
         &self,
         within: Duration,
@@ -202,8 +206,8 @@ impl<D: Deadline + 'static> StreamTask<D> {
         self.state.borrow_mut().held = false;
     }
 
-    /// Reads past what has come of an upload that nobody reads, while its answer is on its way: what stands unread takes room
-    /// that is meant for the connection's other streams.
+    /// Reads past what has come of an upload that nobody reads, while its answer is on its way:
+    /// what stands unread takes room that is meant for the connection's other streams.
     pub(super) fn read_past(&self, cx: &mut Context<'_>) {
         let state = &mut *self.state.borrow_mut();
         if let Some(received) = &mut state.received
@@ -215,8 +219,8 @@ impl<D: Deadline + 'static> StreamTask<D> {
         }
     }
 
-    /// Reads past the rest of an upload that nobody reads, for `within` at most. The stream, if its end had to be waited for and
-    /// came.
+    /// Reads past the rest of an upload that nobody reads, for `within` at most. The stream, if its
+    /// end had to be waited for and came.
     pub(super) async fn drain(&self, within: Duration) -> Option<Received> {
         let (received, mut most) = {
             let mut state = self.state.borrow_mut();
@@ -238,7 +242,8 @@ impl<D: Deadline + 'static> StreamTask<D> {
         (waited && ended).then_some(received)
     }
 
-    /// Whether there is an upload that has not ended, and a client that was not told to wait with it.
+    /// Whether there is an upload that has not ended, and a client that was not told to wait with
+    /// it.
     pub(super) fn may_drain(&self) -> bool {
         let state = self.state.borrow();
         !state.expects

@@ -547,7 +547,8 @@ async fn fill(mut stream: h2::SendStream<Bytes>, pieces: usize) -> Result<(), Op
         .map_err(|error| error.reason())
 }
 
-/// curl 7.88 waits for ever for an upload of unknown length that it gave up itself, unless another frame comes.
+/// curl 7.88 waits for ever for an upload of unknown length that it gave up itself, unless another
+/// frame comes.
 #[tokio::test]
 async fn a_client_whose_upload_ends_behind_its_answer_hears_something_more() {
     locally(async {

@@ -1,9 +1,9 @@
-//! The times of one connection: its first request, its rest between requests, a client that takes nothing or is there no more, and
-//! its end.
+//! The times of one connection: its first request, its rest between requests, a client that takes
+//! nothing or is there no more, and its end.
 //!
-//! In: what a turn of the connection's loop saw. Out: when to say goodbye, when to ask whether the client is there, and when to
-//! end. While nothing is under way one deadline is set; while something is, a pulse a second looks whether it still moves, so that
-//! a request costs no timer.
+//! In: what a turn of the connection's loop saw. Out: when to say goodbye, when to ask whether the
+//! client is there, and when to end. While nothing is under way one deadline is set; while
+//! something is, a pulse a second looks whether it still moves, so that a request costs no timer.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! What a schema says, as far as two of them can be compared.
 //!
-//! In: a schema, references and `allOf` followed. Out: its [`Facts`]. What is said in ways that nobody can compare (`not`, `if`,
-//! patterns of names) is left out: it neither breaks nor mends anything here.
+//! In: a schema, references and `allOf` followed. Out: its [`Facts`]. What is said in ways that
+//! nobody can compare (`not`, `if`, patterns of names) is left out: it neither breaks nor mends
+//! anything here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +118,8 @@ impl Types {
 }
 
 impl<'d> Facts<'d> {
-    /// What is looked at on the way is taken off `left`, and once nothing is left nothing more is looked at.
+    /// What is looked at on the way is taken off `left`, and once nothing is left nothing more is
+    /// looked at.
     pub(super) fn of(document: &'d Document, schema: &'d Value, left: &mut usize) -> Self {
         let mut facts = Self::default();
         facts.add(document, schema, DEEPEST, left);

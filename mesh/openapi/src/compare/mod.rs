@@ -1,8 +1,9 @@
 //! What of one contract breaks those who were written for another.
 //!
-//! In: the contract in force and a new one. Out: each breaking change, with its place: in the old document for what is gone, in the
-//! new one for what is asked for now. What a caller sends may be taken more widely and what it gets may be said more narrowly; the
-//! other way round breaks somebody.
+//! In: the contract in force and a new one. Out: each breaking change, with its place: in the old
+//! document for what is gone, in the new one for what is asked for now. What a caller sends may be
+//! taken more widely and what it gets may be said more narrowly; the other way round breaks
+//! somebody.
 
 mod facts;
 mod finding;
@@ -273,7 +274,8 @@ impl<'d> Comparison<'d> {
     }
 }
 
-/// Each parameter, by its place and its name; one in the path by which it is there, since its name is nothing to a caller.
+/// Each parameter, by its place and its name; one in the path by which it is there, since its name
+/// is nothing to a caller.
 fn parameters<'d>(document: &'d Document, at: Place<'d>) -> Vec<((String, String), &'d Value)> {
     let names = names_in(at.path).enumerate();
     let names: BTreeMap<&str, usize> = names.map(|(index, name)| (name, index)).collect();
@@ -307,7 +309,8 @@ fn parameters<'d>(document: &'d Document, at: Place<'d>) -> Vec<((String, String
     found
 }
 
-/// Whether somebody who could call can no longer; `looks` says whether so much may still be looked at.
+/// Whether somebody who could call can no longer; `looks` says whether so much may still be looked
+/// at.
 fn asks_more(
     old: Option<&Vec<Value>>,
     new: Option<&Vec<Value>>,
@@ -328,7 +331,8 @@ fn asks_more(
     old.any(|old| !new.iter().any(|new| fits(old, new, &mut looks)))
 }
 
-/// Whether who brings what `old` asks for has all that `new` asks for. What can't be looked at is told of elsewhere.
+/// Whether who brings what `old` asks for has all that `new` asks for. What can't be looked at is
+/// told of elsewhere.
 fn fits(old: &Value, new: &Value, looks: &mut impl FnMut(usize) -> bool) -> bool {
     let mut wanted = new.as_object().into_iter().flatten();
     wanted.all(|(scheme, scopes)| {

@@ -1,8 +1,9 @@
 //! Two schemas, in the direction in which their values go.
 //!
-//! In: the schema that was and the one that is, and whether callers send such values or get them. Out: findings. What callers send
-//! must still be taken; what they get must still be what they know. Each pair of named schemas is compared once a direction, and
-//! all work together is bounded; past the bound that itself is a finding.
+//! In: the schema that was and the one that is, and whether callers send such values or get them.
+//! Out: findings. What callers send must still be taken; what they get must still be what they
+//! know. Each pair of named schemas is compared once a direction, and all work together is bounded;
+//! past the bound that itself is a finding.
 
 use std::collections::BTreeSet;
 

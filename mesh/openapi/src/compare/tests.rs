@@ -19,7 +19,8 @@ fn kinds(old: &Document, new: &Document) -> Vec<&'static str> {
     compare(old, new).into_iter().map(|one| one.kind).collect()
 }
 
-/// The findings from one schema to another, where callers send such values, and where they get them.
+/// The findings from one schema to another, where callers send such values, and where they get
+/// them.
 fn schemas(old: &Value, new: &Value) -> (Vec<&'static str>, Vec<&'static str>) {
     let sent = |schema: &Value| {
         document(

@@ -1,7 +1,8 @@
 //! Who may ask on the operator's side.
 //!
-//! In: a request's method and header fields, and the rules of the listener. Out: nothing, or a status and a sentence. Invariant: the
-//! token is compared in constant time, and no web page can have its visitor's browser ask.
+//! In: a request's method and header fields, and the rules of the listener. Out: nothing, or a
+//! status and a sentence. Invariant: the token is compared in constant time, and no web page can
+//! have its visitor's browser ask.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ pub struct Rules {
     pub token: Option<Arc<[u8]>>,
 }
 
-/// Why a question is not answered. A form that a foreign page posts has another type, and a script's has an `Origin`.
+/// Why a question is not answered. A form that a foreign page posts has another type, and a
+/// script's has an `Origin`.
 pub(super) fn refused_question(
     method: &Method,
     headers: &HeaderMap,

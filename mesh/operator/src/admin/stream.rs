@@ -1,8 +1,9 @@
-//! Answers of the operator's side: a page whole, or events as they happen (WHATWG HTML, section 9.2).
+//! Answers of the operator's side: a page whole, or events as they happen (WHATWG HTML, section
+//! 9.2).
 //!
-//! In: a bounded channel of events, and a place among few viewers. Out: a body that hands on each as it comes, and says a word now and
-//! then where nothing happens, so that a viewer who is gone is noticed. Whoever sends never waits for a viewer: what finds no room is
-//! the sender's to drop.
+//! In: a bounded channel of events, and a place among few viewers. Out: a body that hands on each
+//! as it comes, and says a word now and then where nothing happens, so that a viewer who is gone is
+//! noticed. Whoever sends never waits for a viewer: what finds no room is the sender's to drop.
 
 use std::cell::Cell;
 use std::convert::Infallible;

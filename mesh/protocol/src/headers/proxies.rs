@@ -1,7 +1,8 @@
 //! The names by which proxies and platforms tell a service who somebody is.
 //!
-//! In: a header's name in lower case. Out: whether some plugin could take its value for a proof. From a client such a header is a
-//! claim that nobody checked; rule 1 of CONTRACT section 4 lists them.
+//! In: a header's name in lower case. Out: whether some plugin could take its value for a proof.
+//! From a client such a header is a claim that nobody checked; rule 1 of CONTRACT section 4 lists
+//! them.
 
 /// Whole names.
 const NAMES: [&str; 11] = [
@@ -41,8 +42,9 @@ const BEGINNINGS: [&str; 19] = [
     "dapr-",
 ];
 
-/// By a name's first letter, what is to be compared with it: a bit for each of [`NAMES`], and behind them for each of [`BEGINNINGS`].
-/// So nearly every header of nearly every request is decided by a few comparisons.
+/// By a name's first letter, what is to be compared with it: a bit for each of [`NAMES`], and
+/// behind them for each of [`BEGINNINGS`]. So nearly every header of nearly every request is
+/// decided by a few comparisons.
 const BY_LETTER: [u32; 256] = {
     let mut letters = [0; 256];
     let mut at = 0;

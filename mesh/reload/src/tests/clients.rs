@@ -1,4 +1,5 @@
-//! Certificates of clients at the public side: judged at the handshake, again on a change, and until they end.
+//! Certificates of clients at the public side: judged at the handshake, again on a change, and
+//! until they end.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

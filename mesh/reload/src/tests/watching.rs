@@ -1,4 +1,5 @@
-//! A running program's trust: what changes is in force within 2 s, what does not fit changes nothing.
+//! A running program's trust: what changes is in force within 2 s, what does not fit changes
+//! nothing.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;

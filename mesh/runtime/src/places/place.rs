@@ -1,7 +1,9 @@
-//! What one connection is doing: whether it carries something, since when it idles, and whether it was told to end.
+//! What one connection is doing: whether it carries something, since when it idles, and whether it
+//! was told to end.
 //!
-//! In: from its own worker that a request begins or nothing is under way any more; from any thread that it should end. Out: who of
-//! the two came first. One atomic number, no lock: this is asked for every request.
+//! In: from its own worker that a request begins or nothing is under way any more; from any thread
+//! that it should end. Out: who of the two came first. One atomic number, no lock: this is asked
+//! for every request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! Who has a connection, by whose share it counts, and which of them have idled longest.
 //!
-//! In: places as they come, move and go. Out: the one that ends where somebody has to. What the bounds are is not known here.
+//! In: places as they come, move and go. Out: the one that ends where somebody has to. What the
+//! bounds are is not known here.
 //! Invariant: `open` counts what `shares` holds, and nobody is unproven who is not among them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

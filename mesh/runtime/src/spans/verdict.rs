@@ -1,7 +1,7 @@
 //! What a collector's answer means for what was posted (OTLP, section on responses over HTTP).
 //!
-//! In: the answer, or that there was none. Out: taken, perhaps in part; refused for good; or to be tried again, perhaps not before
-//! a time. A text of the collector's is cut before it is shown.
+//! In: the answer, or that there was none. Out: taken, perhaps in part; refused for good; or to be
+//! tried again, perhaps not before a time. A text of the collector's is cut before it is shown.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! The next program's end of a takeover: asks whoever serves now for its listeners.
 //!
-//! In: the path of the socket and what kind of program we are. Out: the listeners by name, or nothing where nobody offers any, or a
-//! sentence where somebody is there and it cannot be: then nothing has changed for anybody. What is not taken of them, because the
-//! settings name another address, is closed with the program before us.
+//! In: the path of the socket and what kind of program we are. Out: the listeners by name, or
+//! nothing where nobody offers any, or a sentence where somebody is there and it cannot be: then
+//! nothing has changed for anybody. What is not taken of them, because the settings name another
+//! address, is closed with the program before us.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -32,7 +33,8 @@ impl Handed {
     /// Asks at `path` for the listeners of a program of this kind.
     ///
     /// # Errors
-    /// A sentence: what is there is not a socket of ours alone, or whoever listens there cannot or will not pass anything on.
+    /// A sentence: what is there is not a socket of ours alone, or whoever listens there cannot or
+    /// will not pass anything on.
     pub(crate) fn ask(path: &Path, service: &str) -> Result<Option<Self>, String> {
         let at = |why: &str| format!("--takeover {}: {why}", path.display());
         let folder = path

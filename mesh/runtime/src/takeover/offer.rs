@@ -1,8 +1,11 @@
-//! The running program's end of a takeover: passes its listeners to the next of its kind that asks, and goes once that serves.
+//! The running program's end of a takeover: passes its listeners to the next of its kind that asks,
+//! and goes once that serves.
 //!
-//! In: the listeners, each with its name, and the socket at which the next one asks. Out: the end of accepting, told to everybody who
-//! follows it. Whoever breaks off before it has said that it serves leaves everything as it was.
-//! Invariant: of two that ask, the second waits for the first; nothing is passed to another user's process.
+//! In: the listeners, each with its name, and the socket at which the next one asks. Out: the end
+//! of accepting, told to everybody who follows it. Whoever breaks off before it has said that it
+//! serves leaves everything as it was.
+//! Invariant: of two that ask, the second waits for the first; nothing is passed to another user's
+//! process.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,10 +31,12 @@ pub(crate) struct Passed(watch::Receiver<bool>);
 /// Says so.
 pub(crate) struct Passing(watch::Sender<bool>);
 
-/// The next program has loaded everything before it asks: binding what is new, and starting threads, takes no longer.
+/// The next program has loaded everything before it asks: binding what is new, and starting
+/// threads, takes no longer.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// One that dies of its first requests dies within a moment; until then both accept, and this one can go on alone.
+/// One that dies of its first requests dies within a moment; until then both accept, and this one
+/// can go on alone.
 const PROVES_ITSELF: Duration = Duration::from_secs(1);
 
 /// Whoever connects and says nothing is not waited for.

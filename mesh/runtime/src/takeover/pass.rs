@@ -1,7 +1,8 @@
 //! One line of text with open files, through a unix socket (SCM_RIGHTS, unix(7)).
 //!
-//! In: a connected stream. Out: the line and the files, closed on exec. A line that is longer than [`LINE_MOST`], or comes with more
-//! files than [`FILES_MOST`], is none. Nothing here knows what the files are.
+//! In: a connected stream. Out: the line and the files, closed on exec. A line that is longer than
+//! [`LINE_MOST`], or comes with more files than [`FILES_MOST`], is none. Nothing here knows what
+//! the files are.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -1,7 +1,8 @@
 //! Reads the fields of one object by name and type, and notes everything that does not fit.
 //!
-//! In: an object of the tree and the names it may have. Out: each field's value, or nothing and a [`JsonFault`] that names the field
-//! by its whole way from the top, what was found and what was wanted. A name nobody knows is a fault with the nearest valid one.
+//! In: an object of the tree and the names it may have. Out: each field's value, or nothing and a
+//! [`JsonFault`] that names the field by its whole way from the top, what was found and what was
+//! wanted. A name nobody knows is a fault with the nearest valid one.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -19,7 +20,8 @@ pub struct Fields<'n, 'f> {
 }
 
 impl<'n, 'f> Fields<'n, 'f> {
-    /// Opens the object that stands in the field `at` (empty at the top); `None` with a fault if it is not an object.
+    /// Opens the object that stands in the field `at` (empty at the top); `None` with a fault if it
+    /// is not an object.
     pub fn open(
         node: &'n Node,
         at: &str,
@@ -29,8 +31,8 @@ impl<'n, 'f> Fields<'n, 'f> {
         Self::open_but(node, at, known, &[], faults)
     }
 
-    /// The same for an object that may have further names which the caller refuses by itself, and which are therefore never
-    /// proposed as the nearest valid one.
+    /// The same for an object that may have further names which the caller refuses by itself, and
+    /// which are therefore never proposed as the nearest valid one.
     pub fn open_but(
         node: &'n Node,
         at: &str,
@@ -186,7 +188,8 @@ impl<'n, 'f> Fields<'n, 'f> {
         }
     }
 
-    /// A list of strings, each with its place; those that are not strings become faults and are left out.
+    /// A list of strings, each with its place; those that are not strings become faults and are
+    /// left out.
     pub fn texts(&mut self, name: &str) -> Vec<(&'n str, Position)> {
         let mut texts = Vec::new();
         for node in self.list(name).unwrap_or_default() {

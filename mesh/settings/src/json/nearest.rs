@@ -1,7 +1,7 @@
 //! Which valid name was most likely meant.
 
-/// The valid name that `name` was most likely meant to be; `None` only where nothing is valid. Case and the choice between `-`,
-/// `_` and none do not count as a difference.
+/// The valid name that `name` was most likely meant to be; `None` only where nothing is valid. Case
+/// and the choice between `-`, `_` and none do not count as a difference.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = fold(name);
@@ -18,7 +18,8 @@ fn fold(name: &str) -> Vec<char> {
         .collect()
 }
 
-/// How many single letters must be put in, taken out or changed to make one name of the other (Levenshtein).
+/// How many single letters must be put in, taken out or changed to make one name of the other
+/// (Levenshtein).
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {

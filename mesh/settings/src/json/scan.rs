@@ -1,7 +1,7 @@
 //! Turns a text that is known to be JSON into a tree with positions.
 //!
-//! It leans on that knowledge: braces match, nesting is at most serde_json's 128, line feeds stand between values only. Were it
-//! ever wrong, a fault is the answer, not a panic.
+//! It leans on that knowledge: braces match, nesting is at most serde_json's 128, line feeds stand
+//! between values only. Were it ever wrong, a fault is the answer, not a panic.
 
 use serde_json::Number;
 
@@ -254,7 +254,8 @@ mod tests {
         #[test]
         fn reads_what_serde_json_reads(value in json(), pretty in any::<bool>()) {
             let text = if pretty { format!("{value:#}") } else { value.to_string() };
-            // Through serde_json and not `value` itself: reading a float back may differ from it in the last digit.
+            // Through serde_json and not `value` itself: reading a float back may differ from it in
+            // the last digit.
             let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
             let mut faults = Vec::new();
             let node = parse(text.as_bytes(), &mut faults);

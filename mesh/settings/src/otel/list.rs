@@ -1,5 +1,5 @@
-//! Lists as OpenTelemetry's variables hold them: `name=value,name=value`, values escaped as in a URL where they have to be
-//! (W3C Baggage, without properties).
+//! Lists as OpenTelemetry's variables hold them: `name=value,name=value`, values escaped as in a
+//! URL where they have to be (W3C Baggage, without properties).
 
 /// The pairs of a list. A sentence about a fault never holds a value, which may be a secret.
 ///

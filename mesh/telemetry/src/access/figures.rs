@@ -1,6 +1,6 @@
 //! What a finished request costs, and what it costs to look at it, printed:
-//! `cargo test --release -p gapura-telemetry -- --ignored --nocapture figures`. Nothing is promised by a machine that does other work
-//! meanwhile, so nothing is asserted.
+//! `cargo test --release -p gapura-telemetry -- --ignored --nocapture figures`. Nothing is promised
+//! by a machine that does other work meanwhile, so nothing is asserted.
 #![allow(clippy::print_stdout)] // figures are printed
 
 use gapura_protocol::clock::Clock;

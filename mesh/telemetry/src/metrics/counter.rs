@@ -14,7 +14,8 @@ pub struct Histogram {
     pub(super) sum_micros: Counter,
 }
 
-/// Upper bounds in microseconds, each with its text in seconds. The small ones are for a hop on one machine.
+/// Upper bounds in microseconds, each with its text in seconds. The small ones are for a hop on one
+/// machine.
 pub(super) const BOUNDS: [(u64, &str); 14] = [
     (500, "0.0005"),
     (1_000, "0.001"),

@@ -1,9 +1,9 @@
-//! How long the requests of one plugin took on one worker, by method and status: one storage, from which both our own histogram and
-//! OpenTelemetry's are read.
+//! How long the requests of one plugin took on one worker, by method and status: one storage, from
+//! which both our own histogram and OpenTelemetry's are read.
 //!
-//! Methods are a fixed list, and a plugin may answer with whatever status it likes: so the table is bounded, and what finds no place in
-//! it is counted together. A pair of method and status takes its memory when it is first seen; from then on finding it is one load and
-//! one comparison.
+//! Methods are a fixed list, and a plugin may answer with whatever status it likes: so the table is
+//! bounded, and what finds no place in it is counted together. A pair of method and status takes
+//! its memory when it is first seen; from then on finding it is one load and one comparison.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -72,7 +72,8 @@ impl Key {
             .unwrap_or("_OTHER")
     }
 
-    /// Where it is looked for first. Neighbours are mostly one method's statuses and one status's methods, which this keeps apart.
+    /// Where it is looked for first. Neighbours are mostly one method's statuses and one status's
+    /// methods, which this keeps apart.
     fn place(self) -> usize {
         usize::from(self.status.wrapping_add(self.method * 7) % SERIES)
     }

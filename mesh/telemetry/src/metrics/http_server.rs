@@ -1,8 +1,8 @@
-//! How long requests took, under the name and with the attributes of OpenTelemetry's semantic conventions for HTTP servers, so that
-//! dashboards which are made for those fit.
+//! How long requests took, under the name and with the attributes of OpenTelemetry's semantic
+//! conventions for HTTP servers, so that dashboards which are made for those fit.
 //!
-//! Read off the storage of our own histogram. The route is the plugin's mount, which is configuration; a plugin that no table has any
-//! more has none, and is left out.
+//! Read off the storage of our own histogram. The route is the plugin's mount, which is
+//! configuration; a plugin that no table has any more has none, and is left out.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -10,12 +10,13 @@ use std::sync::PoisonError;
 use super::durations::{Key, Sums};
 use super::{Meters, Text};
 
-/// The name; `http.server.request.duration` in OpenTelemetry's own spelling, with its unit as Prometheus writes it.
+/// The name; `http.server.request.duration` in OpenTelemetry's own spelling, with its unit as
+/// Prometheus writes it.
 const NAME: &str = "http_server_request_duration_seconds";
 
 impl Meters {
-    /// Writes it. `route` says of a plugin's name where it is mounted: `None` for one that is served no more, and within that `None`
-    /// where there is no route to name.
+    /// Writes it. `route` says of a plugin's name where it is mounted: `None` for one that is
+    /// served no more, and within that `None` where there is no route to name.
     pub fn render_http_server(
         &self,
         text: &mut Text,

@@ -1,7 +1,8 @@
 //! The counters as numbers, for whoever compares what they were with what they are.
 //!
-//! In: the counters of all workers. Out: their sums. How long things took is kept as the histogram has it, so that two readings can be
-//! taken from each other, and a quantile is read off what lies between them.
+//! In: the counters of all workers. Out: their sums. How long things took is kept as the histogram
+//! has it, so that two readings can be taken from each other, and a quantile is read off what lies
+//! between them.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -71,8 +72,9 @@ impl Times {
         }))
     }
 
-    /// Microseconds within which so many per cent were done; none where there was nothing. Within a bucket they are taken to be
-    /// spread evenly; what took longer than the longest bound took at least that.
+    /// Microseconds within which so many per cent were done; none where there was nothing. Within a
+    /// bucket they are taken to be spread evenly; what took longer than the longest bound took at
+    /// least that.
     #[must_use]
     pub fn within(&self, percent: u64) -> Option<u64> {
         let count = self.count();

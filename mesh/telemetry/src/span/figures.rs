@@ -1,7 +1,7 @@
 //! What spans cost a request, in one thread: one that is recorded, and one that is not.
 //!
-//! `cargo test --release -p gapura-telemetry -- --ignored --nocapture figures`. Nothing is promised by a machine that does other work
-//! meanwhile, so the best of a few rounds counts.
+//! `cargo test --release -p gapura-telemetry -- --ignored --nocapture figures`. Nothing is promised
+//! by a machine that does other work meanwhile, so the best of a few rounds counts.
 #![allow(clippy::print_stdout)] // figures are printed
 
 use std::hint::black_box;

@@ -1,8 +1,8 @@
 //! The spans of one request that is sampled, while it is under way.
 //!
-//! In: what it asked for, what it had to wait for, and each call that was made for it. Out: children, kept until the request's record
-//! ends; each is closed when its guard is dropped, however that came. Bounded: a request has few children, and more than a few dozen
-//! are not kept.
+//! In: what it asked for, what it had to wait for, and each call that was made for it. Out:
+//! children, kept until the request's record ends; each is closed when its guard is dropped,
+//! however that came. Bounded: a request has few children, and more than a few dozen are not kept.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -131,7 +131,8 @@ impl Spans {
         *self.host.borrow_mut() = Some(host.clone());
     }
 
-    /// A call for this request begins, to `callee` and with this path; one more where there was one before.
+    /// A call for this request begins, to `callee` and with this path; one more where there was one
+    /// before.
     #[must_use]
     pub fn call(
         self: &Rc<Self>,
@@ -226,7 +227,8 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// Sees `future` through. Where it is not ready at once, the time until it is becomes a child of `spans`, as a wait for `what`.
+/// Sees `future` through. Where it is not ready at once, the time until it is becomes a child of
+/// `spans`, as a wait for `what`.
 pub async fn watched<F: Future>(
     spans: Option<&Rc<Spans>>,
     what: &'static str,

@@ -1,6 +1,7 @@
 //! Which traces are recorded, as `OTEL_TRACES_SAMPLER` says it.
 //!
-//! In: a request's place in its trace. Out: yes or no; the same for one trace on every program with the same ratio, whoever asks.
+//! In: a request's place in its trace. Out: yes or no; the same for one trace on every program with
+//! the same ratio, whoever asks.
 
 use gapura_protocol::trace::Trace;
 

@@ -1,7 +1,8 @@
 //! One worker's spans: which requests have any, and where they gather until somebody takes them.
 //!
-//! In: the place in its trace of each request, and later its end. Out: batches of spans in JSON, handed over when they are long enough
-//! or when the worker's timer says so. Nothing is waited for and no lock is held: a batch that finds no room is counted and forgotten.
+//! In: the place in its trace of each request, and later its end. Out: batches of spans in JSON,
+//! handed over when they are long enough or when the worker's timer says so. Nothing is waited for
+//! and no lock is held: a batch that finds no room is counted and forgotten.
 
 use std::cell::RefCell;
 use std::rc::Rc;

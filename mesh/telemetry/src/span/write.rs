@@ -1,8 +1,10 @@
-//! A finished request's spans as JSON, in the form of OTLP (opentelemetry-proto 1.x, `docs/specification.md`, JSON encoding): ids in
-//! hexadecimal, 64-bit numbers as texts, enumerations as numbers. Names of attributes are those of OpenTelemetry's semantic
-//! conventions for HTTP; what those do not name begins with `gapura.`.
+//! A finished request's spans as JSON, in the form of OTLP (opentelemetry-proto 1.x,
+//! `docs/specification.md`, JSON encoding): ids in hexadecimal, 64-bit numbers as texts,
+//! enumerations as numbers. Names of attributes are those of OpenTelemetry's semantic conventions
+//! for HTTP; what those do not name begins with `gapura.`.
 //!
-//! Written by hand into a buffer that is reused, as access lines are. Texts of others are cut where they get long.
+//! Written by hand into a buffer that is reused, as access lines are. Texts of others are cut where
+//! they get long.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +34,8 @@ pub(crate) struct Served<'a> {
     pub(crate) bytes_out: u64,
 }
 
-/// One moment by both clocks, so that a span's length is what was measured whatever the wall clock did meanwhile.
+/// One moment by both clocks, so that a span's length is what was measured whatever the wall clock
+/// did meanwhile.
 #[derive(Clone, Copy)]
 struct Moment {
     wall: u64,
@@ -54,7 +57,8 @@ const TEXT_MOST: usize = 1024;
 const PARENT_IS_HERE: u32 = 0x100;
 const PARENT_IS_ELSEWHERE: u32 = 0x300;
 
-/// Writes the request's own span and its children, each followed by a comma; how many those were. `peer` is what its peer is called.
+/// Writes the request's own span and its children, each followed by a comma; how many those were.
+/// `peer` is what its peer is called.
 pub(super) fn write(
     json: &mut Vec<u8>,
     served: &Served<'_>,
@@ -134,7 +138,8 @@ fn write_served(
     if let Some(code) = served.code {
         push_text(json, "gapura.code", code.as_str());
     }
-    // What is wrong with a request is its sender's fault (semantic conventions: 4xx leaves a SERVER span's status unset).
+    // What is wrong with a request is its sender's fault (semantic conventions: 4xx leaves a SERVER
+    // span's status unset).
     let is_cut = served.code == Some(Code::AnswerCut);
     let status = served.status.filter(|status| *status >= 500 || is_cut);
     if let Some(status) = status {

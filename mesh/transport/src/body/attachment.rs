@@ -1,7 +1,8 @@
 //! What travels with a body and hears what becomes of it.
 //!
-//! A body knows nothing of logs, counts or kept connections: whoever wants to hear of it attaches itself, and is dropped with it,
-//! sent or not. Invariant: the end is told at most once, and after it neither bytes nor trailers are.
+//! A body knows nothing of logs, counts or kept connections: whoever wants to hear of it attaches
+//! itself, and is dropped with it, sent or not. Invariant: the end is told at most once, and after
+//! it neither bytes nor trailers are.
 
 use gapura_protocol::headers::Stripped;
 

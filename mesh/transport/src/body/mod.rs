@@ -1,8 +1,9 @@
 //! The one body type of a message under way, in either direction.
 //!
-//! In: bytes from a peer, over whichever protocol. Out: the same bytes, as an `http_body::Body`, with what we owe every body: a
-//! count of the bytes, a limit, a deadline between two bytes, and trailers that obey the header rule. Never copied and never
-//! collected: a gigabyte passes in the memory of a few frames, since nothing is taken before the receiver asks for it.
+//! In: bytes from a peer, over whichever protocol. Out: the same bytes, as an `http_body::Body`,
+//! with what we owe every body: a count of the bytes, a limit, a deadline between two bytes, and
+//! trailers that obey the header rule. Never copied and never collected: a gigabyte passes in the
+//! memory of a few frames, since nothing is taken before the receiver asks for it.
 
 mod attachment;
 mod error;
@@ -31,7 +32,8 @@ pub use attachment::{Attachment, End, Reader};
 pub use error::BodyFault;
 pub use upload::{Upload, UploadState};
 
-/// A body under way: a pointer, since messages change hands many times before they are read; nothing at all where there is no body.
+/// A body under way: a pointer, since messages change hands many times before they are read;
+/// nothing at all where there is no body.
 pub struct Body(Option<Box<State>>);
 
 struct State {
@@ -107,7 +109,8 @@ impl Body {
         }
     }
 
-    /// The body of an answer, which carries the upload that it answers on, also where not a byte of it is left to come.
+    /// The body of an answer, which carries the upload that it answers on, also where not a byte of
+    /// it is left to come.
     #[must_use]
     pub fn answer(incoming: http1::Incoming) -> Self {
         let measured = http_body::Body::size_hint(&incoming).exact().is_some();
@@ -145,8 +148,8 @@ impl Body {
         self
     }
 
-    /// Reads ahead until `most` bytes are there; whether there are as many, once that or the end has come. What is read so is no
-    /// less bounded, counted and scrubbed when its reader takes it.
+    /// Reads ahead until `most` bytes are there; whether there are as many, once that or the end
+    /// has come. What is read so is no less bounded, counted and scrubbed when its reader takes it.
     pub fn poll_ahead(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(state) = &mut self.0 else {
             return Poll::Ready(false);
@@ -211,8 +214,8 @@ impl Body {
         self
     }
 
-    /// Carries `attachment`, which hears of the body from now on and is dropped with it. To a body that is at its end already nothing
-    /// more is told.
+    /// Carries `attachment`, which hears of the body from now on and is dropped with it. To a body
+    /// that is at its end already nothing more is told.
     #[must_use]
     pub fn with(mut self, attachment: Box<dyn Attachment>) -> Self {
         self.0
@@ -222,7 +225,8 @@ impl Body {
         self
     }
 
-    /// Shows what passes to `reader`, which changes nothing of it. To a body that is at its end already nothing is shown.
+    /// Shows what passes to `reader`, which changes nothing of it. To a body that is at its end
+    /// already nothing is shown.
     #[must_use]
     pub fn read_by(mut self, reader: Box<dyn Reader>) -> Self {
         if let Some(state) = &mut self.0 {
@@ -408,7 +412,8 @@ impl State {
     }
 }
 
-/// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has answered.
+/// Whether a moment has come; it is forgotten then, since nothing may be asked twice that has
+/// answered.
 fn is_over(end: &mut Option<Timestamp>, cx: &mut Context<'_>) -> bool {
     let is_over = end
         .as_mut()
@@ -518,7 +523,8 @@ impl AnswerBody for Body {
 }
 
 impl Drop for State {
-    /// A body that nobody reads any more will not be finished: who waits for that must not wait for ever.
+    /// A body that nobody reads any more will not be finished: who waits for that must not wait for
+    /// ever.
     fn drop(&mut self) {
         if !self.over && !self.is_ended() {
             self.attachments

@@ -1,7 +1,7 @@
 //! An answer as it comes off a connection, and why there is none.
 //!
-//! In: what our HTTP says of one request on one connection, over either version. Out: an [`Answer`], or a [`Failed`] that says
-//! whether the request can have reached anybody.
+//! In: what our HTTP says of one request on one connection, over either version. Out: an
+//! [`Answer`], or a [`Failed`] that says whether the request can have reached anybody.
 
 use std::future::poll_fn;
 use std::io;
@@ -48,7 +48,8 @@ pub enum Failed {
 }
 
 impl Answer {
-    /// The same, whose body carries something to its end. Behind a 101 there is none, and what it would carry is let go.
+    /// The same, whose body carries something to its end. Behind a 101 there is none, and what it
+    /// would carry is let go.
     pub fn with(self, attachment: Box<dyn Attachment>) -> Self {
         let Self { response, switched } = self;
         let response = response.map(|body| match switched {
@@ -100,7 +101,8 @@ impl From<Over> for Failed {
     }
 }
 
-/// Goes on with an upload whose answer has been read, until it is over or nobody takes of it any more.
+/// Goes on with an upload whose answer has been read, until it is over or nobody takes of it any
+/// more.
 pub async fn carry_on(rest: Rest, upload: Rc<Upload>, timers: Timers) {
     let mut progress = Progress::new(&upload, &timers);
     poll_fn(|cx: &mut Context<'_>| match rest.poll(cx) {

@@ -1,9 +1,12 @@
-//! How many connections a plugin serves at a time, and who has to go where it is fewer than are open.
+//! How many connections a plugin serves at a time, and who has to go where it is fewer than are
+//! open.
 //!
-//! A plugin with one thread serves one connection until that closes: a request on a second one waits for as long as the first is
-//! kept, which is no slowness of the plugin's. In: connections as they open, are answered and close, on all workers. Out: whether
-//! a request that gets no answer may be waiting for a place, and the word to all workers that idle connections go.
-//! Invariant: what has been served at a time is known to be possible; a plugin that takes many is not told to take fewer.
+//! A plugin with one thread serves one connection until that closes: a request on a second one
+//! waits for as long as the first is kept, which is no slowness of the plugin's. In: connections as
+//! they open, are answered and close, on all workers. Out: whether a request that gets no answer
+//! may be waiting for a place, and the word to all workers that idle connections go.
+//! Invariant: what has been served at a time is known to be possible; a plugin that takes many is
+//! not told to take fewer.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -47,7 +50,8 @@ pub(super) struct Asking {
     asked: bool,
 }
 
-/// For an answer on a new connection, before it is thought to wait for a place: a plugin's usual answer is there by then.
+/// For an answer on a new connection, before it is thought to wait for a place: a plugin's usual
+/// answer is there by then.
 const PATIENCE: Duration = STEP;
 
 /// Whatever was proven: a connection that the plugin has closed may have been counted.

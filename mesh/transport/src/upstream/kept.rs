@@ -1,13 +1,15 @@
-//! HTTP/1.1 connections that a worker keeps for one address: each carries one request at a time, and none has a task for that. The
-//! gateway has them to sidecars and to plugins without one, the sidecar to its plugin.
+//! HTTP/1.1 connections that a worker keeps for one address: each carries one request at a time,
+//! and none has a task for that. The gateway has them to sidecars and to plugins without one, the
+//! sidecar to its plugin.
 //!
-//! In: requests whose headers are final, how long they may wait, and a way to open a connection. Out: answers with their bodies under
-//! way, or why there is none. The connection that was used last is taken first, so that those beyond the need grow old and go. One
-//! comes back when its answer has been read to the end and its request written whole, never at the head: else the next request
-//! would wait for a whole body.
-//! Invariants: a request that may have reached the other end goes again only if it may be done twice (RFC 9110, section 9.2.2), has no
-//! body, and was lost with a connection that had been kept; then once, on a new one. An idle connection that closes, speaks or is
-//! retired is not used again.
+//! In: requests whose headers are final, how long they may wait, and a way to open a connection.
+//! Out: answers with their bodies under way, or why there is none. The connection that was used
+//! last is taken first, so that those beyond the need grow old and go. One comes back when its
+//! answer has been read to the end and its request written whole, never at the head: else the next
+//! request would wait for a whole body.
+//! Invariants: a request that may have reached the other end goes again only if it may be done
+//! twice (RFC 9110, section 9.2.2), has no body, and was lost with a connection that had been kept;
+//! then once, on a new one. An idle connection that closes, speaks or is retired is not used again.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -90,7 +92,8 @@ struct Kept<IO> {
     held: Rc<dyn Held>,
 }
 
-/// A connection that goes back to its pool once its answer has been read; one whose answer is dropped before closes.
+/// A connection that goes back to its pool once its answer has been read; one whose answer is
+/// dropped before closes.
 struct Lease<IO: Stream + 'static> {
     pool: Rc<Pool<IO>>,
     kept: Option<Kept<IO>>,
@@ -110,7 +113,8 @@ impl<IO: Stream + 'static> Pool<IO> {
         Rc::new(Self::with(timers, tasks, buffers, keep, None))
     }
 
-    /// The same to a plugin that may serve few connections at a time; `crowd` is what all pools to its address share.
+    /// The same to a plugin that may serve few connections at a time; `crowd` is what all pools to
+    /// its address share.
     #[must_use]
     pub fn crowded(
         timers: &Timers,
@@ -149,7 +153,8 @@ impl<IO: Stream + 'static> Pool<IO> {
         }
     }
 
-    /// Closes what has idled too long, was closed, retired or broke its silence. Called about once a second.
+    /// Closes what has idled too long, was closed, retired or broke its silence. Called about once
+    /// a second.
     pub fn sweep(&self) {
         let idle = self.idle.take().into_iter();
         let fresh = idle.filter(|idle| self.is_young(idle) && !is_spoiled(&idle.kept));
@@ -163,8 +168,8 @@ impl<IO: Stream + 'static> Pool<IO> {
         self.give_back(self.kept(opened));
     }
 
-    /// Sends a request and waits for the head of its answer; `connect` opens a connection where none is kept, `hint` hears of interim
-    /// answers.
+    /// Sends a request and waits for the head of its answer; `connect` opens a connection where
+    /// none is kept, `hint` hears of interim answers.
     ///
     /// # Errors
     /// [`Unanswered`]
@@ -327,7 +332,8 @@ fn serve(place: Option<&Place>) {
     }
 }
 
-/// Whether a connection has been closed or retired, has broken, or has spoken; one that has not gives its buffers back.
+/// Whether a connection has been closed or retired, has broken, or has spoken; one that has not
+/// gives its buffers back.
 fn is_spoiled<IO: Stream + 'static>(kept: &Kept<IO>) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     !kept.held.takes_more() || kept.connection.poll_idle(&mut cx).is_ready()
@@ -354,7 +360,8 @@ impl<IO: Stream + 'static> Drop for Lease<IO> {
         if kept.connection.is_reusable() {
             self.pool.give_back(kept);
         } else if let Some((rest, upload)) = self.rest.take() {
-            // The answer came before the request's end, which goes on as long as the other side takes of it.
+            // The answer came before the request's end, which goes on as long as the other side
+            // takes of it.
             let (pool, timers) = (self.pool.clone(), self.pool.timers.clone());
             let tasks = &self.pool.tasks;
             tasks.spawn("the rest of an upload", async move {

@@ -1,5 +1,5 @@
-//! What a connection towards the plugin is tied to for as long as anything lives on it, a WebSocket included: whatever counts it as
-//! open, and the trust that may end it.
+//! What a connection towards the plugin is tied to for as long as anything lives on it, a WebSocket
+//! included: whatever counts it as open, and the trust that may end it.
 
 use std::any::Any;
 
@@ -14,7 +14,8 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    /// The life of a connection during which `held` is kept, and that a `verdict` may end where there is one.
+    /// The life of a connection during which `held` is kept, and that a `verdict` may end where
+    /// there is one.
     #[must_use]
     pub fn new(held: impl Any + Send + Sync, verdict: Option<watch::Receiver<Verdict>>) -> Self {
         Self {
@@ -23,7 +24,8 @@ impl Lifeline {
         }
     }
 
-    /// Ready with the reason when the connection is to end at once; calls `retire` when it shall take no further request.
+    /// Ready with the reason when the connection is to end at once; calls `retire` when it shall
+    /// take no further request.
     pub async fn cut(&self, retire: impl Fn()) -> &'static str {
         let Some(mut verdict) = self.verdict.clone() else {
             return std::future::pending().await;

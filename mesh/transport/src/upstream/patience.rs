@@ -1,8 +1,9 @@
 //! How long one request waits, from its last byte to the head of its answer.
 //!
-//! In: how long it may take, the plugin's `timeout_ms` at the gateway, and how far the request's body has come. Out: what was waited for, or that the time is over. The
-//! time to connect and to shake hands is part of it. A body that flows stops the clock for as long as the next program takes of it;
-//! while there is no connection nobody asks the body for anything, and the clock runs.
+//! In: how long it may take, the plugin's `timeout_ms` at the gateway, and how far the request's
+//! body has come. Out: what was waited for, or that the time is over. The time to connect and to
+//! shake hands is part of it. A body that flows stops the clock for as long as the next program
+//! takes of it; while there is no connection nobody asks the body for anything, and the clock runs.
 //! Invariant: no wait for a connection or an answer is without an end.
 
 use std::cell::Cell;
@@ -48,8 +49,8 @@ impl<'a> Patience<'a> {
         self.upload
     }
 
-    /// Waits for a connection. The work stays where it is, since handed on by value it would have room twice in every request's
-    /// future; so it is with an answer.
+    /// Waits for a connection. The work stays where it is, since handed on by value it would have
+    /// room twice in every request's future; so it is with an answer.
     ///
     /// # Errors
     /// [`Over`]
@@ -64,7 +65,8 @@ impl<'a> Patience<'a> {
         .await
     }
 
-    /// Waits for an answer, and for as long as the request's body still flows. A body that broke is told by whoever sends it.
+    /// Waits for an answer, and for as long as the request's body still flows. A body that broke is
+    /// told by whoever sends it.
     ///
     /// # Errors
     /// [`Over`]

@@ -1,6 +1,7 @@
 //! Notices that nobody takes of an upload any more.
 //!
-//! In: how far a body has come, looked at four times a minute. Out: that a whole minute has passed without a byte of it.
+//! In: how far a body has come, looked at four times a minute. Out: that a whole minute has passed
+//! without a byte of it.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,11 +9,13 @@ use std::time::Duration;
 use crate::body::Upload;
 use crate::timers::{Sleep, Timers};
 
-/// How often a body that flows is looked at, and for how many looks the next program may take none of it: a minute.
+/// How often a body that flows is looked at, and for how many looks the next program may take none
+/// of it: a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 const LOOKS: u8 = 4;
 
-/// Notices that the next program takes nothing of a body that flows. A sender that is too slow is the body's own business.
+/// Notices that the next program takes nothing of a body that flows. A sender that is too slow is
+/// the body's own business.
 pub(super) struct Progress {
     look: Sleep,
     passed: u64,

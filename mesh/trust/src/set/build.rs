@@ -1,7 +1,9 @@
-//! How a trust set comes to be: from a snapshot of a mesh directory, the clock, and what was in force before.
+//! How a trust set comes to be: from a snapshot of a mesh directory, the clock, and what was in
+//! force before.
 //!
-//! In: files as bytes. Out: a [`TrustSet`] that fits, or the one [`TrustError`] that says what does not. The order is that of what is
-//! most fundamental: what can be read, whose it is, whether its chain stands, whether the key is the certificate's, and then the CRLs.
+//! In: files as bytes. Out: a [`TrustSet`] that fits, or the one [`TrustError`] that says what does
+//! not. The order is that of what is most fundamental: what can be read, whose it is, whether its
+//! chain stands, whether the key is the certificate's, and then the CRLs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,8 +29,8 @@ use crate::provider::mesh_provider;
 use crate::verifier::RecentRefusals;
 
 impl TrustSet {
-    /// Reads and checks the set in `dir`. An own certificate that has expired or is not valid yet is no error: the program starts,
-    /// says that it is not ready, and heals when a new one comes.
+    /// Reads and checks the set in `dir`. An own certificate that has expired or is not valid yet
+    /// is no error: the program starts, says that it is not ready, and heals when a new one comes.
     ///
     /// # Errors
     /// If the set does not fit.
@@ -40,8 +42,9 @@ impl TrustSet {
         Self::build(dir, &MeshFiles::read(dir)?, options, previous)
     }
 
-    /// Reads and checks the set in `dir` for a program that starts, and whose CRLs had come as far as `marks`. One that is older is no
-    /// error: the program starts, lets nobody in, says so, and heals when a newer one comes.
+    /// Reads and checks the set in `dir` for a program that starts, and whose CRLs had come as far
+    /// as `marks`. One that is older is no error: the program starts, lets nobody in, says so, and
+    /// heals when a newer one comes.
     ///
     /// # Errors
     /// If the set does not fit.
@@ -49,7 +52,8 @@ impl TrustSet {
         Self::follow(dir, &MeshFiles::read(dir)?, options, Before::start(marks))
     }
 
-    /// Checks a snapshot of `dir`. Where there is a set in force, one that has not begun is not taken.
+    /// Checks a snapshot of `dir`. Where there is a set in force, one that has not begun is not
+    /// taken.
     ///
     /// # Errors
     /// If the set does not fit, or has not begun.
@@ -95,7 +99,8 @@ impl TrustSet {
         let (own, own_begins) = judge_own(&judge, &chain, &facts, now)
             .map_err(|refusal| TrustError::Leaf(cert_path.clone(), refusal))?;
         let intermediates = issuers_behind(&chain, &cert_path)?;
-        // After the judgement, which says more of what is wrong with a certificate or a kind of key.
+        // After the judgement, which says more of what is wrong with a certificate or a kind of
+        // key.
         let certified =
             CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|err| match err {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -174,8 +179,9 @@ fn issuers_behind(
     chain.iter().enumerate().skip(1).map(read).collect()
 }
 
-/// Judges our own chain inside its own dates, so that only dates can be wrong with a set that is taken; and without the CRLs, since one
-/// that names us is no reason to stay down: it is an alarm, and others refuse us. Gives back when the chain begins.
+/// Judges our own chain inside its own dates, so that only dates can be wrong with a set that is
+/// taken; and without the CRLs, since one that names us is no reason to stay down: it is an alarm,
+/// and others refuse us. Gives back when the chain begins.
 fn judge_own(
     judge: &Verifier,
     chain: &[CertificateDer<'_>],

@@ -1,4 +1,5 @@
-//! Whom somebody dials who asks a CA server: with a certificate, or as nobody, also when the CRLs here are long out of date.
+//! Whom somebody dials who asks a CA server: with a certificate, or as nobody, also when the CRLs
+//! here are long out of date.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What has not begun waits for its time, and what is older than what was in force before a restart lets nobody in.
+//! What has not begun waits for its time, and what is older than what was in force before a restart
+//! lets nobody in.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -48,7 +48,8 @@ fn a_revocation_that_a_newer_list_lacks_is_lost_unless_it_is_old() {
 fn lists_are_compared_by_their_issuers() {
     let (one, two) = (Ca::root("one"), Ca::root("two"));
     let before = [list(&one, 1, &[(7, 1)]), list(&two, 1, &[(8, 1)])];
-    // A serial that another issuer names is none of ours; and an issuer without any list lets nobody in.
+    // A serial that another issuer names is none of ours; and an issuer without any list lets
+    // nobody in.
     let after = [list(&one, 2, &[(8, 1)])];
     assert_eq!(lost(&before, &after), ["07"]);
     let after = [list(&one, 2, &[(7, 1)]), list(&two, 2, &[])];

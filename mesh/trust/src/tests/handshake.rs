@@ -22,7 +22,8 @@ fn name() -> ServerName<'static> {
     ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])))
 }
 
-/// Both ends, each up to the first byte it gets: in TLS 1.3 a client learns only then what the server made of its certificate.
+/// Both ends, each up to the first byte it gets: in TLS 1.3 a client learns only then what the
+/// server made of its certificate.
 async fn shake(
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,

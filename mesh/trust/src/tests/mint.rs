@@ -1,6 +1,7 @@
 //! A CA for tests: every field of a certificate or CRL can be set, also to nonsense.
 //!
-//! The tests of other crates take this very file in, by its path; `trust` beside it is the crate as they see it.
+//! The tests of other crates take this very file in, by its path; `trust` beside it is the crate as
+//! they see it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The crate's promises, with certificates minted for each test by a CA that is not `gapura-pki`, and once by OpenSSL.
+//! The crate's promises, with certificates minted for each test by a CA that is not `gapura-pki`,
+//! and once by OpenSSL.
 
 mod authority;
 mod beginnings;

@@ -1,4 +1,5 @@
-//! Sets that OpenSSL made, as an operator with a script of their own would, and strange CRLs that only OpenSSL makes.
+//! Sets that OpenSSL made, as an operator with a script of their own would, and strange CRLs that
+//! only OpenSSL makes.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +26,8 @@ fn openssl(dir: &Path, line: &str) {
     );
 }
 
-/// A root, a leaf under it with CN, DNS name, one URI and both usages, and a CRL made from a database: each with OpenSSL's defaults.
+/// A root, a leaf under it with CN, DNS name, one URI and both usages, and a CRL made from a
+/// database: each with OpenSSL's defaults.
 fn installation(dir: &Path, role: &str, extensions: &str) {
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";

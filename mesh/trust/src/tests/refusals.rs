@@ -63,7 +63,8 @@ fn a_gateway_dials_and_a_plugin_answers() {
     );
 }
 
-/// Each role is good for its own work; renewing takes either purpose, and a CA server is no gateway's or plugin's to play.
+/// Each role is good for its own work; renewing takes either purpose, and a CA server is no
+/// gateway's or plugin's to play.
 #[test]
 fn renewing_takes_either_purpose_and_a_ca_server_is_one_of_its_own_role() {
     type Case<'a> = (
@@ -422,7 +423,8 @@ fn whatever_the_bytes_judging_never_panics() {
     let root = Ca::root("r");
     let set = set(&root, &root.pem, Some(&root.crl(1, &[])));
     let good = root.gateway().chain[0].to_vec();
-    // Every byte of a good certificate turned once: all must be refused, since the signature covers them.
+    // Every byte of a good certificate turned once: all must be refused, since the signature covers
+    // them.
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x41;

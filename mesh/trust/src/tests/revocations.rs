@@ -49,7 +49,8 @@ fn crl_error(result: Result<TrustSet, TrustError>) -> RevocationError {
 #[test]
 fn a_named_serial_is_revoked_and_its_neighbours_are_not() {
     let root = Ca::root("r");
-    // Serial numbers of which one is a prefix of another, and one that DER writes with a leading zero.
+    // Serial numbers of which one is a prefix of another, and one that DER writes with a leading
+    // zero.
     let set = load(&dir(&root, &root.crl(1, &[0x80, 0x0101, 7, 7])), None).unwrap();
     for (number, wanted) in [
         (0x80, Err("revoked")),

@@ -1,7 +1,7 @@
 //! A request and its answer on one connection, and what they leave behind.
 //!
-//! No borrow of the state is held while a body is asked or dropped: it may come from another connection that comes back to this
-//! thread's tables.
+//! No borrow of the state is held while a body is asked or dropped: it may come from another
+//! connection that comes back to this thread's tables.
 
 use std::cell::RefCell;
 use std::io;
@@ -137,7 +137,8 @@ where
         if body.is_end_stream() {
             exact = Some(0);
         } else if exact.is_none() {
-            // A body of which nobody knows how long it is may be none at all, and then the request says so.
+            // A body of which nobody knows how long it is may be none at all, and then the request
+            // says so.
             first = std::future::poll_fn(|cx| Poll::Ready(ask(&mut body, cx))).await;
             if matches!(first, Said::End) {
                 exact = Some(0);
@@ -218,7 +219,8 @@ where
         self.pump(cx);
         loop {
             let mut state = self.state.borrow_mut();
-            // Where the request can't become whole there is no answer to it, whatever the other side says meanwhile.
+            // Where the request can't become whole there is no answer to it, whatever the other
+            // side says meanwhile.
             if state.upload.state == UploadState::Failed && state.unwritable.is_none() {
                 return Poll::Ready(Err(SendError::Upload(state.upload.error.take())));
             }
@@ -314,7 +316,8 @@ where
                 }
             }
             let flushed = self.state.borrow_mut().flush_quietly(cx);
-            // With room again the body has to be asked: what was full before may have kept it from being.
+            // With room again the body has to be asked: what was full before may have kept it from
+            // being.
             if !flushed || waits || !self.state.borrow().wants_more() {
                 return;
             }
@@ -337,7 +340,8 @@ where
         wire.is_some_and(|wire| self.unwritable.is_none() && self.upload.wants(&wire.out))
     }
 
-    /// Writes what waits; whether all of it has gone out. A failure is remembered: what the server said before it still counts.
+    /// Writes what waits; whether all of it has gone out. A failure is remembered: what the server
+    /// said before it still counts.
     fn flush_quietly(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(wire) = &mut self.wire else {
             return false;

@@ -1,9 +1,10 @@
 //! The client's side: one connection to a server, one request at a time.
 //!
-//! In: a stream and requests. Out: answers, whose bodies are read off the connection, and for each failure whether the request can
-//! have reached anybody. Which connection to take, how long to wait and what to send again is the caller's.
-//! Invariants: what came before a request never answers it; a connection is used again only if its answer ended by its own framing
-//! and its request was written whole.
+//! In: a stream and requests. Out: answers, whose bodies are read off the connection, and for each
+//! failure whether the request can have reached anybody. Which connection to take, how long to wait
+//! and what to send again is the caller's.
+//! Invariants: what came before a request never answers it; a connection is used again only if its
+//! answer ended by its own framing and its request was written whole.
 
 mod exchange;
 mod upload;
@@ -29,7 +30,8 @@ use crate::stream::Stream;
 
 use exchange::Exchange;
 
-/// A connection to a server. Dropping it while an answer is read leaves the answer readable to its end.
+/// A connection to a server. Dropping it while an answer is read leaves the answer readable to its
+/// end.
 pub struct Connection<IO, B: Body>(Rc<Exchange<IO, B>>);
 
 /// Why there is no answer.
@@ -38,7 +40,8 @@ pub enum SendError<B: Body> {
     Unsent {
         /// As it was given.
         request: Box<Request<B>>,
-        /// What is wrong with the connection; none if the server had closed it or spoken out of turn.
+        /// What is wrong with the connection; none if the server had closed it or spoken out of
+        /// turn.
         error: Option<io::Error>,
     },
     /// The connection ended before a byte of an answer. Some or all of the request was written.
@@ -52,8 +55,8 @@ pub enum SendError<B: Body> {
     Cut(Option<io::Error>),
     /// What came is no answer, for this reason.
     Protocol(&'static str),
-    /// The body of the request failed, so that the request could not be written whole. Without an error it ended before the
-    /// length that its head names.
+    /// The body of the request failed, so that the request could not be written whole. Without an
+    /// error it ended before the length that its head names.
     Upload(Option<B::Error>),
 }
 
@@ -87,9 +90,10 @@ where
         Self(Rc::new(Exchange::new(io, settings, buffers)))
     }
 
-    /// Sends a request and waits for the head of its answer. The request's body goes on while the answer is waited for, and then
-    /// while it is read or [`Incoming::poll_upload`] is polled. `interim` hears of each interim answer but `100 Continue`.
-    /// Dropped before it is ready, it leaves a connection that is not used again.
+    /// Sends a request and waits for the head of its answer. The request's body goes on while the
+    /// answer is waited for, and then while it is read or [`Incoming::poll_upload`] is polled.
+    /// `interim` hears of each interim answer but `100 Continue`. Dropped before it is ready, it
+    /// leaves a connection that is not used again.
     ///
     /// # Errors
     /// [`SendError`]
@@ -119,8 +123,9 @@ where
         self.0.is_reusable()
     }
 
-    /// Watches a connection that no request uses and whose last upload is over: ready once the server has closed it, broken it, or spoken out of turn. It is not
-    /// used again from then on. A connection that is watched owns no buffer.
+    /// Watches a connection that no request uses and whose last upload is over: ready once the
+    /// server has closed it, broken it, or spoken out of turn. It is not used again from then on. A
+    /// connection that is watched owns no buffer.
     pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.0.poll_spoiled(cx) {
             Poll::Ready(_) => Poll::Ready(()),
@@ -131,7 +136,8 @@ where
         }
     }
 
-    /// The upload of the last request, behind the end of its answer: ready once it is over, one way or the other.
+    /// The upload of the last request, behind the end of its answer: ready once it is over, one way
+    /// or the other.
     pub fn poll_upload(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.poll_carry(cx)
     }

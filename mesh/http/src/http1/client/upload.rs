@@ -1,7 +1,8 @@
 //! The body of a request on its way out, beside the answer.
 //!
-//! A body of known length is written whole when its bytes are. What the body still says after that is heard if it says it in time,
-//! so that it can tell its own end from being dropped; it decides nothing.
+//! A body of known length is written whole when its bytes are. What the body still says after that
+//! is heard if it says it in time, so that it can tell its own end from being dropped; it decides
+//! nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -55,7 +56,8 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.body.is_some() && self.state != UploadState::Failed && out.len() < GATHERED
     }
 
-    /// Takes in what the body said; whether it has more to say. It is for the caller to drop, outside of any borrow.
+    /// Takes in what the body said; whether it has more to say. It is for the caller to drop,
+    /// outside of any borrow.
     pub(super) fn hear(&mut self, said: Said<B>, out: &mut Outbox, buffers: &Buffers) -> bool {
         match said {
             Said::Nothing => true,

@@ -1,8 +1,9 @@
 //! Heads of messages: found whole in a buffer, then parsed once.
 //!
-//! In: the bytes that have come, from the beginning of a message on. Out: a [`RequestHead`] or [`ResponseHead`] taken off the
-//! buffer, nothing while it is not whole, or a refusal as soon as the bytes at hand can't become a head any more. Which host a
-//! request is for, and whether its path is canonical, is not known here.
+//! In: the bytes that have come, from the beginning of a message on. Out: a [`RequestHead`] or
+//! [`ResponseHead`] taken off the buffer, nothing while it is not whole, or a refusal as soon as
+//! the bytes at hand can't become a head any more. Which host a request is for, and whether its
+//! path is canonical, is not known here.
 
 mod request;
 mod response;
@@ -21,8 +22,9 @@ pub(super) const METHOD_MOST: usize = 32;
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4).
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Takes the first `end` bytes off `bytes` as a copy of their own, as large as they are: what outlives the message (a field in the
-/// table of an HTTP/2 connection, a token that is remembered) must not keep a whole buffer, and the buffer is free for what comes next.
+/// Takes the first `end` bytes off `bytes` as a copy of their own, as large as they are: what
+/// outlives the message (a field in the table of an HTTP/2 connection, a token that is remembered)
+/// must not keep a whole buffer, and the buffer is free for what comes next.
 pub(super) fn take_block(bytes: &mut BytesMut, end: usize) -> Bytes {
     let block = Bytes::copy_from_slice(&bytes[..end]);
     bytes.advance(end);

@@ -1,7 +1,8 @@
 //! The head of a request.
 //!
-//! A method, one target in a form that the method may have, a version of HTTP/1, and fields. What is refused here could be read
-//! in two ways by two programs; what is merely unwelcome (a method, a host, a path) is for the pipeline to judge.
+//! A method, one target in a form that the method may have, a version of HTTP/1, and fields. What
+//! is refused here could be read in two ways by two programs; what is merely unwelcome (a method, a
+//! host, a path) is for the pipeline to judge.
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -43,7 +44,8 @@ impl RequestReader {
     /// Takes a whole head off `bytes`, or nothing while it is not whole.
     ///
     /// # Errors
-    /// [`Refusal`], as soon as `bytes` can't begin a head any more. No request can be read from that stream after it.
+    /// [`Refusal`], as soon as `bytes` can't begin a head any more. No request can be read from
+    /// that stream after it.
     pub fn read(
         &mut self,
         bytes: &mut BytesMut,
@@ -143,7 +145,8 @@ fn request_line(line: &Bytes, limits: &Limits) -> Result<(Method, Uri, Version),
     Ok((method, uri, version))
 }
 
-/// A path; `*` for OPTIONS; a whole address, of http or https; anything for CONNECT, which nobody serves.
+/// A path; `*` for OPTIONS; a whole address, of http or https; anything for CONNECT, which nobody
+/// serves.
 fn has_form(target: &[u8], method: &Method) -> bool {
     let scheme = |scheme: &[u8]| {
         target

@@ -1,7 +1,7 @@
 //! The head of an answer.
 //!
-//! As strict as that of a request: an answer that two programs could read in two ways is none. The words behind a status are
-//! checked and dropped; they say nothing that the status does not.
+//! As strict as that of a request: an answer that two programs could read in two ways is none. The
+//! words behind a status are checked and dropped; they say nothing that the status does not.
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
@@ -35,7 +35,8 @@ impl Default for ResponseReader {
 }
 
 impl ResponseReader {
-    /// Takes a whole head, the answer to a request with `method`, off `bytes`, or nothing while it is not whole.
+    /// Takes a whole head, the answer to a request with `method`, off `bytes`, or nothing while it
+    /// is not whole.
     ///
     /// # Errors
     /// What is wrong with it, as a clause.

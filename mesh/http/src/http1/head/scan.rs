@@ -1,8 +1,9 @@
 //! Finds the end of a head in bytes as they come, and the first of them that no head can have.
 //!
-//! Each byte is looked at once for its line end, however many pieces it comes in. What a line says is the parse's business; here
-//! are what the parse could not tell any more: that a line feed has its carriage return, and that the lines are not too many or
-//! too long, which has to be known before they are all there.
+//! Each byte is looked at once for its line end, however many pieces it comes in. What a line says
+//! is the parse's business; here are what the parse could not tell any more: that a line feed has
+//! its carriage return, and that the lines are not too many or too long, which has to be known
+//! before they are all there.
 
 use std::ops::Range;
 
@@ -43,7 +44,8 @@ pub(in crate::http1) struct Extent {
     pub(in crate::http1) count: usize,
 }
 
-/// Empty lines before a request that are passed over: some old clients send one behind a body (RFC 9112, section 2.2).
+/// Empty lines before a request that are passed over: some old clients send one behind a body (RFC
+/// 9112, section 2.2).
 const EMPTY_LINES: u8 = 2;
 
 impl Scan {

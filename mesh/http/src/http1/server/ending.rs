@@ -1,7 +1,8 @@
 //! Behind an answer: the rest of an upload, and the end of a connection.
 //!
-//! An answer arrives. While its client still sends, closing would reset the connection and take the answer with it; so what comes
-//! is read past, within a bound of bytes and time, before the writing half is closed and then the socket.
+//! An answer arrives. While its client still sends, closing would reset the connection and take the
+//! answer with it; so what comes is read past, within a bound of bytes and time, before the writing
+//! half is closed and then the socket.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -27,7 +28,8 @@ where
     D: Deadline + 'static,
     F: Future<Output = ()>,
 {
-    /// Behind an answer that leaves the connection open: the upload it answered goes on to its end, or is read past.
+    /// Behind an answer that leaves the connection open: the upload it answered goes on to its end,
+    /// or is read past.
     pub(super) async fn settle(&mut self, body: S::Body) -> Result<(), Why> {
         if self.is_body_ended() {
             self.outlast(body).await;
@@ -91,7 +93,8 @@ where
         }
     }
 
-    /// Keeps a body whose upload is not all written yet; it goes on beside what comes next on the connection.
+    /// Keeps a body whose upload is not all written yet; it goes on beside what comes next on the
+    /// connection.
     async fn outlast(&mut self, mut body: S::Body) {
         let over = poll_fn(|cx| {
             let upload = self
@@ -100,7 +103,8 @@ where
             Poll::Ready(upload.is_ready())
         })
         .await;
-        // One at a time: who answers early again and again without taking the uploads is not waited for.
+        // One at a time: who answers early again and again without taking the uploads is not waited
+        // for.
         if !over {
             self.outlasting = Some(body);
         }
@@ -219,7 +223,8 @@ where
         }
     }
 
-    /// Closes the writing half behind all that was said; with `linger`, reads past what still comes before the socket is closed.
+    /// Closes the writing half behind all that was said; with `linger`, reads past what still comes
+    /// before the socket is closed.
     pub(super) async fn close(&mut self, linger: bool) {
         self.deadline.reset(self.settings.drain_within);
         let shut = poll_fn(|cx| {

@@ -1,7 +1,8 @@
-//! One request and its answer, which flow side by side: waiting for the service, and writing what it answered.
+//! One request and its answer, which flow side by side: waiting for the service, and writing what
+//! it answered.
 //!
-//! The head of an answer is on its way before its body's fault can be: what came goes out, and the connection then ends in a way
-//! that no reader takes for the end of the message.
+//! The head of an answer is on its way before its body's fault can be: what came goes out, and the
+//! connection then ends in a way that no reader takes for the end of the message.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -35,12 +36,14 @@ pub(super) enum After {
 enum Flow {
     Running,
     Ended,
-    /// More came than was announced: the answer is whole, and what made it is not to be trusted further.
+    /// More came than was announced: the answer is whole, and what made it is not to be trusted
+    /// further.
     EndedOdd,
     Cut,
 }
 
-/// How often a client that has closed its sending half is looked after, since no read tells that it is gone.
+/// How often a client that has closed its sending half is looked after, since no read tells that it
+/// is gone.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// Turns of reading and writing before others on this worker have theirs.
@@ -53,7 +56,8 @@ where
     D: Deadline + 'static,
     F: Future<Output = ()>,
 {
-    /// Waits for the service's answer, while its reader of the body takes what it wants and interim answers go out.
+    /// Waits for the service's answer, while its reader of the body takes what it wants and interim
+    /// answers go out.
     pub(super) async fn called(
         &mut self,
         request: Request<Incoming>,
@@ -86,7 +90,8 @@ where
         answer
     }
 
-    /// Whether the client is gone, as far as reading ahead tells; reads no further than the bound, and nothing of a body.
+    /// Whether the client is gone, as far as reading ahead tells; reads no further than the bound,
+    /// and nothing of a body.
     fn is_gone(&mut self, looking: &mut bool, cx: &mut Context<'_>) -> bool {
         let ended = self.connection.with(|state| {
             if !state.decoder.is_ended() {
@@ -132,7 +137,8 @@ where
     ) -> Result<(After, S::Body), Why> {
         let (mut parts, mut body) = response.into_parts();
         if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
-            // An interim answer is none: the next answer would be taken for the one to this request.
+            // An interim answer is none: the next answer would be taken for the one to this
+            // request.
             parts.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
         let options = ConnectionOptions::of(&parts.headers);
@@ -148,7 +154,8 @@ where
         let date = self.service.date();
         let mut after = self.connection.with(|state| {
             state.answered = true;
-            // Who waits for a 100 and gets an answer may send its body all the same, or the next request: nobody can tell.
+            // Who waits for a 100 and gets an answer may send its body all the same, or the next
+            // request: nobody can tell.
             let unclear = state.expect == Expect::Waiting && !state.decoder.is_ended();
             let Some(wire) = state.wire.as_mut() else {
                 return After::Close;
@@ -287,7 +294,8 @@ where
         Poll::Pending
     }
 
-    /// Takes what there is of the body, as much as is written at a time; whether its next piece is waited for.
+    /// Takes what there is of the body, as much as is written at a time; whether its next piece is
+    /// waited for.
     fn gather(&mut self, writing: &mut Writing, body: &mut S::Body, cx: &mut Context<'_>) -> bool {
         let mut waiting_bytes = self.waiting_bytes();
         let most = if self.service.is_crowded() {

@@ -190,7 +190,8 @@ where
 /// The line that no request of HTTP/1 can begin with.
 const HTTP2_LINE: usize = "PRI * HTTP/2.0\r\n\r\n".len();
 
-/// Whether these are, as far as they go, the first bytes of an HTTP/2 connection. `P` alone may still become a POST.
+/// Whether these are, as far as they go, the first bytes of an HTTP/2 connection. `P` alone may
+/// still become a POST.
 fn begins_http2(bytes: &[u8]) -> bool {
     let length = bytes.len().min(HTTP2_LINE);
     bytes[..length] == HTTP2_PREFACE[..length]

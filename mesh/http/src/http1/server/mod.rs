@@ -1,10 +1,10 @@
 //! The server's side: one loop a connection, from its first byte to its last.
 //!
-//! In: a stream, a [`Service`] that answers requests and words refusals, [`Settings`]. Out: answers in the order of their requests,
-//! and an [`End`]. Each refusal goes through the service like a request does; there is no answer of this module's own making but
-//! `100 Continue`.
-//! Invariants: a connection that idles owns no buffer and no parser; nothing waits unbounded; what can't be read in one way ends
-//! the connection once all before it has been answered.
+//! In: a stream, a [`Service`] that answers requests and words refusals, [`Settings`]. Out: answers
+//! in the order of their requests, and an [`End`]. Each refusal goes through the service like a
+//! request does; there is no answer of this module's own making but `100 Continue`.
+//! Invariants: a connection that idles owns no buffer and no parser; nothing waits unbounded; what
+//! can't be read in one way ends the connection once all before it has been answered.
 
 mod ending;
 mod exchange;
@@ -52,22 +52,26 @@ pub trait Service {
         None
     }
 
-    /// Whether the rest of an upload whose answer came early may be read, so that the answer arrives.
+    /// Whether the rest of an upload whose answer came early may be read, so that the answer
+    /// arrives.
     fn may_drain(&self) -> bool {
         true
     }
 
-    /// So many bytes of an answer are written, and the client has not taken them; at least, while it takes none.
+    /// So many bytes of an answer are written, and the client has not taken them; at least, while
+    /// it takes none.
     fn unsent(&self, bytes: usize) {
         let _ = bytes;
     }
 
-    /// Whether there is room for what clients do not take: an answer is written a piece at a time where there is none.
+    /// Whether there is room for what clients do not take: an answer is written a piece at a time
+    /// where there is none.
     fn is_crowded(&self) -> bool {
         false
     }
 
-    /// The task of a request panicked over HTTP/2: its stream was reset, the others are served, and the connection ends.
+    /// The task of a request panicked over HTTP/2: its stream was reset, the others are served, and
+    /// the connection ends.
     fn panicked(&self) {}
 
     /// The connection is between two requests, having carried `served`.
@@ -78,7 +82,8 @@ pub trait Service {
 
 /// A body that can carry the request's upload on while the answer flows, or after it.
 pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
-    /// Goes on with the upload; ready when there is none any more. Asked whether or not the client takes the answer.
+    /// Goes on with the upload; ready when there is none any more. Asked whether or not the client
+    /// takes the answer.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Ready(())
@@ -105,7 +110,8 @@ pub struct Settings {
     pub idle_within: Duration,
     /// For the next byte of a body that somebody reads.
     pub body_idle: Option<Duration>,
-    /// For the client to take some of what we write, and for an upload to go on once its answer has ended.
+    /// For the client to take some of what we write, and for an upload to go on once its answer has
+    /// ended.
     pub stall_within: Duration,
     /// The least that it takes of an answer in the time it is waited for.
     pub least: Option<Rate>,
@@ -203,8 +209,8 @@ struct Asked {
 /// Requests answered before others on this worker have a turn.
 const TURN: u32 = 16;
 
-/// Carries requests and answers over `io` until its end. Once `stop` is ready it takes no further request: one that has begun is
-/// served, and told that the connection closes.
+/// Carries requests and answers over `io` until its end. Once `stop` is ready it takes no further
+/// request: one that has begun is served, and told that the connection closes.
 pub async fn serve<IO, S, T>(
     io: IO,
     service: &S,
@@ -293,8 +299,8 @@ where
             };
             match next {
                 Next::Request(head) => {
-                    // Boxed, so that a connection at rest holds no room for a request under way: what one frees, the next
-                    // takes. Made where it stays, since it is kilobytes.
+                    // Boxed, so that a connection at rest holds no room for a request under way:
+                    // what one frees, the next takes. Made where it stays, since it is kilobytes.
                     let exchange = Box::write(Box::new_uninit(), self.exchange(head));
                     if let Some(switch) = Box::into_pin(exchange).await? {
                         return Ok(switch);

@@ -1,7 +1,8 @@
-//! What the loop of a connection and the body of its request share: the stream, and how far its reading has come.
+//! What the loop of a connection and the body of its request share: the stream, and how far its
+//! reading has come.
 //!
-//! All of it lives on one thread, and no borrow is held over anything that could come back here: neither over a poll of the
-//! service or of a body, nor over the drop of one.
+//! All of it lives on one thread, and no borrow is held over anything that could come back here:
+//! neither over a poll of the service or of a body, nor over the drop of one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -58,10 +59,12 @@ pub(super) enum Expect {
 /// Interim answers to one request: beyond these the other side is playing.
 const INTERIMS: u8 = 8;
 
-/// The next request may be read while this one is answered, as far as a usual head; the rest waits in the socket.
+/// The next request may be read while this one is answered, as far as a usual head; the rest waits
+/// in the socket.
 const AHEAD: usize = 16 * 1024;
 
-/// What a client may send behind a request for another protocol before the answer to it (CONTRACT section 5).
+/// What a client may send behind a request for another protocol before the answer to it (CONTRACT
+/// section 5).
 const AHEAD_OF_UPGRADE: usize = 64 * 1024;
 
 impl<IO, D> Connection<IO, D>
@@ -140,7 +143,8 @@ where
 }
 
 impl<IO, D> State<IO, D> {
-    /// The loop wants to hear when the body's reader has come to an end, or wants something written.
+    /// The loop wants to hear when the body's reader has come to an end, or wants something
+    /// written.
     pub(super) fn wait(&mut self, cx: &Context<'_>) {
         match &self.waiting {
             Some(waiting) if waiting.will_wake(cx.waker()) => {}
@@ -174,7 +178,8 @@ where
             if wire.bytes.is_empty() {
                 wire.tail()
                     .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                // Where it does not go out at once, the loop goes on with it; where it can't, reading tells.
+                // Where it does not go out at once, the loop goes on with it; where it can't,
+                // reading tells.
                 let _ = wire.poll_flush(cx);
                 tell = !wire.out.is_flushed();
             }

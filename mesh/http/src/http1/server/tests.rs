@@ -872,7 +872,8 @@ async fn reading_ahead_has_its_bound() {
         })
         .await;
     }
-    // What was not taken is still there: the pipe, four times as wide, has room for the rest and no more.
+    // What was not taken is still there: the pipe, four times as wide, has room for the rest and no
+    // more.
     let taken = poll_fn(|cx| {
         let mut written = 0;
         while let Poll::Ready(Ok(count)) =
