@@ -16,7 +16,8 @@ fn root() -> PathBuf {
 }
 
 /// What both programs share, by folder.
-const LIBRARIES: [&str; 15] = [
+const LIBRARIES: [&str; 16] = [
+    "mesh/allocator",
     "mesh/protocol",
     "mesh/telemetry",
     "mesh/files",
@@ -206,6 +207,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
     ];
     let ours = |name: &String| name.starts_with("gapura") || name == "lab-reporting";
     for (crate_dir, allowed) in [
+        ("mesh/allocator", &[][..]),
         ("mesh/protocol", &[][..]),
         ("mesh/telemetry", &["gapura-protocol"][..]),
         ("mesh/files", &[][..]),
@@ -257,7 +259,10 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
                 "gapura-trust",
             ][..],
         ),
-        ("mesh/runtime", &ALL[..13]),
+        (
+            "mesh/runtime",
+            &[&ALL[..13], &["gapura-allocator"]].concat()[..],
+        ),
         ("gateway", &gateway),
         ("sidecar", &ALL),
         (
@@ -293,6 +298,7 @@ fn gateway_and_sidecar_never_see_each_other_and_neither_sees_the_ca() {
 fn each_library_refuses_what_it_says_it_does_not_know() {
     let running = &["tokio", "hyper", "h2", "rustls", "tokio-rustls"][..];
     for (crate_dir, refused) in [
+        ("mesh/allocator", running),
         ("mesh/protocol", running),
         ("mesh/telemetry", running),
         ("mesh/files", &running[..3]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gapura_tests::mesh::TestMesh;
 use gapura_tests::plugin::Then;
 use gapura_tests::program::Program;
+use gapura_tests::within;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -228,6 +229,20 @@ fn what_has_ended_leaves_nothing_behind() {
     }
     gapura_tests::eventually("no client is held", || {
         (mesh.metric(&mesh.gateway, "gapura_connections{side=\"client\"}") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn what_a_crowd_took_goes_back_to_the_system() {
+    let mesh = warm();
+    let before = mesh.gateway.anonymous_kib();
+    let crowd: Vec<_> = (0..500).map(|_| mesh.connect()).collect();
+    let peak = mesh.gateway.anonymous_kib();
+    assert!(peak > before + 4096, "{before} KiB, then {peak}");
+    drop(crowd);
+    // The allocator keeps more than half of it, unless it is asked, as it is every ten seconds.
+    within(Duration::from_secs(100), "it is given back", || {
+        (mesh.gateway.anonymous_kib() < before + (peak - before) / 3).then_some(())
     });
 }
 

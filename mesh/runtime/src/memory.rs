@@ -1,10 +1,27 @@
-//! How much memory the system lets this program have.
+//! How much memory the system lets this program have, and giving back what it does not use.
 //!
 //! In: what the kernel says of the program's control group and those above it. Out: the least of
 //! their limits, or none where there is none, or nothing can be read: then there is no sum to keep
-//! to.
+//! to. And now and then what was freed goes back, so that the next program of this host, or of its
+//! control group, can have it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gapura_reload::watch::blocking;
+use tokio::time::sleep;
+
+/// How often what is free goes back: what a crowd took is gone within that of its end.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
+
+/// Gives back what is free, for ever: on a program's control thread, and from a thread of its own.
+pub(crate) async fn give_back() {
+    while gapura_allocator::GIVES_BACK {
+        sleep(GIVE_BACK_EVERY).await;
+        blocking(gapura_allocator::give_back).await;
+    }
+    std::future::pending().await
+}
 
 /// Where control groups are seen.
 const ROOT: &str = "/sys/fs/cgroup";

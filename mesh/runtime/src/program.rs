@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::listen;
+use crate::memory;
 
 /// A started program.
 pub struct Running {
@@ -91,6 +92,7 @@ impl Running {
                 tokio::select! {
                     () = serve() => {}
                     () = answer(asked) => {}
+                    () = memory::give_back() => {}
                 }
             });
             // A name being resolved on a blocking thread must not hold up the end.
