@@ -5,6 +5,7 @@
 //! function that gets the request's head and the connection itself, so that it can answer early,
 //! late, never, wrongly, or not in HTTP at all.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -84,7 +85,9 @@ struct Shared {
     raw: Mutex<Vec<Vec<u8>>>,
     open: AtomicUsize,
     stopped: AtomicBool,
-    streams: Mutex<Vec<Stream>>,
+    streams: Mutex<HashMap<usize, Stream>>,
+    /// Those that ended last: while one is held, what its peer had not sent in full is no reset.
+    ended: Mutex<VecDeque<Stream>>,
 }
 
 enum Stream {
@@ -232,7 +235,7 @@ impl Plugin {
 
     /// Closes every open connection.
     pub fn cut(&self) {
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
+        for (_, stream) in self.shared.streams.lock().unwrap().drain() {
             stream.shutdown();
         }
     }
@@ -424,17 +427,21 @@ impl Exchange<'_> {
     }
 }
 
+/// A file each.
+const ENDED_HELD: usize = 256;
+
 fn serve(shared: &Arc<Shared>, mut accept: impl FnMut() -> std::io::Result<Stream>) {
     while let Ok(stream) = accept() {
         if shared.stopped.load(Ordering::SeqCst) {
             return;
         }
-        shared.streams.lock().unwrap().push(stream.again());
         let connection = {
             let mut raw = shared.raw.lock().unwrap();
             raw.push(Vec::new());
             raw.len() - 1
         };
+        let again = stream.again();
+        shared.streams.lock().unwrap().insert(connection, again);
         shared.open.fetch_add(1, Ordering::SeqCst);
         let shared = shared.clone();
         std::thread::spawn(move || {
@@ -445,6 +452,13 @@ fn serve(shared: &Arc<Shared>, mut accept: impl FnMut() -> std::io::Result<Strea
             };
             while one_request(&shared, &mut io) == Then::Keep {}
             io.stream.shutdown();
+            if let Some(stream) = shared.streams.lock().unwrap().remove(&connection) {
+                let mut ended = shared.ended.lock().unwrap();
+                ended.push_back(stream);
+                if ended.len() > ENDED_HELD {
+                    ended.pop_front();
+                }
+            }
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
     }

@@ -159,7 +159,8 @@ fn a_killed_sidecar_costs_no_get_and_runs_no_post_twice() {
 
 #[test]
 fn a_hanging_instance_gets_nothing_more_once_nobody_is_heard_of_it() {
-    let mesh = TestMesh::new().start();
+    // Each worker learns of it by what it has sent there itself.
+    let mesh = TestMesh::new().one_worker().start();
     let another = two(&mesh, &json!({"timeout_ms": 4000}));
     eventually("both have a share, where one begins slowly", || {
         let (own, other) = shares(&mesh, &another.plugin, "/before", 100);
