@@ -1,4 +1,4 @@
-//! The life of a request. Read `try_handle` first; each line is a file.
+//! The life of a request. Read `try_handle` first, then `forward`; each line is a file.
 //!
 //! In: a request, or a head that is none, and the connection it came on. Out: one answer and one
 //! record, whatever happens on the way. What each step decides is its own file's; here stands their
@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use gapura_http::http1::Incoming;
 use gapura_http2::Owner;
-use gapura_protocol::framing::{self, CLIENT_LIMITS};
+use gapura_protocol::framing::{self, CLIENT_LIMITS, Target};
+use gapura_protocol::path::CanonicalPath;
 use gapura_runtime::worker::Worker;
 use gapura_telemetry::metrics::PluginMeters;
 use gapura_transport::body::Body;
@@ -26,7 +27,7 @@ use gapura_transport::catch_panic::catch_panic;
 use gapura_transport::tunnel::Tunnel;
 use gapura_transport::turns::Turns;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 
 use crate::authenticate::Authenticator;
 use crate::client::Client;
@@ -37,13 +38,14 @@ use crate::openapi::Portal;
 use crate::rate_limit::Limiter;
 use crate::registry::Registry;
 use crate::rejection::Rejection;
-use crate::route::{self, Target};
+use crate::route::{self, Route, Target as Reached};
 use crate::settings::Downstream;
 use crate::sign::Signer;
 use crate::standing::Standing;
 use crate::upload;
 use crate::upstream::Upstreams;
 use crate::upstream::admission::Party;
+use crate::upstream::cluster::Running;
 use crate::upstream::holding::Holdings;
 use crate::ws_token::WebSocket;
 
@@ -100,7 +102,7 @@ impl Pipeline {
 
     async fn try_handle(
         &self,
-        mut head: Parts,
+        head: Parts,
         incoming: Incoming,
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
@@ -108,38 +110,47 @@ impl Pipeline {
             return Ok(Endpoints::methods()); // endpoints.rs: `OPTIONS *`
         }
         let uri = head.uri.clone();
-        let target = framing::check(&head, &uri, &CLIENT_LIMITS)?; // mesh/protocol: one message, one target
-        visit.is_for(&uri, &target, self.worker.sink.logs());
-        if let Some(docs) = &self.docs
-            && let Some(page) = docs.at(target.path.as_str())
-        {
+        let Target { path, host } = framing::check(&head, &uri, &CLIENT_LIMITS)?; // mesh/protocol: one message, one target
+        visit.is_for(&uri, &path, host.as_ref(), self.worker.sink.logs());
+        if let Some(page) = self.docs.as_ref().and_then(|docs| docs.at(path.as_str())) {
             return page.answer(&head); // docs.rs: a page for people
         }
         let table = self.registry.load();
-        let route = match route::find(&table, &target.path)? {
-            Target::Endpoint(own) => return self.answer(own, &head, incoming, visit).await, // endpoints.rs, logout.rs, openapi/: ourselves
-            Target::Plugin(route) => route, // route.rs: who answers
-        };
-        visit.reaches(&route, &self.worker);
-        let host = self.host(target.host)?; // settings.rs: is it for us
+        match route::find(&table, &path)? {
+            Reached::Endpoint(own) => self.answer(own, &head, incoming, visit).await, // endpoints.rs, logout.rs, openapi/: ourselves
+            Reached::Plugin(route) => {
+                visit.reaches(&route, &self.worker);
+                let host = self.host(host)?; // settings.rs: is it for us
+                self.forward(head, incoming, (&path, host), route, visit)
+                    .await // route.rs: a plugin answers
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        mut head: Parts,
+        incoming: Incoming,
+        (path, host): (&CanonicalPath<'_>, HeaderValue),
+        route: Route<'_, Running>,
+        visit: &mut Visit<'_>,
+    ) -> Result<Response<Body>, Rejection> {
         if let Some(answer) = visit.page.preflight() {
             return Ok(answer); // cors.rs: a browser asks first
         }
         let websocket = WebSocket::asked_for(route.enabled()?, &mut head)?; // ws_token.rs: a page's WebSocket
         let caller = self.caller(route.plugin.auth, &head, visit).await?; // authenticate/, standing/: who asks
-        let permit = self.permit(route.plugin, caller, &head.method, &target.path, visit)?; // authorise.rs: may they
+        let permit = self.permit(route.plugin, caller, &head.method, path, visit)?; // authorise.rs: may they
         self.within_limits(&permit, visit).await?; // rate_limit/: so often
         let (permit, cluster) = visit::bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
-        let upload =
-            upload::take(incoming, &head, permit.plugin(), self.settings.body_rate).await?; // upload.rs: its body
+        let rate = self.settings.body_rate;
+        let upload = upload::take(incoming, &head, permit.plugin(), rate).await?; // upload.rs: its body
         let judged = Judged::of(&permit, &head, route.path); // envelope.rs: does it answer as all do
         let found = Found::of(route, host, &websocket, &upload);
         let origin = self.origin(&permit, &head, &found, visit);
         let outgoing = self.outgoing(&origin, &found.route, visit)?; // outgoing.rs, upstream/mirror.rs: headers
-        let sent = self
-            .send(&origin, &cluster, outgoing, upload, visit)
-            .await?; // upstream/: whose turn, mTLS to the sidecar
-        let answer = self.answered(sent, &permit, &websocket, visit)?; // respond.rs: what may leave
+        let sent = self.send(&origin, &cluster, outgoing, upload, visit); // upstream/: whose turn, mTLS to the sidecar
+        let answer = self.answered(sent.await?, &permit, &websocket, visit)?; // respond.rs: what may leave
         match judged {
             None => Ok(answer),
             // Boxed: few plugins want it, and the frame would be part of every request's.

@@ -157,30 +157,16 @@ impl Server {
             io::ErrorKind::UnexpectedEof => "it ended before its PROXY header did".to_owned(),
             _ => error.to_string(),
         };
-        let spec = &self.pipeline.worker.spec;
-        spec.meters.handshake_failed(Side::Client, "proxy_protocol");
         let message = format!("the connection of {from} is closed: {why}");
-        let fields = [
-            ("side", "client".into()),
-            ("reason", "proxy_protocol".into()),
-            ("peer", from.into()),
-        ];
-        spec.log
-            .event(Level::Warn, "handshake_failed", &message, &fields);
+        let worker = &self.pipeline.worker;
+        worker.handshake_failed(Side::Client, (from, "proxy_protocol"), &message, None);
     }
 
     /// One line for each failed handshake, with the reason and the client's address.
     fn failed(&self, error: &io::Error, from: &str) {
         let failure = handshake_refusal(error);
-        let spec = &self.pipeline.worker.spec;
-        spec.meters.handshake_failed(Side::Client, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
-        let fields = [
-            ("side", "client".into()),
-            ("reason", failure.reason.into()),
-            ("peer", from.into()),
-        ];
-        spec.log
-            .event(Level::Warn, "handshake_failed", &message, &fields);
+        let worker = &self.pipeline.worker;
+        worker.handshake_failed(Side::Client, (from, failure.reason), &message, None);
     }
 }

@@ -19,7 +19,6 @@ use gapura_http::BoxStream;
 use gapura_runtime::listen::{Accepted, Socket};
 use gapura_runtime::places::Network;
 use gapura_runtime::worker::Serve;
-use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::accept::{Shaken, shake};
 use gapura_transport::live::LiveConnections;
@@ -99,18 +98,10 @@ impl Server {
 
     /// One line for each failed handshake, with the reason and the peer's address.
     fn failed(&self, failure: &HandshakeFailure, from: &str) {
-        let spec = &self.pipeline.worker.spec;
-        spec.meters.handshake_failed(Side::Hop, failure.reason);
         let message = format!("the handshake with {from} failed: {}", failure.sentence);
-        let shown = failure.peer.clone();
-        let fields = [
-            ("side", "hop".into()),
-            ("reason", failure.reason.into()),
-            ("peer", from.into()),
-            ("certificate", shown.into()),
-        ];
-        spec.log
-            .event(Level::Warn, "handshake_failed", &message, &fields);
+        let shown = ("certificate", failure.peer.clone());
+        let worker = &self.pipeline.worker;
+        worker.handshake_failed(Side::Hop, (from, failure.reason), &message, Some(shown));
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gapura_http2::Owner;
-use gapura_protocol::framing::Target;
+use gapura_protocol::path::CanonicalPath;
 use gapura_protocol::trace::Trace;
 use gapura_runtime::exchange::Exchange;
 use gapura_runtime::worker::Worker;
@@ -61,9 +61,15 @@ pub(super) struct Found<'a> {
 
 impl Visit<'_> {
     /// Its target is known; the line and the span name it where there is one.
-    pub(super) fn is_for(&mut self, uri: &Uri, target: &Target<'_>, logs: bool) {
-        let (path, record) = (target.path.as_str(), &mut self.exchange.record);
-        if let (Some(spans), Some(host)) = (&record.spans, &target.host) {
+    pub(super) fn is_for(
+        &mut self,
+        uri: &Uri,
+        path: &CanonicalPath<'_>,
+        host: Option<&HeaderValue>,
+        logs: bool,
+    ) {
+        let (path, record) = (path.as_str(), &mut self.exchange.record);
+        if let (Some(spans), Some(host)) = (&record.spans, host) {
             spans.is_for(host);
         }
         record.path = match uri.path_and_query() {

@@ -16,7 +16,6 @@ use gapura_http::BoxStream;
 use gapura_http2::client::{Connection, Settings};
 use gapura_protocol::identity::PeerId;
 use gapura_runtime::worker::Worker;
-use gapura_telemetry::log::Level;
 use gapura_telemetry::metrics::Side;
 use gapura_transport::live::{LiveConnections, LiveGuard};
 use gapura_transport::secured::Secured;
@@ -187,8 +186,6 @@ impl Dialer {
 
     /// One line for each failed handshake, with the reason and the peer's address.
     pub(super) fn refused(&self, reason: &'static str, sentence: &str) {
-        let spec = &self.worker.spec;
-        spec.meters.handshake_failed(Side::Hop, reason);
         let (address, wanted) = (
             self.address.to_string(),
             self.wanted.as_ref().map(PeerId::to_string),
@@ -197,13 +194,11 @@ impl Dialer {
             "the handshake with {} at {address} failed: {sentence}",
             wanted.as_deref().unwrap_or("the plugin")
         );
-        let fields = [
-            ("side", "hop".into()),
-            ("reason", reason.into()),
-            ("peer", address.into()),
-            ("wanted", wanted.into()),
-        ];
-        spec.log
-            .event(Level::Warn, "handshake_failed", &message, &fields);
+        self.worker.handshake_failed(
+            Side::Hop,
+            (&address, reason),
+            &message,
+            Some(("wanted", wanted)),
+        );
     }
 }

@@ -141,6 +141,27 @@ impl Worker {
         log.event(Level::Warn, "connection_closed", &message, &fields);
     }
 
+    /// Counts a handshake with `peer` that failed, and tells of it in one line. `more` is what this
+    /// end can say besides.
+    pub fn handshake_failed(
+        &self,
+        side: Side,
+        (peer, reason): (&str, &'static str),
+        message: &str,
+        more: Option<(&str, Option<String>)>,
+    ) {
+        let spec = &self.spec;
+        spec.meters.handshake_failed(side, reason);
+        let mut fields = vec![
+            ("side", side.as_str().into()),
+            ("reason", reason.into()),
+            ("peer", peer.into()),
+        ];
+        fields.extend(more.map(|(name, value)| (name, value.into())));
+        spec.log
+            .event(Level::Warn, "handshake_failed", message, &fields);
+    }
+
     /// Ready when a connection of HTTP/1.1 is to close where it is idle.
     pub async fn idle_ends(&self) {
         self.spec.stopping.clone().reached(Phase::Closing).await;
