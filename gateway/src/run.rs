@@ -23,7 +23,7 @@ use gapura_settings::exposed;
 use gapura_telemetry::access::UNROUTED;
 use gapura_telemetry::alarms::Alarms;
 use gapura_telemetry::log::{Level, Log};
-use gapura_transport::turns::Turns;
+use gapura_transport::turns::{Bounds, Turns};
 use gapura_trust::public::PublicStore;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
@@ -56,14 +56,18 @@ const BLUEPRINT: Blueprint = Blueprint {
     unproven: usize::MAX, // a client need not prove who it is
 };
 
-/// Requests that begin between two looks at the sockets, where more want to. A worker looks after
-/// 61 steps at the latest (tokio's own number), and a request takes five to seven: with more than
-/// these, what is begun would pile up, and who comes wait for all of it. `docs/performance.md` has
-/// what was measured.
-const REQUESTS: u32 = 8;
-
-/// Requests that wait for a worker, each some kilobytes: as many as wait for a plugin.
-const WAITING: usize = 1024;
+/// How many requests begin before one has to wait.
+const REQUESTS: Bounds = Bounds {
+    // All of these together take a worker three milliseconds, and no quiet one notices; to
+    // make a burst wait costs each of its requests a place in a line.
+    after_a_lull: 128,
+    // A worker looks at its sockets after 61 steps at the latest (tokio's own number), and a
+    // request takes five to seven: with more than these, what is begun would pile up, and who comes
+    // wait for all of it. `docs/performance.md` has what was measured.
+    a_round: 8,
+    // Each some kilobytes: as many as wait for a plugin.
+    waiting: 1024,
+};
 
 /// What each worker makes its server from.
 #[derive(Clone)]
@@ -246,7 +250,7 @@ impl Parts {
         worker
             .tasks
             .spawn("a look at who holds places", holdings.clone().run());
-        let turns = Turns::new(REQUESTS, WAITING, worker.lulls.clone());
+        let turns = Turns::new(REQUESTS, worker.lulls.clone());
         worker
             .tasks
             .spawn("a look at whose turn it is", turns.clone().run());

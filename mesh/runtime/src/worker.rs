@@ -25,7 +25,7 @@ use gapura_telemetry::tap::Tap;
 use gapura_transport::shutdown::{Phase, Stopping};
 use gapura_transport::tasks::Tasks;
 use gapura_transport::timers::Timers;
-use gapura_transport::turns::{Lulls, Turns};
+use gapura_transport::turns::{Bounds, Lulls, Turns};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -91,7 +91,11 @@ const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Steps of handshakes between two looks at the sockets. One costs what some tens of requests do,
 /// and takes no more of the worker than these where both are waiting.
-const HANDSHAKES: u32 = 1;
+const HANDSHAKES: Bounds = Bounds {
+    after_a_lull: 1,
+    a_round: 1,
+    waiting: usize::MAX,
+};
 
 /// For answers to go out to who still waits when the time to drain is over.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -248,7 +252,7 @@ fn spawn<S: Serve>(
             buffers: Buffers::new(),
             tasks: Tasks::default(),
             // Who shakes hands has a place among the connections, and those are bounded.
-            handshakes: Turns::new(HANDSHAKES, usize::MAX, lulls.clone()),
+            handshakes: Turns::new(HANDSHAKES, lulls.clone()),
             lulls,
             sink,
             random,

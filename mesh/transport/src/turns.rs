@@ -1,9 +1,9 @@
 //! Whose turn it is to have a worker's time, where more of it is wanted than there is.
 //!
 //! In: work that begins (a request), or whose single steps cost much (a handshake), and for whom it
-//! is done. Out: leave to go on, at once while the worker keeps up; else for so many between two
-//! looks at the sockets, one party after another, and for nobody who waits too long or is one too
-//! many. A worker runs what is ready in the order in which it became so: without this a thousand
+//! is done. Out: leave to go on, at once while the worker keeps up, so many after a lull; else for
+//! fewer between two looks at the sockets, one party after another, and for nobody who waits too
+//! long or is one too many. A worker runs what is ready in the order in which it became so: without this a thousand
 //! requests that come at once would each be in every other's way from then on, and so would a
 //! thousand handshakes, and one client's would keep those of all others behind them.
 //! Invariants: while nobody waits a turn costs the comparison of two numbers; whoever waits has its
@@ -38,11 +38,22 @@ pub enum NoTurn {
     Waited,
 }
 
+/// How many turns are taken before somebody has to wait for one.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Since the worker had nothing left to do: it keeps up with these, and may have them at once.
+    pub after_a_lull: u32,
+    /// Between two looks at the sockets, where more want to.
+    pub a_round: u32,
+    /// Who may wait.
+    pub waiting: usize,
+}
+
 struct Inner<K> {
     lulls: Lulls,
-    a_round: u32,
-    /// The lull, and how many turns were taken since, or in this round.
-    taken: Cell<(u64, u32)>,
+    bounds: Bounds,
+    /// The lull, and how many turns are left since, or in this round.
+    left: Cell<(u64, u32)>,
     queue: RefCell<FairQueue<K, Rc<Ticket>>>,
     /// Who begins the rounds, where it waits for somebody to wait.
     rounds: Cell<Option<Waker>>,
@@ -88,15 +99,14 @@ impl<K> Clone for Turns<K> {
 }
 
 impl<K: Clone + Eq + Hash> Turns<K> {
-    /// So many turns between two looks at the sockets, of a worker whose lulls these are; `most`
-    /// may wait.
+    /// The turns of a worker whose lulls these are.
     #[must_use]
-    pub fn new(a_round: u32, most: usize, lulls: Lulls) -> Self {
+    pub fn new(bounds: Bounds, lulls: Lulls) -> Self {
         Self(Rc::new(Inner {
             lulls,
-            a_round,
-            taken: Cell::default(),
-            queue: RefCell::new(FairQueue::new(most)),
+            bounds,
+            left: Cell::new((0, bounds.after_a_lull)),
+            queue: RefCell::new(FairQueue::new(bounds.waiting)),
             rounds: Cell::default(),
         }))
     }
@@ -178,11 +188,14 @@ impl<K: Clone + Eq + Hash> Inner<K> {
     /// Takes a turn, if one is left.
     fn take(&self) -> bool {
         let lull = self.lulls.count();
-        let (seen, taken) = self.taken.get();
+        let (seen, left) = self.left.get();
         // In a lull all that was begun has run.
-        let taken = if seen == lull { taken } else { 0 };
-        let may = taken < self.a_round && self.queue.borrow().is_empty();
-        self.taken.set((lull, taken + u32::from(may)));
+        let left = match seen == lull {
+            true => left,
+            false => self.bounds.after_a_lull,
+        };
+        let may = left > 0 && self.queue.borrow().is_empty();
+        self.left.set((lull, left - u32::from(may)));
         may
     }
 
@@ -223,16 +236,16 @@ impl<K: Clone + Eq + Hash> Inner<K> {
 
     /// A round begins.
     fn round(&self) {
-        let mut taken = 0;
-        while taken < self.a_round {
+        let mut left = self.bounds.a_round;
+        while left > 0 {
             let next = self.queue.borrow_mut().go();
             let Some(ticket) = next else {
                 break;
             };
-            taken += 1;
+            left -= 1;
             ticket.tell(Turn::Goes);
         }
-        self.taken.set((self.lulls.count(), taken));
+        self.left.set((self.lulls.count(), left));
     }
 }
 
@@ -267,6 +280,15 @@ mod tests {
     use super::*;
     use tokio::task::{JoinSet, LocalSet};
 
+    /// As many after a lull as in a round.
+    fn few(turns: u32, waiting: usize) -> Bounds {
+        Bounds {
+            after_a_lull: turns,
+            a_round: turns,
+            waiting,
+        }
+    }
+
     /// Work of several steps, each of which leaves its name.
     async fn steps(name: &'static str, count: u32, done: Rc<RefCell<Vec<&'static str>>>) {
         for _ in 0..count {
@@ -286,7 +308,10 @@ mod tests {
 
     /// The order in which the steps of all were done, with a step of somebody else's in each round.
     async fn order(parties: &[(&'static str, u32)], a_round: u32) -> Vec<&'static str> {
-        let (turns, done) = (Turns::new(a_round, 100, Lulls::default()), Rc::default());
+        let (turns, done) = (
+            Turns::new(few(a_round, 100), Lulls::default()),
+            Rc::default(),
+        );
         let local = LocalSet::new();
         local
             .run_until(async {
@@ -326,7 +351,7 @@ mod tests {
     #[test]
     fn so_many_go_between_two_lulls_and_the_rest_in_rounds() {
         let lulls = Lulls::default();
-        let turns = Turns::new(2, 3, lulls.clone());
+        let turns = Turns::new(few(2, 3), lulls.clone());
         let cx = Context::from_waker(Waker::noop());
         assert!(turns.0.take() && turns.0.take() && !turns.0.take());
         lulls.note();
@@ -345,8 +370,29 @@ mod tests {
     }
 
     #[test]
+    fn more_go_after_a_lull_than_in_a_round() {
+        let lulls = Lulls::default();
+        let bounds = Bounds {
+            after_a_lull: 3,
+            ..few(1, 10)
+        };
+        let turns = Turns::new(bounds, lulls.clone());
+        let cx = Context::from_waker(Waker::noop());
+        let at_once = || (0..10).take_while(|_| turns.0.take()).count();
+        assert_eq!(at_once(), 3);
+        let waits = turns.0.join(1, &cx);
+        turns.0.round();
+        assert_eq!(at_once(), 0, "the round's one has gone");
+        drop(waits);
+        turns.0.round();
+        assert_eq!(at_once(), 1, "the worker does not keep up");
+        lulls.note();
+        assert_eq!(at_once(), 3);
+    }
+
+    #[test]
     fn of_too_many_the_heaviest_party_is_shed_and_who_gives_up_takes_no_turn() {
-        let turns = Turns::new(1, 2, Lulls::default());
+        let turns = Turns::new(few(1, 2), Lulls::default());
         assert!(turns.0.take());
         let mut cx = Context::from_waker(Waker::noop());
         let wait = |party: u32| Box::pin(turns.turn(move || party, std::future::pending));
