@@ -289,7 +289,7 @@ fn a_reload_changes_the_limit_and_loses_nobody() {
 
 /// How long each of a company's requests took, one after another on one connection, for as long as
 /// `more` says; and how many failed.
-fn send_on(
+pub(crate) fn send_on(
     mesh: &TestMesh,
     (path, company): (&str, &str),
     mut more: impl FnMut(usize) -> bool,
@@ -308,29 +308,26 @@ fn send_on(
     (took, failed)
 }
 
-/// The plugin takes four at a time, 20 ms each: 200 a second. Of two companies one keeps sixty
-/// requests going, the other one.
-#[test]
-fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn_alone() {
+/// What `quiet` requests of a company took alone, and beside another that keeps sixty going; and
+/// what those took. The plugin takes four at a time, each for as long as `work` says.
+pub(crate) fn beside_a_flood(
+    quiet: usize,
+    work: fn() -> Duration,
+) -> (Vec<Duration>, Vec<Duration>, Vec<Duration>) {
     let (mesh, _gate) = mesh(4);
-    mesh.plugin.on("/work", |exchange| {
-        std::thread::sleep(Duration::from_millis(20)); // what the work takes
+    mesh.plugin.on("/work", move |exchange| {
+        std::thread::sleep(work()); // what the work takes
         if exchange.answer("200 OK", "", b"done") {
             Then::Keep
         } else {
             Then::Close
         }
     });
-    const QUIET: usize = 50;
-    let at = |sorted: &mut Vec<Duration>, percent: usize| {
-        sorted.sort_unstable();
-        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
-    };
-    let quiet = ("/echo/work", "43");
-    let (mut alone, failed) = send_on(&mesh, quiet, |count| count < QUIET);
+    let who = ("/echo/work", "43");
+    let (mut alone, failed) = send_on(&mesh, who, |count| count < quiet);
     assert_eq!(failed, 0);
     let over = AtomicBool::new(false);
-    let (flood, (mut beside, failed)) = std::thread::scope(|scope| {
+    let (mut beside, mut flood) = std::thread::scope(|scope| {
         let flooding: Vec<_> = (0..60)
             .map(|_| {
                 let flood = || {
@@ -344,17 +341,24 @@ fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn
         eventually("the plugin is full", || {
             (waiting(&mesh) > 30.0).then_some(())
         });
-        let quiet = send_on(&mesh, quiet, |count| count < QUIET);
+        let (beside, failed) = send_on(&mesh, who, |count| count < quiet);
         over.store(true, Ordering::Relaxed);
-        let flood: Vec<Duration> = flooding
-            .into_iter()
-            .flat_map(|one| one.join().unwrap().0)
-            .collect();
-        (flood, quiet)
+        let flood = flooding.into_iter();
+        let flood = flood.flat_map(|one| one.join().unwrap().0);
+        assert_eq!(failed, 0, "the quiet company's requests");
+        (beside, flood.collect::<Vec<_>>())
     });
-    let mut flood = flood;
-    assert_eq!(failed, 0, "the quiet company's requests");
-    let (before, beside, flooding) = (at(&mut alone, 50), at(&mut beside, 98), at(&mut flood, 50));
+    for took in [&mut alone, &mut beside, &mut flood] {
+        took.sort_unstable();
+    }
+    (alone, beside, flood)
+}
+
+/// 20 ms each: 200 a second. Of two companies one keeps sixty requests going, the other one.
+#[test]
+fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn_alone() {
+    let (alone, beside, flood) = beside_a_flood(50, || Duration::from_millis(20));
+    let (before, beside, flooding) = (alone[25], beside[49], flood[flood.len() / 2]);
     let figures = format!(
         "alone {before:?}, beside the flood at worst {beside:?}, the flood itself {flooding:?}"
     );
@@ -384,10 +388,12 @@ fn flood_on(mesh: &TestMesh, path: &str, over: &AtomicBool) -> Vec<Duration> {
     took
 }
 
-/// The plugin answers at once, and the gateway's one worker is what is full: of two companies one
-/// keeps hundreds of requests going on few connections, the other one.
-#[test]
-fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_alone() {
+/// What `quiet` requests of a company took alone, and beside another that keeps hundreds going on
+/// few connections; and what those took. The plugin answers at once, and the gateway's one worker
+/// is what is full.
+pub(crate) fn beside_a_flooded_gateway(
+    quiet: usize,
+) -> (Vec<Duration>, Vec<Duration>, Vec<Duration>) {
     let mesh = TestMesh::new().one_worker().start();
     // Straight to the plugin, so that nobody else is full before the gateway is.
     let direct = json!({"mount": "/direct", "name": "direct", "upstream": mesh.plugin.url(), "auth_mode": "forward_jwt", "health": false});
@@ -396,29 +402,35 @@ fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_al
         let answer = mesh.get("/direct/x").token_of("7", "43").send();
         (answer.status == 200).then_some(())
     });
+    let who = ("/direct/x", "43");
+    let (mut alone, failed) = send_on(&mesh, who, |count| count < quiet);
+    assert_eq!(failed, 0);
     let over = AtomicBool::new(false);
-    let (mut flood, (mut quiet, failed)) = std::thread::scope(|scope| {
+    let (mut beside, mut flood) = std::thread::scope(|scope| {
         let flooding: Vec<_> = (0..6)
             .map(|_| scope.spawn(|| flood_on(&mesh, "/direct/x", &over)))
             .collect();
         eventually("all of them are under way", || {
             let seen = mesh.plugin.seen_at("/x").len();
-            (seen > 360).then_some(())
+            (seen > quiet + 360).then_some(())
         });
-        let quiet = send_on(&mesh, ("/direct/x", "43"), |count| count < 40);
+        let (beside, failed) = send_on(&mesh, who, |count| count < quiet);
         over.store(true, Ordering::Relaxed);
-        let flood: Vec<Duration> = flooding
-            .into_iter()
-            .flat_map(|one| one.join().unwrap())
-            .collect();
-        (flood, quiet)
+        let flood = flooding.into_iter();
+        let flood = flood.flat_map(|one| one.join().unwrap());
+        assert_eq!(failed, 0, "the quiet company's requests");
+        (beside, flood.collect::<Vec<_>>())
     });
-    assert_eq!(failed, 0, "the quiet company's requests");
-    let median = |sorted: &mut Vec<Duration>| {
-        sorted.sort_unstable();
-        sorted[sorted.len() / 2]
-    };
-    let (quiet, flood) = (median(&mut quiet), median(&mut flood));
+    for took in [&mut alone, &mut beside, &mut flood] {
+        took.sort_unstable();
+    }
+    (alone, beside, flood)
+}
+
+#[test]
+fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_alone() {
+    let (_, quiet, flood) = beside_a_flooded_gateway(40);
+    let (quiet, flood) = (quiet[20], flood[flood.len() / 2]);
     println!("the quiet one {quiet:?}, the flood {flood:?}");
     assert!(quiet * 4 < flood, "{quiet:?} beside {flood:?}");
 }
