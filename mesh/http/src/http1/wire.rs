@@ -31,6 +31,8 @@ pub(super) struct Wire<IO> {
     failed: Option<io::ErrorKind>,
     /// How much the next read takes at most.
     reading: usize,
+    /// `bytes` is one of the worker's buffers as they are.
+    usual: bool,
 }
 
 /// With less room than this a read is not worth its while.
@@ -50,6 +52,7 @@ impl<IO: Stream> Wire<IO> {
             read: 0,
             failed: None,
             reading: SIZE,
+            usual: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl<IO: Stream> Wire<IO> {
         }
         if self.bytes.capacity() - self.bytes.len() < LEAST && !self.bytes.try_reclaim(self.reading)
         {
+            self.usual = self.bytes.is_empty() && self.reading == SIZE;
             match (self.bytes.is_empty(), self.reading) {
                 (true, SIZE) => self.bytes = self.buffers.take(),
                 (true, reading) => self.bytes = BytesMut::with_capacity(reading),
@@ -136,7 +140,13 @@ impl<IO: Stream> Wire<IO> {
     /// Nothing is under way: gives back what memory is not in use.
     pub(super) fn rest(&mut self) {
         if self.bytes.is_empty() {
-            self.buffers.give(std::mem::take(&mut self.bytes));
+            let bytes = std::mem::take(&mut self.bytes);
+            // The end of a body may not have gone out yet.
+            if std::mem::take(&mut self.usual) {
+                self.buffers.lend(bytes);
+            } else {
+                self.buffers.give(bytes);
+            }
         }
         self.out.rest();
         self.reading = SIZE;
