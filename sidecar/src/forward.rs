@@ -155,8 +155,8 @@ impl Plugin {
         upload: &Rc<Upload>,
         hint: &mut Hint<'_>,
     ) -> Result<Answer, Error> {
+        // What of the target is not its path becomes the `Host` line, or stands in one already.
         *request.version_mut() = Version::HTTP_11;
-        to_origin_form(&mut request);
         let patience = Patience::new(upload, &self.worker.timers, NO_TIMEOUT);
         let sent = self
             .pool
@@ -288,23 +288,14 @@ impl Tcp {
     }
 }
 
-/// HTTP/1.1 to an origin: the path alone, the host in its header (RFC 9112, section 3.2.1).
-fn to_origin_form(request: &mut Request<Body>) {
-    if request.uri().authority().is_some() {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        (parts.scheme, parts.authority) = (None, None);
-        *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
-    }
-}
-
 /// HTTP/2: the host is `:authority`, and nothing else (RFC 9113, section 8.3.1).
 fn to_absolute_form(request: &mut Request<Body>) {
-    let Some(host) = request.headers_mut().remove(http::header::HOST) else {
-        return;
-    };
+    let host = request.headers_mut().remove(http::header::HOST);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(http::uri::Scheme::HTTP);
-    parts.authority = http::uri::Authority::try_from(host.as_bytes()).ok();
+    if let Some(host) = host {
+        parts.authority = http::uri::Authority::try_from(host.as_bytes()).ok();
+    }
     *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
 }
 

@@ -8,14 +8,14 @@
 
 use gapura_protocol::context::TenantId;
 use gapura_protocol::envelope::Code;
-use gapura_protocol::framing::{self, HOP_LIMITS};
+use gapura_protocol::framing;
 use gapura_protocol::headers::{
     Auth, HopContext, Stripped, TRACEPARENT, announced_by_request, hop_context, join_cookies,
     scrub_hop_request,
 };
 use gapura_transport::tunnel;
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -66,11 +66,9 @@ pub(crate) fn check(
     rule: &TenantRule,
     seen: &mut Seen,
 ) -> Result<Trusted, Code> {
-    let target = framing::check(&head, &head.uri, &HOP_LIMITS)?;
-    if !target.path.came_so() {
+    if !framing::check_on_hop(&head)?.came_so() {
         return Err(Code::BadRequest);
     }
-    let host = target.host.ok_or(Code::BadRequest)?;
     let context = hop_context(&head.headers).map_err(|_| Code::BadRequest)?;
     seen.tenant.clone_from(&context.tenant);
     seen.actor = context.actor.is_some();
@@ -87,7 +85,6 @@ pub(crate) fn check(
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
-    head.headers.insert(HOST, host);
     Ok(Trusted {
         head,
         websocket,

@@ -55,6 +55,26 @@ pub struct Target<'a> {
 /// # Errors
 /// The code of the refusal.
 pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'a>, Code> {
+    let (path, host) = target(head, uri, limits)?;
+    let host = host.map(Named::value).transpose()?;
+    Ok(Target { path, host })
+}
+
+/// The same of a request on the hop, which has a host in any case. It stays where it stands, in its
+/// line or in the target, without a copy.
+///
+/// # Errors
+/// The code of the refusal.
+pub fn check_on_hop(head: &Parts) -> Result<CanonicalPath<'_>, Code> {
+    let (path, host) = target(head, &head.uri, &HOP_LIMITS)?;
+    host.map(|_| path).ok_or(Code::BadRequest)
+}
+
+fn target<'h, 'a: 'h>(
+    head: &'h Parts,
+    uri: &'a Uri,
+    limits: &Limits,
+) -> Result<(CanonicalPath<'a>, Option<Named<'h>>), Code> {
     let stated = check_fields(head, limits)?;
     let query = uri.query().map_or(0, |query| query.len() + 1);
     if uri.path().len() + query > limits.target {
@@ -65,7 +85,32 @@ pub fn check<'a>(head: &Parts, uri: &'a Uri, limits: &Limits) -> Result<Target<'
     }
     let host = host(head, stated.host, uri)?;
     let path = CanonicalPath::parse(uri.path().as_bytes()).map_err(|_| Code::BadRequest)?;
-    Ok(Target { path, host })
+    Ok((path, host))
+}
+
+/// Where the one host of a request stands.
+#[derive(Clone, Copy)]
+enum Named<'h> {
+    Line(&'h HeaderValue),
+    Target(&'h str),
+}
+
+impl Named<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Line(line) => line.as_bytes(),
+            Self::Target(authority) => authority.as_bytes(),
+        }
+    }
+
+    fn value(self) -> Result<HeaderValue, Code> {
+        match self {
+            Self::Line(line) => Ok(line.clone()),
+            Self::Target(authority) => {
+                HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)
+            }
+        }
+    }
 }
 
 /// Whether a request is for the server and no path on it, `OPTIONS *`; `None` for any other.
@@ -190,7 +235,7 @@ fn is_padded(length: &[u8]) -> bool {
 }
 
 /// The one host of a request: `Host`, `:authority` and an absolute target must agree.
-fn host(head: &Parts, line: Once<'_>, uri: &Uri) -> Result<Option<HeaderValue>, Code> {
+fn host<'h>(head: &Parts, line: Once<'h>, uri: &'h Uri) -> Result<Option<Named<'h>>, Code> {
     let line = line.value()?;
     if uri
         .scheme_str()
@@ -205,12 +250,10 @@ fn host(head: &Parts, line: Once<'_>, uri: &Uri) -> Result<Option<HeaderValue>, 
         {
             return Err(Code::BadRequest);
         }
-        (Some(line), _) => line.clone(),
+        (Some(line), _) => Named::Line(line),
         // HTTP/2 carries it in `:authority` alone; HTTP/1 demands the header whatever the target
         // says.
-        (None, Some(authority)) if head.version == Version::HTTP_2 => {
-            HeaderValue::from_str(authority).map_err(|_| Code::BadRequest)?
-        }
+        (None, Some(authority)) if head.version == Version::HTTP_2 => Named::Target(authority),
         // HTTP/1.0 knew no hosts; a plugin is not reached without one all the same.
         (None, None) if head.version == Version::HTTP_10 => return Ok(None),
         (None, _) => return Err(Code::BadRequest),

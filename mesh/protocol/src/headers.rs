@@ -271,12 +271,18 @@ fn remove_where(
     stripped: &mut Stripped,
     judge: impl Fn(&HeaderName) -> Option<Kind>,
 ) {
-    // Nothing is allocated for the usual request, which has nothing to take.
-    let doomed: Vec<(HeaderName, Kind)> = headers
-        .keys()
-        .filter_map(|name| judge(name).map(|kind| (name.clone(), kind)))
-        .collect();
-    for (name, kind) in doomed {
+    // Nothing is allocated for the usual message, of which one name goes at most: the `Connection`
+    // of an answer.
+    let (mut first, mut others) = (None, Vec::new());
+    for name in headers.keys() {
+        if let Some(kind) = judge(name) {
+            match first {
+                None => first = Some((name.clone(), kind)),
+                Some(_) => others.push((name.clone(), kind)),
+            }
+        }
+    }
+    for (name, kind) in first.into_iter().chain(others) {
         if let Entry::Occupied(entry) = headers.entry(name) {
             let (_, values) = entry.remove_entry_mult();
             stripped.add(kind, u32::try_from(values.count()).unwrap_or(u32::MAX));
@@ -330,19 +336,21 @@ fn judge_of_client(
 /// marks.
 pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
-    let nominated = nominated(headers);
-    let mut vouched: Vec<HeaderValue> = Vec::new();
-    // Our own marks have done their work, and are no sign of an attack: they go first and do not
-    // count.
-    if headers
-        .keys()
-        .any(|name| name.as_str().starts_with("x-gapura-"))
-    {
-        headers.remove(X_GAPURA_AUTH);
-        headers.remove(X_GAPURA_PROBE);
-        if let Entry::Occupied(entry) = headers.entry(X_GAPURA_VOUCHED) {
-            vouched.extend(entry.remove_entry_mult().1);
-        }
+    let mut marks = Marks::default();
+    let mut doubtful = false;
+    for name in headers.keys() {
+        doubtful |= judge_on_hop(name).is_some() && !marks.note(name);
+    }
+    // Most requests of a gateway have nothing else to take. What a `Connection` line nominates goes
+    // only where there is one, and that is doubtful itself.
+    let nominated = if doubtful {
+        nominated(headers)
+    } else {
+        Vec::new()
+    };
+    let vouched = marks.take(headers);
+    if !doubtful {
+        return stripped;
     }
     let is_vouched = |text: &str| {
         let names = vouched
@@ -355,32 +363,86 @@ pub fn scrub_hop_request(headers: &mut HeaderMap) -> Stripped {
     };
     remove_where(headers, &mut stripped, |name| {
         let text = name.as_str();
-        // Before all else: no `Connection` line takes from the plugin what the gateway has proven.
-        if is_of_rule_2(text) {
-            return None;
+        let kind = judge_on_hop(name);
+        match kind {
+            Some(Kind::Alias | Kind::HopByHop) => kind,
+            // No `Connection` line takes from the plugin what the gateway has proven.
+            _ if nominated.contains(name) && !is_of_rule_2(text) => {
+                (!is_never_nominated(name)).then_some(Kind::Nominated)
+            }
+            Some(_) if may_be_vouched(text) && is_vouched(text) => None,
+            kind => kind,
         }
-        if !is_plain(text) {
-            return Some(Kind::Alias);
-        }
-        if is_hop_by_hop(name) {
-            return Some(Kind::HopByHop);
-        }
-        if nominated.contains(name) {
-            return (!is_never_nominated(name)).then_some(Kind::Nominated);
-        }
-        if matches!(text, "forwarded" | "proxy" | "baggage") {
-            return Some(Kind::X);
-        }
-        if !(text.starts_with("x-") || tells_who(text)) || is_vouched(text) {
-            return None;
-        }
-        Some(if is_reserved(text) {
-            Kind::Identity
-        } else {
-            Kind::X
-        })
     });
     stripped
+}
+
+/// What a name on the hop is taken for, where nobody vouches for it or nominates it.
+fn judge_on_hop(name: &HeaderName) -> Option<Kind> {
+    let text = name.as_str();
+    // Before all else: what the gateway has proven stays.
+    if is_of_rule_2(text) {
+        None
+    } else if !is_plain(text) {
+        Some(Kind::Alias)
+    } else if is_hop_by_hop(name) {
+        Some(Kind::HopByHop)
+    } else if is_reserved(text) {
+        Some(Kind::Identity)
+    } else if may_be_vouched(text) || is_never_vouched(text) {
+        Some(Kind::X)
+    } else {
+        None
+    }
+}
+
+/// Names that pass where the gateway vouches for them.
+fn may_be_vouched(name: &str) -> bool {
+    name.starts_with("x-") || tells_who(name)
+}
+
+/// Names that do not, whatever it says.
+fn is_never_vouched(name: &str) -> bool {
+    matches!(name, "forwarded" | "proxy" | "baggage")
+}
+
+/// Which of our own marks a request bears. They have done their work, and are no sign of an attack:
+/// they go first and do not count.
+#[derive(Default)]
+struct Marks {
+    auth: bool,
+    probe: bool,
+    vouched: bool,
+}
+
+impl Marks {
+    /// Whether a name is one of them.
+    fn note(&mut self, name: &HeaderName) -> bool {
+        let mark = match name.as_str() {
+            "x-gapura-auth" => &mut self.auth,
+            "x-gapura-probe" => &mut self.probe,
+            "x-gapura-vouched" => &mut self.vouched,
+            _ => return false,
+        };
+        *mark = true;
+        true
+    }
+
+    /// Takes them, and gives what the gateway vouches for.
+    fn take(&self, headers: &mut HeaderMap) -> Vec<HeaderValue> {
+        if self.auth {
+            headers.remove(X_GAPURA_AUTH);
+        }
+        if self.probe {
+            headers.remove(X_GAPURA_PROBE);
+        }
+        if self.vouched
+            && let Entry::Occupied(entry) = headers.entry(X_GAPURA_VOUCHED)
+        {
+            return entry.remove_entry_mult().1.collect();
+        }
+        Vec::new()
+    }
 }
 
 /// The context and forwarding headers that the gateway adds to every request.

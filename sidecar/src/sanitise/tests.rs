@@ -54,6 +54,31 @@ fn the_plugin_sees_the_context_and_the_clients_host() {
 }
 
 #[test]
+fn the_host_stays_where_it_stands_and_there_is_one() {
+    let on_http2 = |uri: &str, line: Option<&'static str>| {
+        let mut head = head("GET", uri, &OURS);
+        head.version = Version::HTTP_2;
+        head.headers.remove("host");
+        if let Some(line) = line {
+            head.headers.insert("host", HeaderValue::from_static(line));
+        }
+        verdict(head, &TenantRule::default())
+    };
+    let alone = on_http2("https://api:8443/x", None).unwrap();
+    assert!(!alone.headers.contains_key("host"));
+    assert_eq!(alone.uri.authority().unwrap(), "api:8443");
+    let both = on_http2("https://api/x", Some("api:443")).unwrap();
+    assert_eq!(both.headers["host"], "api:443");
+    for (uri, line) in [
+        ("https://api/x", Some("other")),
+        ("https://a@api/x", None),
+        ("/x", None),
+    ] {
+        assert_eq!(on_http2(uri, line).err(), Some(Code::BadRequest), "{uri}");
+    }
+}
+
+#[test]
 fn a_path_that_is_not_canonical_did_not_come_through_the_door() {
     for path in ["/a//b", "/%61", "/a/../b", "/a%2fb"] {
         assert_eq!(

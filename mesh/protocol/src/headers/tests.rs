@@ -146,6 +146,117 @@ fn the_sidecar_lets_through_what_the_gateway_vouches_for() {
 }
 
 #[test]
+fn our_own_marks_go_uncounted_whether_or_not_anything_else_goes() {
+    let marked = [
+        ("x-request-id", "a"),
+        ("x-gapura-auth", "verified"),
+        ("x-gapura-probe", "1"),
+        ("x-gapura-vouched", "x-custom"),
+        ("x-gapura-vouched", "x-other"),
+        ("accept", "*/*"),
+    ];
+    let mut headers = map(&marked);
+    assert_eq!(scrub_hop_request(&mut headers).total(), 0);
+    assert_eq!(names(&headers), ["accept", "x-request-id"]);
+    let mut headers = map(&marked);
+    headers.insert("x-other", HeaderValue::from_static("1"));
+    headers.append("te", HeaderValue::from_static("trailers"));
+    headers.append("te", HeaderValue::from_static("gzip"));
+    let stripped = scrub_hop_request(&mut headers);
+    assert_eq!((stripped.of(Kind::HopByHop), stripped.total()), (2, 2));
+    assert_eq!(names(&headers), ["accept", "x-other", "x-request-id"]);
+}
+
+/// Rule 3 for one name that is none of our marks, as the contract puts it.
+fn rule_3(name: &HeaderName, nominated: &[&str], vouched: &[&str]) -> Option<Kind> {
+    let text = name.as_str();
+    if is_of_rule_2(text) {
+        return None;
+    }
+    if !is_plain(text) {
+        return Some(Kind::Alias);
+    }
+    if is_hop_by_hop(name) {
+        return Some(Kind::HopByHop);
+    }
+    if nominated.contains(&text) {
+        return (!is_never_nominated(name)).then_some(Kind::Nominated);
+    }
+    if matches!(text, "forwarded" | "proxy" | "baggage") {
+        return Some(Kind::X);
+    }
+    let ours = text.starts_with("x-gapura-");
+    if !(text.starts_with("x-") || tells_who(text)) || (!ours && vouched.contains(&text)) {
+        return None;
+    }
+    Some(if is_reserved(text) {
+        Kind::Identity
+    } else {
+        Kind::X
+    })
+}
+
+const ON_THE_HOP: [&str; 24] = [
+    "accept",
+    "authorization",
+    "baggage",
+    "cf-ray",
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy",
+    "remote-user",
+    "te",
+    "traceparent",
+    "x-a",
+    "x-forwarded-for",
+    "x-forwarded-port",
+    "x-gapura-auth",
+    "x-gapura-made",
+    "x-plugin-a",
+    "x-real-ip",
+    "x-user-id",
+    "x_user_id",
+    "x-b",
+];
+
+proptest! {
+    #[test]
+    fn on_the_hop_each_name_goes_or_stays_by_the_rule(
+        there in proptest::collection::vec(proptest::sample::select(&ON_THE_HOP[..]), 0..12),
+        nominated in proptest::collection::vec(proptest::sample::select(&ON_THE_HOP[..]), 0..4),
+        vouched in proptest::collection::vec(proptest::sample::select(&ON_THE_HOP[..]), 0..4),
+    ) {
+        let mut headers = HeaderMap::new();
+        for name in &there {
+            headers.append(*name, HeaderValue::from_static(""));
+        }
+        let list = |names: &[&str]| HeaderValue::from_str(&names.join(", ")).unwrap();
+        if !nominated.is_empty() {
+            headers.append(CONNECTION, list(&nominated));
+        }
+        headers.append(X_GAPURA_VOUCHED, list(&vouched));
+        let (mut stay, mut counts) = (Vec::new(), Stripped::default());
+        for name in headers.keys() {
+            if matches!(name.as_str(), "x-gapura-auth" | "x-gapura-vouched") {
+                continue;
+            }
+            match rule_3(name, &nominated, &vouched) {
+                None => stay.push(name.as_str()),
+                Some(kind) => counts.add(kind, headers.get_all(name).iter().count() as u32),
+            }
+        }
+        stay.sort_unstable();
+        let mut left = headers.clone();
+        prop_assert_eq!(scrub_hop_request(&mut left), counts);
+        prop_assert_eq!(names(&left), stay);
+    }
+}
+
+#[test]
 fn an_answer_loses_what_is_inside_the_mesh() {
     let mut headers = map(&[
         ("content-type", "a"),
