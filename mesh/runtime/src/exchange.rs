@@ -49,9 +49,9 @@ impl Exchange {
 
     /// Has a refusal take the form that the client of this request reads.
     pub fn answers_as_asked(&mut self, head: &Parts) {
-        self.grpc = grpc::content_type(&head.headers)
-            .filter(|_| head.method == Method::POST)
-            .cloned();
+        if head.method == Method::POST {
+            self.grpc = grpc::content_type(&head.headers).cloned();
+        }
     }
 
     /// Goes with the answer's body; behind a 101 with `tunnel`, so that its line says how long that
