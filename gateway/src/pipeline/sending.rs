@@ -192,7 +192,7 @@ impl Pipeline {
     ) -> Result<InFlight, Rejection> {
         let plugin = permit.plugin();
         let party = || match permit.caller() {
-            Some(caller) => Party::Company(caller.tenant().as_str().into()),
+            Some(caller) => Party::Company(caller.tenant().clone()),
             None => Party::Network(visit.address.network()),
         };
         // One wait, wherever it is spent: for this worker, or for the plugin.

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gapura_protocol::context::TenantId;
 use gapura_transport::fair_queue::{FairQueue, Joined};
 use gapura_transport::turns::NoTurn;
 use tokio::sync::oneshot;
@@ -38,7 +39,7 @@ struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Party {
     /// A company.
-    Company(Box<str>),
+    Company(TenantId),
     /// The network of a client who has proven nothing.
     Network(IpAddr),
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use gapura_protocol::context::TenantId;
+
 use super::admission::{Admission, InFlight, Party};
 use super::balance::{Choice, Rank, Rota};
 use super::budget::Budget;
@@ -20,7 +22,7 @@ use super::instance::{Address, Epoch, Instance, Place};
 const REQUESTS: u32 = 1_000_000;
 
 fn place(admission: &Arc<Admission>) -> InFlight {
-    let party = || Party::Company("42".into());
+    let party = || Party::Company(TenantId::parse(b"42").unwrap());
     let entering = pin!(admission.enter(256, party, pending));
     match entering.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(place)) => place,

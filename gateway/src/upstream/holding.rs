@@ -141,11 +141,13 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
+    use gapura_protocol::context::TenantId;
+
     use super::super::admission::{Admission, Party};
     use super::*;
 
     fn party() -> Party {
-        Party::Company("42".into())
+        Party::Company(TenantId::parse(b"42").unwrap())
     }
 
     fn place(admission: &Arc<Admission>) -> InFlight {

@@ -11,7 +11,7 @@ use super::*;
 type Entering = Pin<Box<dyn Future<Output = Result<InFlight, Overloaded>>>>;
 
 fn company(name: &str) -> Party {
-    Party::Company(name.into())
+    Party::Company(TenantId::parse(name.as_bytes()).unwrap())
 }
 
 /// One of `name`'s comes, and waits as long as it takes.
