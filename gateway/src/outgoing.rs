@@ -21,6 +21,7 @@ use gapura_protocol::headers::{
 };
 use gapura_protocol::trace::{SpanId, Trace};
 use gapura_telemetry::span::Spans;
+use gapura_transport::body::Body;
 use gapura_transport::tunnel;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TE, TRAILER};
 use http::request::Parts;
@@ -36,7 +37,8 @@ use crate::upstream::error::Error;
 /// A request as its plugin may see it.
 pub(crate) struct Outgoing {
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) head: Parts,
+    /// Boxed, since it is handed on through many futures, and would have room in each of them.
+    pub(crate) request: Box<Request<Body>>,
     pub(crate) carrier: Carrier,
     /// Where it is told how it went, if the request is sampled.
     pub(crate) spans: Option<Rc<Spans>>,
@@ -121,21 +123,21 @@ impl Origin<'_> {
         for (name, value) in &plugin.inject_headers {
             sent.insert(name, value.clone());
         }
-        let carrier = carrier(&sent, facts, is_grpc(&head.headers));
+        let carrier = carrier(&sent, facts, || is_grpc(&head.headers));
         let shared = sidecar && carrier == Carrier::Shared;
-        let (mut next, ()) = Request::new(()).into_parts();
-        next.method = head.method.clone();
-        next.uri = target(&head.uri, facts, shared.then_some(&facts.host))?;
+        let mut next = Box::new(Request::new(Body::empty()));
+        *next.method_mut() = head.method.clone();
+        *next.uri_mut() = target(&head.uri, facts, shared.then_some(&facts.host))?;
         if let (Some(signer), true) = (signer, plugin.signed)
             && let Some(proof) = sign(&next, permit, facts, signer)
         {
             sent.insert(X_INTERNAL_SIGNATURE, proof);
         }
         if shared {
-            next.version = Version::HTTP_2;
+            *next.version_mut() = Version::HTTP_2;
         } else {
             sent.insert(HOST, facts.host.clone());
-            next.version = Version::HTTP_11;
+            *next.version_mut() = Version::HTTP_11;
         }
         if sidecar && takes_trailers {
             // On the hop over either protocol: an HTTP/1.1 sidecar would keep the trailers of an
@@ -145,10 +147,10 @@ impl Origin<'_> {
         if facts.websocket {
             tunnel::set_headers(&mut sent);
         }
-        next.headers = sent;
+        *next.headers_mut() = sent;
         let outgoing = Outgoing {
             plugin: plugin.clone(),
-            head: next,
+            request: next,
             carrier,
             spans: None,
         };
@@ -158,7 +160,7 @@ impl Origin<'_> {
     /// The head once more, as it was made.
     pub(crate) fn again(&self) -> Option<Request<()>> {
         let (outgoing, _) = self.prepare().ok()?;
-        Some(Request::from_parts(outgoing.head, ()))
+        Some((*outgoing.request).map(|_| ()))
     }
 
     /// The client's fields that go on, with room for ours.
@@ -266,11 +268,11 @@ fn insert_context(headers: &mut HeaderMap, permit: &Permit) {
 
 /// Bulk keeps off the shared connection, whether it says so or proves to be; gRPC is many small
 /// messages, and needs trailers.
-fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: bool) -> Carrier {
+fn carrier(headers: &HeaderMap, facts: &Facts<'_>, grpc: impl FnOnce() -> bool) -> Carrier {
     if facts.websocket {
         return Carrier::Alone;
     }
-    if facts.bodiless || grpc {
+    if facts.bodiless || grpc() {
         return Carrier::Shared;
     }
     let length = headers
@@ -307,13 +309,21 @@ fn target(uri: &Uri, facts: &Facts<'_>, authority: Option<&HeaderValue>) -> Resu
 }
 
 /// The proof of what `next` says of its caller.
-fn sign(next: &Parts, permit: &Permit, facts: &Facts<'_>, signer: &Signer) -> Option<HeaderValue> {
+fn sign(
+    next: &Request<Body>,
+    permit: &Permit,
+    facts: &Facts<'_>,
+    signer: &Signer,
+) -> Option<HeaderValue> {
     let caller = permit.caller();
     let context = Context {
         plugin: &permit.plugin().name,
         seconds: facts.now,
-        method: next.method.as_str(),
-        target: next.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        method: next.method().as_str(),
+        target: next
+            .uri()
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str),
         request_id: facts.request_id.as_str(),
         user: caller.map_or("", |caller| UserId::as_str(caller.user())),
         company: caller.map_or("", |caller| TenantId::as_str(caller.tenant())),

@@ -92,9 +92,9 @@ impl Pipeline {
         request: Request<Incoming>,
         tunnel: &RefCell<Option<Tunnel>>,
     ) -> Response<Body> {
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let mut visit = self.begin(client, owner, &head, tunnel);
-        let result = catch_panic(pin!(self.try_handle(head, incoming, &mut visit)))
+        let result = catch_panic(pin!(self.try_handle(&mut head, incoming, &mut visit)))
             .await
             .unwrap_or(Err(Rejection::Panic));
         self.end(result, visit)
@@ -102,22 +102,22 @@ impl Pipeline {
 
     async fn try_handle(
         &self,
-        head: Parts,
+        head: &mut Parts,
         incoming: Incoming,
         visit: &mut Visit<'_>,
     ) -> Result<Response<Body>, Rejection> {
-        if framing::check_server_wide(&head, &CLIENT_LIMITS)?.is_some() {
+        if framing::check_server_wide(head, &CLIENT_LIMITS)?.is_some() {
             return Ok(Endpoints::methods()); // endpoints.rs: `OPTIONS *`
         }
         let uri = head.uri.clone();
-        let Target { path, host } = framing::check(&head, &uri, &CLIENT_LIMITS)?; // mesh/protocol: one message, one target
+        let Target { path, host } = framing::check(head, &uri, &CLIENT_LIMITS)?; // mesh/protocol: one message, one target
         visit.is_for(&uri, &path, host.as_ref(), self.worker.sink.logs());
         if let Some(page) = self.docs.as_ref().and_then(|docs| docs.at(path.as_str())) {
-            return page.answer(&head); // docs.rs: a page for people
+            return page.answer(head); // docs.rs: a page for people
         }
         let table = self.registry.load();
         match route::find(&table, &path)? {
-            Reached::Endpoint(own) => self.answer(own, &head, incoming, visit).await, // endpoints.rs, logout.rs, openapi/: ourselves
+            Reached::Endpoint(own) => self.answer(own, head, incoming, visit).await, // endpoints.rs, logout.rs, openapi/: ourselves
             Reached::Plugin(route) => {
                 visit.reaches(&route, &self.worker);
                 let host = self.host(host)?; // settings.rs: is it for us
@@ -129,7 +129,7 @@ impl Pipeline {
 
     async fn forward(
         &self,
-        mut head: Parts,
+        head: &mut Parts,
         incoming: Incoming,
         (path, host): (&CanonicalPath<'_>, HeaderValue),
         route: Route<'_, Running>,
@@ -138,16 +138,17 @@ impl Pipeline {
         if let Some(answer) = visit.page.preflight() {
             return Ok(answer); // cors.rs: a browser asks first
         }
-        let websocket = WebSocket::asked_for(route.enabled()?, &mut head)?; // ws_token.rs: a page's WebSocket
-        let caller = self.caller(route.plugin.auth, &head, visit).await?; // authenticate/, standing/: who asks
+        let websocket = WebSocket::asked_for(route.enabled()?, head)?; // ws_token.rs: a page's WebSocket
+        let head = &*head; // as every stage behind this sees it
+        let caller = self.caller(route.plugin.auth, head, visit).await?; // authenticate/, standing/: who asks
         let permit = self.permit(route.plugin, caller, &head.method, path, visit)?; // authorise.rs: may they
         self.within_limits(&permit, visit).await?; // rate_limit/: so often
         let (permit, cluster) = visit::bound(&route, permit); // registry/canary.rs: whose company goes elsewhere
         let rate = self.settings.body_rate;
-        let upload = upload::take(incoming, &head, permit.plugin(), rate).await?; // upload.rs: its body
-        let judged = Judged::of(&permit, &head, route.path); // envelope.rs: does it answer as all do
+        let upload = upload::take(incoming, head, permit.plugin(), rate).await?; // upload.rs: its body
+        let judged = Judged::of(&permit, head, route.path); // envelope.rs: does it answer as all do
         let found = Found::of(route, host, &websocket, &upload);
-        let origin = self.origin(&permit, &head, &found, visit);
+        let origin = self.origin(&permit, head, &found, visit);
         let outgoing = self.outgoing(&origin, &found.route, visit)?; // outgoing.rs, upstream/mirror.rs: headers
         let sent = self.send(&origin, &cluster, outgoing, upload, visit); // upstream/: whose turn, mTLS to the sidecar
         let answer = self.answered(sent.await?, &permit, &websocket, visit)?; // respond.rs: what may leave

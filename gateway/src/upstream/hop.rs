@@ -148,7 +148,7 @@ impl Hop {
     /// [`Error`]
     pub(super) async fn send(
         &self,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
         way: Way<'_>,
         patience: &Patience<'_>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
@@ -183,7 +183,7 @@ impl Hop {
 
     async fn send_shared(
         &self,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         way: Way<'_>,
         patience: &Patience<'_>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
@@ -195,13 +195,14 @@ impl Hop {
                 Ok(Found::None) => {
                     return Box::pin(self.send_alone(request, way, patience, hint)).await;
                 }
-                Ok(Found::Late) => return Err(Error::Late(Box::new(request))),
-                Ok(Found::Failed(error)) => return Err(Error::Unsent(Box::new(request), error)),
+                Ok(Found::Late) => return Err(Error::Late(request)),
+                Ok(Found::Failed(error)) => return Err(Error::Unsent(request, error)),
                 Err(Over) => return Err(Error::Final(super::Error::Timeout)),
             };
             if let Some(cluster) = way.outgrows {
                 let outgrown = Outgrown::new(cluster, connection.link());
-                request = request.map(|body| body.with(Box::new(outgrown)));
+                let body = std::mem::replace(request.body_mut(), Body::empty());
+                *request.body_mut() = body.with(Box::new(outgrown));
             }
             let by = (owner, &mut *hint);
             let sent = (request, way.again);
@@ -210,13 +211,13 @@ impl Hop {
                 // A kept connection had closed, or its sidecar has said goodbye: it is out of the
                 // list now, and the next one serves.
                 Err(Failed::Unsent(unsent, _)) if !fresh && !connection.is_open() => {
-                    request = *unsent;
+                    request = unsent;
                 }
                 Err(Failed::Closed(Some(unanswered), error))
                     if !fresh && once_more && !error.as_ref().is_some_and(is_alert) =>
                 {
                     once_more = false;
-                    request = *unanswered;
+                    request = unanswered;
                 }
                 Err(failed) => return Err(self.meaning(failed, patience)),
             }
@@ -225,7 +226,7 @@ impl Hop {
 
     async fn send_alone(
         &self,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
         way: Way<'_>,
         patience: &Patience<'_>,
         hint: &mut Hint<'_>,
@@ -236,7 +237,7 @@ impl Hop {
                 None => Err(None),
             }
         };
-        let sent = self.pool.send(request, patience, connect, hint).await;
+        let sent = self.pool.send(*request, patience, connect, hint).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Connect(request, Some(failure)) => Error::Unsent(request, failure.into()),
             Unanswered::Connect(request, None) => Error::Late(request),

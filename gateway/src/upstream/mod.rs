@@ -120,7 +120,7 @@ enum Tried {
 
 /// A request that may go once more.
 struct Again {
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     failed: Failed,
 }
 
@@ -152,7 +152,7 @@ impl Upstreams {
     pub(crate) async fn send(
         &self,
         cluster: &Arc<Cluster>,
-        (outgoing, again): (Outgoing, &Remake<'_>),
+        (mut outgoing, again): (Outgoing, &Remake<'_>),
         body: Body,
         upload: &Rc<Upload>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
@@ -161,9 +161,9 @@ impl Upstreams {
             Carrier::Shared => None,
             Carrier::Alone => Some(cluster.alone().ok_or(Error::Overloaded)?),
         };
+        *outgoing.request.body_mut() = body;
         let by = (owner, hint);
-        let outgoing = (outgoing, again);
-        let sent = self.send_on(cluster, outgoing, body, upload, by).await;
+        let sent = self.send_on(cluster, (outgoing, again), upload, by).await;
         match leave {
             None => sent,
             Some(leave) => sent.map(|answer| answer.with(Box::new(leave))),
@@ -174,7 +174,6 @@ impl Upstreams {
         &self,
         cluster: &Arc<Cluster>,
         (outgoing, again): (Outgoing, &Remake<'_>),
-        body: Body,
         upload: &Rc<Upload>,
         (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     ) -> Result<Answer, Error> {
@@ -182,7 +181,7 @@ impl Upstreams {
         place.budget.request(self.second());
         let Outgoing {
             plugin,
-            head,
+            mut request,
             carrier,
             spans,
         } = outgoing;
@@ -190,13 +189,15 @@ impl Upstreams {
         let repeatable = several
             && plugin.retry.attempts > 0
             && carrier == Carrier::Shared
-            && retry::may_repeat(&head, &body);
-        let (body, small) = match repeatable && !body.is_ended() {
+            && retry::may_repeat(&request);
+        let small = match repeatable && !request.body().is_ended() {
             true => {
+                let body = std::mem::replace(request.body_mut(), Body::empty());
                 let bytes = Box::pin(retry::collect(body)).await.map_err(Error::Body)?;
-                (Body::full(bytes.clone()), bytes)
+                *request.body_mut() = Body::full(bytes.clone());
+                bytes
             }
-            false => (body, Bytes::new()),
+            false => Bytes::new(),
         };
         let sending = Sending {
             place,
@@ -210,7 +211,6 @@ impl Upstreams {
             spans,
             again: Some(again),
         };
-        let request = Request::from_parts(head, body);
         let begun = Instant::now();
         let seat = self.first(&sending, repeatable, begun)?;
         let first = Try {
@@ -307,7 +307,7 @@ impl Upstreams {
             again,
             spare,
         }: Try<'_>,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         hint: &mut Hint<'_>,
     ) -> Tried {
         let cluster = sending.cluster;
@@ -361,25 +361,25 @@ impl Upstreams {
                 let bad = watch.answered(&answer, sending.sidecar);
                 let answer = watch.carried(answer);
                 match spare.filter(|_| bad).and_then(elsewhere) {
-                    Some(request) => Tried::again(request, Failed::Refused(answer)),
+                    Some(request) => Tried::again(Box::new(request), Failed::Refused(answer)),
                     None => Tried::Done(answer),
                 }
             }
             Err(hop::Error::Unsent(unsent, why)) => {
                 watch.unsent(&why);
                 cluster.look_soon();
-                Tried::again(*unsent, Failed::Unsent(why))
+                Tried::again(unsent, Failed::Unsent(why))
             }
             Err(hop::Error::Late(unsent)) => {
                 watch.late();
                 cluster.look_soon();
-                Tried::again(*unsent, Failed::Unsent(Error::Timeout))
+                Tried::again(unsent, Failed::Unsent(Error::Timeout))
             }
             Err(hop::Error::Final(error)) => {
                 watch.lost(&error);
                 let lost = matches!(error, Error::Unreachable(_) | Error::Identity(_));
                 match spare.filter(|_| lost).and_then(elsewhere) {
-                    Some(request) => Tried::again(request, Failed::Lost(error)),
+                    Some(request) => Tried::again(Box::new(request), Failed::Lost(error)),
                     None => Tried::Over(error),
                 }
             }
@@ -443,7 +443,6 @@ impl Upstreams {
         };
         let begun = Instant::now();
         let seat = self.first(&sending, false, begun)?;
-        let request = Request::from_parts(outgoing.head, Body::empty());
         let nobody = &mut |_, _| {};
         let once = Try {
             seat: &seat,
@@ -452,7 +451,7 @@ impl Upstreams {
             again: None,
             spare: None,
         };
-        let tried = self.try_at(&sending, once, request, nobody);
+        let tried = self.try_at(&sending, once, outgoing.request, nobody);
         match tried.await {
             Tried::Done(answer) => Ok(answer),
             Tried::Over(error) => Err(error),
@@ -482,7 +481,7 @@ impl Upstreams {
             outgrows: None,
             again: None,
         };
-        let sent = hop.send(request, way, &patience, (&owner, nobody));
+        let sent = hop.send(Box::new(request), way, &patience, (&owner, nobody));
         sent.await.map_err(|error| match error {
             hop::Error::Unsent(_, error) | hop::Error::Final(error) => error,
             hop::Error::Late(_) => Error::Timeout,
@@ -530,7 +529,7 @@ fn says_no_length(request: &Request<Body>) -> bool {
 const TICKS_A_SECOND: u64 = 10;
 
 impl Tried {
-    fn again(request: Request<Body>, failed: Failed) -> Self {
+    fn again(request: Box<Request<Body>>, failed: Failed) -> Self {
         Self::Again(Box::new(Again { request, failed }))
     }
 }

@@ -15,9 +15,8 @@ use bytes::{Bytes, BytesMut};
 use gapura_protocol::grpc::{GRPC_TIMEOUT, format_timeout, parse_timeout};
 use gapura_protocol::headers::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS;
 use gapura_transport::body::{Body, BodyFault};
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRAILER};
-use http::request::Parts;
+use http::{HeaderMap, Request};
 use http_body::Body as _;
 
 use super::instance::Instance;
@@ -68,13 +67,14 @@ impl Tries {
 }
 
 /// Whether doing this twice does no harm, and its body is empty or small enough to be kept.
-pub(super) fn may_repeat(head: &Parts, body: &Body) -> bool {
-    if !head.method.is_idempotent() {
+pub(super) fn may_repeat(request: &Request<Body>) -> bool {
+    if !request.method().is_idempotent() {
         return false;
     }
     // Trailers would have to be kept too.
-    let is_small = || length(&head.headers).is_some_and(|length| length <= SMALL);
-    body.is_ended() || (!head.headers.contains_key(TRAILER) && is_small())
+    let headers = request.headers();
+    let is_small = || length(headers).is_some_and(|length| length <= SMALL);
+    request.body().is_ended() || (!headers.contains_key(TRAILER) && is_small())
 }
 
 fn length(headers: &HeaderMap) -> Option<usize> {
@@ -106,15 +106,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use http::{HeaderValue, Method, Request};
+    use http::{HeaderValue, Method};
 
-    fn head(method: Method, length: Option<usize>) -> Parts {
-        let mut request = Request::new(());
+    fn request(method: Method, length: Option<usize>, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         if let Some(length) = length {
             request.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
-        request.into_parts().0
+        request
     }
 
     #[test]
@@ -131,8 +131,8 @@ mod tests {
             (Method::POST, Some(1), full(), false),
             (Method::PATCH, None, Body::empty(), false),
         ] {
-            let head = head(method.clone(), length);
-            assert_eq!(may_repeat(&head, &body), may, "{method} {length:?}");
+            let request = request(method.clone(), length, body);
+            assert_eq!(may_repeat(&request), may, "{method} {length:?}");
         }
     }
 

@@ -34,7 +34,7 @@ struct Carrying {
 /// [`Failed`]
 pub(super) async fn send(
     connection: &Shared,
-    (request, again): (Request<Body>, Option<&Remake<'_>>),
+    (request, again): (Box<Request<Body>>, Option<&Remake<'_>>),
     patience: &Patience<'_>,
     (owner, hint): (&Rc<Owner>, &mut Hint<'_>),
     worker: &Rc<Worker>,

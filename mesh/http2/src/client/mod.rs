@@ -245,18 +245,19 @@ where
     where
         B: Body<Data = Bytes> + Unpin + 'static,
     {
-        self.send_as(request, None, owner, interim)
+        self.send_as(Box::new(request), None, owner, interim)
     }
 
     /// The same, of a request whose head can be made once more: where it is given back it is that
     /// of `again`, which is asked then and not before. Without `again` a copy is kept of each head
-    /// that has no body behind it.
+    /// that has no body behind it. Boxed, since what waits for the connection to take it would hold
+    /// its room otherwise, for as long as its answer is waited for.
     ///
     /// # Errors
     /// [`SendError`]
     pub async fn send_as<B>(
         &self,
-        request: Request<B>,
+        request: Box<Request<B>>,
         again: Option<&Remake<'_>>,
         owner: &Rc<Owner>,
         mut interim: impl FnMut(StatusCode, HeaderMap),
@@ -271,7 +272,7 @@ where
             self.state.retired.set(true);
             return Err(self.unsent(request, &error));
         }
-        let (parts, body) = request.into_parts();
+        let (parts, body) = (*request).into_parts();
         let left = Left::of(&parts.headers).map_err(SendError::Protocol)?;
         let ended = body.is_end_stream() && !left.is_short();
         let head_only = parts.method == Method::HEAD;
@@ -314,7 +315,7 @@ where
                 });
                 match again {
                     Some(again) if self.is_unsent(&error, written) => {
-                        Err(self.unsent(again, &error))
+                        Err(self.unsent(Box::new(again), &error))
                     }
                     Some(again) if error.is_io() || error.is_go_away() => {
                         Err(self.why(&error, Some(Box::new(again))))
@@ -325,10 +326,10 @@ where
         }
     }
 
-    fn unsent<B: Body>(&self, request: Request<B>, error: &h2::Error) -> SendError<B> {
+    fn unsent<B: Body>(&self, request: Box<Request<B>>, error: &h2::Error) -> SendError<B> {
         let failure = self.failure();
         SendError::Unsent {
-            request: Box::new(request),
+            request,
             error: failure.or_else(|| error.get_io().map(|error| error.kind().into())),
         }
     }

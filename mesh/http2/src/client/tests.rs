@@ -262,7 +262,7 @@ async fn a_head_that_can_be_made_once_more_is_made_then_and_not_before() {
                     made.set(made.get() + 1);
                     Some(get("/again"))
                 };
-                let (request, owner) = (asking().map(|_| body), owner());
+                let (request, owner) = (Box::new(asking().map(|_| body)), owner());
                 let sent = connection.send_as(request, Some(&again), &owner, |_, _| {});
                 sent.await
             })
