@@ -6,7 +6,7 @@
 
 use gapura_http::http1::Interim;
 use gapura_protocol::envelope::{By, Code};
-use gapura_protocol::grpc::is_grpc;
+use gapura_protocol::grpc;
 use gapura_protocol::headers::{
     self, X_GAPURA_MADE, announced_by_response, scrub_hop_response, scrub_response,
 };
@@ -96,8 +96,8 @@ pub(crate) fn refuse(
     response
 }
 
-/// A plugin's answer on its way out, or one that the sidecar made: a plugin without a sidecar
-/// cannot pass its own off as one.
+/// A plugin's answer on its way out, or one that the sidecar made, and what its body is: a plugin
+/// without a sidecar cannot pass its own off as one.
 #[must_use]
 pub(crate) fn pass_on(
     answer: Response<Body>,
@@ -106,7 +106,7 @@ pub(crate) fn pass_on(
     standing: &Standing,
     timers: &Timers,
     record: &mut Record,
-) -> Response<Body> {
+) -> (Response<Body>, Kind) {
     let (mut head, mut body) = answer.into_parts();
     scrub(&mut head.headers, sidecar, record);
     let stream = Kind::of(&head.headers);
@@ -114,7 +114,7 @@ pub(crate) fn pass_on(
         body = body.idle_after(timers, ANSWER_IDLE);
     }
     if body.is_ended() {
-        return Response::from_parts(head, body);
+        return (Response::from_parts(head, body), stream);
     }
     if let Some(expiry) = until.expiry(timers).filter(|_| stream == Kind::Events) {
         body = body.ending_when(Box::pin(expiry));
@@ -125,7 +125,7 @@ pub(crate) fn pass_on(
     {
         body = body.cut_when(denial);
     }
-    Response::from_parts(head, body)
+    (Response::from_parts(head, body), stream)
 }
 
 /// Hands on a hint of the plugin's (RFC 8297), without what is inside the mesh only. Other interim
@@ -149,17 +149,16 @@ pub(crate) fn hint(
 }
 
 /// The answer counts as in flight until its body has gone out, or waits for its reader while others
-/// wait for their turn. An event stream does so until its head has, as an upgraded one: it lasts
-/// for as long as its reader likes, and a few hundred of them would shut the plugin to everybody.
+/// wait for their turn. An event stream does so until its head has, as an upgraded one, which does
+/// not come here: it lasts for as long as its reader likes, and a few hundred of them would shut
+/// the plugin to everybody.
 #[must_use]
 pub(crate) fn holding(
     in_flight: InFlight,
-    answer: Response<Body>,
+    (answer, kind): (Response<Body>, Kind),
     holdings: &Holdings,
 ) -> Response<Body> {
-    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let lasts = switched || Kind::of(answer.headers()) == Kind::Events;
-    if lasts || answer.body().is_ended() {
+    if kind == Kind::Events || answer.body().is_ended() {
         return answer;
     }
     holdings.hold(in_flight, answer)
@@ -167,7 +166,7 @@ pub(crate) fn holding(
 
 /// What an answer's body is, as far as its end is concerned.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Events,
     Grpc,
     Bytes,
@@ -175,14 +174,16 @@ enum Kind {
 
 impl Kind {
     fn of(headers: &HeaderMap) -> Self {
-        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let kind = kind.unwrap_or_default();
+        let Some(kind) = headers.get(CONTENT_TYPE) else {
+            return Self::Bytes;
+        };
         let events = kind
+            .as_bytes()
             .get(..17)
             .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         match events {
             true => Self::Events,
-            false if is_grpc(headers) => Self::Grpc,
+            false if grpc::is_type(kind) => Self::Grpc,
             false => Self::Bytes,
         }
     }

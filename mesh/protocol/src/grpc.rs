@@ -36,17 +36,21 @@ const TYPE_MOST: usize = 64;
 /// suffix such as `+proto` or `-web`.
 #[must_use]
 pub fn content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(CONTENT_TYPE).filter(|value| is_type(value))
+}
+
+/// Whether a value of `content-type` is such a one.
+#[must_use]
+pub fn is_type(value: &HeaderValue) -> bool {
     let prefix = b"application/grpc";
-    headers.get(CONTENT_TYPE).filter(|value| {
-        let (kind, rest) = value
-            .as_bytes()
-            .split_at_checked(prefix.len())
-            .unwrap_or_default();
-        kind.eq_ignore_ascii_case(prefix)
-            && rest
-                .first()
-                .is_none_or(|next| matches!(next, b'+' | b'-' | b';' | b' '))
-    })
+    let (kind, rest) = value
+        .as_bytes()
+        .split_at_checked(prefix.len())
+        .unwrap_or_default();
+    kind.eq_ignore_ascii_case(prefix)
+        && rest
+            .first()
+            .is_none_or(|next| matches!(next, b'+' | b'-' | b';' | b' '))
 }
 
 /// Whether a message is gRPC's.
