@@ -89,10 +89,12 @@ pub struct Worker {
 /// requests, and one that writes into a closing connection is reset.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Steps of handshakes between two looks at the sockets. One costs what some tens of requests do,
-/// and takes no more of the worker than these where both are waiting.
+/// Steps of handshakes before one has to wait.
 const HANDSHAKES: Bounds = Bounds {
-    after_a_lull: 1,
+    // Two or three connections that come at once, a few milliseconds together.
+    after_a_lull: 4,
+    // One costs what some tens of requests do, and takes no more of the worker than these where
+    // both are waiting.
     a_round: 1,
     waiting: usize::MAX,
 };

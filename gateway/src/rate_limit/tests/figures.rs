@@ -16,7 +16,10 @@ const COMPANIES: usize = 1000;
 #[test]
 #[ignore = "prints figures"]
 fn figures() {
-    let plugin = limited("many", r#"{"requests": 1000000, "per_s": 1}"#);
+    let plugin = limited(
+        "many",
+        r#"{"key": "tenant", "requests": 1000000, "per_s": 1}"#,
+    );
     let own = company(r#"{"requests": 1000000, "per_s": 1}"#);
     let callers: Vec<VerifiedCaller> = (1..=COMPANIES)
         .map(|id| VerifiedCaller::for_test("7", &id.to_string(), &[]))
