@@ -3,9 +3,9 @@
 //! In: work that begins (a request), or whose single steps cost much (a handshake), and for whom it
 //! is done. Out: leave to go on, at once while the worker keeps up, so many after a lull; else for
 //! fewer between two looks at the sockets, one party after another, and for nobody who waits too
-//! long or is one too many. A worker runs what is ready in the order in which it became so: without this a thousand
-//! requests that come at once would each be in every other's way from then on, and so would a
-//! thousand handshakes, and one client's would keep those of all others behind them.
+//! long or is one too many. A worker runs what is ready in the order in which it became so: without
+//! this a thousand requests that come at once would each be in every other's way from then on, and
+//! so would a thousand handshakes, and one client's would keep those of all others behind them.
 //! Invariants: while nobody waits a turn costs the comparison of two numbers; whoever waits has its
 //! turn after one of each other party.
 
