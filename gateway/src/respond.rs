@@ -88,7 +88,7 @@ pub(crate) fn refuse(
     }
     if let Rejection::RateLimit(exceeded) = rejection {
         headers.insert(RETRY_AFTER, HeaderValue::from(exceeded.retry_after()));
-        rate_limit::mark(std::slice::from_ref(&exceeded.stand), headers);
+        rate_limit::mark([&exceeded.stand], headers);
     }
     if matches!(rejection, Rejection::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -21,6 +21,7 @@ use http::{Method, Response, Version};
 
 use crate::client::Client;
 use crate::cors::Page;
+use crate::rate_limit::Stands;
 use crate::rejection::Rejection;
 use crate::respond;
 use crate::route::{self, Target};
@@ -65,7 +66,7 @@ impl Pipeline {
             target: page.is_known().then(|| head.uri.clone()),
             page,
             hsts: self.hsts(client, &head.headers),
-            stands: Vec::new(),
+            stands: Stands::default(),
             tunnel,
         }
     }

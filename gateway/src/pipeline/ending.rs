@@ -122,7 +122,7 @@ impl Pipeline {
             }
         };
         let headers = response.headers_mut();
-        rate_limit::mark(&visit.stands, headers);
+        rate_limit::mark(visit.stands.iter(), headers);
         page.mark(headers, &self.standing); // cors.rs: what browsers are told
         if let Some(hsts) = visit.hsts {
             headers.insert(STRICT_TRANSPORT_SECURITY, hsts);

@@ -17,7 +17,7 @@ use crate::authenticate::VerifiedCaller;
 use crate::authorise::Permit;
 use crate::client::{Client, Named};
 use crate::cors::Page;
-use crate::rate_limit::Stand;
+use crate::rate_limit::Stands;
 use crate::route::Route;
 use crate::upload::Upload;
 use crate::upstream::cluster::{Cluster, Running};
@@ -42,7 +42,7 @@ pub(super) struct Visit<'a> {
     /// What its client is told about coming by https.
     pub(super) hsts: Option<HeaderValue>,
     /// Where it stands with the limits that it has passed.
-    pub(super) stands: Vec<Stand>,
+    pub(super) stands: Stands,
     /// Where the connection looks behind a 101.
     pub(super) tunnel: &'a RefCell<Option<Tunnel>>,
 }

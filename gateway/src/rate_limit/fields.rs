@@ -19,12 +19,29 @@ pub(crate) struct Stand {
     pub(super) left: Left,
 }
 
+/// Where a request stands with each limit that tells its client: two at most, the plugin's and the
+/// company's, so that a limit costs no allocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stands([Option<Stand>; 2]);
+
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+impl Stands {
+    pub(super) fn add(&mut self, stand: Stand) {
+        if let Some(free) = self.0.iter_mut().find(|one| one.is_none()) {
+            *free = Some(stand);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stand> {
+        self.0.iter().flatten()
+    }
+}
+
 /// Tells a client where it stands.
-pub(crate) fn mark(stands: &[Stand], headers: &mut HeaderMap) {
+pub(crate) fn mark<'a>(stands: impl IntoIterator<Item = &'a Stand>, headers: &mut HeaderMap) {
     for Stand { limit, left } in stands {
         let (name, requests, seconds) = (limit.policy(), left.requests, left.more_in_seconds());
         let now = format!("\"{name}\";r={requests};t={seconds}");

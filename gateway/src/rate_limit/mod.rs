@@ -25,7 +25,7 @@ use local::LocalStore;
 use quota::{Left, Verdict};
 use store::{BucketId, Owner, Store, Who};
 
-pub(crate) use fields::{Stand, mark};
+pub(crate) use fields::{Stand, Stands, mark};
 
 /// Keeps callers to their limits. Clones share the buckets.
 pub(crate) struct Limiter<S = LocalStore> {
@@ -58,7 +58,7 @@ pub(crate) struct Asks<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     /// Where it stands with each limit that is more than a shadow.
-    pub(crate) stands: Vec<Stand>,
+    pub(crate) stands: Stands,
     /// It passed in the shadow of this limit, which would refuse it.
     pub(crate) shadowed: Option<Over>,
 }
@@ -171,7 +171,7 @@ impl<S: Store> Limiter<S> {
             match verdict {
                 Verdict::Taken(_) if limit.is_shadow() => {}
                 Verdict::Taken(left) => {
-                    passed.stands.push(stand(left));
+                    passed.stands.add(stand(left));
                     given = Some(drawn);
                 }
                 Verdict::Refused(_) if limit.is_shadow() => passed.shadowed = Some(*over),

@@ -169,7 +169,12 @@ fn a_company_has_one_limit_over_all_plugins_and_what_another_limit_refuses_does_
         ),
     );
     assert_eq!(
-        asked.ask(&tight, Some(&limit), ANN).unwrap().stands.len(),
+        asked
+            .ask(&tight, Some(&limit), ANN)
+            .unwrap()
+            .stands
+            .iter()
+            .count(),
         2
     );
     let refused = asked.ask(&tight, Some(&limit), ANN).unwrap_err();
@@ -197,13 +202,13 @@ fn a_shadow_counts_and_lets_pass_and_tells_the_client_nothing() {
     let text = "{\"requests\": 1, \"per_s\": 60, \"key\": \"tenant\", \"shadow\": true}";
     let plugin = limited("lab", text);
     let first = asked.ask(&plugin, None, ANN).unwrap();
-    assert_eq!((first.stands.len(), first.shadowed), (0, None));
+    assert_eq!((first.stands.iter().count(), first.shadowed), (0, None));
     let second = asked.ask(&plugin, None, ANN).unwrap();
     let over = Some(Over::Plugin(LimitKey::Tenant));
-    assert_eq!((second.stands.len(), second.shadowed), (0, over));
+    assert_eq!((second.stands.iter().count(), second.shadowed), (0, over));
     let limit = company("{\"requests\": 2, \"per_s\": 60}");
     let third = asked.ask(&plugin, Some(&limit), ANN).unwrap();
-    assert_eq!((third.stands.len(), third.shadowed), (1, over));
+    assert_eq!((third.stands.iter().count(), third.shadowed), (1, over));
 }
 
 #[test]
@@ -214,10 +219,10 @@ fn a_client_reads_where_it_stands() {
         "{\"requests\": 10, \"per_s\": 60, \"burst\": 3, \"key\": \"ip\"}",
     );
     let limit = company("{\"requests\": 100, \"per_s\": 1}");
-    let lines = |stands: &[Stand]| {
+    let lines = |stands: &Stands| {
         let mut headers = HeaderMap::new();
         headers.append("ratelimit", "\"own\";r=1".parse().unwrap());
-        mark(stands, &mut headers);
+        mark(stands.iter(), &mut headers);
         ["ratelimit", "ratelimit-policy"].map(|name| {
             let all = headers.get_all(name).iter();
             all.map(|line| line.to_str().unwrap().to_owned())
