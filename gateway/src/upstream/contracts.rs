@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use gapura_openapi::MAX_BYTES;
@@ -19,7 +18,7 @@ use http::StatusCode;
 
 use super::Error;
 use super::cluster::Running;
-use super::instance::{Asking, Contract, Instance};
+use super::instance::{Contract, Instance};
 use super::question::{Question, judge};
 use crate::openapi::{Asked, Book, Digest, digest};
 use crate::registry::{Plugin, Table};
@@ -78,7 +77,7 @@ impl Contracts {
                 .is_none_or(|before| before.contract != *now || before.version != plugin.version)
             {
                 for instance in running.main.instances().iter() {
-                    instance.asking.next_contract.store(0, Relaxed);
+                    instance.asking.next_contract.at_once();
                 }
             }
         }
@@ -106,7 +105,7 @@ impl Contracts {
         }
         let spread = worker.random.next() % (CONTRACT_EVERY_MS / 5);
         let every = CONTRACT_EVERY_MS - CONTRACT_EVERY_MS / 10 + spread;
-        if !Asking::is_due(&asking.next_contract, now, every) {
+        if !asking.next_contract.is_due(now, every) {
             return;
         }
         reading.insert(name.clone());
@@ -184,7 +183,7 @@ impl ForContract {
 
     fn again_soon(&self) {
         let next = self.to.cluster.epoch().now() + CONTRACT_AGAIN_MS;
-        self.to.instance.asking.next_contract.store(next, Relaxed);
+        self.to.instance.asking.next_contract.at(next);
     }
 }
 

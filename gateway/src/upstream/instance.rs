@@ -63,14 +63,18 @@ pub(crate) struct Contract {
 /// When the prober asks an instance, which it alone reads and writes.
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
-    /// The next time for each of the two questions; 0 for at once.
-    pub(crate) next_health: AtomicU64,
-    pub(crate) next_version: AtomicU64,
-    /// A question is under way.
+    /// How it is, and what it runs.
+    pub(crate) next_health: Next,
+    pub(crate) next_version: Next,
+    /// One of these two is under way.
     pub(crate) busy: AtomicBool,
-    /// When it is asked for its contract, which takes longer and keeps no other question waiting.
-    pub(crate) next_contract: AtomicU64,
+    /// Its contract, which takes longer and keeps no other question waiting.
+    pub(crate) next_contract: Next,
 }
+
+/// When a question is to be asked, in milliseconds of the [`Epoch`]: 0 while it never was.
+#[derive(Debug, Default)]
+pub(crate) struct Next(AtomicU64);
 
 /// The time that all instances of a registry share.
 #[derive(Clone, Copy, Debug)]
@@ -177,14 +181,31 @@ impl Address {
     }
 }
 
-impl Asking {
-    /// Whether a question of which `next` says when is due; if so, it is asked again after `every`.
-    pub(crate) fn is_due(next: &AtomicU64, now: u64, every: u64) -> bool {
-        let due = next.load(Relaxed) <= now;
+impl Next {
+    /// The first time is `spread` from now, where it was never asked nor is to be at once.
+    pub(crate) fn begin(&self, now: u64, spread: u64) {
+        if self.0.load(Relaxed) == 0 {
+            self.at(now + spread);
+        }
+    }
+
+    /// Whether it is time; if so, it is asked again after `every`.
+    pub(crate) fn is_due(&self, now: u64, every: u64) -> bool {
+        let due = self.0.load(Relaxed) <= now;
         if due {
-            next.store(now + every, Relaxed);
+            self.at(now + every);
         }
         due
+    }
+
+    /// It is asked as soon as somebody looks.
+    pub(crate) fn at_once(&self) {
+        self.at(1);
+    }
+
+    /// It is asked at `time`.
+    pub(crate) fn at(&self, time: u64) {
+        self.0.store(time, Relaxed);
     }
 }
 
@@ -194,5 +215,26 @@ impl fmt::Display for Address {
             Self::Tcp(at) => at.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_question_waits_for_its_turn_and_one_that_is_wanted_at_once_does_not() {
+        let next = Next::default();
+        next.begin(100, 50);
+        assert!(!next.is_due(149, 10));
+        next.begin(140, 500);
+        assert!(next.is_due(150, 10), "a turn is given once");
+        assert!(!next.is_due(159, 10) && next.is_due(160, 10));
+        next.at_once();
+        next.begin(161, 50);
+        assert!(next.is_due(161, 10));
+        let new = Next::default();
+        new.begin(100, 0);
+        assert!(new.is_due(100, 10), "with nothing to spread");
     }
 }

@@ -22,7 +22,7 @@ use super::Upstreams;
 use super::cluster::Running;
 use super::contracts::Contracts;
 use super::health::Change;
-use super::instance::{Asking, Instance};
+use super::instance::Instance;
 use super::question::{Question, judge};
 use crate::openapi::Book;
 use crate::registry::{HealthCheck, Plugin, Registry};
@@ -32,6 +32,8 @@ struct Prober {
     upstreams: Rc<Upstreams>,
     worker: Rc<Worker>,
     contracts: Contracts,
+    /// In how many milliseconds all that are new have been asked.
+    spread: u64,
 }
 
 /// The questions how it is and what it runs, which go one after the other.
@@ -47,6 +49,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often an instance is asked what it runs.
 const VERSION_EVERY_MS: u64 = 5_000;
 
+/// Over how long the first questions are spread, for each plugin there is: a thousand new files are
+/// else as many handshakes at once, at the few sidecars that may stand before them all.
+const SPREAD_MS_EACH: u64 = 2;
+
 /// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes
 /// into the book.
 pub(crate) async fn run(
@@ -59,11 +65,13 @@ pub(crate) async fn run(
         upstreams,
         worker,
         contracts: Contracts::new(book),
+        spread: 0,
     };
     loop {
         prober.worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
         prober.contracts.compare(&table);
+        prober.spread = SPREAD_MS_EACH * table.plugins().len() as u64;
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
             prober.look(plugin, running);
         }
@@ -95,7 +103,7 @@ impl Prober {
                 if !is_asked {
                     continue;
                 }
-                let (health, version) = due(instance, plugin, &self.worker, now);
+                let (health, version) = self.due(instance, plugin, now);
                 if (health || version) && !instance.asking.busy.swap(true, Relaxed) {
                     let usual = Usual {
                         to: to(),
@@ -107,23 +115,23 @@ impl Prober {
             }
         }
     }
-}
 
-/// Which of the two questions it is time for.
-fn due(instance: &Instance, plugin: &Plugin, worker: &Worker, now: u64) -> (bool, bool) {
-    let asking = &instance.asking;
-    let health = plugin.health.as_ref().is_some_and(|check| {
-        let every = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX / 2);
-        // Jittered: the first time anywhere in the interval, then by a tenth of it.
-        if asking.next_health.load(Relaxed) == 0 {
-            let first = now + worker.random.next() % every.max(1);
-            asking.next_health.store(first, Relaxed);
-        }
-        let spread = worker.random.next() % (every / 5).max(1);
-        Asking::is_due(&asking.next_health, now, every - every / 10 + spread)
-    });
-    let version = Asking::is_due(&asking.next_version, now, VERSION_EVERY_MS);
-    (health, version)
+    /// Which of the two questions it is time for. The first time is anywhere in the interval, or in
+    /// what is new's spread, and the next ones differ by a tenth.
+    fn due(&self, instance: &Instance, plugin: &Plugin, now: u64) -> (bool, bool) {
+        let (asking, random) = (&instance.asking, &self.worker.random);
+        let health = plugin.health.as_ref().is_some_and(|check| {
+            let every = u64::try_from(check.interval.as_millis()).unwrap_or(u64::MAX / 2);
+            asking.next_health.begin(now, random.next() % every.max(1));
+            let spread = random.next() % (every / 5).max(1);
+            asking.next_health.is_due(now, every - every / 10 + spread)
+        });
+        asking
+            .next_version
+            .begin(now, random.next() % self.spread.max(1));
+        let version = asking.next_version.is_due(now, VERSION_EVERY_MS);
+        (health, version)
+    }
 }
 
 impl Usual {
@@ -165,7 +173,7 @@ impl Question {
         self.changed(change);
         if !was_in || !there {
             // What comes back may be another version.
-            self.instance.asking.next_version.store(0, Relaxed);
+            self.instance.asking.next_version.at_once();
         }
         there
     }
@@ -183,7 +191,7 @@ impl Question {
         judge(&self.plugin, &self.cluster, &self.instance, &self.worker);
         if is_new {
             // What runs there now may serve another contract.
-            self.instance.asking.next_contract.store(0, Relaxed);
+            self.instance.asking.next_contract.at_once();
             self.compare(said.as_deref());
         }
     }
