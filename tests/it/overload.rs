@@ -308,56 +308,84 @@ pub(crate) fn send_on(
     (took, failed)
 }
 
-/// What `quiet` requests of a company took alone, and beside another that keeps sixty going; and
-/// what those took. The plugin takes four at a time, each for as long as `work` says.
-pub(crate) fn beside_a_flood(
-    quiet: usize,
-    work: fn() -> Duration,
-) -> (Vec<Duration>, Vec<Duration>, Vec<Duration>) {
-    let (mesh, _gate) = mesh(4);
-    mesh.plugin.on("/work", move |exchange| {
-        std::thread::sleep(work()); // what the work takes
+/// How long requests took, each list in order: a quiet company's alone, and beside a flood, and the
+/// flood's own.
+pub(crate) struct Beside {
+    pub(crate) alone: Vec<Duration>,
+    pub(crate) beside: Vec<Duration>,
+    pub(crate) flood: Vec<Duration>,
+}
+
+impl Beside {
+    /// `quiet` requests of company 43 at `path`, one after another, alone and then beside `many`
+    /// of `flood` at once, as soon as `full` says that those are in the way; none of the company's
+    /// fails.
+    fn measure(
+        mesh: &TestMesh,
+        (path, quiet): (&str, usize),
+        (many, flood): (usize, impl Fn(&AtomicBool) -> Vec<Duration> + Sync),
+        full: impl Fn() -> bool,
+    ) -> Self {
+        let alike = || {
+            let (took, failed) = send_on(mesh, (path, "43"), |count| count < quiet);
+            assert_eq!(failed, 0, "the quiet company's requests");
+            took
+        };
+        let mut alone = alike();
+        let over = AtomicBool::new(false);
+        let (mut beside, mut flood) = std::thread::scope(|scope| {
+            let flooding: Vec<_> = (0..many).map(|_| scope.spawn(|| flood(&over))).collect();
+            eventually("the flood is in the way", || full().then_some(()));
+            let beside = alike();
+            over.store(true, Ordering::Relaxed);
+            let flood = flooding.into_iter();
+            let flood = flood.flat_map(|one| one.join().unwrap());
+            (beside, flood.collect::<Vec<_>>())
+        });
+        for took in [&mut alone, &mut beside, &mut flood] {
+            took.sort_unstable();
+        }
+        Self {
+            alone,
+            beside,
+            flood,
+        }
+    }
+}
+
+/// At `path` the plugin does work that takes as long as `takes` says.
+fn work_at(mesh: &TestMesh, path: &str, takes: fn() -> Duration) {
+    mesh.plugin.on(path, move |exchange| {
+        std::thread::sleep(takes()); // what the work takes
         if exchange.answer("200 OK", "", b"done") {
             Then::Keep
         } else {
             Then::Close
         }
     });
-    let who = ("/echo/work", "43");
-    let (mut alone, failed) = send_on(&mesh, who, |count| count < quiet);
-    assert_eq!(failed, 0);
-    let over = AtomicBool::new(false);
-    let (mut beside, mut flood) = std::thread::scope(|scope| {
-        let flooding: Vec<_> = (0..60)
-            .map(|_| {
-                let flood = || {
-                    send_on(&mesh, ("/echo/work", "42"), |_| {
-                        !over.load(Ordering::Relaxed)
-                    })
-                };
-                scope.spawn(flood)
-            })
-            .collect();
-        eventually("the plugin is full", || {
-            (waiting(&mesh) > 30.0).then_some(())
-        });
-        let (beside, failed) = send_on(&mesh, who, |count| count < quiet);
-        over.store(true, Ordering::Relaxed);
-        let flood = flooding.into_iter();
-        let flood = flood.flat_map(|one| one.join().unwrap().0);
-        assert_eq!(failed, 0, "the quiet company's requests");
-        (beside, flood.collect::<Vec<_>>())
-    });
-    for took in [&mut alone, &mut beside, &mut flood] {
-        took.sort_unstable();
-    }
-    (alone, beside, flood)
+}
+
+/// Beside another company that keeps sixty requests going, at a plugin that takes four at a time,
+/// each for as long as `takes` says.
+pub(crate) fn beside_a_flood(quiet: usize, takes: fn() -> Duration) -> Beside {
+    let (mesh, _gate) = mesh(4);
+    work_at(&mesh, "/work", takes);
+    let flood = |over: &AtomicBool| {
+        let more = |_| !over.load(Ordering::Relaxed);
+        send_on(&mesh, ("/echo/work", "42"), more).0
+    };
+    let full = || waiting(&mesh) > 30.0;
+    Beside::measure(&mesh, ("/echo/work", quiet), (60, flood), full)
 }
 
 /// 20 ms each: 200 a second. Of two companies one keeps sixty requests going, the other one.
 #[test]
 fn beside_a_company_that_floods_the_quiet_one_fails_never_and_waits_for_its_turn_alone() {
-    let (alone, beside, flood) = beside_a_flood(50, || Duration::from_millis(20));
+    let Beside {
+        alone,
+        beside,
+        flood,
+    } = beside_a_flood(50, || Duration::from_millis(20));
     let (before, beside, flooding) = (alone[25], beside[49], flood[flood.len() / 2]);
     let figures = format!(
         "alone {before:?}, beside the flood at worst {beside:?}, the flood itself {flooding:?}"
@@ -388,13 +416,12 @@ fn flood_on(mesh: &TestMesh, path: &str, over: &AtomicBool) -> Vec<Duration> {
     took
 }
 
-/// What `quiet` requests of a company took alone, and beside another that keeps hundreds going on
-/// few connections; and what those took. The plugin answers at once, and the gateway's one worker
-/// is what is full.
-pub(crate) fn beside_a_flooded_gateway(
-    quiet: usize,
-) -> (Vec<Duration>, Vec<Duration>, Vec<Duration>) {
+/// Beside another company that keeps hundreds of requests going on few connections. The plugin
+/// answers those at once, and the gateway's one worker is what is full; the quiet company's take as
+/// long there as `takes` says.
+pub(crate) fn beside_a_flooded_gateway(quiet: usize, takes: fn() -> Duration) -> Beside {
     let mesh = TestMesh::new().one_worker().start();
+    work_at(&mesh, "/work", takes);
     // Straight to the plugin, so that nobody else is full before the gateway is.
     let direct = json!({"mount": "/direct", "name": "direct", "upstream": mesh.plugin.url(), "auth_mode": "forward_jwt", "health": false});
     mesh.write_registry("direct", &mesh.entry(&direct));
@@ -402,35 +429,15 @@ pub(crate) fn beside_a_flooded_gateway(
         let answer = mesh.get("/direct/x").token_of("7", "43").send();
         (answer.status == 200).then_some(())
     });
-    let who = ("/direct/x", "43");
-    let (mut alone, failed) = send_on(&mesh, who, |count| count < quiet);
-    assert_eq!(failed, 0);
-    let over = AtomicBool::new(false);
-    let (mut beside, mut flood) = std::thread::scope(|scope| {
-        let flooding: Vec<_> = (0..6)
-            .map(|_| scope.spawn(|| flood_on(&mesh, "/direct/x", &over)))
-            .collect();
-        eventually("all of them are under way", || {
-            let seen = mesh.plugin.seen_at("/x").len();
-            (seen > quiet + 360).then_some(())
-        });
-        let (beside, failed) = send_on(&mesh, who, |count| count < quiet);
-        over.store(true, Ordering::Relaxed);
-        let flood = flooding.into_iter();
-        let flood = flood.flat_map(|one| one.join().unwrap());
-        assert_eq!(failed, 0, "the quiet company's requests");
-        (beside, flood.collect::<Vec<_>>())
-    });
-    for took in [&mut alone, &mut beside, &mut flood] {
-        took.sort_unstable();
-    }
-    (alone, beside, flood)
+    let flood = |over: &AtomicBool| flood_on(&mesh, "/direct/x", over);
+    let full = || mesh.plugin.seen_at("/x").len() > 360;
+    Beside::measure(&mesh, ("/direct/work", quiet), (6, flood), full)
 }
 
 #[test]
 fn beside_a_company_that_floods_the_gateway_the_quiet_one_waits_for_its_turns_alone() {
-    let (_, quiet, flood) = beside_a_flooded_gateway(40);
-    let (quiet, flood) = (quiet[20], flood[flood.len() / 2]);
+    let Beside { beside, flood, .. } = beside_a_flooded_gateway(40, || Duration::ZERO);
+    let (quiet, flood) = (beside[20], flood[flood.len() / 2]);
     println!("the quiet one {quiet:?}, the flood {flood:?}");
     assert!(quiet * 4 < flood, "{quiet:?} beside {flood:?}");
 }
