@@ -240,7 +240,7 @@ fn what_a_crowd_took_goes_back_to_the_system() {
     let peak = mesh.gateway.anonymous_kib();
     assert!(peak > before + 4096, "{before} KiB, then {peak}");
     drop(crowd);
-    // The allocator keeps more than half of it, unless it is asked, as it is every ten seconds.
+    // The allocator keeps what it was given back, unless each worker asks it now and then.
     within(Duration::from_secs(100), "it is given back", || {
         (mesh.gateway.anonymous_kib() < before + (peak - before) / 3).then_some(())
     });

@@ -8,19 +8,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gapura_reload::watch::blocking;
 use tokio::time::sleep;
 
 /// How often what is free goes back: what a crowd took is gone within that of its end.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
 
-/// Gives back what is free, for ever: on a program's control thread, and from a thread of its own.
+/// Gives back what the calling thread does not use, for ever: no other can do it for a worker, nor
+/// for the control thread.
 pub(crate) async fn give_back() {
-    while gapura_allocator::GIVES_BACK {
+    loop {
         sleep(GIVE_BACK_EVERY).await;
-        blocking(gapura_allocator::give_back).await;
+        gapura_allocator::give_back();
     }
-    std::future::pending().await
 }
 
 /// Where control groups are seen.

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::listen::{Accepted, Queue};
+use crate::memory;
 use crate::places::Network;
 use crate::program::{Alive, StartError};
 use crate::shedding::Shedding;
@@ -281,6 +282,7 @@ async fn work<S: Serve>(
     let mut chores = JoinSet::new();
     chores.spawn_local(worker.timers.clone().run());
     chores.spawn_local(worker.handshakes.clone().run());
+    chores.spawn_local(memory::give_back());
     let (held, timers) = (worker.held.clone(), worker.timers.clone());
     chores.spawn_local(async move { held.run(&timers).await });
     if worker.sink.gathers() {
