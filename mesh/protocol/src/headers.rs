@@ -7,17 +7,20 @@
 //! that reads as one of ours, in any spelling that WSGI, CGI or PHP would fold to one; so that what
 //! is inserted afterwards stands there once and is true.
 
+mod context;
 mod proxies;
+mod trailers;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, HeaderMap, HeaderName,
     HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+pub use context::{Auth, BadContext, HopContext, hop_context};
 pub use proxies::tells_who;
-
-use crate::context::{Invalid, RequestId, Roles, TenantId, UserId};
-use crate::once::{Once, Several};
+pub use trailers::{
+    announced_by_request, announced_by_response, scrub_request_trailers, scrub_response_trailers,
+};
 
 /// The name of a request everywhere.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,40 +81,6 @@ crate::labelled! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stripped([u32; 6]);
 
-/// What the gateway proved of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// The token was verified.
-    Verified,
-    /// A token of an issuer the gateway does not know was passed on unread.
-    Unverified,
-    /// No token is needed.
-    Public,
-}
-
-/// The context headers of a request as the sidecar found them: each at most once, each valid.
-#[derive(Clone, Debug)]
-pub struct HopContext {
-    /// Always there.
-    pub request_id: RequestId,
-    /// There when the tenant is.
-    pub user: Option<UserId>,
-    /// None on a route without a verified token.
-    pub tenant: Option<TenantId>,
-    /// None where the token has none.
-    pub roles: Option<Roles>,
-    /// None where the user acts for itself.
-    pub actor: Option<UserId>,
-    /// None where the header is missing or is none of the three words; then it excuses nothing.
-    pub auth: Option<Auth>,
-    /// The gateway's own probe.
-    pub probe: bool,
-}
-
-/// The context headers do not have the form that rule 3 of section 4 demands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadContext;
-
 impl Stripped {
     /// How many of one kind.
     #[must_use]
@@ -134,27 +103,6 @@ impl Stripped {
     pub fn pardon(&mut self, kind: Kind) {
         let count = &mut self.0[kind as usize];
         *count = count.saturating_sub(1);
-    }
-}
-
-impl Auth {
-    /// The word on the hop.
-    #[must_use]
-    pub fn header(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Verified => "verified",
-            Self::Unverified => "unverified",
-            Self::Public => "public",
-        })
-    }
-
-    fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"verified" => Some(Self::Verified),
-            b"unverified" => Some(Self::Unverified),
-            b"public" => Some(Self::Public),
-            _ => None,
-        }
     }
 }
 
@@ -496,94 +444,6 @@ fn scrub_response_but(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bo
     stripped
 }
 
-/// Fields that frame a message, route it or describe its content: as trailers they would change
-/// what was already read (RFC 9110, section 6.5.1).
-fn may_not_trail(name: &HeaderName) -> bool {
-    is_hop_by_hop(name)
-        || matches!(
-            name.as_str(),
-            "host"
-                | "content-length"
-                | "content-encoding"
-                | "content-type"
-                | "content-range"
-                | "authorization"
-                | "cookie"
-                | "set-cookie"
-        )
-}
-
-/// The names that a message announces as trailers (RFC 9110, section 6.6.2) and that may pass:
-/// HTTP/1.1 carries no others.
-fn announced(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> Option<HeaderValue> {
-    if !headers.contains_key(TRAILER) {
-        return None;
-    }
-    let lines = headers
-        .get_all(TRAILER)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let names = lines
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(passes);
-    let joined = names
-        .map(|name| name.as_str().to_owned())
-        .collect::<Vec<_>>()
-        .join(", ");
-    HeaderValue::from_str(&joined)
-        .ok()
-        .filter(|value| !value.is_empty())
-}
-
-/// What a request may go on announcing. To be read before the scrub and set after it.
-#[must_use]
-pub fn announced_by_request(
-    headers: &HeaderMap,
-    forwarded: impl Fn(&HeaderName) -> bool,
-) -> Option<HeaderValue> {
-    announced(headers, |name| may_trail_request(name, &forwarded))
-}
-
-/// What an answer may go on announcing. To be read before the scrub and set after it.
-#[must_use]
-pub fn announced_by_response(headers: &HeaderMap) -> Option<HeaderValue> {
-    announced(headers, may_trail_response)
-}
-
-fn may_trail_request(name: &HeaderName, forwarded: impl Fn(&HeaderName) -> bool) -> bool {
-    let text = name.as_str();
-    is_plain(text)
-        && !is_reserved(text)
-        && !may_not_trail(name)
-        && (text.starts_with("grpc-") || forwarded(name))
-}
-
-fn may_trail_response(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    !is_reserved(text) && !may_not_trail(name) && (is_plain(text) || !folds_to_reserved(text))
-}
-
-/// Rule 1 for trailers of a request: `grpc-*` and what `forwarded` names may pass.
-pub fn scrub_request_trailers(
-    trailers: &mut HeaderMap,
-    forwarded: impl Fn(&HeaderName) -> bool,
-) -> Stripped {
-    let mut stripped = Stripped::default();
-    remove_where(trailers, &mut stripped, |name| {
-        (!may_trail_request(name, &forwarded)).then_some(Kind::Trailer)
-    });
-    stripped
-}
-
-/// Rule 6 for trailers of an answer.
-pub fn scrub_response_trailers(trailers: &mut HeaderMap) -> Stripped {
-    let mut stripped = Stripped::default();
-    remove_where(trailers, &mut stripped, |name| {
-        (!may_trail_response(name)).then_some(Kind::Trailer)
-    });
-    stripped
-}
-
 /// Joins the `Cookie` fields that HTTP/2 may split (RFC 9113, section 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let mut fields = headers.get_all(COOKIE).into_iter();
@@ -597,86 +457,6 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(COOKIE, value);
-    }
-}
-
-/// Rule 3: reads the context from a request on the hop.
-///
-/// # Errors
-/// [`BadContext`] if a header stands twice, does not have its form, the request id is missing, one
-/// of the others has no user, or any of them stands beside a mark that says nothing was proven.
-pub fn hop_context(headers: &HeaderMap) -> Result<HopContext, BadContext> {
-    let mut lines = ContextLines::default();
-    for (name, value) in headers {
-        lines.note(name.as_str(), value);
-    }
-    let request_id = lines.request_id.value()?.ok_or(BadContext)?;
-    let context = HopContext {
-        request_id: RequestId::of_header(request_id)?,
-        user: lines.user.value()?.map(UserId::of_header).transpose()?,
-        tenant: lines.tenant.value()?.map(TenantId::of_header).transpose()?,
-        roles: lines.roles.value()?.map(Roles::of_header).transpose()?,
-        actor: lines.actor.value()?.map(UserId::of_header).transpose()?,
-        auth: lines
-            .auth
-            .value()?
-            .and_then(|value| Auth::from_word(value.as_bytes())),
-        probe: lines.probe,
-    };
-    let of_a_user = context.tenant.is_some() || context.roles.is_some() || context.actor.is_some();
-    let orphan = of_a_user && context.user.is_none();
-    let unproven = matches!(context.auth, Some(Auth::Unverified | Auth::Public));
-    let claimed = of_a_user || context.user.is_some();
-    if orphan || (unproven && claimed) {
-        Err(BadContext)
-    } else {
-        Ok(context)
-    }
-}
-
-/// The lines of the context headers.
-#[derive(Default)]
-struct ContextLines<'h> {
-    request_id: Once<'h>,
-    user: Once<'h>,
-    tenant: Once<'h>,
-    roles: Once<'h>,
-    actor: Once<'h>,
-    auth: Once<'h>,
-    probe: bool,
-}
-
-impl<'h> ContextLines<'h> {
-    fn note(&mut self, name: &str, value: &'h HeaderValue) {
-        let Some(rest) = name.strip_prefix("x-") else {
-            return;
-        };
-        let lines = match rest {
-            "request-id" => &mut self.request_id,
-            "user-id" => &mut self.user,
-            "company-id" => &mut self.tenant,
-            "role" => &mut self.roles,
-            "actor-id" => &mut self.actor,
-            "gapura-auth" => &mut self.auth,
-            "gapura-probe" => {
-                self.probe = true;
-                return;
-            }
-            _ => return,
-        };
-        lines.note(value);
-    }
-}
-
-impl From<Several> for BadContext {
-    fn from(_: Several) -> Self {
-        Self
-    }
-}
-
-impl From<Invalid> for BadContext {
-    fn from(_: Invalid) -> Self {
-        Self
     }
 }
 
