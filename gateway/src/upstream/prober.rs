@@ -53,6 +53,9 @@ const VERSION_EVERY_MS: u64 = 5_000;
 /// else as many handshakes at once, at the few sidecars that may stand before them all.
 const SPREAD_MS_EACH: u64 = 2;
 
+/// No instance waits longer for its first question: one that has to show its version is out so long.
+const SPREAD_MS_MOST: u64 = 2_000;
+
 /// Asks the instances of all plugins of `registry`, for ever; what they say of their contracts goes
 /// into the book.
 pub(crate) async fn run(
@@ -71,11 +74,17 @@ pub(crate) async fn run(
         prober.worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
         prober.contracts.compare(&table);
-        prober.spread = SPREAD_MS_EACH * table.plugins().len() as u64;
+        prober.spread = spread(table.plugins().len());
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
             prober.look(plugin, running);
         }
     }
+}
+
+/// In how many milliseconds the new ones of so many plugins are asked.
+fn spread(plugins: usize) -> u64 {
+    let plugins = u64::try_from(plugins).unwrap_or(u64::MAX);
+    SPREAD_MS_EACH.saturating_mul(plugins).min(SPREAD_MS_MOST)
 }
 
 impl Prober {
@@ -247,6 +256,14 @@ fn version_of(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_are_asked_at_once_and_nobody_of_many_waits_long() {
+        assert_eq!(
+            [0, 1, 50, 1000, 4096, usize::MAX].map(spread),
+            [0, 2, 100, 2000, 2000, 2000]
+        );
+    }
 
     #[test]
     fn a_version_is_a_short_text_by_that_name() {

@@ -1,4 +1,4 @@
-//! The allocator of the two programs, and giving back to the system what it does not use.
+//! The allocator of what runs on `mesh/runtime`, and giving back to the system what it does not use.
 //!
 //! mimalloc costs a request 4 to 8 % less than the C library's allocator does. What is free it gives
 //! back when its thread comes by again: one that has come to rest has to be told. No page of it is
