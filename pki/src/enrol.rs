@@ -12,7 +12,7 @@ mod registrar;
 mod seen;
 
 pub use join::JoinRequest;
-pub use news::Herald;
+pub use news::{Herald, Said};
 pub use registrar::{Ask, Copied, Granted, Registrar};
 
 pub(crate) use news::print;

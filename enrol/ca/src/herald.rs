@@ -16,7 +16,7 @@ use bytes::Bytes;
 use gapura_enrol::news::TrustNews;
 use gapura_enrol::{payload, pkcs7};
 use gapura_pki::Error;
-use gapura_pki::enrol::Herald as Look;
+use gapura_pki::enrol::{Herald as Look, Said};
 use gapura_protocol::clock::Clock;
 use gapura_telemetry::alarms::{Alarm, Alarms};
 use tokio::sync::watch;
@@ -49,7 +49,9 @@ pub(crate) struct News {
 #[derive(Default)]
 struct HeldBy {
     by_serial: HashMap<String, (String, u64)>,
-    is_new: bool,
+    /// What is not written down yet, in the order in which it was said: a host shows another
+    /// certificate after each renewal, and the last that it said is what it holds.
+    unkept: Vec<Said>,
 }
 
 /// That a host still holds what it held is said again after this many seconds.
@@ -161,8 +163,17 @@ impl News {
         if held.by_serial.len() >= HELD_MOST {
             held.by_serial.clear();
         }
+        held.unkept.push(Said {
+            serial: serial.clone(),
+            generation: generation.to_owned(),
+            at: now,
+        });
+        if held.unkept.len() > HELD_MOST {
+            // Nothing can be written for long: who is forgotten says it again.
+            held.unkept.clear();
+            held.by_serial.clear();
+        }
         held.by_serial.insert(serial, (generation.to_owned(), now));
-        held.is_new = true;
     }
 
     /// Ready when there is other news than `known`.
@@ -185,22 +196,25 @@ impl Herald {
         let mut kept = Instant::now();
         while !self.ends.load(Ordering::Relaxed) {
             // Before the look, which then knows every certificate that was shown.
-            let held = (kept.elapsed() >= KEEP_EVERY)
-                .then(|| self.newly_held())
-                .flatten();
-            let kept_them = self.look_once().and_then(|()| match &held {
-                Some(held) => {
-                    kept = Instant::now();
-                    self.look.keep(held.iter())
+            let mut said = match kept.elapsed() >= KEEP_EVERY {
+                true => std::mem::take(&mut self.held().unkept),
+                false => Vec::new(),
+            };
+            let kept_them = self.look_once().and_then(|()| {
+                if said.is_empty() {
+                    return Ok(());
                 }
-                None => Ok(()),
+                kept = Instant::now();
+                self.look.keep(&said)
             });
             match kept_them {
                 Ok(()) => self.alarms.clear(Alarm::Record),
                 Err(why) => {
-                    if held.is_some() {
-                        self.held().is_new = true;
-                    }
+                    // In front of what was said meanwhile.
+                    let mut held = self.held();
+                    said.append(&mut held.unkept);
+                    held.unkept = said;
+                    drop(held);
                     let sentence = format!("the record can't be read or kept up: {why}");
                     self.alarms.raise(Alarm::Record, &sentence);
                 }
@@ -218,12 +232,6 @@ impl Herald {
             self.publish(Current::new(news, &certificates));
         }
         Ok(())
-    }
-
-    /// What hosts have said to hold, if anything was said since the last time.
-    fn newly_held(&self) -> Option<HashMap<String, (String, u64)>> {
-        let mut held = self.held();
-        std::mem::take(&mut held.is_new).then(|| held.by_serial.clone())
     }
 
     fn held(&self) -> MutexGuard<'_, HeldBy> {

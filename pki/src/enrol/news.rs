@@ -26,6 +26,17 @@ pub struct Herald {
     stamp: Option<Stamp>,
 }
 
+/// What a host said that it holds.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The serial of the certificate that it showed, as hex.
+    pub serial: String,
+    /// The generation of its roots and CRLs.
+    pub generation: String,
+    /// When, in seconds of Unix time.
+    pub at: u64,
+}
+
 /// What is different when there may be news: the inventory's last line, each CRL's file, and the
 /// minute, since a CA's end is news too.
 #[derive(PartialEq, Eq)]
@@ -92,27 +103,24 @@ impl Herald {
         Ok(Some(news))
     }
 
-    /// Keeps which generation each host holds, by the serial of the certificate that it showed.
+    /// Keeps which generation each host holds: the last in `said` of a host is what counts.
     ///
     /// # Errors
     /// It can't be written.
-    pub fn keep<'a>(
-        &mut self,
-        held: impl Iterator<Item = (&'a String, &'a (String, u64))>,
-    ) -> Result<(), Error> {
+    pub fn keep(&self, said: &[Said]) -> Result<(), Error> {
         let Some(known) = &self.known else {
             return Ok(());
         };
         let mut hosts = seen::load(self.pki.dir());
-        for (serial, (generation, at)) in held {
+        for said in said {
             let leaf = known
                 .ledger()
-                .leaf(serial)
+                .leaf(&said.serial)
                 .filter(|leaf| leaf.is_enrolled());
             if let Some(leaf) = leaf {
                 let held = Held {
-                    generation: generation.clone(),
-                    at: Timestamp(*at),
+                    generation: said.generation.clone(),
+                    at: Timestamp(said.at),
                 };
                 hosts.insert(leaf.out.clone(), held);
             }

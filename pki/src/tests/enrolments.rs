@@ -10,7 +10,7 @@ use rcgen::{KeyPair, PublicKeyData};
 
 use super::Bench;
 use super::faults::{Fault, Plan};
-use crate::enrol::{Ask, Granted, Herald, JoinRequest, Registrar};
+use crate::enrol::{Ask, Granted, Herald, JoinRequest, Registrar, Said, hosts};
 use crate::keys::sha256_hex;
 use crate::revoke::RevokeRequest;
 use crate::{csr, keys, pem};
@@ -237,4 +237,37 @@ fn news_is_looked_for_and_told_once() {
         (next.roots.starts_with(&bundle.ca), &next.crls),
         (true, &bundle.crl)
     );
+}
+
+/// A host shows another certificate after each renewal, and what it said with the one before is
+/// old: taken for what it holds, a rotation would wait for a host that has everything.
+#[test]
+fn a_host_holds_what_it_said_last_by_whichever_certificate() {
+    let bench = Bench::with_leaves(|_| {});
+    let mut registrar = registrar(&bench);
+    let key = keys::generate().unwrap();
+    let mut granted = one(&mut registrar, join(&token(&bench, "a"), &key)).unwrap();
+    let mut herald = Herald::new(bench.pki());
+    let said = |serial: &str, generation: usize| Said {
+        serial: serial.to_owned(),
+        generation: format!("{generation:064x}"),
+        at: 1_000,
+    };
+    // Ten, since an order by serials or by chance would be right now and then.
+    for generation in 1..=10 {
+        let before = granted.serial.clone();
+        granted = one(&mut registrar, renew(&granted, &keys::generate().unwrap())).unwrap();
+        let _ = herald.look().unwrap();
+        let both = [
+            said(&before, generation - 1),
+            said(&granted.serial, generation),
+        ];
+        herald.keep(&both).unwrap();
+        let hosts = hosts(bench.pki().dir());
+        let held: Vec<&str> = hosts.values().map(|host| &*host.generation).collect();
+        assert_eq!(held, [format!("{generation:064x}")]);
+    }
+    // Nobody said anything anew.
+    herald.keep(&[]).unwrap();
+    assert_eq!(hosts(bench.pki().dir()).len(), 1);
 }
