@@ -81,6 +81,45 @@ impl std::fmt::Display for Rfc3339 {
     }
 }
 
+/// A moment as [`Rfc3339`] writes it, for who writes many: what is said of a second is kept for the
+/// next moment of the same second.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    second: Option<u64>,
+    text: [u8; 24],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self {
+            second: None,
+            text: *b"1970-01-01T00:00:00.000Z",
+        }
+    }
+}
+
+impl Stamp {
+    /// The text of `at`.
+    pub fn at(&mut self, at: SystemTime) -> &[u8; 24] {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            *self = Self::default();
+            // A year of five digits has no room, and no clock shows it: it is 1970.
+            let written = Rfc3339(at).to_string();
+            if let Ok(text) = written.into_bytes().try_into() {
+                self.text = text;
+            }
+            self.second = Some(since.as_secs());
+        }
+        let mut milli = since.subsec_millis();
+        for digit in self.text[20..23].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(milli % 10).unwrap_or(0);
+            milli /= 10;
+        }
+        &self.text
+    }
+}
+
 /// The moment that many seconds after 1970; one that no clock could show is 1970.
 #[must_use]
 pub fn from_unix(seconds: u64) -> SystemTime {
@@ -205,6 +244,28 @@ mod tests {
         assert_eq!(printed(1_709_164_799), "2024-02-28T23:59:59.000Z");
         assert_eq!(printed(1_709_208_000), "2024-02-29T12:00:00.000Z");
         assert_eq!(printed(4_102_444_799), "2099-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn a_stamp_is_the_same_text_in_whatever_order_moments_come() {
+        let mut stamp = Stamp::default();
+        for millis in [
+            0,
+            1,
+            999,
+            1_000,
+            999,
+            1_709_164_799_999,
+            1_709_164_799_007,
+            1_709_164_800_000,
+            4_102_444_799_120,
+        ] {
+            let at = UNIX_EPOCH + Duration::from_millis(millis);
+            let text = stamp.at(at).to_vec();
+            assert_eq!(String::from_utf8(text), Ok(Rfc3339(at).to_string()));
+        }
+        let far = UNIX_EPOCH + Duration::from_secs(300_000_000_000);
+        assert_eq!(stamp.at(far), b"1970-01-01T00:00:00.000Z");
     }
 
     #[test]

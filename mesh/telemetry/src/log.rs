@@ -2,14 +2,14 @@
 //!
 //! In: events (rare, through [`Log::event`]) and batches of finished access lines. Out: bytes on a
 //! writer, usually stdout. A log nobody reads, a closed pipe or a full disk never stops traffic:
-//! the channel to the writing thread is bounded, and a batch that does not fit, or that the writer
-//! refuses, is counted in [`Log::dropped`] and forgotten. One `Log` belongs to one running program;
+//! what waits for the writing thread is bounded, and what does not fit, or what the writer refuses,
+//! is counted in [`Log::dropped`] and forgotten. One `Log` belongs to one running program;
 //! nothing here is global, since `gapura up` and the tests run several programs in one process.
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,9 +47,17 @@ pub struct Log {
 struct Inner {
     service: &'static str,
     clock: Clock,
-    batches: SyncSender<Batch>,
-    dropped: Arc<AtomicU64>,
+    batches: Sender<Batch>,
+    sums: Arc<Sums>,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Sums {
+    /// Bytes that wait for the writer.
+    waiting: AtomicUsize,
+    /// Lines that reached nobody.
+    dropped: AtomicU64,
 }
 
 enum Batch {
@@ -57,8 +65,16 @@ enum Batch {
     End,
 }
 
-/// Batches that wait for the writer: at 16 KiB each, 4 MiB of log at most.
-const WAITING_BATCHES: usize = 256;
+/// Lines of requests go to the writer when they are so many bytes: each time costs a worker the
+/// waking of a thread, and the system a call.
+pub(crate) const BATCH: usize = 64 * 1024;
+
+/// So many bytes of log may wait for the writer.
+const WAITING: usize = 4 * 1024 * 1024;
+
+/// Lines that come so soon behind another are written with it: a folder of a thousand files that is
+/// read anew has a thousand lines to tell, and each call of the system's takes time from requests.
+const TOGETHER: Duration = Duration::from_millis(2);
 
 /// How long the end of a program waits for a reader of its log that has stopped reading.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -93,9 +109,9 @@ impl Log {
         clock: Clock,
         writer: Box<dyn Write + Send>,
     ) -> std::io::Result<Self> {
-        let (batches, waiting) = sync_channel(WAITING_BATCHES);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counted = dropped.clone();
+        let (batches, waiting) = channel();
+        let sums = Arc::<Sums>::default();
+        let counted = sums.clone();
         let thread = std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_batches(&waiting, writer, &counted))?;
@@ -104,7 +120,7 @@ impl Log {
                 service,
                 clock,
                 batches,
-                dropped,
+                sums,
                 writer: Mutex::new(Some(thread)),
             }),
         })
@@ -159,20 +175,18 @@ impl Log {
     /// Hands whole lines, each ended by a line feed, to the writer; counts them as dropped where it
     /// cannot keep up.
     pub fn send(&self, lines: Vec<u8>, count: u64) {
-        if self
-            .inner
-            .batches
-            .try_send(Batch::Lines(lines, count))
-            .is_err()
-        {
-            self.inner.dropped.fetch_add(count, Ordering::Relaxed);
+        let (sums, length) = (&self.inner.sums, lines.len());
+        let fits = sums.waiting.fetch_add(length, Ordering::Relaxed) + length <= WAITING;
+        if !fits || self.inner.batches.send(Batch::Lines(lines, count)).is_err() {
+            sums.waiting.fetch_sub(length, Ordering::Relaxed);
+            sums.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     /// Lines that reached nobody.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.inner.dropped.load(Ordering::Relaxed)
+        self.inner.sums.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until all lines so far are written, a second at most, and ends the writing thread.
@@ -187,7 +201,7 @@ impl Log {
         else {
             return;
         };
-        let _ = self.inner.batches.try_send(Batch::End);
+        let _ = self.inner.batches.send(Batch::End);
         let step = Duration::from_millis(5);
         let mut waited = Duration::ZERO;
         while !writer.is_finished() && waited < LAST_WORDS {
@@ -281,18 +295,33 @@ pub(crate) fn push_decimal(line: &mut Vec<u8>, mut number: u64) {
     line.extend_from_slice(&digits[first..]);
 }
 
-fn write_batches(
-    waiting: &Receiver<Batch>,
-    mut writer: Box<dyn Write + Send>,
-    dropped: &AtomicU64,
-) {
-    while let Ok(Batch::Lines(lines, count)) = waiting.recv() {
-        if writer
-            .write_all(&lines)
-            .and_then(|()| writer.flush())
-            .is_err()
-        {
-            dropped.fetch_add(count, Ordering::Relaxed);
+/// Writes what comes until the end is told.
+fn write_batches(waiting: &Receiver<Batch>, mut writer: Box<dyn Write + Send>, sums: &Sums) {
+    while let Ok(Batch::Lines(mut lines, mut count)) = waiting.recv() {
+        let mut ends = false;
+        if lines.len() < BATCH {
+            std::thread::sleep(TOGETHER);
+            while lines.len() < BATCH {
+                match waiting.try_recv() {
+                    Ok(Batch::Lines(more, of)) => {
+                        lines.extend_from_slice(&more);
+                        count += of;
+                    }
+                    Ok(Batch::End) => {
+                        ends = true;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        let written = writer.write_all(&lines).and_then(|()| writer.flush());
+        if written.is_err() {
+            sums.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+        sums.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+        if ends {
+            break;
         }
     }
 }
@@ -308,6 +337,20 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Takes nothing before it is told to.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Memory);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
@@ -361,6 +404,57 @@ mod tests {
             push_decimal(&mut line, number);
             assert_eq!(line, number.to_string().into_bytes());
         }
+    }
+
+    struct Counting(Memory, Arc<AtomicU64>);
+
+    impl Write for Counting {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_come_close_together_are_written_together() {
+        let (memory, writes) = (Memory::default(), Arc::new(AtomicU64::new(0)));
+        let writer = Box::new(Counting(memory.clone(), writes.clone()));
+        let log = Log::to("gateway", Clock::system(), writer).unwrap();
+        for _ in 0..1000 {
+            log.event(Level::Info, "registry_change", "a plugin is in force", &[]);
+        }
+        log.close();
+        let lines = memory
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        assert_eq!((lines, log.dropped()), (1000, 0));
+        let writes = writes.load(Ordering::Relaxed);
+        assert!(writes < 100, "{writes}");
+    }
+
+    #[test]
+    fn what_nobody_reads_is_dropped_beyond_four_mebibytes_and_the_rest_arrives_whole() {
+        let (memory, (go, stuck)) = (Memory::default(), channel());
+        let writer = Box::new(Stuck(stuck, memory.clone()));
+        let log = Log::to("gateway", Clock::system(), writer).unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..5000 {
+            log.send(line.clone(), 1);
+        }
+        let dropped = log.dropped();
+        assert_eq!(dropped, 5000 - WAITING as u64 / 1024);
+        drop(go);
+        log.close();
+        assert_eq!(memory.0.lock().unwrap().len(), WAITING);
+        assert_eq!(log.dropped(), dropped);
     }
 
     #[test]

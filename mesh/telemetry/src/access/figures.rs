@@ -10,6 +10,35 @@ use crate::tap::{Filter, Watch};
 
 #[test]
 #[ignore = "prints figures"]
+fn what_a_line_costs() {
+    const MANY: u32 = 1_000_000;
+    let file = std::fs::File::create(std::env::temp_dir().join("gapura-lines")).unwrap();
+    let log = Log::to("gateway", Clock::system(), Box::new(file)).unwrap();
+    let meters = Arc::new(Meters::new(1, &[]));
+    let peer = Rc::<str>::from("127.0.0.1:50000");
+    let plugin = meters.plugin("lab");
+    for mode in [AccessLog::Off, AccessLog::On, AccessLog::Off, AccessLog::On] {
+        let sink = Sink::new(log.clone(), mode, meters.clone(), 0, None, None);
+        let begun = Instant::now();
+        for _ in 0..MANY {
+            let id = RequestId::parse(b"0af7651916cd43dd8448eb211c80319c").unwrap();
+            let mut record = sink.begin(id, Method::GET, peer.clone());
+            record.path = LoggedPath::Same(PathAndQuery::from_static("/v1/plugins/lab/reports/42"));
+            record.tenant = Some(TenantId::parse(b"42").unwrap());
+            record.belongs_to(&plugin);
+            record.status = 200;
+            record.upstream = Some(Duration::from_micros(1234));
+        }
+        println!(
+            "{mode:?}: {:?} a request, {} lines dropped",
+            begun.elapsed() / MANY,
+            log.dropped()
+        );
+    }
+}
+
+#[test]
+#[ignore = "prints figures"]
 fn what_a_tap_costs() {
     const MANY: u32 = 200_000;
     let log = Log::to("gateway", Clock::system(), Box::new(std::io::sink())).unwrap();
