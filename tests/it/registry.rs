@@ -238,3 +238,39 @@ fn a_sidecar_that_its_plugin_moved_away_from_is_let_go_of() {
         || (kept() == 0.0).then_some(()),
     );
 }
+
+#[test]
+fn plugins_behind_one_sidecar_share_its_connections_and_nobody_gets_another_identitys() {
+    let mesh = TestMesh::new().start();
+    let entry = |name: &str, identity: &str| {
+        mesh.entry(&json!({
+            "name": name, "mount": format!("/{name}"), "identity": identity,
+            "health": false, "openapi": false,
+        }))
+    };
+    let names: Vec<String> = (0..20).map(|at| format!("many-{at}")).collect();
+    for name in &names {
+        mesh.write_registry(name, &entry(name, "plugin/echo"));
+    }
+    mesh.write_registry("wrong", &entry("wrong", "plugin/wrong"));
+    let path = |name: &str| format!("/{name}/x");
+    within(IN_FORCE, "all are in force", || {
+        let all = names.iter().all(|name| status(&mesh, &path(name)) == 200);
+        all.then_some(())
+    });
+    let kept = || mesh.metric(&mesh.sidecar, "gapura_connections{side=\"hop\"}");
+    // One for each of the gateway's workers, and what asked for the versions.
+    let few = kept();
+    assert!((1.0..=8.0).contains(&few), "{few}");
+    // One to the same address stands, and is not to whom this one's file names.
+    assert_eq!(status(&mesh, "/wrong/x"), 502);
+    // Who goes leaves the others theirs.
+    for name in &names[1..] {
+        fs::remove_file(mesh.plugins.join(format!("{name}.json"))).unwrap();
+    }
+    within(IN_FORCE, "the others are gone", || {
+        (status(&mesh, &path(&names[19])) != 200).then_some(())
+    });
+    assert_eq!(status(&mesh, &path(&names[0])), 200);
+    assert!(kept() >= 1.0, "{}", kept());
+}

@@ -21,7 +21,7 @@ use crate::registry;
 use crate::registry::Host;
 
 /// Where an instance is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Address {
     /// At a port.
     Tcp(SocketAddr),

@@ -2,8 +2,8 @@
 //!
 //! In: an [`Outgoing`] request and the [`Cluster`] that takes it. Out: the plugin's answer, its
 //! body under way, or an [`Error`] that says what went wrong on the way. Each worker keeps its own
-//! connections, in a place of its own for each cluster; one belongs to an address, an identity and
-//! a protocol, and the trust set in force may end it at any time.
+//! connections; one belongs to an address, an identity and a protocol, whichever clusters lead
+//! there, and the trust set in force may end it at any time.
 //!
 //! `cluster` says where to, `resolve` keeps that true, `prober` asks each `instance` how it is
 //! (`question`), `contracts` what it serves, and `health` remembers; `balance` chooses by `load`,
@@ -496,6 +496,7 @@ impl Upstreams {
                 *place = None;
             }
         }
+        self.ways.sweep();
     }
 
     fn place(&self, cluster: &Arc<Cluster>) -> Rc<Place> {

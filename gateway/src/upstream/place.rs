@@ -1,12 +1,16 @@
-//! What one worker keeps for one cluster: its connections to each instance, what is under way
-//! there, and what may go again.
+//! What one worker keeps for one cluster: its ways to each instance, what is under way there, and
+//! what may go again.
 //!
 //! In: the cluster with its instances of the moment. Out: a [`Seat`] at one of them. An instance
-//! that stays keeps its connections and its counts.
+//! that stays keeps its connections and its counts. Connections are those of an address and an
+//! identity, whichever clusters lead there: many plugins behind one sidecar share them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
+
+use gapura_protocol::identity::PeerId;
 
 use gapura_runtime::worker::Worker;
 use gapura_transport::live::LiveConnections;
@@ -16,14 +20,18 @@ use super::balance::{Rank, Rota};
 use super::budget::Budget;
 use super::cluster::Cluster;
 use super::hop::Hop;
-use super::instance::Instance;
+use super::instance::{Address, Instance};
 
-/// What connections are made from.
+/// A worker's connections, and what they are made from.
 pub(super) struct Ways {
     worker: Rc<Worker>,
     trust: TrustStore,
     live: LiveConnections,
+    hops: RefCell<HashMap<To, rc::Weak<Hop>>>,
 }
+
+/// Where connections lead, and whom the other end must prove to be.
+type To = (Address, Option<PeerId>);
 
 /// What a worker keeps for one cluster for as long as it lives.
 pub(super) struct Place {
@@ -54,17 +62,35 @@ impl Ways {
             worker,
             trust,
             live,
+            hops: RefCell::default(),
         }
     }
 
+    /// The way to an instance, which is that of all clusters that have one there.
     fn to(&self, instance: &Instance, cluster: &Cluster) -> Rc<Hop> {
-        Rc::new(Hop::new(
+        let to = (instance.at().clone(), cluster.identity().cloned());
+        let mut hops = self.hops.borrow_mut();
+        if let Some(known) = hops.get(&to).and_then(rc::Weak::upgrade) {
+            return known;
+        }
+        let (address, wanted) = to.clone();
+        let hop = Rc::new(Hop::new(
             self.worker.clone(),
             self.trust.clone(),
             self.live.clone(),
-            instance.at().clone(),
-            cluster.identity().cloned(),
-        ))
+            address,
+            wanted,
+        ));
+        hops.insert(to, Rc::downgrade(&hop));
+        hop
+    }
+
+    /// Closes connections that nobody needs any more. Called about once a second.
+    pub(super) fn sweep(&self) {
+        self.hops.borrow_mut().retain(|_, hop| {
+            let hop = hop.upgrade();
+            hop.inspect(|hop| hop.sweep()).is_some()
+        });
     }
 }
 
@@ -124,14 +150,14 @@ impl Place {
         hops.hops.get(at).cloned()
     }
 
-    /// Closes what nobody needs any more; whether the cluster still lives.
+    /// Lets go of instances that are gone, and says how the others are; whether the cluster still
+    /// lives.
     pub(super) fn sweep(&self, ways: &Ways) -> bool {
         let Some(cluster) = self.cluster.upgrade() else {
             return false;
         };
         let mut hops = self.hops.borrow_mut();
         self.align(&mut hops, &cluster, ways);
-        hops.hops.iter().for_each(|hop| hop.sweep());
         let (index, now) = (ways.worker.spec.index, cluster.epoch().now());
         for rank in (0..hops.hops.len()).filter_map(|at| hops.rota.rank(at)) {
             let (load, seen) = (&rank.load, &rank.instance.loads);
