@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cors::Cors;
+use super::earlier::Earlier;
 use super::fault::FileFault;
 use super::file::{self, Reading};
 use super::folder::{File, Snapshot};
@@ -129,15 +130,16 @@ pub(crate) fn build(
     let readings: Vec<(&File, Reading)> = files.iter().map(each).collect();
     let nothing = State::default();
     let before = previous.unwrap_or(&nothing);
+    let earlier = Earlier::of(before);
     let mut claims: Vec<Claim<'_>> = readings
         .iter()
-        .map(|(file, reading)| claim(file, path(file), reading, before))
+        .map(|(file, reading)| claim(file, path(file), reading, (before, &earlier)))
         .collect();
     let mut faults: Vec<FileFault> = readings
         .iter()
         .flat_map(|(_, reading)| reading.faults.clone())
         .collect();
-    settle(&mut claims, before, &mut faults);
+    settle(&mut claims, &earlier, &mut faults);
     faults.sort();
     faults.dedup();
 
@@ -148,7 +150,7 @@ pub(crate) fn build(
     let mut warnings = shadowed::warnings(&placed(&claims, before));
     for claim in claims {
         if let Some(in_force) = &claim.chosen {
-            warnings.extend(weaker(before, &in_force.plugin));
+            warnings.extend(weaker(&earlier, &in_force.plugin));
         }
         let mut named = claim.reading.claims.clone();
         if named.is_empty() {
@@ -190,6 +192,11 @@ impl State {
         self.files.is_empty()
     }
 
+    /// The good version of a file.
+    pub(super) fn in_force_of(&self, file: &str) -> Option<&InForce> {
+        self.files.get(file)?.in_force.as_ref()
+    }
+
     /// The good version of each file.
     pub(super) fn in_force(&self) -> impl Iterator<Item = (&str, &InForce)> {
         self.files.iter().filter_map(|(file, state)| {
@@ -213,7 +220,7 @@ impl State {
     }
 
     /// Every plugin that is in force, or was until a moment ago.
-    fn known(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+    pub(super) fn known(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.in_force().map(|(_, in_force)| &in_force.plugin).chain(
             self.vanished
                 .iter()
@@ -279,14 +286,19 @@ fn keep(previous: Option<&State>, folder: &str, message: &str) -> Built {
 }
 
 /// What a file wants before it is compared with the others.
-fn claim<'a>(file: &'a File, path: String, reading: &'a Reading, state: &State) -> Claim<'a> {
+fn claim<'a>(
+    file: &'a File,
+    path: String,
+    reading: &'a Reading,
+    (state, earlier): (&State, &Earlier<'_>),
+) -> Claim<'a> {
     let before = state
         .files
         .get(&file.name)
         .and_then(|state| state.in_force.clone());
     let (chosen, is_old) = match (&reading.plugin, &file.content) {
         (Some(plugin), Ok(text)) => {
-            let known = state.known().find(|known| ***known == *plugin);
+            let known = earlier.same(plugin);
             let is_old = before
                 .as_ref()
                 .is_some_and(|before| *before.plugin == *plugin);
@@ -314,7 +326,7 @@ fn claim<'a>(file: &'a File, path: String, reading: &'a Reading, state: &State) 
 /// Lets what is in force keep its name and mount, and falls back where a new version wants one that
 /// is taken. What was in force before never clashes with itself, so each round either settles
 /// everything or takes back at least one new version.
-fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>) {
+fn settle(claims: &mut [Claim<'_>], earlier: &Earlier<'_>, faults: &mut Vec<FileFault>) {
     loop {
         let mut losers: BTreeMap<usize, Vec<FileFault>> = BTreeMap::new();
         for wanted in [Wanted::Name, Wanted::Mount] {
@@ -328,7 +340,7 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>)
                 }
             }
             for rivals in by_text.values().filter(|rivals| rivals.len() > 1) {
-                let winner = winner(claims, rivals, wanted, before);
+                let winner = winner(claims, rivals, wanted, earlier);
                 for loser in rivals.iter().copied().filter(|at| Some(*at) != winner) {
                     let others = rivals
                         .iter()
@@ -366,7 +378,12 @@ fn settle(claims: &mut [Claim<'_>], before: &State, faults: &mut Vec<FileFault>)
 
 /// Who of several claimants keeps what they want: the file that had it, else the file that holds
 /// what one now gone had held, which is how a renamed file looks.
-fn winner(claims: &[Claim<'_>], rivals: &[usize], wanted: Wanted, before: &State) -> Option<usize> {
+fn winner(
+    claims: &[Claim<'_>],
+    rivals: &[usize],
+    wanted: Wanted,
+    earlier: &Earlier<'_>,
+) -> Option<usize> {
     let had_it = |at: &&usize| {
         claims.get(**at).is_some_and(|claim| {
             let now = claim
@@ -389,9 +406,9 @@ fn winner(claims: &[Claim<'_>], rivals: &[usize], wanted: Wanted, before: &State
                 let same = |plugin: &Plugin| {
                     plugin.name == now.plugin.name && plugin.mount == now.plugin.mount
                 };
-                before
-                    .in_force()
-                    .any(|(file, in_force)| is_gone(file) && same(&in_force.plugin))
+                earlier
+                    .alike(&now.plugin)
+                    .any(|was| same(was.plugin) && is_gone(was.file))
             })
     };
     let one = |mut found: Vec<&usize>| {
@@ -475,13 +492,9 @@ fn still_held(before: &State, files: &[File], now: Instant) -> Vec<Vanished> {
 
 /// A warning for each way in which a plugin, or whatever took over its mount, now asks less of a
 /// caller.
-fn weaker(before: &State, plugin: &Plugin) -> Vec<String> {
-    let earlier = before
-        .in_force()
-        .map(|(_, was)| &was.plugin)
-        .filter(|was| was.name == plugin.name || was.mount == plugin.mount);
+fn weaker(earlier: &Earlier<'_>, plugin: &Plugin) -> Vec<String> {
     let mut weaker = Vec::new();
-    for was in earlier {
+    for was in earlier.alike(plugin).map(|was| was.plugin) {
         if plugin.auth < was.auth {
             let (from, to) = (was.auth.as_str(), plugin.auth.as_str());
             weaker.push(format!("auth_mode became weaker, from {from} to {to}"));

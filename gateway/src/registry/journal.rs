@@ -4,7 +4,7 @@
 //! it and since when, what is wrong with it and where, and the last changes. Decides nothing; what
 //! it keeps is as much as the folder has files.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -79,9 +79,15 @@ impl Journal {
             };
         };
         let kept = files.is_empty() && !built.state.is_empty();
-        let seen = files
-            .iter()
-            .map(|file| self.seen(file, snapshot, built, now));
+        let mut faults: BTreeMap<&str, Vec<&FileFault>> = BTreeMap::new();
+        for fault in &built.faults {
+            faults.entry(&fault.file).or_default().push(fault);
+        }
+        let seen = files.iter().map(|file| {
+            let path = format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
+            let faults = faults.get(&*path).map_or(&[][..], Vec::as_slice);
+            self.seen(file, faults, built, now)
+        });
         Self {
             folder: snapshot.folder.clone(),
             read: Some(now),
@@ -95,11 +101,11 @@ impl Journal {
         }
     }
 
-    fn seen(&self, file: &File, snapshot: &Snapshot, built: &Built, now: SystemTime) -> FileSeen {
-        let path = format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
-        let in_force = built.state.in_force().find(|(name, _)| *name == file.name);
-        let in_force = in_force.map(|(_, in_force)| in_force);
-        let before = self.files.iter().find(|seen| seen.name == file.name);
+    fn seen(&self, file: &File, faults: &[&FileFault], built: &Built, now: SystemTime) -> FileSeen {
+        let in_force = built.state.in_force_of(&file.name);
+        let by_name = |seen: &FileSeen| seen.name.cmp(&file.name);
+        let before = self.files.binary_search_by(by_name).ok();
+        let before = before.and_then(|at| self.files.get(at));
         let since = in_force.map(|in_force| {
             let same = before.filter(|before| {
                 let plugin = before.in_force.as_ref();
@@ -108,8 +114,7 @@ impl Journal {
             same.and_then(|before| before.since).unwrap_or(now)
         });
         let text = file.content.as_deref().ok();
-        let faults = built.faults.iter().filter(|fault| fault.file == path);
-        let faults = faults.take(FAULTS).map(|fault| FaultSeen {
+        let faults = faults.iter().take(FAULTS).map(|fault| FaultSeen {
             position: fault.position,
             message: fault.message.clone(),
             excerpt: text

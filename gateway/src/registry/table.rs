@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// The same table to route by, with what `running` gives for each plugin.
-    pub(super) fn run<R>(self, mut running: impl FnMut(&Arc<Plugin>) -> R) -> Table<R> {
+    pub(crate) fn run<R>(self, mut running: impl FnMut(&Arc<Plugin>) -> R) -> Table<R> {
         let mut slot = |slot| match slot {
             Slot::Plugin(plugin, ()) => {
                 let running = running(&plugin);

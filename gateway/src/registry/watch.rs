@@ -222,10 +222,12 @@ impl Watcher {
             };
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let table = table.run(|plugin| self.clusters.running(plugin));
+        let table = self.clusters.run(table);
         self.registry.table.store(Arc::new(table));
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
+            // As when files are read: there may be thousands.
+            std::thread::yield_now();
         }
         for warning in &warnings {
             self.log

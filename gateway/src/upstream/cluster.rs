@@ -5,15 +5,15 @@
 //! Its connections belong to the workers: each has a place for it at the cluster's seat, a small
 //! number that no other living cluster has, so that nothing is looked up on a request's path.
 //! Invariant: of two clusters that live one seat is never both's. Whoever holds a cluster knows how
-//! the plugin is reached: another identity, scheme or list of hosts is another cluster, and shares
-//! no connection with it.
+//! the plugin is reached: another identity, scheme or list of hosts is another cluster. Where two
+//! lead to one address they share its connections, if they want the same identity there.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use gapura_protocol::identity::{Name, PeerId};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
@@ -24,7 +24,7 @@ use super::admission::Admission;
 use super::allowance::Allowance;
 use super::health::{Change, Reason};
 use super::instance::{Address, Epoch, Instance, Place};
-use crate::registry::{Host, Plugin, Upstream};
+use crate::registry::{Contract, Host, Plugin, Table, Upstream};
 
 /// The running side of one plugin.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     wary: AtomicBool,
     /// An instance is out until it has shown a contract that will do.
     strict: AtomicBool,
+    /// By what its instances were last asked for their contract.
+    described: ArcSwapOption<Described>,
     epoch: Epoch,
     allowance: Allowance,
     name: Name,
@@ -84,10 +86,19 @@ struct Reached {
     may_leave_loopback: bool,
 }
 
+/// What a plugin's file says of its contract, and of what runs.
+#[derive(Debug)]
+struct Described {
+    contract: Option<Contract>,
+    version: String,
+}
+
 /// The clusters of a registry.
 pub(crate) struct Clusters {
     look_soon: LookSoon,
     seats: Vec<Weak<Cluster>>,
+    /// Of these, those that can be given again.
+    free: Vec<usize>,
     /// By the plugin's name, and whether it is its canary's.
     known: HashMap<(Name, bool), Weak<Cluster>>,
     epoch: Epoch,
@@ -227,6 +238,24 @@ impl Cluster {
         }
     }
 
+    /// Instances are asked for their contract anew, where the file says another thing of that or of
+    /// what runs.
+    fn set_described(&self, plugin: &Plugin) {
+        let same = |known: &Arc<Described>| {
+            known.contract == plugin.contract && known.version == plugin.version
+        };
+        if self.described.load().as_ref().is_some_and(same) {
+            return;
+        }
+        self.described.store(Some(Arc::new(Described {
+            contract: plugin.contract.clone(),
+            version: plugin.version.clone(),
+        })));
+        for instance in self.instances().iter() {
+            instance.asking.next_contract.at_once();
+        }
+    }
+
     /// Whether instances have to show their contract before they get requests.
     fn set_strict(&self, strict: bool) {
         if self.strict.swap(strict, Relaxed) != strict && strict {
@@ -315,13 +344,32 @@ impl Clusters {
         Self {
             look_soon,
             seats: Vec::new(),
+            free: Vec::new(),
             known: HashMap::new(),
             epoch: Epoch::begin(),
         }
     }
 
+    /// A table to route by, with what runs for each of its plugins.
+    pub(crate) fn run(&mut self, table: Table) -> Table<Running> {
+        self.sweep();
+        table.run(|plugin| {
+            // As when files are read: whoever wants this processor gets it now.
+            std::thread::yield_now();
+            self.running(plugin)
+        })
+    }
+
+    /// Forgets clusters that are gone.
+    fn sweep(&mut self) {
+        self.known.retain(|_, cluster| cluster.strong_count() > 0);
+        let seats = self.seats.iter().enumerate().rev();
+        let free = seats.filter(|(_, cluster)| cluster.strong_count() == 0);
+        self.free = free.map(|(seat, _)| seat).collect();
+    }
+
     /// What runs for a plugin.
-    pub(crate) fn running(&mut self, plugin: &Plugin) -> Running {
+    fn running(&mut self, plugin: &Plugin) -> Running {
         let main = self.cluster(plugin, false);
         let canary = plugin.at_canary().map(|plugin| AtCanary {
             cluster: self.cluster(&plugin, true),
@@ -332,6 +380,7 @@ impl Clusters {
             cluster.set_wary(plugin.min_version.is_some());
         }
         running.main.set_strict(plugin.keeps_breaking_out());
+        running.main.set_described(plugin);
         running
     }
 
@@ -344,11 +393,12 @@ impl Clusters {
         if let Some(known) = before.as_ref().filter(|known| known.reached == reached) {
             return known.clone();
         }
-        self.known.retain(|_, cluster| cluster.strong_count() > 0);
-        let free = |cluster: &Weak<Cluster>| cluster.strong_count() == 0;
-        let seat = self.seats.iter().position(free).unwrap_or(self.seats.len());
+        let seat = self.free.pop().unwrap_or(self.seats.len());
         // What is known of an instance is true of it in a longer or shorter list too.
         let before = before.filter(|known| known.reached.is_alike(&reached));
+        let described = before
+            .as_ref()
+            .and_then(|known| known.described.load_full());
         let before = before.map_or_else(Arc::default, |known| known.instances.load_full());
         let joined = (!before.is_empty()).then(|| self.epoch.now());
         let mut listed = Vec::new();
@@ -365,6 +415,7 @@ impl Clusters {
             generation: AtomicU64::new(0),
             wary: AtomicBool::new(false),
             strict: AtomicBool::new(false),
+            described: ArcSwapOption::new(described),
             epoch: self.epoch,
             allowance: Allowance::default(),
             name: plugin.name.clone(),

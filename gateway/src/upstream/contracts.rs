@@ -2,26 +2,27 @@
 //!
 //! In: the plugins in force, and the time. Out: what each instance serves as its contract, put into
 //! the book, and whether the instance keeps to the one in force. It is asked when it appears, when
-//! it says another version, when its plugin's file changes, and every minute; a document may be
-//! large, so that few are read at a time, and no other question waits for one.
+//! it says another version, when its plugin's file says another thing of either, and every minute;
+//! a document may be large, so that few are read at a time, and no other question waits for one.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gapura_openapi::MAX_BYTES;
 use gapura_protocol::identity::Name;
 use gapura_runtime::worker::Worker;
 use http::StatusCode;
+use tokio::task::JoinHandle;
 
 use super::Error;
 use super::cluster::Running;
 use super::instance::{Contract, Instance};
 use super::question::{Question, judge};
 use crate::openapi::{Asked, Book, Digest, digest};
-use crate::registry::{Plugin, Table};
+use crate::registry::Table;
 
 /// Who asks.
 pub(super) struct Contracts {
@@ -30,8 +31,10 @@ pub(super) struct Contracts {
     /// Plugins of which a document is being read: one of each, so that none with many slow
     /// instances keeps others waiting.
     reading: Rc<RefCell<BTreeSet<Name>>>,
-    /// The plugins as they were when they were looked at last.
-    known: HashMap<Name, Arc<Plugin>>,
+    /// The table by which plugins were last forgotten. What was in force before is not kept for
+    /// it: whoever lets go of a thousand plugins last takes a millisecond for that.
+    seen: Weak<Table<Running>>,
+    forgetting: Option<JoinHandle<()>>,
 }
 
 /// The question for its contract.
@@ -56,38 +59,29 @@ impl Contracts {
         Self {
             book,
             reading: Rc::default(),
-            known: HashMap::new(),
+            seen: Weak::new(),
+            forgetting: None,
         }
     }
 
-    /// A plugin whose file has changed is asked for its contract anew; of one that is gone nothing
-    /// is remembered.
-    pub(super) fn compare(&mut self, table: &Table<Running>) {
-        let same = |one: &Arc<Plugin>| {
-            let known = self.known.get(&one.name);
-            known.is_some_and(|known| Arc::ptr_eq(known, one))
-        };
-        let plugins = table.plugins();
-        if plugins.len() == self.known.len() && plugins.iter().all(|(_, one)| same(one)) {
+    /// Of a plugin that is gone nothing is remembered. Elsewhere than on this thread, which serves
+    /// requests: there may be thousands.
+    pub(super) fn forget_who_is_gone(&mut self, table: &Arc<Table<Running>>) {
+        let is_busy = self
+            .forgetting
+            .as_ref()
+            .is_some_and(|one| !one.is_finished());
+        if is_busy || std::ptr::eq(self.seen.as_ptr(), Arc::as_ptr(table)) {
             return;
         }
-        for (plugin, running) in table.running().filter(|(plugin, _)| !same(plugin)) {
-            let (now, before) = (&plugin.contract, self.known.get(&plugin.name));
-            if before
-                .is_none_or(|before| before.contract != *now || before.version != plugin.version)
-            {
-                for instance in running.main.instances().iter() {
-                    instance.asking.next_contract.at_once();
-                }
-            }
-        }
-        let each = plugins.iter();
-        self.known = each
-            .map(|(_, one)| (one.name.clone(), one.clone()))
-            .collect();
-        let with_one = plugins.iter().filter(|(_, one)| one.contract.is_some());
-        let names: BTreeSet<&str> = with_one.map(|(_, one)| one.name.as_str()).collect();
-        self.book.keep_only(&names);
+        self.seen = Arc::downgrade(table);
+        let (book, table) = (self.book.clone(), table.clone());
+        let forget = move || {
+            let plugins = table.plugins().iter().map(|(_, plugin)| plugin);
+            let with_one = plugins.filter(|plugin| plugin.contract.is_some());
+            book.keep_only(&with_one.map(|plugin| plugin.name.as_str()).collect());
+        };
+        self.forgetting = Some(tokio::task::spawn_blocking(forget));
     }
 
     /// Asks an instance of the plugin `name`, if it is time.

@@ -60,7 +60,7 @@ pub(crate) struct Contract {
     pub(crate) fits: bool,
 }
 
-/// When the prober asks an instance, which it alone reads and writes.
+/// When the prober asks an instance.
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
     /// How it is, and what it runs.

@@ -9,6 +9,7 @@ fn clusters() -> Clusters {
 
 impl Clusters {
     fn main(&mut self, plugin: &Plugin) -> Arc<Cluster> {
+        self.sweep();
         self.running(plugin).main
     }
 }
