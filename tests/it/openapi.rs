@@ -4,6 +4,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use gapura_tests::mesh::{RequestBuilder, TestMesh};
 use gapura_tests::plugin::{Plugin, Then};
@@ -578,6 +579,58 @@ fn a_restart_of_the_gateway_forgets_no_contract() {
         said.contains("of plugin echo without --state-dir"),
         "{said}"
     );
+}
+
+#[test]
+fn a_restart_before_its_files_are_there_forgets_no_contract_and_one_that_comes_back_is_asked() {
+    let mut mesh = TestMesh::new().start();
+    let served = Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
+    let fields = json!({"openapi_breaking": "refuse", "health": {"interval_ms": 200}});
+    show(&mesh, "echo", &fields);
+    let state = mesh.dir().join("state");
+    let start = |mesh: &mut TestMesh| {
+        let invocation = mesh.gateway_invocation().flag("--state-dir", &state);
+        let mut next = invocation.start("gapura-gateway");
+        next.wait_until_started();
+        mesh.gateway = next;
+    };
+    start(&mut mesh);
+    document_with(&mesh, "/echo/things/{id}");
+    let kept = state.join("contracts/echo.contract");
+    within(PATIENCE, "what runs is what the file says", || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        text.contains("\"settled\":true").then_some(())
+    });
+    mesh.gateway.signal("TERM");
+    assert!(mesh.gateway.wait_for_end(PATIENCE).success());
+    let file = mesh.plugins.join("echo.json");
+    let aside = mesh.dir().join("aside.json");
+    std::fs::rename(&file, &aside).unwrap();
+    start(&mut mesh);
+    // Nothing shows that the folder was looked at and found empty, again and again.
+    let begun = Instant::now();
+    let long = Duration::from_millis(500);
+    eventually("some looks", || (begun.elapsed() > long).then_some(()));
+    let mut less = things("3.1.0", &json!({}));
+    less["paths"].as_object_mut().unwrap().remove("/admin");
+    served.set("1.0.0", &less);
+    std::fs::rename(&aside, &file).unwrap();
+    let line = mesh.gateway.wait_for_event("contract_breaks");
+    assert!(
+        line["message"].as_str().unwrap().contains("kept out"),
+        "{line}"
+    );
+    // A plugin that is gone is forgotten, and asked at once when it comes back.
+    std::fs::rename(&file, &aside).unwrap();
+    show(&mesh, "other", &json!({}));
+    within(PATIENCE, "it is forgotten", || {
+        told(&mesh, "echo").is_null().then_some(())
+    });
+    std::fs::rename(&aside, &file).unwrap();
+    let status = || mesh.get("/echo/x").token_of("7", "42").send().status;
+    within(PATIENCE * 2, "it is taken as it is now", || {
+        (status() == 200).then_some(())
+    });
 }
 
 #[test]

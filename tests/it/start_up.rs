@@ -713,6 +713,10 @@ fn a_port_in_use_is_named() {
             !said.contains("panicked") && !said.contains("\"event\":\"started\""),
             "{program}: {said}"
         );
+        // What was told on the way to it is not lost.
+        let reads_plugins = program == "gapura-gateway";
+        let told = said.contains("\"event\":\"registry_change\"");
+        assert_eq!(told, reads_plugins, "{program}: {said}");
     }
 }
 

@@ -160,19 +160,16 @@ impl News {
         if known.is_some_and(|(of, at)| of == generation && now < at + HELD_AGAIN) {
             return;
         }
-        if held.by_serial.len() >= HELD_MOST {
+        // Where nothing can be written for long, whoever is forgotten here says it again.
+        if held.by_serial.len() >= HELD_MOST || held.unkept.len() >= HELD_MOST {
             held.by_serial.clear();
+            held.unkept.clear();
         }
         held.unkept.push(Said {
             serial: serial.clone(),
             generation: generation.to_owned(),
             at: now,
         });
-        if held.unkept.len() > HELD_MOST {
-            // Nothing can be written for long: who is forgotten says it again.
-            held.unkept.clear();
-            held.by_serial.clear();
-        }
         held.by_serial.insert(serial, (generation.to_owned(), now));
     }
 

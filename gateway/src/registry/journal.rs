@@ -83,10 +83,12 @@ impl Journal {
         for fault in &built.faults {
             faults.entry(&fault.file).or_default().push(fault);
         }
+        let before = self.files.iter().map(|seen| (&*seen.name, seen));
+        let before: BTreeMap<&str, &FileSeen> = before.collect();
         let seen = files.iter().map(|file| {
             let path = format!("{}/{}", snapshot.folder.trim_end_matches('/'), file.name);
             let faults = faults.get(&*path).map_or(&[][..], Vec::as_slice);
-            self.seen(file, faults, built, now)
+            FileSeen::next(file, before.get(&*file.name).copied(), faults, (built, now))
         });
         Self {
             folder: snapshot.folder.clone(),
@@ -101,11 +103,23 @@ impl Journal {
         }
     }
 
-    fn seen(&self, file: &File, faults: &[&FileFault], built: &Built, now: SystemTime) -> FileSeen {
+    fn of_folder(&self, faults: &[FileFault]) -> Vec<String> {
+        let whole = faults
+            .iter()
+            .filter(|fault| fault.position.is_none() && !fault.file.ends_with(".json"));
+        whole.map(ToString::to_string).collect()
+    }
+}
+
+impl FileSeen {
+    /// A file as it was read at `now`, what was made of it, and as it was before.
+    fn next(
+        file: &File,
+        before: Option<&Self>,
+        faults: &[&FileFault],
+        (built, now): (&Built, SystemTime),
+    ) -> Self {
         let in_force = built.state.in_force_of(&file.name);
-        let by_name = |seen: &FileSeen| seen.name.cmp(&file.name);
-        let before = self.files.binary_search_by(by_name).ok();
-        let before = before.and_then(|at| self.files.get(at));
         let since = in_force.map(|in_force| {
             let same = before.filter(|before| {
                 let plugin = before.in_force.as_ref();
@@ -121,19 +135,12 @@ impl Journal {
                 .zip(fault.position)
                 .and_then(|(text, at)| Excerpt::of(text, at)),
         });
-        FileSeen {
+        Self {
             name: file.name.clone(),
             in_force: in_force.map(|in_force| in_force.plugin.clone()),
             since,
             is_current: in_force.is_some_and(|in_force| Some(&*in_force.text) == text),
             faults: faults.collect(),
         }
-    }
-
-    fn of_folder(&self, faults: &[FileFault]) -> Vec<String> {
-        let whole = faults
-            .iter()
-            .filter(|fault| fault.position.is_none() && !fault.file.ends_with(".json"));
-        whole.map(ToString::to_string).collect()
     }
 }

@@ -226,15 +226,15 @@ impl Watcher {
         self.registry.table.store(Arc::new(table));
         for change in changes {
             self.log.event(Level::Info, "registry_change", &change, &[]);
-            // As when files are read: there may be thousands.
-            std::thread::yield_now();
         }
         for warning in &warnings {
             self.log
                 .event(Level::Warn, "registry_warning", warning, &[]);
         }
         self.warnings = warnings;
-        for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
+        // Both are in order.
+        let is_new = |fault: &&FileFault| self.faults.binary_search(fault).is_err();
+        for fault in faults.iter().filter(is_new) {
             self.log.event(
                 Level::Error,
                 "registry_fault",

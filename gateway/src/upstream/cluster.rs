@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, Guard};
 use gapura_protocol::identity::{Name, PeerId};
 use gapura_telemetry::log::{Level, Log};
 use gapura_telemetry::metrics::{Meters, PluginMeters};
@@ -24,7 +24,7 @@ use super::admission::Admission;
 use super::allowance::Allowance;
 use super::health::{Change, Reason};
 use super::instance::{Address, Epoch, Instance, Place};
-use crate::registry::{Contract, Host, Plugin, Table, Upstream};
+use crate::registry::{Host, Plugin, Table, Upstream};
 
 /// The running side of one plugin.
 #[derive(Debug)]
@@ -38,8 +38,6 @@ pub(crate) struct Cluster {
     wary: AtomicBool,
     /// An instance is out until it has shown a contract that will do.
     strict: AtomicBool,
-    /// By what its instances were last asked for their contract.
-    described: ArcSwapOption<Described>,
     epoch: Epoch,
     allowance: Allowance,
     name: Name,
@@ -49,6 +47,9 @@ pub(crate) struct Cluster {
     /// Requests that have a connection to themselves.
     alone: AtomicUsize,
 }
+
+/// After so many plugins, which take a few microseconds, whoever wants this processor gets it.
+const STEP_ASIDE_EVERY: usize = 32;
 
 /// A request's leave to have a connection to itself, until this is dropped.
 #[derive(Debug)]
@@ -77,20 +78,13 @@ pub(crate) struct AtCanary {
     pub(crate) cluster: Arc<Cluster>,
 }
 
-/// How a plugin is reached: what of its file decides which connections are its.
+/// How a plugin is reached: what of its file decides whether a reload keeps its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reached {
     upstream: Upstream,
     /// Whom the sidecar must prove to be; none where there is no sidecar.
     identity: Option<PeerId>,
     may_leave_loopback: bool,
-}
-
-/// What a plugin's file says of its contract, and of what runs.
-#[derive(Debug)]
-struct Described {
-    contract: Option<Contract>,
-    version: String,
 }
 
 /// The clusters of a registry.
@@ -238,24 +232,6 @@ impl Cluster {
         }
     }
 
-    /// Instances are asked for their contract anew, where the file says another thing of that or of
-    /// what runs.
-    fn set_described(&self, plugin: &Plugin) {
-        let same = |known: &Arc<Described>| {
-            known.contract == plugin.contract && known.version == plugin.version
-        };
-        if self.described.load().as_ref().is_some_and(same) {
-            return;
-        }
-        self.described.store(Some(Arc::new(Described {
-            contract: plugin.contract.clone(),
-            version: plugin.version.clone(),
-        })));
-        for instance in self.instances().iter() {
-            instance.asking.next_contract.at_once();
-        }
-    }
-
     /// Whether instances have to show their contract before they get requests.
     fn set_strict(&self, strict: bool) {
         if self.strict.swap(strict, Relaxed) != strict && strict {
@@ -353,9 +329,12 @@ impl Clusters {
     /// A table to route by, with what runs for each of its plugins.
     pub(crate) fn run(&mut self, table: Table) -> Table<Running> {
         self.sweep();
+        let mut count = 0_usize;
         table.run(|plugin| {
-            // As when files are read: whoever wants this processor gets it now.
-            std::thread::yield_now();
+            count += 1;
+            if count.is_multiple_of(STEP_ASIDE_EVERY) {
+                std::thread::yield_now();
+            }
             self.running(plugin)
         })
     }
@@ -380,7 +359,6 @@ impl Clusters {
             cluster.set_wary(plugin.min_version.is_some());
         }
         running.main.set_strict(plugin.keeps_breaking_out());
-        running.main.set_described(plugin);
         running
     }
 
@@ -396,9 +374,6 @@ impl Clusters {
         let seat = self.free.pop().unwrap_or(self.seats.len());
         // What is known of an instance is true of it in a longer or shorter list too.
         let before = before.filter(|known| known.reached.is_alike(&reached));
-        let described = before
-            .as_ref()
-            .and_then(|known| known.described.load_full());
         let before = before.map_or_else(Arc::default, |known| known.instances.load_full());
         let joined = (!before.is_empty()).then(|| self.epoch.now());
         let mut listed = Vec::new();
@@ -415,7 +390,6 @@ impl Clusters {
             generation: AtomicU64::new(0),
             wary: AtomicBool::new(false),
             strict: AtomicBool::new(false),
-            described: ArcSwapOption::new(described),
             epoch: self.epoch,
             allowance: Allowance::default(),
             name: plugin.name.clone(),

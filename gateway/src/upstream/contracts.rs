@@ -6,7 +6,7 @@
 //! a document may be large, so that few are read at a time, and no other question waits for one.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,14 +15,13 @@ use gapura_openapi::MAX_BYTES;
 use gapura_protocol::identity::Name;
 use gapura_runtime::worker::Worker;
 use http::StatusCode;
-use tokio::task::JoinHandle;
 
 use super::Error;
 use super::cluster::Running;
 use super::instance::{Contract, Instance};
 use super::question::{Question, judge};
 use crate::openapi::{Asked, Book, Digest, digest};
-use crate::registry::Table;
+use crate::registry::{self, Plugin, Table};
 
 /// Who asks.
 pub(super) struct Contracts {
@@ -31,10 +30,17 @@ pub(super) struct Contracts {
     /// Plugins of which a document is being read: one of each, so that none with many slow
     /// instances keeps others waiting.
     reading: Rc<RefCell<BTreeSet<Name>>>,
-    /// The table by which plugins were last forgotten. What was in force before is not kept for
-    /// it: whoever lets go of a thousand plugins last takes a millisecond for that.
+    /// The plugins as they were when they were looked at last. Not they themselves: whoever lets go
+    /// of a thousand last takes a millisecond for that, and this thread serves requests.
+    known: HashMap<Name, Described>,
+    /// The table that was looked at last.
     seen: Weak<Table<Running>>,
-    forgetting: Option<JoinHandle<()>>,
+}
+
+/// What a plugin's file says of its contract, and of what runs.
+struct Described {
+    contract: Option<registry::Contract>,
+    version: String,
 }
 
 /// The question for its contract.
@@ -59,29 +65,43 @@ impl Contracts {
         Self {
             book,
             reading: Rc::default(),
+            known: HashMap::new(),
             seen: Weak::new(),
-            forgetting: None,
         }
     }
 
-    /// Of a plugin that is gone nothing is remembered. Elsewhere than on this thread, which serves
-    /// requests: there may be thousands.
-    pub(super) fn forget_who_is_gone(&mut self, table: &Arc<Table<Running>>) {
-        let is_busy = self
-            .forgetting
-            .as_ref()
-            .is_some_and(|one| !one.is_finished());
-        if is_busy || std::ptr::eq(self.seen.as_ptr(), Arc::as_ptr(table)) {
+    /// A plugin whose file says another thing of its contract, or of what runs, is asked for it anew;
+    /// of one that is gone nothing is remembered. Before any plugin was there nobody is gone: what
+    /// was kept over a restart waits for the files.
+    pub(super) fn compare(&mut self, table: &Arc<Table<Running>>) {
+        if std::ptr::eq(self.seen.as_ptr(), Arc::as_ptr(table)) {
             return;
         }
         self.seen = Arc::downgrade(table);
-        let (book, table) = (self.book.clone(), table.clone());
-        let forget = move || {
-            let plugins = table.plugins().iter().map(|(_, plugin)| plugin);
+        let mut is_other = false;
+        for (plugin, running) in table.running() {
+            let known = self.known.get(&plugin.name);
+            if known.is_some_and(|known| known.is_of(plugin)) {
+                continue;
+            }
+            is_other = true;
+            self.known
+                .insert(plugin.name.clone(), Described::of(plugin));
+            for instance in running.main.instances().iter() {
+                instance.asking.next_contract.at_once();
+            }
+        }
+        let plugins = table.plugins().iter().map(|(_, plugin)| plugin);
+        if self.known.len() > plugins.len() {
+            is_other = true;
+            let there: BTreeSet<&Name> = plugins.clone().map(|plugin| &plugin.name).collect();
+            self.known.retain(|name, _| there.contains(name));
+        }
+        if is_other {
             let with_one = plugins.filter(|plugin| plugin.contract.is_some());
-            book.keep_only(&with_one.map(|plugin| plugin.name.as_str()).collect());
-        };
-        self.forgetting = Some(tokio::task::spawn_blocking(forget));
+            self.book
+                .keep_only(&with_one.map(|plugin| plugin.name.as_str()).collect());
+        }
     }
 
     /// Asks an instance of the plugin `name`, if it is time.
@@ -110,6 +130,19 @@ impl Contracts {
             reading: self.reading.clone(),
         };
         worker.tasks.spawn("a look at a contract", question.ask());
+    }
+}
+
+impl Described {
+    fn of(plugin: &Plugin) -> Self {
+        Self {
+            contract: plugin.contract.clone(),
+            version: plugin.version.clone(),
+        }
+    }
+
+    fn is_of(&self, plugin: &Plugin) -> bool {
+        self.contract == plugin.contract && self.version == plugin.version
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Contract {
     pub(crate) fits: bool,
 }
 
-/// When the prober asks an instance.
+/// When the prober asks an instance, which it alone reads and writes.
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
     /// How it is, and what it runs.

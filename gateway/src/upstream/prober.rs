@@ -73,7 +73,7 @@ pub(crate) async fn run(
     loop {
         prober.worker.timers.sleep(LOOK_EVERY).await;
         let table = registry.table();
-        prober.contracts.forget_who_is_gone(&table);
+        prober.contracts.compare(&table);
         prober.spread = spread(table.plugins().len());
         for (plugin, running) in table.running().filter(|(plugin, _)| plugin.enabled) {
             prober.look(plugin, running);

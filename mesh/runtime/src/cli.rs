@@ -157,7 +157,9 @@ impl Cli {
         let clock = Clock::system();
         let log = Log::stdout(self.service, clock.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
-        Ok((start(sockets, log.clone(), clock)?, log))
+        // What was told on the way says more of it than the fault.
+        let started = start(sockets, log.clone(), clock).inspect_err(|_| log.close());
+        Ok((started?, log))
     }
 
     /// Tells what `--check` found.

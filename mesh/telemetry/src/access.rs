@@ -249,7 +249,7 @@ impl Sink {
     pub fn flush(&self) {
         let mut batch = self.batch.borrow_mut();
         if batch.count > 0 {
-            // As much as was needed this time: where little goes on, no large one lies about.
+            // As much as was needed this time: where less goes on, it is less the next time.
             let next = Vec::with_capacity(batch.lines.len() + 1024);
             let full = std::mem::replace(&mut batch.lines, next);
             self.log.send(full, std::mem::take(&mut batch.count));

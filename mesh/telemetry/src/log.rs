@@ -3,7 +3,8 @@
 //! In: events (rare, through [`Log::event`]) and batches of finished access lines. Out: bytes on a
 //! writer, usually stdout. A log nobody reads, a closed pipe or a full disk never stops traffic:
 //! what waits for the writing thread is bounded, and what does not fit, or what the writer refuses,
-//! is counted in [`Log::dropped`] and forgotten. One `Log` belongs to one running program;
+//! is counted in [`Log::dropped`] and forgotten. A program that ends without [`Log::close`] takes
+//! the last two milliseconds of its lines with it. One `Log` belongs to one running program;
 //! nothing here is global, since `gapura up` and the tests run several programs in one process.
 
 use std::borrow::Cow;

@@ -3,7 +3,7 @@
 //!
 //! A rotation waits by it for hosts that can't be seen from here, as it waits for mesh directories
 //! that can. It is no part of the record: a file that is lost makes a rotation wait until every
-//! agent has asked once more.
+//! agent has said it once more, ten minutes at most.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
