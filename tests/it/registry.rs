@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use gapura_tests::mesh::TestMesh;
+use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::{eventually, within};
 use serde_json::json;
 
@@ -273,4 +274,42 @@ fn plugins_behind_one_sidecar_share_its_connections_and_nobody_gets_another_iden
     });
     assert_eq!(status(&mesh, &path(&names[0])), 200);
     assert!(kept() >= 1.0, "{}", kept());
+}
+
+#[test]
+fn a_mount_whose_requests_hang_keeps_no_other_behind_its_sidecar_waiting() {
+    const MANY: usize = 300; // more than one connection of the hop has streams
+    let mesh = TestMesh::new().one_worker().start();
+    let gate = Gate::new();
+    let until = gate.clone();
+    mesh.plugin.on("/hold", move |exchange| {
+        let _ = until.wait();
+        exchange.answer("200 OK", "", b"held");
+        Then::Close
+    });
+    mesh.write_registry("echo", &mesh.entry(&json!({"max_in_flight": 2 * MANY})));
+    let other = json!({"name": "other", "mount": "/other", "identity": "plugin/echo"});
+    mesh.write_registry("other", &mesh.entry(&other));
+    within(IN_FORCE, "both are in force", || {
+        let both = ["/echo/x", "/other/x"].map(|path| status(&mesh, path));
+        (both == [200, 200]).then_some(())
+    });
+    let auth = mesh.authorization("7", "42");
+    let mut hanging: Vec<_> = (0..MANY)
+        .map(|_| {
+            let mut wire = mesh.connect();
+            wire.get("/echo/hold", &auth);
+            wire
+        })
+        .collect();
+    eventually("all of them hang at the plugin", || {
+        (mesh.plugin.seen_at("/hold").len() == MANY).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(status(&mesh, "/other/x"), 200);
+    }
+    gate.open();
+    for wire in &mut hanging {
+        assert_eq!(wire.response().status, 200);
+    }
 }

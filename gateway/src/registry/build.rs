@@ -130,7 +130,11 @@ pub(crate) fn build(
     let readings: Vec<(&File, Reading)> = files.iter().map(each).collect();
     let nothing = State::default();
     let before = previous.unwrap_or(&nothing);
-    let earlier = Earlier::of(before);
+    let in_force = before.in_force();
+    let earlier = Earlier::new(
+        before.known(),
+        in_force.map(|(file, in_force)| (file, &*in_force.plugin)),
+    );
     let mut claims: Vec<Claim<'_>> = readings
         .iter()
         .map(|(file, reading)| claim(file, path(file), reading, (before, &earlier)))
@@ -220,7 +224,7 @@ impl State {
     }
 
     /// Every plugin that is in force, or was until a moment ago.
-    pub(super) fn known(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+    fn known(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.in_force().map(|(_, in_force)| &in_force.plugin).chain(
             self.vanished
                 .iter()

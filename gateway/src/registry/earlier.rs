@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::build::State;
 use super::plugin::Plugin;
 
-/// A state, to be asked.
+/// The state before, to be asked.
 pub(super) struct Earlier<'a> {
     /// By name, those that went a moment ago too.
     known: HashMap<&'a str, Vec<&'a Arc<Plugin>>>,
@@ -23,18 +22,21 @@ pub(super) struct Held<'a> {
 }
 
 impl<'a> Earlier<'a> {
-    pub(super) fn of(state: &'a State) -> Self {
+    /// Of what is `known`, those that went a moment ago too, and of what is in force with its file.
+    pub(super) fn new(
+        known: impl Iterator<Item = &'a Arc<Plugin>>,
+        in_force: impl Iterator<Item = (&'a str, &'a Plugin)>,
+    ) -> Self {
         let mut earlier = Self {
             known: HashMap::new(),
             by_name: HashMap::new(),
             by_mount: HashMap::new(),
         };
-        for plugin in state.known() {
-            let known = earlier.known.entry(plugin.name.as_str());
-            known.or_default().push(plugin);
+        for plugin in known {
+            let named = earlier.known.entry(plugin.name.as_str());
+            named.or_default().push(plugin);
         }
-        for (file, in_force) in state.in_force() {
-            let plugin = &*in_force.plugin;
+        for (file, plugin) in in_force {
             let held = Held { file, plugin };
             let by_name = earlier.by_name.entry(plugin.name.as_str());
             by_name.or_default().push(held);

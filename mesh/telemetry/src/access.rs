@@ -28,6 +28,7 @@ use crate::log::{BATCH, Log};
 use crate::metrics::{Meters, PluginMeters};
 use crate::span::{Asked, Served, Spans, Tracer, TracerSpec};
 use crate::tap::{Facts, Source, Tap};
+use line::Line;
 
 /// Which finished requests leave a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,13 +310,13 @@ impl Sink {
                 took,
             };
             self.tap
-                .offer(&facts, |line| line::write(line, "request", record, took));
+                .offer(&facts, |line| record.write(line, "request", took));
         }
     }
 
     fn tell(&self, event: &str, record: &Record, took: Duration) {
         let mut batch = self.batch.borrow_mut();
-        line::write(&mut batch.lines, event, record, took);
+        record.write(&mut batch.lines, event, took);
         batch.count += 1;
         if batch.lines.len() >= BATCH {
             drop(batch);
@@ -392,6 +393,35 @@ impl Record {
     fn plugin_name(&self) -> Option<&str> {
         let name = self.plugin.as_ref().map(|plugin| plugin.name());
         name.filter(|name| *name != UNROUTED)
+    }
+
+    fn write(&self, line: &mut Vec<u8>, event: &str, took: Duration) {
+        let sink = &self.sink;
+        let mut stamp = sink.stamp.get();
+        let says = Line {
+            ts: stamp.at(sink.log.clock().now()),
+            is_wrong: self.is_wrong(),
+            service: sink.log.service(),
+            event,
+            request_id: &self.request_id,
+            trace_id: self.trace_id.as_ref(),
+            method: &self.method,
+            path: self.path.as_str(),
+            status: self.status,
+            latency: took,
+            upstream: self.upstream,
+            company: self.tenant.as_ref().map(TenantId::as_str),
+            plugin: self.plugin_name(),
+            peer: &self.peer,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            stripped: self.stripped.total(),
+            actor: self.actor,
+            code: self.code,
+            reason: self.reason,
+        };
+        says.write(line);
+        sink.stamp.set(stamp);
     }
 
     /// Whether the fault is on our side or the plugin's.

@@ -3,59 +3,85 @@
 
 use std::time::Duration;
 
-use gapura_protocol::context::TenantId;
+use gapura_protocol::context::RequestId;
+use gapura_protocol::envelope::Code;
+use gapura_protocol::trace::TraceId;
+use http::Method;
 
-use super::Record;
 use crate::log::{push_decimal, push_json_text};
 
-/// Writes the line of `record`, which took `took`, behind what is there.
-pub(super) fn write(line: &mut Vec<u8>, event: &str, record: &Record, took: Duration) {
-    let sink = &record.sink;
-    let mut stamp = sink.stamp.get();
-    line.extend_from_slice(b"{\"ts\":\"");
-    line.extend_from_slice(stamp.at(sink.log.clock().now()));
-    sink.stamp.set(stamp);
-    line.extend_from_slice(match record.is_wrong() {
-        true => b"\",\"level\":\"warn\",\"service\":\"",
-        false => b"\",\"level\":\"info\",\"service\":\"",
-    });
-    line.extend_from_slice(sink.log.service().as_bytes());
-    line.extend_from_slice(b"\",\"event\":\"");
-    line.extend_from_slice(event.as_bytes());
-    line.extend_from_slice(b"\",\"request_id\":\"");
-    line.extend_from_slice(record.request_id.as_str().as_bytes());
-    line.extend_from_slice(b"\",\"trace_id\":");
-    match &record.trace_id {
-        Some(trace) => line.extend_from_slice(&trace.quoted()),
-        None => line.extend_from_slice(b"null"),
+/// What a line says.
+pub(super) struct Line<'a> {
+    /// When, as RFC 3339.
+    pub(super) ts: &'a [u8; 24],
+    /// The fault is on our side or the plugin's.
+    pub(super) is_wrong: bool,
+    pub(super) service: &'static str,
+    pub(super) event: &'a str,
+    pub(super) request_id: &'a RequestId,
+    pub(super) trace_id: Option<&'a TraceId>,
+    pub(super) method: &'a Method,
+    pub(super) path: Option<&'a str>,
+    pub(super) status: u16,
+    pub(super) latency: Duration,
+    pub(super) upstream: Option<Duration>,
+    pub(super) company: Option<&'a str>,
+    pub(super) plugin: Option<&'a str>,
+    pub(super) peer: &'a str,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) stripped: u32,
+    pub(super) actor: bool,
+    pub(super) code: Option<Code>,
+    pub(super) reason: Option<&'static str>,
+}
+
+impl Line<'_> {
+    /// Writes it behind what is there.
+    pub(super) fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"ts\":\"");
+        line.extend_from_slice(self.ts);
+        line.extend_from_slice(match self.is_wrong {
+            true => b"\",\"level\":\"warn\",\"service\":\"",
+            false => b"\",\"level\":\"info\",\"service\":\"",
+        });
+        line.extend_from_slice(self.service.as_bytes());
+        line.extend_from_slice(b"\",\"event\":\"");
+        line.extend_from_slice(self.event.as_bytes());
+        line.extend_from_slice(b"\",\"request_id\":\"");
+        line.extend_from_slice(self.request_id.as_str().as_bytes());
+        line.extend_from_slice(b"\",\"trace_id\":");
+        match self.trace_id {
+            Some(trace) => line.extend_from_slice(&trace.quoted()),
+            None => line.extend_from_slice(b"null"),
+        }
+        line.extend_from_slice(b",\"method\":\"");
+        line.extend_from_slice(self.method.as_str().as_bytes());
+        line.push(b'"');
+        text(line, b",\"path\":", self.path);
+        number(line, b",\"status\":", self.status.into());
+        line.extend_from_slice(b",\"latency_ms\":");
+        millis(line, self.latency);
+        line.extend_from_slice(b",\"upstream_ms\":");
+        match self.upstream {
+            Some(upstream) => millis(line, upstream),
+            None => line.extend_from_slice(b"null"),
+        }
+        text(line, b",\"company_id\":", self.company);
+        text(line, b",\"plugin\":", self.plugin);
+        text(line, b",\"peer\":", Some(self.peer));
+        number(line, b",\"bytes_in\":", self.bytes_in);
+        number(line, b",\"bytes_out\":", self.bytes_out);
+        number(line, b",\"stripped\":", self.stripped.into());
+        if self.actor {
+            line.extend_from_slice(b",\"actor\":true");
+        }
+        text(line, b",\"code\":", self.code.map(|code| code.as_str()));
+        if let Some(reason) = self.reason {
+            text(line, b",\"reason\":", Some(reason));
+        }
+        line.extend_from_slice(b"}\n");
     }
-    line.extend_from_slice(b",\"method\":\"");
-    line.extend_from_slice(record.method.as_str().as_bytes());
-    line.push(b'"');
-    text(line, b",\"path\":", record.path.as_str());
-    number(line, b",\"status\":", record.status.into());
-    line.extend_from_slice(b",\"latency_ms\":");
-    millis(line, took);
-    line.extend_from_slice(b",\"upstream_ms\":");
-    match record.upstream {
-        Some(upstream) => millis(line, upstream),
-        None => line.extend_from_slice(b"null"),
-    }
-    let tenant = record.tenant.as_ref().map(TenantId::as_str);
-    text(line, b",\"company_id\":", tenant);
-    text(line, b",\"plugin\":", record.plugin_name());
-    text(line, b",\"peer\":", Some(&record.peer));
-    number(line, b",\"bytes_in\":", record.bytes_in);
-    number(line, b",\"bytes_out\":", record.bytes_out);
-    number(line, b",\"stripped\":", record.stripped.total().into());
-    if record.actor {
-        line.extend_from_slice(b",\"actor\":true");
-    }
-    text(line, b",\"code\":", record.code.map(|code| code.as_str()));
-    if let Some(reason) = record.reason {
-        text(line, b",\"reason\":", Some(reason));
-    }
-    line.extend_from_slice(b"}\n");
 }
 
 fn text(line: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
