@@ -164,6 +164,23 @@ impl Plugin {
             .insert(0, (prefix.to_owned(), Arc::new(script)));
     }
 
+    /// Holds requests whose target begins with `prefix` until the gate that comes back is opened,
+    /// and answers "held" then.
+    #[must_use]
+    pub fn hold(&self, prefix: &str) -> Gate {
+        let gate = Gate::new();
+        let until = gate.clone();
+        self.on(prefix, move |exchange| {
+            let _ = until.wait();
+            if exchange.answer("200 OK", "", b"held") {
+                Then::Keep
+            } else {
+                Then::Close
+            }
+        });
+        gate
+    }
+
     /// Answers requests whose target begins with `prefix` with exactly these bytes, once their body
     /// is read.
     pub fn answer_raw(&self, prefix: &str, bytes: impl Into<Vec<u8>>, then: Then) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gapura_tests::eventually;
 use gapura_tests::h2::Http2;
 use gapura_tests::mesh::{Builder, TestMesh};
-use gapura_tests::plugin::{Gate, Plugin, Then};
+use gapura_tests::plugin::{Plugin, Then};
 use gapura_tests::program::{Invocation, Program};
 use serde_json::{Value, json};
 
@@ -194,13 +194,7 @@ fn a_copy_waits_for_its_originals_place_and_never_goes_without_it() {
         &json!({"mirror": true}),
     );
     let Canaried { mesh, canary, .. } = &canaried;
-    let gate = Gate::new();
-    let until = gate.clone();
-    mesh.plugin.on("/hold", move |exchange| {
-        let _ = until.wait();
-        exchange.answer("200 OK", "", b"held");
-        Then::Keep
-    });
+    let gate = mesh.plugin.hold("/hold");
     let (mut first, auth) = (mesh.connect(), mesh.authorization("7", "42"));
     first.get("/echo/hold", &auth);
     mesh.plugin

@@ -2,7 +2,7 @@
 //! before.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -507,29 +507,38 @@ fn a_sole_instance_whose_contract_breaks_the_one_in_force_is_not_tried_either() 
     });
 }
 
-#[test]
-fn a_restart_of_the_gateway_forgets_no_contract() {
+/// A gateway that keeps contracts in `state`, in the place of the one before.
+fn start_keeping(mesh: &mut TestMesh, state: &Path) {
+    let invocation = mesh.gateway_invocation().flag("--state-dir", state);
+    let mut next = invocation.start("gapura-gateway");
+    next.wait_until_started();
+    mesh.gateway = next;
+}
+
+/// A mesh whose gateway has kept that its plugin runs what its file says, the folder where it is
+/// kept, and what the plugin serves.
+fn kept() -> (TestMesh, PathBuf, Served) {
     let mut mesh = TestMesh::new().start();
     let served = Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
     let fields = json!({"openapi_breaking": "refuse", "health": {"interval_ms": 200}});
     show(&mesh, "echo", &fields);
     let state = mesh.dir().join("state");
-    let start = |mesh: &mut TestMesh, state: &Path| {
-        let invocation = mesh.gateway_invocation().flag("--state-dir", state);
-        let mut next = invocation.start("gapura-gateway");
-        next.wait_until_started();
-        mesh.gateway = next;
-    };
-    start(&mut mesh, &state);
+    start_keeping(&mut mesh, &state);
     document_with(&mesh, "/echo/things/{id}");
+    within(PATIENCE * 2, "what runs is what the file says", || {
+        let text = std::fs::read_to_string(state.join("contracts/echo.contract")).ok()?;
+        text.contains("\"settled\":true").then_some(())
+    });
+    (mesh, state, served)
+}
+
+#[test]
+fn a_restart_of_the_gateway_forgets_no_contract() {
+    let (mut mesh, state, served) = kept();
+    let kept = state.join("contracts/echo.contract");
     let status = |mesh: &TestMesh| mesh.get("/echo/x").token_of("7", "42").send().status;
     within(PATIENCE * 2, "it serves", || {
         (status(&mesh) == 200).then_some(())
-    });
-    let kept = state.join("contracts/echo.contract");
-    within(PATIENCE, "what runs is what the file says", || {
-        let text = std::fs::read_to_string(&kept).ok()?;
-        text.contains("\"settled\":true").then_some(())
     });
     // While the gateway is down the plugin becomes one that breaks its callers.
     mesh.gateway.signal("TERM");
@@ -537,7 +546,7 @@ fn a_restart_of_the_gateway_forgets_no_contract() {
     let mut less = things("3.1.0", &json!({}));
     less["paths"].as_object_mut().unwrap().remove("/admin");
     served.set("1.0.0", &less);
-    start(&mut mesh, &state);
+    start_keeping(&mut mesh, &state);
     let line = mesh.gateway.wait_for_event("contract_breaks");
     assert!(
         line["message"].as_str().unwrap().contains("kept out"),
@@ -566,7 +575,7 @@ fn a_restart_of_the_gateway_forgets_no_contract() {
     // Without it, and without a place for it, the next one is taken, and the latter is told of.
     std::fs::remove_file(&kept).unwrap();
     served.set("1.0.0", &less);
-    start(&mut mesh, &state);
+    start_keeping(&mut mesh, &state);
     within(PATIENCE * 2, "it is taken", || {
         (status(&mesh) == 200).then_some(())
     });
@@ -583,30 +592,13 @@ fn a_restart_of_the_gateway_forgets_no_contract() {
 
 #[test]
 fn a_restart_before_its_files_are_there_forgets_no_contract_and_one_that_comes_back_is_asked() {
-    let mut mesh = TestMesh::new().start();
-    let served = Served::by(&mesh.plugin, &things("3.1.0", &json!({})));
-    let fields = json!({"openapi_breaking": "refuse", "health": {"interval_ms": 200}});
-    show(&mesh, "echo", &fields);
-    let state = mesh.dir().join("state");
-    let start = |mesh: &mut TestMesh| {
-        let invocation = mesh.gateway_invocation().flag("--state-dir", &state);
-        let mut next = invocation.start("gapura-gateway");
-        next.wait_until_started();
-        mesh.gateway = next;
-    };
-    start(&mut mesh);
-    document_with(&mesh, "/echo/things/{id}");
-    let kept = state.join("contracts/echo.contract");
-    within(PATIENCE, "what runs is what the file says", || {
-        let text = std::fs::read_to_string(&kept).ok()?;
-        text.contains("\"settled\":true").then_some(())
-    });
+    let (mut mesh, state, served) = kept();
     mesh.gateway.signal("TERM");
     assert!(mesh.gateway.wait_for_end(PATIENCE).success());
     let file = mesh.plugins.join("echo.json");
     let aside = mesh.dir().join("aside.json");
     std::fs::rename(&file, &aside).unwrap();
-    start(&mut mesh);
+    start_keeping(&mut mesh, &state);
     // Nothing shows that the folder was looked at and found empty, again and again.
     let begun = Instant::now();
     let long = Duration::from_millis(500);

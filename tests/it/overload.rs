@@ -22,16 +22,7 @@ fn mesh(most: u32) -> (TestMesh, Gate) {
     let mesh = TestMesh::new()
         .fields(json!({"max_in_flight": most}))
         .start();
-    let gate = Gate::new();
-    let until = gate.clone();
-    mesh.plugin.on("/hold", move |exchange| {
-        let _ = until.wait();
-        if exchange.answer("200 OK", "", b"held") {
-            Then::Keep
-        } else {
-            Then::Close
-        }
-    });
+    let gate = mesh.plugin.hold("/hold");
     (mesh, gate)
 }
 
@@ -104,13 +95,7 @@ fn what_is_over_the_limit_waits_a_second_at_most_and_is_told_to_come_again() {
 /// Ten of one company wait, then one of another: how many went before that one. Nothing where the
 /// machine was too slow for it: who waits is gone after a second.
 fn before_the_late_one(mesh: &TestMesh, turn: usize) -> Option<usize> {
-    let gate = Gate::new();
-    let until = gate.clone();
-    mesh.plugin.on("/hold", move |exchange| {
-        let _ = until.wait();
-        exchange.answer("200 OK", "", b"held");
-        Then::Close
-    });
+    let gate = mesh.plugin.hold("/hold");
     let (mut flooding, mut quiet) = (client(mesh), client(mesh));
     let _first = held(mesh, "42");
     let flood: Vec<_> = (0..10)

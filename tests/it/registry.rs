@@ -5,7 +5,6 @@ use std::fs;
 use std::time::Duration;
 
 use gapura_tests::mesh::TestMesh;
-use gapura_tests::plugin::{Gate, Then};
 use gapura_tests::{eventually, within};
 use serde_json::json;
 
@@ -280,13 +279,7 @@ fn plugins_behind_one_sidecar_share_its_connections_and_nobody_gets_another_iden
 fn a_mount_whose_requests_hang_keeps_no_other_behind_its_sidecar_waiting() {
     const MANY: usize = 300; // more than one connection of the hop has streams
     let mesh = TestMesh::new().one_worker().start();
-    let gate = Gate::new();
-    let until = gate.clone();
-    mesh.plugin.on("/hold", move |exchange| {
-        let _ = until.wait();
-        exchange.answer("200 OK", "", b"held");
-        Then::Close
-    });
+    let gate = mesh.plugin.hold("/hold");
     mesh.write_registry("echo", &mesh.entry(&json!({"max_in_flight": 2 * MANY})));
     let other = json!({"name": "other", "mount": "/other", "identity": "plugin/echo"});
     mesh.write_registry("other", &mesh.entry(&other));

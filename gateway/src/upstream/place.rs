@@ -11,7 +11,6 @@ use std::rc::{self, Rc};
 use std::sync::{Arc, Weak};
 
 use gapura_protocol::identity::PeerId;
-
 use gapura_runtime::worker::Worker;
 use gapura_transport::live::LiveConnections;
 use gapura_trust::set::TrustStore;
